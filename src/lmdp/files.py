@@ -1,0 +1,128 @@
+"""Messages out of files: line files (also compressed) and standard input hold one a line, any other file is one."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+import zlib
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import zstandard
+
+from lmdp.errors import LmdpError
+from lmdp.pipeline import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STDIN = "-"
+# One message is held in memory whole. Kafka's own limit is far below (message.max.bytes, 1 MiB by default).
+LONGEST_MESSAGE = 256 * 2**20
+_PIECE = 256 * 1024
+# A zstd block of 128 KiB may stand in 4 bytes, so the input comes in pieces that cannot swell beyond 32 MiB.
+_ZSTD_PIECE = 1024
+_LINE_ENDINGS = (".jsonl", ".ndjson")
+
+
+def read_messages(path: Path | str) -> Iterator[Message]:
+    """Read the messages of one file, or of standard input (`-`), lazily.
+
+    The topic is the file's name, the partition 0, the offset the message's number from 0; there is no timestamp.
+    Raises LmdpError when the file cannot be read or its compression is damaged.
+    """
+    where = "standard input" if str(path) == STDIN else str(path)
+    name = "stdin" if str(path) == STDIN else Path(path).name
+    with _told(where):
+        values = _lines(_chunks(sys.stdin.buffer), where) if str(path) == STDIN else _values(Path(path), where)
+        for offset, value in enumerate(values):
+            yield Message(value=value, topic=name, partition=0, offset=offset)
+
+
+def _values(path: Path, where: str) -> Iterator[bytes]:
+    name = path.name.lower()
+    with path.open("rb") as file:
+        if name.endswith(_LINE_ENDINGS):
+            yield from _lines(_chunks(file), where)
+        elif name.endswith(tuple(f"{ending}.gz" for ending in _LINE_ENDINGS)):
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                yield from _lines(_chunks(unzipped), where)
+        elif name.endswith(tuple(f"{ending}.zst" for ending in _LINE_ENDINGS)):
+            yield from _lines(_zstd_chunks(file), where)
+        else:
+            yield _whole(file, where)
+
+
+def _whole(file: BinaryIO, where: str) -> bytes:
+    value = file.read(LONGEST_MESSAGE + 1)
+    if len(value) > LONGEST_MESSAGE:
+        raise _too_long(where)
+    return value
+
+
+def _chunks(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    # read1 hands on what a pipe holds, without waiting for a whole piece.
+    read: Callable[[], bytes] = partial(getattr(file, "read1", file.read), _PIECE)
+    return iter(read, b"")
+
+
+def _zstd_chunks(file: BinaryIO) -> Iterator[bytes]:
+    """Decompress frame after frame. The library's own reader takes a file that was cut short for its end."""
+    frame = None
+    for piece in iter(partial(file.read, _ZSTD_PIECE), b""):
+        rest = piece
+        while rest:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            yield frame.decompress(rest)
+            rest = frame.unused_data
+            if frame.eof:
+                frame = None
+    if frame is not None:
+        raise EOFError("the zstd stream ends inside a frame")
+
+
+def _lines(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """Cut the stream at line ends; lines of white space alone are none."""
+    begun: list[bytes] = []
+    length = 0
+    for chunk in chunks:
+        *ended, rest = chunk.split(b"\n")
+        for end in ended:
+            line = b"".join((*begun, end))
+            begun, length = [], 0
+            if line.strip():
+                yield line.rstrip(b"\r")
+        begun.append(rest)
+        length += len(rest)
+        if length > LONGEST_MESSAGE:
+            raise _too_long(where)
+    if (line := b"".join(begun)).strip():
+        yield line.rstrip(b"\r")
+
+
+def _too_long(where: str) -> LmdpError:
+    return LmdpError(
+        f"{where} holds a message of more than {LONGEST_MESSAGE // 2**20} MiB; it was not read further. "
+        "Several messages in one file must stand one a line, in a file that ends in .jsonl or .ndjson."
+    )
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Translate what the file system and the decompressors raise into one sentence."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise LmdpError(f"{where} does not exist.") from None
+    except IsADirectoryError:
+        raise LmdpError(f"{where} is a folder; name the files in it.") from None
+    except PermissionError:
+        raise LmdpError(f"{where} may not be read by this user.") from None
+    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
+        raise LmdpError(
+            f"{where} is damaged or was cut short ({error}); the messages before the damage were read."
+        ) from error
+    except OSError as error:
+        raise LmdpError(f"{where} could not be read: {error.strerror or error}.") from error

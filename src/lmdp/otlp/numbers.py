@@ -1,0 +1,80 @@
+"""Numbers as OTLP/JSON writes them: 64-bit integers and doubles, as JSON numbers or as text.
+
+https://protobuf.dev/programming-guides/json/: integers may come quoted and with an exponent; doubles may come quoted,
+and by the names NaN, Infinity and -Infinity. Anything else, and anything out of range, is refused: a metric that is
+silently wrong is worse than one that is put aside.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from lmdp.refusals import MALFORMED, Refused
+
+if TYPE_CHECKING:
+    from lmdp.otlp.model import Double, Integer
+
+MAX_UINT64 = 2**64 - 1
+MAX_INT64 = 2**63 - 1
+MIN_INT64 = -(2**63)
+
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,6})?", re.ASCII)
+_NAMED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def unsigned(value: Integer) -> int:
+    """Read a uint64 or fixed64; absent is 0, as in protobuf. Raises Refused."""
+    number = _integer(value)
+    if not 0 <= number <= MAX_UINT64:
+        raise Refused(MALFORMED, f"{_shown(value)} is outside the unsigned 64-bit integers")
+    return number
+
+
+def signed(value: Integer) -> int:
+    """Read an int64, sfixed64, or sint32; absent is 0. Raises Refused."""
+    number = _integer(value)
+    if not MIN_INT64 <= number <= MAX_INT64:
+        raise Refused(MALFORMED, f"{_shown(value)} is outside the signed 64-bit integers")
+    return number
+
+
+def double(value: Double) -> float:
+    """Read a double; absent is 0.0. Raises Refused."""
+    if value.__class__ is float:
+        return value
+    if value is None:
+        return 0.0
+    if value in _NAMED:
+        return _NAMED[str(value)]
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        raise Refused(MALFORMED, f"{_shown(value)} is not a number")
+    number = float(value)
+    if math.isinf(number):
+        raise Refused(MALFORMED, f"{_shown(value)} is beyond the range of a double")
+    return number
+
+
+def _integer(value: Integer) -> int:
+    if value.__class__ is int:
+        return value
+    if value is None:
+        return 0
+    text = str(value)
+    if len(text) <= 20 and text.isascii() and text.isdecimal():
+        return int(text)
+    if len(text) > 400 or not _NUMBER.fullmatch(text):
+        raise Refused(MALFORMED, f"{_shown(value)} is not an integer")
+    number = Decimal(text)
+    if number.adjusted() > 20:
+        raise Refused(MALFORMED, f"{_shown(value)} is outside 64 bits")
+    if number != number.to_integral_value():
+        raise Refused(MALFORMED, f"{_shown(value)} is not an integer")
+    return int(number)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,153 @@
+"""OTLP protobuf into the same structs that OTLP/JSON becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.metrics.v1 import metrics_pb2
+
+from lmdp.otlp import model
+from lmdp.refusals import MALFORMED, NOT_METRICS, Refused
+
+
+def decode_protobuf(data: bytes) -> model.MetricsData:
+    """Read a metrics request. Raises Refused where it is none, or is none of metrics."""
+    message = metrics_pb2.MetricsData()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise Refused(MALFORMED, f"neither OTLP/JSON (no leading brace) nor OTLP protobuf: {error}") from error
+    if not message.resource_metrics:
+        raise Refused(NOT_METRICS, "protobuf without resource_metrics")
+    return model.MetricsData([_resource_metrics(part) for part in message.resource_metrics])
+
+
+def _resource_metrics(part: Any) -> model.ResourceMetrics:
+    return model.ResourceMetrics(
+        model.Resource(_pairs(part.resource.attributes)),
+        [_scope_metrics(scope) for scope in part.scope_metrics],
+        part.schema_url or None,
+    )
+
+
+def _scope_metrics(part: Any) -> model.ScopeMetrics:
+    scope = part.scope
+    return model.ScopeMetrics(
+        model.InstrumentationScope(scope.name, scope.version, _pairs(scope.attributes)),
+        [_metric(metric) for metric in part.metrics],
+        part.schema_url or None,
+    )
+
+
+def _metric(metric: Any) -> model.Metric:
+    made = model.Metric(metric.name, metric.description or None, metric.unit)
+    kind = metric.WhichOneof("data")
+    if kind == "gauge":
+        made.gauge = model.Gauge([_number(point) for point in metric.gauge.data_points])
+    elif kind == "sum":
+        data = metric.sum
+        points = [_number(point) for point in data.data_points]
+        made.sum = model.Sum(points, data.aggregation_temporality or None, data.is_monotonic)
+    elif kind == "histogram":
+        data = metric.histogram
+        made.histogram = model.Histogram(
+            [_histogram(p) for p in data.data_points], data.aggregation_temporality or None
+        )
+    elif kind == "exponential_histogram":
+        data = metric.exponential_histogram
+        made.exponentialHistogram = model.ExponentialHistogram(
+            [_exponential(point) for point in data.data_points], data.aggregation_temporality or None
+        )
+    elif kind == "summary":
+        made.summary = model.Summary([_summary(point) for point in metric.summary.data_points])
+    return made
+
+
+def _number(point: Any) -> model.NumberDataPoint:
+    which = point.WhichOneof("value")
+    return model.NumberDataPoint(
+        _pairs(point.attributes),
+        point.start_time_unix_nano or None,
+        point.time_unix_nano or None,
+        point.as_double if which == "as_double" else None,
+        point.as_int if which == "as_int" else None,
+        _exemplars(point),
+        point.flags or None,
+    )
+
+
+def _histogram(point: Any) -> model.HistogramDataPoint:
+    return model.HistogramDataPoint(
+        _pairs(point.attributes),
+        point.start_time_unix_nano or None,
+        point.time_unix_nano or None,
+        point.count,
+        _optional(point, "sum"),
+        list(point.bucket_counts),
+        list(point.explicit_bounds),
+        _exemplars(point),
+        point.flags or None,
+        _optional(point, "min"),
+        _optional(point, "max"),
+    )
+
+
+def _exponential(point: Any) -> model.ExponentialHistogramDataPoint:
+    return model.ExponentialHistogramDataPoint(
+        _pairs(point.attributes),
+        point.start_time_unix_nano or None,
+        point.time_unix_nano or None,
+        point.count,
+        _optional(point, "sum"),
+        point.scale,
+        point.zero_count,
+        model.Buckets(point.positive.offset, list(point.positive.bucket_counts)),
+        model.Buckets(point.negative.offset, list(point.negative.bucket_counts)),
+        point.flags or None,
+        _exemplars(point),
+        _optional(point, "min"),
+        _optional(point, "max"),
+        point.zero_threshold,
+    )
+
+
+def _summary(point: Any) -> model.SummaryDataPoint:
+    return model.SummaryDataPoint(
+        _pairs(point.attributes),
+        point.start_time_unix_nano or None,
+        point.time_unix_nano or None,
+        point.count,
+        point.sum,
+        [model.ValueAtQuantile(each.quantile, each.value) for each in point.quantile_values],
+        point.flags or None,
+    )
+
+
+def _optional(point: Any, name: str) -> float | None:
+    return getattr(point, name) if point.HasField(name) else None
+
+
+def _exemplars(point: Any) -> list[Any] | None:
+    # They make no rows and are only counted, so that a place for each is enough.
+    return [model.NO_EXEMPLAR] * len(point.exemplars) or None
+
+
+def _pairs(attributes: Iterable[Any]) -> list[tuple[str, model.Value]]:
+    return [(item.key, _value(item.value)) for item in attributes]
+
+
+def _value(value: Any) -> model.Value:
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_value(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {item.key: _value(item.value) for item in value.kvlist_value.values}
+    if kind is None or kind not in _SCALARS:
+        return None
+    made: model.Value = getattr(value, kind)
+    return made
+
+
+_SCALARS = frozenset({"string_value", "bool_value", "int_value", "double_value", "bytes_value"})

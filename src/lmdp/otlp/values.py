@@ -1,0 +1,123 @@
+"""Attributes: lists of key-values, read into pairs of a key and a plain Python value."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from lmdp.otlp import lenient
+from lmdp.otlp.model import Attributes, Double, Integer, Value
+from lmdp.otlp.numbers import double, signed
+from lmdp.refusals import MALFORMED, Refused
+
+
+class _AnyValue(Struct, gc=False):
+    stringValue: str | None = None
+    boolValue: bool | None = None
+    intValue: Integer = None
+    doubleValue: Double = None
+    arrayValue: _Array | None = None
+    kvlistValue: _KeyValues | None = None
+    bytesValue: str | None = None
+
+
+class _Array(Struct):
+    values: list[_AnyValue] | None = None
+
+
+class _KeyValue(Struct, gc=False):
+    key: str | None = None
+    value: _AnyValue | None = None
+
+
+class _KeyValues(Struct):
+    values: list[_KeyValue] | None = None
+
+
+_decoder = msgspec.json.Decoder(list[_KeyValue] | None)
+
+
+def pairs(attributes: Attributes) -> list[tuple[str, Value]]:
+    """The keys and values of `attributes`, in their order. Raises Refused where they are no key-values."""
+    if isinstance(attributes, list):
+        return attributes
+    try:
+        return [(item.key or "", _value(item.value)) for item in _key_values(attributes)]
+    except RecursionError as error:
+        raise Refused(MALFORMED, "attributes: nested too deep") from error
+
+
+def to_json(attributes: Attributes) -> Raw:
+    """`attributes` as the JSON text of a list of key-values; what `pairs` reads."""
+    if isinstance(attributes, list):
+        return Raw(msgspec.json.encode([{"key": key, "value": _wrapped(value)} for key, value in attributes]))
+    return attributes
+
+
+def _key_values(text: Raw) -> list[_KeyValue]:
+    try:
+        return _decoder.decode(text) or []
+    except msgspec.ValidationError:
+        return _decoder.decode(lenient.canonical_attributes(bytes(text))) or []
+    except msgspec.DecodeError as error:
+        raise Refused(MALFORMED, f"attributes: {error}") from error
+
+
+def _value(value: _AnyValue | None) -> Value:
+    if value is None:
+        return None
+    if value.stringValue is not None:
+        return value.stringValue
+    if value.boolValue is not None:
+        return value.boolValue
+    if value.intValue is not None:
+        return signed(value.intValue)
+    if value.doubleValue is not None:
+        return double(value.doubleValue)
+    return _nested(value)
+
+
+def _nested(value: _AnyValue) -> Value:
+    if value.arrayValue is not None:
+        return [_value(item) for item in value.arrayValue.values or []]
+    if value.kvlistValue is not None:
+        return {item.key or "": _value(item.value) for item in value.kvlistValue.values or []}
+    if value.bytesValue is not None:
+        return _bytes(value.bytesValue)
+    return None
+
+
+def _bytes(text: str) -> bytes:
+    # Proto3 JSON takes both alphabets, with or without padding.
+    try:
+        return base64.b64decode(
+            text.translate(_STANDARD).rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True
+        )
+    except (binascii.Error, ValueError) as error:
+        raise Refused(MALFORMED, f"bytesValue: {error}") from error
+
+
+_STANDARD = str.maketrans("-_", "+/")
+
+
+def _wrapped(value: Value) -> dict[str, Any]:
+    """A plain value as an AnyValue of OTLP/JSON."""
+    if value is None:
+        return {}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [_wrapped(item) for item in value]}}
+    if isinstance(value, dict):
+        return {"kvlistValue": {"values": [{"key": key, "value": _wrapped(item)} for key, item in value.items()]}}
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"intValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value if value - value == 0 else _NAMES[repr(value)]}
+    return {_MEMBER[type(value)]: value}
+
+
+_NAMES = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_MEMBER = {str: "stringValue", bool: "boolValue", bytes: "bytesValue"}

@@ -1,0 +1,100 @@
+"""Rejects: what became no rows, with its reason, in a form that can be sent again."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from lmdp.flatten import Failure
+from lmdp.otlp.model import MetricsData
+from lmdp.otlp.values import to_json
+from lmdp.refusals import PointRefused
+
+_REASONS: Final = 20
+"""How many different reasons a reject lists; one is the rule, and a hostile message could have one a datapoint."""
+
+_DATA = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A message that failed, or the part of it that did: `raw` can be sent again when the fault is mended.
+
+    `timestamp` is Kafka's, in milliseconds; `datapoints` is 0 where the message could not be decoded.
+    """
+
+    code: str
+    message: str
+    raw: bytes
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: bytes | None
+    datapoints: int = 0
+
+    def envelope(self, now_ms: int) -> dict[str, Any]:
+        """The JSON object that is stored: the shape of a record that Firehose could not deliver, and its source.
+
+        https://docs.aws.amazon.com/firehose/latest/dev/retry.html
+        """
+        return {
+            "errorCode": self.code,
+            "errorMessage": self.message,
+            "attemptsMade": 1,
+            "arrivalTimestamp": now_ms,
+            "attemptEndingTimestamp": now_ms,
+            "rawData": base64.b64encode(self.raw).decode(),
+            "source": {
+                "topic": self.topic,
+                "partition": self.partition,
+                "offset": self.offset,
+                "timestamp": self.timestamp,
+                "key": None if self.key is None else base64.b64encode(self.key).decode(),
+            },
+            "datapoints": self.datapoints,
+        }
+
+
+def cut_down(failures: Sequence[Failure]) -> bytes:
+    """The message with nothing in it but the datapoints that failed, as OTLP/JSON."""
+    bundle: list[Any] = []
+    made: dict[int, Any] = {}  # by the id of the part that it is made of, which the failures keep alive
+
+    def within(siblings: list[Any], part: Any, **changes: Any) -> Any:
+        if id(part) not in made:
+            made[id(part)] = replace(part, **changes)
+            siblings.append(made[id(part)])
+        return made[id(part)]
+
+    for failure in failures:
+        resource_metrics, scope_metrics, metric, data, point = failure.path
+        resource, scope = _json(resource_metrics.resource), _json(scope_metrics.scope)
+        resources = within(bundle, resource_metrics, resource=resource, scopeMetrics=[])
+        scopes = within(resources.scopeMetrics, scope_metrics, scope=scope, metrics=[])
+        metrics = within(scopes.metrics, metric, **dict.fromkeys(_DATA))
+        if id(data) not in made:
+            made[id(data)] = replace(data, dataPoints=[])
+            setattr(metrics, next(name for name in _DATA if getattr(metric, name) is data), made[id(data)])
+        made[id(data)].dataPoints.append(_json(point))
+    return msgspec.json.encode(MetricsData(bundle))
+
+
+def _json(part: Any) -> Any:
+    """`part` with its attributes as JSON, whatever they came as."""
+    return None if part is None else replace(part, attributes=to_json(part.attributes))
+
+
+def reasons(refusals: Sequence[PointRefused]) -> tuple[str, str]:
+    """The code of the first refusal, and the texts of all that differ."""
+    texts = list(dict.fromkeys(f"{refused.code}: {refused.text}" for refused in refusals))
+    first = refusals[0]
+    shown = [first.text, *(text for text in texts[:_REASONS] if text != f"{first.code}: {first.text}")]
+    if len(texts) > _REASONS:
+        shown.append(f"and {len(texts) - _REASONS} more reasons")
+    return first.code, "; ".join(shown)
