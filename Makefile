@@ -5,7 +5,7 @@ BIN    := .venv/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-python setup lint format requirements clean
+.PHONY: help run test test-python wheel-test setup lint format requirements clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ test: test-python  ## every check that CI runs first: lint, types, tests
 
 test-python: lint
 	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+wheel-test: .venv/test.stamp  ## build the wheel, and try it in an environment of its own
+	@tools/wheel_test.sh
 
 setup: .venv/test.stamp  ## the environment for development, with the commit hooks
 	@if [ -d .git ]; then $(BIN)/pre-commit install >/dev/null; fi

@@ -1,1 +1,62 @@
-"""placeholder."""
+"""The command `lmdp`: its commands, and how an error ends it."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from dotenv import find_dotenv, load_dotenv
+
+from lmdp.commands import certs, flatten, publish, query, run, status, topic, validate
+from lmdp.errors import LmdpError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run.run)
+app.command()(publish.publish)
+app.command()(flatten.flatten)
+app.command()(validate.validate)
+app.command()(query.query)
+app.command()(status.status)
+app.command()(certs.certs)
+app.add_typer(topic.app, name="topic")
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
+    if wanted:
+        print(f"lmdp {version('lmdp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """LogicMonitor Data Publisher's OTLP metrics on Kafka, as rows that people query.
+
+    Start with: lmdp run. Settings come from options, from the environment, and from `.env` in this folder.
+    """
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 3 a part not reached."""
+    load_dotenv(find_dotenv(usecwd=True))
+    try:
+        app()
+    except LmdpError as error:
+        print(f"lmdp: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read the rows has seen enough; Python would complain of it once more at exit.
+        sys.stderr.close()
+        sys.exit(0)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import msgspec
 import zstandard
 
 from lmdp.errors import LmdpError
@@ -39,6 +40,29 @@ def read_messages(path: Path | str) -> Iterator[Message]:
         values = _lines(_chunks(sys.stdin.buffer), where) if str(path) == STDIN else _values(Path(path), where)
         for offset, value in enumerate(values):
             yield Message(value=value, topic=name, partition=0, offset=offset)
+
+
+def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
+    """Number and read the lines of one file, or of standard input (`-`), lazily; blank ones are none.
+
+    A `.json` file holds one JSON value: an array counts as a line an element. Raises LmdpError as `read_messages` does.
+    """
+    where = "standard input" if str(path) == STDIN else str(path)
+    with _told(where):
+        if str(path) == STDIN:
+            yield from enumerate(_lines(_chunks(sys.stdin.buffer), where), 1)
+            return
+        values = _values(Path(path), where)
+        yield from enumerate(_elements(next(values)) if where.lower().endswith(".json") else values, 1)
+
+
+def _elements(text: bytes) -> Iterator[bytes]:
+    """The elements of a JSON array, or the whole text where it is none."""
+    try:
+        value = msgspec.json.decode(text, type=list[msgspec.Raw])
+    except msgspec.MsgspecError:
+        return iter([text])
+    return map(bytes, value)
 
 
 def _values(path: Path, where: str) -> Iterator[bytes]:

@@ -1,0 +1,109 @@
+"""`lmdp flatten`: bundles in, row events out, with no broker and no warehouse."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from lmdp.commands.options import OrgId
+from lmdp.encode import encode
+from lmdp.errors import SettingsError, Unreachable
+from lmdp.files import read_messages
+from lmdp.pipeline import Counts, Message, TransformSettings, transform
+from lmdp.rejects import Reject
+
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE…",
+        help="Bundles: .jsonl and .ndjson (also .gz, .zst) and - (standard input) hold one a line, "
+        "any other file is one message.",
+    ),
+]
+Rejects = Annotated[
+    Path | None, typer.Option("--rejects", metavar="FILE", help="Where rejects go, one JSON object a line.")
+]
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Where the counts go, one JSON object.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 when anything was rejected.")]
+
+
+def flatten(
+    files: Files,
+    *,
+    org_id: OrgId = None,
+    rejects: Rejects = None,
+    report: Report = None,
+    strict: Strict = False,
+) -> None:
+    """Flatten OTLP bundles to row events: NDJSON on standard output.
+
+    What is rejected is counted on standard error, and kept with --rejects; the rows still come.
+
+    Example: lmdp flatten --org-id acme bundle.json | head -1
+    """
+    if files.count("-") > 1:
+        raise SettingsError("- is named more than once: standard input can be read once")
+    started = time.monotonic()
+    settings = TransformSettings(org_id=org_id)
+    counts, bytes_out, first = Counts(), 0, None
+    with _writing(rejects) as rejects_file:
+        for message in _messages(files):
+            done = transform((message,), settings)
+            counts += done.counts
+            bytes_out += _print_rows(encode(done.rows))
+            first = first or next(iter(done.rejects), None)
+            _write_rejects(rejects_file, done.rejects)
+    told = {**counts.report(), "bytesOut": bytes_out, "seconds": round(time.monotonic() - started, 3)}
+    if report is not None:
+        with _writing(report) as report_file:
+            print(json.dumps(told), file=report_file)
+    _tell(counts, first, rejects)
+    if strict and counts.rejected_messages:
+        raise typer.Exit(1)
+
+
+def _messages(files: Iterable[str]) -> Iterator[Message]:
+    for name in files:
+        yield from read_messages(name)
+
+
+def _print_rows(rows: list[bytes]) -> int:
+    """Print rows a line each; returns their bytes, line ends not counted."""
+    if rows:
+        sys.stdout.buffer.write(b"\n".join(rows) + b"\n")
+    return sum(map(len, rows))
+
+
+@contextlib.contextmanager
+def _writing(path: Path | None) -> Iterator[IO[str] | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            yield file
+    except OSError as error:
+        raise Unreachable(f"cannot write {path}: {error.strerror}. The bundles are as they were.") from error
+
+
+def _write_rejects(file: IO[str] | None, rejects: list[Reject]) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for reject in rejects if file is not None else ():
+        print(json.dumps(reject.envelope(now_ms)), file=file)
+
+
+def _tell(counts: Counts, first: Reject | None, kept: Path | None) -> None:
+    """Say what was rejected: on standard error, since standard output is for rows."""
+    if first is None:
+        return
+    where = f"kept in {kept}" if kept else "keep them with --rejects FILE"
+    print(
+        f"{counts.rejected_messages:,} of {counts.messages:,} messages rejected, whole or in part "
+        f"({counts.rejected_datapoints:,} datapoints); {where}. The first: {first.code}: {first.message}",
+        file=sys.stderr,
+    )

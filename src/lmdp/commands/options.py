@@ -1,0 +1,116 @@
+"""The options that several commands share: one name, one environment variable and one help text each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmdp.errors import SettingsError
+
+if TYPE_CHECKING:
+    from lmdp.local.kafka import KafkaAccess
+
+DEFAULT_TOPIC = "lm.metrics.otlp"
+DEFAULT_HOME = Path(".lmdp")
+
+BootstrapServers = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-servers",
+        envvar="LMDP_BOOTSTRAP_SERVERS",
+        metavar="HOST:PORT,…",
+        help="Kafka's addresses, such as b-1.example.com:9094. Without it: the embedded Kafka of --home.",
+    ),
+]
+Ca = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        envvar="LMDP_KAFKA_CA",
+        metavar="FILE",
+        help="PEM file of the CA that signed the broker's certificate. Without it: the system's CAs (right for MSK).",
+    ),
+]
+Cert = Annotated[
+    Path | None,
+    typer.Option("--cert", envvar="LMDP_KAFKA_CERT", metavar="FILE", help="PEM file of this client's certificate."),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        envvar="LMDP_KAFKA_KEY",
+        metavar="FILE",
+        help="PEM file of that certificate's key: unencrypted, readable by you alone (chmod 600).",
+    ),
+]
+Topic = Annotated[
+    str, typer.Option("--topic", envvar="LMDP_TOPIC", metavar="NAME", help="The Kafka topic that carries the bundles.")
+]
+Home = Annotated[
+    Path,
+    typer.Option(
+        "--home",
+        envvar="LMDP_HOME",
+        metavar="DIR",
+        help="The folder of this machine's pipeline: warehouse, certificates, the embedded broker's data.",
+    ),
+]
+OrgId = Annotated[
+    str | None,
+    typer.Option(
+        "--org-id",
+        envvar="LMDP_ORG_ID",
+        metavar="NAME",
+        help="The tenant of bundles that carry none, as LogicMonitor's do: the column orgId.",
+    ),
+]
+WarehouseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--warehouse",
+        envvar="LMDP_WAREHOUSE",
+        metavar="FILE",
+        help="The DuckDB file. Without it: warehouse.duckdb in --home.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value for a program to read.")]
+
+
+def kafka_access(
+    servers: str | None, ca: Path | None, cert: Path | None, key: Path | None, *, home: Path = DEFAULT_HOME
+) -> "KafkaAccess":
+    """Make the Kafka access that these options name; without servers, that of the embedded Kafka running in `home`.
+
+    Raises SettingsError with every fault at once.
+    """
+    from lmdp.local.broker import running_access  # noqa: PLC0415 - librdkafka is loaded by the commands that need it
+    from lmdp.local.kafka import KafkaAccess  # noqa: PLC0415 - as above
+
+    if servers is None:
+        if any((ca, cert, key)):
+            raise SettingsError("--ca, --cert and --key say how to reach a broker: name it with --bootstrap-servers.")
+        access = running_access(home)
+        if access is None:
+            raise SettingsError(
+                f"No broker is named and none runs under {home}: give --bootstrap-servers (LMDP_BOOTSTRAP_SERVERS), "
+                "or start 'lmdp run' in another terminal."
+            )
+    else:
+        access = KafkaAccess(servers, ca, cert, key)
+    faults = access.faults()
+    if faults:
+        raise SettingsError.of(faults)
+    return access
+
+
+def typed(context: typer.Context, name: str) -> bool:
+    """Tell whether an option stood on the command line, rather than in the environment or nowhere."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def warehouse_file(chosen: Path | None, home: Path) -> Path:
+    """The warehouse to use: the one that was named, else the one of `home`."""
+    return chosen if chosen is not None else home / "warehouse.duckdb"

@@ -1,0 +1,54 @@
+"""`lmdp query`: a question to the warehouse of this machine, also while `lmdp run` writes it."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lmdp.commands.options import DEFAULT_HOME, Home, WarehouseFile, warehouse_file
+from lmdp.errors import SettingsError
+
+if TYPE_CHECKING:
+    from lmdp.local.warehouse import Answer
+
+Sql = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; - reads it from standard input.")]
+Format = Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--format", help="How rows are printed.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of standard output.")
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="Rows at most; more are cut off, and that is said.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, metavar="S", help="Seconds at most.")]
+
+
+def query(
+    sql: Sql,
+    *,
+    form: Format = "table",
+    output: Output = None,
+    limit: Limit = 10_000,
+    timeout: Timeout = 30.0,
+    warehouse: WarehouseFile = None,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Ask the warehouse of this machine one SELECT; tables and views are those of Snowflake.
+
+    METRICS has each row once, METRIC_RATES counters per second, REJECTS what failed, LOADS what was written when.
+
+    Example: lmdp query "select metric, count(*), max(ts) from metrics group by 1 order by 2 desc"
+    """
+    from lmdp.local.answers import write  # noqa: PLC0415 - Arrow and DuckDB are loaded when needed
+    from lmdp.local.client import ask  # noqa: PLC0415 - as above
+    from lmdp.local.server import Question  # noqa: PLC0415 - as above
+
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise SettingsError("Parquet is not for a terminal: give --output FILE, or redirect.")
+    text = sys.stdin.read() if sql == "-" else sql
+    answer = ask(home, warehouse_file(warehouse, home), Question(text, limit, timeout))
+    write(answer.table, form, output)
+    _tell(answer, limit)
+
+
+def _tell(answer: "Answer", limit: int) -> None:
+    if answer.truncated:
+        print(f"Only the first {limit:,} rows; --limit asks for more.", file=sys.stderr)

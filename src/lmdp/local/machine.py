@@ -1,0 +1,224 @@
+"""The whole pipeline on one machine: broker, simulated publisher, consumer, warehouse, and answers, in one process.
+
+Parts start in the order of the path and end against it, so that what was published is still consumed, and what was
+consumed is in the warehouse before it is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lmdp.local.broker import KafkaBroker, MemoryBroker, embedded
+from lmdp.local.consumer import ConsumeSettings, Ends, Say, consume
+from lmdp.local.java import JarsUnavailable
+from lmdp.local.kafka import KafkaAccess
+from lmdp.local.progress import Progress
+from lmdp.local.publisher import Publisher, simulate
+from lmdp.local.server import serving
+from lmdp.local.simulation import Simulation
+from lmdp.local.standing import standing
+from lmdp.local.warehouse import Warehouse
+from lmdp.pipeline import TransformSettings
+
+_KEEP_EVERY_S = 3600.0
+_WATCH_EVERY_S = 0.25
+_MEMORY_MESSAGES = 600  # under way at most; librdkafka's test broker keeps about 1,200 small ones a partition
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """How much to simulate: devices, instances of each, seconds between polls, seconds in all (None: on and on)."""
+
+    devices: int
+    instances: int
+    interval_s: float
+    duration_s: float | None = None
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSettings:
+    """What to run. `access` is None for a broker of its own, which is `memory` or Kafka (from `kafka_home`, if given)."""
+
+    home: Path
+    warehouse: Path
+    transform: TransformSettings
+    consume: ConsumeSettings
+    access: KafkaAccess | None = None
+    memory: bool = False
+    kafka_home: Path | None = None
+    simulated: Simulated | None = None
+    until_idle: bool = False
+    keep_days: int | None = 30
+
+
+@dataclass(slots=True)
+class Machine:
+    """A running pipeline, for those who look at it."""
+
+    settings: MachineSettings
+    warehouse: Warehouse
+    access: KafkaAccess
+    progress: Progress = field(default_factory=Progress)
+    publisher: Publisher | None = None
+    ends: Ends = field(default_factory=Ends)
+    started: float = field(default_factory=time.monotonic)
+
+    def status(self) -> dict[str, Any]:
+        """Where it stands, as `lmdp status` shows it."""
+        seconds = time.monotonic() - self.started
+        running = {
+            "pid": os.getpid(),
+            "broker": self.access.bootstrap_servers,
+            "topic": self.settings.consume.topic,
+            "simulating": self.publisher is not None,
+            "uptimeSeconds": round(seconds, 1),
+            "rowsPerSecond": round(self.progress.rows_per_second(), 1),
+            "lag": sum(self.progress.lag.values()),
+            "gaps": self.progress.gaps,
+            "trouble": self.progress.trouble,
+            "report": self.report(seconds),
+        }
+        return {"running": running, **standing(self.warehouse, seconds)}
+
+    def report(self, seconds: float) -> dict[str, Any]:
+        """What this run did until now."""
+        told = self.progress.report(seconds)
+        published = self.publisher.so_far() if self.publisher else None
+        return {
+            **({"published": published.messages, "publishedDatapoints": published.datapoints} if published else {}),
+            **told,
+            "duplicates": self.warehouse.duplicates(),
+            "warehouse": str(self.settings.warehouse),
+        }
+
+
+def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], stop: threading.Event) -> dict[str, Any]:
+    """Run until `stop`, or until the settings' own end, and return the report.
+
+    `watch` is called every now and then from this thread. Raises LmdpError when a part cannot start, or cannot go on.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with Warehouse.open(settings.warehouse, settings.transform.spec) as warehouse:
+        with contextlib.ExitStack() as parts:
+            access, cluster = _broker(settings, say, parts)
+            machine = Machine(settings, warehouse, access, ends=Ends(stop=stop))
+            parts.enter_context(serving(settings.home, warehouse, machine.status))
+            consumer = parts.enter_context(_Worker.running("consumer", lambda: _consume(machine, cluster, say)))
+            parts.callback(stop.set)
+            _wait(machine, consumer, _publish(machine, parts), watch)
+        return machine.report(time.monotonic() - machine.started)
+
+
+def _broker(settings: MachineSettings, say: Say, parts: contextlib.ExitStack) -> tuple[KafkaAccess, str]:
+    """The broker to use, and the name of its cluster where it has none of its own."""
+    topic = settings.consume.topic
+    if settings.access is not None:
+        say(f"Kafka at {settings.access.bootstrap_servers}, topic {topic}")
+        return settings.access, ""
+    if not settings.memory:
+        try:
+            given = embedded(settings.home, kafka_home=settings.kafka_home, progress=lambda jar: say(f"got {jar}"))
+        except JarsUnavailable as error:
+            say(f"No Kafka here ({error}): taking the test broker in this process, as --broker memory does")
+        else:
+            say("starting Apache Kafka (mutual TLS, loopback only)")
+            broker = parts.enter_context(KafkaBroker(given))
+            broker.create_topic(topic)
+            say(f"Kafka at {broker.bootstrap_servers}, topic {topic}")
+            return broker.access, ""
+    memory = parts.enter_context(MemoryBroker())
+    memory.create_topic(topic)
+    return memory.access, f"memory-{uuid.uuid4()}"
+
+
+def _consume(machine: Machine, cluster: str, say: Say) -> None:
+    settings = machine.settings
+    if settings.until_idle and settings.simulated is None:
+        machine.ends.drain.set()
+    wanted = replace(settings.consume, cluster=cluster)
+    consume(machine.access, machine.warehouse, settings.transform, wanted, machine.progress, machine.ends, say)
+
+
+def _publish(machine: Machine, parts: contextlib.ExitStack) -> _Worker | None:
+    settings, simulated = machine.settings, machine.settings.simulated
+    if simulated is None:
+        return None
+    publisher = Publisher(machine.access, settings.consume.topic, room=_room(machine), stop=threading.Event())
+    machine.publisher = publisher
+    simulation = Simulation(simulated.devices, simulated.instances, simulated.seed)
+
+    def work() -> None:
+        simulate(publisher, simulation, interval_s=simulated.interval_s, duration_s=simulated.duration_s)
+        publisher.finish()
+
+    worker = parts.enter_context(_Worker.running("publisher", work))
+    parts.callback(publisher.stop.set)
+    return worker
+
+
+def _room(machine: Machine) -> Callable[[], bool] | None:
+    """A broker in memory forgets what it has no room for, so its publisher waits for the consumer."""
+    if machine.access.is_tls() or machine.settings.access is not None:
+        return None
+
+    def room() -> bool:
+        published = machine.publisher.so_far().messages if machine.publisher else 0
+        return published - machine.progress.counts.messages < _MEMORY_MESSAGES
+
+    return room
+
+
+def _wait(machine: Machine, consumer: _Worker, publisher: _Worker | None, watch: Callable[[Machine], None]) -> None:
+    """Wait for the end, looking after the retention meanwhile."""
+    kept = -_KEEP_EVERY_S
+    stop = machine.ends.stop
+    while consumer.alive() and not stop.is_set():
+        if publisher is not None and not publisher.alive():
+            machine.ends.drain.set()
+        if time.monotonic() - kept >= _KEEP_EVERY_S:
+            kept = time.monotonic()
+            machine.warehouse.keep(machine.settings.keep_days, datetime.now(UTC))
+        watch(machine)
+        stop.wait(_WATCH_EVERY_S)
+
+
+class _Worker:
+    """A part in a thread; what it raised is raised where it is awaited."""
+
+    def __init__(self, name: str, work: Callable[[], None]) -> None:
+        self._work = work
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._go, name=name)
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, name: str, work: Callable[[], None]) -> Iterator[_Worker]:
+        """Run `work` beside the block, and wait for its end with the block's."""
+        worker = cls(name, work)
+        worker._thread.start()
+        try:
+            yield worker
+        finally:
+            worker._thread.join()
+        if worker._error is not None:
+            raise worker._error
+
+    def alive(self) -> bool:
+        """Whether it is still at work."""
+        return self._thread.is_alive()
+
+    def _go(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            self._error = error

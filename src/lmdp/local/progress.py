@@ -1,0 +1,78 @@
+"""How far a consumer is: what it counted, how late it is, and what it last stumbled over.
+
+One thread writes; any may read, since every reading is of whole values.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmdp.pipeline import Counts
+
+_RATE_SECONDS = 10.0
+
+
+class Latencies:
+    """How long messages took, in buckets a twentieth wide, so that a billion of them take no more room than one."""
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+
+    def add(self, milliseconds: float, messages: int = 1) -> None:
+        """Count `messages` that took so long; a clock that runs ahead counts as no time."""
+        self._buckets[round(math.log(max(milliseconds, 1.0)) * 20)] += messages
+
+    def quantile(self, q: float) -> int | None:
+        """The time in milliseconds that a share `q` of the messages did not exceed; None before the first."""
+        wanted, seen = q * self._buckets.total(), 0
+        for bucket, messages in sorted(self._buckets.items()):
+            seen += messages
+            if seen >= wanted:
+                return round(math.exp(bucket / 20))
+        return None
+
+
+@dataclass(slots=True)
+class Progress:
+    """A run's counts so far. `lag` is in messages by partition; `gaps` counts messages that retention took."""
+
+    counts: Counts = field(default_factory=Counts)
+    bytes_out: int = 0
+    commits: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    lag: dict[int, int] = field(default_factory=dict)
+    gaps: int = 0
+    latencies: Latencies = field(default_factory=Latencies)
+    last_commit: float | None = None
+    trouble: str = ""
+    _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=1000))
+
+    def committed(self, counts: Counts, codes: Counter[str], bytes_out: int) -> None:
+        """Note a transaction that is in the warehouse."""
+        now = time.monotonic()
+        self.counts += counts
+        self.reasons += codes
+        self.bytes_out += bytes_out
+        self.commits += 1
+        self.last_commit = now
+        self._recent.append((now, counts.rows))
+
+    def rows_per_second(self) -> float:
+        """Rows a second over the last ten seconds."""
+        now = time.monotonic()
+        rows = sum(rows for at, rows in list(self._recent) if now - at <= _RATE_SECONDS)
+        return rows / _RATE_SECONDS
+
+    def report(self, seconds: float) -> dict[str, Any]:
+        """The counts, rates and latencies of a run that took `seconds`."""
+        return {
+            **self.counts.report(),
+            "bytesOut": self.bytes_out,
+            "seconds": round(seconds, 3),
+            "rowsPerSecond": round(self.counts.rows / seconds, 1) if seconds > 0 else 0.0,
+            "latencyMs": {"p50": self.latencies.quantile(0.5), "p99": self.latencies.quantile(0.99)},
+        }

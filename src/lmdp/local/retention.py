@@ -1,0 +1,71 @@
+"""Whole days leave the warehouse; what left is written down, so that rows and LOADS still add up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from lmdp.errors import SettingsError
+
+if TYPE_CHECKING:
+    import duckdb
+
+_ADJOINING = """
+CREATE TEMP TABLE MERGED AS
+WITH OLD AS (
+  SELECT *, FIRST_OFFSET IS DISTINCT FROM lag(NEXT_OFFSET) OVER W AS BEGINS
+  FROM LOADS
+  WHERE LOADED_AT < ?
+  WINDOW W AS (PARTITION BY CLUSTER, TOPIC_ID, TOPIC, PARTITION ORDER BY FIRST_OFFSET, NEXT_OFFSET)
+),
+RUNS AS (
+  SELECT *, sum(CAST(BEGINS AS BIGINT)) OVER (
+    PARTITION BY CLUSTER, TOPIC_ID, TOPIC, PARTITION ORDER BY FIRST_OFFSET, NEXT_OFFSET ROWS UNBOUNDED PRECEDING
+  ) AS RUN
+  FROM OLD
+)
+SELECT CLUSTER, TOPIC_ID, TOPIC, PARTITION, min(FIRST_OFFSET) AS FIRST_OFFSET, max(NEXT_OFFSET) AS NEXT_OFFSET,
+  CAST(sum(ROWS) AS BIGINT) AS ROWS, CAST(sum(REJECTS) AS BIGINT) AS REJECTS, max(LOADED_AT) AS LOADED_AT
+FROM RUNS
+GROUP BY CLUSTER, TOPIC_ID, TOPIC, PARTITION, RUN
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a removal took: rows measured, and rejects that arrived, before the moment `before` (None: keep all)."""
+
+    rows: int = 0
+    rejects: int = 0
+    before: datetime | None = None
+
+
+def remove_days(connection: duckdb.DuckDBPyConnection, days: int, now: datetime) -> Removed:
+    """Delete what is older than `days` whole UTC days before today; the caller holds the transaction.
+
+    LOADS lines of that age that adjoin become one, so that the table stays small and says the same.
+    """
+    if days < 1:
+        raise SettingsError(f"--keep {days}d would remove today's rows; keep at least 1d, or `forever`")
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    before = today - timedelta(days=days)
+    rows = _delete(connection, 'ROW_EVENTS WHERE "ts" < ?', before)
+    rejects = _delete(connection, "REJECTS WHERE ARRIVAL_TIMESTAMP < ?", before)
+    if rows or rejects:
+        removed_at = now.astimezone(UTC).replace(tzinfo=None)
+        connection.execute("INSERT INTO REMOVALS VALUES (?, ?, ?, ?)", [removed_at, before, rows, rejects])
+    _merge_loads(connection, before)
+    return Removed(rows, rejects, before.replace(tzinfo=UTC))
+
+
+def _merge_loads(connection: duckdb.DuckDBPyConnection, before: datetime) -> None:
+    connection.execute(_ADJOINING, [before])
+    _delete(connection, "LOADS WHERE LOADED_AT < ?", before)
+    connection.execute("INSERT INTO LOADS SELECT * FROM MERGED")
+    connection.execute("DROP TABLE MERGED")
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, where: str, before: datetime) -> int:
+    deleted = connection.execute(f"DELETE FROM {where}", [before]).fetchone()  # noqa: S608 - a constant of this file
+    return int(deleted[0]) if deleted else 0

@@ -1,0 +1,174 @@
+"""The warehouse's tables: the ones that Snowflake has too, from the same files, and the consumer's own."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from lmdp.errors import SettingsError
+from lmdp.local.engine import DATABASE, SCHEMA
+from lmdp.snowflake.render import statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lmdp.spec_loader import Spec
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    (
+        "the consumer's tables",
+        """
+        CREATE TABLE REJECTS (
+          ERROR_CODE VARCHAR NOT NULL, ERROR_MESSAGE VARCHAR NOT NULL, ATTEMPTS_MADE INTEGER NOT NULL,
+          ARRIVAL_TIMESTAMP TIMESTAMP NOT NULL, ATTEMPT_ENDING_TIMESTAMP TIMESTAMP NOT NULL,
+          RAW_DATA VARCHAR NOT NULL, SOURCE_TOPIC VARCHAR NOT NULL, SOURCE_PARTITION INTEGER NOT NULL,
+          SOURCE_OFFSET BIGINT NOT NULL, SOURCE_TIMESTAMP BIGINT, SOURCE_KEY VARCHAR, DATAPOINTS BIGINT NOT NULL
+        );
+        CREATE TABLE OFFSETS (
+          CLUSTER VARCHAR, TOPIC_ID VARCHAR, TOPIC VARCHAR, PARTITION INTEGER, NEXT_OFFSET BIGINT NOT NULL,
+          PRIMARY KEY (CLUSTER, TOPIC_ID, TOPIC, PARTITION)
+        );
+        CREATE TABLE LOADS (
+          CLUSTER VARCHAR NOT NULL, TOPIC_ID VARCHAR NOT NULL, TOPIC VARCHAR NOT NULL, PARTITION INTEGER NOT NULL,
+          FIRST_OFFSET BIGINT NOT NULL, NEXT_OFFSET BIGINT NOT NULL, ROWS BIGINT NOT NULL, REJECTS BIGINT NOT NULL,
+          LOADED_AT TIMESTAMP NOT NULL
+        );
+        CREATE TABLE REMOVALS (
+          REMOVED_AT TIMESTAMP NOT NULL, BEFORE_TS TIMESTAMP NOT NULL, ROWS BIGINT NOT NULL, REJECTS BIGINT NOT NULL
+        );
+        """,
+    ),
+)
+"""What was done to the file, in order; a version is how many of them. Append only: a file runs each once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column as DuckDB describes it; names compare without case, as they do there."""
+
+    name: str
+    type: str
+    required: bool
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, path: Path, spec: Spec) -> None:
+    """Bring the file to this version of the program and of the specification, in one transaction.
+
+    Raises SettingsError, with the file as it was, when it is newer or when its rows cannot follow the specification.
+    """
+    shared = shared_statements(spec)
+    with transaction(connection):
+        _migrate(connection, path)
+        _follow(connection, path, _wanted(shared))
+        for sql in shared:
+            connection.execute(sql)
+
+
+def check(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """For a file that is only read: raises SettingsError when it is newer, or no warehouse at all."""
+    if not _has_table(connection, "MIGRATIONS"):
+        raise SettingsError(f"{path} is a DuckDB file, but not one of lmdp's: it has no table PIPELINE.MIGRATIONS")
+    connection.execute(f"USE {SCHEMA}")
+    _version(connection, path)
+
+
+def shared_statements(spec: Spec) -> tuple[str, ...]:
+    """The tables and views that Snowflake has too, in DuckDB's dialect, in the order to run them."""
+    # The translator takes 0.2 s to import, and a file that is only read needs none.
+    from lmdp.local.rewrites import to_duckdb  # noqa: PLC0415 - see above
+
+    translated = (to_duckdb(statement.sql) for statement in statements(spec))
+    return tuple(sql for sql in translated if sql is not None)
+
+
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All of the block, or nothing of it."""
+    connection.begin()
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        # A commit that failed has already rolled back, and says so.
+        with contextlib.suppress(duckdb.Error):
+            connection.rollback()
+        raise
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.execute(f"USE {SCHEMA}")
+    connection.execute("CREATE TABLE IF NOT EXISTS MIGRATIONS (VERSION INTEGER, NAME VARCHAR, APPLIED_AT TIMESTAMP)")
+    done = _version(connection, path)
+    for version, (name, sql) in enumerate(MIGRATIONS[done:], start=done + 1):
+        connection.execute(sql)
+        connection.execute("INSERT INTO MIGRATIONS VALUES (?, ?, CAST(now() AS TIMESTAMP))", [version, name])
+
+
+def _version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """How many migrations the file has had. Raises SettingsError when they are more than this program knows."""
+    answer = connection.execute("SELECT coalesce(max(VERSION), 0) FROM MIGRATIONS").fetchone()
+    version = int(answer[0]) if answer else 0
+    if version > len(MIGRATIONS):
+        raise SettingsError(
+            f"the warehouse {path} was written by a newer lmdp (version {version} of its tables; "
+            f"this one knows {len(MIGRATIONS)}).\nNothing was changed. Upgrade lmdp, or name another file."
+        )
+    return version
+
+
+def _follow(connection: duckdb.DuckDBPyConnection, path: Path, wanted: list[_Column]) -> None:
+    """Let an older ROW_EVENTS follow the specification where that loses nothing, or say what stands against it."""
+    if not _has_table(connection, "ROW_EVENTS"):
+        return
+    there = {column.name.lower(): column for column in _columns(connection)}
+    faults = []
+    for column in wanted:
+        old = there.pop(column.name.lower(), None)
+        if old is None and column.required:
+            faults.append(f"the required column {column.name} is missing")
+        elif old is not None and (old.type, old.required) != (column.type, column.required):
+            faults.append(f"the column {column.name} is {_shape(old)}, and the specification says {_shape(column)}")
+    faults += [
+        f"the required column {column.name} is not in the specification" for column in there.values() if column.required
+    ]
+    if faults:
+        raise SettingsError(
+            f"the rows in {path} do not fit the specification:\n  - "
+            + "\n  - ".join(faults)
+            + "\nNothing was changed. Name another file, or go back to the specification that it was made with."
+        )
+    old_names = {column.name.lower() for column in _columns(connection)}
+    for column in (column for column in wanted if column.name.lower() not in old_names):
+        connection.execute(f'ALTER TABLE ROW_EVENTS ADD COLUMN "{column.name}" {column.type}')
+
+
+def _wanted(shared: tuple[str, ...]) -> list[_Column]:
+    """The columns that ROW_EVENTS has in a new file."""
+    with duckdb.connect(":memory:") as scratch:
+        scratch.execute(f"ATTACH ':memory:' AS {DATABASE}")
+        for sql in shared:
+            scratch.execute(sql)
+        scratch.execute(f"USE {SCHEMA}")
+        return _columns(scratch)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection) -> list[_Column]:
+    described = connection.execute("DESCRIBE ROW_EVENTS").fetchall()
+    return [_Column(name, kind, null == "NO") for name, kind, null, *_ in described]
+
+
+def _has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'PIPELINE' AND table_name = ?",
+        [DATABASE, name],
+    )
+    return found.fetchone() is not None
+
+
+def _shape(column: _Column) -> str:
+    return f"{column.type}{' NOT NULL' if column.required else ''}"

@@ -1,0 +1,75 @@
+"""`lmdp topic check | create | acls` against a real Kafka with ACLs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lmdp.commands.topic import app
+from lmdp.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from lmdp.local.broker import KafkaBroker
+
+
+@pytest.fixture
+def run(kafka_broker: KafkaBroker) -> Callable[..., Result]:
+    """Run one `lmdp topic` command as the broker's own client."""
+    access = kafka_broker.access
+    reach = ["--bootstrap-servers", access.bootstrap_servers]
+    reach += ["--ca", str(access.ca), "--cert", str(access.cert), "--key", str(access.key)]
+
+    def call(command: str, *arguments: str) -> Result:
+        return CliRunner().invoke(app, [command, *reach, *arguments])
+
+    return call
+
+
+def test_create_then_check(run: Callable[..., Result]) -> None:
+    """A new topic is created once and checks well; a check that finds something off ends with 1 and says what."""
+    first = run("create", "--topic", "command.a", "--partitions", "3")
+    again = run("create", "--topic", "command.a", "--partitions", "9")
+    assert first.stdout.startswith("Created: command.a: 3 partitions, replication 1 on 1 brokers, kept 24 h")
+    assert again.stdout.startswith("Already there, left as it is: command.a: 3 partitions")
+    assert run("check", "--topic", "command.a").exit_code == 0
+    off = run("check", "--topic", "command.a", "--partitions", "4", "--json")
+    assert off.exit_code == 1
+    assert len(json.loads(off.stdout)["faults"]) == 1
+
+
+def test_acls_are_given_listed_and_taken(run: Callable[..., Result]) -> None:
+    """Names become principals; a group must be named for a reader; what is revoked is gone."""
+    given = run("acls", "--topic", "command.b", "--collector", "c-1", "--reader", "User:CN=p,O=x", "--group", "g")
+    assert given.stdout.splitlines() == [
+        "User:CN=c-1  allow describe topic command.b",
+        "User:CN=c-1  allow write topic command.b",
+        "User:CN=p,O=x  allow read group g",
+        "User:CN=p,O=x  allow describe topic command.b",
+        "User:CN=p,O=x  allow read topic command.b",
+    ]
+    taken = run("acls", "--topic", "command.b", "--revoke", "c-1", "--revoke", "User:CN=p,O=x")
+    assert taken.stdout.startswith("No ACL speaks of command.b.")
+    refused = run("acls", "--topic", "command.b", "--reader", "p")
+    assert isinstance(refused.exception, SettingsError)
+    assert "--reader needs --group" in str(refused.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "No broker is named and none runs under"),
+        (["--ca", "x.pem"], "name it with --bootstrap-servers"),
+        (["--bootstrap-servers", "nowhere", "--cert", "x.pem"], "3 settings are wrong"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_asked(tmp_path: Path, arguments: list[str], told: str) -> None:
+    """Contradictory or unusable options are told at once, all of them."""
+    result = CliRunner().invoke(app, ["check", "--home", str(tmp_path), *arguments])
+    assert isinstance(result.exception, SettingsError)
+    assert told in str(result.exception)

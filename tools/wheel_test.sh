@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Build the wheel, install it alone in a fresh environment, and flatten a bundle with it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=$PWD/.uv/bin/uv
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+"$uv" build --quiet --wheel --build-constraints requirements/build.txt --out-dir "$scratch"
+"$uv" venv --quiet --python .venv/bin/python "$scratch/venv"
+"$uv" pip install --quiet --python "$scratch/venv" --require-hashes -r requirements/run.txt
+"$uv" pip install --quiet --python "$scratch/venv" --no-deps "$scratch"/lmdp-*.whl
+
+bundle=$PWD/tests/fixtures/otlp/otlp_bundle_ok.json
+cd "$scratch"
+venv/bin/lmdp flatten --org-id acme --strict "$bundle" | venv/bin/lmdp validate -
+venv/bin/lmdp run --home home --broker memory --simulate 5 --interval 1 --duration 2 --json >report.json
+venv/bin/python -c 'import json; r = json.load(open("report.json")); assert r["published"] == r["messages"] > 0, r'
+echo "the wheel works: $(ls lmdp-*.whl), $(wc -c <"$(ls lmdp-*.whl)") bytes"
