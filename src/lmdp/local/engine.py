@@ -32,7 +32,7 @@ _HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 class Limits:
     """What the engine may use: memory and temporary disk in DuckDB's notation, threads (0: one a core)."""
 
-    memory: str = "1GB"
+    memory: str = "256MB"
     temporary: str = "8GB"
     threads: int = 0
 
