@@ -5,7 +5,7 @@ BIN    := .venv/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-python wheel-test setup lint format requirements clean
+.PHONY: help run test test-python build wheel-test setup lint format requirements clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -17,6 +17,9 @@ test: test-python  ## every check that CI runs first: lint, types, tests
 
 test-python: lint
 	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+build: .venv/test.stamp  ## the function's zip in dist/, the same bytes each time
+	@$(BIN)/python tools/build_lambda.py
 
 wheel-test: .venv/test.stamp  ## build the wheel, and try it in an environment of its own
 	@tools/wheel_test.sh
@@ -38,7 +41,8 @@ requirements: $(UV)  ## pin every version and hash anew (UPGRADE=--upgrade for n
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) pyproject.toml --extra local -o requirements/run.txt
-	$(COMPILE) pyproject.toml --extra local --group test -c requirements/run.txt -o requirements/test.txt
+	$(COMPILE) pyproject.toml --extra aws -o requirements/lambda.txt
+	$(COMPILE) pyproject.toml --all-extras --group test -c requirements/run.txt -c requirements/lambda.txt -o requirements/test.txt
 
 clean:  ## remove what make made; the warehouse in .lmdp stays
 	rm -rf .venv .uv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -46,12 +50,14 @@ clean:  ## remove what make made; the warehouse in .lmdp stays
 # uv comes into this folder, nothing is installed for the whole machine.
 $(UV): requirements/uv.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"lmdp needs Python 3.11 or newer; {sys.executable} is {v.major}.{v.minor}. Try: make PYTHON=python3.12 …")'
+	@echo "getting uv into .uv"
 	@$(PYTHON) -m venv .uv || { echo "This Python has no venv module. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
 
 # A step is done when its stamp is there: an interrupted install starts again.
 .venv/%.stamp: requirements/%.txt requirements/build.txt pyproject.toml $(UV)
+	@echo "installing requirements/$*.txt into .venv"
 	@[ -x .venv/bin/python ] || $(UV) venv --quiet --python $(PYTHON) .venv
 	@$(UV) pip install --quiet --python .venv --require-hashes -r requirements/$*.txt
 	@$(UV) pip install --quiet --python .venv --no-deps --build-constraint requirements/build.txt --editable .

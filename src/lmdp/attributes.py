@@ -15,6 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from lmdp.otlp.model import Attributes, Value
+from lmdp.otlp.numbers import written
 from lmdp.otlp.values import pairs
 from lmdp.spec_loader import Source
 
@@ -71,7 +72,7 @@ def column_text(value: Value) -> str | None:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        return number_text(value)
+        return number_text(value) if value - value == 0 else str(written(value))
     return base64.b64encode(value).decode() or None if isinstance(value, bytes) else None
 
 
@@ -145,8 +146,8 @@ def _plain(value: Value) -> Value:
     """`value` as JSON can say it: bytes as base64, and what is no finite number as its name."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if isinstance(value, float) and value - value != 0:
-        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[repr(value)]
+    if isinstance(value, float):
+        return written(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

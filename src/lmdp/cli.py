@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from dotenv import find_dotenv, load_dotenv
+from dotenv import load_dotenv
 
 from lmdp.commands import certs, flatten, publish, query, run, status, topic, validate
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, SettingsError
+
+ENV_FILE = ".env"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,13 +53,23 @@ def _options(
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 3 a part not reached."""
-    load_dotenv(find_dotenv(usecwd=True))
     try:
-        app()
+        _read_env_file()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except LmdpError as error:
         print(f"lmdp: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # Whoever read the rows has seen enough; Python would complain of it once more at exit.
-        sys.stderr.close()
-        sys.exit(0)
+        # Whoever read the rows has seen enough; at exit Python would write once more, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _read_env_file() -> None:
+    try:
+        load_dotenv(ENV_FILE)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{ENV_FILE} in this folder cannot be read: {error}") from error

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from json.encoder import encode_basestring as quote
 from typing import Any
 
+from lmdp.identifiers import KeyStyle, styled
 from lmdp.spec_loader import Spec, load_spec
 
 
-def encode(rows: Iterable[Sequence[Any]], spec: Spec | None = None) -> list[bytes]:
-    """Each row as one JSON object in UTF-8; a field without a value is left out."""
-    write = _writer(spec or load_spec())
+def encode(rows: Iterable[Sequence[Any]], spec: Spec | None = None, *, identifiers: KeyStyle = "quoted") -> list[bytes]:
+    """Each row as one JSON object in UTF-8; a field without a value is left out.
+
+    `identifiers` says how the keys are written, so that Firehose finds the columns: `orgId`, `"orgId"` or `ORGID`.
+    """
+    fields = spec or load_spec()
+    write = _writer(fields if identifiers == "quoted" else styled(fields, identifiers))
     return [write(row).encode() for row in rows]
 
 

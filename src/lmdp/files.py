@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 import zstandard
 
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, SettingsError
 from lmdp.pipeline import Message
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def read_messages(path: Path | str) -> Iterator[Message]:
     """Read the messages of one file, or of standard input (`-`), lazily.
 
     The topic is the file's name, the partition 0, the offset the message's number from 0; there is no timestamp.
-    Raises LmdpError when the file cannot be read or its compression is damaged.
+    Raises SettingsError when the file cannot be opened, LmdpError when its compression is damaged.
     """
     where = "standard input" if str(path) == STDIN else str(path)
     name = "stdin" if str(path) == STDIN else Path(path).name
@@ -45,7 +45,7 @@ def read_messages(path: Path | str) -> Iterator[Message]:
 def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
     """Number and read the lines of one file, or of standard input (`-`), lazily; blank ones are none.
 
-    A `.json` file holds one JSON value: an array counts as a line an element. Raises LmdpError as `read_messages` does.
+    A `.json` file holds one JSON value: an array counts as a line an element. Raises as `read_messages` does.
     """
     where = "standard input" if str(path) == STDIN else str(path)
     with _told(where):
@@ -60,7 +60,7 @@ def _elements(text: bytes) -> Iterator[bytes]:
     """The elements of a JSON array, or the whole text where it is none."""
     try:
         value = msgspec.json.decode(text, type=list[msgspec.Raw])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return iter([text])
     return map(bytes, value)
 
@@ -139,14 +139,14 @@ def _told(where: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise LmdpError(f"{where} does not exist.") from None
+        raise SettingsError(f"{where} does not exist.") from None
     except IsADirectoryError:
-        raise LmdpError(f"{where} is a folder; name the files in it.") from None
+        raise SettingsError(f"{where} is a folder; name the files in it.") from None
     except PermissionError:
-        raise LmdpError(f"{where} may not be read by this user.") from None
+        raise SettingsError(f"{where} may not be read by this user.") from None
     except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
         raise LmdpError(
             f"{where} is damaged or was cut short ({error}); the messages before the damage were read."
         ) from error
     except OSError as error:
-        raise LmdpError(f"{where} could not be read: {error.strerror or error}.") from error
+        raise SettingsError(f"{where} could not be read: {error.strerror or error}.") from error

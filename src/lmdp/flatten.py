@@ -10,26 +10,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-import msgspec
-from msgspec import Raw
-
 from lmdp import derived
-from lmdp.attributes import Digest, Members, around, members, merged, text
+from lmdp.attributes import Digest, Members, around, merged, text
 from lmdp.otlp.model import (
     Data,
     DataPoint,
-    InstrumentationScope,
     Integer,
     Metric,
     MetricsData,
     NumberDataPoint,
-    Resource,
     ResourceMetrics,
     ScopeMetrics,
-    Value,
 )
-from lmdp.otlp.numbers import double, signed, unsigned
-from lmdp.otlp.values import pairs
+from lmdp.otlp.numbers import double, read_all, signed, unsigned
 from lmdp.refusals import (
     BAD_TIMESTAMP,
     DECODE_TOO_LARGE,
@@ -38,7 +31,8 @@ from lmdp.refusals import (
     PointRefused,
     Refused,
 )
-from lmdp.rules import Promoted, Rules
+from lmdp.rules import Rules
+from lmdp.scopes import Scope, read_resource, read_scope
 from lmdp.times import Moment, epoch_ns, kafka_ns, moment
 
 Row: TypeAlias = tuple[Any, ...]
@@ -47,14 +41,14 @@ EXACT_INTEGERS: Final = 2**53
 """Integers up to this are exact in a double."""
 
 _NO_RECORDED_VALUE = 1  # DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
-_ROW_FRAME = 256  # characters of a row's keys, times and value; its JSON is at most six bytes a character of text
+_ROW_FRAME = 256  # characters of a row's keys, times and value
+_WIDEST = 6  # bytes of JSON that one character can take
 _TEMPORALITY = {
     1: "delta",
     "AGGREGATION_TEMPORALITY_DELTA": "delta",
     2: "cumulative",
     "AGGREGATION_TEMPORALITY_CUMULATIVE": "cumulative",
 }
-_NO_SCOPE = InstrumentationScope()
 _KINDS: Final[tuple[tuple[str, str, Callable[[Any], Iterator[derived.Part]] | None], ...]] = (
     ("gauge", "gauge", None),
     ("sum", "sum", None),
@@ -92,29 +86,21 @@ class Flat:
     no_recorded_value: int = 0
     non_finite: int = 0
     exemplars: int = 0
-    size: int = 0  # characters of the rows, as JSON
-
-
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """What the datapoints of one scope share."""
-
-    promoted: Promoted
-    resource: str  # the two maps, as JSON text
-    scope: str
-    epochs: tuple[object, Raw]  # where a poll's time may be: attribute, field
-    size: int  # characters of all this in a row
+    size: int = 0  # characters of the rows, as JSON, and rather more than fewer
+    measured: int = 0  # how many of the rows are in `bytes`
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Series:
     """What the datapoints of one metric share."""
 
-    scope: _Scope
+    scope: Scope
     columns: tuple[str, str | None, str]  # metric, unit, type
     reserved: Members
     reserved_text: str
     missing: str
+    size: int  # characters of the scope's part and of this
     path: tuple[ResourceMetrics, ScopeMetrics, Metric, Data]
 
 
@@ -125,53 +111,12 @@ def flatten(bundle: MetricsData, rules: Rules, limits: Limits, timestamp: int | 
     """
     walk = _Walk(rules, limits, timestamp)
     for resource_metrics in bundle.resourceMetrics or ():
-        resource = _resource(resource_metrics.resource)
+        resource = read_resource(resource_metrics.resource)
         for scope_metrics in resource_metrics.scopeMetrics or ():
-            scope = _scope(scope_metrics.scope or _NO_SCOPE, resource, rules)
+            scope = read_scope(scope_metrics.scope, resource, rules)
             for metric in scope_metrics.metrics or ():
                 walk.metric(scope, (resource_metrics, scope_metrics, metric))
     return walk.flat
-
-
-class _Resource:
-    """A resource's attributes, and their JSON text without the ones that were moved."""
-
-    __slots__ = ("_texts", "values")
-
-    def __init__(self, values: dict[str, Value]) -> None:
-        self.values = values
-        self._texts: dict[frozenset[tuple[str, str]], str] = {}
-
-    def text(self, moved: frozenset[tuple[str, str]]) -> str:
-        found = self._texts.get(moved)
-        if found is None:
-            found = self._texts[moved] = _map(self.values, "resource", moved)
-        return found
-
-
-def _resource(resource: Resource | None) -> _Resource:
-    return _Resource(dict(pairs(resource.attributes)) if resource is not None else {})
-
-
-def _scope(given: InstrumentationScope, resource: _Resource, rules: Rules) -> _Scope:
-    values, name = dict(pairs(given.attributes)), given.name or ""
-    promoted = rules.promote(name, values, resource.values)
-    epoch = values.get("epoch")
-    named = {"name": name} if name else {}
-    version = {"version": given.version} if given.version else {}
-    resource_text = resource.text(promoted.moved)
-    scope_text = _map({**values, **named, **version}, "scope", promoted.moved - {("scope", "name")})
-    return _Scope(
-        promoted=promoted,
-        resource=resource_text,
-        scope=scope_text,
-        epochs=(epoch, given.epoch),
-        size=len(resource_text) + len(scope_text) + sum(len(column) for column in promoted.columns if column),
-    )
-
-
-def _map(values: dict[str, Value], level: str, moved: frozenset[tuple[str, str]]) -> str:
-    return text(members({key: value for key, value in values.items() if (level, key) not in moved}))
 
 
 class _Walk:
@@ -186,7 +131,7 @@ class _Walk:
         self.timestamp = timestamp
         self.times: dict[Integer, Moment] = {}
 
-    def metric(self, scope: _Scope, path: tuple[ResourceMetrics, ScopeMetrics, Metric]) -> None:
+    def metric(self, scope: Scope, path: tuple[ResourceMetrics, ScopeMetrics, Metric]) -> None:
         """Flatten the datapoints of the last in `path`."""
         metric = path[-1]
         for name, kind, parts in _KINDS:
@@ -205,19 +150,19 @@ class _Walk:
         for point in points:
             value = _number(point)
             if value is None:
+                self._unread(point)
                 flat.no_recorded_value += 1
             elif value - value != 0:  # NaN or infinite
+                self._unread(point)
                 flat.non_finite += 1
                 flat.converted += 1
             else:
                 try:
-                    digest, at = self._common(series, point)
-                    row, size = self._row(series, digest, at, value, _attributes(series, digest, at, point, value))
+                    digest, narrow, at = self._common(series, point)
+                    self._row(series, digest, narrow, at, value, _attributes(series, digest, at, point, value))
                 except PointRefused as refused:
-                    flat.failures.append(Failure((*series.path, point), refused))
+                    self._failed(series, point, refused)
                     continue
-                flat.rows.append(row)
-                flat.size = self._within(flat.size + size)
                 flat.converted += 1
             if point.exemplars:
                 flat.exemplars += len(point.exemplars)
@@ -228,28 +173,37 @@ class _Walk:
         flat.datapoints += len(points)
         for point in points:
             if unsigned(point.flags) & _NO_RECORDED_VALUE:
+                self._unread(point)
                 flat.no_recorded_value += 1
             else:
+                before = len(flat.rows), flat.size, flat.measured, flat.bytes
                 try:
-                    rows, non_finite, flat.size = self._rows(series, point, parts)
+                    flat.non_finite += self._rows(series, point, parts)
                 except PointRefused as refused:
-                    flat.failures.append(Failure((*series.path, point), refused))
+                    kept, flat.size, flat.measured, flat.bytes = before
+                    del flat.rows[kept:]
+                    self._failed(series, point, refused)
                     continue
-                flat.rows += rows
-                flat.non_finite += non_finite
                 flat.converted += 1
             exemplars = getattr(point, "exemplars", None)
             if exemplars:
                 flat.exemplars += len(exemplars)
 
-    def _rows(
-        self, series: _Series, point: Any, parts: Callable[[Any], Iterator[derived.Part]]
-    ) -> tuple[list[Row], int, int]:
-        """The rows of one datapoint, how many were not finite, and the size of the message with them."""
-        digest, at = self._common(series, point)
+    def _unread(self, point: DataPoint) -> None:
+        """Refuse the message for what is broken in a datapoint, though it makes no row."""
+        self.rules.digest(point.attributes)
+        read_all(point)
+
+    def _failed(self, series: _Series, point: DataPoint, refused: PointRefused) -> None:
+        self._unread(point)
+        self.flat.failures.append(Failure((*series.path, point), refused))
+
+    def _rows(self, series: _Series, point: Any, parts: Callable[[Any], Iterator[derived.Part]]) -> int:
+        """Add the rows of one datapoint; returns how many were not finite."""
+        digest, narrow, at = self._common(series, point)
         base = merged(digest.members, series.reserved | _start(point, at))
         plain, places = text(base), {key: around(base, key) for key in ("le", "quantile")}
-        rows, non_finite, size = [], 0, self.flat.size
+        non_finite = 0
         for suffix, value, key, label in parts(point):
             if value - value != 0:
                 non_finite += 1
@@ -260,19 +214,21 @@ class _Walk:
                 attributes = text(merged(base, labelled | _exact(value)))
             elif key:
                 attributes = f'"{key}":"{label}"'.join(places[key])
-            row, more = self._row(series, digest, at, value, attributes, suffix)
-            rows.append(row)
-            size = self._within(size + more)
-        return rows, non_finite, size
+            self._row(series, digest, narrow, at, value, attributes, suffix)
+        return non_finite
 
-    def _common(self, series: _Series, point: DataPoint) -> tuple[Digest, Moment]:
+    def _common(self, series: _Series, point: DataPoint) -> tuple[Digest, tuple[str | None, ...], Moment]:
         """What every datapoint needs: its attributes read, nothing required missing, and a time."""
         digest = self.rules.digest(point.attributes)
-        if series.missing:
-            raise PointRefused(MISSING_FIELD, series.missing)
-        return digest, self._time(series.scope, point.timeUnixNano)
+        narrow, missing = digest.promoted, series.missing
+        if None in narrow:
+            narrow = tuple(own or other for own, other in zip(narrow, series.scope.promoted.fallback, strict=True))
+            missing = missing or self.rules.missing_narrow(narrow)
+        if missing:
+            raise PointRefused(MISSING_FIELD, missing)
+        return digest, narrow, self._time(series.scope, point.timeUnixNano)
 
-    def _time(self, scope: _Scope, given: Integer) -> Moment:
+    def _time(self, scope: Scope, given: Integer) -> Moment:
         found = self.times.get(given)
         if found is None:
             ns = unsigned(given)
@@ -281,24 +237,25 @@ class _Walk:
             found = self.times[given] = moment(ns)
         return found
 
-    def _default_ns(self, scope: _Scope) -> int:
+    def _default_ns(self, scope: Scope) -> int:
         attribute, field = scope.epochs
-        for ns in (epoch_ns(attribute), epoch_ns(msgspec.json.decode(field)), kafka_ns(self.timestamp)):
+        for ns in (epoch_ns(attribute), epoch_ns(field), kafka_ns(self.timestamp)):
             if ns is not None:
                 return ns
         raise PointRefused(BAD_TIMESTAMP, "ts: no timeUnixNano, no epoch in the scope, and no Kafka timestamp")
 
     def _row(
-        self, series: _Series, digest: Digest, at: Moment, value: float, attributes: str, suffix: str = ""
-    ) -> tuple[Row, int]:
-        """One row, and its size in characters."""
+        self,
+        series: _Series,
+        digest: Digest,
+        narrow: tuple[str | None, ...],
+        at: Moment,
+        value: float,
+        attributes: str,
+        suffix: str = "",
+    ) -> None:
+        """Add one row."""
         scope = series.scope
-        narrow = digest.promoted
-        if None in narrow:
-            narrow = tuple(own or other for own, other in zip(narrow, scope.promoted.fallback, strict=True))
-            missing = self.rules.missing_narrow(narrow)
-            if missing:
-                raise PointRefused(MISSING_FIELD, missing)
         name, unit, kind = series.columns
         row = (
             *scope.promoted.columns,
@@ -313,21 +270,26 @@ class _Walk:
             scope.resource,
             scope.scope,
         )
-        size = scope.size + digest.size + len(name) + len(attributes) + _ROW_FRAME
-        if size * 6 > self.limits.row_bytes and self.limits.measure(row) > self.limits.row_bytes:
-            raise PointRefused(
-                ROW_TOO_LARGE, f"a row of {name + suffix} is larger than {self.limits.row_bytes:,} bytes"
-            )
-        return row, size
+        flat, limits = self.flat, self.limits
+        size = series.size + digest.size + len(attributes)
+        if size * _WIDEST > limits.row_bytes and limits.measure(row) > limits.row_bytes:
+            raise PointRefused(ROW_TOO_LARGE, f"a row of {name + suffix} is larger than {limits.row_bytes:,} bytes")
+        flat.rows.append(row)
+        flat.size += size
+        if flat.size * _WIDEST > limits.message_bytes:
+            self._measure()
 
-    def _within(self, size: int) -> int:
-        if size > self.limits.message_bytes:
-            raise Refused(DECODE_TOO_LARGE, f"its rows would take more than {self.limits.message_bytes:,} bytes")
-        return size
+    def _measure(self) -> None:
+        """Measure the rows exactly, each once: what could be too large may not be."""
+        flat, limit = self.flat, self.limits.message_bytes
+        flat.bytes += sum(map(self.limits.measure, flat.rows[flat.measured :]))
+        flat.measured = len(flat.rows)
+        if flat.bytes > limit:
+            raise Refused(DECODE_TOO_LARGE, f"its rows would take more than {limit:,} bytes")
 
 
 def _series(
-    scope: _Scope,
+    scope: Scope,
     metric: Metric,
     kind: str,
     data: Any,
@@ -349,6 +311,7 @@ def _series(
         reserved=reserved,
         reserved_text=",".join(reserved.values()),
         missing="; ".join(missing),
+        size=scope.size + len(metric.name or "") + len(metric.unit or "") + _ROW_FRAME,
         path=path,
     )
 

@@ -15,7 +15,7 @@ from lmdp.otlp.model import MetricsData
 from lmdp.otlp.values import to_json
 from lmdp.refusals import PointRefused
 
-_REASONS: Final = 20
+_REASONS: Final = 1_000
 """How many different reasons a reject lists; one is the rule, and a hostile message could have one a datapoint."""
 
 _DATA = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")

@@ -69,10 +69,11 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """A bundle and the rows that it flattens to: two files of the fixtures' folder."""
+    """A bundle and the rows that it flattens to: two files of the fixtures' folder. `timestamp` is Kafka's, in ms."""
 
     bundle: str
     rows: str
+    timestamp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,8 @@ def _fixtures(block: dict[str, Any]) -> Fixtures:
     return Fixtures(
         folder=str(block.get("folder", "")),
         org_id=str(block.get("org_id", "")),
-        golden=tuple(Golden(str(pair["bundle"]), str(pair["rows"])) for pair in block.get("golden", [])),
+        golden=tuple(
+            Golden(str(pair["bundle"]), str(pair["rows"]), pair.get("timestamp")) for pair in block.get("golden", [])
+        ),
         invalid=tuple(str(name) for name in block.get("invalid", [])),
     )

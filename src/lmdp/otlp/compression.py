@@ -14,9 +14,10 @@ ZSTD = b"\x28\xb5\x2f\xfd"
 # The largest window that zstd's own decoder takes without being told to; a frame may claim up to 3.75 TiB.
 _ZSTD_WINDOW = 2**27
 
-# How much compressed input is handed to zstd at a time: four bytes can stand for a block of 128 KiB, so that a bomb is
-# noticed 32 MiB beyond the limit at most (RFC 8878, section 3.1.1.2).
-_ZSTD_STEP = 1024
+# How much compressed input is taken at a time, so that a bomb is noticed soon beyond the limit: in gzip a byte stands
+# for up to 1,032 (https://zlib.net/zlib_tech.html), in zstd four for 128 KiB (RFC 8878, section 3.1.1.2).
+_GZIP_STEP = 16_384
+_ZSTD_STEP = 1_024
 
 
 def decompress(value: bytes, limit: int) -> bytes:
@@ -25,45 +26,30 @@ def decompress(value: bytes, limit: int) -> bytes:
     Raises Refused: Decode.TooLarge beyond `limit`, Decode.Malformed where the stream is broken or cut off.
     """
     if value.startswith(GZIP):
-        return _members(value, limit)
+        # Members may be padded with zeros at the end: gzip(1).
+        return _joined("gzip", value, limit, _GZIP_STEP, len(value.rstrip(b"\0")))
     if value.startswith(ZSTD):
-        return _frames(value, limit)
+        return _joined("zstd", value, limit, _ZSTD_STEP, len(value))
     return value
 
 
-def _members(value: bytes, limit: int) -> bytes:
-    parts, size = [], 0
-    # A gzip stream is one member or more, and may be padded with zeros: RFC 1952, section 2.2; gzip(1).
-    while value.rstrip(b"\0"):
-        stream = zlib.decompressobj(wbits=31)
-        try:
-            part = stream.decompress(value, limit - size + 1)
-        except zlib.error as error:
-            raise Refused(MALFORMED, f"gzip: {error}") from error
-        size = _within(size + len(part), limit)
-        parts.append(part)
-        if not stream.eof:
-            raise Refused(MALFORMED, "gzip: the stream ends before its end mark")
-        value = stream.unused_data
-    return b"".join(parts)
-
-
-def _frames(value: bytes, limit: int) -> bytes:
-    parts, size = [], 0
-    while value:
-        stream = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
-        try:
-            for start in range(0, len(value), _ZSTD_STEP):
-                part = stream.decompress(value[start : start + _ZSTD_STEP])
+def _joined(name: str, value: bytes, limit: int, step: int, end: int) -> bytes:
+    """The content of all members or frames, one after the other, up to `end`. Each byte is handed over once."""
+    parts, size, at = [], 0, 0
+    zstd = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+    try:
+        while at < end:
+            stream = zlib.decompressobj(wbits=31) if name == "gzip" else zstd.decompressobj()
+            while not stream.eof:
+                chunk = value[at : at + step]
+                if not chunk:
+                    raise Refused(MALFORMED, f"{name}: the stream ends before its end mark")
+                part = stream.decompress(chunk)
+                at += len(chunk) - len(stream.unused_data)
                 size = _within(size + len(part), limit)
                 parts.append(part)
-                if stream.eof:
-                    value = stream.unused_data + value[start + _ZSTD_STEP :]
-                    break
-        except zstandard.ZstdError as error:
-            raise Refused(MALFORMED, f"zstd: {error}") from error
-        if not stream.eof:
-            raise Refused(MALFORMED, "zstd: the stream ends before its end mark")
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise Refused(MALFORMED, f"{name}: {error}") from error
     return b"".join(parts)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmdp.refusals import MALFORMED, Refused
 
@@ -23,6 +23,7 @@ MIN_INT64 = -(2**63)
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,6})?", re.ASCII)
 _NAMED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_NAMES = {repr(number): name for name, number in _NAMED.items()}
 
 
 def unsigned(value: Integer) -> int:
@@ -55,6 +56,30 @@ def double(value: Double) -> float:
     if math.isinf(number):
         raise Refused(MALFORMED, f"{_shown(value)} is beyond the range of a double")
     return number
+
+
+def written(number: float) -> float | str:
+    """A double as OTLP/JSON writes it: by its name where JSON has no number for it."""
+    return number if number - number == 0 else _NAMES[repr(number)]
+
+
+def read_all(point: Any) -> None:
+    """Read every number of a datapoint that makes no row, so that a broken one does not hide. Raises Refused."""
+    for name in ("timeUnixNano", "startTimeUnixNano", "flags", "count", "zeroCount"):
+        unsigned(getattr(point, name, None))
+    for name in ("asInt", "scale"):
+        signed(getattr(point, name, None))
+    for name in ("asDouble", "sum", "min", "max", "zeroThreshold"):
+        double(getattr(point, name, None))
+    for buckets in (point, getattr(point, "positive", None), getattr(point, "negative", None)):
+        signed(getattr(buckets, "offset", None))
+        for count in getattr(buckets, "bucketCounts", None) or ():
+            unsigned(count)
+    for bound in getattr(point, "explicitBounds", None) or ():
+        double(bound)
+    for each in getattr(point, "quantileValues", None) or ():
+        double(each.quantile)
+        double(each.value)
 
 
 def _integer(value: Integer) -> int:

@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from lmdp.otlp import model
+from lmdp.otlp.numbers import written
 from lmdp.refusals import MALFORMED, NOT_METRICS, Refused
 
 
@@ -21,7 +22,20 @@ def decode_protobuf(data: bytes) -> model.MetricsData:
         raise Refused(MALFORMED, f"neither OTLP/JSON (no leading brace) nor OTLP protobuf: {error}") from error
     if not message.resource_metrics:
         raise Refused(NOT_METRICS, "protobuf without resource_metrics")
-    return model.MetricsData([_resource_metrics(part) for part in message.resource_metrics])
+    bundle = model.MetricsData([_resource_metrics(part) for part in message.resource_metrics])
+    if not _has_data(message) and _has_unknown(message, len(data)):
+        raise Refused(NOT_METRICS, "protobuf without metrics; logs and traces look like this")
+    return bundle
+
+
+def _has_data(message: Any) -> bool:
+    scopes = (scope for part in message.resource_metrics for scope in part.scope_metrics)
+    return any(metric.WhichOneof("data") for scope in scopes for metric in scope.metrics)
+
+
+def _has_unknown(message: Any, size: int) -> bool:
+    message.DiscardUnknownFields()
+    return bool(message.ByteSize() != size)
 
 
 def _resource_metrics(part: Any) -> model.ResourceMetrics:
@@ -86,7 +100,7 @@ def _histogram(point: Any) -> model.HistogramDataPoint:
         point.count,
         _optional(point, "sum"),
         list(point.bucket_counts),
-        list(point.explicit_bounds),
+        [written(bound) for bound in point.explicit_bounds],
         _exemplars(point),
         point.flags or None,
         _optional(point, "min"),
@@ -109,7 +123,7 @@ def _exponential(point: Any) -> model.ExponentialHistogramDataPoint:
         _exemplars(point),
         _optional(point, "min"),
         _optional(point, "max"),
-        point.zero_threshold,
+        written(point.zero_threshold),
     )
 
 
@@ -119,14 +133,14 @@ def _summary(point: Any) -> model.SummaryDataPoint:
         point.start_time_unix_nano or None,
         point.time_unix_nano or None,
         point.count,
-        point.sum,
-        [model.ValueAtQuantile(each.quantile, each.value) for each in point.quantile_values],
+        written(point.sum),
+        [model.ValueAtQuantile(written(each.quantile), written(each.value)) for each in point.quantile_values],
         point.flags or None,
     )
 
 
-def _optional(point: Any, name: str) -> float | None:
-    return getattr(point, name) if point.HasField(name) else None
+def _optional(point: Any, name: str) -> model.Double:
+    return written(getattr(point, name)) if point.HasField(name) else None
 
 
 def _exemplars(point: Any) -> list[Any] | None:

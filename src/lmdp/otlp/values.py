@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 
 from lmdp.otlp import lenient
 from lmdp.otlp.model import Attributes, Double, Integer, Value
-from lmdp.otlp.numbers import double, signed
+from lmdp.otlp.numbers import double, signed, written
 from lmdp.refusals import MALFORMED, Refused
 
 
@@ -115,9 +115,8 @@ def _wrapped(value: Value) -> dict[str, Any]:
     if isinstance(value, int) and not isinstance(value, bool):
         return {"intValue": str(value)}
     if isinstance(value, float):
-        return {"doubleValue": value if value - value == 0 else _NAMES[repr(value)]}
+        return {"doubleValue": written(value)}
     return {_MEMBER[type(value)]: value}
 
 
-_NAMES = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _MEMBER = {str: "stringValue", bool: "boolValue", bytes: "bytesValue"}
