@@ -59,6 +59,10 @@ def test_a_core_module_reads_no_clock(path: Path) -> None:
 
 def test_the_core_is_all_that_the_path_loads() -> None:
     """Whatever module of lmdp a transformation loads is among those looked at, but for errors."""
-    program = "import sys, lmdp\nprint(*[m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'lmdp'])"
+    program = (
+        "import sys, lmdp\n"
+        "lmdp.transform([lmdp.Message(b'{}'), lmdp.Message(b'protobuf')], lmdp.TransformSettings())\n"
+        "print(*[m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'lmdp'])\n"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert {Path(name) for name in done.stdout.split()} == {*MODULES, CORE / "errors.py"}
