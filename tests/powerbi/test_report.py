@@ -1,0 +1,137 @@
+"""The report: it follows the published schemas, and shows fields that the semantic model has."""
+
+from __future__ import annotations
+
+import json
+import os
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator, validators
+from referencing import Registry, Resource
+
+from lmdp.powerbi.pages import pages
+from lmdp.powerbi.semantic_model import semantic_model
+from powerbi.shapes import BASE, SHAPES
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def parts(project: dict[str, str]) -> dict[str, Json]:
+    """Every JSON file, by its path."""
+    kinds = (".json", ".pbip", ".pbir", ".pbism", ".platform")
+    return {path: json.loads(text) for path, text in project.items() if path.endswith(kinds)}
+
+
+def test_every_json_part_has_the_published_shape(parts: dict[str, Json]) -> None:
+    """Each names its schema, has what that demands, and nothing that it does not know."""
+    assert len(parts) > 50
+    for path, part in parts.items():
+        checker = Draft202012Validator(SHAPES[part["$schema"]], format_checker=Draft202012Validator.FORMAT_CHECKER)
+        faults = [f"{path}: {error.json_path} {error.message}" for error in checker.iter_errors(part)]
+        assert faults == []
+    assert {part["$schema"] for part in parts.values()} == SHAPES.keys()
+
+
+@pytest.mark.skipif(
+    "POWERBI_SCHEMAS" not in os.environ, reason="POWERBI_SCHEMAS names no copy of the schemas' `fabric`"
+)
+def test_every_json_part_validates_against_the_published_schema(parts: dict[str, Json]) -> None:
+    """The same with Microsoft's own files, where somebody has them: a checkout of github.com/microsoft/json-schemas."""
+    folder = Path(os.environ["POWERBI_SCHEMAS"])
+
+    def fetch(address: str) -> Resource[Any]:
+        contents = json.loads((folder / address.removeprefix(f"{BASE}/")).read_text("utf-8"))
+        return Resource.from_contents({"$schema": "http://json-schema.org/draft-07/schema#", **contents})
+
+    registry: Registry[Any] = Registry(retrieve=fetch)  # type: ignore[call-arg]  # attrs' alias
+    for path, part in parts.items():
+        schema = fetch(part["$schema"]).contents
+        checker = validators.validator_for(schema)(schema, registry=registry)
+        assert [f"{path}: {error.json_path} {error.message}" for error in checker.iter_errors(part)] == []
+
+
+def test_the_parts_refer_to_each_other(parts: dict[str, Json], project: dict[str, str]) -> None:
+    """The project opens the report, the report its model, and every page is in the order of the tabs."""
+    assert parts["lmdp.pbip"]["artifacts"] == [{"report": {"path": "lmdp.Report"}}]
+    assert parts["lmdp.Report/definition.pbir"]["datasetReference"] == {"byPath": {"path": "../lmdp.SemanticModel"}}
+    assert "lmdp.SemanticModel/definition/model.tmdl" in project
+    order = parts["lmdp.Report/definition/pages/pages.json"]["pageOrder"]
+    there = [path.split("/")[3] for path in parts if path.endswith("/page.json")]
+    assert order == there == ["fleet-overview", "device", "datasource-explorer", "capacity-trend", "pipeline-health"]
+
+
+def _fields(node: object, tables: dict[str, str]) -> list[tuple[str, str, str]]:
+    """Every (Column or Measure, table, name) below; an alias of a filter is its table."""
+    if isinstance(node, list):
+        return [found for inner in node for found in _fields(inner, tables)]
+    if not isinstance(node, dict):
+        return []
+    aliases = tables | {one["Name"]: one["Entity"] for one in node.get("From", [])}
+    found = []
+    for kind in ("Column", "Measure"):
+        if kind in node:
+            source = node[kind]["Expression"]["SourceRef"]
+            found.append((kind, source.get("Entity") or aliases[source["Source"]], node[kind]["Property"]))
+    return found + [one for inner in node.values() for one in _fields(inner, aliases)]
+
+
+def test_every_field_is_in_the_model(parts: dict[str, Json], imported: bool) -> None:
+    """What a visual or filter shows is a visible column or a measure of the model, in either variant."""
+    model = semantic_model(imported=imported, lag_minutes=60)
+    visible = {("Measure", table.name, measure.name) for table, measure in model.measures()} | {
+        ("Column", table.name, column.name)
+        for table in model.tables
+        if not table.hidden
+        for column in table.columns
+        if not column.hidden
+    }
+    for path, part in parts.items():
+        assert set(_fields(part, {})) <= visible, path
+
+
+def test_a_field_is_once_in_a_role_and_known_by_its_name(parts: dict[str, Json]) -> None:
+    """QueryRef is unique in a visual, and names table and field."""
+    for path, part in parts.items():
+        if path.endswith("/visual.json"):
+            state = part["visual"]["query"]["queryState"]
+            shown = [projection for role in state.values() for projection in role["projections"]]
+            assert len({one["queryRef"] for one in shown}) == len(shown) > 0
+            ((_, table, field),) = _fields(shown[0], {})
+            assert shown[0]["queryRef"] == f"{table}.{field}"
+            assert path.split("/")[-2] == part["name"]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_a_page_is_laid_out(page: Any) -> None:
+    """Each has slicers, numbers or charts, and a table; all within the page, none over another, with its own name."""
+    kinds = {visual.kind for visual in page.visuals}
+    assert {"slicer", "lineChart", "tableEx"} <= kinds
+    assert len({visual.name for visual in page.visuals}) == len(page.visuals)
+    for visual in page.visuals:
+        place = visual.place
+        assert 0 <= place.x < place.x + place.width <= 1280
+        assert 0 <= place.y < place.y + place.height <= 720
+    for one, other in combinations([visual.place for visual in page.visuals], 2):
+        assert (
+            one.x + one.width <= other.x
+            or other.x + other.width <= one.x
+            or one.y + one.height <= other.y
+            or other.y + other.height <= one.y
+        )
+
+
+def test_each_page_asks_for_recent_days(parts: dict[str, Json]) -> None:
+    """A report that is opened does not read years: each page filters a time to the last days."""
+    days = {}
+    for path, part in parts.items():
+        if path.endswith("/page.json"):
+            (only,) = part["filterConfig"]["filters"]
+            between = only["filter"]["Where"][0]["Condition"]["Between"]
+            days[part["name"]] = -between["LowerBound"]["DateSpan"]["Expression"]["DateAdd"]["Amount"]
+    assert days == {
+        "fleet-overview": 7, "device": 7, "datasource-explorer": 7, "capacity-trend": 90, "pipeline-health": 7
+    }  # fmt: skip
