@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from json.encoder import encode_basestring as quote
 from typing import TypeAlias
 
@@ -85,15 +84,41 @@ def first(sources: Iterable[Source], values: Mapping[str, Value]) -> tuple[str |
     return None, None
 
 
-@dataclass(frozen=True, slots=True)
 class Digest:
-    """A datapoint's attributes, ready for its rows."""
+    """A datapoint's attributes, ready for its rows: what is asked for is written once."""
 
-    promoted: tuple[str | None, ...]
-    members: Members
-    text: str
-    split: tuple[str, str] | None  # around the reserved keys; None where the source uses one itself
-    size: int  # characters of the promoted values
+    __slots__ = ("_split", "_text", "promoted", "size", "values")
+
+    def __init__(self, promoted: tuple[str | None, ...], values: dict[str, Value]) -> None:
+        self.promoted = promoted
+        self.values = values
+        self.size = sum(len(value) for value in promoted if value)  # in characters
+        self._text: str | None = None
+        self._split: tuple[str, str] | None = None
+
+    @property
+    def text(self) -> str:
+        """The map as JSON text."""
+        if self._text is None:
+            self._text = _written(self.values)
+        return self._text
+
+    @property
+    def split(self) -> tuple[str, str] | None:
+        """The text before and after the reserved keys; None where the source uses one itself."""
+        if self._split is None and not any(key.startswith(RESERVED) for key in self.values):
+            before = {key: value for key, value in self.values.items() if key < RESERVED}
+            after = {key: value for key, value in self.values.items() if key > RESERVED}
+            self._split = (
+                _written(before)[:-1] + "," if before else "{",
+                "," + _written(after)[1:] if after else "}",
+            )
+        return self._split
+
+    @property
+    def members(self) -> Members:
+        """The map as members."""
+        return members(self.values)
 
 
 def digester(fields: tuple[tuple[Source, ...], ...]) -> Callable[[Attributes], Digest]:
@@ -126,14 +151,14 @@ def _digest(attributes: list[tuple[str, Value]], fields: tuple[tuple[Source, ...
     for _, key in found:
         if key is not None:
             values.pop(key, None)
-    made = members(values)
-    return Digest(
-        promoted=tuple(value for value, _ in found),
-        members=made,
-        text=text(made),
-        split=None if any(key.startswith(RESERVED) for key in made) else around(made, RESERVED),
-        size=sum(len(value) for value, _ in found if value),
-    )
+    return Digest(tuple(value for value, _ in found), values)
+
+
+def _written(values: dict[str, Value]) -> str:
+    """A map as JSON text; most have nothing but text in them."""
+    if all(value.__class__ is str for value in values.values()):
+        return _encode(values).decode()
+    return _encode(_plain(values)).decode()
 
 
 def _json(value: Value) -> str:

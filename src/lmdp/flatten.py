@@ -336,9 +336,8 @@ def _attributes(series: _Series, digest: Digest, at: Moment, point: NumberDataPo
         joined = ",".join(sorted(reserved.values()))
     if not joined:
         return digest.text
-    if digest.split is None:
-        return text(merged(digest.members, reserved))
-    return joined.join(digest.split)
+    split = digest.split
+    return text(merged(digest.members, reserved)) if split is None else joined.join(split)
 
 
 def _start(point: DataPoint, at: Moment) -> Members:
