@@ -159,6 +159,7 @@ class Consuming:
     ends: Ends = field(default_factory=Ends)
     said: list[str] = field(default_factory=list)
     error: BaseException | None = None
+    ended: bool = False
 
     def instances(self) -> list[str]:
         """Each row's instance, sorted."""
@@ -193,6 +194,7 @@ def consuming(access: KafkaAccess, path: Path, settings: ConsumeSettings) -> Ite
                 )
             except BaseException as error:  # noqa: BLE001 - raised again below
                 at_work.error = error
+            at_work.ended = True
 
         thread = threading.Thread(target=work)
         thread.start()

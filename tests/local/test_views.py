@@ -104,7 +104,7 @@ def test_metrics_has_clean_names_and_typed_columns(warehouse: Warehouse) -> None
     }
     event = row(T0, 2.5, deviceName="core-1", unit="By", attributes=attributes, resource={"r": 1}, scope={"s": 2})
     warehouse.commit(Load([event], [], [], datetime.now(UTC)))
-    (shown,) = warehouse.query("SELECT * EXCLUDE (SERIES, ATTRIBUTES) FROM METRICS").table.to_pylist()
+    (shown,) = warehouse.query("SELECT * EXCLUDE (SERIES, HISTOGRAM_SERIES, ATTRIBUTES) FROM METRICS").table.to_pylist()
     assert shown == {
         "ORG_ID": "demo",
         "DEVICE_ID": "1",
@@ -117,6 +117,7 @@ def test_metrics_has_clean_names_and_typed_columns(warehouse: Warehouse) -> None
         "TS": datetime(2026, 1, 1),  # noqa: DTZ001 - the warehouse's times are UTC without a zone
         "TS_UNIX_MS": T0,
         "VALUE": 2.5,
+        "HOUR_TS": datetime(2026, 1, 1),  # noqa: DTZ001 - as above
         "RESOURCE": '{"r":1}',
         "SCOPE": '{"s":2}',
         "INSTANCE_LABEL": 'the "first"',
@@ -338,6 +339,7 @@ def _scan_filters(plan: dict[str, Any], above: tuple[str, ...] = ()) -> list[tup
     [
         ("TS >= TIMESTAMP '2026-01-01 05:00:00'", "ts"),
         (f"TS_UNIX_MS >= {T0 + 300 * MINUTE}", "tsUnixMs"),
+        ("HOUR_TS >= TIMESTAMP '2026-01-01 05:00:00'", "ts"),
         ("DEVICE_ID = '1'", "deviceId"),
     ],
 )

@@ -46,8 +46,8 @@ def flatten(
 
     Example: lmdp flatten --org-id acme bundle.json | head -1
     """
-    if files.count("-") > 1:
-        raise SettingsError("- is named more than once: standard input can be read once")
+    if found := _faults(files, rejects, report):
+        raise SettingsError.of(found)
     started = time.monotonic()
     settings = TransformSettings(org_id=org_id)
     counts, bytes_out, first = Counts(), 0, None
@@ -65,6 +65,19 @@ def flatten(
     _tell(counts, first, rejects)
     if strict and counts.rejected_messages:
         raise typer.Exit(1)
+
+
+def _faults(files: list[str], rejects: Path | None, report: Path | None) -> list[str]:
+    faults = []
+    if files.count("-") > 1:
+        faults.append("- is named more than once: standard input can be read once")
+    if rejects and report and rejects.resolve() == report.resolve():
+        faults.append("--rejects and --report name the same file")
+    read = {Path(name).resolve() for name in files if name != "-"}
+    for option, path in (("--rejects", rejects), ("--report", report)):
+        if path and path.resolve() in read:
+            faults.append(f"{option} {path} would overwrite a file that is to be read")
+    return faults
 
 
 def _messages(files: Iterable[str]) -> Iterator[Message]:
@@ -87,6 +100,8 @@ def _writing(path: Path | None) -> Iterator[IO[str] | None]:
     try:
         with path.open("w", encoding="utf-8") as file:
             yield file
+    except BrokenPipeError:  # of standard output
+        raise
     except OSError as error:
         raise Unreachable(f"cannot write {path}: {error.strerror}. The bundles are as they were.") from error
 

@@ -17,8 +17,10 @@ Format = Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--f
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of standard output.")
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="Rows at most; more are cut off, and that is said.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=0.1, metavar="S", help="Seconds at most.")]
+Limit = Annotated[
+    int, typer.Option("--limit", min=1, max=1_000_000, help="Rows at most; more are cut off, and that is said.")
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, max=3600, metavar="S", help="Seconds at most.")]
 
 
 def query(
@@ -44,7 +46,8 @@ def query(
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise SettingsError("Parquet is not for a terminal: give --output FILE, or redirect.")
     text = sys.stdin.read() if sql == "-" else sql
-    answer = ask(home, warehouse_file(warehouse, home), Question(text, limit, timeout))
+    named = str(warehouse.resolve()) if warehouse else None
+    answer = ask(home, warehouse_file(warehouse, home), Question(text, limit, timeout, named))
     write(answer.table, form, output)
     _tell(answer, limit)
 

@@ -55,8 +55,8 @@ Simulate = Annotated[
         "--simulate",
         min=0,
         metavar="N",
-        help="Simulate N devices (0: none). By itself 20, and only on a broker that this command starts; into any other "
-        "one only with this option and --topic.",
+        help="Simulate N devices (0: none). By itself 20, and only on a broker that this command starts; into any "
+        "other one only with this option and --topic.",
     ),
 ]
 Instances = Annotated[int, typer.Option("--instances", min=1, help="Instances a device; each is one message a poll.")]
@@ -71,6 +71,16 @@ UntilIdle = Annotated[
 Partitions = Annotated[
     str | None,
     typer.Option("--partitions", metavar="0,1,4-7", help="Only these partitions, to split a topic over machines."),
+]
+Rejects = Annotated[
+    Path | None,
+    typer.Option(
+        "--rejects",
+        metavar="DIR",
+        help="Write rejects to files below DIR as well, in the form that the cloud has them. The warehouse has them "
+        "anyway: replay the one or the other.",
+        show_default=False,
+    ),
 ]
 Keep = Annotated[
     str, typer.Option("--keep", metavar="30d", help="How long rows stay, in whole days; `forever` removes none.")
@@ -96,6 +106,7 @@ def run(  # noqa: PLR0913 - each is an option
     org_id: OrgId = None,
     warehouse: WarehouseFile = None,
     keep: Keep = "30d",
+    rejects: Rejects = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
@@ -129,7 +140,7 @@ def run(  # noqa: PLR0913 - each is an option
         home=home,
         warehouse=warehouse_file(warehouse, home),
         transform=TransformSettings(org_id=tenant),
-        consume=ConsumeSettings(topic, chosen),
+        consume=ConsumeSettings(topic, chosen, rejects=rejects),
         access=access,
         memory=broker == "memory",
         kafka_home=kafka_home,
@@ -264,5 +275,5 @@ def _line(machine: "Machine") -> str:
     lag = f", lag {sum(progress.lag.values()):,}" if progress.lag else ""
     return (
         f"{published}{counts.messages:,} consumed → {counts.rows:,} rows{rejects}"
-        f" ({progress.rows_per_second():,.0f} rows/s{lag}). Ask: lmdp query 'select count(*) from metrics'"
+        f" ({progress.rows_per_second():,.0f} rows/s{lag})"
     )

@@ -41,7 +41,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 def _running(running: dict[str, Any]) -> list[str]:
     lines = [
-        f"running     pid {running['pid']} for {running['uptimeSeconds']:,} s: {running['topic']} at {running['broker']}"
+        f"running     pid {running['pid']} for {running['uptimeSeconds']:,} s",
+        f"source      {running['topic']} at {running['broker']}"
         + (" (with simulated devices)" if running["simulating"] else ""),
         f"pace        {running['rowsPerSecond']:,} rows/s, {running['lag']:,} messages behind",
     ]

@@ -10,7 +10,6 @@ from lmdp.commands.options import Json
 from lmdp.errors import SettingsError
 from lmdp.files import read_lines
 from lmdp.spec_loader import load_spec
-from lmdp.validator import faults, validator
 
 _SHOWN = 20
 
@@ -26,6 +25,8 @@ def validate(files: Files = None, *, schema: Schema = False, as_json: Json = Fal
 
     Example: lmdp flatten --org-id acme bundle.json | lmdp validate -
     """
+    from lmdp.validator import faults, validator  # noqa: PLC0415 - jsonschema takes 0.1 s to load
+
     spec = load_spec()
     if schema:
         print(msgspec.json.format(msgspec.json.encode(spec.schema)).decode())

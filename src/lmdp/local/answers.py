@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,14 @@ from rich.table import Table
 from lmdp.errors import Unreachable
 
 
+def _not_in_csv(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind)) or _not_in_parquet(kind)
+
+
+def _not_in_parquet(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_union(kind)) or kind == pa.month_day_nano_interval()
+
+
 def write(table: pa.Table, form: str, output: Path | None) -> None:
     """Write `table` in the form `table`, `json`, `csv` or `parquet`; to standard output where `output` is None."""
     if output is None:
@@ -30,17 +39,41 @@ def write(table: pa.Table, form: str, output: Path | None) -> None:
         raise Unreachable(f"cannot write {output}: {error.strerror}") from error
 
 
-def _write(table: pa.Table, form: str, file: BinaryIO) -> None:
+def _write(answer: pa.Table, form: str, file: BinaryIO) -> None:
+    table = answer.rename_columns(_told_apart(answer.column_names))
     if form == "json":
         rows = table.to_pylist()
         file.write(b"[" + b",\n ".join(json_row(row) for row in rows) + b"]\n")
     elif form == "csv":
-        pyarrow.csv.write_csv(table, file)
+        pyarrow.csv.write_csv(_as_text(table, _not_in_csv), file)
     elif form == "parquet":
-        pyarrow.parquet.write_table(table, file)
+        pyarrow.parquet.write_table(_as_text(table, _not_in_parquet), file)
     else:
         file.write(_drawn(table).encode())
     file.flush()
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Names as they are, but for those that were there before: a question may name two columns alike."""
+    found: list[str] = []
+    for name in names:
+        free = (name, *(f"{name}_{n}" for n in range(1, len(names) + 1)))
+        found.append(next(one for one in free if one not in found))
+    return found
+
+
+def _as_text(table: pa.Table, odd: Callable[[pa.DataType], bool]) -> pa.Table:
+    """The table with JSON text in the columns of types that the form does not know."""
+    for at, field in enumerate(table.schema):
+        if odd(field.type):
+            values = (None if value is None else _text(value) for value in table.column(at).to_pylist())
+            table = table.set_column(at, field.name, pa.array(values, pa.string()))
+    return table
+
+
+def _text(value: Any) -> str:
+    plain = _plain(value)
+    return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
 
 
 def json_row(row: dict[str, Any]) -> bytes:

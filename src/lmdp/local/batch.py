@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from lmdp.flatten import Row
 from lmdp.local.progress import Progress
 from lmdp.local.warehouse import Load, OffsetRange, Warehouse
 from lmdp.local.watch import Identity
 from lmdp.pipeline import Counts, Message, TransformSettings, transform
+from lmdp.reject_files import write_to_folder
 from lmdp.rejects import Reject
 
 
@@ -29,9 +31,10 @@ class _Part:
 class Batch:
     """The messages of one topic that are written together. Not thread-safe."""
 
-    def __init__(self, identity: Identity, settings: TransformSettings) -> None:
+    def __init__(self, identity: Identity, settings: TransformSettings, rejects_folder: Path | None = None) -> None:
         self._identity = identity
         self._settings = settings
+        self._rejects_folder = rejects_folder
         self._rows: list[Row] = []
         self._rejects: list[Reject] = []
         self._counts = Counts()
@@ -46,7 +49,7 @@ class Batch:
 
     def next(self) -> Batch:
         """An empty one for what comes next."""
-        return Batch(self._identity, self._settings)
+        return Batch(self._identity, self._settings, self._rejects_folder)
 
     def empty(self) -> bool:
         """Whether no message is in it."""
@@ -72,6 +75,10 @@ class Batch:
         if message.timestamp is not None:
             self._timestamps[message.timestamp] += 1
 
+    def skip(self, partition: int, offset: int) -> None:
+        """Note that `partition` goes on at `offset`, though no message before it was read."""
+        self._parts[partition] = _Part(offset, offset)
+
     def commit(self, warehouse: Warehouse, progress: Progress) -> None:
         """Write it in one transaction, and note that in `progress`. Raises LmdpError when nothing was written."""
         now = datetime.now(UTC)
@@ -83,6 +90,8 @@ class Batch:
             )
             for at, part in self._parts.items()
         ]
+        if self._rejects_folder is not None:
+            write_to_folder(self._rejects_folder, self._rejects, now_ms)  # a batch that comes again overwrites them
         bytes_out = warehouse.commit(
             Load(self._rows, [reject.envelope(now_ms) for reject in self._rejects], ranges, now)
         )

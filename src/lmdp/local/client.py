@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
-from lmdp.local.server import Question, socket_path
+from lmdp.local.server import ANOTHER_FILE, Question, socket_path
 from lmdp.local.warehouse import Answer, Warehouse
 from lmdp.spec_loader import load_spec
 
@@ -19,7 +19,7 @@ _PATIENCE_S = 5.0  # beside the question's own time
 
 
 class Away(Exception):  # noqa: N818 - a state, as in 'nobody is there'
-    """No run answers for this home."""
+    """No run answers for this home, or it has another file."""
 
 
 def ask(home: Path, warehouse: Path, question: Question) -> Answer:
@@ -58,12 +58,14 @@ def _request(
         connection.request(method, target, body)
         response = connection.getresponse()
         content = response.read()
-    except (FileNotFoundError, ConnectionRefusedError) as error:
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         raise Away from error
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(f"the run under {home} does not answer: {error}. Look at its terminal.") from error
     finally:
         connection.close()
+    if response.status == ANOTHER_FILE:
+        raise Away
     if response.status != 200:
         fault = msgspec.json.decode(content)
         kinds = {2: SettingsError, 3: Unreachable}

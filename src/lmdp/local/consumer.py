@@ -13,7 +13,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from threading import Event
+from pathlib import Path
+from threading import Event, Thread
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
@@ -32,7 +33,9 @@ CONSUMER_SETTINGS = {
     "enable.auto.offset.store": False,
     "enable.partition.eof": True,
     "auto.offset.reset": "error",  # a gap is found and said here, never jumped over in silence
-    "queued.max.messages.kbytes": 16_384,
+    # What is fetched ahead is compressed on the wire and several times larger here; more of it is no faster.
+    "queued.max.messages.kbytes": 4_096,
+    "max.partition.fetch.bytes": 262_144,
     "fetch.wait.max.ms": 100,
     "isolation.level": "read_committed",
 }
@@ -41,6 +44,7 @@ _LOOK_S = 3.0
 _FETCH = 500
 _RETRY_S = 1.0
 _IDLE_S = 2.0
+_STOP_S = 2.0  # how long the end waits for a broker
 _TOPIC_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001 - the library's public names
 _OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001 - as above
 
@@ -50,7 +54,8 @@ class ConsumeSettings:
     """What to consume, and in which portions it is written.
 
     `partitions` is None for all. `group` is where lag monitors look. `cluster` names a cluster that cannot name itself.
-    A batch is written when it holds `batch_rows` rows or is `linger_s` old.
+    A batch is written when it holds `batch_rows` rows or is `linger_s` old. Its rejects also go
+    below the folder `rejects`.
     """
 
     topic: str
@@ -59,6 +64,7 @@ class ConsumeSettings:
     cluster: str = ""
     batch_rows: int = 50_000
     linger_s: float = 0.5
+    rejects: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +132,32 @@ class _Session:
         self._watch = Watch(access, settings.topic, settings.cluster)
         sighting = self._watch.look()
         self._identity = sighting.identity
-        self._batch = Batch(sighting.identity, transform)
+        self._batch = Batch(sighting.identity, transform, settings.rejects)
         self._at_end: set[int] = set()
         self._idle_since: float | None = None
         self._assigned: tuple[int, ...] = ()
-        self._behind_gap: dict[int, int] = {}  # where to go on, by partition, until that is in the warehouse
+        self._tells_group = True
+        self._over = False  # this client cannot go on
         self._reasons = Reasons()
-        self._consumer = Consumer(
-            {**access.config(), **CONSUMER_SETTINGS, "group.id": settings.group, "error_cb": self._reasons}
-        )
-        self._assign(self._wanted(sighting))
+        wanted = self._wanted(sighting)
+        config = {**access.config(), **CONSUMER_SETTINGS, "group.id": settings.group, "error_cb": self._reasons}
+        try:
+            self._consumer = Consumer(config)
+            self._assign(wanted)
+        except KafkaException as error:
+            raise translate(error, access, topic=settings.topic) from error
         self._watch.start(_LOOK_S)
 
     def run(self) -> bool:
-        """Consume; True when done, False when a new session has to go on. What was read is in the warehouse then."""
+        """Consume; True when done, False when a new session has to go on behind what is in the warehouse."""
+        try:
+            return self._run()
+        except KafkaException as error:
+            self._trouble(str(translate(error, self._access, topic=self._settings.topic, reasons=self._reasons)))
+            self._ends.stop.wait(_RETRY_S)
+            return False
+
+    def _run(self) -> bool:
         looked = time.monotonic()
         while not self._ends.stop.is_set() and not self._idle():
             ended = self._take(self._consumer.consume(_FETCH, _POLL_S))
@@ -148,16 +166,18 @@ class _Session:
             if time.monotonic() - looked >= _LOOK_S:
                 looked = time.monotonic()
                 ended = self._look() or ended
-            if ended:
+            if ended or self._over:
                 self._write()
                 return False
         self._write()
-        return True
+        return not self._over or self._ends.stop.is_set()
 
     def close(self) -> None:
-        """Let go of the client."""
+        """Let go of the client; a broker that does not take the group's offsets is not waited for (45 s, else)."""
         self._watch.stop()
-        self._consumer.close()
+        closing = Thread(target=self._consumer.close, name="close", daemon=True)
+        closing.start()
+        closing.join(_STOP_S)
 
     def _take(self, records: Iterable[Record]) -> bool:
         """Put records into the batch; True when the session cannot go on."""
@@ -171,8 +191,10 @@ class _Session:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
                 self._at_end.add(_partition(record))
             elif error.code() in _OUT_OF_RANGE:
-                if not self._over_the_gap(_partition(record)):
-                    return True
+                # What comes behind it in `records` is read again: the partitions are assigned anew.
+                return not self._over_the_gap(_partition(record))
+            elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                self._stop_telling_group()
             elif error.code() in _TOPIC_GONE:
                 self._trouble(f"the topic {self._settings.topic} is gone; waiting for it")
                 return True
@@ -186,7 +208,7 @@ class _Session:
         While the warehouse cannot be written (a full disk, say) nothing is read either: it is tried until it can be,
         or until the end, when the error is raised and Kafka still has the messages.
         """
-        while not self._batch.empty():
+        while not self._batch.empty() and self._is_of_this_topic():
             try:
                 self._batch.commit(self._warehouse, self._progress)
             except LmdpError as error:
@@ -198,10 +220,33 @@ class _Session:
                 self._batch = self._batch.next()
                 self._progress.trouble = ""
 
+    def _is_of_this_topic(self) -> bool:
+        """Whether the batch is of the topic that it is taken for; else it is let go, for the next session to read.
+
+        librdkafka goes on in a topic that was made anew, at the offset where it was in the old one.
+        """
+        patience = _STOP_S if self._ends.stop.is_set() else REQUEST_SECONDS
+        try:
+            self._over = self._over or self._watch.replaced(self._identity, patience)
+        except LmdpError as error:
+            self._trouble(str(error))
+            self._over = True
+        if self._over:
+            self._batch = self._batch.next()
+        return not self._over
+
+    def _stop_telling_group(self) -> None:
+        if self._tells_group:
+            self._tells_group = False
+            self._say(
+                f"no rights on the group {self._settings.group}: lag monitors will not see this consumer, and the rows "
+                f"come all the same. To grant them: lmdp topic acls --reader NAME --group {self._settings.group}"
+            )
+
     def _tell_group(self) -> None:
+        if not self._tells_group:
+            return
         offsets = [TopicPartition(self._settings.topic, part, offset) for part, offset in self._batch.next_offsets()]
-        for place in offsets:
-            self._behind_gap.pop(place.partition, None)
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException:  # lag monitors see it later; the warehouse knows
@@ -230,7 +275,7 @@ class _Session:
         missing = [part for part in chosen or () if part not in sighting.partitions]
         if missing:
             raise SettingsError(
-                f"--partitions: {self._settings.topic} has no partition {', '.join(map(str, missing))}; "
+                f"--partitions: {self._settings.topic} has no partition {', '.join(map(str, missing[:10]))}; "
                 f"it has {len(sighting.partitions)}, from 0 to {sighting.partitions[-1]}"
             )
         return chosen or sighting.partitions
@@ -244,9 +289,8 @@ class _Session:
             self._say(
                 f"{identity.topic} is not the topic that this warehouse has read before: reading it from its start"
             )
-        starts = {**known, **self._behind_gap}
         self._consumer.assign(
-            [TopicPartition(identity.topic, part, starts.get(part, OFFSET_BEGINNING)) for part in partitions]
+            [TopicPartition(identity.topic, part, known.get(part, OFFSET_BEGINNING)) for part in partitions]
         )
         self._assigned = partitions
         self._at_end.clear()
@@ -277,7 +321,7 @@ class _Session:
                 f"{identity.topic}-{partition} ends at offset {high:,}, before {wanted:,} where the warehouse is: "
                 "the broker has lost its newest messages. Going on from its end."
             )
-        self._behind_gap[partition] = low if wanted < low else high
+        self._batch.skip(partition, low if wanted < low else high)
         self._assign(self._assigned)
         return True
 

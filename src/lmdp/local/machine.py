@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lmdp.errors import SettingsError
 from lmdp.local.broker import KafkaBroker, MemoryBroker, embedded
 from lmdp.local.consumer import ConsumeSettings, Ends, Say, consume
+from lmdp.local.jars import KAFKA_VERSION, Jar, pinned
 from lmdp.local.java import JarsUnavailable
 from lmdp.local.kafka import KafkaAccess
 from lmdp.local.progress import Progress
@@ -31,6 +33,8 @@ from lmdp.pipeline import TransformSettings
 
 _KEEP_EVERY_S = 3600.0
 _WATCH_EVERY_S = 0.25
+_FLUSH_S = 30.0  # for what is under way when the duration is over
+_STOP_S = 2.0  # the same, when someone waits for the end
 _MEMORY_MESSAGES = 600  # under way at most; librdkafka's test broker keeps about 1,200 small ones a partition
 
 
@@ -47,7 +51,7 @@ class Simulated:
 
 @dataclass(frozen=True, slots=True)
 class MachineSettings:
-    """What to run. `access` is None for a broker of its own, which is `memory` or Kafka (from `kafka_home`, if given)."""
+    """What to run. `access` is None for a broker of its own: `memory`, or Kafka (from `kafka_home`, if given)."""
 
     home: Path
     warehouse: Path
@@ -68,6 +72,7 @@ class Machine:
     settings: MachineSettings
     warehouse: Warehouse
     access: KafkaAccess
+    broker: KafkaBroker | None = None
     progress: Progress = field(default_factory=Progress)
     publisher: Publisher | None = None
     ends: Ends = field(default_factory=Ends)
@@ -107,27 +112,35 @@ def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], s
 
     `watch` is called every now and then from this thread. Raises LmdpError when a part cannot start, or cannot go on.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"the folder {settings.home} cannot be made: {error.strerror}. Name another: --home"
+        ) from error
     with Warehouse.open(settings.warehouse, settings.transform.spec) as warehouse:
         with contextlib.ExitStack() as parts:
-            access, cluster = _broker(settings, say, parts)
-            machine = Machine(settings, warehouse, access, ends=Ends(stop=stop))
+            access, cluster, broker = _broker(settings, say, parts)
+            machine = Machine(settings, warehouse, access, broker, ends=Ends(stop=stop))
             parts.enter_context(serving(settings.home, warehouse, machine.status))
             consumer = parts.enter_context(_Worker.running("consumer", lambda: _consume(machine, cluster, say)))
             parts.callback(stop.set)
-            _wait(machine, consumer, _publish(machine, parts), watch)
+            say("rows are on their way; ask from another terminal: lmdp query 'select count(*) from metrics'")
+            _wait(machine, consumer, _publish(machine, parts), watch, say)
         return machine.report(time.monotonic() - machine.started)
 
 
-def _broker(settings: MachineSettings, say: Say, parts: contextlib.ExitStack) -> tuple[KafkaAccess, str]:
-    """The broker to use, and the name of its cluster where it has none of its own."""
+def _broker(
+    settings: MachineSettings, say: Say, parts: contextlib.ExitStack
+) -> tuple[KafkaAccess, str, KafkaBroker | None]:
+    """The broker to use, the name of its cluster where it has none of its own, and the Kafka that was started."""
     topic = settings.consume.topic
     if settings.access is not None:
         say(f"Kafka at {settings.access.bootstrap_servers}, topic {topic}")
-        return settings.access, ""
+        return settings.access, "", None
     if not settings.memory:
         try:
-            given = embedded(settings.home, kafka_home=settings.kafka_home, progress=lambda jar: say(f"got {jar}"))
+            given = embedded(settings.home, kafka_home=settings.kafka_home, progress=_downloading(say))
         except JarsUnavailable as error:
             say(f"No Kafka here ({error}): taking the test broker in this process, as --broker memory does")
         else:
@@ -135,10 +148,24 @@ def _broker(settings: MachineSettings, say: Say, parts: contextlib.ExitStack) ->
             broker = parts.enter_context(KafkaBroker(given))
             broker.create_topic(topic)
             say(f"Kafka at {broker.bootstrap_servers}, topic {topic}")
-            return broker.access, ""
+            return broker.access, "", broker
     memory = parts.enter_context(MemoryBroker())
     memory.create_topic(topic)
-    return memory.access, f"memory-{uuid.uuid4()}"
+    return memory.access, f"memory-{uuid.uuid4()}", None
+
+
+def _downloading(say: Say) -> Callable[[Jar], None]:
+    """Say once that jars are coming."""
+    said: list[str] = []
+
+    def progress(_jar: Jar) -> None:
+        if not said:
+            said.append(
+                f"downloading Apache Kafka {KAFKA_VERSION}, {sum(jar.size for jar in pinned()) / 1e6:.0f} MB, once"
+            )
+            say(said[0])
+
+    return progress
 
 
 def _consume(machine: Machine, cluster: str, say: Say) -> None:
@@ -159,7 +186,7 @@ def _publish(machine: Machine, parts: contextlib.ExitStack) -> _Worker | None:
 
     def work() -> None:
         simulate(publisher, simulation, interval_s=simulated.interval_s, duration_s=simulated.duration_s)
-        publisher.finish()
+        publisher.finish(_STOP_S if publisher.stop.is_set() else _FLUSH_S)
 
     worker = parts.enter_context(_Worker.running("publisher", work))
     parts.callback(publisher.stop.set)
@@ -178,8 +205,10 @@ def _room(machine: Machine) -> Callable[[], bool] | None:
     return room
 
 
-def _wait(machine: Machine, consumer: _Worker, publisher: _Worker | None, watch: Callable[[Machine], None]) -> None:
-    """Wait for the end, looking after the retention meanwhile."""
+def _wait(
+    machine: Machine, consumer: _Worker, publisher: _Worker | None, watch: Callable[[Machine], None], say: Say
+) -> None:
+    """Wait for the end, looking after the broker and the retention meanwhile."""
     kept = -_KEEP_EVERY_S
     stop = machine.ends.stop
     while consumer.alive() and not stop.is_set():
@@ -187,9 +216,30 @@ def _wait(machine: Machine, consumer: _Worker, publisher: _Worker | None, watch:
             machine.ends.drain.set()
         if time.monotonic() - kept >= _KEEP_EVERY_S:
             kept = time.monotonic()
-            machine.warehouse.keep(machine.settings.keep_days, datetime.now(UTC))
+            _keep(machine, say)
+        _revive(machine, say)
         watch(machine)
         stop.wait(_WATCH_EVERY_S)
+
+
+def _keep(machine: Machine, say: Say) -> None:
+    """Remove what is older than the retention, and say so."""
+    removed = machine.warehouse.keep(machine.settings.keep_days, datetime.now(UTC))
+    if removed.rows or removed.rejects:
+        say(
+            f"removed {removed.rows:,} rows and {removed.rejects:,} rejects from before {removed.before:%Y-%m-%d} "
+            f"(--keep {machine.settings.keep_days}d)"
+        )
+
+
+def _revive(machine: Machine, say: Say) -> None:
+    """Start the embedded Kafka again when it has ended by itself (out of memory, say); its data is on disk."""
+    broker = machine.broker
+    if broker is None or broker.pid is not None:
+        return
+    say("the embedded Kafka has ended; starting it again")
+    broker.stop()
+    broker.start()
 
 
 class _Worker:

@@ -1,4 +1,7 @@
-"""Whole days leave the warehouse; what left is written down, so that rows and LOADS still add up."""
+"""Whole days leave the warehouse; what left is written down, so that rows and LOADS still add up.
+
+Their hourly roll-up stays. It is made an hour of data at a time, which bounds the memory that it takes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lmdp.errors import SettingsError
+from lmdp.local.schema import KEPT
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,6 +35,16 @@ FROM RUNS
 GROUP BY CLUSTER, TOPIC_ID, TOPIC, PARTITION, RUN
 """
 
+_HOURS = """
+SELECT DISTINCT date_trunc('hour', "ts") FROM ROW_EVENTS WHERE "ts" < ? ORDER BY 1
+"""
+# Rows of an hour that was kept before (late ones) stay out: a repeat among them would count twice.
+_KEEP_HOUR = """
+INSERT INTO {name}_KEPT BY NAME
+SELECT * FROM {name}_LIVE AS L
+WHERE HOUR_TS = ? AND NOT EXISTS (SELECT 1 FROM {name}_KEPT AS K WHERE K.HOUR_TS = ? AND K.SERIES = L.SERIES)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Removed:
@@ -42,7 +56,7 @@ class Removed:
 
 
 def remove_days(connection: duckdb.DuckDBPyConnection, days: int, now: datetime) -> Removed:
-    """Delete what is older than `days` whole UTC days before today; the caller holds the transaction.
+    """Delete what is older than `days` whole UTC days before today, but for `KEPT`; the caller holds the transaction.
 
     LOADS lines of that age that adjoin become one, so that the table stays small and says the same.
     """
@@ -50,6 +64,7 @@ def remove_days(connection: duckdb.DuckDBPyConnection, days: int, now: datetime)
         raise SettingsError(f"--keep {days}d would remove today's rows; keep at least 1d, or `forever`")
     today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     before = today - timedelta(days=days)
+    _keep_hours(connection, before)
     rows = _delete(connection, 'ROW_EVENTS WHERE "ts" < ?', before)
     rejects = _delete(connection, "REJECTS WHERE ARRIVAL_TIMESTAMP < ?", before)
     if rows or rejects:
@@ -57,6 +72,12 @@ def remove_days(connection: duckdb.DuckDBPyConnection, days: int, now: datetime)
         connection.execute("INSERT INTO REMOVALS VALUES (?, ?, ?, ?)", [removed_at, before, rows, rejects])
     _merge_loads(connection, before)
     return Removed(rows, rejects, before.replace(tzinfo=UTC))
+
+
+def _keep_hours(connection: duckdb.DuckDBPyConnection, before: datetime) -> None:
+    for (hour,) in connection.execute(_HOURS, [before]).fetchall():
+        for name in KEPT:
+            connection.execute(_KEEP_HOUR.format(name=name), [hour, hour])
 
 
 def _merge_loads(connection: duckdb.DuckDBPyConnection, before: datetime) -> None:

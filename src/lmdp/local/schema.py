@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,16 @@ import duckdb
 from lmdp.errors import SettingsError
 from lmdp.local.engine import DATABASE, SCHEMA
 from lmdp.snowflake.render import statements
+from lmdp.snowflake.settings import SnowflakeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from lmdp.spec_loader import Spec
+
+SETTINGS = SnowflakeSettings(retention_days=None)
+"""The SQL as one machine has it: the retention is looked after here, so no clause keeps old rows."""
 
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
@@ -42,8 +47,28 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         );
         """,
     ),
+    (
+        "marks of replayed objects",
+        """
+        CREATE TABLE REPLAYED (
+          DIGEST VARCHAR PRIMARY KEY, OBJECT VARCHAR NOT NULL, REMAINS BLOB, REPLAYED_AT TIMESTAMP NOT NULL
+        );
+        """,
+    ),
 )
 """What was done to the file, in order; a version is how many of them. Append only: a file runs each once."""
+
+KEPT = ("METRIC_HOURLY",)
+"""Roll-ups whose old rows stay when their raw rows go. METRIC_DAILY reads METRIC_HOURLY, and so has them too."""
+
+# An hour is either live or kept: what comes late for one that is kept changes it no more, as on Snowflake.
+_KEPT_AND_LIVE = """
+CREATE OR REPLACE VIEW {name} AS
+SELECT * FROM {name}_LIVE
+WHERE HOUR_TS >= (SELECT coalesce(max(BEFORE_TS), TIMESTAMP '-infinity') FROM REMOVALS)
+UNION ALL BY NAME
+SELECT * FROM {name}_KEPT
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +90,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, path: Path, spec: Spec) -> No
         _migrate(connection, path)
         _follow(connection, path, _wanted(shared))
         for sql in shared:
-            connection.execute(sql)
+            _create(connection, sql)
 
 
 def check(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -76,13 +101,29 @@ def check(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     _version(connection, path)
 
 
+@functools.lru_cache(maxsize=4)
 def shared_statements(spec: Spec) -> tuple[str, ...]:
     """The tables and views that Snowflake has too, in DuckDB's dialect, in the order to run them."""
     # The translator takes 0.2 s to import, and a file that is only read needs none.
     from lmdp.local.rewrites import to_duckdb  # noqa: PLC0415 - see above
 
-    translated = (to_duckdb(statement.sql) for statement in statements(spec))
+    translated = (to_duckdb(statement.sql) for statement in statements(spec, SETTINGS))
     return tuple(sql for sql in translated if sql is not None)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Run a statement; a roll-up that is kept becomes a view of its own, under the name `…_LIVE`."""
+    kept = next((name for name in KEPT if sql.startswith(f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS ")), None)
+    if kept is None:
+        connection.execute(sql)
+        return
+    connection.execute(sql.replace(f"{SCHEMA}.{kept} AS ", f"{SCHEMA}.{kept}_LIVE AS ", 1))
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {kept}_KEPT AS FROM {kept}_LIVE LIMIT 0")
+    there = {column.name for column in _columns(connection, f"{kept}_KEPT")}
+    for column in _columns(connection, f"{kept}_LIVE"):
+        if column.name not in there:
+            connection.execute(f'ALTER TABLE {kept}_KEPT ADD COLUMN "{column.name}" {column.type}')
+    connection.execute(_KEPT_AND_LIVE.format(name=kept))
 
 
 @contextlib.contextmanager
@@ -152,13 +193,14 @@ def _wanted(shared: tuple[str, ...]) -> list[_Column]:
     with duckdb.connect(":memory:") as scratch:
         scratch.execute(f"ATTACH ':memory:' AS {DATABASE}")
         for sql in shared:
-            scratch.execute(sql)
+            if sql.startswith(("CREATE SCHEMA", "CREATE TABLE")):
+                scratch.execute(sql)
         scratch.execute(f"USE {SCHEMA}")
         return _columns(scratch)
 
 
-def _columns(connection: duckdb.DuckDBPyConnection) -> list[_Column]:
-    described = connection.execute("DESCRIBE ROW_EVENTS").fetchall()
+def _columns(connection: duckdb.DuckDBPyConnection, table: str = "ROW_EVENTS") -> list[_Column]:
+    described = connection.execute(f"DESCRIBE {table}").fetchall()
     return [_Column(name, kind, null == "NO") for name, kind, null, *_ in described]
 
 

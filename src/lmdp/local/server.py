@@ -1,7 +1,7 @@
 """Answers while `lmdp run` has the warehouse: HTTP on a Unix socket beside it, for this user alone.
 
     GET  /status   what is running and where it stands: a JSON object
-    POST /query    {"sql", "limitRows", "timeoutSeconds"} → the rows as an Arrow IPC stream; `X-Truncated: true` when cut
+    POST /query    {"sql", "limitRows", "timeoutSeconds"} → rows as an Arrow IPC stream; `X-Truncated: true` when cut
 
 A fault is answered with `{"error", "exitCode"}`. Try it: curl --unix-socket .lmdp/run.sock http://lmdp/status
 """
@@ -11,13 +11,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import socket
 import socketserver
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pyarrow as pa
@@ -25,17 +27,22 @@ import pyarrow as pa
 from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.local.warehouse import Warehouse
 
+ANOTHER_FILE = 421
 ARROW = "application/vnd.apache.arrow.stream"
 _LONGEST_PATH = 100  # sun_path has 108 bytes on Linux, 104 on macOS
 _MAX_REQUEST = 1_000_000
+_STOP_S = 2.0
+MAX_ROWS = 1_000_000  # an answer is held in memory, by the process that also consumes
+MAX_SECONDS = 3_600
 
 
 class Question(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """A query as it is asked: one SELECT, and its limits."""
+    """A query as it is asked: one SELECT, its limits, and which file it is about (None: the one that is open)."""
 
     sql: str
-    limit_rows: int = 10_000
-    timeout_seconds: float = 30.0
+    limit_rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 10_000
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)] = 30.0
+    warehouse: str | None = None
 
 
 def socket_path(home: Path) -> Path:
@@ -50,13 +57,18 @@ def socket_path(home: Path) -> Path:
 def serving(home: Path, warehouse: Warehouse, status: Callable[[], dict[str, Any]]) -> Iterator[Path]:
     """Answer questions in the background until the end of the block.
 
-    A socket that a killed run left behind is replaced: who holds the warehouse may answer for it.
+    A socket that a killed run left behind is replaced. Raises Unreachable when a run still answers there.
     """
     path = socket_path(home)
-    path.unlink(missing_ok=True)
+    if _answers(path):
+        raise Unreachable(
+            f"another `lmdp run` answers on {path}, so this one was not started. Stop that one first "
+            "(`lmdp status` shows it), or give this one a folder of its own with --home."
+        )
     before = os.umask(0o177)
     try:
-        server = _Server(str(path), _Handler)
+        path.unlink(missing_ok=True)
+        server = _Server(str(path))
     except OSError as error:
         raise Unreachable(f"cannot listen on {path}: {error.strerror}. Is the folder writable?") from error
     finally:
@@ -69,7 +81,17 @@ def serving(home: Path, warehouse: Warehouse, status: Callable[[], dict[str, Any
     finally:
         server.shutdown()
         server.server_close()
+        warehouse.end_questions()
+        server.wait(_STOP_S)
         path.unlink(missing_ok=True)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.settimeout(1.0)
+        probe.connect(str(path))
+        return True
+    return False
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
@@ -77,21 +99,47 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     warehouse: Warehouse
     status: Callable[[], dict[str, Any]]
 
+    def __init__(self, path: str) -> None:
+        super().__init__(path, _Handler)
+        self._answering: set[threading.Thread] = set()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one client, so that the end can wait for it."""
+        self._answering.add(threading.current_thread())
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._answering.discard(threading.current_thread())
+
+    def wait(self, seconds: float) -> None:
+        """Wait for the answers under way, `seconds` at most."""
+        ends = time.monotonic() + seconds
+        for thread in list(self._answering):
+            thread.join(max(0.0, ends - time.monotonic()))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: who asked went away before the answer."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    protocol_version = "HTTP/1.1"
-    timeout = 60
+    timeout = 60  # seconds for a request to arrive
 
     def do_GET(self) -> None:
         if self.path != "/status":
             self._fault(404, SettingsError("there is GET /status and POST /query"))
             return
-        self._answer(200, "application/json", msgspec.json.encode(self.server.status()))
+        try:
+            self._answer(200, "application/json", msgspec.json.encode(self.server.status()))
+        except LmdpError as error:
+            self._fault(400, error)
 
     def do_POST(self) -> None:
         try:
             question = self._question()
+            if question.warehouse not in (None, str(self.server.warehouse.path.resolve())):
+                self._fault(ANOTHER_FILE, SettingsError(f"{self.server.warehouse.path} is the file of this run"))
+                return
             answer = self.server.warehouse.query(
                 question.sql, limit_rows=question.limit_rows, timeout_s=question.timeout_seconds
             )

@@ -12,7 +12,7 @@ _SECONDS_A_DAY = 86_400
 
 
 def standing(warehouse: Warehouse, running_s: float | None = None) -> dict[str, Any]:
-    """Rows, freshness, size, and rejects by reason; with `running_s`, in how many days the disk is full at this pace."""
+    """Rows, freshness, size, rejects by reason; after `running_s`, in how many days the disk is full at this pace."""
     counts = warehouse.counts()
     free = shutil.disk_usage(warehouse.path.absolute().parent).free
     freshness = (datetime.now(UTC) - counts.newest).total_seconds() if counts.newest else None

@@ -6,6 +6,7 @@ is there twice. `LOADS` has a line for each partition and transaction, which mak
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,13 +22,14 @@ from lmdp.local.engine import SCHEMA, Limits
 from lmdp.local.retention import Removed, remove_days
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from lmdp.spec_loader import Spec
 
 _BATCH_ROWS = 2048
+_END_TRIES = 50  # of 0.1 s; an interrupt that comes before the query begins is lost
 
 _OVERLAPS = """
 SELECT coalesce(sum(ROWS), 0) FROM (
@@ -92,6 +94,9 @@ class Warehouse:
         self._connection = connection
         self._spec = spec
         self._turn = threading.Lock()
+        self._asking: set[duckdb.DuckDBPyConnection] = set()
+        self._asked = threading.Condition()
+        self._ending = False
         self._bytes_at_open = self.file_bytes()
 
     @classmethod
@@ -124,15 +129,17 @@ class Warehouse:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; the log beside it is folded in. Safe to call twice."""
+        """End the questions under way, and let go of the file; the log beside it is folded in. Safe to call twice."""
+        self.end_questions()
         with self._turn:
             # DuckDB checkpoints when the last connection to a file closes; should that fail, the log has everything.
             self._connection.close()
 
-    def commit(self, load: Load) -> int:
+    def commit(self, load: Load, also: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> int:
         """Write all of `load` in one transaction, or nothing of it; returns the bytes of the rows' columns.
 
-        Raises LmdpError when it could not be written (a full disk, say).
+        `also` writes what belongs to it, in the same transaction and before it. Raises LmdpError when it could not be
+        written (a full disk, say).
         """
         spec = self._writable()
         rows = row_columns(load.rows, spec.fields)
@@ -141,6 +148,8 @@ class Warehouse:
         with self._turn:
             try:
                 with schema.transaction(self._connection):
+                    if also is not None:
+                        also(self._connection)
                     self._insert("ROW_EVENTS", rows)
                     self._insert("REJECTS", rejects)
                     self._note(load.ranges, at)
@@ -215,15 +224,41 @@ class Warehouse:
         alarm = threading.Timer(timeout_s, cursor.interrupt)
         alarm.daemon = True
         try:
-            _one_select(cursor, sql)
-            cursor.execute("BEGIN TRANSACTION READ ONLY")
-            alarm.start()
-            return _bounded(cursor, sql, limit_rows)
+            with self._noted(cursor):
+                _one_select(cursor, sql)
+                cursor.execute("BEGIN TRANSACTION READ ONLY")
+                alarm.start()
+                return _bounded(cursor, sql, limit_rows)
         except duckdb.Error as error:
+            if self._ending:
+                raise LmdpError(f"the warehouse {self.path} was closed before the answer; ask again") from error
             raise engine.question_failure(error, timeout_s) from error
         finally:
             alarm.cancel()
             cursor.close()
+
+    def end_questions(self) -> None:
+        """End those under way: no file can be closed beside one, and a thread in DuckDB aborts the process's end."""
+        with self._asked:
+            self._ending = True
+            for _ in range(_END_TRIES):
+                for cursor in self._asking:
+                    cursor.interrupt()
+                if self._asked.wait_for(lambda: not self._asking, 0.1):
+                    break
+            self._ending = False
+
+    @contextlib.contextmanager
+    def _noted(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Let `close` know of a question while it runs."""
+        with self._asked:
+            self._asking.add(cursor)
+        try:
+            yield
+        finally:
+            with self._asked:
+                self._asking.discard(cursor)
+                self._asked.notify_all()
 
     def _writable(self) -> Spec:
         if self._spec is None:

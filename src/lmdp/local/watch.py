@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
 from lmdp.errors import LmdpError
-from lmdp.local.kafka import MEMORY_CLUSTER, REQUEST_SECONDS, KafkaAccess, admin_client, translate
+from lmdp.local.kafka import MEMORY_CLUSTER, REQUEST_SECONDS, KafkaAccess, admin_client, ask_metadata, translate
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import TopicDescription, TopicMetadata  # type: ignore[attr-defined]  # it re-exports without saying so
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +47,36 @@ class Watch:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def look(self) -> Sighting:
-        """Ask now. Raises SettingsError where the topic is not there, Unreachable where the broker is not."""
+    def look(self, seconds: float = REQUEST_SECONDS) -> Sighting:
+        """Ask now, within `seconds` each of two requests.
+
+        Raises SettingsError where the topic is not there, Unreachable where the broker is not.
+        """
         try:
-            metadata = self._admin.list_topics(self._topic, timeout=REQUEST_SECONDS)
-            found = metadata.topics[self._topic]
-            if found.error is not None:
-                raise KafkaException(found.error)
+            # Names no topic: many brokers create one that a client asks for by this request.
+            metadata = ask_metadata(self._admin, self._reasons, seconds)
             cluster = str(metadata.cluster_id)
-            return Sighting(self._identity(cluster), tuple(sorted(found.partitions)))
+            if cluster.startswith(MEMORY_CLUSTER):
+                return self._in_memory(cluster, metadata.topics)
+            described = self._described(seconds)
+            partitions = tuple(sorted(info.id for info in described.partitions))
+            return Sighting(Identity(cluster, str(described.topic_id), self._topic), partitions)
         except KafkaException as error:
+            self._admin.poll(0)
+            raise translate(error, self._access, topic=self._topic, reasons=self._reasons) from error
+
+    def replaced(self, identity: Identity, seconds: float = REQUEST_SECONDS) -> bool:
+        """Tell whether another topic has the name by now; a topic that is gone is not replaced yet.
+
+        An id never comes back, so what was read before a `False` was this topic's. Raises LmdpError as `look` does.
+        """
+        if not identity.topic_id:
+            return False
+        try:
+            return str(self._described(seconds).topic_id) != identity.topic_id
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return False
             self._admin.poll(0)
             raise translate(error, self._access, topic=self._topic, reasons=self._reasons) from error
 
@@ -69,15 +93,21 @@ class Watch:
         """Look no more; a look that is under way ends by itself."""
         self._stop.set()
 
-    def _identity(self, cluster: str) -> Identity:
-        if cluster.startswith(MEMORY_CLUSTER):
-            return Identity(self._cluster or cluster, "", self._topic)
-        described = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=REQUEST_SECONDS)
-        return Identity(cluster, str(described[self._topic].result().topic_id), self._topic)
+    def _described(self, seconds: float) -> TopicDescription:
+        described = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=seconds)
+        found: TopicDescription = described[self._topic].result()
+        return found
+
+    def _in_memory(self, cluster: str, topics: dict[str, TopicMetadata]) -> Sighting:
+        if self._topic not in topics:
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        return Sighting(
+            Identity(self._cluster or cluster, "", self._topic), tuple(sorted(topics[self._topic].partitions))
+        )
 
     def _go(self, every_s: float) -> None:
         while not self._stop.wait(every_s):
             try:
-                self._latest = self.look()
+                self._latest = self.look(every_s)
             except LmdpError as error:
                 self._latest = error

@@ -1,0 +1,123 @@
+"""What changes about a topic while it is read, or between two reads of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # it re-exports in silence
+
+from lmdp.errors import SettingsError
+from lmdp.local.consumer import ConsumeSettings
+from running import bundle, consuming, expected, publish, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from lmdp.local.broker import KafkaBroker
+
+
+@pytest.fixture(scope="module")
+def admin(kafka_broker: KafkaBroker) -> AdminClient:
+    """An administrative client; requests end with it, so it outlives them."""
+    return AdminClient(kafka_broker.access.config())
+
+
+def _forget(admin: AdminClient, topic: str, *offsets: int) -> None:
+    """Let the broker remove what stands before these offsets, as retention does."""
+    places = [TopicPartition(topic, partition, offset) for partition, offset in enumerate(offsets)]
+    for done in admin.delete_records(places).values():
+        done.result(20)
+
+
+def test_added_partitions_are_read_from_their_start(
+    kafka_broker: KafkaBroker, admin: AdminClient, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """A topic that grows during a run is followed, and nothing is read twice for it."""
+    topic = new_topic(2)
+    publish(kafka_broker.access, topic, map(bundle, range(100)))
+    with consuming(kafka_broker.access, tmp_path / "w.duckdb", ConsumeSettings(topic)) as run:
+        until(lambda: run.rows() == 100)
+        admin.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
+        until(lambda: run.told("new partitions"))
+        for partition in range(4):
+            numbers = range(100 + partition * 10, 110 + partition * 10)
+            publish(kafka_broker.access, topic, map(bundle, numbers), partition=partition)
+        until(lambda: run.rows() >= 140)
+        assert run.instances() == expected(range(140))
+        assert run.warehouse.duplicates() == 0
+
+
+def test_a_topic_made_anew_is_another_one(
+    kafka_broker: KafkaBroker, admin: AdminClient, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Deleted and made again under its name during a run: read from its start, and that is said."""
+    topic = new_topic(1)
+    publish(kafka_broker.access, topic, map(bundle, range(100)))
+    with consuming(kafka_broker.access, tmp_path / "w.duckdb", ConsumeSettings(topic)) as run:
+        until(lambda: run.rows() == 100)
+        admin.delete_topics([topic])[topic].result(20)
+        kafka_broker.create_topic(topic, 1)
+        # More than the old one had: offsets of the old one exist in it too.
+        publish(kafka_broker.access, topic, map(bundle, range(100, 400)))
+        until(lambda: run.rows() >= 400)
+        assert run.instances() == expected(range(400))
+        assert run.told("is not the topic that this warehouse has read before")
+        assert run.warehouse.duplicates() == 0
+
+
+def test_messages_that_retention_took_are_counted_and_told(
+    kafka_broker: KafkaBroker, admin: AdminClient, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """The gap is said with its offsets, the rest is read once, and the next start does not tell it again."""
+    topic, path = new_topic(2), tmp_path / "w.duckdb"
+    for partition in range(2):
+        publish(
+            kafka_broker.access, topic, map(bundle, range(partition * 50, partition * 50 + 50)), partition=partition
+        )
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        until(lambda: run.rows() == 100)
+    publish(kafka_broker.access, topic, map(bundle, range(1000, 1070)), partition=0)
+    publish(kafka_broker.access, topic, map(bundle, range(2000, 4000)), partition=1)
+    _forget(admin, topic, 120, 50)
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        until(lambda: run.rows() == 2000)
+        until(lambda: run.told(f"LOST: 70 messages of {topic}-0 (offsets 50 to 119)"))
+        assert run.progress.gaps == 70
+        assert run.instances() == expected([*range(100), *range(2000, 4000)])
+        assert run.warehouse.duplicates() == 0
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        publish(kafka_broker.access, topic, [bundle(5000)], partition=0)
+        until(lambda: run.rows() == 1)
+        assert (run.progress.gaps, run.told("LOST")) == (0, False)
+
+
+def test_a_topic_is_split_over_two_files(
+    kafka_broker: KafkaBroker, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Two consumers with half of the partitions each have every row once between them."""
+    topic = new_topic(4)
+    publish(kafka_broker.access, topic, map(bundle, range(400)))
+    halves = ConsumeSettings(topic, (0, 1)), ConsumeSettings(topic, (2, 3))
+    with (
+        consuming(kafka_broker.access, tmp_path / "a.duckdb", halves[0]) as one,
+        consuming(kafka_broker.access, tmp_path / "b.duckdb", halves[1]) as other,
+    ):
+        until(lambda: one.rows() + other.rows() >= 400)
+        assert sorted(one.instances() + other.instances()) == expected(range(400))
+        assert one.rows() > 0
+        assert other.rows() > 0
+
+
+def test_a_partition_that_is_not_there(
+    kafka_broker: KafkaBroker, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """The start is refused, with what there is."""
+    topic = new_topic(2)
+    with (
+        pytest.raises(SettingsError, match=r"no partition 2, 7; it has 2, from 0 to 1"),
+        consuming(kafka_broker.access, tmp_path / "w.duckdb", ConsumeSettings(topic, (1, 2, 7))) as run,
+    ):
+        until(lambda: run.error is not None)

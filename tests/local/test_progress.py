@@ -1,0 +1,58 @@
+"""Counts, rates and latencies of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from lmdp.local.progress import Latencies, Progress
+from lmdp.pipeline import Counts
+
+
+@pytest.mark.parametrize(
+    ("times", "q", "low", "high"),
+    [
+        ([100] * 10, 0.5, 95, 105),
+        ([10] * 98 + [5000] * 2, 0.5, 9, 11),
+        ([10] * 98 + [5000] * 2, 0.99, 4750, 5250),
+        ([10] * 99 + [5000], 1.0, 4750, 5250),
+        ([-50, 0, 0.2], 0.99, 1, 1),
+        ([21_600_000], 0.5, 20_500_000, 22_700_000),
+    ],
+)
+def test_quantiles_are_right_to_a_twentieth(times: list[float], q: float, low: int, high: int) -> None:
+    """A share q of the messages took no longer; clocks that disagree never give less than a millisecond."""
+    latencies = Latencies()
+    for time in times:
+        latencies.add(time)
+    found = latencies.quantile(q)
+    assert found is not None
+    assert low <= found <= high
+
+
+def test_no_message_has_no_latency() -> None:
+    """Before the first message there is nothing to tell."""
+    assert Latencies().quantile(0.5) is None
+    assert Progress().report(0)["latencyMs"] == {"p50": None, "p99": None}
+
+
+def test_a_billion_messages_take_no_room() -> None:
+    """Buckets are as many as times differ by a twentieth, not as messages."""
+    latencies = Latencies()
+    for milliseconds in range(1, 100_000):
+        latencies.add(milliseconds, 10_000)
+    assert len(latencies._buckets) < 300
+
+
+def test_transactions_add_up() -> None:
+    """The report is the sum of what was committed, under the report's names."""
+    progress = Progress()
+    progress.committed(Counts(messages=2, datapoints=9, converted=8, rows=8), Counter({"Row.MissingField": 1}), 100)
+    progress.committed(Counts(messages=1, rejected_messages=1), Counter({"Row.MissingField": 2, "Decode.X": 1}), 50)
+    assert progress.commits == 2
+    assert progress.reasons == {"Row.MissingField": 3, "Decode.X": 1}
+    report = progress.report(4.0)
+    wanted = {"messages": 3, "rows": 8, "rejectedMessages": 1, "bytesOut": 150, "seconds": 4.0, "rowsPerSecond": 2.0}
+    assert {name: report[name] for name in wanted} == wanted
+    assert progress.rows_per_second() == pytest.approx(0.8)
