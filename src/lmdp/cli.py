@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from dotenv import load_dotenv
 
-from lmdp.commands import certs, flatten, powerbi, publish, query, run, status, topic, validate
+from lmdp.commands import certs, flatten, powerbi, publish, query, replay, run, snowflake, status, topic, validate
 from lmdp.errors import LmdpError, SettingsError
 
 ENV_FILE = ".env"
@@ -28,9 +28,11 @@ app.command()(flatten.flatten)
 app.command()(validate.validate)
 app.command()(query.query)
 app.command()(status.status)
+app.command()(replay.replay)
 app.command()(powerbi.powerbi)
 app.command()(certs.certs)
 app.add_typer(topic.app, name="topic")
+app.add_typer(snowflake.app, name="snowflake")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback

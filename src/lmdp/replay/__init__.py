@@ -1,0 +1,1 @@
+"""What failed, through the path again."""

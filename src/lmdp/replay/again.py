@@ -1,0 +1,116 @@
+"""Failures through the path again: what passes now, and what is left of each."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from lmdp.flatten import Row
+from lmdp.pipeline import Counts, Message, TransformSettings, transform
+from lmdp.refusals import PointRefused
+from lmdp.replay.objects import Failed, Unread
+from lmdp.replay.rows import ReadRow
+
+Before: TypeAlias = Callable[[Failed], bool]
+"""Whether a copy of this failure was replayed before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """What a failure goes through. `whole`: the sink takes messages, so that one goes again whole or not at all."""
+
+    transform: TransformSettings
+    read_row: ReadRow
+    whole: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of some failures: `rows`, and the `messages` that made some; `left` is what failed again.
+
+    `changed`: something passed, or was there before; otherwise all is as it was. `reasons` counts what failed again by
+    its code, `examples` has the first text of each.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    left: list[dict[str, Any] | Unread] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    row_events: int = 0
+    repeats: int = 0
+    changed: bool = False
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def fails(self, code: str, text: str) -> None:
+        """Count a reason."""
+        self.reasons[code] += 1
+        self.examples.setdefault(code, text)
+
+
+def again(pieces: Iterable[Failed | Unread], path: Path, before: Before, now_ms: int) -> Outcome:
+    """Try each failure once more; what is left is stamped with `now_ms`. Nothing in the data raises."""
+    outcome = Outcome()
+    for piece in pieces:
+        if isinstance(piece, Unread):
+            outcome.left.append(piece)
+        elif before(piece):
+            outcome.repeats += 1
+            outcome.changed = True
+        elif piece.message is None:
+            _row_event(outcome, piece, path, now_ms)
+        else:
+            _message(outcome, piece, piece.message, path, now_ms)
+    outcome.counts.rows = len(outcome.rows)
+    return outcome
+
+
+def _row_event(outcome: Outcome, piece: Failed, path: Path, now_ms: int) -> None:
+    outcome.row_events += 1
+    outcome.counts += Counts(messages=1, bytes_in=len(piece.raw))
+    try:
+        outcome.rows.append(path.read_row(piece.raw))
+        outcome.changed = True
+    except PointRefused as refused:
+        outcome.counts.rejected_messages += 1
+        outcome.fails(refused.code, refused.text)
+        outcome.left.append(_stamped(piece, {"errorCode": refused.code, "errorMessage": refused.text}, now_ms))
+
+
+def _message(outcome: Outcome, piece: Failed, message: Message, path: Path, now_ms: int) -> None:
+    done = transform((message,), path.transform)
+    outcome.rows += done.rows
+    outcome.counts += done.counts
+    for reject in done.rejects:
+        outcome.fails(reject.code, reject.message)
+    passed = not done.rejects or done.counts.rejected_datapoints < done.counts.datapoints
+    if passed:
+        outcome.changed = True
+        outcome.messages.append(message)
+    if passed and path.whole:
+        return
+    for reject in done.rejects:
+        told = reject.envelope(now_ms)
+        # What nothing passed of stays as it came: cut down, it would only be other bytes with the same in them.
+        kept = told if passed else {name: told[name] for name in ("errorCode", "errorMessage", "datapoints")}
+        outcome.left.append(_stamped(piece, kept, now_ms))
+
+
+def _stamped(piece: Failed, changes: dict[str, Any], now_ms: int) -> dict[str, Any]:
+    """The failure once more: one attempt later, but as old as it was, since retention goes by that."""
+    age = {"arrivalTimestamp": piece.envelope.get("arrivalTimestamp", now_ms)}
+    return {
+        **piece.envelope,
+        **changes,
+        **age,
+        "attemptsMade": piece.attempts + 1,
+        "attemptEndingTimestamp": now_ms,
+    }
+
+
+def now() -> int:
+    """The time in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,124 @@
+"""Rejects and failed records in S3: every object below a prefix, which is taken for a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lmdp.errors import SettingsError, Unreachable
+from lmdp.replay.objects import LARGEST, Unusable
+from lmdp.replay.stores import REPLAYED, Stored, is_replayed
+
+_URL: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?", re.DOTALL)
+# Another version is there by now, or one is being written.
+_CHANGED: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "NoSuchKey", "404"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The objects of `bucket` below `prefix`, which is empty or ends with a slash. `client` is botocore's, for S3."""
+
+    client: Any
+    bucket: str
+    prefix: str
+
+    @property
+    def where(self) -> str:
+        """The prefix as a URL."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def names(self) -> list[str]:
+        """Objects that were not replayed yet."""
+        return [name for name in self._below(self.prefix) if not is_replayed(name)]
+
+    def replayed(self) -> list[str]:
+        """Objects that were."""
+        return self._below(f"{self.prefix}{REPLAYED}/")
+
+    def read(self, name: str) -> Stored:
+        """Read an object."""
+        with self._told(name):
+            try:
+                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)
+            except self.client.exceptions.NoSuchKey:
+                raise Unusable("it went away meanwhile") from None
+            with contextlib.closing(answer["Body"]) as body:
+                if answer["ContentLength"] > LARGEST:
+                    raise Unusable(f"it has more than {LARGEST // 2**20} MiB")
+                return Stored(body.read(), (answer["ETag"], _encryption(answer)))
+
+    def settle(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
+        """Copy it, then write what is left in its place, or delete it; each only if it still is what was read.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
+        """
+        assert isinstance(stored.version, tuple)
+        etag, encryption = stored.version
+        place = {"Bucket": self.bucket, "Key": self.prefix + name}
+        other = {"Bucket": self.bucket, "Key": self.prefix + to, **encryption}
+        with self._told(name):
+            try:
+                self.client.copy_object(**other, CopySource=place, CopySourceIfMatch=etag)
+                if left is None:
+                    self.client.delete_object(**place, IfMatch=etag)
+                else:
+                    self.client.put_object(**place, **encryption, Body=left, IfMatch=etag)
+            except ClientError as error:
+                if _code(error) not in _CHANGED:
+                    raise
+                self.client.put_object(**other, Body=stored.content)
+                return False
+        return True
+
+    def _below(self, prefix: str) -> list[str]:
+        with self._told(""):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            entries = (entry for page in pages for entry in page.get("Contents", []))
+            return [entry["Key"].removeprefix(self.prefix) for entry in entries if entry["Size"]]
+
+    @contextlib.contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            what = _code(error) if isinstance(error, ClientError) else type(error).__name__
+            raise Unreachable(
+                f"{self.where}{name} could not be read or moved ({what}). What was replayed before it is done with. "
+                "It needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there, and the key's "
+                "kms:Decrypt and kms:GenerateDataKey. Then run the same command again: it goes on here."
+            ) from error
+
+
+def open_bucket(url: str, region: str | None) -> Bucket:
+    """The objects below `s3://bucket/prefix`; `region` is the profile's where it is None. Nothing is asked yet.
+
+    Raises SettingsError when that is no such URL.
+    """
+    match = _URL.fullmatch(url)
+    if match is None:
+        raise SettingsError(f"{url} is no s3://bucket/prefix.")
+    prefix = (match["prefix"] or "").rstrip("/")
+    if REPLAYED in prefix.split("/"):
+        raise SettingsError(f"{url} holds what was replayed before. To send some of it again, copy it elsewhere first.")
+
+    from botocore.session import Session  # noqa: PLC0415 - slow to import
+
+    from lmdp.aws.rejects import s3_client  # noqa: PLC0415 - as above
+
+    region = region or Session().get_config_variable("region")
+    return Bucket(s3_client(region or "us-east-1"), match["bucket"], f"{prefix}/" if prefix else "")
+
+
+def _encryption(answer: dict[str, Any]) -> dict[str, Any]:
+    """How the object is encrypted, so that its copy is too."""
+    names = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
+    return {name: answer[name] for name in names if answer.get(name)}
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response["Error"].get("Code", ""))

@@ -1,0 +1,127 @@
+"""The order of a replay: read failures → through the path again → into the sink → settle what they came from.
+
+Settling comes last, so that a crash never loses a failure. Where the sink is the warehouse, the rows and a mark of the
+object are one transaction, so that a crash before the object is settled doubles nothing either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias
+
+from lmdp.errors import LmdpError, SettingsError
+from lmdp.local.warehouse import Warehouse
+from lmdp.replay import ledger
+from lmdp.replay.again import Outcome, Path, again, now
+from lmdp.replay.ledger import Mark, Rejects
+from lmdp.replay.objects import Failed, Unread, Unusable, packed, read, unpacked
+from lmdp.replay.report import Report, placed
+from lmdp.replay.sinks import Send
+from lmdp.replay.stores import Store, place_of_replayed
+from lmdp.replay.taken import Taken
+
+_ROWS: Final = (
+    "it holds rows (Firehose's failed records), and a topic carries bundles. Nothing of it was sent. "
+    "Replay those with --to firehose or --to warehouse."
+)
+
+Tell: TypeAlias = Callable[[int, int], None]
+"""Takes how many objects or rejects are done, and of how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where objects' rows go: `take` takes an object whole or raises; `known` finds what it took before a crash."""
+
+    take: Callable[[Outcome, Mark], int]
+    known: Callable[[str], Mark | None] = lambda _digest: None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How to replay: `dry` changes nothing; `stop` is asked before each object or page."""
+
+    path: Path
+    dry: bool
+    tell: Tell
+    stop: Callable[[], bool]
+
+
+def into_warehouse(warehouse: Warehouse, source: str) -> Sink:
+    """The warehouse as a sink of the objects of `source`."""
+    return Sink(partial(ledger.take, warehouse, source), partial(ledger.known, warehouse))
+
+
+def replay_objects(store: Store, sink: Sink, run: Run, report: Report) -> None:
+    """Replay the objects of a store; `report` is filled in on the way. Raises LmdpError where it cannot go on."""
+    names = store.names()
+    taken = Taken(store.replayed(), partial(_pieces, store))
+    for done, name in enumerate(names):
+        run.tell(done, len(names))
+        if run.stop():
+            return
+        report.objects += 1
+        try:
+            _object(store, name, sink, taken, run, report)
+        except Unusable as why:
+            report.skipped[name] = str(why)
+        except LmdpError as error:
+            raise placed(error, f"{store.where}{name}: {error}") from error
+    run.tell(len(names), len(names))
+
+
+def _object(store: Store, name: str, sink: Sink, taken: Taken, run: Run, report: Report) -> None:
+    stored = store.read(name)
+    text = unpacked(stored.content)
+    pieces = list(read(text))
+    if not any(isinstance(piece, Failed) for piece in pieces):
+        raise Unusable("there are no rejects in it")
+    digest = hashlib.sha256(text).hexdigest()
+    mark = sink.known(digest)
+    if mark is None:
+        taken.recall(name)
+        outcome = again(pieces, run.path, taken, now())
+        if run.path.whole and outcome.row_events:
+            raise SettingsError(_ROWS)
+        mark = Mark(digest, store.where + name, packed(outcome.left, stored.content) if outcome.left else None)
+        if outcome.changed and not run.dry:
+            report.bytes_out += sink.take(outcome, mark)
+        report.add(outcome)
+        if not outcome.changed:
+            return
+    if not run.dry and not store.settle(name, stored, place_of_replayed(name, digest), mark.left):
+        report.skipped[name] = "it changed while it was replayed; the next run looks at it again"
+    report.settled += 1
+    taken.add(pieces)
+
+
+def _pieces(store: Store, name: str) -> list[Failed | Unread]:
+    try:
+        return list(read(unpacked(store.read(name).content)))
+    except Unusable:
+        return []
+
+
+def replay_rejects(warehouse: Warehouse, send: Send | None, run: Run, report: Report) -> None:
+    """Replay the rejects of a warehouse into itself, or to `send`. Raises LmdpError where it cannot go on."""
+    rejects = Rejects.of(warehouse)
+    total, done, last = rejects.count(), 0, -1
+    while not run.stop() and (page := rejects.page(last)).ids:
+        run.tell(done, total)
+        done += len(page.ids)
+        outcome = again(page.pieces, run.path, _never, max(now(), rejects.before))
+        if run.dry:
+            last = max(page.ids)
+        else:
+            report.bytes_out += send(outcome) if send is not None and outcome.changed else 0
+            report.bytes_out += rejects.settle(page, outcome, with_rows=send is None)
+        report.add(outcome)
+    run.tell(done, total)
+
+
+def _never(_piece: Failed) -> bool:
+    """The consumer took each message once, so that no two rejects are copies."""
+    return False

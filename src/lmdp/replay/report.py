@@ -1,0 +1,64 @@
+"""What a replay did, or would do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.pipeline import Counts
+from lmdp.replay.again import Outcome
+from lmdp.replay.objects import Unread
+
+_LONGEST: Final = 200  # characters of a reason that are shown
+
+
+@dataclass(slots=True)
+class Report:
+    """The counts so far.
+
+    `objects` were looked at; `settled` of them were replayed and moved. `skipped` says of others why they were left
+    alone. `unread` counts pieces that are no failures, `repeats` copies of what was replayed before.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    bytes_out: int = 0
+    repeats: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    objects: int = 0
+    settled: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    unread: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what became of some failures."""
+        self.counts += outcome.counts
+        self.repeats += outcome.repeats
+        self.reasons += outcome.reasons
+        self.unread += sum(isinstance(piece, Unread) for piece in outcome.left)
+        for code, text in outcome.examples.items():
+            self.examples.setdefault(code, text[:_LONGEST])
+
+    def told(self, *, dry: bool) -> dict[str, Any]:
+        """The report as a program reads it."""
+        return {
+            "dryRun": dry,
+            **self.counts.report(),
+            "bytesOut": self.bytes_out,
+            "reasons": dict(self.reasons.most_common()),
+            "repeats": self.repeats,
+            "objects": self.objects,
+            "objectsReplayed": self.settled,
+            "unreadPieces": self.unread,
+            "skipped": self.skipped,
+        }
+
+
+def placed(error: LmdpError, text: str) -> LmdpError:
+    """The same kind of error with another text, whatever more its own kind may hold."""
+    for kind in (SettingsError, Unreachable):
+        if isinstance(error, kind):
+            return kind(text)
+    return LmdpError(text)

@@ -1,0 +1,109 @@
+"""Where replayed failures go, other than into a warehouse: a Kafka topic, or a Firehose stream.
+
+Both are at-least-once: what was sent before a crash is sent again afterwards, and METRICS shows each row once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from lmdp.errors import Unreachable
+from lmdp.pipeline import Message
+from lmdp.replay.again import Outcome
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
+
+    from lmdp.local.kafka import KafkaAccess
+    from lmdp.spec_loader import Spec
+
+Send: TypeAlias = Callable[[Outcome], int]
+"""Delivers an outcome whole or raises, and returns the bytes that it sent."""
+
+FIREHOSE_SECONDS: Final = 300.0
+"""How long an object's rows are tried before it is given up; the next run tries them again."""
+
+_FLUSH_SECONDS: Final = 150.0  # beyond librdkafka's own time for a message, which is 120 s here
+_CALLS: Final = 8
+
+
+def into_kafka(access: KafkaAccess, topic: str) -> Send:
+    """Messages as they were: value, key and time, since a row may have its time from there. Raises LmdpError."""
+    from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 - librdkafka, only where it is wanted
+
+    from lmdp.local.kafka import cluster_identity  # noqa: PLC0415 - as above
+    from lmdp.local.publisher import PRODUCER_SETTINGS  # noqa: PLC0415 - as above
+
+    cluster_identity(access, topic)  # nothing is sent before the topic is known to be there
+    producer = Producer({**access.config(), **PRODUCER_SETTINGS})
+
+    def send(outcome: Outcome) -> int:
+        failures: Counter[str] = Counter()
+
+        def done(error: KafkaError | None, _message: object) -> None:
+            if error is not None:
+                failures[error.str()] += 1
+
+        for message in outcome.messages:
+            try:
+                _produce(producer.produce, producer.poll, topic, message, done)
+            except KafkaException as error:
+                failures[error.args[0].str()] += 1
+        unanswered = producer.flush(_FLUSH_SECONDS)
+        _refuse(topic, failures, unanswered, len(outcome.messages))
+        return sum(len(message.value or b"") for message in outcome.messages)
+
+    return send
+
+
+def _produce(
+    produce: Callable[..., None],
+    poll: Callable[[float], int],
+    topic: str,
+    message: Message,
+    done: Callable[..., None],
+) -> None:
+    """Queue one message, waiting while the queue is full."""
+    time = {} if message.timestamp is None else {"timestamp": message.timestamp}
+    while True:
+        try:
+            produce(topic, message.value, message.key, on_delivery=done, **time)
+        except BufferError:
+            poll(0.1)
+        else:
+            return
+
+
+def _refuse(topic: str, failures: Counter[str], unanswered: int, messages: int) -> None:
+    if failures or unanswered:
+        reasons = [f"{count}: {reason}" for reason, count in failures.items()]
+        reasons += [f"{unanswered}: no answer"] if unanswered else []
+        raise Unreachable(
+            f"{failures.total() + unanswered:,} of {messages:,} messages to {topic} were not acknowledged "
+            f"({'; '.join(reasons)})."
+        )
+
+
+def into_firehose(stream: str, region: str, env: Mapping[str, str], keys: Spec) -> Send:
+    """Rows to a stream; `keys` is the specification with its fields named as the rows' keys. Raises LmdpError."""
+    from lmdp.aws.firehose import deliver, open_firehose  # noqa: PLC0415 - botocore, only where it is wanted
+    from lmdp.encode import encode  # noqa: PLC0415 - as above
+
+    firehose = open_firehose(stream, region, env, _CALLS)
+
+    def send(outcome: Outcome) -> int:
+        rows: Sequence[bytes] = encode(outcome.rows, keys)
+        deliver(firehose, rows, firehose.clock() + FIREHOSE_SECONDS)
+        return sum(map(len, rows))
+
+    return send
+
+
+def profile_region() -> str | None:
+    """The Region of the person's AWS profile or environment."""
+    from botocore.session import Session  # noqa: PLC0415 - as above
+
+    region: str | None = Session().get_config_variable("region")
+    return region

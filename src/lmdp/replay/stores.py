@@ -1,0 +1,55 @@
+"""Where objects of failures are: a folder, or a bucket below a prefix. Both are the same few calls.
+
+What was replayed goes below `replayed/`, and what is left takes its place: written only when the sink has the rest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final, Protocol
+
+REPLAYED: Final = "replayed"
+"""The part of a name that says that an object was replayed; objects below it are not taken again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object's content, and what tells whether it is still the same one."""
+
+    content: bytes
+    version: object
+
+
+class Store(Protocol):
+    """A place with objects; their names are relative to it, with `/` between the parts."""
+
+    @property
+    def where(self) -> str:
+        """The place as a person names it; `where` and a name make an object's address."""
+
+    def names(self) -> list[str]:
+        """The objects that were not replayed yet, in order. Raises Unreachable."""
+
+    def replayed(self) -> list[str]:
+        """The names of those that were."""
+
+    def read(self, name: str) -> Stored:
+        """Read one. Raises Unusable for what is no object of failures, Unreachable when it is not to be had."""
+
+    def settle(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
+        """Move an object to the name `to`, and put `left` in its place.
+
+        False where it changed since it was read: then it stays, and what was read goes to `to`, so that it is known.
+        """
+
+
+def place_of_replayed(name: str, digest: str) -> str:
+    """Where a replayed object goes: its name may be taken by an earlier one, so a part of the digest is in it."""
+    path = PurePosixPath(name)
+    return str(PurePosixPath(REPLAYED, path.parent, f"{digest[:12]}-{path.name}"))
+
+
+def is_replayed(name: str) -> bool:
+    """Whether an object of this name is one that was replayed."""
+    return REPLAYED in PurePosixPath(name).parts[:-1]

@@ -1,0 +1,61 @@
+"""Which failures were replayed before: a batch that was tried again may have been cut into other objects.
+
+Nothing is written down for it. The objects that were replayed are still there, beside the others, and our objects'
+names say which offsets they hold, so that only those are read that may have the same ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from lmdp.replay.objects import Failed, Unread
+
+# <topic>-<partition>-<first offset>-<last offset>.ndjson.gz, behind what a replayed object has in front.
+_NAME = re.compile(r"(?:[0-9a-f]{12}-)?(?P<place>.+-\d+)-(?P<first>\d+)-(?P<last>\d+)\.ndjson(?:\.gz)?")
+
+
+class Taken:
+    """The failures that were replayed, as far as they can be known again."""
+
+    def __init__(self, replayed: Iterable[str], pieces: Callable[[str], Iterable[Failed | Unread]]) -> None:
+        """`replayed` names the objects that were replayed, and `pieces` reads one."""
+        self._pieces = pieces
+        self._found: set[tuple[object, ...]] = set()
+        self._here: set[tuple[object, ...]] = set()
+        self._unread: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
+        for name in replayed:
+            if match := _match(name):
+                self._unread[match["place"]].append((int(match["first"]), int(match["last"]), name))
+
+    def recall(self, name: str) -> None:
+        """Begin with the object of this name: read the replayed ones that may hold copies of what it holds."""
+        self._here.clear()
+        match = _match(name)
+        if match is None:
+            return
+        first, last = int(match["first"]), int(match["last"])
+        others = self._unread[match["place"]]
+        for other in [other for other in others if other[0] <= last and first <= other[1]]:
+            others.remove(other)
+            self.add(self._pieces(other[2]))
+
+    def add(self, pieces: Iterable[Failed | Unread]) -> None:
+        """Note what was replayed just now."""
+        for piece in pieces:
+            if isinstance(piece, Failed) and (identity := piece.identity):
+                self._found.add(identity)
+
+    def __call__(self, piece: Failed) -> bool:
+        """Whether a copy of this one was replayed, or came before it in the same object."""
+        identity = piece.identity
+        if identity is None:
+            return False
+        known = identity in self._found or identity in self._here
+        self._here.add(identity)
+        return known
+
+
+def _match(name: str) -> re.Match[str] | None:
+    return _NAME.fullmatch(name.rpartition("/")[2])

@@ -1,0 +1,98 @@
+"""Failures as the tests of the replay write them: our rejects, and Firehose's records."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lmdp import Message, TransformSettings, encode, transform
+from lmdp.local.warehouse import Load, OffsetRange, Warehouse
+from lmdp.reject_files import write_to_folder
+from lmdp.replay.again import Path as Way
+from lmdp.replay.replay import Run, into_warehouse, replay_objects
+from lmdp.replay.report import Report
+from lmdp.replay.rows import row_reader
+from lmdp.replay.stores import Store
+from lmdp.spec_loader import load_spec
+from running import bundle
+
+NOW = 1_795_000_000_000
+SPEC = load_spec()
+TOPIC = "lm.metrics.otlp"
+
+
+def two(first: int) -> bytes:
+    """A message of two resources: the first names a tenant, the second none."""
+    with_tenant, without = (json.loads(bundle(first + n, tenant=tenant)) for n, tenant in enumerate(("acme", None)))
+    return json.dumps({"resourceMetrics": with_tenant["resourceMetrics"] + without["resourceMetrics"]}).encode()
+
+
+def message(value: bytes, offset: int, partition: int = 0) -> Message:
+    """A message of this place."""
+    return Message(value, TOPIC, partition, offset, 1_770_000_000_000 + offset, b"key")
+
+
+def rejects(folder: Path, *messages: Message) -> list[Path]:
+    """Write what these messages reject without a tenant, as the function and `lmdp run --rejects` do."""
+    return write_to_folder(folder, transform(messages, TransformSettings()).rejects, NOW)
+
+
+def row_json(number: int, **changes: Any) -> dict[str, Any]:
+    """A row event."""
+    (row,) = encode(transform([Message(bundle(number, tenant="acme"))], TransformSettings()).rows)
+    return {**json.loads(row), **changes}
+
+
+def firehose_record(raw: bytes, code: str = "Snowflake.ExtraColumns") -> dict[str, Any]:
+    """A record that Firehose could not deliver."""
+    return {
+        "attemptsMade": 1,
+        "arrivalTimestamp": NOW - 5,
+        "errorCode": code,
+        "errorMessage": "why",
+        "attemptEndingTimestamp": NOW,
+        "rawData": base64.b64encode(raw).decode(),
+    }
+
+
+def run(org_id: str | None = "acme", *, dry: bool = False, whole: bool = False, stop_after: int = 1_000) -> Run:
+    """How to replay: with this tenant, into something that takes rows (or, `whole`, messages)."""
+    way = Way(TransformSettings(org_id=org_id), row_reader(SPEC, 1_024_000), whole=whole)
+    asked = iter(range(1_000_000))
+    return Run(way, dry, lambda _done, _total: None, lambda: next(asked) >= stop_after)
+
+
+def replayed(store: Store, warehouse: Warehouse, how: Run) -> Report:
+    """Replay a store into a warehouse."""
+    report = Report()
+    replay_objects(store, into_warehouse(warehouse, store.where), how, report)
+    return report
+
+
+def told(warehouse: Warehouse, sql: str) -> list[Any]:
+    """The values of the first column."""
+    return list(warehouse.query(sql).table.column(0).to_pylist())
+
+
+def files(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def lines(path: Path) -> list[Any]:
+    """The objects in a file."""
+    content = path.read_bytes()
+    text = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def reject_into(warehouse: Warehouse, *values: bytes, now_ms: int = NOW) -> None:
+    """Write what the consumer would of these messages, without a tenant."""
+    done = transform([message(value, n) for n, value in enumerate(values)], TransformSettings())
+    part = OffsetRange("c", "id", "t", 0, 0, len(values), len(done.rows), len(done.rejects))
+    envelopes = [reject.envelope(now_ms) for reject in done.rejects]
+    warehouse.commit(Load(done.rows, envelopes, [part], datetime.now(UTC)))

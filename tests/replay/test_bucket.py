@@ -1,0 +1,126 @@
+"""Rejects and failed records in S3."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aws.names import BUCKET, REGION
+from lmdp import TransformSettings, transform
+from lmdp.aws.rejects import put_object
+from lmdp.errors import SettingsError, Unreachable
+from lmdp.local.warehouse import Warehouse
+from lmdp.reject_files import reject_files
+from lmdp.replay.bucket import Bucket, open_bucket
+from replay.failures import NOW, firehose_record, message, replayed, row_json, run, told
+from running import bundle
+
+URL = f"s3://{BUCKET}/rejects/"
+INSTANCES = 'SELECT "instance" FROM ROW_EVENTS ORDER BY 1'
+
+
+def put(client: Any, prefix: str, *messages: Any, now_ms: int = NOW) -> None:
+    """Write rejects as the function does."""
+    for file in reject_files(transform(messages, TransformSettings()).rejects, now_ms):
+        client.put_object(**put_object(BUCKET, prefix, None, file))
+
+
+def keys(client: Any) -> list[str]:
+    """All that is in the bucket."""
+    return [entry["Key"] for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+
+
+def test_a_prefix(bucket: Any, warehouse: Warehouse) -> None:
+    """Each object is replayed once and moved below the prefix, encrypted as it was; what fails again stays."""
+    put(bucket, "rejects/", message(bundle(1), 5), message(b"no bundle", 6))
+    put(bucket, "rejects/", message(bundle(2), 5, partition=1))
+    day = "year=2026/month=02/day=02"
+    for expected in (2, 0):
+        report = replayed(open_bucket(URL, REGION), warehouse, run())
+        assert report.counts.rows == expected
+        assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+        found = keys(bucket)
+        assert found[0] == f"rejects/replayed/{day}/" + found[0].rpartition("/")[2]
+        assert found[2:] == [f"rejects/{day}/lm.metrics.otlp-0-5-6.ndjson.gz"]
+    left = bucket.get_object(Bucket=BUCKET, Key=found[2])
+    assert [json.loads(line)["errorCode"] for line in gzip.decompress(left["Body"].read()).splitlines()] == [
+        "Decode.Malformed"
+    ]
+    moved = bucket.get_object(Bucket=BUCKET, Key=found[0])
+    assert left["ServerSideEncryption"] == moved["ServerSideEncryption"] == "aws:kms"
+
+
+def test_nothing_beside_the_prefix_is_touched(bucket: Any, warehouse: Warehouse) -> None:
+    """A prefix is a folder: a longer name that begins alike is another one."""
+    put(bucket, "rejects-old/", message(bundle(1), 5))
+    put(bucket, "other/rejects/", message(bundle(2), 5))
+    before = keys(bucket)
+    for url in (URL, URL.rstrip("/")):
+        assert replayed(open_bucket(url, REGION), warehouse, run()).objects == 0
+    assert keys(bucket) == before
+
+
+def test_what_was_replayed_under_a_longer_prefix(bucket: Any, warehouse: Warehouse) -> None:
+    """The whole bucket as a source leaves alone what was replayed from a part of it; a name with dots is a name."""
+    put(bucket, "rejects/", message(bundle(1), 5))
+    bucket.put_object(Bucket=BUCKET, Key="a/../b", Body=json.dumps(firehose_record(json.dumps(row_json(2)).encode())))
+    bucket.put_object(Bucket=BUCKET, Key="folder/", Body=b"")
+    replayed(open_bucket(URL, REGION), warehouse, run())
+    report = replayed(open_bucket(f"s3://{BUCKET}", REGION), warehouse, run())
+    assert (report.objects, report.settled, told(warehouse, INSTANCES)) == (1, 1, ["i-1", "i-2"])
+
+
+@pytest.mark.parametrize("after", ["read", "copy"])
+def test_an_object_that_was_written_again_meanwhile_is_left(bucket: Any, warehouse: Warehouse, after: str) -> None:
+    """A retried batch overwrites its object: the new one is neither deleted nor replaced; it has nothing new."""
+    put(bucket, "rejects/", message(bundle(1), 5), message(bundle(2), 6))
+    (key,) = keys(bucket)
+    opened = open_bucket(URL, REGION)
+
+    class Client:
+        """An S3 client beside which another one writes."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(opened.client, name)
+
+        def get_object(self, **parameters: Any) -> Any:
+            answer = opened.client.get_object(**parameters)
+            if after == "read":
+                put(bucket, "rejects/", message(bundle(1), 5), message(bundle(2), 6), now_ms=NOW + 1)
+            return answer
+
+        def copy_object(self, **parameters: Any) -> None:
+            opened.client.copy_object(**parameters)
+            if after == "copy":
+                put(bucket, "rejects/", message(bundle(1), 5), message(bundle(2), 6), now_ms=NOW + 1)
+
+    report = replayed(Bucket(Client(), opened.bucket, opened.prefix), warehouse, run())
+    assert list(report.skipped.values()) == ["it changed while it was replayed; the next run looks at it again"]
+    assert key in keys(bucket)
+    report = replayed(opened, warehouse, run())
+    assert key not in keys(bucket)
+    assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+    assert report.repeats == 2
+
+
+@pytest.mark.parametrize("url", ["s3://", "s3:///x", "s3://UPPER/x", "s3://b"])
+def test_what_is_no_url(url: str) -> None:
+    """A URL without a bucket's name is refused."""
+    with pytest.raises(SettingsError, match="is no s3://bucket/prefix"):
+        open_bucket(url, REGION)
+
+
+def test_what_was_replayed_is_no_source() -> None:
+    """The prefix of what is done with is refused."""
+    with pytest.raises(SettingsError, match="replayed before"):
+        open_bucket(f"{URL}replayed/year=2026", REGION)
+
+
+def test_a_bucket_that_is_not_there(bucket: Any, warehouse: Warehouse, tmp_path: Path) -> None:
+    """It says what could not be read, and which rights it needs."""
+    with pytest.raises(Unreachable, match=r"s3://lmdp-none/ could not be read or moved \(NoSuchBucket\)"):
+        replayed(open_bucket("s3://lmdp-none", REGION), warehouse, run())
