@@ -10,7 +10,9 @@ from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
 from lmdp.errors import SettingsError
-from lmdp.snowflake.render import IdentifierStyle, clean_name, column, statements
+from lmdp.snowflake.render import IdentifierStyle, Part, clean_name, column, statements
+from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.snowflake.verify import VIEWS
 from lmdp.spec_loader import Spec, load_spec
 
 SPEC = load_spec()
@@ -19,7 +21,7 @@ SPEC = load_spec()
 def _created(style: IdentifierStyle = "quoted", spec: Spec = SPEC) -> dict[str, str]:
     """The statements by the name of what they create."""
     found = {}
-    for statement in statements(spec, style):
+    for statement in statements(spec, SnowflakeSettings(identifiers=style, retention_days=None)):
         tree = sqlglot.parse_one(statement.sql, read="snowflake")
         table = tree.find(exp.Table)
         assert table is not None
@@ -80,15 +82,17 @@ def test_the_landing_table_is_the_specification() -> None:
     assert not list(tree.find_all(*refused))
 
 
-def test_statements_come_in_the_order_to_run_them() -> None:
-    """What a statement reads is created before it."""
-    assert [statement.file for statement in statements(SPEC)] == [
-        "010_database.sql",
-        "010_database.sql",
-        "020_row_events.sql",
-        "110_metrics.sql",
-        "120_metric_rates.sql",
-    ]
+def test_what_a_statement_reads_is_created_before_it() -> None:
+    """Files run in the order of their names, and that order works."""
+    made: set[str] = set()
+    for statement in statements(SPEC, SnowflakeSettings(retention_days=None)):
+        tree = sqlglot.parse_one(statement.sql, read="snowflake")
+        assert isinstance(tree, exp.Create)
+        within = {cte.alias for cte in tree.find_all(exp.CTE)}
+        reads = {table.name for table in tree.expression.find_all(exp.Table)} - within if tree.expression else set()
+        assert reads <= made, statement.file
+        made.add(tree.this.name if isinstance(tree.this, exp.Table) else tree.this.this.name)
+    assert made >= set(VIEWS)
 
 
 @pytest.mark.parametrize("style", ["quoted", "wrapped", "upper"])
@@ -98,7 +102,7 @@ def test_every_column_of_every_view_is_resolved(style: IdentifierStyle) -> None:
     table = sqlglot.parse_one(created["ROW_EVENTS"], read="snowflake")
     rows = {part.this.sql("snowflake"): part.args["kind"].sql("snowflake") for part in table.find_all(exp.ColumnDef)}
     known: dict[str, dict[str, str]] = {"ROW_EVENTS": rows}
-    for view in ("METRICS", "METRIC_RATES"):
+    for view in [name for name in created if name in VIEWS]:
         tree = sqlglot.parse_one(created[view], read="snowflake")
         assert isinstance(tree, exp.Create)
         resolved = qualify(
@@ -109,7 +113,41 @@ def test_every_column_of_every_view_is_resolved(style: IdentifierStyle) -> None:
             schema={"LM_METRICS": {"PIPELINE": known}},
             validate_qualify_columns=True,
         )
+        assert isinstance(resolved, exp.Query)
         known[view] = {f'"{name}"': "VARCHAR" for name in resolved.named_selects}
+    assert set(known) == {"ROW_EVENTS", *VIEWS}
+
+
+@pytest.mark.parametrize("view", [name for name in VIEWS if name not in {"METRICS", "DEVICE_HOURS"}])
+def test_only_metrics_reaches_into_the_maps(view: str) -> None:
+    """Every other view reads plain columns; DEVICE_HOURS takes the maps whole, to tell repeats."""
+    tree = sqlglot.parse_one(_created()[view], read="snowflake")
+    assert not list(tree.find_all(exp.JSONExtract))
+    assert "ROW_EVENTS" not in {table.name for table in tree.find_all(exp.Table)}
+
+
+@pytest.mark.parametrize(
+    ("days", "clause"),
+    [(None, ""), (30, "IMMUTABLE WHERE (HOUR_TS < DATEADD(day, -28, CURRENT_TIMESTAMP()::TIMESTAMP_NTZ))")],
+)
+def test_kept_hours_are_closed_before_their_rows_go(days: int | None, clause: str) -> None:
+    """With a retention, a roll-up's hours are immutable two days before; without one, nothing ever goes."""
+    files = {one.file: one.sql for one in statements(SPEC, SnowflakeSettings(retention_days=days))}
+    assert clause in files["130_metric_hourly.sql"]
+    assert ("IMMUTABLE" in files["130_metric_hourly.sql"]) == bool(clause)
+    without = {one.file: one.sql for one in statements(SPEC, SnowflakeSettings(retention_days=None))}
+    assert (
+        files["130_metric_hourly.sql"].replace(f"  {clause}\n" if clause else "", "")
+        == without["130_metric_hourly.sql"]
+    )
+
+
+@pytest.mark.parametrize("part", ["tables", "account", "rights"])
+def test_every_name_follows_the_settings(part: Part) -> None:
+    """No file says a database, warehouse, role or user of its own."""
+    names = ("D", "S", "W", "SETUP", "HOSE", "READ", "U1", "U2")
+    settings = SnowflakeSettings(*names, allowed_ips=("192.0.2.0/24",))
+    assert not [one.file for one in statements(SPEC, settings, part) if "LM_" in one.sql or "${" in one.sql]
 
 
 def test_a_new_field_of_the_specification_reaches_table_and_view() -> None:

@@ -12,7 +12,7 @@
 --
 -- A filter on plain columns (a device, a metric) passes below the window; one on the time cannot, since a step needs
 -- the point before it: ask for a device or a metric too.
-CREATE OR REPLACE VIEW LM_METRICS.PIPELINE.METRIC_RATES AS
+CREATE OR REPLACE VIEW ${schema}.METRIC_RATES AS
 WITH SUMS AS (
   SELECT
     ${series_columns},
@@ -24,7 +24,7 @@ WITH SUMS AS (
     TS,
     TS_UNIX_MS,
     VALUE
-  FROM LM_METRICS.PIPELINE.METRICS
+  FROM ${schema}.METRICS
   WHERE TYPE = 'sum'
 ),
 PAIRS AS (
@@ -45,7 +45,7 @@ STEPS AS (
     *,
     NULLIF(
       DATEDIFF(millisecond, CASE WHEN TEMPORALITY = 'delta' THEN START_TS ELSE PREVIOUS_TS END, TS), 0
-    ) / 1000.0 AS SECONDS,
+    )::FLOAT / 1000 AS SECONDS,
     TEMPORALITY <> 'delta' AND VALUE < PREVIOUS_VALUE AS RESET
   FROM PAIRS
 )

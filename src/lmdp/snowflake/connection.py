@@ -1,0 +1,191 @@
+"""Snowflake, reached as a service user with a key pair, and its errors as a person can use them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import snowflake.connector
+from cryptography.hazmat.primitives import serialization
+from snowflake.connector.errors import DatabaseError, Error, InterfaceError, OperationalError
+
+from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.snowflake.secrets import read_secret
+from lmdp.snowflake.settings import SnowflakeSettings
+
+_LOGIN_SECONDS: Final = 30
+# How long one request is tried, not how long a statement may run: that is asked about again and again.
+_REQUEST_SECONDS: Final = 120
+# https://docs.snowflake.com/en/user-guide/key-pair-auth-troubleshooting
+_WRONG_KEY: Final = range(390_144, 390_147)
+_NO_PRIVILEGE: Final = 3001
+# The object does not exist, or this role may not see it: 2003 a table, 2043 what ALTER, GRANT and DESCRIBE name.
+_NOT_THERE: Final = (2003, 2043)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the account is, who signs in, and the private key (PKCS#8, DER), which nothing prints.
+
+    Database and schema are those of the session; statements here name both, so it may have none.
+    """
+
+    account_url: str
+    user: str
+    role: str
+    warehouse: str
+    key: bytes = field(repr=False)
+    database: str = ""
+    schema: str = ""
+
+
+def access_from_env(env: Mapping[str, str], settings: SnowflakeSettings) -> Access:
+    """Read `SNOWFLAKE_ACCOUNT_URL` and the key. Raises SettingsError with every fault."""
+    faults: list[str] = []
+    url = env.get("SNOWFLAKE_ACCOUNT_URL", "").strip()
+    if not _host(url):
+        faults.append(
+            "SNOWFLAKE_ACCOUNT_URL is not set; it is the account's address, such as xy12345.snowflakecomputing.com"
+        )
+    key = b""
+    try:
+        key = _key_from_env(env)
+    except SettingsError as error:
+        faults.append(str(error))
+    if faults:
+        raise SettingsError.of(faults)
+    return Access(
+        account_url=url,
+        user=settings.setup_user,
+        role=settings.setup_role,
+        warehouse=settings.warehouse,
+        database=settings.database,
+        schema=settings.schema,
+        key=key,
+    )
+
+
+def der(key: bytes, passphrase: str | None = None) -> bytes:
+    """A private key as the connector wants it: from PEM, or from the one line of base64 that Firehose reads."""
+    password = passphrase.encode() if passphrase else None
+    try:
+        if b"-----BEGIN" in key:
+            loaded = serialization.load_pem_private_key(key, password)
+        else:
+            loaded = serialization.load_der_private_key(base64.b64decode(key, validate=True), password)
+    except (ValueError, TypeError):
+        # The library's own message may quote what it could not read.
+        raise SettingsError(
+            "the private key cannot be read: it is PKCS#8, in PEM or in one line of base64; give its passphrase, too"
+        ) from None
+    return loaded.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+@contextlib.contextmanager
+def connected(access: Access) -> Iterator[Any]:
+    """A connection (snowflake.connector's), closed at the end. Raises LmdpError or Unreachable."""
+    parts = urlsplit(access.account_url if "//" in access.account_url else f"https://{access.account_url}")
+    host = parts.hostname or ""
+    try:
+        connection = snowflake.connector.connect(
+            account=host.removesuffix(".snowflakecomputing.com"),
+            host=host,
+            port=parts.port or 443,
+            protocol=parts.scheme,
+            user=access.user,
+            role=access.role,
+            warehouse=access.warehouse,
+            database=access.database or None,
+            schema=access.schema or None,
+            authenticator="SNOWFLAKE_JWT",
+            private_key=access.key,
+            login_timeout=_LOGIN_SECONDS,
+            network_timeout=_REQUEST_SECONDS,
+            session_parameters={"QUERY_TAG": "lmdp", "TIMEZONE": "UTC", "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False},
+        )
+    except Error as error:
+        raise _no_login(access, error) from error
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def ask(connection: Any, sql: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
+    """Run one statement; its rows by lower-case column name. Raises LmdpError."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(sql, tuple(values) or None)
+        names = [column[0].lower() for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    except Error as error:
+        raise told(error, sql) from error
+    finally:
+        cursor.close()
+
+
+def told(error: Error, sql: str) -> LmdpError:
+    """What a person is told about a statement that failed; the statement is never one that holds a key."""
+    what = sql.strip().partition("\n")[0][:120]
+    number = int(error.errno or 0)
+    said = (error.raw_msg if hasattr(error, "raw_msg") else None) or error.msg or str(error)
+    if number == _NO_PRIVILEGE:
+        return MissingPrivilege(f"a privilege is missing for: {what}\n{said}\n{_BOOTSTRAP}")
+    if number in _NOT_THERE:
+        return NotThere(f"not there, or not visible to this role: {what}\n{said}\n{_BOOTSTRAP}")
+    if isinstance(error, InterfaceError | OperationalError):
+        return Unreachable(f"Snowflake did not answer: {what}\n{said}\nTry again; every command here may be repeated.")
+    return LmdpError(f"Snowflake refused: {what}\n{said}")
+
+
+class MissingPrivilege(LmdpError):  # noqa: N818 - it names what is missing
+    """The role may not do something; an administrator has to grant it."""
+
+
+class NotThere(LmdpError):  # noqa: N818 - as above
+    """Something does not exist, or the role cannot see it: Snowflake does not tell which."""
+
+
+_BOOTSTRAP: Final = (
+    "What was done before it stays, and is not done again. Have an ACCOUNTADMIN run what "
+    "`lmdp snowflake ddl --bootstrap` prints, and repeat the command."
+)
+
+
+def _no_login(access: Access, error: Error) -> LmdpError:
+    number = int(error.errno or 0)
+    if number in _WRONG_KEY:
+        return LmdpError(
+            f"Snowflake knows no such key of {access.user} (error {number}). Nothing was done.\n"
+            "Register its public key: `lmdp snowflake keypair` prints the ALTER USER."
+        )
+    if isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
+        return LmdpError(f"{access.user} cannot sign in at {access.account_url}: {error.msg}\nNothing was done.")
+    return Unreachable(f"{access.account_url} cannot be reached: {error.msg}\nNothing was done.")
+
+
+def _host(url: str) -> str:
+    return urlsplit(url if "//" in url else f"https://{url}").hostname or ""
+
+
+def _key_from_env(env: Mapping[str, str]) -> bytes:
+    file, secret = env.get("SNOWFLAKE_PRIVATE_KEY_FILE"), env.get("SNOWFLAKE_PRIVATE_KEY_SECRET")
+    if secret:
+        held = read_secret(secret)
+        return der(held.private_key.encode(), held.passphrase)
+    if not file:
+        raise SettingsError(
+            "the setup user's private key is not set: SNOWFLAKE_PRIVATE_KEY_FILE (PKCS#8) or "
+            "SNOWFLAKE_PRIVATE_KEY_SECRET (a Secrets Manager name or ARN); `lmdp snowflake keypair` makes one"
+        )
+    try:
+        return der(Path(file).read_bytes(), env.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"))
+    except OSError as error:
+        raise SettingsError(f"SNOWFLAKE_PRIVATE_KEY_FILE: {file} cannot be read: {error.strerror}") from error

@@ -1,0 +1,32 @@
+"""The SQL as one script, for one who would rather paste it."""
+
+from __future__ import annotations
+
+from lmdp.snowflake.render import Statement
+from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.snowflake.setup import account_statements, setup_statements
+from lmdp.spec_loader import Spec
+
+_BOOTSTRAP = """-- lmdp: run once, as an ACCOUNTADMIN. It may be run again.
+"""
+_SETUP = """-- lmdp: what `lmdp snowflake setup` runs on an empty schema, as its owner; it also migrates older tables.
+USE ROLE {role};
+USE WAREHOUSE {warehouse};
+"""
+
+
+def script(settings: SnowflakeSettings, spec: Spec, *, bootstrap: bool) -> str:
+    """What an administrator runs once, or what the setup runs."""
+    if bootstrap:
+        return _BOOTSTRAP + _text(account_statements(settings, spec))
+    head = _SETUP.format(role=settings.setup_role, warehouse=settings.warehouse)
+    return head + _text(setup_statements(settings, spec))
+
+
+def _text(statements: tuple[Statement, ...]) -> str:
+    parts, last = [], ""
+    for statement in statements:
+        parts.append(f"\n-- {statement.file}\n" if statement.file != last else "\n")
+        parts.append(f"{statement.sql};\n")
+        last = statement.file
+    return "".join(parts)

@@ -1,0 +1,136 @@
+"""What the function delivered = rows in Snowflake + records that failed, by the hour."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lmdp.errors import LmdpError, SettingsError
+from lmdp.snowflake.verify import CANARY, Scope
+
+# What Firehose writes below the error prefix: https://docs.aws.amazon.com/firehose/latest/dev/retry.html
+FAILED: Final = "snowflake-failed/"
+# A metric's hours are kept for 455 days: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricStatistics.html
+_PERIOD: Final = 3600
+_DATAPOINTS: Final = 1440
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """An hour's sums. `missing` is 0 when everything is where it should be.
+
+    Rows count by when they were measured, deliveries by when they were made: what was late, or just before the hour's
+    end, is missing in one hour and too much in another. The sum over a stretch with quiet ends is what has to be 0.
+    """
+
+    hour: datetime
+    delivered: int
+    rows: int
+    failed: int
+
+    @property
+    def missing(self) -> int:
+        """Delivered, and in neither place; below 0: more than was delivered."""
+        return self.delivered - self.rows - self.failed
+
+
+def reconcile(
+    begin: datetime, end: datetime, delivered: Counter[datetime], rows: Counter[datetime], failed: Counter[datetime]
+) -> list[Hour]:
+    """Every hour from `begin` up to, not including, `end`."""
+    hours = int((end - begin) / timedelta(hours=1))
+    return [
+        Hour(hour, delivered[hour], rows[hour], failed[hour])
+        for hour in (begin + timedelta(hours=n) for n in range(hours))
+    ]
+
+
+def whole_hour(text: str) -> datetime:
+    """A moment of the command line, at a whole hour in UTC. Raises SettingsError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"--reconcile: {text!r} is no time, such as 2026-11-23T10:00") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if moment != moment.replace(minute=0, second=0, microsecond=0):
+        raise SettingsError(f"--reconcile: {text!r} is not at a whole hour (UTC)")
+    return moment
+
+
+def rows_by_hour(scope: Scope, begin: datetime, end: datetime) -> Counter[datetime]:
+    """Rows in the landing table, repeats too, canaries not."""
+    ts = scope.name("ts")
+    told = scope.ask(
+        f"SELECT DATE_TRUNC('hour', {ts}) AS HOUR_TS, COUNT(*) AS ROW_COUNT"  # noqa: S608 - checked names and times
+        f" FROM {scope.settings.place}.ROW_EVENTS WHERE {scope.name('datasource')} <> '{CANARY}'"
+        f" AND {ts} >= '{begin:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ AND {ts} < '{end:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ"
+        " GROUP BY 1"
+    )
+    return Counter({row["hour_ts"].replace(tzinfo=UTC): int(row["row_count"]) for row in told})
+
+
+def delivered_by_hour(begin: datetime, end: datetime, client: Any = None) -> Counter[datetime]:
+    """The function's metric `Delivered`, of the service that POWERTOOLS_SERVICE_NAME names. Raises LmdpError."""
+    if end - begin > timedelta(hours=_DATAPOINTS):
+        raise SettingsError(f"--reconcile takes {_DATAPOINTS // 24} days at most")
+    with _told("CloudWatch"):
+        answer = (client or boto3.client("cloudwatch")).get_metric_statistics(
+            Namespace="lmdp",
+            MetricName="Delivered",
+            Dimensions=[{"Name": "service", "Value": os.environ.get("POWERTOOLS_SERVICE_NAME", "lmdp")}],
+            StartTime=begin,
+            EndTime=end,
+            Period=_PERIOD,
+            Statistics=["Sum"],
+        )
+    return Counter({point["Timestamp"].astimezone(UTC): int(point["Sum"]) for point in answer["Datapoints"]})
+
+
+def failed_by_hour(bucket: str, begin: datetime, end: datetime, client: Any = None) -> Counter[datetime]:
+    """Records that Firehose could not deliver, by when they arrived there. Raises LmdpError."""
+    found: Counter[datetime] = Counter()
+    for record in failed_records(bucket, begin, client):
+        arrived = datetime.fromtimestamp(int(record["arrivalTimestamp"]) / 1000, UTC)
+        is_canary = CANARY.encode() in base64.b64decode(str(record.get("rawData", "")))
+        if begin <= arrived < end and not is_canary:
+            found[arrived.replace(minute=0, second=0, microsecond=0)] += 1
+    return found
+
+
+def failed_records(bucket: str, since: datetime, client: Any = None) -> Iterator[dict[str, Any]]:
+    """Every record that failed since then, as Firehose wrote it. Raises LmdpError."""
+    with _told(f"the bucket {bucket}"):
+        s3 = client or boto3.client("s3")
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=FAILED):
+            for entry in page.get("Contents", ()):
+                if entry["LastModified"] >= since:
+                    yield from _objects(s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read())
+
+
+def _objects(content: bytes) -> Iterator[dict[str, Any]]:
+    """JSON objects one after another, with or without a newline between, in gzip or not."""
+    text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode().strip()
+    decode = json.JSONDecoder().raw_decode
+    while text:
+        found, end = decode(text)
+        yield found
+        text = text[end:].lstrip()
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise LmdpError(f"{what} could not be read: {error}. Nothing was changed.") from error

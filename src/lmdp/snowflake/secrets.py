@@ -1,0 +1,134 @@
+"""Secrets Manager, and the JSON that Firehose reads there.
+
+The keys are Firehose's: `user`, `private_key` (base64 in one line, without PEM's first and last), `key_passphrase`.
+https://docs.aws.amazon.com/firehose/latest/dev/secrets-manager-whats-secret.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lmdp.errors import LmdpError, SettingsError, Unreachable
+
+PENDING: Final = "LMDP_PENDING"
+"""The staging label of a key that is made and not yet in use."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySecret:
+    """What a secret holds; its text never shows the key."""
+
+    user: str
+    private_key: str = field(repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+
+    def json(self) -> str:
+        """As Firehose reads it."""
+        passphrase = {"key_passphrase": self.passphrase} if self.passphrase else {}
+        return json.dumps({"user": self.user, "private_key": self.private_key, **passphrase})
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The versions of a secret by use: the current one, the pending one, and when the labels last moved (epoch s)."""
+
+    current: str | None
+    pending: str | None
+    changed_at: float
+
+
+def secrets_client() -> Any:
+    """boto3's client, as the environment says. Raises Unreachable."""
+    try:
+        return boto3.client("secretsmanager")
+    except BotoCoreError as error:
+        raise Unreachable(f"Secrets Manager cannot be reached: {error}. Nothing was done.") from error
+
+
+def read_secret(name: str, version: str | None = None, client: Any = None) -> KeySecret:
+    """The current version of a secret, or that one. Raises LmdpError, never with what is in it."""
+    aws = client or secrets_client()
+    which = {"VersionId": version} if version else {"VersionStage": "AWSCURRENT"}
+    answer = _call(name, lambda: aws.get_secret_value(SecretId=name, **which))
+    try:
+        held = json.loads(answer["SecretString"])
+        return KeySecret(str(held["user"]), str(held["private_key"]), held.get("key_passphrase") or None)
+    except (KeyError, TypeError, ValueError):
+        raise SettingsError(
+            f"the secret {name} is not in Firehose's shape: a JSON object with `user` and `private_key`. "
+            "`lmdp snowflake keypair` writes it so."
+        ) from None
+
+
+def read_versions(name: str, client: Any) -> Versions:
+    """Which versions the secret has; none when there is no secret yet."""
+    try:
+        told = _call(name, lambda: client.describe_secret(SecretId=name))
+    except MissingSecret:
+        return Versions(None, None, 0.0)
+    by_label = {label: version for version, labels in told.get("VersionIdsToStages", {}).items() for label in labels}
+    changed = told.get("LastChangedDate") or told.get("CreatedDate")
+    return Versions(by_label.get("AWSCURRENT"), by_label.get(PENDING), changed.timestamp() if changed else 0.0)
+
+
+def write_current(name: str, held: KeySecret, client: Any) -> None:
+    """Make the secret, or a new current version of it."""
+    try:
+        _call(name, lambda: client.put_secret_value(SecretId=name, SecretString=held.json()))
+    except MissingSecret:
+        _call(name, lambda: client.create_secret(Name=name, SecretString=held.json(), Description=_ABOUT))
+
+
+def write_pending(name: str, held: KeySecret, client: Any) -> str:
+    """Keep a new key beside the current one; returns its version."""
+    stages = [PENDING]
+    answer = _call(name, lambda: client.put_secret_value(SecretId=name, SecretString=held.json(), VersionStages=stages))
+    return str(answer["VersionId"])
+
+
+def promote(name: str, versions: Versions, client: Any) -> None:
+    """Make the pending version the current one; its label stays until the rotation is over."""
+    _call(
+        name,
+        lambda: client.update_secret_version_stage(
+            SecretId=name,
+            VersionStage="AWSCURRENT",
+            MoveToVersionId=versions.pending,
+            RemoveFromVersionId=versions.current,
+        ),
+    )
+
+
+def settle(name: str, version: str, client: Any) -> None:
+    """Take the pending label away: the rotation is over."""
+    _call(
+        name,
+        lambda: client.update_secret_version_stage(SecretId=name, VersionStage=PENDING, RemoveFromVersionId=version),
+    )
+
+
+class MissingSecret(LmdpError):  # noqa: N818 - it names what is missing
+    """There is no secret of that name."""
+
+
+_ABOUT: Final = "lmdp: the key with which Firehose signs in to Snowflake"
+
+
+def _call(name: str, call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code == "ResourceNotFoundException":
+            raise MissingSecret(f"there is no secret {name}. Nothing was done.") from error
+        raise LmdpError(
+            f"Secrets Manager refused {error.operation_name} for {name}: {code}. Nothing was done."
+        ) from error
+    except BotoCoreError as error:
+        raise Unreachable(f"Secrets Manager cannot be reached: {error}. Nothing was done.") from error

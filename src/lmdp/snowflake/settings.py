@@ -1,0 +1,111 @@
+"""What the SQL is rendered for: names, roles, retention, and how columns are named. One frozen object."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Final
+
+from lmdp.errors import SettingsError
+from lmdp.identifiers import KEY_STYLES, KeyStyle
+
+# https://docs.snowflake.com/en/sql-reference/identifiers-syntax, without the lower case that would be upper-cased.
+_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_$]{0,254}")
+_NAMES: Final = (
+    "database", "schema", "warehouse", "setup_role", "firehose_role", "reader_role", "setup_user", "firehose_user",
+)  # fmt: skip
+
+# A row has to outlive the moment in which its hour becomes immutable, whatever the session's time zone.
+_LEAST_DAYS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SnowflakeSettings:
+    """Names as Snowflake stores them; `retention_days` of raw rows (None: for ever), lag in minutes, credits a month.
+
+    `allowed_ips` (CIDR) is who may sign in as the setup user; empty: no network policy.
+    """
+
+    database: str = "LM_METRICS"
+    schema: str = "PIPELINE"
+    warehouse: str = "LM_FIREHOSE_WH"
+    setup_role: str = "LM_SETUP_ROLE"
+    firehose_role: str = "LM_FIREHOSE_ROLE"
+    reader_role: str = "LM_READER_ROLE"
+    setup_user: str = "LM_SETUP_SVC"
+    firehose_user: str = "LM_FIREHOSE_SVC"
+    identifiers: KeyStyle = "quoted"
+    retention_days: int | None = 30
+    target_lag_minutes: int = 60
+    credit_quota: int = 50
+    allowed_ips: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be rendered. Raises SettingsError with every fault."""
+        faults = _faults(self)
+        if faults:
+            raise SettingsError.of(faults)
+
+    @property
+    def place(self) -> str:
+        """Database and schema, as SQL names them."""
+        return f"{self.database}.{self.schema}"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> SnowflakeSettings:
+        """Read `SNOWFLAKE_DATABASE` and so on, and `RETENTION_DAYS`. Raises SettingsError with every fault."""
+        given: dict[str, object] = {}
+        faults: list[str] = []
+        for field in fields(cls):
+            name = "RETENTION_DAYS" if field.name == "retention_days" else f"SNOWFLAKE_{field.name.upper()}"
+            text = env.get(name, "").strip()
+            if text:
+                try:
+                    given[field.name] = _read(field.name, text)
+                except ValueError as error:
+                    faults.append(f"{name} is {text!r}; {error}")
+        if faults:
+            raise SettingsError.of(faults)
+        return cls(**given)  # type: ignore[arg-type]  # checked as it is made
+
+
+def _read(field: str, text: str) -> object:
+    if field in _NAMES:
+        return text.upper()
+    if field == "identifiers":
+        return text
+    if field == "allowed_ips":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if field == "retention_days" and text.lower() == "forever":
+        return None
+    if not text.isdecimal():
+        raise ValueError("it is a whole number" + (", or forever" if field == "retention_days" else ""))
+    return int(text)
+
+
+def _faults(settings: SnowflakeSettings) -> list[str]:
+    faults = [
+        f"{name} is {getattr(settings, name)!r}; it is letters, digits and _, and begins with a letter"
+        for name in _NAMES
+        if not _NAME.fullmatch(getattr(settings, name))
+    ]
+    if settings.identifiers not in KEY_STYLES:
+        faults.append(f"SNOWFLAKE_IDENTIFIERS is {settings.identifiers!r}; it is one of {', '.join(KEY_STYLES)}")
+    if settings.retention_days is not None and settings.retention_days < _LEAST_DAYS:
+        faults.append(f"RETENTION_DAYS is {settings.retention_days}; it is {_LEAST_DAYS} or more, or forever")
+    if settings.target_lag_minutes < 1:
+        faults.append("SNOWFLAKE_TARGET_LAG_MINUTES is 1 or more")
+    if settings.credit_quota < 1:
+        faults.append("SNOWFLAKE_CREDIT_QUOTA is 1 or more")
+    wrong = [text for text in settings.allowed_ips if _no_range(text)]
+    return faults + [f"SNOWFLAKE_ALLOWED_IPS: {text!r} is no IPv4 range" for text in wrong]
+
+
+def _no_range(text: str) -> bool:
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError:
+        return True
+    return False

@@ -1,0 +1,57 @@
+-- METRIC_HOURLY by the day (UTC), and kept as long.
+CREATE DYNAMIC TABLE IF NOT EXISTS ${schema}.METRIC_DAILY
+  TARGET_LAG = '${target_lag}'
+  WAREHOUSE = ${warehouse}
+  REFRESH_MODE = INCREMENTAL
+  INITIALIZE = ON_CREATE
+  ${immutable_days}
+AS
+WITH DAYS AS (
+  SELECT
+    ${series_columns},
+    INSTANCE_LABEL,
+    LE,
+    QUANTILE,
+    SERIES,
+    DATE_TRUNC('day', HOUR_TS) AS DAY_TS,
+    HOUR_TS,
+    SAMPLES,
+    VALUE_MIN,
+    VALUE_MAX,
+    VALUE_SUM,
+    VALUE_LAST,
+    FIRST_TS,
+    LAST_TS
+  FROM ${schema}.METRIC_HOURLY
+),
+HOURS AS (
+  SELECT
+    *,
+    ROW_NUMBER() OVER (
+      PARTITION BY ${series_columns}, SERIES, DAY_TS
+      ORDER BY HOUR_TS DESC NULLS LAST
+    ) AS FROM_THE_END
+  FROM DAYS
+)
+SELECT
+  ${day_date_key} AS DATE_KEY,
+  ${device_key} AS DEVICE_KEY,
+  ${datasource_key} AS DATASOURCE_KEY,
+  ${metric_key} AS METRIC_KEY,
+  ${instance_key} AS INSTANCE_KEY,
+  ${series_columns},
+  INSTANCE_LABEL,
+  LE,
+  QUANTILE,
+  SERIES,
+  DAY_TS,
+  SUM(SAMPLES)::NUMBER(38,0) AS SAMPLES,
+  MIN(VALUE_MIN) AS VALUE_MIN,
+  MAX(VALUE_MAX) AS VALUE_MAX,
+  SUM(VALUE_SUM) AS VALUE_SUM,
+  SUM(VALUE_SUM) / SUM(SAMPLES) AS VALUE_AVG,
+  MAX(CASE WHEN FROM_THE_END = 1 THEN VALUE_LAST END) AS VALUE_LAST,
+  MIN(FIRST_TS) AS FIRST_TS,
+  MAX(LAST_TS) AS LAST_TS
+FROM HOURS
+GROUP BY ${series_columns}, INSTANCE_LABEL, LE, QUANTILE, SERIES, DAY_TS;

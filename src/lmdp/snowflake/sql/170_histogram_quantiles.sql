@@ -1,0 +1,140 @@
+-- Quantiles of what a histogram counted in a step of time that ends at TS; METRIC is its name without `.bucket`.
+--
+--   delta                      the point itself
+--   cumulative, undeclared     its growth since the point before; a histogram that fell began again, and counts whole
+--
+-- No row: a cumulative histogram's first point, and a step in which nothing was counted.
+--
+-- Within a bucket values are taken to be spread evenly, as Prometheus' histogram_quantile takes them; the first one
+-- begins at 0, and a quantile beyond the last finite bound is that bound.
+-- https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
+--
+-- An exponential histogram's bounds may differ from point to point. What the point before had counted up to a bound is
+-- what it had up to its own greatest bound below: exact as long as the scale does not rise. Counts that fall as their
+-- bounds rise (a repeat changed one of them) are taken as not falling.
+CREATE OR REPLACE VIEW ${schema}.HISTOGRAM_QUANTILES AS
+WITH BUCKETS AS (
+  SELECT
+    ${histogram_columns},
+    METRIC AS BUCKET_METRIC,
+    INSTANCE_LABEL,
+    HISTOGRAM_SERIES,
+    COALESCE(TEMPORALITY, 'undeclared') AS TEMPORALITY,
+    TS,
+    TS_UNIX_MS,
+    LE,
+    MAX(VALUE) AS COUNTED
+  FROM ${schema}.METRICS
+  WHERE TYPE IN ('histogram', 'exponential_histogram') AND METRIC LIKE '%.bucket' AND LE IS NOT NULL
+  GROUP BY
+    ${histogram_columns}, METRIC, INSTANCE_LABEL, HISTOGRAM_SERIES, COALESCE(TEMPORALITY, 'undeclared'), TS,
+    TS_UNIX_MS, LE
+),
+MOMENTS AS (
+  SELECT
+    DEVICE_ID AS M_DEVICE,
+    HISTOGRAM_SERIES AS M_SERIES,
+    TEMPORALITY AS M_TEMPORALITY,
+    TS_UNIX_MS AS M_MS,
+    MAX(COUNTED) AS M_COUNTED
+  FROM BUCKETS
+  GROUP BY DEVICE_ID, HISTOGRAM_SERIES, TEMPORALITY, TS_UNIX_MS
+),
+STEPS AS (
+  SELECT
+    *,
+    LAG(M_MS) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY ORDER BY M_MS) AS BEFORE_MS,
+    LAG(M_COUNTED) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY ORDER BY M_MS) AS BEFORE_COUNTED
+  FROM MOMENTS
+),
+EARLIER AS (
+  SELECT
+    DEVICE_ID AS E_DEVICE,
+    HISTOGRAM_SERIES AS E_SERIES,
+    TEMPORALITY AS E_TEMPORALITY,
+    TS_UNIX_MS AS E_MS,
+    LE AS E_LE,
+    COUNTED AS E_COUNTED
+  FROM BUCKETS
+  WHERE TEMPORALITY <> 'delta'
+),
+GROWN AS (
+  SELECT
+    ${histogram_columns},
+    BUCKET_METRIC,
+    INSTANCE_LABEL,
+    HISTOGRAM_SERIES,
+    TEMPORALITY,
+    TS,
+    TS_UNIX_MS,
+    BEFORE_MS,
+    TEMPORALITY <> 'delta' AND M_COUNTED < BEFORE_COUNTED AS RESET,
+    LE,
+    COUNTED - COALESCE(MAX(E_COUNTED), 0) AS GREW
+  FROM BUCKETS
+  JOIN STEPS
+    ON M_DEVICE = DEVICE_ID AND M_SERIES = HISTOGRAM_SERIES AND M_TEMPORALITY = TEMPORALITY AND M_MS = TS_UNIX_MS
+  LEFT JOIN EARLIER
+    ON E_DEVICE = M_DEVICE AND E_SERIES = M_SERIES AND E_TEMPORALITY = M_TEMPORALITY AND E_MS = BEFORE_MS
+    AND M_COUNTED >= BEFORE_COUNTED AND E_LE <= LE
+  WHERE TEMPORALITY = 'delta' OR BEFORE_MS IS NOT NULL
+  GROUP BY
+    ${histogram_columns}, BUCKET_METRIC, INSTANCE_LABEL, HISTOGRAM_SERIES, TEMPORALITY, TS, TS_UNIX_MS, BEFORE_MS,
+    TEMPORALITY <> 'delta' AND M_COUNTED < BEFORE_COUNTED, LE, COUNTED
+),
+RISING AS (
+  SELECT
+    *,
+    MAX(GREW) OVER (
+      PARTITION BY HISTOGRAM_SERIES, TEMPORALITY, TS_UNIX_MS ORDER BY LE ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS UP_TO,
+    MAX(GREW) OVER (PARTITION BY HISTOGRAM_SERIES, TEMPORALITY, TS_UNIX_MS) AS TOTAL
+  FROM GROWN
+),
+BOUNDED AS (
+  SELECT
+    *,
+    LAG(LE) OVER (PARTITION BY HISTOGRAM_SERIES, TEMPORALITY, TS_UNIX_MS ORDER BY LE) AS BELOW_LE,
+    COALESCE(LAG(UP_TO) OVER (PARTITION BY HISTOGRAM_SERIES, TEMPORALITY, TS_UNIX_MS ORDER BY LE), 0) AS BELOW
+  FROM RISING
+),
+PERCENTS AS (
+  SELECT 50 AS PERCENT
+  UNION ALL
+  SELECT 90
+  UNION ALL
+  SELECT 95
+  UNION ALL
+  SELECT 99
+),
+FOUND AS (
+  SELECT
+    *,
+    CASE
+      WHEN LE = 'inf'::FLOAT THEN BELOW_LE
+      WHEN BELOW_LE IS NULL AND LE <= 0 THEN LE
+      ELSE COALESCE(BELOW_LE, 0) + (LE - COALESCE(BELOW_LE, 0)) * ((TOTAL * PERCENT / 100 - BELOW) / (UP_TO - BELOW))
+    END AS AT_PERCENT
+  FROM BOUNDED
+  CROSS JOIN PERCENTS
+  WHERE TOTAL > 0 AND UP_TO >= TOTAL * PERCENT / 100 AND BELOW < TOTAL * PERCENT / 100
+)
+SELECT
+  ${histogram_columns},
+  SUBSTR(BUCKET_METRIC, 1, LENGTH(BUCKET_METRIC) - 7) AS METRIC,
+  INSTANCE_LABEL,
+  HISTOGRAM_SERIES,
+  TEMPORALITY,
+  TS,
+  TS_UNIX_MS,
+  (TS_UNIX_MS - BEFORE_MS)::FLOAT / 1000 AS SECONDS,
+  RESET,
+  TOTAL AS SAMPLES,
+  MAX(CASE WHEN PERCENT = 50 THEN AT_PERCENT END) AS P50,
+  MAX(CASE WHEN PERCENT = 90 THEN AT_PERCENT END) AS P90,
+  MAX(CASE WHEN PERCENT = 95 THEN AT_PERCENT END) AS P95,
+  MAX(CASE WHEN PERCENT = 99 THEN AT_PERCENT END) AS P99
+FROM FOUND
+GROUP BY
+  ${histogram_columns}, BUCKET_METRIC, INSTANCE_LABEL, HISTOGRAM_SERIES, TEMPORALITY, TS, TS_UNIX_MS, BEFORE_MS, RESET,
+  TOTAL;

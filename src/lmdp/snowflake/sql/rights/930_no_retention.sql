@@ -1,0 +1,2 @@
+-- Only with RETENTION_DAYS=forever.
+DROP TASK IF EXISTS ${schema}.REMOVE_OLD_ROWS;

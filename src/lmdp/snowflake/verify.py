@@ -1,0 +1,151 @@
+"""What stands in Snowflake, checked against what should: each check a line, none stops the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from lmdp.errors import LmdpError
+from lmdp.snowflake.connection import ask
+from lmdp.snowflake.render import column
+from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.snowflake.shape import columns_query, faults, read_columns
+from lmdp.spec_loader import Spec
+
+VIEWS: Final = (
+    "METRICS", "METRIC_RATES", "METRIC_HOURLY", "METRIC_DAILY", "METRIC_RATES_HOURLY", "METRIC_LATEST",
+    "HISTOGRAM_QUANTILES", "DIM_DEVICE", "DIM_DATASOURCE", "DIM_METRIC", "DIM_INSTANCE", "DIM_DATE", "FACT_METRIC",
+    "DEVICE_HOURS", "PIPELINE_HEALTH",
+)  # fmt: skip
+"""What reports read."""
+
+CANARY: Final = "lmdp.canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding. `ok` is None where there is nothing to judge yet."""
+
+    name: str
+    ok: bool | None
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is checked: a connection, the settings, the specification, the time, and how old the newest row may be."""
+
+    connection: Any
+    settings: SnowflakeSettings
+    spec: Spec
+    now: datetime
+    fresh: timedelta = timedelta(minutes=15)
+
+    def ask(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of one statement."""
+        return ask(self.connection, sql)
+
+    def name(self, field: str) -> str:
+        """A column of the landing table, as SQL has it."""
+        return column(field, self.settings.identifiers)
+
+
+def verify(scope: Scope) -> list[Check]:
+    """Every check, in the order in which a person would look."""
+    return [_checked(name, check, scope) for name, check in _CHECKS.items()]
+
+
+def samples(scope: Scope, count: int = 3) -> list[dict[str, Any]]:
+    """A few rows as reports see them."""
+    shown = "ORG_ID, DEVICE_ID, DATASOURCE, INSTANCE, METRIC, TS, VALUE"
+    return scope.ask(f"SELECT {shown} FROM {scope.settings.place}.METRICS LIMIT {count}")  # noqa: S608 - checked names
+
+
+def _checked(name: str, check: Callable[[Scope], tuple[bool | None, str]], scope: Scope) -> Check:
+    try:
+        return Check(name, *check(scope))
+    except LmdpError as error:
+        return Check(name, ok=False, said=str(error).partition("\n")[0])
+
+
+def _connection(scope: Scope) -> tuple[bool, str]:
+    (told,) = scope.ask("SELECT CURRENT_VERSION() AS VERSION, CURRENT_USER() AS WHO")
+    return True, f"Snowflake {told['version']}, as {told['who']}"
+
+
+def _role(scope: Scope) -> tuple[bool, str]:
+    (told,) = scope.ask("SELECT CURRENT_ROLE() AS ROLE")
+    wanted = scope.settings.setup_role
+    is_it = str(told["role"]).upper() == wanted
+    return is_it, str(told["role"]) if is_it else f"{told['role']}; {wanted} was expected"
+
+
+def _firehose_privileges(scope: Scope) -> tuple[bool, str]:
+    """Usage of database and schema, insert into the table, and nothing else."""
+    settings = scope.settings
+    wanted = {
+        ("USAGE", settings.database),
+        ("USAGE", settings.place),
+        ("INSERT", f"{settings.place}.ROW_EVENTS"),
+    }
+    rows = scope.ask(f"SHOW GRANTS TO ROLE {settings.firehose_role}")
+    held = {(str(row["privilege"]).upper(), str(row["name"]).replace('"', "")) for row in rows}
+    off = [f"{right} on {on} is missing" for right, on in sorted(wanted - held)]
+    off += [f"{right} on {on} is too much" for right, on in sorted(held - wanted)]
+    return not off, "; ".join(off) or f"{settings.firehose_role} may insert into ROW_EVENTS, and nothing else"
+
+
+def _shape(scope: Scope) -> tuple[bool, str]:
+    there = read_columns(scope.ask(columns_query(scope.settings)))
+    if not there:
+        return False, "there is no table ROW_EVENTS; run `lmdp snowflake setup`"
+    off = faults(there, scope.spec, scope.settings)
+    return not off, "; ".join(off) or f"{len(scope.spec.fields)} columns, as the specification says"
+
+
+def _views(scope: Scope) -> tuple[bool, str]:
+    broken = []
+    for view in VIEWS:
+        try:
+            scope.ask(f"SELECT * FROM {scope.settings.place}.{view} LIMIT 0")  # noqa: S608 - checked names
+        except LmdpError as error:
+            broken.append(f"{view}: {str(error).splitlines()[:2][-1]}")
+    return not broken, "; ".join(broken) or f"{len(VIEWS)} views and roll-ups answer"
+
+
+def _freshness(scope: Scope) -> tuple[bool | None, str]:
+    ts = scope.name("ts")
+    (told,) = scope.ask(
+        f"SELECT COUNT(*) AS ARRIVED, MAX({ts}) AS NEWEST FROM {scope.settings.place}.ROW_EVENTS"  # noqa: S608 - checked names
+        f" WHERE {scope.name('datasource')} <> '{CANARY}'"
+    )
+    if not told["arrived"]:
+        return None, "no rows yet"
+    age = scope.now - told["newest"].replace(tzinfo=UTC)
+    return age <= scope.fresh, f"the newest row was measured {age.total_seconds():,.0f} s ago"
+
+
+def _repeats(scope: Scope) -> tuple[bool | None, str]:
+    since = (scope.now - timedelta(days=1)).strftime("%Y-%m-%d %H:%M:%S")
+    real = f"{scope.name('ts')} >= '{since}'::TIMESTAMP_NTZ AND {scope.name('datasource')} <> '{CANARY}'"
+    (told,) = scope.ask(
+        f"SELECT (SELECT COUNT(*) FROM {scope.settings.place}.ROW_EVENTS WHERE {real}) AS ARRIVED,"  # noqa: S608 - checked names
+        f" (SELECT COUNT(*) FROM {scope.settings.place}.METRICS WHERE TS >= '{since}'::TIMESTAMP_NTZ) AS SHOWN"
+    )
+    arrived, shown = int(told["arrived"]), int(told["shown"])
+    if not arrived:
+        return None, "no rows of the last 24 hours"
+    return True, f"{arrived:,} rows of the last 24 hours, {arrived - shown:,} of them repeats, which METRICS hides"
+
+
+_CHECKS: Final[dict[str, Callable[[Scope], tuple[bool | None, str]]]] = {
+    "connection": _connection,
+    "role": _role,
+    "privileges": _firehose_privileges,
+    "table": _shape,
+    "views": _views,
+    "freshness": _freshness,
+    "repeats": _repeats,
+}

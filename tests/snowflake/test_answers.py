@@ -1,0 +1,51 @@
+"""The views through fakesnow and the real connector: what an independent computation says, and so what DuckDB says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+import simulated_day as day
+import snowflake_double
+from lmdp.snowflake.connection import Access, ask, connected, der
+from lmdp.snowflake.keypair import make_pair
+from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.snowflake.setup import migrate, setup_statements
+from lmdp.spec_loader import load_spec
+from view_questions import QUESTIONS, in_order
+
+pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API")  # fakesnow's own
+
+SETTINGS = SnowflakeSettings(database="LM_ANSWERS", retention_days=None)
+ROWS = day.simulated_day(30 * day.MINUTE)
+
+
+@pytest.fixture(scope="module")
+def filled() -> Iterator[Any]:
+    """The day in the landing table, and then the rest: fakesnow's dynamic tables have the answer of their making."""
+    with pytest.MonkeyPatch.context() as patch, snowflake_double.served(patch, SETTINGS.database) as account:
+        key = der(make_pair(2048).private.encode())
+        access = Access(account.url, "U", "R", "W", key, SETTINGS.database, SETTINGS.schema)
+        with connected(access) as connection:
+            table = next(one.sql for one in setup_statements(SETTINGS, load_spec()) if one.file == "020_row_events.sql")
+            ask(connection, table)
+            snowflake_double.insert(connection, SETTINGS, ROWS)
+            migrate(connection, SETTINGS)
+            yield connection
+
+
+@pytest.mark.parametrize("view", QUESTIONS)
+def test_a_view_gives_the_same_answer(filled: Any, view: str) -> None:
+    """The same file, on the other engine, to the row."""
+    sql, answer = QUESTIONS[view]
+    qualified = sql.replace(f"FROM {view}", f"FROM {SETTINGS.place}.{view}")
+    found = [tuple(_plain(value) for value in row.values()) for row in ask(filled, qualified)]
+    assert in_order(found) == in_order(answer(ROWS))
+
+
+def _plain(value: Any) -> Any:
+    """Times without a zone."""
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value

@@ -1,0 +1,195 @@
+"""Keys: made, kept in Firehose's shape, rotated without a gap, never shown."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from typer.testing import CliRunner
+
+from lmdp.commands.snowflake import app
+from lmdp.errors import LmdpError, SettingsError
+from lmdp.snowflake import keypair, secrets
+from lmdp.snowflake.connection import der
+from lmdp.snowflake.keypair import Rotation
+from lmdp.snowflake.secrets import KeySecret
+from snowflake_double import Account
+
+moto = pytest.importorskip("moto")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Arrow output on a DB-API"),  # fakesnow's own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:(boto|moto)"),
+]
+
+USER = "LM_FIREHOSE_SVC"
+NAME = "lmdp/snowflake"
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Secrets Manager, as moto plays it."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with moto.mock_aws():
+        yield secrets.secrets_client()
+
+
+@dataclass
+class World:
+    """Clock and canary of a rotation."""
+
+    time: float = 0.0
+    lands: bool = True
+    slept: list[float] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        """Time passes."""
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+def rotation(client: Any, connection: Any, world: World) -> Rotation:
+    """A rotation in that world."""
+    return Rotation(
+        USER, NAME, client, connection, lambda: world.time, world.sleep, lambda: world.lands, world.told.append, 2048
+    )
+
+
+def first_key(client: Any, account: Account) -> keypair.KeyPair:
+    """The key that is in use at first, in the first slot."""
+    pair = keypair.make_pair(2048)
+    secrets.write_current(NAME, KeySecret(USER, pair.private), client)
+    account.keys[USER] = {"RSA_PUBLIC_KEY": pair.public}
+    return pair
+
+
+def test_a_secret_has_the_shape_that_firehose_reads(client: Any) -> None:
+    """`user` and `private_key`: base64 in one line, of PKCS#8, without PEM's first and last."""
+    pair = keypair.make_pair(2048)
+    secrets.write_current(NAME, KeySecret(USER, pair.private), client)
+    held = json.loads(client.get_secret_value(SecretId=NAME)["SecretString"])
+    assert set(held) == {"user", "private_key"}
+    assert "-----" not in held["private_key"]
+    assert "\n" not in held["private_key"]
+    loaded = serialization.load_der_private_key(base64.b64decode(held["private_key"]), None)
+    assert isinstance(loaded, rsa.RSAPrivateKey)
+    assert loaded.key_size == 2048
+
+
+def test_a_key_below_2048_bits_is_refused() -> None:
+    """Snowflake would refuse it later."""
+    with pytest.raises(SettingsError, match="2048 bits or more"):
+        keypair.make_pair(1024)
+
+
+def test_a_rotation_leaves_no_moment_without_a_key(client: Any, account: Account, connection: Any) -> None:
+    """New key pending, registered in the free slot, current after that; the old one goes last."""
+    old, world = first_key(client, account), World()
+    world.time = secrets.read_versions(NAME, client).changed_at
+    account.log.clear()
+    keypair.rotate(rotation(client, connection, world))
+    new = keypair.pair_of(secrets.read_secret(NAME, client=client))
+    assert new != old
+    assert account.keys[USER] == {"RSA_PUBLIC_KEY_2": new.public}
+    assert [sql.split("=")[0].strip() for sql in account.log if sql.startswith("ALTER")] == [
+        f"ALTER USER {USER} SET RSA_PUBLIC_KEY_2",
+        f"ALTER USER {USER} UNSET RSA_PUBLIC_KEY",
+    ]
+    assert sum(world.slept) >= 600
+    assert secrets.read_versions(NAME, client).pending is None
+    keypair.rotate(rotation(client, connection, world))
+    assert list(account.keys[USER]) == ["RSA_PUBLIC_KEY"]
+
+
+@pytest.mark.parametrize("cut", ["SET RSA", "UNSET RSA", "sleep", "canary"])
+def test_a_rotation_goes_on_where_it_was_cut_off(client: Any, account: Account, connection: Any, cut: str) -> None:
+    """Wherever it ends, a key works, and the same command finishes with that one new key."""
+    old, world = first_key(client, account), World()
+    world.time = secrets.read_versions(NAME, client).changed_at
+    world.lands = cut != "canary"
+    account.denied = re.compile(cut)
+
+    def no_sleep(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    cut_off = rotation(client, connection, world)
+    if cut == "sleep":
+        cut_off = dataclasses.replace(cut_off, sleep=no_sleep)
+    with pytest.raises((LmdpError, KeyboardInterrupt)):
+        keypair.rotate(cut_off)
+    in_use = keypair.pair_of(secrets.read_secret(NAME, client=client))
+    assert in_use.public in account.keys[USER].values()
+    assert old.public in account.keys[USER].values()
+    account.denied, world.lands = None, True
+    pending = secrets.read_versions(NAME, client).pending
+    keypair.rotate(rotation(client, connection, world))
+    assert secrets.read_versions(NAME, client).current == pending
+    assert list(account.keys[USER].values()) == [keypair.pair_of(secrets.read_secret(NAME, client=client)).public]
+
+
+def test_a_key_that_snowflake_does_not_know_stops_the_rotation(client: Any, account: Account, connection: Any) -> None:
+    """Which slot is free cannot be told, so no slot is touched."""
+    first_key(client, account)
+    account.keys[USER] = {"RSA_PUBLIC_KEY": keypair.make_pair(2048).public}
+    before = dict(account.keys[USER])
+    with pytest.raises(LmdpError, match="does not know the key"):
+        keypair.rotate(rotation(client, connection, World()))
+    assert account.keys[USER] == before
+
+
+def test_no_command_prints_a_private_key(client: Any, tmp_path: Any) -> None:
+    """Neither making nor showing one, nor an error about one; and what is there is not overwritten."""
+    file = tmp_path / "key.p8"
+    run = CliRunner()
+    outputs = [
+        run.invoke(app, ["keypair", "--secret", NAME, "--bits", "2048"]),
+        run.invoke(app, ["keypair", "--secret", NAME, "--show"]),
+        run.invoke(app, ["keypair", "--secret", NAME]),
+        run.invoke(app, ["keypair", "--user", "setup", "--file", str(file), "--bits", "2048"]),
+        run.invoke(app, ["keypair", "--user", "setup", "--file", str(file)]),
+    ]
+    assert [bool(one.exception) for one in outputs] == [False, False, True, False, True]
+    private = [secrets.read_secret(NAME, client=client).private_key, base64.b64encode(der(file.read_bytes())).decode()]
+    said = "".join(one.output + str(one.exception) + repr(one.exception) for one in outputs)
+    assert "ALTER USER LM_FIREHOSE_SVC SET RSA_PUBLIC_KEY = '" in said
+    assert "ALTER USER LM_SETUP_SVC SET RSA_PUBLIC_KEY = '" in said
+    assert not [part for key in private for part in (key[:40], key[40:90], key[-60:]) if part in said]
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "private" not in repr(keypair.make_pair(2048))
+
+
+@pytest.mark.parametrize("text", ["no JSON", '{"privateKey": "x"}', '["user"]'])
+def test_a_secret_in_another_shape_is_refused_unseen(client: Any, text: str) -> None:
+    """The error says what the shape is, and nothing of what is in the secret."""
+    client.create_secret(Name=NAME, SecretString=text)
+    with pytest.raises(SettingsError, match="not in Firehose's shape") as raised:
+        secrets.read_secret(NAME, client=client)
+    assert text not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_an_encrypted_key_needs_its_passphrase() -> None:
+    """PEM or one line, with a passphrase or without; the error shows nothing of the key."""
+    pair = keypair.make_pair(2048)
+    key = serialization.load_der_private_key(base64.b64decode(pair.private), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"open")
+    )
+    assert base64.b64encode(der(locked, "open")).decode() == pair.private
+    assert base64.b64encode(der(keypair.pem(pair))).decode() == pair.private
+    for passphrase in (None, "wrong"):
+        with pytest.raises(SettingsError, match="cannot be read"):
+            der(locked, passphrase)

@@ -1,0 +1,174 @@
+"""Setup through the real connector: what it makes, that it may be repeated, and what it does to an older table."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import sqlglot
+from fakesnow.instance import FakeSnow
+from snowflake.connector.errors import ProgrammingError
+from sqlglot import exp
+
+import simulated_day as day
+import snowflake_double
+from lmdp.errors import SettingsError
+from lmdp.snowflake.connection import MissingPrivilege, NotThere, ask
+from lmdp.snowflake.render import Part, statements
+from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.snowflake.setup import Migrated, migrate
+from lmdp.spec_loader import load_spec
+from snowflake_double import Account
+
+pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API")  # fakesnow's own
+
+SPEC = load_spec()
+PARTS: tuple[Part, ...] = ("account", "rights", "tables")
+
+
+def test_setup_runs_each_file_once(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
+    """The second setup runs no file, and only gives again what may be given again."""
+    first = migrate(connection, settings)
+    account.log.clear()
+    second = migrate(connection, settings)
+    files = {statement.file for statement in statements(SPEC, settings)} - {"010_database.sql"}
+    assert set(first.applied) == files
+    assert second == Migrated((), (), len(files))
+    assert not [sql for sql in account.log if re.match("CREATE (OR REPLACE )?(VIEW|DYNAMIC|TABLE (?!IF))", sql)]
+
+
+def test_every_migration_is_recorded(connection: Any, settings: SnowflakeSettings) -> None:
+    """MIGRATIONS tells which file ran when, once."""
+    done = migrate(connection, settings)
+    rows = ask(connection, f"SELECT NAME, APPLIED_AT FROM {settings.place}.MIGRATIONS")
+    names = [row["name"] for row in rows]
+    assert sorted(names) == sorted([*done.applied, "RETENTION_DAYS"])
+
+
+def test_a_changed_setting_makes_what_reads_it_again(
+    connection: Any, settings: SnowflakeSettings, account: Account
+) -> None:
+    """Roll-ups that are kept are never made again, whatever changes; everything after a changed view is."""
+    migrate(connection, settings)
+    account.log.clear()
+    other = SnowflakeSettings(database=settings.database, retention_days=None, target_lag_minutes=5)
+    again = migrate(connection, other).applied
+    assert "160_metric_latest.sql" in again
+    assert not {"020_row_events.sql", "130_metric_hourly.sql", "140_metric_daily.sql"} & set(again)
+    assert any("METRIC_HOURLY SET TARGET_LAG = '5 minutes'" in sql for sql in account.log)
+
+
+@pytest.mark.parametrize(
+    ("steps", "closed"),
+    [
+        ([30], []),
+        ([30, 60], []),  # hours that were closed stay so: their rows are gone
+        ([30, 10], ["-8"]),
+        ([None, 20], ["-18"]),
+        ([30, None, 10], ["-8"]),
+    ],
+)
+def test_a_shorter_retention_closes_hours_first(
+    connection: Any, settings: SnowflakeSettings, account: Account, steps: list[int | None], closed: list[str]
+) -> None:
+    """Kept roll-ups close their hours earlier before rows go, and never open closed ones."""
+    for days in steps:
+        migrate(connection, SnowflakeSettings(database=settings.database, retention_days=days))
+    altered = [re.search(r"DATEADD\(day, (-\d+)", sql) for sql in account.log if "METRIC_HOURLY SET IMMUTABLE" in sql]
+    assert [found[1] for found in altered if found] == closed
+
+
+def test_an_older_table_follows_with_its_rows(connection: Any, settings: SnowflakeSettings) -> None:
+    """A text `ts`, a default, a missing column and another style of names are mended; no row is lost."""
+    place = settings.place
+    ask(
+        connection,
+        f"""CREATE TABLE {place}.ROW_EVENTS ("orgId" VARCHAR NOT NULL, "deviceId" VARCHAR NOT NULL,
+        DATASOURCE VARCHAR NOT NULL,
+        "metric" VARCHAR NOT NULL, "type" VARCHAR NOT NULL, "ts" VARCHAR NOT NULL, "tsUnixMs" NUMBER(38,0) NOT NULL,
+        "value" FLOAT, "attributes" VARIANT, "resource" VARIANT, "scope" VARIANT,
+        LOADED_AT VARCHAR DEFAULT 'x', MARK VARCHAR NOT NULL)""",
+    )
+    ask(
+        connection,
+        f"""INSERT INTO {place}.ROW_EVENTS SELECT 'demo', '1', 'CPU', 'Load', 'gauge', '2025-11-17T00:00:00Z',
+        1768646400000, 2.5, PARSE_JSON('{{}}'), PARSE_JSON('{{}}'), PARSE_JSON('{{}}'), 'x', 'm'""",
+    )
+    done = migrate(connection, settings)
+    assert len(done.mended) > 5
+    (row,) = ask(connection, f"SELECT DEVICE_ID, DEVICE_NAME, DATASOURCE, TS, VALUE FROM {place}.METRICS")
+    assert row["ts"].isoformat() == "2026-01-17T10:40:00"
+    assert (row["device_id"], row["device_name"], row["datasource"], row["value"]) == ("1", None, "CPU", 2.5)
+    (old,) = ask(connection, f'SELECT "ts_text" FROM {place}.ROW_EVENTS')
+    assert old == {"ts_text": "2025-11-17T00:00:00Z"}
+    assert migrate(connection, settings).mended == ()
+    snowflake_double.insert(connection, settings, [day.row(day.BEGIN, 1.0)])
+
+
+def test_a_table_that_cannot_follow_is_refused(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
+    """Every fault in one message, and nothing was changed."""
+    ask(connection, f'CREATE TABLE {settings.place}.ROW_EVENTS ("orgId" VARCHAR NOT NULL, "value" VARCHAR)')
+    account.log.clear()
+    with pytest.raises(
+        SettingsError, match=r"(?s)value is TEXT.*required column deviceId is missing.*Nothing was changed"
+    ):
+        migrate(connection, settings)
+    assert not [sql for sql in account.log if sql.startswith("ALTER")]
+
+
+def test_a_missing_privilege_is_one_clear_error(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
+    """It names the statement and the way out; the next setup goes on where this one ended."""
+    account.denied = re.compile("CREATE DYNAMIC TABLE")
+    with pytest.raises(MissingPrivilege) as raised:
+        migrate(connection, settings)
+    assert "CREATE DYNAMIC TABLE" in str(raised.value)
+    assert "ddl --bootstrap" in str(raised.value)
+    account.denied = None
+    assert "110_metrics.sql" not in migrate(connection, settings).applied
+
+
+def test_without_a_schema_the_bootstrap_is_named(connection: Any, settings: SnowflakeSettings) -> None:
+    """The setup role makes no schema: an administrator does, once."""
+    with pytest.raises(NotThere, match=r"no schema LM_.*\.ELSEWHERE"):
+        migrate(connection, SnowflakeSettings(database=settings.database, schema="ELSEWHERE"))
+
+
+def test_firehose_may_insert_and_nothing_else(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
+    """Of the table's rights, its role is given INSERT alone."""
+    migrate(connection, settings)
+    assert account.grants["LM_FIREHOSE_ROLE"] == {("INSERT", f"{settings.place}.ROW_EVENTS")}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_parsing_cannot_show_is_listed(part: Part) -> None:
+    """Sqlglot takes these statements as text; everything else it understands."""
+    found = set()
+    everything = SnowflakeSettings(allowed_ips=("192.0.2.0/24",))
+    for statement in statements(SPEC, everything, part):
+        if isinstance(sqlglot.parse_one(statement.sql, read="snowflake"), exp.Command):
+            found.add(snowflake_double.head(statement.sql))
+    assert found == snowflake_double.RAW[part]
+
+
+def test_what_fakesnow_cannot_run_is_listed() -> None:
+    """A kind of statement leaves the list as soon as fakesnow can run it."""
+    every = SnowflakeSettings(allowed_ips=("192.0.2.0/24",))
+    account_parts: tuple[Part, ...] = ("account", "rights")
+    kinds = {snowflake_double.head(one.sql): one.sql for part in account_parts for one in statements(SPEC, every, part)}
+    session = FakeSnow().connect("LM_METRICS", "PIPELINE")
+    cannot = set()
+    for kind, sql in kinds.items():
+        try:
+            session.cursor().execute(sql)
+        except ProgrammingError:
+            cannot.add(kind)
+    assert cannot == snowflake_double.LACKS
+
+
+@pytest.mark.parametrize("call", ["OBJECT_DELETE(PARSE_JSON('{}'), 'a')", "MD5_NUMBER_LOWER64('a')"])
+def test_what_functions_fakesnow_lacks_is_listed(call: str) -> None:
+    """The doubles for these go as soon as it has them."""
+    assert call.partition("(")[0] in snowflake_double.LACKS_FUNCTIONS
+    with pytest.raises(ProgrammingError, match="does not exist"):
+        FakeSnow().connect("LM_METRICS", "PIPELINE").cursor().execute(f"SELECT {call}")

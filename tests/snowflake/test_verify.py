@@ -1,0 +1,321 @@
+"""Verification: what stands, what is off, whether all arrived, and which style of keys lands."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import simulated_day as day
+import snowflake_double
+from lmdp.commands.snowflake import app
+from lmdp.errors import SettingsError
+from lmdp.identifiers import KeyStyle
+from lmdp.snowflake import keypair
+from lmdp.snowflake.canary import Flight, Landing, fly, told
+from lmdp.snowflake.connection import ask
+from lmdp.snowflake.reconcile import Hour, failed_by_hour, reconcile, rows_by_hour, whole_hour
+from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.snowflake.setup import account_statements, migrate
+from lmdp.snowflake.verify import Scope, samples, verify
+from lmdp.spec_loader import load_spec
+from snowflake_double import Account
+
+pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API")  # fakesnow's own
+
+SPEC = load_spec()
+NOW = datetime.fromtimestamp((day.BEGIN + day.DAY) / 1000, UTC)
+
+
+@pytest.fixture
+def scope(connection: Any, settings: SnowflakeSettings, account: Account) -> Scope:
+    """An account that is set up, with rows of ten minutes ago, one of them twice."""
+    for statement in account_statements(settings, SPEC):
+        account.rewrite(statement.sql)
+    migrate(connection, settings)
+    ms = day.BEGIN + day.DAY - 10 * day.MINUTE
+    snowflake_double.insert(connection, settings, [day.row(ms, 1.0), day.row(ms, 1.0), day.row(ms, 2.0, instance="b")])
+    return Scope(connection, settings, SPEC, NOW)
+
+
+def said(scope: Scope) -> dict[str, tuple[bool | None, str]]:
+    """The checks by name."""
+    return {check.name: (check.ok, check.said) for check in verify(scope)}
+
+
+def test_everything_that_stands_is_said(scope: Scope) -> None:
+    """Each check in a line, with its numbers."""
+    found = said(scope)
+    assert {name: ok for name, (ok, _) in found.items()} == dict.fromkeys(found, True)
+    assert found["table"][1] == "14 columns, as the specification says"
+    assert found["freshness"][1] == "the newest row was measured 600 s ago"
+    assert found["repeats"][1] == "3 rows of the last 24 hours, 1 of them repeats, which METRICS hides"
+    assert [row["metric"] for row in samples(scope)] == ["InOctets", "InOctets"]
+
+
+def test_no_rows_are_no_fault(connection: Any, settings: SnowflakeSettings) -> None:
+    """Before the first row there is nothing to judge."""
+    migrate(connection, settings)
+    found = said(Scope(connection, settings, SPEC, NOW))
+    assert (found["freshness"], found["repeats"][0]) == ((None, "no rows yet"), None)
+
+
+def _old_row(scope: Scope) -> None:
+    ask(scope.connection, f"DELETE FROM {scope.settings.place}.ROW_EVENTS")
+    snowflake_double.insert(scope.connection, scope.settings, [day.row(day.BEGIN, 1.0)])
+
+
+def _too_much(scope: Scope) -> None:
+    ask(scope.connection, f"GRANT USAGE ON DATABASE OTHER TO ROLE {scope.settings.firehose_role}")
+
+
+def _no_view(scope: Scope) -> None:
+    ask(scope.connection, f"DROP VIEW {scope.settings.place}.HISTOGRAM_QUANTILES")
+
+
+def _a_default(scope: Scope) -> None:
+    ask(scope.connection, f"ALTER TABLE {scope.settings.place}.ROW_EVENTS ADD COLUMN LOADED_AT VARCHAR DEFAULT 'x'")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "message"),
+    [
+        (_old_row, "freshness", "86,400 s ago"),
+        (_too_much, "privileges", "USAGE on OTHER is too much"),
+        (_no_view, "views", "HISTOGRAM_QUANTILES: .*does not exist"),
+        (_a_default, "table", "LOADED_AT has a default, which streaming ingest refuses"),
+    ],
+)
+def test_what_is_off_is_said(scope: Scope, spoil: Callable[[Scope], None], name: str, message: str) -> None:
+    """One check fails, and the others still speak."""
+    spoil(scope)
+    found = said(scope)
+    ok, text = found.pop(name)
+    assert ok is False
+    assert re.search(message, text)
+    assert len(found) == 6
+
+
+def test_another_style_of_names_is_another_table(scope: Scope) -> None:
+    """The shape is checked in the style that is set, case and all."""
+    upper = SnowflakeSettings(database=scope.settings.database, identifiers="upper")
+    found = said(Scope(scope.connection, upper, SPEC, NOW))
+    assert "the column ORGID is missing" in found["table"][1]
+
+
+# reconcile
+
+
+def test_hours_add_up_or_say_what_is_missing(scope: Scope) -> None:
+    """Delivered = rows + failed; what is in neither place is missing; canaries are no one's."""
+    canary = day.row(day.BEGIN + day.DAY - 5 * day.MINUTE, 1, datasource="lmdp.canary", instance="m")
+    snowflake_double.insert(scope.connection, scope.settings, [canary])
+    begin, end = NOW - timedelta(hours=2), NOW
+    last = NOW - timedelta(hours=1)
+    rows = rows_by_hour(scope, begin, end)
+    assert rows == Counter({last: 3})
+    hours = reconcile(begin, end, Counter({last: 10}), rows, Counter({last: 2}))
+    assert hours == [Hour(begin, 0, 0, 0), Hour(last, 10, 3, 2)]
+    assert [hour.missing for hour in hours] == [0, 5]
+
+
+class Bucket:
+    """What is used of an S3 client, with one object of failed records."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def get_paginator(self, _: str) -> Bucket:
+        """Itself."""
+        return self
+
+    def paginate(self, **asked: str) -> list[dict[str, Any]]:
+        """One page."""
+        assert asked == {"Bucket": "b", "Prefix": "snowflake-failed/"}
+        return [{"Contents": [{"Key": "k", "LastModified": NOW}]}]
+
+    def get_object(self, **_: str) -> dict[str, Any]:
+        """The object."""
+        return {"Body": io.BytesIO(self.content)}
+
+
+@pytest.mark.parametrize("pack", [lambda text: text, gzip.compress])
+@pytest.mark.parametrize("between", ["\n", ""])
+def test_failed_records_are_counted_by_their_hour(pack: Callable[[bytes], bytes], between: str) -> None:
+    """In gzip or not, with a newline between or not; a canary that failed is none of the rows."""
+
+    def record(at: datetime, data: bytes) -> str:
+        return json.dumps(
+            {
+                "arrivalTimestamp": int(at.timestamp() * 1000),
+                "rawData": base64.b64encode(data).decode(),
+                "errorCode": "S",
+            }
+        )
+
+    text = between.join(
+        [
+            record(NOW - timedelta(minutes=90), b"{}"),
+            record(NOW - timedelta(minutes=30), b"{}"),
+            record(NOW - timedelta(minutes=20), b'{"datasource":"lmdp.canary"}'),
+            record(NOW + timedelta(minutes=1), b"{}"),
+        ]
+    )
+    found = failed_by_hour("b", NOW - timedelta(hours=2), NOW, Bucket(pack(text.encode())))
+    assert found == Counter({NOW - timedelta(hours=2): 1, NOW - timedelta(hours=1): 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("2026-11-23T10:00", "2026-11-23T10:00:00+00:00"), ("2026-11-23T10:00+02:00", "2026-11-23T08:00:00+00:00")],
+)
+def test_a_whole_hour_is_read(text: str, expected: str) -> None:
+    """UTC where no zone is given."""
+    assert whole_hour(text).isoformat() == expected
+
+
+@pytest.mark.parametrize("text", ["soon", "2026-11-23T10:30"])
+def test_anything_else_is_refused(text: str) -> None:
+    """Half an hour has no sum."""
+    with pytest.raises(SettingsError, match="reconcile"):
+        whole_hour(text)
+
+
+# canary
+
+
+class Stream:
+    """Firehose to this table: finds columns as `lands` does, and leaves an error for other keys."""
+
+    def __init__(self, scope: Scope, lands: KeyStyle | None) -> None:
+        self.scope, self.lands = scope, lands
+        self.sent: list[dict[str, Any]] = []
+        self.failures: list[dict[str, Any]] = []
+        self.time = NOW
+
+    def put(self, data: bytes) -> None:
+        """Take a record, and put its row where it belongs."""
+        row = json.loads(data)
+        self.sent.append(row)
+        style = "wrapped" if '"orgId"' in row else "upper" if "ORGID" in row else "quoted"
+        if style != self.lands:
+            raw = base64.b64encode(data).decode()
+            self.failures.append(
+                {"errorCode": "Snowflake.ExtraColumns", "errorMessage": "Extra columns", "rawData": raw}
+            )
+            return
+        plain = {name.strip('"'): value for name, value in row.items()}
+        maps = {name: json.dumps(value) for name, value in plain.items() if isinstance(value, dict)}
+        values = tuple({**plain, **maps}.get(name) for name in day.NAMES)
+        snowflake_double.insert(self.scope.connection, self.scope.settings, [values])
+
+    def failed(self, _: datetime) -> Iterable[dict[str, Any]]:
+        """What is in the error bucket."""
+        return self.failures
+
+    def sleep(self, seconds: float) -> None:
+        """Time passes."""
+        self.time += timedelta(seconds=seconds)
+
+    def flight(self) -> Flight:
+        """A flight over this stream."""
+        return Flight(self.put, self.failed, lambda: self.time, self.sleep, wait=20)
+
+
+@pytest.mark.parametrize(
+    ("lands", "expected", "message"),
+    [
+        ("quoted", [Landing("quoted", landed=True)], "a canary landed, with keys in the style quoted"),
+        (
+            "wrapped",
+            [
+                Landing("quoted", landed=False, error="Snowflake.ExtraColumns: Extra columns"),
+                Landing("wrapped", landed=True),
+                Landing("upper", landed=False, error="Snowflake.ExtraColumns: Extra columns"),
+            ],
+            "Extra columns.*set SNOWFLAKE_IDENTIFIERS=wrapped",
+        ),
+    ],
+)
+def test_a_canary_tells_which_style_lands(scope: Scope, lands: KeyStyle, expected: list[Landing], message: str) -> None:
+    """It landed; or why not, and what would."""
+    stream = Stream(scope, lands)
+    landings = fly(scope, stream.flight(), "demo")
+    assert landings == expected
+    assert re.search(message, told(landings, "quoted"))
+    seen = ask(scope.connection, f"SELECT DISTINCT DATASOURCE FROM {scope.settings.place}.METRICS")
+    assert seen == [{"datasource": "Interfaces-"}]
+
+
+def test_a_canary_that_vanishes_is_said(scope: Scope) -> None:
+    """Neither a row nor a failed record within the time."""
+    stream = Stream(scope, None)
+    stream.failed = lambda _: []  # type: ignore[method-assign]
+    landings = fly(scope, stream.flight(), "demo")
+    assert not any(landing.landed for landing in landings)
+    assert "nothing came within" in told(landings, "quoted")
+
+
+# the commands
+
+
+@pytest.fixture
+def environment(account: Account, settings: SnowflakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a person sets."""
+    key = tmp_path / "key.p8"
+    key.write_bytes(keypair.pem(keypair.make_pair(2048)))
+    given = {
+        "SNOWFLAKE_ACCOUNT_URL": account.url, "SNOWFLAKE_DATABASE": settings.database, "RETENTION_DAYS": "forever",
+        "SNOWFLAKE_PRIVATE_KEY_FILE": str(key),
+    }  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("environment")
+def test_setup_and_verify_run_from_the_command_line(account: Account, settings: SnowflakeSettings) -> None:
+    """Setup twice, then verify: exit code 0 when nothing is off, 1 when something is."""
+    run = CliRunner()
+    for statement in account_statements(settings, SPEC):
+        account.rewrite(statement.sql)
+    first, second = run.invoke(app, ["setup"]), run.invoke(app, ["setup", "--json"])
+    assert "ran      020_row_events.sql" in first.output
+    assert json.loads(second.output)["applied"] == []
+    good = run.invoke(app, ["verify"])
+    assert (good.exit_code, "ok  table" in good.output) == (0, True)
+    account.grants.clear()
+    bad = run.invoke(app, ["verify", "--json"])
+    assert bad.exit_code == 1
+    assert [check["name"] for check in json.loads(bad.output)["checks"] if check["ok"] is False] == ["privileges"]
+
+
+def test_ddl_needs_no_account() -> None:
+    """Both scripts are printed whole; the network policy only when it is asked for."""
+    run = CliRunner()
+    setup, bootstrap = run.invoke(app, ["ddl"]).output, run.invoke(app, ["ddl", "--bootstrap"]).output
+    assert 'CREATE TABLE IF NOT EXISTS LM_METRICS.PIPELINE.ROW_EVENTS (\n  "orgId" VARCHAR NOT NULL' in setup
+    assert "CREATE OR REPLACE TASK" in setup
+    assert "CREATE DATABASE" not in setup
+    assert "TYPE = SERVICE" in bootstrap
+    assert "NETWORK POLICY" not in bootstrap
+    limited = run.invoke(app, ["ddl", "--bootstrap"], env={"SNOWFLAKE_ALLOWED_IPS": "192.0.2.0/24"}).output
+    assert "ALLOWED_IP_LIST = ('192.0.2.0/24')" in limited
+
+
+def test_what_is_not_set_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Address and key in one message."""
+    for name in ("SNOWFLAKE_ACCOUNT_URL", "SNOWFLAKE_PRIVATE_KEY_FILE", "SNOWFLAKE_PRIVATE_KEY_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    error = CliRunner().invoke(app, ["verify"]).exception
+    assert isinstance(error, SettingsError)
+    assert all(name in str(error) for name in ("SNOWFLAKE_ACCOUNT_URL", "SNOWFLAKE_PRIVATE_KEY_FILE"))

@@ -1,0 +1,185 @@
+"""fakesnow, with what it lacks of an account: grants, users, tasks, two functions. Used through the real connector.
+
+`RAW` and `LACKS` are the one place that says what these tests cannot show; a test keeps both true.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import fakesnow
+import pytest
+from snowflake.connector.errors import ProgrammingError
+from sqlglot import exp
+
+from lmdp.identifiers import KeyStyle
+from lmdp.snowflake.connection import ask
+from lmdp.snowflake.render import column
+from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.spec_loader import load_spec
+
+# The function: once it runs, a module of the same name takes its place.
+_SERVE = fakesnow.server
+
+RAW = {
+    "account": {
+        "ALTER NETWORK POLICY", "ALTER USER", "ALTER WAREHOUSE", "CREATE NETWORK POLICY", "CREATE RESOURCE MONITOR",
+        "CREATE ROLE", "CREATE USER", "GRANT OWNERSHIP ON", "GRANT ROLE", "GRANT SELECT ON FUTURE",
+    },
+    "rights": {
+        "ALTER DYNAMIC TABLE", "ALTER TASK", "CREATE TASK", "DROP TASK", "GRANT SELECT ON ALL",
+    },
+    # with a retention: the clause IMMUTABLE WHERE
+    "tables": {"CREATE DYNAMIC TABLE"},
+}  # fmt: skip
+"""What sqlglot takes only as a raw command: that it parses proves nothing."""
+
+LACKS = {
+    "ALTER DYNAMIC TABLE", "ALTER NETWORK POLICY", "ALTER TASK", "ALTER USER", "ALTER WAREHOUSE",
+    "CREATE NETWORK POLICY", "CREATE RESOURCE MONITOR", "CREATE ROLE", "CREATE TASK", "CREATE USER", "CREATE WAREHOUSE",
+    "DROP TASK", "GRANT EXECUTE TASK", "GRANT INSERT", "GRANT OWNERSHIP ON", "GRANT ROLE", "GRANT SELECT ON ALL",
+    "GRANT SELECT ON FUTURE", "GRANT USAGE",
+}  # fmt: skip
+"""What fakesnow cannot run. It also makes a dynamic table a table of its first answer, and knows no case in a name."""
+
+LACKS_FUNCTIONS = {"OBJECT_DELETE", "MD5_NUMBER_LOWER64"}
+
+_KEY_SET = re.compile(r"ALTER USER (?P<user>\w+) SET (?P<slot>\w+) = '(?P<key>[^']+)'")
+_KEY_UNSET = re.compile(r"ALTER USER (?P<user>\w+) UNSET (?P<slot>\w+)")
+_GRANT = re.compile(r"GRANT (?P<right>INSERT|USAGE) ON (?:TABLE|DATABASE|SCHEMA) (?P<on>\S+) TO ROLE (?P<role>\w+)")
+_IMMUTABLE = re.compile(r"^\s*IMMUTABLE WHERE .*$", re.MULTILINE)
+_OK = "SELECT 'Statement executed successfully.' AS STATUS"
+
+
+def head(sql: str) -> str:
+    """A statement's kind, as RAW and LACKS name it."""
+    words = sql.replace("OR REPLACE ", "").replace(",", "").split()
+    if words[:2] == ["CREATE", "DYNAMIC"] or words[:2] == ["ALTER", "DYNAMIC"]:
+        return " ".join(words[:3])
+    if words[:2] in (["CREATE", "NETWORK"], ["ALTER", "NETWORK"], ["CREATE", "RESOURCE"], ["GRANT", "EXECUTE"]):
+        return " ".join(words[:3])
+    if words[:2] == ["GRANT", "SELECT"]:
+        return " ".join(words[:4])
+    return " ".join(words[:3] if words[:2] == ["GRANT", "OWNERSHIP"] else words[:2])
+
+
+@dataclass
+class Account:
+    """The account's state: grants by role, users' keys by slot. What matches `denied` is refused as not permitted."""
+
+    url: str = ""
+    grants: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    keys: dict[str, dict[str, str]] = field(default_factory=dict)
+    denied: re.Pattern[str] | None = None
+    log: list[str] = field(default_factory=list)
+
+    def rewrite(self, sql: str) -> str:
+        """The statement for fakesnow; what it lacks is done here."""
+        if self.denied is not None and self.denied.search(sql):
+            raise ProgrammingError(
+                msg="SQL access control error: Insufficient privileges", errno=3001, sqlstate="42501"
+            )
+        if grant := _GRANT.match(sql):
+            self.grants.setdefault(grant["role"], set()).add((grant["right"], grant["on"]))
+        elif change := _KEY_SET.match(sql):
+            self.keys.setdefault(change["user"], {})[change["slot"]] = change["key"]
+        elif change := _KEY_UNSET.match(sql):
+            self.keys[change["user"]].pop(change["slot"], None)
+        elif sql.startswith("SHOW GRANTS TO ROLE "):
+            return _values(sorted(self.grants.get(sql.rsplit(maxsplit=1)[-1], set())), "privilege", "name")
+        elif sql.startswith("DESCRIBE USER "):
+            return _values(self._fingerprints(sql.rsplit(maxsplit=1)[-1]), "property", "value")
+        elif "CURRENT_ROLE()" in sql or "CURRENT_USER()" in sql:
+            return re.sub(r"CURRENT_(ROLE|USER)\(\)", "'LM_SETUP_ROLE'", sql)
+        return _OK if head(sql) in LACKS else _IMMUTABLE.sub("", sql)
+
+    def _fingerprints(self, user: str) -> list[tuple[str, str]]:
+        def of(key: str | None) -> str:
+            if key is None:
+                return "null"
+            return "SHA256:" + base64.b64encode(hashlib.sha256(base64.b64decode(key)).digest()).decode()
+
+        held = self.keys.get(user, {})
+        return [(f"{slot}_FP", of(held.get(slot))) for slot in ("RSA_PUBLIC_KEY", "RSA_PUBLIC_KEY_2")]
+
+
+def _values(rows: list[tuple[str, str]], *names: str) -> str:
+    lines = ", ".join("(" + ", ".join(f"'{value}'" for value in row) + ")" for row in rows) or "('', '')"
+    return f'SELECT * FROM (VALUES {lines}) AS V("{names[0]}", "{names[1]}")'
+
+
+@contextlib.contextmanager
+def served(monkeypatch: pytest.MonkeyPatch, database: str, schema: str = "PIPELINE") -> Iterator[Account]:
+    """The server with an account in front; `database` is this test's own, since all share one memory."""
+    account = Account()
+    with _SERVE() as where:
+        account.url = f"http://{where['host']}:{where['port']}"
+        module = sys.modules["fakesnow.server"]
+        cursors = sys.modules["fakesnow.cursor"].FakeSnowflakeCursor
+        execute, parse = cursors.execute, module.parse_one
+
+        def front(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
+            account.log.append(command)
+            return execute(self, account.rewrite(command), *args, **kwargs)
+
+        def parse_what_is_run(command: str) -> exp.Expr:
+            quiet = Account(denied=None)
+            found: exp.Expr = parse(_OK if command.startswith("ALTER USER") else quiet.rewrite(command))
+            return found
+
+        monkeypatch.setattr(cursors, "execute", front)
+        monkeypatch.setattr(module, "parse_one", parse_what_is_run)
+        shared = module.shared_fs
+        shared.connect(database, schema)
+        for macro in _macros(database):
+            shared.duck_conn.execute(macro)
+        yield account
+        monkeypatch.undo()
+
+
+def _macros(database: str) -> list[str]:
+    overloads = []
+    for count in range(1, 7):
+        names = [f"k{n}" for n in range(count)]
+        patch = " || ',' || ".join(f"to_json({name}) || ':null'" for name in names)
+        body = (
+            f"CASE WHEN o IS NOT NULL THEN json_merge_patch(CAST(o AS JSON), CAST('{{' || {patch} || '}}' AS JSON)) END"
+        )
+        overloads.append(f"(o, {', '.join(names)}) AS {body}")
+    half = "CAST(CAST('0x' || right(md5(t), 16) AS UBIGINT) AS HUGEINT)"
+    # fakesnow's translator writes the second one's name so.
+    return [
+        f"CREATE MACRO {database}.main.object_delete{', '.join(overloads)}",
+        f"CREATE MACRO {database}.main.m_d5_number_lower64(t) AS {half}",
+    ]
+
+
+def insert(
+    connection: Any, settings: SnowflakeSettings, rows: list[tuple[Any, ...]], style: KeyStyle = "quoted"
+) -> None:
+    """Put row events into the landing table, as streaming would."""
+    fields = load_spec().fields
+    names = [field.name for field in fields]
+    maps = {field.name for field in fields if field.snowflake == "VARIANT"}
+    into = ", ".join(column(name, style) for name in names)
+    take = ", ".join(f"PARSE_JSON(V.C{n})" if name in maps else f"V.C{n}" for n, name in enumerate(names))
+    columns = ", ".join(f"C{n}" for n in range(len(names)))
+    for begin in range(0, len(rows), 500):
+        lines = ", ".join("(" + ", ".join(_literal(value) for value in one) + ")" for one in rows[begin : begin + 500])
+        ask(
+            connection,
+            f"INSERT INTO {settings.place}.ROW_EVENTS ({into}) SELECT {take} FROM (VALUES {lines}) AS V({columns})",
+        )
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "NULL"
+    return "'" + str(value).replace("'", "''") + "'" if isinstance(value, str) else repr(value)
