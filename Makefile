@@ -4,8 +4,13 @@ UV     := .uv/bin/uv
 BIN    := .venv/bin
 ARGS   ?=
 
+# The Node that CDK needs comes in a wheel.
+WITH_NODE    := PATH="$(CURDIR)/$(BIN):$$PATH"
+ENVIRONMENT  ?= example
+DEPLOY_FLAGS  = --environment $(ENVIRONMENT) $(if $(YES),--yes) $(if $(TOPIC_CHECKED),--topic-checked) $(if $(DELETE_DATA),--delete-data)
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-python build wheel-test setup lint format requirements clean
+.PHONY: help run test test-python test-infra build wheel-test synth bootstrap diff deploy destroy canary status deploy-tool setup lint format requirements clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -13,13 +18,35 @@ help:  ## what there is
 run: .venv/run.stamp  ## the whole pipeline on this machine (ARGS="--simulate 200" and the like)
 	@$(BIN)/lmdp run $(ARGS)
 
-test: test-python  ## every check that CI runs first: lint, types, tests
+test: lint  ## every check that CI runs first: lint, types, tests
+	$(WITH_NODE) $(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
-test-python: lint
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+test-python: .venv/test.stamp  ## the pipeline's tests, without the infrastructure's
+	$(BIN)/pytest --ignore=tests/infra -n 2 --dist loadgroup $(ARGS)
 
-build: .venv/test.stamp  ## the function's zip in dist/, the same bytes each time
-	@$(BIN)/python tools/build_lambda.py
+test-infra: .venv/test.stamp  ## the stacks, as a reviewer reads them
+	$(WITH_NODE) $(BIN)/pytest tests/infra -n 2 --dist loadgroup $(ARGS)
+
+build: .venv/test.stamp  ## the functions' zips in dist/, the same bytes each time
+	@$(BIN)/python tools/build_lambda.py handler
+	@$(BIN)/python tools/build_lambda.py snowflake_setup
+
+synth: .venv/test.stamp  ## nine templates in cdk.out, offline (ENVIRONMENT=example)
+	@$(WITH_NODE) LMDP_ENVIRONMENT=$(ENVIRONMENT) $(BIN)/python -m infra.app
+
+bootstrap: deploy-tool  ## once an account: CDK's own resources, without administrator rights
+diff: deploy-tool  ## what a deployment would change
+deploy: deploy-tool  ## step by step, stopping where a person is needed (ENVIRONMENT=prod)
+destroy: deploy-tool  ## take the stacks down; data stays (DELETE_DATA=1 for that too)
+canary: deploy-tool  ## send one marked row, and wait for it
+status: deploy-tool  ## what is deployed, and how it fares
+bootstrap diff deploy destroy canary status:
+	@$(WITH_NODE) $(BIN)/python tools/deploy.py $@ $(DEPLOY_FLAGS)
+
+deploy-tool: .venv/test.stamp infra/cli/node_modules/.stamp
+
+infra/cli/node_modules/.stamp: infra/cli/package-lock.json .venv/test.stamp
+	@$(WITH_NODE) npm ci --prefix infra/cli --no-audit --no-fund --silent && touch $@
 
 wheel-test: .venv/test.stamp  ## build the wheel, and try it in an environment of its own
 	@tools/wheel_test.sh
@@ -42,7 +69,8 @@ requirements: $(UV)  ## pin every version and hash anew (UPGRADE=--upgrade for n
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) pyproject.toml --extra local -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra aws -o requirements/lambda.txt
-	$(COMPILE) pyproject.toml --all-extras --group test -c requirements/run.txt -c requirements/lambda.txt -o requirements/test.txt
+	$(COMPILE) pyproject.toml --extra snowflake -c requirements/lambda.txt -o requirements/snowflake_setup.txt
+	$(COMPILE) pyproject.toml --all-extras --group test --group infra -c requirements/run.txt -c requirements/lambda.txt -o requirements/test.txt
 
 clean:  ## remove what make made; the warehouse in .lmdp stays
 	rm -rf .venv .uv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -125,14 +125,14 @@ def _values() -> st.SearchStrategy[Json]:
         st.builds(lambda v: {"bytesValue": base64.b64encode(v).decode()}, st.binary(max_size=5)),
         st.just({}),
     )
-    return st.recursive(
-        scalar,
-        lambda inner: st.one_of(
+
+    def nested(inner: st.SearchStrategy[Json]) -> st.SearchStrategy[Json]:
+        return st.one_of(
             st.builds(lambda v: {"arrayValue": {"values": v}}, st.lists(inner, max_size=3)),
             st.builds(lambda v: {"kvlistValue": {"values": v}}, _pairs(inner, max_size=3)),
-        ),
-        max_leaves=4,
-    )
+        )
+
+    return st.recursive(scalar, nested, max_leaves=4)
 
 
 def _pairs(values: st.SearchStrategy[Json], max_size: int = 4) -> st.SearchStrategy[list[Json]]:

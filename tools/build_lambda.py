@@ -1,6 +1,7 @@
-"""Build the function's zip: reproducible, for the platform that Lambda runs it on, holding only what is imported.
+"""Build a function's zip: reproducible, for the platform that Lambda runs it on, holding only what is imported.
 
     python tools/build_lambda.py                  dist/handler.zip for arm64 and the newest runtime
+    python tools/build_lambda.py snowflake_setup  dist/snowflake_setup.zip: the custom resource that runs the SQL
     python tools/build_lambda.py --platform host  for this machine's Python, to try it here
 
 uv fetches the wheels of the target platform; nothing is built from source, and no Docker is needed. The same inputs
@@ -85,6 +86,43 @@ HANDLER = (
 )
 
 
+# The connector loads much of what it brings by name, so only what is certainly not needed is left out.
+SNOWFLAKE_SETUP = (
+    "lmdp/*.py",
+    "lmdp/*.md",
+    "lmdp/otlp/*.py",
+    "lmdp/snowflake/**",
+    "!lmdp/cli.py",
+    "!lmdp/files.py",
+    *(
+        f"{package}/**"
+        for package in ("asn1crypto", "certifi", "cffi", "charset_normalizer", "cryptography", "dateutil")
+    ),
+    *(f"{package}/**" for package in ("filelock", "idna", "jmespath", "jwt", "msgspec", "OpenSSL", "packaging")),
+    *(
+        f"{package}/**"
+        for package in ("platformdirs", "pycparser", "pytz", "requests", "snowflake", "sortedcontainers")
+    ),
+    *(f"{package}/**" for package in ("tomlkit", "urllib3", "boto3", "s3transfer")),
+    *("_cffi_backend*", "six.py", "typing_extensions.py", "*.dist-info/METADATA"),
+    "zstandard/__init__.py",
+    "zstandard/backend_c.*",
+    "botocore/*.py",
+    "botocore/cacert.pem",
+    *(
+        f"botocore/{part}/**"
+        for part in ("crt", "docs", "retries", "vendored", "data/s3", "data/secretsmanager", "data/sts")
+    ),
+    "botocore/data/*.json",
+    "!boto3/examples/**",
+    "!*.pyi",
+    "!*/py.typed",
+    "!*/tests/**",
+)
+
+FUNCTIONS = {"handler": (HANDLER, "lambda.txt"), "snowflake_setup": (SNOWFLAKE_SETUP, "snowflake_setup.txt")}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A Python version (`3.14`), uv's name of a platform (None: this machine's), and what to call the zip."""
@@ -99,11 +137,12 @@ def main() -> None:
     options = _options()
     python = f"{sys.version_info.major}.{sys.version_info.minor}" if options.platform == "host" else RUNTIME
     platform = None if options.platform == "host" else LAMBDA_PLATFORM
-    target = Target(python, platform, options.output)
+    kept, requirements = FUNCTIONS[options.function]
+    target = Target(python, platform, options.output or ROOT / "dist" / f"{options.function}.zip")
     with tempfile.TemporaryDirectory() as folder:
         stage = Path(folder)
-        install(stage, target, options.requirements)
-        prune(stage, HANDLER)
+        install(stage, target, options.requirements or ROOT / "requirements" / requirements)
+        prune(stage, kept)
         compiled = compile_modules(stage, target)
         unzipped = pack(stage, target.zip)
     if unzipped > MAX_UNZIPPED_BYTES:
@@ -115,9 +154,10 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("function", nargs="?", choices=tuple(FUNCTIONS), default="handler")
     parser.add_argument("--platform", choices=("lambda", "host"), default="lambda")
-    parser.add_argument("--output", type=Path, default=ROOT / "dist" / "handler.zip")
-    parser.add_argument("--requirements", type=Path, default=ROOT / "requirements" / "lambda.txt")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--requirements", type=Path)
     return parser.parse_args()
 
 

@@ -1,0 +1,133 @@
+"""What the reviewers' rules find and we keep: each finding by itself, with the reason.
+
+A finding names the exact wildcard, so a new one is a new finding. A test compares this list with what is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from infra.settings import Settings
+
+_LOG_STREAMS = (
+    "The colon and star at the end of a log group's ARN stand for its streams, whose names AWS chooses as they begin; "
+    "the group is this one alone."
+)
+_TRACING = "X-Ray's PutTraceSegments and PutTelemetryRecords know no resource, so that they need a star."
+_ROTATION = (
+    "The key pair is registered with Snowflake, in one of two slots. 'lmdp snowflake keypair' rotates it; the managed "
+    "rotation writes other key names, which Firehose does not read. An alarm tells when a key grows old."
+)
+_NO_DEAD_LETTERS = (
+    "The function is called synchronously by the pipe, which keeps the batch: a dead-letter queue stays empty."
+)
+_ANSWERS_ALWAYS = (
+    "The handler itself tells CloudFormation of every failure, and CloudFormation waits 20 minutes at most; the stack "
+    "then goes back, and a rule reports that. A queue would hold a copy of a request whose answer nobody awaits."
+)
+_LOOKS_AGAIN = (
+    "The watcher looks again in five minutes, and missing numbers are alarms; a kept event would only be late."
+)
+_NOTICE = "The target is the alerts topic of this account; EventBridge tries for 24 hours, and the event is a notice."
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """One finding of a rule at one construct (its path in the stack), and why it stays."""
+
+    stack: str
+    path: str
+    finding: str
+    reason: str
+
+
+def acknowledged(settings: Settings) -> list[Acknowledged]:
+    """Every finding that stays; which ones there are depends on the settings."""
+    return [*_wildcards(settings), *_secrets(settings), *_serverless(settings)]
+
+
+def acknowledge(stacks: Mapping[str, cdk.Stack], settings: Settings) -> None:
+    """Tell the rules."""
+    for one in acknowledged(settings):
+        at = cast("Construct", stacks[one.stack])
+        for name in one.path.split("/"):
+            at = cast("Construct", at.node.find_child(name))
+        cdk.Validations.of(at).acknowledge(cdk.Acknowledgment(id=one.finding, reason=one.reason))
+
+
+def _iam5(stack: str, path: str, resource: str, reason: str) -> Acknowledged:
+    return Acknowledged(stack, path, f"AwsSolutions-IAM5[Resource::{resource}]", reason)
+
+
+def _wildcards(settings: Settings) -> list[Acknowledged]:
+    names = settings.names
+    errors = names.error_bucket_arn
+    parameters = names.arn("ssm", f"parameter{names.parameter('*')}")
+    keys = names.arn("kms", "key/*")
+    alarms = names.arn("cloudwatch", f"alarm:{names.prefix}-*")
+    people = operator, deployer = ("base", "Operator/Resource"), ("base", "Deployer/Resource")
+    pipe, function = ("pipe", "PipeRole/Resource"), ("pipe", "FunctionRole/Resource")
+    setup, watcher = ("snowflake-setup", "Role/Resource"), ("alarms", "WatcherRole/Resource")
+    firehose = ("delivery", "Role/Resource")
+    found = [
+        _iam5(*operator, f"{errors}/*", "Replay reads any object of the error bucket and moves it aside."),
+        _iam5(*operator, keys, "Only through S3, and only for the error bucket: the encryption context names it."),
+        _iam5(*operator, "*", "GetMetricStatistics knows no resource; it only reads."),
+        _iam5(*deployer, f"{errors}/snowflake-failed/*", "The canary looks for its own failed record, by its content."),
+        _iam5(*deployer, keys, "Only for the three secrets and the error bucket: the encryption context names them."),
+        *(_iam5(*who, parameters, "This environment's parameters hold names, nothing secret.") for who in people),
+        *(_iam5(*who, alarms, "The alarms of this environment, only to read.") for who in people),
+        _iam5(*function, f"{errors}/rejects/*", "Reject objects are named by topic, partition and offset."),
+        _iam5(*function, "*", _TRACING),
+        _iam5(*firehose, f"{errors}/*", "Firehose names its objects itself; where it puts failed records of "
+              "Snowflake is not documented, and a refusal would stop delivery."),
+        _iam5(*pipe, names.arn("ec2", "network-interface/*"), "EC2 numbers an interface as it makes it; subnets, "
+              "security group and, for removal, the VPC are named."),
+        _iam5(*pipe, "*", "EC2's Describe calls know no resource; they only read."),
+        _iam5(*setup, "*", _TRACING),
+        _iam5(*watcher, "*", _TRACING),
+    ]  # fmt: skip
+    found += [
+        Acknowledged(*where, "Serverless-LambdaStarPermissions", _TRACING) for where in (function, setup, watcher)
+    ]
+    groups = ((function, "function"), (firehose, "firehose"), (pipe, "pipe"), (setup, "setup"), (watcher, "watcher"))
+    found += [
+        _iam5(*where, names.arn("logs", f"log-group:{names.log_group(what)}:*"), _LOG_STREAMS) for where, what in groups
+    ]
+    return found
+
+
+def _secrets(settings: Settings) -> list[Acknowledged]:
+    delivery, rule = settings.delivery, "AwsSolutions-SMG4"
+    certificate = "The certificate comes from a Private CA: 'lmdp certs' renews it; alarms count the days from 30 down."
+    listed = (
+        (delivery.loader_secret_arn, Acknowledged("snowflake-auth", "Loader", rule, _ROTATION)),
+        (delivery.setup_secret_arn, Acknowledged("snowflake-auth", "Setup", rule, _ROTATION)),
+        (settings.kafka.secret_arn, Acknowledged("auth", "KafkaClient", rule, certificate)),
+    )
+    return [one for existing, one in listed if not existing]
+
+
+def _serverless(settings: Settings) -> list[Acknowledged]:
+    destination = "Serverless-LambdaAsyncFailureDestination"
+    mail = (
+        "An e-mail that cannot be delivered has nobody to redrive it to; the alarm stands in CloudWatch all the same."
+    )
+    return [
+        *(
+            Acknowledged("base", f"Alerts/{email}/Resource", "Serverless-SNSRedrivePolicy", mail)
+            for email in settings.watch.emails
+        ),
+        Acknowledged("pipe", "Function/Resource", "Serverless-LambdaDLQ", _NO_DEAD_LETTERS),
+        Acknowledged("snowflake-setup", "Function/Resource", "Serverless-LambdaDLQ", _ANSWERS_ALWAYS),
+        Acknowledged("snowflake-setup", "Function/EventInvokeConfig/Resource", destination, _ANSWERS_ALWAYS),
+        Acknowledged("alarms", "Watcher/Resource", "Serverless-LambdaDLQ", _LOOKS_AGAIN),
+        Acknowledged("alarms", "Watcher/EventInvokeConfig/Resource", destination, _LOOKS_AGAIN),
+        Acknowledged("alarms", "EveryFiveMinutes/Resource", "Serverless-EventBusDLQ", _LOOKS_AGAIN),
+        Acknowledged("alarms", "FailedDeployments", "Serverless-EventBusDLQ", _NOTICE),
+    ]

@@ -1,0 +1,68 @@
+"""One page that shows the whole path, from Kafka to Snowflake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+
+from infra.alarms import kafka, path
+from infra.settings import Settings
+
+
+def add_dashboard(scope: Construct, *, settings: Settings, alarms: Sequence[cloudwatch.Alarm]) -> None:
+    """Alarms on top, then the path in its order, two graphs a row."""
+    dashboard = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=settings.names.prefix)
+    dashboard.add_widgets(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(alarms), width=24, height=4))
+    graphs = _graphs(settings)
+    for left, right in zip(graphs[::2], graphs[1::2], strict=True):
+        dashboard.add_widgets(left, right)
+
+
+def _graphs(settings: Settings) -> list[cloudwatch.GraphWidget]:
+    brokers = range(1, settings.kafka.brokers + 1)
+
+    def rows(name: str) -> cloudwatch.Metric:
+        return path.of_rows(settings, name)
+
+    def stream(name: str, statistic: str = "Sum") -> cloudwatch.Metric:
+        return path.of_stream(settings, name, statistic)
+
+    def pipe(name: str) -> cloudwatch.Metric:
+        return path.of_pipe(settings, name)
+
+    def function(name: str, statistic: str = "Sum") -> cloudwatch.Metric:
+        return path.of_function(settings, name, statistic)
+
+    return [
+        _graph("Kafka: seconds behind", kafka.time_lag(settings)),
+        _graph("Kafka: messages that wait", kafka.offset_lag(settings)),
+        _graph("Kafka: disk used, %", *(kafka.disk_used(settings, broker) for broker in brokers)),
+        _graph("Oldest record handed over, ms", kafka.oldest_record_age(settings)),
+        _graph("Pipe", *map(pipe, ("Invocations", "ExecutionFailed", "ExecutionThrottled"))),
+        _graph("Function: calls", *map(function, ("Invocations", "Errors", "Throttles"))),
+        _graph("Messages, datapoints, rows", *map(rows, ("Messages", "Datapoints", "Rows", "Delivered"))),
+        _graph(
+            "Rejects, tries again, repeats", *map(rows, ("Rejects", "Retried", "ProbableRepeats", "ThrottledCalls"))
+        ),
+        _graph("Function: time, ms", *(function("Duration", statistic) for statistic in ("p50", "p99"))),
+        _graph(
+            "Firehose: in and out",
+            *map(stream, ("IncomingRecords", "DeliveryToSnowflake.Records", "DeliveryToS3.Records")),
+        ),
+        _graph(
+            "Snowflake: seconds to the table",
+            stream("DeliveryToSnowflake.DataFreshness", "Maximum"),
+            stream("DeliveryToSnowflake.DataCommitLatency", "Maximum"),
+        ),
+        _graph(
+            "Firehose: quotas, %",
+            path.quota_percent(settings, "IncomingBytes", "BytesPerSecondLimit"),
+            path.quota_percent(settings, "IncomingRecords", "RecordsPerSecondLimit"),
+        ),
+    ]
+
+
+def _graph(title: str, *metrics: cloudwatch.IMetric) -> cloudwatch.GraphWidget:
+    return cloudwatch.GraphWidget(title=title, left=list(metrics), width=12, height=6)

@@ -1,0 +1,68 @@
+"""An MSK cluster for who has none: mTLS alone, nobody without a certificate."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_msk as msk
+from constructs import Construct
+
+from infra.parts import customer_key, encrypted_log_group
+from infra.settings import Settings
+
+# Properties of the brokers, which hold for topics that set none of their own.
+_SERVER_PROPERTIES = """\
+auto.create.topics.enable=false
+default.replication.factor=3
+min.insync.replicas=2
+unclean.leader.election.enable=false
+log.retention.hours={hours}
+"""
+
+
+def make_cluster(scope: Construct, *, settings: Settings, logs_key: kms.IKey) -> msk.CfnCluster:
+    """Three brokers in the given subnets, by default; clients sign in with certificates of the Private CA."""
+    kafka, names = settings.kafka, settings.names
+    key = customer_key(scope, "KafkaKey", alias=f"{names.prefix}-kafka", about="The disks of lmdp's Kafka")
+    group = encrypted_log_group(scope, "KafkaLogs", settings=settings, what="kafka", key=logs_key)
+    configuration = msk.CfnConfiguration(
+        scope,
+        "KafkaConfiguration",
+        name=names.cluster,
+        server_properties=_SERVER_PROPERTIES.format(hours=kafka.retention_hours),
+    )
+    cluster = msk.CfnCluster(
+        scope,
+        "Kafka",
+        cluster_name=names.cluster,
+        kafka_version=kafka.version,
+        number_of_broker_nodes=kafka.brokers,
+        broker_node_group_info=msk.CfnCluster.BrokerNodeGroupInfoProperty(
+            client_subnets=list(kafka.subnet_ids),
+            instance_type=kafka.instance_type,
+            security_groups=[kafka.security_group],
+            storage_info=msk.CfnCluster.StorageInfoProperty(
+                ebs_storage_info=msk.CfnCluster.EBSStorageInfoProperty(volume_size=kafka.storage_gib)
+            ),
+        ),
+        client_authentication=msk.CfnCluster.ClientAuthenticationProperty(
+            tls=msk.CfnCluster.TlsProperty(enabled=True, certificate_authority_arn_list=[kafka.ca_arn or ""]),
+            unauthenticated=msk.CfnCluster.UnauthenticatedProperty(enabled=False),
+        ),
+        encryption_info=msk.CfnCluster.EncryptionInfoProperty(
+            encryption_at_rest=msk.CfnCluster.EncryptionAtRestProperty(data_volume_kms_key_id=key.key_arn),
+            encryption_in_transit=msk.CfnCluster.EncryptionInTransitProperty(client_broker="TLS", in_cluster=True),
+        ),
+        configuration_info=msk.CfnCluster.ConfigurationInfoProperty(
+            arn=configuration.attr_arn, revision=configuration.attr_latest_revision_revision
+        ),
+        enhanced_monitoring="PER_BROKER",
+        logging_info=msk.CfnCluster.LoggingInfoProperty(
+            broker_logs=msk.CfnCluster.BrokerLogsProperty(
+                cloud_watch_logs=msk.CfnCluster.CloudWatchLogsProperty(enabled=True, log_group=group.log_group_name)
+            )
+        ),
+    )
+    # Its topics hold what is not delivered yet.
+    cluster.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+    return cluster

@@ -1,0 +1,99 @@
+"""The planned load, and what it means for Firehose and for the pipe: plain arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+MIB: Final = 2**20
+
+# https://docs.aws.amazon.com/firehose/latest/dev/limits.html (Direct PUT, a stream: records/s, requests/s, MiB/s)
+_LARGE: Final = (500_000, 2_000, 5)
+_SMALL: Final = (100_000, 1_000, 1)
+_LARGE_REGIONS: Final = ("us-east-1", "us-west-2", "eu-west-1")
+_RECORDS_A_CALL: Final = 500
+_BYTES_A_CALL: Final = 4 * MIB
+
+# Regions where Firehose delivers to Snowflake: https://docs.aws.amazon.com/firehose/latest/dev/create-destination.html
+SNOWFLAKE_REGIONS: Final = (
+    "us-east-1", "us-west-2", "eu-west-1", "us-east-2", "ap-northeast-1", "eu-central-1", "ap-southeast-1",
+    "ap-northeast-2", "ap-southeast-2", "ap-south-1", "eu-west-2", "sa-east-1", "ca-central-1", "eu-west-3",
+    "ap-northeast-3", "eu-north-1", "ap-southeast-3",
+)  # fmt: skip
+
+# What a pipe hands to its target is 6 MB at most, values in base64; what it does with more is not documented.
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html
+MAX_PAYLOAD_BYTES: Final = 5_500_000
+# The JSON around a value: topic, cluster ARN, offset, time stamp, an empty key.
+RECORD_OVERHEAD_BYTES: Final = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is planned: `datapoints` a device and poll, `interval` in seconds, sizes in bytes (a message, a row)."""
+
+    devices: int
+    datapoints: int
+    message_bytes: int
+    message_datapoints: int = 6
+    interval: int = 60
+    row_bytes: int = 612  # a sample row of LogicMonitor's
+
+    @property
+    def rows_per_second(self) -> float:
+        """Rows a second; a datapoint of LogicMonitor's makes one."""
+        return self.devices * self.datapoints / self.interval
+
+    @property
+    def messages_per_second(self) -> float:
+        """Kafka messages a second."""
+        return self.rows_per_second / self.message_datapoints
+
+    @property
+    def mib_per_second(self) -> float:
+        """MiB of rows a second, as Firehose counts them."""
+        return self.rows_per_second * self.row_bytes / MIB
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaUse:
+    """How much of one Firehose quota the planned load takes: `planned` of `quota`, in `unit`."""
+
+    name: str
+    planned: float
+    quota: float
+    unit: str
+
+    @property
+    def share(self) -> float:
+        """1.0 is all of it."""
+        return self.planned / self.quota
+
+
+def payload_bytes(batch: int, message_bytes: int) -> float:
+    """The size of the JSON list that the pipe hands over."""
+    return batch * (message_bytes * 4 / 3 + RECORD_OVERHEAD_BYTES)
+
+
+def quota_use(load: Load, batch: int, region: str) -> tuple[QuotaUse, ...]:
+    """The planned use of the Region's default quotas, the fullest first."""
+    records, requests, mib = _LARGE if region in _LARGE_REGIONS else _SMALL
+    rows = batch * load.message_datapoints
+    calls = max(ceil(rows / _RECORDS_A_CALL), ceil(rows * load.row_bytes / _BYTES_A_CALL))
+    use = (
+        QuotaUse("BytesPerSecondLimit", load.mib_per_second, mib, "MiB/s"),
+        QuotaUse("RecordsPerSecondLimit", load.rows_per_second, records, "records/s"),
+        QuotaUse("PutRequestsPerSecondLimit", load.messages_per_second / batch * calls, requests, "requests/s"),
+    )
+    return tuple(sorted(use, key=lambda one: one.share, reverse=True))
+
+
+def advice(load: Load, batch: int, region: str) -> str:
+    """One sentence: the planned load, and the quota to raise first."""
+    fullest = quota_use(load, batch, region)[0]
+    planned = f"Planned: {load.rows_per_second:,.0f} rows/s, {load.mib_per_second:.2f} MiB/s. "
+    numbers = f"{fullest.name} ({fullest.planned:,.2f} of {fullest.quota:,} {fullest.unit} in {region})"
+    if fullest.share > 1:
+        return f"{planned}Before deploying, raise Firehose's quota {numbers}; the three quotas scale together."
+    return f"{planned}Firehose's quotas suffice; the fullest is {numbers}."

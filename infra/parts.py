@@ -1,0 +1,140 @@
+"""Small parts that several stacks are made of: roles, statements, log groups, keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra.naming import Names
+from infra.settings import Settings
+
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+_LOG_DAYS = {1: "ONE_DAY", 3: "THREE_DAYS", 5: "FIVE_DAYS", 7: "ONE_WEEK", 14: "TWO_WEEKS", 30: "ONE_MONTH",
+             60: "TWO_MONTHS", 90: "THREE_MONTHS", 120: "FOUR_MONTHS", 150: "FIVE_MONTHS", 180: "SIX_MONTHS",
+             365: "ONE_YEAR", 400: "THIRTEEN_MONTHS", 545: "EIGHTEEN_MONTHS", 731: "TWO_YEARS", 1096: "THREE_YEARS",
+             1827: "FIVE_YEARS", 2192: "SIX_YEARS", 2557: "SEVEN_YEARS", 2922: "EIGHT_YEARS", 3288: "NINE_YEARS",
+             3653: "TEN_YEARS"}  # fmt: skip
+
+
+def allow(
+    sid: str,
+    actions: Sequence[str],
+    resources: Sequence[str],
+    *,
+    conditions: Mapping[str, Any] | None = None,
+    services: Sequence[str] = (),
+) -> iam.PolicyStatement:
+    """One statement that allows `actions`; `services` are its principals, in a resource's own policy."""
+    return iam.PolicyStatement(
+        sid=sid,
+        effect=iam.Effect.ALLOW,
+        actions=list(actions),
+        resources=list(resources),
+        conditions=dict(conditions or {}),
+        principals=[iam.ServicePrincipal(service) for service in services] or None,
+    )
+
+
+def from_here(names: Names, source_arn: str) -> dict[str, Any]:
+    """The condition that a service acts for one resource of this account, and for nobody else's."""
+    return {"StringEquals": {"aws:SourceAccount": names.account}, "ArnLike": {"aws:SourceArn": source_arn}}
+
+
+def via(names: Names, service: str) -> dict[str, Any]:
+    """The condition that a key is used through one service of this Region."""
+    return {"StringEquals": {"kms:ViaService": f"{service}.{names.region}.amazonaws.com"}}
+
+
+def bucket_key_use(names: Names) -> dict[str, Any]:
+    """The condition that a key is used for objects of the error bucket (with a bucket key: for the bucket).
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html#encryption-context
+    """
+    bucket = names.error_bucket_arn
+    return {**via(names, "s3"), "StringLike": {"kms:EncryptionContext:aws:s3:arn": [bucket, f"{bucket}/*"]}}
+
+
+def service_role(  # noqa: PLR0913 - each is a part of a role
+    scope: Construct,
+    id_: str,
+    *,
+    settings: Settings,
+    what: str,
+    service: str,
+    about: str,
+    statements: Sequence[iam.PolicyStatement],
+    conditions: Mapping[str, Any] | None = None,
+) -> iam.Role:
+    """A role that one service assumes, by a name that other stacks can rely on; `statements` are all that it may do."""
+    principal: iam.IPrincipal = iam.ServicePrincipal(service)
+    if conditions:
+        principal = iam.PrincipalWithConditions(principal, dict(conditions))
+    boundary = settings.boundary
+    return iam.Role(
+        scope,
+        id_,
+        role_name=settings.names.role(what),
+        description=about,
+        assumed_by=principal,
+        inline_policies={"lmdp": iam.PolicyDocument(statements=list(statements))},
+        permissions_boundary=iam.ManagedPolicy.from_managed_policy_arn(scope, f"{id_}Boundary", boundary)
+        if boundary
+        else None,
+    )
+
+
+def encrypted_log_group(scope: Construct, id_: str, *, settings: Settings, what: str, key: kms.IKey) -> logs.LogGroup:
+    """A log group of a known name, with the logs' key and a retention."""
+    return logs.LogGroup(
+        scope,
+        id_,
+        log_group_name=settings.names.log_group(what),
+        encryption_key=key,
+        retention=logs.RetentionDays[_LOG_DAYS[settings.watch.log_days]],
+        removal_policy=cdk.RemovalPolicy.DESTROY,
+    )
+
+
+def write_logs(group_name: str, names: Names) -> iam.PolicyStatement:
+    """Writing to one log group that is there already."""
+    arn = names.arn("logs", f"log-group:{group_name}:*")
+    return allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], [arn])
+
+
+def tracing() -> iam.PolicyStatement:
+    """X-Ray's calls know no resource.
+
+    https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
+    """
+    return allow("Trace", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
+
+
+def customer_key(scope: Construct, id_: str, *, alias: str, about: str) -> kms.Key:
+    """A key of this account that rotates each year and is kept when its stack goes."""
+    return kms.Key(
+        scope,
+        id_,
+        alias=alias,
+        description=about,
+        enable_key_rotation=True,
+        removal_policy=cdk.RemovalPolicy.RETAIN,
+        pending_window=cdk.Duration.days(30),
+    )
+
+
+def parameter(scope: Construct, what: str, value: str, *, names: Names) -> ssm.StringParameter:
+    """A name that the tools read."""
+    return ssm.StringParameter(scope, f"Parameter-{what}", parameter_name=names.parameter(what), string_value=value)
+
+
+def as_text(value: object) -> str:
+    """JSON with sorted keys: the same value is the same text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

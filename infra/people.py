@@ -1,0 +1,97 @@
+"""What people may do: the operator (replay, canary, status) and the deployer (make deploy, and the secrets' values).
+
+Each action is one that the tools call; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from aws_cdk import aws_iam as iam
+
+from infra.naming import Names
+from infra.parts import allow, bucket_key_use, via
+from infra.settings import Settings
+
+# CDK's own: https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html
+_BOOTSTRAP_ROLES = ("deploy", "file-publishing", "lookup")
+_BOOTSTRAP_QUALIFIER = "hnb659fds"
+# Where Firehose puts failed records.
+FAILED = "snowflake-failed"
+
+
+def operator_statements(settings: Settings) -> list[iam.PolicyStatement]:
+    """Replay reads the error bucket and moves what it sent aside; the canary goes through Firehose."""
+    names = settings.names
+    return [
+        allow("ListErrors", ["s3:ListBucket"], [names.error_bucket_arn]),
+        allow("ReplayErrors", ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"], [f"{names.error_bucket_arn}/*"]),
+        # The key's ARN is another stack's; only this bucket's objects have it in their context.
+        allow(
+            "ErrorBucketKey",
+            ["kms:Decrypt", "kms:GenerateDataKey"],
+            [names.arn("kms", "key/*")],
+            conditions=bucket_key_use(names),
+        ),
+        allow("SendRows", ["firehose:PutRecord", "firehose:PutRecordBatch"], [names.stream_arn]),
+        *_look(names),
+        # It knows no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
+        allow("LookAtMetrics", ["cloudwatch:GetMetricStatistics"], ["*"]),
+    ]
+
+
+def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
+    """Deploying is CDK's roles' work; beside that it fills the secrets, looks at them, and sends the canary."""
+    names = settings.names
+    roles = [
+        names.arn("iam", f"role/cdk-{_BOOTSTRAP_QUALIFIER}-{role}-role-{names.account}-{names.region}", region="")
+        for role in _BOOTSTRAP_ROLES
+    ]
+    of_secrets = {**via(names, "secretsmanager"), "ArnLike": {"kms:EncryptionContext:SecretARN": secret_arns(settings)}}
+    return [
+        allow("AssumeCdkRoles", ["sts:AssumeRole"], roles),
+        allow(
+            "FillSecrets",
+            [
+                f"secretsmanager:{action}"
+                for action in (
+                    "DescribeSecret",
+                    "GetSecretValue",
+                    "PutSecretValue",
+                    "UpdateSecretVersionStage",
+                    "TagResource",
+                )
+            ],
+            secret_arns(settings),
+        ),
+        allow("SecretsKey", ["kms:Decrypt", "kms:GenerateDataKey"], [names.arn("kms", "key/*")], conditions=of_secrets),
+        allow("SendCanary", ["firehose:PutRecord"], [names.stream_arn]),
+        allow("ListErrors", ["s3:ListBucket"], [names.error_bucket_arn]),
+        allow("ReadFailedRecords", ["s3:GetObject"], [f"{names.error_bucket_arn}/{FAILED}/*"]),
+        allow("FailedRecordsKey", ["kms:Decrypt"], [names.arn("kms", "key/*")], conditions=bucket_key_use(names)),
+        *_look(names),
+        *_certificates(settings),
+    ]
+
+
+def secret_arns(settings: Settings) -> list[str]:
+    """The three secrets: the loader's, the setup owner's, and the Kafka client's."""
+    names, delivery = settings.names, settings.delivery
+    return [
+        delivery.loader_secret_arn or names.secret_arn("snowflake-loader"),
+        delivery.setup_secret_arn or names.secret_arn("snowflake-setup"),
+        settings.kafka.secret_arn or names.secret_arn("kafka-client"),
+    ]
+
+
+def _look(names: Names) -> list[iam.PolicyStatement]:
+    return [
+        allow("LookAtPipe", ["pipes:DescribePipe"], [names.pipe_arn]),
+        allow("LookAtAlarms", ["cloudwatch:DescribeAlarms"], [names.arn("cloudwatch", f"alarm:{names.prefix}-*")]),
+        allow("ReadParameters", ["ssm:GetParameter"], [names.arn("ssm", f"parameter{names.parameter('*')}")]),
+        allow("NoteCanary", ["ssm:PutParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")]),
+    ]
+
+
+def _certificates(settings: Settings) -> list[iam.PolicyStatement]:
+    arn = settings.kafka.ca_arn
+    actions = ["acm-pca:DescribeCertificateAuthority", "acm-pca:GetCertificate", "acm-pca:IssueCertificate"]
+    return [allow("IssueCertificates", actions, [arn])] if arn else []

@@ -1,0 +1,347 @@
+"""The settings of one environment: read once from `.env`, the environment and CDK's context, checked whole, frozen."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from infra.load import MAX_PAYLOAD_BYTES, SNOWFLAKE_REGIONS, Load, payload_bytes
+from infra.naming import Names
+from infra.reading import Reader
+from lmdp.errors import SettingsError
+from lmdp.snowflake.settings import SnowflakeSettings
+
+ENDPOINTS: Final = ("pipes-data", "lambda", "sts", "secretsmanager", "kms", "kinesis-firehose")
+
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+_LOG_DAYS: Final = (
+    1,
+    3,
+    5,
+    7,
+    14,
+    30,
+    60,
+    90,
+    120,
+    150,
+    180,
+    365,
+    400,
+    545,
+    731,
+    1096,
+    1827,
+    2192,
+    2557,
+    2922,
+    3288,
+    3653,
+)
+# A pipe's execution ends after 300 s, the function's time included.
+_MOST_SECONDS: Final = 290
+# What LogicMonitor advises; a topic that keeps less loses data in a night.
+_LEAST_RETENTION_HOURS: Final = 6
+
+_CLUSTER: Final = r"arn:aws:kafka:[a-z0-9-]+:\d{12}:cluster/[A-Za-z0-9-]{1,64}/[0-9a-f-]{36}-\d+"
+_SM_ARN: Final = r"arn:aws:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]{1,512}"
+_CA: Final = r"arn:aws:acm-pca:[a-z0-9-]+:\d{12}:certificate-authority/[0-9a-f-]{36}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """The cluster and the topic. `cluster_arn` is None where this project makes the cluster."""
+
+    cluster_arn: str | None
+    cluster_name: str
+    brokers: int
+    vpc_id: str
+    subnet_ids: tuple[str, ...]
+    security_group: str
+    collector_cidrs: tuple[str, ...]
+    collector_group: str | None
+    endpoints: tuple[str, ...]
+    topic: str
+    make_topic: bool
+    partitions: int
+    retention_hours: int
+    max_message_bytes: int
+    group: str
+    secret_arn: str | None
+    ca_arn: str | None
+    version: str
+    instance_type: str
+    storage_gib: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """The pipe and its function. Times in seconds, memory in MiB; `reserved` is None for no reserved concurrency."""
+
+    batch: int
+    window: int
+    memory: int
+    timeout: int
+    reserved: int | None
+    firehose_concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Firehose's way to Snowflake. `host` is the account's, without a scheme."""
+
+    host: str
+    loader_secret_arn: str | None
+    setup_secret_arn: str | None
+    buffer_seconds: int
+    buffer_mib: int
+    retry_seconds: int
+    private_link: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who hears of what, and how long things are kept."""
+
+    emails: tuple[str, ...]
+    budget_usd: int
+    log_days: int
+    error_days: int
+    canary_hours: int
+    key_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the stacks need to know. `org_id` is None when each bundle's resource names its own.
+
+    `secrets_key_arn` is the key of secrets that are there already, where it is a customer's own.
+    """
+
+    names: Names
+    org_id: str | None
+    load: Load
+    kafka: Kafka
+    pipe: Pipe
+    delivery: Delivery
+    snowflake: SnowflakeSettings
+    watch: Watch
+    secrets_key_arn: str | None
+    boundary: str | None
+    protect: bool
+
+    @classmethod
+    def read(cls, environment: str, values: Mapping[str, str]) -> Settings:
+        """Read and check them. Raises SettingsError, which names every fault."""
+        read = Reader(values)
+        names = _names(read, environment)
+        snowflake = _snowflake(read)
+        settings = cls(
+            names=names,
+            org_id=_org_id(read),
+            load=_load(read),
+            kafka=_kafka(read, names),
+            pipe=_pipe(read),
+            delivery=_delivery(read),
+            snowflake=snowflake,
+            watch=_watch(read),
+            secrets_key_arn=read.optional(
+                "LMDP_SECRETS_KMS_KEY_ARN",
+                r"arn:aws:kms:[a-z0-9-]+:\d{12}:key/[\w-]+",
+                "the ARN of the KMS key of the secrets that are given by their ARNs",
+            ),
+            boundary=read.optional(
+                "LMDP_PERMISSIONS_BOUNDARY_ARN", r"arn:aws:iam::\d{12}:policy/.+", "the ARN of an IAM policy"
+            ),
+            protect=read.yes("LMDP_TERMINATION_PROTECTION"),
+        )
+        _check_together(read, settings)
+        if read.faults:
+            raise SettingsError.of(read.faults)
+        return settings
+
+
+def _names(read: Reader, environment: str) -> Names:
+    if not (environment.isascii() and environment.isalnum() and environment.islower() and len(environment) <= 12):
+        read.fault(f"the environment is {environment!r}; it is 1 to 12 lower-case letters and digits")
+    region = read.given("LMDP_AWS_REGION") or "us-east-1"
+    if region not in SNOWFLAKE_REGIONS:
+        read.fault(f"LMDP_AWS_REGION is {region!r}, where Firehose has no Snowflake: {', '.join(SNOWFLAKE_REGIONS)}")
+    account = read.given("LMDP_AWS_ACCOUNT") or _part(read.given("LMDP_MSK_CLUSTER_ARN"), 4)
+    if not (account.isascii() and account.isdecimal() and len(account) == 12):
+        read.fault(f"LMDP_AWS_ACCOUNT is {account!r}; it is 12 digits, or is read from LMDP_MSK_CLUSTER_ARN")
+    return Names(environment, account, region)
+
+
+def _part(arn: str, index: int) -> str:
+    parts = arn.split(":")
+    return parts[index] if len(parts) > index else ""
+
+
+def _org_id(read: Reader) -> str | None:
+    org_id, from_resource = read.given("LMDP_ORG_ID"), read.yes("LMDP_ORG_ID_FROM_RESOURCE")
+    if not org_id and not from_resource:
+        read.fault(
+            "LMDP_ORG_ID is not set; it is the tenant, which LogicMonitor's bundles do not name "
+            "(or LMDP_ORG_ID_FROM_RESOURCE=true, when yours do)"
+        )
+    if org_id and from_resource:
+        read.fault("LMDP_ORG_ID and LMDP_ORG_ID_FROM_RESOURCE=true contradict each other; set one of them")
+    return org_id or None
+
+
+def _load(read: Reader) -> Load:
+    return Load(
+        devices=read.number("LMDP_PLANNED_DEVICES", 1, 10_000_000),
+        datapoints=read.number("LMDP_PLANNED_DATAPOINTS", 1, 1_000_000),
+        message_bytes=read.number("LMDP_PLANNED_MESSAGE_BYTES", 100, 2**20),
+        message_datapoints=read.number("LMDP_PLANNED_MESSAGE_DATAPOINTS", 1, 100_000, default=6),
+        interval=read.number("LMDP_PLANNED_INTERVAL_SECONDS", 1, 3600, default=60),
+        row_bytes=read.number("LMDP_PLANNED_ROW_BYTES", 100, 1_024_000, default=612),
+    )
+
+
+def _kafka(read: Reader, names: Names) -> Kafka:
+    arn = read.optional("LMDP_MSK_CLUSTER_ARN", _CLUSTER, "the ARN of a provisioned MSK cluster")
+    make = read.yes("LMDP_MSK_CREATE")
+    ca_arn = read.optional("LMDP_PRIVATE_CA_ARN", _CA, "the ARN of an AWS Private CA")
+    if make == bool(arn):
+        read.fault("set LMDP_MSK_CLUSTER_ARN (a cluster that is there) or LMDP_MSK_CREATE=true, one of them")
+    if make and not ca_arn:
+        read.fault("LMDP_MSK_CREATE=true needs LMDP_PRIVATE_CA_ARN, the CA of the clients' certificates")
+    return Kafka(
+        cluster_arn=arn,
+        cluster_name=arn.split("/")[1] if arn and "/" in arn else names.cluster,
+        brokers=read.number("LMDP_MSK_BROKERS", 2, 90, default=3),
+        vpc_id=read.text("LMDP_VPC_ID", r"vpc-[0-9a-f]{8,17}", "the cluster's VPC, vpc-…"),
+        subnet_ids=read.listed(
+            "LMDP_SUBNET_IDS", r"subnet-[0-9a-f]{8,17}", "the cluster's subnets, two or more", least=2
+        ),
+        security_group=read.text("LMDP_SECURITY_GROUP_ID", r"sg-[0-9a-f]{8,17}", "the cluster's security group, sg-…"),
+        collector_cidrs=_cidrs(read),
+        collector_group=read.optional(
+            "LMDP_COLLECTOR_SECURITY_GROUP_ID", r"sg-[0-9a-f]{8,17}", "a security group, sg-…"
+        ),
+        endpoints=read.listed("LMDP_VPC_ENDPOINTS", "|".join(ENDPOINTS), f"some of {', '.join(ENDPOINTS)}"),
+        # https://docs.aws.amazon.com/eventbridge/latest/pipes-reference/API_PipeSourceManagedStreamingKafkaParameters.html
+        topic=read.text("LMDP_TOPIC", r"[^.][a-zA-Z0-9\-_.]{0,248}", "a Kafka topic's name", default="lm.metrics.otlp"),
+        make_topic=read.yes("LMDP_TOPIC_CREATE"),
+        partitions=read.number("LMDP_TOPIC_PARTITIONS", 1, 1000, default=12),
+        retention_hours=read.number("LMDP_TOPIC_RETENTION_HOURS", _LEAST_RETENTION_HOURS, 24 * 365, default=24),
+        max_message_bytes=read.number("LMDP_TOPIC_MAX_MESSAGE_BYTES", 1024, 2**20, default=2**20),
+        # Lag metrics need an ASCII name without a colon: https://docs.aws.amazon.com/msk/latest/developerguide/consumer-lag.html
+        group=read.text(
+            "LMDP_CONSUMER_GROUP",
+            r"[a-zA-Z0-9\-/_.@]{1,200}",
+            "letters, digits and -/_.@",
+            default=f"{names.prefix}-pipe",
+        ),
+        secret_arn=read.optional("LMDP_KAFKA_SECRET_ARN", _SM_ARN, "the ARN of a secret"),
+        ca_arn=ca_arn,
+        version=read.text("LMDP_MSK_VERSION", r"\d+\.\d+\.(\d+|x)(\.kraft)?", "a version of MSK's", default="3.8.x"),
+        instance_type=read.text(
+            "LMDP_MSK_INSTANCE_TYPE", r"(kafka|express)\.[a-z0-9.]+", "kafka.…", default="kafka.m7g.large"
+        ),
+        storage_gib=read.number("LMDP_MSK_STORAGE_GIB", 1, 16_384, default=500),
+    )
+
+
+def _cidrs(read: Reader) -> tuple[str, ...]:
+    cidrs = read.listed("LMDP_COLLECTOR_CIDRS", r".+", "the Collectors' IPv4 ranges")
+    for cidr in cidrs:
+        try:
+            if ipaddress.IPv4Network(cidr).prefixlen == 0:
+                read.fault(f"LMDP_COLLECTOR_CIDRS has {cidr!r}: the whole Internet; name the Collectors' ranges")
+        except ValueError:
+            read.fault(f"LMDP_COLLECTOR_CIDRS has {cidr!r}; it is IPv4 ranges such as 10.20.0.0/16")
+    return cidrs
+
+
+def _pipe(read: Reader) -> Pipe:
+    return Pipe(
+        batch=read.number("LMDP_BATCH_SIZE", 1, 10_000, default=200),
+        window=read.number("LMDP_BATCH_WINDOW_SECONDS", 0, 300, default=5),
+        memory=read.number("LMDP_FUNCTION_MEMORY_MIB", 256, 10_240, default=1024),
+        timeout=read.number("LMDP_FUNCTION_TIMEOUT_SECONDS", 30, _MOST_SECONDS, default=240),
+        reserved=read.optional_number("LMDP_RESERVED_CONCURRENCY", 1, 10_000),
+        firehose_concurrency=read.number("LMDP_FIREHOSE_CONCURRENCY", 1, 32, default=8),
+    )
+
+
+def _delivery(read: Reader) -> Delivery:
+    return Delivery(
+        host=read.text(
+            "SNOWFLAKE_ACCOUNT_URL",
+            r"(https://)?[A-Za-z0-9][A-Za-z0-9_.-]*\.snowflakecomputing\.com/?",
+            "the account's address, such as xy12345.snowflakecomputing.com",
+        )
+        .removeprefix("https://")
+        .removesuffix("/"),
+        loader_secret_arn=read.optional("LMDP_LOADER_SECRET_ARN", _SM_ARN, "the ARN of a secret"),
+        setup_secret_arn=read.optional("LMDP_SETUP_SECRET_ARN", _SM_ARN, "the ARN of a secret"),
+        buffer_seconds=read.number("LMDP_BUFFER_SECONDS", 0, 900, default=0),
+        buffer_mib=read.number("LMDP_BUFFER_MIB", 1, 128, default=1),
+        retry_seconds=read.number("LMDP_SNOWFLAKE_RETRY_SECONDS", 0, 7200, default=7200),
+        private_link=read.optional(
+            "SNOWFLAKE_PRIVATELINK_VPCE_ID", r"com\.amazonaws\.vpce\.[a-z0-9-]+\.vpce-svc-[0-9a-f]{17}",
+            "SYSTEM$GET_PRIVATELINK_CONFIG()'s privatelink-vpce-id",
+        ),
+    )  # fmt: skip
+
+
+def _watch(read: Reader) -> Watch:
+    days = read.number("LMDP_LOG_RETENTION_DAYS", 1, 3653, default=30)
+    if days not in _LOG_DAYS:
+        read.fault(f"LMDP_LOG_RETENTION_DAYS is {days}; CloudWatch knows {', '.join(map(str, _LOG_DAYS))}")
+    return Watch(
+        emails=read.listed("LMDP_ALERT_EMAILS", r"[^@\s]+@[^@\s]+", "e-mail addresses"),
+        budget_usd=read.number("LMDP_MONTHLY_BUDGET_USD", 1, 10_000_000),
+        log_days=days,
+        error_days=read.number("LMDP_ERROR_RETENTION_DAYS", 7, 3650, default=90),
+        canary_hours=read.number("LMDP_CANARY_MAX_AGE_HOURS", 1, 24 * 31, default=26),
+        key_days=read.number("LMDP_KEY_MAX_AGE_DAYS", 30, 730, default=365),
+    )
+
+
+def _snowflake(read: Reader) -> SnowflakeSettings:
+    try:
+        return SnowflakeSettings.from_env(read.values)
+    except SettingsError as error:
+        read.fault(str(error))
+        return SnowflakeSettings()
+
+
+def _check_together(read: Reader, settings: Settings) -> None:
+    """What only shows when settings are seen together."""
+    kafka, pipe, names = settings.kafka, settings.pipe, settings.names
+    size = payload_bytes(pipe.batch, settings.load.message_bytes)
+    if size > MAX_PAYLOAD_BYTES:
+        read.fault(
+            f"LMDP_BATCH_SIZE times LMDP_PLANNED_MESSAGE_BYTES comes to {size / 1e6:.1f} MB as a pipe hands it over; "
+            f"over {MAX_PAYLOAD_BYTES / 1e6:.1f} MB a partition may be blocked: take a smaller batch"
+        )
+    if pipe.reserved is not None and pipe.reserved < kafka.partitions:
+        read.fault(
+            f"LMDP_RESERVED_CONCURRENCY is {pipe.reserved}, less than the topic's {kafka.partitions} partitions: "
+            "the pipe would be throttled; leave it out, or reserve as many"
+        )
+    if kafka.make_topic and kafka.brokers < 3:
+        read.fault("LMDP_TOPIC_CREATE=true needs LMDP_MSK_BROKERS of 3 or more, for three copies of each message")
+    if settings.load.message_bytes > kafka.max_message_bytes:
+        read.fault(
+            f"LMDP_PLANNED_MESSAGE_BYTES is {settings.load.message_bytes:,}, more than the topic takes "
+            f"(LMDP_TOPIC_MAX_MESSAGE_BYTES, {kafka.max_message_bytes:,})"
+        )
+    arns = {
+        "LMDP_MSK_CLUSTER_ARN": kafka.cluster_arn,
+        "LMDP_KAFKA_SECRET_ARN": kafka.secret_arn,
+        "LMDP_LOADER_SECRET_ARN": settings.delivery.loader_secret_arn,
+        "LMDP_SETUP_SECRET_ARN": settings.delivery.setup_secret_arn,
+    }
+    for name, arn in arns.items():
+        if arn and _part(arn, 3) != names.region:
+            read.fault(f"{name} is in {_part(arn, 3)}, and LMDP_AWS_REGION is {names.region}; they have to be the same")
+        if arn and _part(arn, 4) != names.account:
+            read.fault(f"{name} is in the account {_part(arn, 4)}, and this environment is in {names.account}")

@@ -1,0 +1,182 @@
+"""AlarmsStack: alarms, the dashboard, the budget, and the watcher."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_budgets as budgets
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from infra.alarms.dashboard import add_dashboard
+from infra.alarms.kafka import kafka_rules
+from infra.alarms.path import path_rules
+from infra.alarms.rule import AlarmRule, add_alarm
+from infra.alarms.state import state_rules
+from infra.assets import RUNTIME, watcher_code
+from infra.parts import allow, encrypted_log_group, service_role, tracing, write_logs
+from infra.people import secret_arns
+from infra.settings import Settings
+
+_WATCH_MINUTES = 5
+_ACTUAL_PERCENT = 80
+_FORECAST_PERCENT = 100
+_BAD_STATES = (
+    "CREATE_FAILED",
+    "ROLLBACK_COMPLETE",
+    "UPDATE_ROLLBACK_COMPLETE",
+    "UPDATE_ROLLBACK_FAILED",
+    "DELETE_FAILED",
+)
+
+
+class AlarmsStack(cdk.Stack):
+    """Exposes `alarms` and `watcher`."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        settings: Settings,
+        env: cdk.Environment,
+        alerts: sns.ITopic,
+        logs_key: kms.IKey,
+    ) -> None:
+        """Make it."""
+        super().__init__(scope, id_, env=env, description="lmdp: alarms, dashboard, budget, watcher")
+        self.watcher = _watcher(self, settings, logs_key)
+        self.alarms = [
+            add_alarm(self, rule, prefix=settings.names.prefix, topic=alerts) for rule in alarm_rules(settings)
+        ]
+        add_dashboard(self, settings=settings, alarms=self.alarms)
+        _budget(self, settings, alerts)
+        _failed_deployments(self, settings, alerts)
+
+
+def alarm_rules(settings: Settings) -> list[AlarmRule]:
+    """Every alarm."""
+    return [*kafka_rules(settings), *path_rules(settings), *state_rules(settings)]
+
+
+def _watcher(stack: AlarmsStack, settings: Settings, logs_key: kms.IKey) -> lambda_.Function:
+    names = settings.names
+    loader, setup, kafka = secret_arns(settings)
+    statements = [
+        allow("LookAtPipe", ["pipes:DescribePipe"], [names.pipe_arn]),
+        allow("LookAtCertificate", ["secretsmanager:DescribeSecret"], [kafka]),
+        allow("LookAtKeys", ["secretsmanager:ListSecretVersionIds"], [loader, setup]),
+        allow("LookAtCanary", ["ssm:GetParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")]),
+        write_logs(names.log_group("watcher"), names),
+        tracing(),
+        *_authority(settings),
+    ]
+    # Lambda sends no aws:SourceArn when it assumes an execution role:
+    # https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html
+    role = service_role(
+        stack,
+        "WatcherRole",
+        settings=settings,
+        what="watcher",
+        service="lambda.amazonaws.com",
+        about="Looks at pipe, secrets' dates and canary of lmdp; reads no secret",
+        statements=statements,
+    )
+    function = lambda_.Function(
+        stack,
+        "Watcher",
+        function_name=names.watcher_function,
+        description="What has no metric of its own, every five minutes",
+        runtime=RUNTIME,
+        architecture=lambda_.Architecture.ARM_64,
+        code=watcher_code(),
+        handler="watcher.handler",
+        role=role.without_policy_updates(),
+        log_group=encrypted_log_group(stack, "WatcherLogs", settings=settings, what="watcher", key=logs_key),
+        memory_size=256,
+        timeout=cdk.Duration.seconds(60),
+        retry_attempts=0,  # it looks again in five minutes
+        tracing=lambda_.Tracing.ACTIVE,
+        environment=watcher_environment(settings),
+    )
+    rule = events.Rule(
+        stack,
+        "EveryFiveMinutes",
+        rule_name=f"{names.prefix}-watcher",
+        schedule=events.Schedule.rate(cdk.Duration.minutes(_WATCH_MINUTES)),
+    )
+    rule.add_target(
+        targets.LambdaFunction(function, retry_attempts=0, max_event_age=cdk.Duration.minutes(_WATCH_MINUTES))
+    )
+    return function
+
+
+def watcher_environment(settings: Settings) -> dict[str, str]:
+    """What the watcher reads."""
+    names, delivery = settings.names, settings.delivery
+    texts = {
+        "LMDP_PREFIX": names.prefix,
+        "LMDP_PIPE": names.pipe,
+        "LMDP_KAFKA_SECRET": settings.kafka.secret_arn or names.secret("kafka-client"),
+        "LMDP_LOADER_SECRET": delivery.loader_secret_arn or names.secret("snowflake-loader"),
+        "LMDP_SETUP_SECRET": delivery.setup_secret_arn or names.secret("snowflake-setup"),
+        "LMDP_CANARY_PARAMETER": names.canary_parameter,
+        "LMDP_KEY_MAX_AGE_DAYS": str(settings.watch.key_days),
+    }
+    return texts | ({"LMDP_PRIVATE_CA": settings.kafka.ca_arn} if settings.kafka.ca_arn else {})
+
+
+def _authority(settings: Settings) -> list[iam.PolicyStatement]:
+    arn = settings.kafka.ca_arn
+    return [allow("LookAtCa", ["acm-pca:DescribeCertificateAuthority"], [arn])] if arn else []
+
+
+def _budget(stack: AlarmsStack, settings: Settings, alerts: sns.ITopic) -> None:
+    """Cost by tag counts only from the day on which the tag `lmdp` is activated in Billing."""
+    subscriber = budgets.CfnBudget.SubscriberProperty(subscription_type="SNS", address=alerts.topic_arn)
+    budgets.CfnBudget(
+        stack,
+        "Budget",
+        budget=budgets.CfnBudget.BudgetDataProperty(
+            budget_name=settings.names.prefix,
+            budget_type="COST",
+            time_unit="MONTHLY",
+            budget_limit=budgets.CfnBudget.SpendProperty(amount=settings.watch.budget_usd, unit="USD"),
+            cost_filters={"TagKeyValue": [f"user:lmdp${settings.names.environment}"]},
+        ),
+        notifications_with_subscribers=[
+            budgets.CfnBudget.NotificationWithSubscribersProperty(
+                notification=budgets.CfnBudget.NotificationProperty(
+                    notification_type=kind,
+                    comparison_operator="GREATER_THAN",
+                    threshold=percent,
+                    threshold_type="PERCENTAGE",
+                ),
+                subscribers=[subscriber],
+            )
+            for kind, percent in (("ACTUAL", _ACTUAL_PERCENT), ("FORECASTED", _FORECAST_PERCENT))
+        ],
+    )
+
+
+def _failed_deployments(stack: AlarmsStack, settings: Settings, alerts: sns.ITopic) -> None:
+    """A stack that went back tells somebody, also when nobody sat before it."""
+    names = settings.names
+    stacks = names.arn("cloudformation", f"stack/{names.prefix}-")
+    events.CfnRule(
+        stack,
+        "FailedDeployments",
+        name=f"{names.prefix}-failed-deployments",
+        description="Stacks of lmdp that failed or went back",
+        event_pattern={
+            "source": ["aws.cloudformation"],
+            "detail-type": ["CloudFormation Stack Status Change"],
+            "resources": [{"prefix": stacks}],
+            "detail": {"status-details": {"status": list(_BAD_STATES)}},
+        },
+        targets=[events.CfnRule.TargetProperty(id="alerts", arn=alerts.topic_arn)],
+    )

@@ -1,0 +1,32 @@
+"""AuthStack: the secret with the pipe's client certificate. `lmdp certs --private-ca … --secret …` fills it."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from infra.parts import customer_key, parameter
+from infra.settings import Settings
+from infra.stacks.snowflake_auth import empty_secret, given_key
+
+
+class AuthStack(cdk.Stack):
+    """Exposes `secret`, and its `key`, where that is a customer's own."""
+
+    def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
+        """Make it, unless there is one already."""
+        super().__init__(scope, id_, env=env, description="lmdp: the pipe's certificate for Kafka")
+        names, arn = settings.names, settings.kafka.secret_arn
+        self.key: kms.IKey | None = given_key(self, settings) if arn else None
+        if not arn:
+            self.key = customer_key(self, "Key", alias=f"{names.prefix}-kafka-client", about="The pipe's key for Kafka")
+        self.secret = empty_secret(
+            self,
+            "KafkaClient",
+            name=names.secret("kafka-client"),
+            about="The pipe's certificate for Kafka: certificate (chain), privateKey (PKCS#8), privateKeyPassword",
+            arn=arn,
+            key=self.key,
+        )
+        parameter(self, "kafka-secret", arn or names.secret("kafka-client"), names=names)

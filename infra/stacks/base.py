@@ -1,0 +1,117 @@
+"""BaseStack: who is told, what the tools read, and who may run them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from infra.naming import Names
+from infra.parts import allow, customer_key, from_here, parameter
+from infra.people import deployer_statements, operator_statements
+from infra.settings import Settings
+
+_ALERT_KEY_USE = ("kms:Decrypt", "kms:GenerateDataKey*")
+
+
+class BaseStack(cdk.Stack):
+    """Exposes `alerts` (the topic) and `logs_key`."""
+
+    def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
+        """Make it."""
+        super().__init__(scope, id_, env=env, description="lmdp: alerts, parameters and policies")
+        self.logs_key = _logs_key(self, settings.names)
+        self.alerts = _alerts(self, settings)
+        for name, value in parameters(settings).items():
+            parameter(self, name, value, names=settings.names)
+        iam.ManagedPolicy(
+            self,
+            "Operator",
+            managed_policy_name=f"{settings.names.prefix}-LmdpOperator",
+            description="Replay, canary and status of lmdp",
+            statements=operator_statements(settings),
+        )
+        iam.ManagedPolicy(
+            self,
+            "Deployer",
+            managed_policy_name=f"{settings.names.prefix}-LmdpDeployer",
+            description="Runs make deploy: assumes CDK's roles, checks secrets and what runs",
+            statements=deployer_statements(settings),
+        )
+
+
+def parameters(settings: Settings) -> dict[str, str]:
+    """What the tools read, by the last part of the parameter's name."""
+    names, kafka = settings.names, settings.kafka
+    return {
+        "delivery-stream": names.stream,
+        "error-bucket": names.error_bucket,
+        "function": names.function,
+        "pipe": names.pipe,
+        "topic": kafka.topic,
+        "consumer-group": kafka.group,
+        "snowflake-host": settings.delivery.host,
+    }
+
+
+def _logs_key(scope: Construct, names: Names) -> kms.Key:
+    """CloudWatch Logs says with each call for which log group it asks.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
+    """
+    key = customer_key(scope, "LogsKey", alias=f"{names.prefix}-logs", about="Log groups of lmdp")
+    groups = [
+        names.arn("logs", f"log-group:{prefix}{names.prefix}*")
+        for prefix in ("/aws/lambda/", "/aws/kinesisfirehose/", "/aws/vendedlogs/pipes/", "/aws/vendedlogs/kafka/")
+    ]
+    key.add_to_resource_policy(
+        allow(
+            "LogGroupsOfThisEnvironment",
+            ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
+            ["*"],
+            services=[f"logs.{names.region}.amazonaws.com"],
+            conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+        )
+    )
+    return key
+
+
+def _alerts(scope: Construct, settings: Settings) -> sns.Topic:
+    names = settings.names
+    key = customer_key(scope, "AlertsKey", alias=f"{names.prefix}-alerts", about="The topic of lmdp's alarms")
+    alarms, budgets = names.arn("cloudwatch", "alarm:*"), names.arn("budgets", "*", region="")
+    for sid, service, source in (("Alarms", "cloudwatch", alarms), ("Budgets", "budgets", budgets)):
+        key.add_to_resource_policy(
+            allow(
+                sid, _ALERT_KEY_USE, ["*"], services=[f"{service}.amazonaws.com"], conditions=from_here(names, source)
+            )
+        )
+    # EventBridge sends neither aws:SourceArn nor aws:SourceAccount to the key; with conditions its messages would be
+    # dropped silently: https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+    key.add_to_resource_policy(allow("Events", _ALERT_KEY_USE, ["*"], services=["events.amazonaws.com"]))
+    topic = sns.Topic(scope, "Alerts", topic_name=names.alerts, master_key=key, enforce_ssl=True)
+    for sid, service, source in (("Alarms", "cloudwatch", alarms), ("Budgets", "budgets", budgets)):
+        topic.add_to_resource_policy(_publish(topic, sid, service, conditions=from_here(names, source)))
+    # In a topic's policy too, conditions stop EventBridge:
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+    topic.add_to_resource_policy(_publish(topic, "Events", "events"))
+    for email in settings.watch.emails:
+        topic.add_subscription(subscriptions.EmailSubscription(email))
+    return topic
+
+
+def _publish(
+    topic: sns.Topic, sid: str, service: str, *, conditions: dict[str, Any] | None = None
+) -> iam.PolicyStatement:
+    return allow(
+        f"{sid}Publish",
+        ["sns:Publish"],
+        [topic.topic_arn],
+        services=[f"{service}.amazonaws.com"],
+        conditions=conditions,
+    )

@@ -1,0 +1,162 @@
+"""DeliveryStack: Firehose, which puts each row into Snowflake, and into the error bucket what it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kinesisfirehose as firehose
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from infra.load import advice
+from infra.parts import (
+    allow,
+    bucket_key_use,
+    encrypted_log_group,
+    service_role,
+    via,
+)
+from infra.people import FAILED
+from infra.settings import Settings
+
+_Stream = firehose.CfnDeliveryStream
+# The backup cannot be written without buffering: 60 s, 1 MiB at the least.
+# https://docs.aws.amazon.com/firehose/latest/dev/create-configure-backup.html
+_BACKUP_SECONDS = 60
+_BACKUP_MIB = 5
+_DAY = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """What of other stacks the stream needs: bucket and key of failed records, the loader's secret, the logs' key."""
+
+    bucket: s3.IBucket
+    data_key: kms.IKey
+    secret: secretsmanager.ISecret
+    secret_key: kms.IKey | None
+    logs_key: kms.IKey
+
+
+class DeliveryStack(cdk.Stack):
+    """Exposes `stream`."""
+
+    def __init__(
+        self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment, backing: Backing
+    ) -> None:
+        """Make it."""
+        super().__init__(scope, id_, env=env, description="lmdp: Firehose to Snowflake")
+        role = _role(self, settings, backing)
+        group = encrypted_log_group(self, "Logs", settings=settings, what="firehose", key=backing.logs_key)
+        logging = {name: _logging(self, group, name) for name in ("snowflake", "backup")}
+        self.stream = _Stream(
+            self,
+            "Stream",
+            delivery_stream_name=settings.names.stream,
+            delivery_stream_type="DirectPut",
+            delivery_stream_encryption_configuration_input=_Stream.DeliveryStreamEncryptionConfigurationInputProperty(
+                key_type="CUSTOMER_MANAGED_CMK", key_arn=backing.data_key.key_arn
+            ),
+            snowflake_destination_configuration=_destination(settings, backing, role, logging),
+        )
+        cdk.CfnOutput(self, "PlannedLoad", value=advice(settings.load, settings.pipe.batch, settings.names.region))
+
+
+def _logging(
+    scope: Construct, group: logs.LogGroup, name: str
+) -> firehose.CfnDeliveryStream.CloudWatchLoggingOptionsProperty:
+    stream = logs.LogStream(scope, f"LogStream-{name}", log_group=group, log_stream_name=name,
+                            removal_policy=cdk.RemovalPolicy.DESTROY)  # fmt: skip
+    return _Stream.CloudWatchLoggingOptionsProperty(
+        enabled=True, log_group_name=group.log_group_name, log_stream_name=stream.log_stream_name
+    )
+
+
+def _destination(
+    settings: Settings,
+    backing: Backing,
+    role: iam.Role,
+    logging: dict[str, firehose.CfnDeliveryStream.CloudWatchLoggingOptionsProperty],
+) -> firehose.CfnDeliveryStream.SnowflakeDestinationConfigurationProperty:
+    delivery, snowflake = settings.delivery, settings.snowflake
+    private = delivery.private_link
+    return _Stream.SnowflakeDestinationConfigurationProperty(
+        account_url=f"https://{delivery.host}",
+        database=snowflake.database,
+        schema=snowflake.schema,
+        table="ROW_EVENTS",
+        data_loading_option="JSON_MAPPING",
+        snowflake_role_configuration=_Stream.SnowflakeRoleConfigurationProperty(
+            enabled=True, snowflake_role=snowflake.firehose_role
+        ),
+        secrets_manager_configuration=_Stream.SecretsManagerConfigurationProperty(
+            enabled=True, secret_arn=backing.secret.secret_arn, role_arn=role.role_arn
+        ),
+        role_arn=role.role_arn,
+        retry_options=_Stream.SnowflakeRetryOptionsProperty(duration_in_seconds=delivery.retry_seconds),
+        buffering_hints=_Stream.SnowflakeBufferingHintsProperty(
+            interval_in_seconds=delivery.buffer_seconds, size_in_m_bs=delivery.buffer_mib
+        ),
+        s3_backup_mode="FailedDataOnly",
+        s3_configuration=_backup(backing, role, logging["backup"]),
+        cloud_watch_logging_options=logging["snowflake"],
+        snowflake_vpc_configuration=_Stream.SnowflakeVpcConfigurationProperty(private_link_vpce_id=private)
+        if private
+        else None,
+    )
+
+
+def _backup(
+    backing: Backing, role: iam.Role, logging: firehose.CfnDeliveryStream.CloudWatchLoggingOptionsProperty
+) -> firehose.CfnDeliveryStream.S3DestinationConfigurationProperty:
+    """Failed records. Which of the two prefixes is used is not documented for Snowflake, so both begin alike."""
+    return _Stream.S3DestinationConfigurationProperty(
+        bucket_arn=backing.bucket.bucket_arn,
+        role_arn=role.role_arn,
+        prefix=f"{FAILED}/{_DAY}",
+        error_output_prefix=FAILED + "/!{firehose:error-output-type}/" + _DAY,
+        compression_format="GZIP",
+        buffering_hints=_Stream.BufferingHintsProperty(interval_in_seconds=_BACKUP_SECONDS, size_in_m_bs=_BACKUP_MIB),
+        encryption_configuration=_Stream.EncryptionConfigurationProperty(
+            kms_encryption_config=_Stream.KMSEncryptionConfigProperty(awskms_key_arn=backing.data_key.key_arn)
+        ),
+        cloud_watch_logging_options=logging,
+    )
+
+
+def _role(stack: DeliveryStack, settings: Settings, backing: Backing) -> iam.Role:
+    """What Firehose's role needs: https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html."""
+    names = settings.names
+    bucket = names.error_bucket_arn
+    statements = [
+        allow("BackupBucket", ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"], [bucket]),
+        allow("BackupObjects", ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"], [f"{bucket}/*"]),
+        allow(
+            "BackupKey",
+            ["kms:Decrypt", "kms:GenerateDataKey"],
+            [backing.data_key.key_arn],
+            conditions=bucket_key_use(names),
+        ),
+        allow("ReadSecret", ["secretsmanager:GetSecretValue"], [backing.secret.secret_arn]),
+        allow("WriteLogs", ["logs:PutLogEvents"], [names.arn("logs", f"log-group:{names.log_group('firehose')}:*")]),
+    ]
+    if backing.secret_key:
+        statements.append(
+            allow("SecretKey", ["kms:Decrypt"], [backing.secret_key.key_arn], conditions=via(names, "secretsmanager"))
+        )
+    return service_role(
+        stack,
+        "Role",
+        settings=settings,
+        what="firehose",
+        service="firehose.amazonaws.com",
+        about="Reads the loader's secret and writes failed records of lmdp",
+        statements=statements,
+        # The condition that Firehose's page on access names for this role.
+        conditions={"StringEquals": {"sts:ExternalId": names.account}},
+    )

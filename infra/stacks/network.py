@@ -1,0 +1,97 @@
+"""NetworkStack: who reaches the brokers, how an isolated subnet reaches AWS, and the cluster where none is there."""
+
+from __future__ import annotations
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
+from constructs import Construct
+
+from infra.cluster import make_cluster
+from infra.parts import parameter
+from infra.settings import Settings
+
+# https://docs.aws.amazon.com/msk/latest/developerguide/port-info.html
+KAFKA_TLS_PORT = 9094
+HTTPS_PORT = 443
+
+
+class NetworkStack(cdk.Stack):
+    """Exposes `cluster_arn`.
+
+    A pipe puts its interfaces into the cluster's subnets, with the cluster's security group; there is no group of its
+    own to give it: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-msk.html
+    """
+
+    def __init__(
+        self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment, logs_key: kms.IKey
+    ) -> None:
+        """Make what is asked for."""
+        super().__init__(scope, id_, env=env, description="lmdp: access to Kafka")
+        kafka = settings.kafka
+        self._let_in("FromTheClusterItself", source=kafka.security_group, settings=settings)
+        if kafka.collector_group:
+            self._let_in("FromCollectors", source=kafka.collector_group, settings=settings)
+        for number, cidr in enumerate(kafka.collector_cidrs, 1):
+            self._let_in(f"FromCollectors{number}", source=cidr, settings=settings)
+        if kafka.endpoints:
+            _endpoints(self, settings)
+        self.cluster_arn = kafka.cluster_arn or make_cluster(self, settings=settings, logs_key=logs_key).attr_arn
+        parameter(self, "cluster-arn", self.cluster_arn, names=settings.names)
+
+    def _let_in(self, id_: str, *, source: str, settings: Settings) -> None:
+        group = source.startswith("sg-")
+        ec2.CfnSecurityGroupIngress(
+            self,
+            id_,
+            group_id=settings.kafka.security_group,
+            ip_protocol="tcp",
+            from_port=KAFKA_TLS_PORT,
+            to_port=KAFKA_TLS_PORT,
+            source_security_group_id=source if group else None,
+            cidr_ip=None if group else source,
+            description=f"{settings.names.prefix}: Kafka with mutual TLS",
+        )
+
+
+def _endpoints(stack: NetworkStack, settings: Settings) -> None:
+    """Interface endpoints, open to the cluster's security group, which the pipe's interfaces have."""
+    kafka, names = settings.kafka, settings.names
+    group = ec2.CfnSecurityGroup(
+        stack,
+        "EndpointGroup",
+        group_name=f"{names.prefix}-endpoints",
+        group_description="AWS services that the pipe of lmdp calls",
+        vpc_id=kafka.vpc_id,
+        # Answers need no rule; without one, EC2 would add 'everything to everywhere'.
+        security_group_egress=[
+            ec2.CfnSecurityGroup.EgressProperty(
+                ip_protocol="tcp",
+                from_port=HTTPS_PORT,
+                to_port=HTTPS_PORT,
+                destination_security_group_id=kafka.security_group,
+                description="to the cluster's group",
+            )
+        ],
+    )
+    ec2.CfnSecurityGroupIngress(
+        stack,
+        "EndpointFromCluster",
+        group_id=group.attr_group_id,
+        ip_protocol="tcp",
+        from_port=HTTPS_PORT,
+        to_port=HTTPS_PORT,
+        source_security_group_id=kafka.security_group,
+        description=f"{names.prefix}: from the pipe's interfaces",
+    )
+    for service in kafka.endpoints:
+        ec2.CfnVPCEndpoint(
+            stack,
+            f"Endpoint-{service}",
+            service_name=f"com.amazonaws.{names.region}.{service}",
+            vpc_endpoint_type="Interface",
+            vpc_id=kafka.vpc_id,
+            subnet_ids=list(kafka.subnet_ids),
+            security_group_ids=[group.attr_group_id],
+            private_dns_enabled=True,
+        )

@@ -1,0 +1,241 @@
+"""PipeStack: the pipe from Kafka, the function that it calls, and the topic where it is asked for."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_msk as msk
+from aws_cdk import aws_pipes as pipes
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from infra.assets import HANDLER_ZIP, RUNTIME, code
+from infra.parts import (
+    allow,
+    bucket_key_use,
+    encrypted_log_group,
+    from_here,
+    service_role,
+    tracing,
+    via,
+    write_logs,
+)
+from infra.settings import Settings
+
+REPLICATION = 3
+MIN_IN_SYNC = 2
+REJECTS_PREFIX = "rejects"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The cluster, and the secret that opens it."""
+
+    cluster_arn: str
+    secret: secretsmanager.ISecret
+    secret_key: kms.IKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where rejects go, and the keys of rejects and of logs."""
+
+    errors: s3.IBucket
+    data_key: kms.IKey
+    logs_key: kms.IKey
+
+
+class PipeStack(cdk.Stack):
+    """Exposes `function` and `pipe`."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        settings: Settings,
+        env: cdk.Environment,
+        source: Source,
+        sink: Sink,
+        stub: bool,
+    ) -> None:
+        """Make it."""
+        super().__init__(scope, id_, env=env, description="lmdp: Kafka to Firehose")
+        self.function = _function(self, settings, sink, stub=stub)
+        role = _pipe_role(self, settings, source, self.function)
+        group = encrypted_log_group(self, "PipeLogs", settings=settings, what="pipe", key=sink.logs_key)
+        self.pipe = _pipe(self, settings, source, role.role_arn, self.function.function_arn)
+        # The pipe names its log group by a name that is known before.
+        self.pipe.node.add_dependency(group)
+        if settings.kafka.make_topic:
+            self.pipe.node.add_dependency(_topic(self, settings, source))
+
+
+def function_environment(settings: Settings, bucket: str, key_arn: str) -> dict[str, str]:
+    """The settings that the handler reads."""
+    texts = {
+        "LMDP_DELIVERY_STREAM": settings.names.stream,
+        "LMDP_REJECTS_BUCKET": bucket,
+        "LMDP_REJECTS_PREFIX": REJECTS_PREFIX,
+        "LMDP_REJECTS_KMS_KEY": key_arn,
+        "LMDP_FIREHOSE_CONCURRENCY": str(settings.pipe.firehose_concurrency),
+        "SNOWFLAKE_IDENTIFIERS": settings.snowflake.identifiers,
+        "POWERTOOLS_SERVICE_NAME": settings.names.prefix,
+        "POWERTOOLS_METRICS_NAMESPACE": "lmdp",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+    }
+    return texts | ({"LMDP_ORG_ID": settings.org_id} if settings.org_id else {})
+
+
+def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -> lambda_.Function:
+    names = settings.names
+    statements = [
+        allow("SendRows", ["firehose:PutRecordBatch"], [names.stream_arn]),
+        allow("WriteRejects", ["s3:PutObject"], [f"{names.error_bucket_arn}/{REJECTS_PREFIX}/*"]),
+        allow(
+            "RejectsKey",
+            ["kms:Decrypt", "kms:GenerateDataKey"],
+            [sink.data_key.key_arn],
+            conditions=bucket_key_use(names),
+        ),
+        write_logs(names.log_group("function"), names),
+        tracing(),
+    ]
+    # Lambda sends no aws:SourceArn when it assumes an execution role:
+    # https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html
+    role = service_role(
+        stack,
+        "FunctionRole",
+        settings=settings,
+        what="rows",
+        service="lambda.amazonaws.com",
+        about="Sends rows to Firehose and writes rejects of lmdp",
+        statements=statements,
+    )
+    return lambda_.Function(
+        stack,
+        "Function",
+        function_name=names.function,
+        description="Kafka messages to rows, for the pipe",
+        runtime=RUNTIME,
+        architecture=lambda_.Architecture.ARM_64,
+        code=code(HANDLER_ZIP, stub=stub),
+        handler="lmdp.aws.handler.handler",
+        role=role.without_policy_updates(),
+        log_group=encrypted_log_group(stack, "FunctionLogs", settings=settings, what="function", key=sink.logs_key),
+        memory_size=settings.pipe.memory,
+        timeout=cdk.Duration.seconds(settings.pipe.timeout),
+        reserved_concurrent_executions=settings.pipe.reserved,
+        tracing=lambda_.Tracing.ACTIVE,
+        environment=function_environment(settings, sink.errors.bucket_name, sink.data_key.key_arn),
+    )
+
+
+def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: lambda_.Function) -> iam.Role:
+    """What a pipe from MSK needs: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-permissions.html."""
+    names, kafka = settings.names, settings.kafka
+    subnets = [names.arn("ec2", f"subnet/{subnet}") for subnet in kafka.subnet_ids]
+    interface = names.arn("ec2", "network-interface/*")
+    statements = [
+        allow("FindCluster", ["kafka:DescribeClusterV2", "kafka:GetBootstrapBrokers"], [source.cluster_arn]),
+        allow("ReadSecret", ["secretsmanager:GetSecretValue"], [source.secret.secret_arn]),
+        allow(
+            "MakeInterfaces",
+            ["ec2:CreateNetworkInterface"],
+            [interface, *subnets, names.arn("ec2", f"security-group/{kafka.security_group}")],
+        ),
+        allow(
+            "RemoveInterfaces",
+            ["ec2:DeleteNetworkInterface"],
+            [interface],
+            conditions={"ArnEquals": {"ec2:Vpc": names.arn("ec2", f"vpc/{kafka.vpc_id}")}},
+        ),
+        # None of these knows a resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+        allow(
+            "LookAtNetwork",
+            [f"ec2:Describe{what}" for what in ("NetworkInterfaces", "Vpcs", "Subnets", "SecurityGroups")],
+            ["*"],
+        ),
+        allow("CallFunction", ["lambda:InvokeFunction"], [function.function_arn]),
+        write_logs(names.log_group("pipe"), names),
+    ]
+    if source.secret_key:
+        statements.append(
+            allow("SecretKey", ["kms:Decrypt"], [source.secret_key.key_arn], conditions=via(names, "secretsmanager"))
+        )
+    return service_role(
+        stack,
+        "PipeRole",
+        settings=settings,
+        what="pipe",
+        service="pipes.amazonaws.com",
+        about="Reads Kafka and calls the function of lmdp",
+        statements=statements,
+        conditions=from_here(names, names.pipe_arn),
+    )
+
+
+def _pipe(stack: PipeStack, settings: Settings, source: Source, role_arn: str, function_arn: str) -> pipes.CfnPipe:
+    kafka, pipe = settings.kafka, settings.pipe
+    return pipes.CfnPipe(
+        stack,
+        "Pipe",
+        name=settings.names.pipe,
+        description="Kafka to rows of lmdp",
+        role_arn=role_arn,
+        desired_state="RUNNING",
+        source=source.cluster_arn,
+        source_parameters=pipes.CfnPipe.PipeSourceParametersProperty(
+            managed_streaming_kafka_parameters=pipes.CfnPipe.PipeSourceManagedStreamingKafkaParametersProperty(
+                topic_name=kafka.topic,
+                consumer_group_id=kafka.group,
+                # LATEST may miss messages while a pipe is made or changed.
+                starting_position="TRIM_HORIZON",
+                batch_size=pipe.batch,
+                maximum_batching_window_in_seconds=pipe.window,
+                credentials=pipes.CfnPipe.MSKAccessCredentialsProperty(
+                    client_certificate_tls_auth=source.secret.secret_arn
+                ),
+            )
+        ),
+        target=function_arn,
+        target_parameters=pipes.CfnPipe.PipeTargetParametersProperty(
+            lambda_function_parameters=pipes.CfnPipe.PipeTargetLambdaFunctionParametersProperty(
+                invocation_type="REQUEST_RESPONSE"
+            )
+        ),
+        # Without include_execution_data: messages do not belong in logs.
+        log_configuration=pipes.CfnPipe.PipeLogConfigurationProperty(
+            level="ERROR",
+            cloudwatch_logs_log_destination=pipes.CfnPipe.CloudwatchLogsLogDestinationProperty(
+                log_group_arn=settings.names.arn("logs", f"log-group:{settings.names.log_group('pipe')}")
+            ),
+        ),
+    )
+
+
+def _topic(stack: PipeStack, settings: Settings, source: Source) -> msk.CfnTopic:
+    kafka = settings.kafka
+    configuration = (
+        f"retention.ms={kafka.retention_hours * 3_600_000}\n"
+        f"min.insync.replicas={MIN_IN_SYNC}\n"
+        f"max.message.bytes={kafka.max_message_bytes}\n"
+        "cleanup.policy=delete\n"
+    )
+    topic = msk.CfnTopic(
+        stack,
+        "Topic",
+        cluster_arn=source.cluster_arn,
+        topic_name=kafka.topic,
+        partition_count=kafka.partitions,
+        replication_factor=REPLICATION,
+        configs=base64.b64encode(configuration.encode()).decode(),
+    )
+    topic.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+    return topic

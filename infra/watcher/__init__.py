@@ -1,0 +1,1 @@
+"""A function of its own: one file, which uses what Lambda's runtime brings."""

@@ -1,0 +1,116 @@
+"""What has no metric of its own, every five minutes: pipe, certificates, keys, canary.
+
+It uses what Lambda's runtime brings, and reads no secret's value: versions, dates and tags are enough. What cannot be
+told is left out, and its alarm takes a missing number for a bad one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+import boto3
+
+NAMESPACE: Final = "lmdp"
+# Who writes the Kafka client's secret says here which version holds a certificate, and when that ends.
+CERTIFICATE_TAG: Final = "lmdp:certificate"
+_DAY: Final = 86_400
+
+Clients: TypeAlias = Callable[[str], Any]
+"""Makes a boto3 client of a service."""
+
+
+def handler(_event: object, _context: object) -> dict[str, float]:
+    """Look at everything, and print one object of metrics."""
+    env = os.environ
+    found, faults = look(env, boto3.client, dt.datetime.now(dt.UTC))
+    print(json.dumps(metrics(found, faults, env["LMDP_PREFIX"], int(time.time() * 1000))))
+    return found
+
+
+def look(env: Mapping[str, str], clients: Clients, now: dt.datetime) -> tuple[dict[str, float], dict[str, str]]:
+    """Numbers by name, and for those that could not be had the kind of the fault."""
+    looks: dict[str, Callable[[], float | None]] = {
+        "PipeRunning": lambda: _pipe_running(clients("pipes"), env["LMDP_PIPE"]),
+        "CertificateDaysLeft": lambda: _certificate(clients("secretsmanager"), env["LMDP_KAFKA_SECRET"], now),
+        "CanaryAgeHours": lambda: _canary(clients("ssm"), env["LMDP_CANARY_PARAMETER"], now),
+        "LoaderKeyDaysLeft": lambda: _key(clients("secretsmanager"), env, "LMDP_LOADER_SECRET", now),
+        "SetupKeyDaysLeft": lambda: _key(clients("secretsmanager"), env, "LMDP_SETUP_SECRET", now),
+    }
+    if env.get("LMDP_PRIVATE_CA"):
+        looks["CaDaysLeft"] = lambda: _authority(clients("acm-pca"), env["LMDP_PRIVATE_CA"], now)
+    found: dict[str, float] = {}
+    faults: dict[str, str] = {}
+    for name, one in looks.items():
+        try:
+            number = one()
+        except Exception as error:  # noqa: BLE001 - one thing that cannot be told leaves the others
+            faults[name] = type(error).__name__
+            continue
+        if number is None:
+            faults[name] = "unknown"
+        else:
+            found[name] = number
+    return found, faults
+
+
+def metrics(found: Mapping[str, float], faults: Mapping[str, str], service: str, now_ms: int) -> dict[str, Any]:
+    """The numbers in CloudWatch's embedded metric format.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+    """
+    return {
+        "_aws": {
+            "Timestamp": now_ms,
+            "CloudWatchMetrics": [
+                {
+                    "Namespace": NAMESPACE,
+                    "Dimensions": [["service"]],
+                    "Metrics": [{"Name": name, "Unit": "None"} for name in sorted(found)],
+                }
+            ],
+        },
+        "service": service,
+        "untold": dict(faults),
+        **found,
+    }
+
+
+def _pipe_running(pipes: Any, name: str) -> float:
+    return float(pipes.describe_pipe(Name=name)["CurrentState"] == "RUNNING")
+
+
+def _certificate(secrets: Any, secret: str, now: dt.datetime) -> float | None:
+    """Days left of the certificate in the current version; None when a tag does not speak of that version."""
+    described = secrets.describe_secret(SecretId=secret)
+    tags = {tag["Key"]: tag["Value"] for tag in described.get("Tags", ())}
+    version, _, ends = tags.get(CERTIFICATE_TAG, "").partition(" ")
+    if "AWSCURRENT" not in described.get("VersionIdsToStages", {}).get(version, ()):
+        return None
+    days: float = (dt.datetime.fromisoformat(ends) - now).total_seconds() / _DAY
+    return days
+
+
+def _key(secrets: Any, env: Mapping[str, str], secret: str, now: dt.datetime) -> float | None:
+    """Days until the current version is older than a key may be."""
+    versions = secrets.list_secret_version_ids(SecretId=env[secret])["Versions"]
+    current = [version["CreatedDate"] for version in versions if "AWSCURRENT" in version.get("VersionStages", ())]
+    if not current:
+        return None
+    made: dt.datetime = current[0]
+    return float(env["LMDP_KEY_MAX_AGE_DAYS"]) - (now - made).total_seconds() / _DAY
+
+
+def _authority(acm_pca: Any, arn: str, now: dt.datetime) -> float:
+    described = acm_pca.describe_certificate_authority(CertificateAuthorityArn=arn)["CertificateAuthority"]
+    ends: dt.datetime = described["NotAfter"]
+    return (ends - now).total_seconds() / _DAY
+
+
+def _canary(ssm: Any, parameter: str, now: dt.datetime) -> float:
+    landed: dt.datetime = dt.datetime.fromisoformat(ssm.get_parameter(Name=parameter)["Parameter"]["Value"])
+    return (now - landed).total_seconds() / 3600

@@ -1,0 +1,95 @@
+"""The stacks, synthesised once a session: as the example, and with every option turned on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+ACCOUNT = "000000000000"
+UUID = "00000000-0000-0000-0000-000000000000"
+OTHER_OPTIONS = {
+    "LMDP_MSK_CLUSTER_ARN": "",
+    "LMDP_MSK_CREATE": "true",
+    "LMDP_PRIVATE_CA_ARN": f"arn:aws:acm-pca:us-east-1:{ACCOUNT}:certificate-authority/{UUID}",
+    "LMDP_TOPIC_CREATE": "true",
+    "LMDP_VPC_ENDPOINTS": "pipes-data,lambda,sts,secretsmanager,kms,kinesis-firehose",
+    "LMDP_COLLECTOR_CIDRS": "",
+    "LMDP_COLLECTOR_SECURITY_GROUP_ID": "sg-00000000000000002",
+    "LMDP_RESERVED_CONCURRENCY": "12",
+    "LMDP_PERMISSIONS_BOUNDARY_ARN": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
+    "LMDP_ALERT_EMAILS": "on-call@example.com",
+    "LMDP_LOADER_SECRET_ARN": f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:loader-AbCdEf",
+    "LMDP_SETUP_SECRET_ARN": f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:setup-AbCdEf",
+    "LMDP_KAFKA_SECRET_ARN": f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:kafka-AbCdEf",
+    "SNOWFLAKE_PRIVATELINK_VPCE_ID": "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0",
+    "LMDP_ORG_ID": "",
+    "LMDP_ORG_ID_FROM_RESOURCE": "true",
+    "LMDP_TERMINATION_PROTECTION": "true",
+}
+
+Templates = dict[str, dict[str, Any]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker synthesises, when tests run in several."""
+    for item in items:
+        if Path(item.path).is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("infra"))
+
+
+def example_values() -> dict[str, str]:
+    """The settings of the environment `example`, to change in a test."""
+    from infra.app import ENVIRONMENTS  # noqa: PLC0415 - only where the infrastructure's packages are
+
+    return dict(ENVIRONMENTS["example"])
+
+
+def _synthesised(folder: Path, values: dict[str, str]) -> Templates:
+    from infra.acknowledgements import acknowledge  # noqa: PLC0415 - as above
+    from infra.app import build, open_app  # noqa: PLC0415 - as above
+    from infra.settings import Settings  # noqa: PLC0415 - as above
+
+    settings = Settings.read("example", values)
+    app = open_app("example", outdir=folder)
+    stacks = build(app, settings, stub=True)
+    acknowledge(stacks, settings)
+    app.synth()
+    return {
+        name: json.loads((folder / f"{stack.stack_name}.template.json").read_text()) for name, stack in stacks.items()
+    }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _infrastructure() -> None:
+    pytest.importorskip("aws_cdk", reason="the packages of the group `infra` are not installed")
+
+
+@pytest.fixture(scope="session")
+def example_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the example's cloud assembly."""
+    return tmp_path_factory.mktemp("example")
+
+
+@pytest.fixture(scope="session")
+def example(example_folder: Path) -> Templates:
+    """The example's templates by the stacks' short names; no finding of cdk-nag is left."""
+    return _synthesised(example_folder, example_values())
+
+
+@pytest.fixture(scope="session")
+def full_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the other cloud assembly."""
+    return tmp_path_factory.mktemp("full")
+
+
+@pytest.fixture(scope="session")
+def full(full_folder: Path) -> Templates:
+    """Templates with a cluster, a topic and endpoints of our own, and with secrets that are there."""
+    return _synthesised(full_folder, {**example_values(), **OTHER_OPTIONS})

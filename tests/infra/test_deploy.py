@@ -1,0 +1,307 @@
+"""tools/deploy.py: its steps, where it stops, and what it never shows. Commands are noted, AWS is moto's."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from .conftest import ROOT, example_values
+
+ACCOUNT = "123456789012"
+DER = base64.b64encode(b"\x30\x82 not really a key").decode()
+SNOWFLAKE = json.dumps({"user": "LM_FIREHOSE_SVC", "private_key": DER})
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
+KAFKA = json.dumps({"certificate": CERTIFICATE, "privateKey": "-----BEGIN " + "PRIVATE KEY-----\nx\n"})
+LANDED = json.dumps({"checks": [{"name": "freshness", "ok": False}], "canary": [{"style": "quoted", "landed": True}]})
+LOST = json.dumps({"canary": [{"style": "quoted", "landed": False, "error": "Snowflake.ExtraColumns: orgId"}]})
+ACLS = "User:CN=pipe  allow read topic lm.metrics.otlp"
+
+
+def load_tool() -> ModuleType:
+    """The tool, as a module."""
+    spec = importlib.util.spec_from_file_location("lmdp_deploy", ROOT / "tools" / "deploy.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    # Where dataclasses look for the names in their annotations.
+    sys.modules["lmdp_deploy"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    """The tool, loaded once."""
+    return load_tool()
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Makes boto3's clients, with moto behind them."""
+    moto = pytest.importorskip("moto", reason="moto is not installed")
+    boto3 = pytest.importorskip("boto3")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with moto.mock_aws():
+        yield lambda service: boto3.client(service, region_name="us-east-1")
+
+
+def settings(**changed: str) -> Any:
+    """An environment that is no example."""
+    from infra.settings import Settings  # noqa: PLC0415 - only where the infrastructure's packages are
+
+    values = {name: value.replace("000000000000:", f"{ACCOUNT}:") for name, value in example_values().items()}
+    return Settings.read("dev", {**values, "LMDP_AWS_ACCOUNT": ACCOUNT, **changed})
+
+
+class Place:
+    """A world in which commands are noted; `said` is what the person sees."""
+
+    def __init__(self, tool: ModuleType, folder: Path, client: Callable[[str], Any]) -> None:
+        self.commands: list[str] = []
+        self.said: list[str] = []
+        self.answers = ["dev"]
+        self.kept = {"verify": LANDED, "check": "ok", "acls": ACLS}
+        self.fail = ""
+        self.template = "{}"
+        self.world = tool.World(
+            run=self._run, keep=self._keep, client=client, ask=self._ask, say=self.said.append, cloud=folder
+        )
+
+    def _ask(self, question: str) -> str:
+        self.said.append(question)
+        return self.answers.pop(0)
+
+    def _run(self, arguments: Sequence[str], _env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        if "infra.app" in arguments:
+            (self.world.cloud / "lmdp-dev-pipe.template.json").write_text(self.template)
+            told = "synth"
+        else:
+            told = " ".join(arguments[5:]).replace("lmdp-dev-", "").replace(f" --app {self.world.cloud}", "")
+        self.commands.append(told)
+        return subprocess.CompletedProcess(arguments, int(bool(self.fail) and self.fail in told))
+
+    def _keep(self, arguments: Sequence[str], _env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        self.commands.append(" ".join(["lmdp", *arguments[1:]]))
+        return subprocess.CompletedProcess(arguments, 0, self.kept[arguments[2]], "")
+
+
+@pytest.fixture
+def place(tool: ModuleType, tmp_path: Path, client: Callable[[str], Any]) -> Place:
+    """A place with the three secrets filled and a pipe that runs."""
+    manager = client("secretsmanager")
+    for what, value in (("snowflake-loader", SNOWFLAKE), ("snowflake-setup", SNOWFLAKE), ("kafka-client", KAFKA)):
+        manager.create_secret(Name=f"lmdp-dev/{what}", SecretString=value)
+    client("pipes").create_pipe(
+        Name="lmdp-dev",
+        RoleArn=f"arn:aws:iam::{ACCOUNT}:role/pipe",
+        Source=f"arn:aws:sqs:us-east-1:{ACCOUNT}:source",
+        Target=f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:rows",
+        DesiredState="RUNNING",
+    )
+    return Place(tool, tmp_path, client)
+
+
+def test_deploy_goes_in_steps(tool: ModuleType, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shown, asked, then in this order; the canary and the topic stand before the pipe; when it landed is kept."""
+    monkeypatch.setenv("LMDP_BOOTSTRAP_SERVERS", "b-1.example.com:9094")
+    tool.deploy(settings(), place.world, tool.Options())
+    assert place.commands == [
+        "synth",
+        "diff base storage snowflake-auth snowflake-setup delivery network auth pipe alarms --exclusively",
+        "deploy base storage snowflake-auth auth --exclusively --require-approval never",
+        "deploy snowflake-setup delivery --exclusively --require-approval never",
+        "lmdp snowflake verify --canary --json",
+        "deploy network --exclusively --require-approval never",
+        "lmdp topic check --topic lm.metrics.otlp --partitions 12",
+        "lmdp topic acls --topic lm.metrics.otlp",
+        "deploy pipe alarms --exclusively --require-approval never",
+    ]
+    assert place.said[-2:] != []
+    assert any(line.startswith("pipe lmdp-dev: RUNNING") for line in place.said)
+    assert any(line.startswith("canary landed: 20") for line in place.said)
+    assert not any("PRIVATE" in line or DER in line for line in place.said)
+
+
+@pytest.mark.parametrize(
+    ("stop", "last", "said"),
+    [
+        ("answer", "diff base", "Not confirmed"),
+        ("cdk", "deploy snowflake-setup", "cdk deploy failed"),
+        ("canary", "lmdp snowflake verify", "Snowflake.ExtraColumns: orgId"),
+        ("brokers", "deploy network", "the brokers are not known here"),
+        ("acls", "lmdp topic acls", "see above"),
+    ],
+)
+def test_deploy_stops_before_the_pipe(
+    tool: ModuleType, place: Place, monkeypatch: pytest.MonkeyPatch, stop: str, last: str, said: str
+) -> None:
+    """What is not in order ends it there, with what to do, and nothing after it is run."""
+    if stop != "brokers":
+        monkeypatch.setenv("LMDP_BOOTSTRAP_SERVERS", "b-1.example.com:9094")
+    place.answers = ["no"] if stop == "answer" else ["dev"]
+    place.fail = "snowflake-setup delivery --ex" if stop == "cdk" else ""
+    place.kept["verify"] = LOST if stop == "canary" else LANDED
+    place.kept["acls"] = "No ACL speaks of lm.metrics.otlp" if stop == "acls" else ACLS
+    if stop == "cdk":
+        place.fail = "deploy snowflake-setup"
+    with pytest.raises(tool.LmdpError, match=said):
+        tool.deploy(settings(), place.world, tool.Options())
+    assert place.commands[-1].startswith(last)
+
+
+def test_a_person_may_say_that_the_topic_was_checked(tool: ModuleType, place: Place) -> None:
+    """From inside the VPC, where this machine is not."""
+    tool.deploy(settings(), place.world, tool.Options(yes=True, topic_checked=True))
+    assert place.commands[-1].startswith("deploy pipe alarms")
+    assert not any(line.startswith("lmdp topic") for line in place.commands)
+
+
+def test_every_secret_that_is_not_ready_is_named(tool: ModuleType, place: Place, client: Callable[[str], Any]) -> None:
+    """Empty, PEM where one line belongs, an encrypted key without its password: each with the command that fills it."""
+    manager = client("secretsmanager")
+    manager.delete_secret(SecretId="lmdp-dev/snowflake-loader", ForceDeleteWithoutRecovery=True)
+    pem = json.dumps({"user": "LM_SETUP_SVC", "private_key": "-----BEGIN " + "PRIVATE KEY-----\nHIDDEN\n"})
+    manager.put_secret_value(SecretId="lmdp-dev/snowflake-setup", SecretString=pem)
+    locked = json.dumps({"certificate": CERTIFICATE, "privateKey": "-----BEGIN ENCRYPTED " + "PRIVATE KEY-----HIDDEN"})
+    manager.put_secret_value(SecretId="lmdp-dev/kafka-client", SecretString=locked)
+    with pytest.raises(tool.LmdpError) as caught:
+        tool.deploy(settings(), place.world, tool.Options(yes=True))
+    told = str(caught.value)
+    assert "lmdp-dev/snowflake-loader has no value" in told
+    assert "lmdp-dev/snowflake-setup has no `private_key` of one line" in told
+    assert "lmdp-dev/kafka-client has no `privateKey` in PKCS#8" in told
+    assert "lmdp snowflake keypair --user setup --secret lmdp-dev/snowflake-setup" in told
+    assert "HIDDEN" not in told
+    assert place.commands[-1].startswith("deploy base")
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (None, "has no value, or no JSON object"),
+        ("[]", "has no value, or no JSON object"),
+        (json.dumps({"private_key": DER}), "has no `user`"),
+        (json.dumps({"user": "U", "privateKey": DER}), "has no `private_key` of one line"),
+        (json.dumps({"user": "U", "private_key": DER[:8] + "\n" + DER[8:]}), "has no `private_key` of one line"),
+        (json.dumps({"user": "U", "private_key": DER, "key_passphrase": "p"}), ""),
+    ],
+)
+def test_the_shape_that_firehose_reads(tool: ModuleType, text: str | None, fault: str) -> None:
+    """One line of base64 of a DER key, and a user."""
+    found = tool.snowflake_fault(text)
+    assert found.startswith(fault)
+    assert bool(found) == bool(fault)
+
+
+def test_the_example_is_never_deployed(tool: ModuleType, place: Place) -> None:
+    """Placeholder ARNs are refused before anything is run."""
+    from infra.settings import Settings  # noqa: PLC0415 - only where the infrastructure's packages are
+
+    with pytest.raises(tool.SettingsError, match="never deployed"):
+        tool.deploy(Settings.read("example", example_values()), place.world, tool.Options(yes=True))
+    assert place.commands == []
+
+
+def test_a_stub_is_never_deployed(tool: ModuleType, place: Place) -> None:
+    """A template whose functions are not built is refused before the question."""
+    place.template = f'{{"ZipFile": "{tool.STUB_MARK}"}}'
+    with pytest.raises(tool.LmdpError, match="Run make build"):
+        tool.deploy(settings(), place.world, tool.Options(yes=True))
+    assert place.commands == ["synth"]
+
+
+def test_destroy_keeps_the_data(tool: ModuleType, place: Place, client: Callable[[str], Any]) -> None:
+    """The stacks go, the last first; secrets and buckets are there after it."""
+    tool.destroy(settings(), place.world, tool.Options(yes=True))
+    assert place.commands[-1] == (
+        "destroy alarms pipe auth network delivery snowflake-setup snowflake-auth storage base --force"
+    )
+    assert len(client("secretsmanager").list_secrets()["SecretList"]) == 3
+
+
+def test_destroy_deletes_data_only_when_told_twice(
+    tool: ModuleType, place: Place, client: Callable[[str], Any]
+) -> None:
+    """The option, and the bucket's name typed, even with --yes."""
+    s3 = client("s3")
+    for bucket in ("lmdp-dev-errors-123456789012-us-east-1", "lmdp-dev-access-logs-123456789012-us-east-1"):
+        s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key="rejects/one", Body=b"x")
+    place.answers = ["yes"]
+    with pytest.raises(tool.LmdpError, match="Not confirmed"):
+        tool.destroy(settings(), place.world, tool.Options(yes=True, delete_data=True))
+    assert len(s3.list_buckets()["Buckets"]) == 2
+    place.answers = ["delete lmdp-dev-errors-123456789012-us-east-1"]
+    tool.destroy(settings(), place.world, tool.Options(yes=True, delete_data=True))
+    assert s3.list_buckets()["Buckets"] == []
+
+
+def test_what_is_protected_is_not_destroyed(tool: ModuleType, place: Place) -> None:
+    """Termination protection is said before anything is tried."""
+    with pytest.raises(tool.SettingsError, match="LMDP_TERMINATION_PROTECTION"):
+        tool.destroy(settings(LMDP_TERMINATION_PROTECTION="true"), place.world, tool.Options(yes=True))
+    assert place.commands == []
+
+
+def test_bootstrap_passes_our_policy(tool: ModuleType, place: Place, client: Callable[[str], Any]) -> None:
+    """A policy within the service's size, renewed each time, in the place of an administrator's."""
+    for _ in range(7):
+        tool.bootstrap(settings(), place.world, tool.Options(yes=True))
+    arn = f"arn:aws:iam::{ACCOUNT}:policy/lmdp-dev-cloudformation"
+    assert place.commands[
+        -1
+    ] == f"bootstrap aws://{ACCOUNT}/us-east-1 --cloudformation-execution-policies {arn}".replace("lmdp-dev-", "")
+    assert len(client("iam").list_policy_versions(PolicyArn=arn)["Versions"]) == 5
+
+
+def test_the_execution_policy_is_no_administrators() -> None:
+    """It fits into a managed policy, allows no service everywhere, and reads no secret's value."""
+    from infra.execution import MAX_CHARACTERS, execution_policy  # noqa: PLC0415 - as above
+
+    from .conftest import OTHER_OPTIONS  # noqa: PLC0415 - as above
+
+    others = {name: value.replace("000000000000:", f"{ACCOUNT}:") for name, value in OTHER_OPTIONS.items()}
+    for changed in ({}, others):
+        document = execution_policy(settings(**changed))
+        assert len(json.dumps(document, separators=(",", ":"))) <= MAX_CHARACTERS
+        everywhere = sorted(
+            action
+            for statement in document["Statement"]
+            if "*" in statement["Resource"]
+            for action in statement["Action"]
+        )
+        assert not {"*", "iam:*", "kms:*", "s3:*", "lambda:*"} & set(everywhere)
+        assert not [action for action in everywhere if action.endswith(":*")]
+        actions = [action for statement in document["Statement"] for action in statement["Action"]]
+        assert not [
+            action for action in actions if action in ("*", "secretsmanager:*", "secretsmanager:GetSecretValue")
+        ]
+
+
+def test_the_execution_policy_knows_every_service_in_the_templates(example: Any, full: Any) -> None:
+    """A resource type whose service the policy does not name could never be made."""
+    from infra.execution import execution_policy  # noqa: PLC0415 - as above
+
+    from .conftest import OTHER_OPTIONS  # noqa: PLC0415 - as above
+
+    changed = {name: value.replace("000000000000:", f"{ACCOUNT}:") for name, value in OTHER_OPTIONS.items()}
+    document = execution_policy(settings(**changed))
+    allowed = {action.split(":")[0] for statement in document["Statement"] for action in statement["Action"]}
+    renamed = {"kinesisfirehose": "firehose", "msk": "kafka", "custom": "lambda"}
+    used = {
+        renamed.get(service, service)
+        for template in (*example.values(), *full.values())
+        for resource in template["Resources"].values()
+        for service in [resource["Type"].replace("AWS::", "").split("::")[0].lower()]
+    }
+    assert used - {"cdk"} <= allowed

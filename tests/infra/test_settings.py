@@ -1,0 +1,102 @@
+"""Settings: what is demanded, what contradicts, and that all of it is said at once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from infra.load import Load, payload_bytes, quota_use
+from infra.settings import Settings
+
+from lmdp.errors import SettingsError
+
+from .conftest import ROOT, example_values
+
+REQUIRED = [
+    "LMDP_AWS_ACCOUNT", "LMDP_ORG_ID", "LMDP_PLANNED_DEVICES", "LMDP_PLANNED_DATAPOINTS", "LMDP_PLANNED_MESSAGE_BYTES",
+    "LMDP_MSK_CLUSTER_ARN", "LMDP_VPC_ID", "LMDP_SUBNET_IDS", "LMDP_SECURITY_GROUP_ID", "LMDP_MONTHLY_BUDGET_USD",
+    "SNOWFLAKE_ACCOUNT_URL",
+]  # fmt: skip
+
+
+def test_one_message_names_every_setting_that_is_missing() -> None:
+    """Without any setting, all that real data needs is named in one error."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.read("prod", {})
+    assert [name for name in REQUIRED if name not in str(caught.value)] == []
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"LMDP_AWS_REGION": "af-south-1"}, "LMDP_AWS_REGION is 'af-south-1', where Firehose has no Snowflake"),
+        ({"LMDP_AWS_REGION": "eu-west-1"}, "LMDP_MSK_CLUSTER_ARN is in us-east-1, and LMDP_AWS_REGION is eu-west-1"),
+        ({"LMDP_AWS_ACCOUNT": "111111111111"}, "LMDP_MSK_CLUSTER_ARN is in the account 000000000000"),
+        ({"LMDP_ORG_ID_FROM_RESOURCE": "true"}, "LMDP_ORG_ID and LMDP_ORG_ID_FROM_RESOURCE=true contradict each other"),
+        ({"LMDP_MSK_CREATE": "true"}, "set LMDP_MSK_CLUSTER_ARN (a cluster that is there) or LMDP_MSK_CREATE=true"),
+        ({"LMDP_MSK_CREATE": "true", "LMDP_MSK_CLUSTER_ARN": ""}, "LMDP_MSK_CREATE=true needs LMDP_PRIVATE_CA_ARN"),
+        ({"LMDP_BATCH_SIZE": "1200"}, "comes to 5.9 MB as a pipe hands it over"),
+        ({"LMDP_RESERVED_CONCURRENCY": "11"}, "LMDP_RESERVED_CONCURRENCY is 11, less than the topic's 12 partitions"),
+        ({"LMDP_FUNCTION_TIMEOUT_SECONDS": "300"}, "it is a whole number from 30 to 290"),
+        ({"LMDP_CONSUMER_GROUP": "lmdp:pipe"}, "LMDP_CONSUMER_GROUP is 'lmdp:pipe'"),
+        ({"LMDP_CONSUMER_GROUP": "lmdp-größe"}, "LMDP_CONSUMER_GROUP is 'lmdp-größe'"),
+        ({"LMDP_TOPIC_MAX_MESSAGE_BYTES": "1048577"}, "it is a whole number from 1,024 to 1,048,576"),
+        ({"LMDP_TOPIC_MAX_MESSAGE_BYTES": "2048"}, "LMDP_PLANNED_MESSAGE_BYTES is 3,400, more than the topic takes"),
+        ({"LMDP_TOPIC_RETENTION_HOURS": "5"}, "it is a whole number from 6 to 8,760"),
+        ({"LMDP_TOPIC_CREATE": "true", "LMDP_MSK_BROKERS": "2"}, "LMDP_TOPIC_CREATE=true needs LMDP_MSK_BROKERS of 3"),
+        ({"LMDP_COLLECTOR_CIDRS": "0.0.0.0/0"}, "the whole Internet"),
+        ({"LMDP_COLLECTOR_CIDRS": "10.0.0.1/8"}, "it is IPv4 ranges such as 10.20.0.0/16"),
+        ({"LMDP_VPC_ENDPOINTS": "lambda,sqs"}, "LMDP_VPC_ENDPOINTS has 'sqs'"),
+        ({"LMDP_LOG_RETENTION_DAYS": "31"}, "LMDP_LOG_RETENTION_DAYS is 31; CloudWatch knows"),
+        ({"LMDP_TERMINATION_PROTECTION": "yes"}, "it is true or false"),
+        ({"SNOWFLAKE_ACCOUNT_URL": "https://example.com"}, "SNOWFLAKE_ACCOUNT_URL is 'https://example.com'"),
+        ({"SNOWFLAKE_IDENTIFIERS": "lower"}, "SNOWFLAKE_IDENTIFIERS is 'lower'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused(changed: dict[str, str], said: str) -> None:
+    """A setting beyond a limit, or against another one, is refused before anything is made."""
+    with pytest.raises(SettingsError) as caught:
+        Settings.read("example", {**example_values(), **changed})
+    assert said in str(caught.value)
+
+
+def test_contradictions_and_gaps_come_in_one_message() -> None:
+    """Faults of several kinds are told together, each in its own line."""
+    wrong = {"LMDP_VPC_ID": "", "LMDP_BATCH_SIZE": "5000", "LMDP_AWS_REGION": "mars-north-1", "LMDP_MSK_CREATE": "true"}
+    with pytest.raises(SettingsError) as caught:
+        Settings.read("example", {**example_values(), **wrong})
+    assert [name for name in wrong if name not in str(caught.value)] == []
+    assert str(caught.value).startswith("6 settings are wrong:\n")
+
+
+def test_the_account_is_read_from_the_cluster() -> None:
+    """No setting repeats what the cluster's ARN says."""
+    values = {**example_values(), "LMDP_AWS_ACCOUNT": ""}
+    assert Settings.read("example", values).names.account == "000000000000"
+
+
+def test_the_quota_to_raise_first_is_the_fullest() -> None:
+    """12,000 rows/s of 612 bytes are 7.0 MiB/s: over 5 MiB/s, and far from the other two quotas of us-east-1."""
+    load = Load(devices=1000, datapoints=720, message_bytes=3400)
+    assert (load.rows_per_second, load.messages_per_second, round(load.mib_per_second, 1)) == (12_000, 2_000, 7.0)
+    use = [(one.name, round(one.share, 3)) for one in quota_use(load, 200, "us-east-1")]
+    assert use == [
+        ("BytesPerSecondLimit", 1.401),
+        ("RecordsPerSecondLimit", 0.024),
+        ("PutRequestsPerSecondLimit", 0.015),
+    ]
+    assert quota_use(load, 200, "eu-north-1")[0].quota == 1
+
+
+def test_a_batch_is_measured_as_the_pipe_hands_it_over() -> None:
+    """Values in base64, and the JSON around each."""
+    assert round(payload_bytes(200, 3400)) == 986_667
+
+
+def test_every_setting_is_documented() -> None:
+    """What is read stands in the table of docs/deploy.md."""
+    read = set(re.findall(r'"((?:LMDP|SNOWFLAKE)_[A-Z_]+)"', (ROOT / "infra" / "settings.py").read_text()))
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    assert len(read) > 40
+    assert {name for name in read if f"`{name}" not in page} == set()

@@ -1,0 +1,404 @@
+"""What each stack makes, in the order of the stacks, matched by type and property."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from infra.naming import STACKS
+
+from templates import of_type, only, statements, text
+
+from .conftest import ROOT, Templates
+
+HERE = "us-east-1:000000000000"
+
+
+def _props(resource: dict[str, Any]) -> dict[str, Any]:
+    properties: dict[str, Any] = resource["Properties"]
+    return properties
+
+
+def _every(templates: Templates, kind: str) -> list[dict[str, Any]]:
+    return [resource for template in templates.values() for resource in of_type(template, kind)]
+
+
+def test_nine_templates_stand_directly_under_the_app(example: Templates, example_folder: Path) -> None:
+    """The assembly has nine stacks and no nested one."""
+    assert tuple(example) == STACKS
+    assert len(list(example_folder.glob("*.template.json"))) == 9
+    assert _every(example, "AWS::CloudFormation::Stack") == []
+
+
+def test_what_a_stack_takes_from_another_is_there(example: Templates) -> None:
+    """Each output that a template names exists in the template that it names."""
+    asked = set()
+
+    def walk(value: object) -> None:
+        if isinstance(value, dict):
+            given = value.get("Fn::GetStackOutput")
+            if given:
+                asked.add((given["StackName"], given["OutputName"]))
+            for part in value.values():
+                walk(part)
+        elif isinstance(value, list):
+            for part in value:
+                walk(part)
+
+    walk(example)
+    there = {(f"lmdp-example-{stack}", name) for stack, one in example.items() for name in one.get("Outputs", {})}
+    assert len(asked) >= 6
+    assert asked - there == set()
+
+
+# BaseStack
+
+
+def test_base_alerts_are_encrypted_and_sent_over_tls(full: Templates) -> None:
+    """The topic has a customer key, refuses plain HTTP, and knows who is told."""
+    topic = only(full["base"], "AWS::SNS::Topic", TopicName="lmdp-example-alerts")
+    policy = only(full["base"], "AWS::SNS::TopicPolicy")
+    assert "KmsMasterKeyId" in _props(topic)
+    assert statements(_props(policy)["PolicyDocument"], full["base"]) == [
+        "AllowPublishThroughSSLOnly Deny: sns:Publish on <AWS::SNS::Topic> by * when aws:SecureTransport",
+        ('AlarmsPublish Allow: sns:Publish on <AWS::SNS::Topic> by {"Service": "cloudwatch.amazonaws.com"} '
+        "when aws:SourceAccount aws:SourceArn"),
+        ('BudgetsPublish Allow: sns:Publish on <AWS::SNS::Topic> by {"Service": "budgets.amazonaws.com"} '
+        "when aws:SourceAccount aws:SourceArn"),
+        'EventsPublish Allow: sns:Publish on <AWS::SNS::Topic> by {"Service": "events.amazonaws.com"}',
+    ]  # fmt: skip
+    assert _props(only(full["base"], "AWS::SNS::Subscription"))["Endpoint"] == "on-call@example.com"
+
+
+def test_parameters_name_what_the_other_stacks_make(example: Templates) -> None:
+    """The tools read names; each is the name that a resource has."""
+    values = {_props(one)["Name"]: _props(one)["Value"] for one in _every(example, "AWS::SSM::Parameter")}
+    stream = _props(only(example["delivery"], "AWS::KinesisFirehose::DeliveryStream"))
+    made = {
+        "/lmdp/example/delivery-stream": stream["DeliveryStreamName"],
+        "/lmdp/example/error-bucket": "lmdp-example-errors-000000000000-us-east-1",
+        "/lmdp/example/function": _props(only(example["pipe"], "AWS::Lambda::Function"))["FunctionName"],
+        "/lmdp/example/pipe": _props(only(example["pipe"], "AWS::Pipes::Pipe"))["Name"],
+        "/lmdp/example/cluster-arn": _props(only(example["pipe"], "AWS::Pipes::Pipe"))["Source"],
+        "/lmdp/example/topic": "lm.metrics.otlp",
+        "/lmdp/example/consumer-group": "lmdp-example-pipe",
+        "/lmdp/example/kafka-secret": _props(only(example["auth"], "AWS::SecretsManager::Secret"))["Name"],
+        "/lmdp/example/loader-secret": "lmdp-example/snowflake-loader",
+        "/lmdp/example/setup-secret": "lmdp-example/snowflake-setup",
+        "/lmdp/example/snowflake-host": "example-account.snowflakecomputing.com",
+    }  # fmt: skip
+    assert values == made
+
+
+def test_everything_is_tagged_and_protected_where_asked(full: Templates) -> None:
+    """Cost is told by the tag."""
+    for kind in ("AWS::KMS::Key", "AWS::S3::Bucket", "AWS::Lambda::Function", "AWS::SNS::Topic"):
+        for resource in _every(full, kind):
+            assert {"Key": "lmdp", "Value": "example"} in _props(resource)["Tags"]
+
+
+# StorageStack
+
+
+def test_storage_error_bucket_keeps_rows_for_us_alone(example: Templates) -> None:
+    """KMS with a bucket key, versions, no public access, access logs, an end for every object, kept with its stack."""
+    bucket = only(example["storage"], "AWS::S3::Bucket", BucketName="lmdp-example-errors-000000000000-us-east-1")
+    found = _props(bucket)
+    (encryption,) = found["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    (rule,) = found["LifecycleConfiguration"]["Rules"]
+    assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
+    assert encryption["BucketKeyEnabled"] is True
+    assert set(found["PublicAccessBlockConfiguration"].values()) == {True}
+    assert found["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert found["LoggingConfiguration"]["LogFilePrefix"] == "errors/"
+    assert (rule["ExpirationInDays"], rule["NoncurrentVersionExpiration"]["NoncurrentDays"]) == (90, 30)
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_storage_buckets_take_tls_1_2_and_nothing_else(example: Templates) -> None:
+    """Both buckets refuse plain HTTP and older TLS."""
+    denied = [
+        (statement["Effect"], json.dumps(statement["Condition"], sort_keys=True))
+        for policy in of_type(example["storage"], "AWS::S3::BucketPolicy")
+        for statement in _props(policy)["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Deny"
+    ]
+    plain = ("Deny", '{"Bool": {"aws:SecureTransport": "false"}}')
+    old = ("Deny", '{"NumericLessThan": {"s3:TlsVersion": 1.2}}')
+    assert denied == [plain, old, plain, old]
+
+
+def test_every_key_rotates_and_outlives_its_stack(full: Templates) -> None:
+    """A key that is gone takes the data with it."""
+    keys = _every(full, "AWS::KMS::Key")
+    assert len(keys) == 4
+    assert {_props(key)["EnableKeyRotation"] for key in keys} == {True}
+    assert {key["DeletionPolicy"] for key in keys} == {"Retain"}
+
+
+# SnowflakeAuthStack, AuthStack
+
+
+def test_secrets_have_a_key_and_no_value(example: Templates) -> None:
+    """Three secrets: named, encrypted with a customer key, kept, and without anything in them."""
+    secrets = _every(example, "AWS::SecretsManager::Secret")
+    assert sorted(_props(secret)["Name"] for secret in secrets) == [
+        "lmdp-example/kafka-client",
+        "lmdp-example/snowflake-loader",
+        "lmdp-example/snowflake-setup",
+    ]
+    for secret in secrets:
+        assert {"KmsKeyId", "Name", "Description", "Tags"} == set(_props(secret))
+        assert secret["DeletionPolicy"] == "Retain"
+
+
+def test_secrets_that_are_there_are_taken_by_arn(full: Templates) -> None:
+    """With ARNs given, none is made, and the readers have those ARNs."""
+    assert _every(full, "AWS::SecretsManager::Secret") == []
+    stream = _props(only(full["delivery"], "AWS::KinesisFirehose::DeliveryStream"))
+    pipe = _props(only(full["pipe"], "AWS::Pipes::Pipe"))
+    kafka = pipe["SourceParameters"]["ManagedStreamingKafkaParameters"]
+    secret = f"arn:aws:secretsmanager:{HERE}:secret"
+    read = stream["SnowflakeDestinationConfiguration"]["SecretsManagerConfiguration"]["SecretARN"]
+    assert (read, kafka["Credentials"]) == (
+        f"{secret}:loader-AbCdEf",
+        {"ClientCertificateTlsAuth": f"{secret}:kafka-AbCdEf"},
+    )
+
+
+# SnowflakeSetupStack
+
+
+def test_setup_runs_when_sql_or_settings_change(example: Templates) -> None:
+    """The hash is a property, an answer that never comes has an end, and nothing secret is in the properties."""
+    sql = only(example["snowflake-setup"], "Custom::LmdpSnowflakeSetup")
+    function = only(example["snowflake-setup"], "AWS::Lambda::Function")
+    assert set(_props(sql)) == {"ServiceToken", "ServiceTimeout", "Hash", "Settings"}
+    assert (_props(sql)["ServiceTimeout"], _props(function)["Timeout"]) == ("1200", 840)
+    assert len(_props(sql)["Hash"]) == 64
+    assert _props(sql)["Settings"]["RETENTION_DAYS"] == "30"
+    assert sql["DeletionPolicy"] == "Retain"
+    assert _props(only(example["snowflake-setup"], "AWS::Lambda::EventInvokeConfig"))["MaximumRetryAttempts"] == 0
+
+
+def test_the_hash_follows_the_settings() -> None:
+    """Another retention is another hash; the same settings are the same one."""
+    from infra.settings import Settings  # noqa: PLC0415 - only where the infrastructure's packages are
+    from infra.stacks.snowflake_setup import setup_hash  # noqa: PLC0415 - as above
+
+    from .conftest import example_values  # noqa: PLC0415 - as above
+
+    def of(**changed: str) -> str:
+        return setup_hash(Settings.read("example", {**example_values(), **changed}))
+
+    assert of() == of(LMDP_BATCH_SIZE="100") != of(RETENTION_DAYS="60")
+
+
+# DeliveryStack
+
+
+def test_delivery_puts_rows_into_snowflake(example: Templates) -> None:
+    """JSON mapping to the landing table, as the least role, tried for two hours, failed records kept in S3."""
+    stream = _props(only(example["delivery"], "AWS::KinesisFirehose::DeliveryStream"))
+    to = stream["SnowflakeDestinationConfiguration"]
+    assert (to["AccountUrl"], to["Database"], to["Schema"], to["Table"]) == (
+        "https://example-account.snowflakecomputing.com",
+        "LM_METRICS",
+        "PIPELINE",
+        "ROW_EVENTS",
+    )
+    assert to["DataLoadingOption"] == "JSON_MAPPING"
+    assert to["SnowflakeRoleConfiguration"] == {"Enabled": True, "SnowflakeRole": "LM_FIREHOSE_ROLE"}
+    assert to["SecretsManagerConfiguration"]["Enabled"] is True
+    assert {"PrivateKey", "KeyPassphrase", "User"} & set(to) == set()
+    assert to["RetryOptions"] == {"DurationInSeconds": 7200}
+    assert to["BufferingHints"] == {"IntervalInSeconds": 0, "SizeInMBs": 1}
+    assert to["S3BackupMode"] == "FailedDataOnly"
+    assert "SnowflakeVpcConfiguration" not in to
+    assert stream["DeliveryStreamEncryptionConfigurationInput"]["KeyType"] == "CUSTOMER_MANAGED_CMK"
+    backup = to["S3Configuration"]
+    assert backup["CompressionFormat"] == "GZIP"
+    assert "AWSKMSKeyARN" in backup["EncryptionConfiguration"]["KMSEncryptionConfig"]
+    assert {backup["Prefix"].split("/")[0], backup["ErrorOutputPrefix"].split("/")[0]} == {"snowflake-failed"}
+    assert backup["BufferingHints"]["IntervalInSeconds"] >= 60
+    assert to["CloudWatchLoggingOptions"]["Enabled"] is backup["CloudWatchLoggingOptions"]["Enabled"] is True
+
+
+def test_delivery_goes_over_private_link_when_told(full: Templates) -> None:
+    """The account's own id of the service is handed over as it is."""
+    to = _props(only(full["delivery"], "AWS::KinesisFirehose::DeliveryStream"))["SnowflakeDestinationConfiguration"]
+    assert to["SnowflakeVpcConfiguration"] == {
+        "PrivateLinkVpceId": "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
+    }
+
+
+def test_delivery_says_which_quota_to_raise(example: Templates) -> None:
+    """The planned load stands in the stack's outputs."""
+    told = example["delivery"]["Outputs"]["PlannedLoad"]["Value"]
+    assert "12,000 rows/s, 7.00 MiB/s" in told
+    assert "raise Firehose's quota BytesPerSecondLimit" in told
+
+
+# NetworkStack
+
+
+def test_network_opens_the_tls_port_to_the_cluster_and_collectors(example: Templates, full: Templates) -> None:
+    """9094 from the group itself and from the Collectors, by range or by group; and no endpoint unasked."""
+
+    def rules(templates: Templates) -> list[tuple[object, ...]]:
+        return sorted(
+            (one["FromPort"], one["ToPort"], str(one.get("CidrIp") or one["SourceSecurityGroupId"]))
+            for one in map(_props, of_type(templates["network"], "AWS::EC2::SecurityGroupIngress"))
+            if one["GroupId"] == "sg-00000000000000000"
+        )  # fmt: skip
+
+    assert rules(example) == [(9094, 9094, "10.20.0.0/16"), (9094, 9094, "sg-00000000000000000")]
+    assert rules(full) == [(9094, 9094, "sg-00000000000000000"), (9094, 9094, "sg-00000000000000002")]
+    assert of_type(example["network"], "AWS::EC2::VPCEndpoint") == []
+
+
+def test_network_has_the_endpoints_that_were_asked_for(full: Templates) -> None:
+    """Each is private, in the cluster's subnets, and open to the cluster's group alone."""
+    endpoints = of_type(full["network"], "AWS::EC2::VPCEndpoint")
+    assert sorted(_props(one)["ServiceName"].removeprefix("com.amazonaws.us-east-1.") for one in endpoints) == [
+        "kinesis-firehose",
+        "kms",
+        "lambda",
+        "pipes-data",
+        "secretsmanager",
+        "sts",
+    ]
+    assert {_props(one)["PrivateDnsEnabled"] for one in endpoints} == {True}
+    (group,) = of_type(full["network"], "AWS::EC2::SecurityGroup")
+    assert [rule["DestinationSecurityGroupId"] for rule in _props(group)["SecurityGroupEgress"]] == [
+        "sg-00000000000000000"
+    ]
+
+
+def test_network_makes_a_cluster_that_wants_certificates(full: Templates) -> None:
+    """Three brokers of 3.8.x, TLS alone, clients of the Private CA and nobody else, kept for 24 h, and for good."""
+    cluster = only(full["network"], "AWS::MSK::Cluster")
+    found = _props(cluster)
+    assert (found["KafkaVersion"], found["NumberOfBrokerNodes"], found["EnhancedMonitoring"]) == (
+        "3.8.x",
+        3,
+        "PER_BROKER",
+    )
+    assert found["ClientAuthentication"]["Unauthenticated"] == {"Enabled": False}
+    assert found["ClientAuthentication"]["Tls"]["Enabled"] is True
+    assert set(found["ClientAuthentication"]) == {"Tls", "Unauthenticated"}
+    assert found["EncryptionInfo"]["EncryptionInTransit"] == {"ClientBroker": "TLS", "InCluster": True}
+    properties = _props(only(full["network"], "AWS::MSK::Configuration"))["ServerProperties"]
+    assert "log.retention.hours=24\n" in properties
+    assert "auto.create.topics.enable=false\n" in properties
+    assert cluster["DeletionPolicy"] == "Retain"
+
+
+# PipeStack
+
+
+def test_pipe_reads_the_topic_with_a_certificate(example: Templates) -> None:
+    """The explicit consumer group, from the topic's begin, batches of 200; it waits for the function's answer."""
+    pipe = _props(only(example["pipe"], "AWS::Pipes::Pipe"))
+    kafka = pipe["SourceParameters"]["ManagedStreamingKafkaParameters"]
+    assert {name: kafka[name] for name in kafka if name != "Credentials"} == {
+        "TopicName": "lm.metrics.otlp",
+        "ConsumerGroupID": "lmdp-example-pipe",
+        "StartingPosition": "TRIM_HORIZON",
+        "BatchSize": 200,
+        "MaximumBatchingWindowInSeconds": 5,
+    }
+    assert text(kafka["Credentials"]["ClientCertificateTlsAuth"]) == "<auth:KafkaClient>"
+    assert pipe["TargetParameters"] == {"LambdaFunctionParameters": {"InvocationType": "REQUEST_RESPONSE"}}
+    assert pipe["DesiredState"] == "RUNNING"
+
+
+def test_pipe_logs_errors_and_never_messages(example: Templates) -> None:
+    """Level ERROR, no execution data, into a log group that exists."""
+    logging = _props(only(example["pipe"], "AWS::Pipes::Pipe"))["LogConfiguration"]
+    group = logging["CloudwatchLogsLogDestination"]["LogGroupArn"].rpartition("log-group:")[2]
+    assert (logging["Level"], "IncludeExecutionData" in logging) == ("ERROR", False)
+    only(example["pipe"], "AWS::Logs::LogGroup", LogGroupName=group)
+
+
+def test_function_ends_before_the_pipe_does(example: Templates) -> None:
+    """Less than the pipe's five minutes, on arm64, without reserved concurrency."""
+    function = _props(only(example["pipe"], "AWS::Lambda::Function"))
+    assert function["Timeout"] == 240
+    assert (function["Architectures"], function["Runtime"]) == (["arm64"], "python3.14")
+    assert "ReservedConcurrentExecutions" not in function
+    assert "VpcConfig" not in function
+
+
+def test_functions_run_on_what_the_zips_are_built_for(example: Templates) -> None:
+    """The runtime, and the names of the zips, are tools/build_lambda.py's."""
+    from infra.assets import HANDLER_ZIP, SETUP_ZIP  # noqa: PLC0415 - only where the infrastructure's packages are
+
+    source = (ROOT / "tools" / "build_lambda.py").read_text()
+    runtimes = {_props(function)["Runtime"] for function in _every(example, "AWS::Lambda::Function")}
+    (built,) = re.findall(r'^RUNTIME = "(.+)"$', source, re.MULTILINE)
+    assert runtimes == {f"python{built}"}
+    built = re.findall(r'"(\w+)": \([A-Z_]+, "\w+.txt"\)', source)
+    assert [HANDLER_ZIP, SETUP_ZIP] == [ROOT / "dist" / f"{name}.zip" for name in built]
+
+
+def test_function_has_the_settings_that_the_handler_reads(example: Templates, full: Templates) -> None:
+    """The handler's own check takes the environment of either template."""
+    from lmdp.aws.settings import Settings  # noqa: PLC0415 - beside infra's of the same name
+
+    for templates in (example, full):
+        function = _props(only(templates["pipe"], "AWS::Lambda::Function"))
+        given = {name: text(value) for name, value in function["Environment"]["Variables"].items()}
+        given["LMDP_REJECTS_KMS_KEY"] = f"arn:aws:kms:{HERE}:key/00000000-0000-0000-0000-000000000000"
+        given["LMDP_REJECTS_BUCKET"] = "lmdp-example-errors-000000000000-us-east-1"
+        read = Settings.from_env({"AWS_REGION": "us-east-1", **given})
+        assert (read.stream, read.prefix) == ("lmdp-example-rows", "rejects/")
+        assert read.transform.org_id == ("example" if templates is example else None)
+
+
+def test_reserved_concurrency_is_the_partitions_when_asked(full: Templates) -> None:
+    """As many as were asked for."""
+    assert _props(only(full["pipe"], "AWS::Lambda::Function"))["ReservedConcurrentExecutions"] == 12
+
+
+def test_topic_loses_nothing_when_a_broker_dies(example: Templates, full: Templates) -> None:
+    """Three copies, two in sync, what is asked to keep, messages of 1 MiB; made only when asked, and kept."""
+    topic = only(full["pipe"], "AWS::MSK::Topic")
+    found = _props(topic)
+    assert (found["TopicName"], found["PartitionCount"], found["ReplicationFactor"]) == ("lm.metrics.otlp", 12, 3)
+    assert base64.b64decode(found["Configs"]).decode().splitlines() == [
+        "retention.ms=86400000",
+        "min.insync.replicas=2",
+        "max.message.bytes=1048576",
+        "cleanup.policy=delete",
+    ]
+    assert topic["DeletionPolicy"] == "Retain"
+    assert of_type(example["pipe"], "AWS::MSK::Topic") == []
+
+
+def test_every_log_group_is_ours(full: Templates) -> None:
+    """Each is made here, encrypted, and ends; each function's log group is one of them."""
+    groups = _every(full, "AWS::Logs::LogGroup")
+    assert sorted(_props(group)["LogGroupName"] for group in groups) == [
+        "/aws/kinesisfirehose/lmdp-example-rows",
+        "/aws/lambda/lmdp-example-rows",
+        "/aws/lambda/lmdp-example-snowflake-setup",
+        "/aws/lambda/lmdp-example-watcher",
+        "/aws/vendedlogs/kafka/lmdp-example-kafka",
+        "/aws/vendedlogs/pipes/lmdp-example",
+    ]
+    assert {_props(group)["RetentionInDays"] for group in groups} == {30}
+    assert all("KmsKeyId" in _props(group) for group in groups)
+    functions = _every(full, "AWS::Lambda::Function")
+    assert len([one for one in functions if "LogGroup" in _props(one)["LoggingConfig"]]) == len(functions) == 3
+
+
+@pytest.mark.parametrize("word", ["BEGIN", 'private_key":', "password"])
+def test_no_template_has_anything_secret(example: Templates, full: Templates, word: str) -> None:
+    """No key, and no password, in any template."""
+    assert word not in json.dumps([example, full]).replace("private_key (base64", "")
