@@ -344,7 +344,7 @@ def test_functions_run_on_what_the_zips_are_built_for(example: Templates) -> Non
     (built,) = re.findall(r'^RUNTIME = "(.+)"$', source, re.MULTILINE)
     assert runtimes == {f"python{built}"}
     built = re.findall(r'"(\w+)": \([A-Z_]+, "\w+.txt"\)', source)
-    assert [HANDLER_ZIP, SETUP_ZIP] == [ROOT / "dist" / f"{name}.zip" for name in built]
+    assert [ROOT / "dist" / f"{name}.zip" for name in built] == [HANDLER_ZIP, SETUP_ZIP]
 
 
 def test_function_has_the_settings_that_the_handler_reads(example: Templates, full: Templates) -> None:
