@@ -1,0 +1,14 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: Any) -> str | None:
+    """Name a case of bytes so that it has the same name in every worker: gzip writes the time into what it packs."""
+    if not isinstance(val, bytes):
+        return None
+    return val[:40].decode() if val[:40].isascii() and val[:40].decode().isprintable() else f"{len(val)} bytes"
