@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -53,9 +54,11 @@ def _attributes(values: dict[str, str]) -> list[dict[str, Any]]:
 
 def publish(access: KafkaAccess, topic: str, values: Iterable[bytes], *, partition: int | None = None) -> None:
     """Put `values` on the topic, in turn on its partitions or all on one, and wait until the broker has them."""
-    producer = Producer({**access.config(), "linger.ms": 50, "partitioner": "random"})
-    for value in values:
-        producer.produce(topic, value, partition=-1 if partition is None else partition)
+    producer = Producer({**access.config(), "linger.ms": 50})
+    # By our own turns: librdkafka keeps messages without a key together, and can leave a partition empty.
+    there = sorted(producer.list_topics(topic, timeout=30).topics[topic].partitions)
+    for value, turn in zip(values, itertools.cycle(there if partition is None else [partition]), strict=False):
+        producer.produce(topic, value, partition=turn)
         producer.poll(0)
     assert producer.flush(60) == 0
 
