@@ -167,7 +167,8 @@ def test_acls_decide_what_another_client_may_do(
     assert _produce(collector, name, b"allowed") is None
     refusal = _consume(collector, name).error()
     assert refusal is not None
-    assert refusal.name() == "TOPIC_AUTHORIZATION_FAILED"
+    # It has rights on neither; which of the two the broker tells first is chance.
+    assert refusal.name() in {"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED"}
 
     assert topic.revoke(kafka_broker.access, name, made.principal) == sorted(wanted)
     assert topic.list_grants(kafka_broker.access, name) == []
