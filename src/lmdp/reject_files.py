@@ -86,7 +86,7 @@ def write_to_folder(folder: Path, rejects: Iterable[Reject], now_ms: int) -> lis
         path = folder / file.name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, file.content)
+            write_whole(path, file.content)
         except OSError as error:
             raise Unreachable(
                 f"{path}: rejects could not be written ({error.strerror or error}). "
@@ -96,7 +96,7 @@ def write_to_folder(folder: Path, rejects: Iterable[Reject], now_ms: int) -> lis
     return written
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write aside, flush to the disk, rename, and flush the folder, so that a crash leaves no half file."""
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     try:

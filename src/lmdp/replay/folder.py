@@ -9,12 +9,12 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmdp.errors import SettingsError, Unreachable
+from lmdp.reject_files import write_whole
 from lmdp.replay.objects import LARGEST, Unusable
 from lmdp.replay.stores import REPLAYED, Stored, is_replayed
 
@@ -74,13 +74,13 @@ class Folder:
         with _told(path):
             self._make(target.parent)
             if not os.path.lexists(path) or _version(path.lstat()) != stored.version:
-                _replace(target, stored.content)
+                write_whole(target, stored.content)
                 return False
             if left is None:
                 path.replace(target)
             else:
                 _second_name(path, target)
-                _replace(path, left)
+                write_whole(path, left)
         return True
 
     def _make(self, folder: Path) -> None:
@@ -115,21 +115,6 @@ def _second_name(path: Path, target: Path) -> None:
         os.link(path, target, follow_symlinks=False)
     except OSError:  # a file system without links
         shutil.copy2(path, target, follow_symlinks=False)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write aside, flush to the disk, and rename, so that one or the other is there whole."""
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(aside).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(aside).unlink()
-        raise
 
 
 @contextlib.contextmanager
