@@ -10,7 +10,7 @@ ENVIRONMENT  ?= example
 DEPLOY_FLAGS  = --environment $(ENVIRONMENT) $(if $(YES),--yes) $(if $(TOPIC_CHECKED),--topic-checked) $(if $(DELETE_DATA),--delete-data)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-python test-infra build wheel-test synth bootstrap diff deploy destroy canary status deploy-tool setup lint format requirements clean
+.PHONY: help run test test-python test-infra chaos chaos-long build wheel-test synth bootstrap diff deploy destroy canary status deploy-tool setup lint format requirements clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,6 +26,12 @@ test-python: .venv/test.stamp  ## the pipeline's tests, without the infrastructu
 
 test-infra: .venv/test.stamp  ## the stacks, as a reviewer reads them
 	$(WITH_NODE) $(BIN)/pytest tests/infra -n 2 --dist loadgroup $(ARGS)
+
+chaos: .venv/test.stamp  ## faults on purpose, on real parts, and what is there afterwards (ARGS="--size short")
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
+chaos-long: .venv/test.stamp  ## the same with 20 million rows and a million fuzzed inputs
+	@PYTHONPATH=tests $(BIN)/python -m chaos --size long $(ARGS)
 
 build: .venv/test.stamp  ## the functions' zips in dist/, the same bytes each time
 	@$(BIN)/python tools/build_lambda.py handler
