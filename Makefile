@@ -10,7 +10,7 @@ ENVIRONMENT  ?= example
 DEPLOY_FLAGS  = --environment $(ENVIRONMENT) $(if $(YES),--yes) $(if $(TOPIC_CHECKED),--topic-checked) $(if $(DELETE_DATA),--delete-data)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-python test-infra chaos chaos-long build wheel-test synth bootstrap diff deploy destroy canary status deploy-tool setup lint format requirements clean
+.PHONY: help run test test-python test-infra chaos chaos-long bench screenshots build wheel-test synth bootstrap diff deploy destroy canary status deploy-tool setup lint format requirements clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,15 @@ chaos: .venv/test.stamp  ## faults on purpose, on real parts, and what is there 
 
 chaos-long: .venv/test.stamp  ## the same with 20 million rows and a million fuzzed inputs
 	@PYTHONPATH=tests $(BIN)/python -m chaos --size long $(ARGS)
+
+bench: .venv/test.stamp  ## every stage beside its floor and its peers (ARGS="--quick", "--only transform")
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: .venv/test.stamp  ## the page's pictures in docs/images, from a real run (needs chromium and chromium-driver)
+	@$(BIN)/python tools/screenshots.py
+
+audit: .venv/test.stamp  ## packages and jars: pinned, hashed, licensed; no secret committed (ARGS=--known asks for known weaknesses)
+	@$(BIN)/python tools/audit.py $(ARGS)
 
 build: .venv/test.stamp  ## the functions' zips in dist/, the same bytes each time
 	@$(BIN)/python tools/build_lambda.py handler
@@ -73,6 +82,7 @@ COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --python-vers
 requirements: $(UV)  ## pin every version and hash anew (UPGRADE=--upgrade for newer ones)
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) requirements/build.in -o requirements/build.txt
+	$(COMPILE) requirements/bench.in -o requirements/bench.txt
 	$(COMPILE) pyproject.toml --extra local -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra aws -o requirements/lambda.txt
 	$(COMPILE) pyproject.toml --extra snowflake -c requirements/lambda.txt -o requirements/snowflake_setup.txt

@@ -127,6 +127,8 @@ def epoch_ns(value: Any) -> int | None:
     if isinstance(value, bool) or not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", str(value)):
         return None
     number = Decimal(str(value))
+    if number.adjusted() > 30 or len(str(value)) > 40:  # no time, in whatever unit
+        return None
     unit = 10**9 if number < 10**11 else 10**6 if number < 10**14 else 10**3 if number < 10**17 else 1
     return math.floor(number * unit)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from lmdp.cli import main
 from lmdp.local.client import ask
@@ -56,11 +56,21 @@ def publish(access: KafkaAccess, topic: str, values: Iterable[bytes], *, partiti
     """Put `values` on the topic, in turn on its partitions or all on one, and wait until the broker has them."""
     producer = Producer({**access.config(), "linger.ms": 50})
     # By our own turns: librdkafka keeps messages without a key together, and can leave a partition empty.
-    there = sorted(producer.list_topics(topic, timeout=30).topics[topic].partitions)
+    ends = time.monotonic() + 60
+    while not (there := sorted(producer.list_topics(topic, timeout=30).topics[topic].partitions)):
+        assert time.monotonic() < ends, f"{topic} has no partitions"  # a broker that has just begun may not know yet
+        time.sleep(0.1)
+    refused: list[str] = []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            refused.append(error.str())
+
     for value, turn in zip(values, itertools.cycle(there if partition is None else [partition]), strict=False):
-        producer.produce(topic, value, partition=turn)
+        producer.produce(topic, value, partition=turn, on_delivery=delivered)
         producer.poll(0)
     assert producer.flush(60) == 0
+    assert not refused, refused[0]
 
 
 def options(access: KafkaAccess) -> list[str]:
@@ -72,7 +82,8 @@ def options(access: KafkaAccess) -> list[str]:
 
 def environment(**more: str) -> dict[str, str]:
     """This process's environment, without its own settings for the program."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("LMDP_")} | more
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LMDP_")}
+    return inherited | {"LMDP_PAGE": "false"} | more  # a page takes a second of a core; who wants one says so
 
 
 def lmdp(

@@ -13,6 +13,7 @@ import pytest
 from lmdp import Reject
 from lmdp.errors import Unreachable
 from lmdp.reject_files import reject_files, write_to_folder
+from lmdp.room import NoRoom
 
 NOW = 1_795_000_000_000  # 2026-11-18
 
@@ -44,6 +45,7 @@ def names(*rejects: Reject) -> list[str]:
         ([reject(5, timestamp=None)], ["year=2026/month=11/day=18/lm.metrics.otlp-2-5-5.ndjson.gz"]),
         ([reject(5, timestamp=2**62)], ["year=2026/month=11/day=18/lm.metrics.otlp-2-5-5.ndjson.gz"]),
         ([reject(5, topic="a/../b c")], ["year=2026/month=02/day=02/a%2F..%2Fb%20c-2-5-5.ndjson.gz"]),
+        ([reject(5, topic=".hidden")], ["year=2026/month=02/day=02/%2Ehidden-2-5-5.ndjson.gz"]),
         ([reject(5, topic="\ud800")], ["year=2026/month=02/day=02/%3F-2-5-5.ndjson.gz"]),
         (
             [reject(5, topic="t" * 249)],
@@ -97,6 +99,6 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(Unreachable, match="No space left"):
+    with pytest.raises(NoRoom, match=r"No space left on device .* bytes free there, about"):
         write_to_folder(tmp_path, [reject(5)], NOW)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -96,6 +96,10 @@ def test_epoch_types(value: dict[str, Any]) -> None:
         {"stringValue": "2024-05-09T14:05:58Z"},
         {"stringValue": "1e400"},
         {"stringValue": "9" * 5000},
+        {"stringValue": "1715263558_360"},
+        {"stringValue": "+1715263558"},
+        {"stringValue": "\u0661\u0667\u0661\u0665"},
+        {"stringValue": "0x10"},
     ],
 )
 def test_an_unreadable_epoch_is_absent(value: dict[str, Any]) -> None:

@@ -16,4 +16,6 @@ cd "$scratch"
 venv/bin/lmdp flatten --org-id acme --strict "$bundle" | venv/bin/lmdp validate -
 venv/bin/lmdp run --home home --broker memory --simulate 5 --interval 1 --duration 2 --json >report.json
 venv/bin/python -c 'import json; r = json.load(open("report.json")); assert r["published"] == r["messages"] > 0, r'
+venv/bin/lmdp cost --devices 10 >/dev/null
+venv/bin/python -c 'from importlib.resources import files; p = files("lmdp") / "page"; assert all((p / n).is_file() for n in ("page.css", "icon.svg"))'
 echo "the wheel works: $(ls lmdp-*.whl), $(wc -c <"$(ls lmdp-*.whl)") bytes"

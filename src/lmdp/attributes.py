@@ -9,20 +9,19 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring as quote
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from lmdp.otlp.model import Attributes, Value
 from lmdp.otlp.numbers import written
-from lmdp.otlp.values import pairs
+from lmdp.otlp.values import mapping
 from lmdp.spec_loader import Source
 
 Members: TypeAlias = dict[str, str]
 
-RESERVED = "otlp."
-"""The prefix of the program's own keys."""
-
+_AS_THEY_ARE = frozenset({str, bool, int, type(None)})  # what JSON can say
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 # What a cache of digests may hold: about 64 MB at LogicMonitor's 470 bytes a datapoint.
@@ -64,7 +63,7 @@ _NAMES = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
 def column_text(value: Value) -> str | None:
     """An attribute's value as the text of a column; None where it is empty, or is no scalar."""
-    if value.__class__ is str:
+    if isinstance(value, str):
         return value or None
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -78,47 +77,34 @@ def column_text(value: Value) -> str | None:
 def first(sources: Iterable[Source], values: Mapping[str, Value]) -> tuple[str | None, str | None]:
     """The first of `sources` that has a value, and the key that leaves the map because of it."""
     for source in sources:
-        found = column_text(values.get(source.key))
+        value = values.get(source.key)
+        found = (value or None) if value.__class__ is str else column_text(value)
         if found is not None:
             return found, source.key if source.moved else None
     return None, None
 
 
-class Digest:
-    """A datapoint's attributes, ready for its rows: what is asked for is written once."""
+class Reserved(Struct, gc=False):
+    """The program's own keys in the maps of a metric's datapoints."""
 
-    __slots__ = ("_split", "_text", "promoted", "size", "values")
+    values: dict[str, Any]
 
-    def __init__(self, promoted: tuple[str | None, ...], values: dict[str, Value]) -> None:
-        self.promoted = promoted
-        self.values = values
-        self.size = sum(len(value) for value in promoted if value)  # in characters
-        self._text: str | None = None
-        self._split: tuple[str, str] | None = None
 
-    @property
-    def text(self) -> str:
-        """The map as JSON text."""
-        if self._text is None:
-            self._text = _written(self.values)
-        return self._text
+class Digest(Struct, gc=False):
+    """A datapoint's attributes, ready for its rows."""
 
-    @property
-    def split(self) -> tuple[str, str] | None:
-        """The text before and after the reserved keys; None where the source uses one itself."""
-        if self._split is None and not any(key.startswith(RESERVED) for key in self.values):
-            before = {key: value for key, value in self.values.items() if key < RESERVED}
-            after = {key: value for key, value in self.values.items() if key > RESERVED}
-            self._split = (
-                _written(before)[:-1] + "," if before else "{",
-                "," + _written(after)[1:] if after else "}",
-            )
-        return self._split
+    promoted: tuple[str | None, ...]
+    values: dict[str, Any]
+    size: int  # characters of what is promoted
+    reserved: Reserved | None = None
+    written: str = ""  # the map with `reserved`: the same from poll to poll
 
-    @property
-    def members(self) -> Members:
-        """The map as members."""
-        return members(self.values)
+    def text(self, reserved: Reserved) -> str:
+        """The map with these keys, as JSON text."""
+        if reserved is not self.reserved:
+            self.written = written_map(self.values | reserved.values)
+            self.reserved = reserved
+        return self.written
 
 
 def digester(fields: tuple[tuple[Source, ...], ...]) -> Callable[[Attributes], Digest]:
@@ -135,7 +121,7 @@ def digester(fields: tuple[tuple[Source, ...], ...]) -> Callable[[Attributes], D
         key = bytes(attributes)
         found = cache.get(key)
         if found is None:
-            found = _digest(pairs(attributes), fields)
+            found = _digest(attributes, fields)
             if len(key) <= _CACHED_BYTES:
                 if len(cache) >= _CACHED:
                     cache.clear()
@@ -145,20 +131,21 @@ def digester(fields: tuple[tuple[Source, ...], ...]) -> Callable[[Attributes], D
     return digest
 
 
-def _digest(attributes: list[tuple[str, Value]], fields: tuple[tuple[Source, ...], ...]) -> Digest:
-    values = dict(attributes)
+def _digest(attributes: Attributes, fields: tuple[tuple[Source, ...], ...]) -> Digest:
+    values = mapping(attributes)
     found = [first(sources, values) for sources in fields]
     for _, key in found:
         if key is not None:
             values.pop(key, None)
-    return Digest(tuple(value for value, _ in found), values)
+    promoted = tuple([value for value, _ in found])
+    return Digest(promoted, values, sum(map(len, filter(None, promoted))))
 
 
-def _written(values: dict[str, Value]) -> str:
-    """A map as JSON text; most have nothing but text in them."""
-    if all(value.__class__ is str for value in values.values()):
-        return _encode(values).decode()
-    return _encode(_plain(values)).decode()
+def written_map(values: Mapping[str, Value]) -> str:
+    """A map as JSON text, its keys sorted."""
+    if not _AS_THEY_ARE.issuperset(map(type, values.values())):
+        return _encode(_plain(dict(values))).decode()
+    return _encode(values).decode()
 
 
 def _json(value: Value) -> str:

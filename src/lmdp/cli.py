@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -10,8 +9,24 @@ from typing import Annotated
 import typer
 from dotenv import load_dotenv
 
-from lmdp.commands import certs, flatten, powerbi, publish, query, replay, run, snowflake, status, topic, validate
+from lmdp import streams
+from lmdp.commands import (
+    certs,
+    cost,
+    doctor,
+    flatten,
+    powerbi,
+    publish,
+    query,
+    replay,
+    run,
+    snowflake,
+    status,
+    topic,
+    validate,
+)
 from lmdp.errors import LmdpError, SettingsError
+from lmdp.printable import printable
 
 ENV_FILE = ".env"
 
@@ -31,6 +46,8 @@ app.command()(status.status)
 app.command()(replay.replay)
 app.command()(powerbi.powerbi)
 app.command()(certs.certs)
+app.command()(cost.cost)
+app.command()(doctor.doctor)
 app.add_typer(topic.app, name="topic")
 app.add_typer(snowflake.app, name="snowflake")
 
@@ -56,6 +73,7 @@ def _options(
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 3 a part not reached."""
+    streams.open_closed()
     try:
         _read_env_file()
         try:
@@ -63,12 +81,22 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except LmdpError as error:
-        print(f"lmdp: {error}", file=sys.stderr)
+        streams.tell(printable(f"lmdp: {error}"))
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read the rows has seen enough; at exit Python would write once more, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read the rows has seen enough
+        streams.let_go(sys.stdout)
         sys.exit(1)
+    except OSError as error:
+        if not streams.is_unwritable(error):
+            raise
+        streams.let_go(sys.stdout)
+        streams.tell(
+            f"lmdp: standard output could not be written: {error.strerror}. What was printed is cut short; what the "
+            "command did beside printing stands. Make room, or print to another place."
+        )
+        sys.exit(1)
+    finally:
+        streams.settle(sys.stderr)
 
 
 def _read_env_file() -> None:

@@ -1,6 +1,7 @@
 """The errors that a person reads, and the exit code that each one ends with.
 
     LmdpError                 1  the check that was asked for failed
+    ├── NoRoom                1  a disk is full (it lives with what measures the room)
     ├── SettingsError         2  wrong usage or settings; the message names every fault at once
     └── Unreachable           3  a part (broker, file, endpoint) could not be reached
 

@@ -6,21 +6,21 @@ specification's order: the promoted ones, then metric, unit, type, ts, tsUnixMs,
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from lmdp import derived
-from lmdp.attributes import Digest, Members, around, merged, text
+from lmdp.attributes import Digest, Reserved, around, members, merged, text, written_map
 from lmdp.otlp.model import (
-    Data,
     DataPoint,
+    Gauge,
     Integer,
-    Metric,
     MetricsData,
     NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
+    Sum,
+    Value,
 )
 from lmdp.otlp.numbers import double, read_all, signed, unsigned
 from lmdp.refusals import (
@@ -32,10 +32,13 @@ from lmdp.refusals import (
     Refused,
 )
 from lmdp.rules import Rules
-from lmdp.scopes import Scope, read_resource, read_scope
+from lmdp.scopes import Scope, Scopes, field_epoch
 from lmdp.times import Moment, epoch_ns, kafka_ns, moment
 
 Row: TypeAlias = tuple[Any, ...]
+Path: TypeAlias = tuple[Any, ...]
+"""The way to a datapoint: its resource's part of the message, its scope's, the metric, its data, itself."""
+Known: TypeAlias = dict[tuple[bool, str], int]
 
 EXACT_INTEGERS: Final = 2**53
 """Integers up to this are exact in a double."""
@@ -43,15 +46,15 @@ EXACT_INTEGERS: Final = 2**53
 _NO_RECORDED_VALUE = 1  # DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 _ROW_FRAME = 256  # characters of a row's keys, times and value
 _WIDEST = 6  # bytes of JSON that one character can take
+_SHOWN = 200  # characters of a metric's name in a reason: it may have millions
 _TEMPORALITY = {
     1: "delta",
     "AGGREGATION_TEMPORALITY_DELTA": "delta",
     2: "cumulative",
     "AGGREGATION_TEMPORALITY_CUMULATIVE": "cumulative",
 }
-_KINDS: Final[tuple[tuple[str, str, Callable[[Any], Iterator[derived.Part]] | None], ...]] = (
-    ("gauge", "gauge", None),
-    ("sum", "sum", None),
+_METRIC = -9  # where a row has its name: the columns behind the promoted ones are always the same
+_DERIVED: Final[tuple[tuple[str, str, Callable[[Any], Iterator[derived.Part]]], ...]] = (
     ("histogram", "histogram", derived.histogram),
     ("exponentialHistogram", "exponential_histogram", derived.exponential_histogram),
     ("summary", "summary", derived.summary),
@@ -60,18 +63,18 @@ _KINDS: Final[tuple[tuple[str, str, Callable[[Any], Iterator[derived.Part]] | No
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one message and one row may take, and how a row is measured exactly: `row_bytes(row)`."""
+    """What one message and one row may take, and how a row is measured exactly: `measure(row, known=…)`."""
 
     message_bytes: int
     row_bytes: int
-    measure: Callable[[Row], int]
+    measure: Callable[..., int]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A datapoint that was refused, and the way to it."""
 
-    path: tuple[ResourceMetrics, ScopeMetrics, Metric, Data, DataPoint]
+    path: Path
     refused: PointRefused
 
 
@@ -93,27 +96,27 @@ class Flat:
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """What the datapoints of one metric share."""
+    """What the datapoints of one metric share, where several rows come from each."""
 
     scope: Scope
-    columns: tuple[str, str | None, str]  # metric, unit, type
-    reserved: Members
-    reserved_text: str
-    missing: str
-    size: int  # characters of the scope's part and of this
-    path: tuple[ResourceMetrics, ScopeMetrics, Metric, Data]
+    name: str
+    unit: str | None
+    kind: str
+    reserved: Reserved
+    missing: str  # why a required column has no value; empty where all have
+    path: Path
 
 
-def flatten(bundle: MetricsData, rules: Rules, limits: Limits, timestamp: int | None = None) -> Flat:
+def flatten(bundle: MetricsData, scopes: Scopes, limits: Limits, timestamp: int | None = None) -> Flat:
     """Flatten one message; `timestamp` is Kafka's, in milliseconds.
 
     Raises Refused where the message as a whole cannot be read, or makes more than the limits allow.
     """
-    walk = _Walk(rules, limits, timestamp)
+    walk = _Walk(scopes.rules, limits, timestamp)
     for resource_metrics in bundle.resourceMetrics or ():
-        resource = read_resource(resource_metrics.resource)
+        resource = scopes.resource(resource_metrics.resource)
         for scope_metrics in resource_metrics.scopeMetrics or ():
-            scope = read_scope(scope_metrics.scope, resource, rules)
+            scope = scopes.scope(scope_metrics.scope, resource)
             for metric in scope_metrics.metrics or ():
                 walk.metric(scope, (resource_metrics, scope_metrics, metric))
     return walk.flat
@@ -122,50 +125,90 @@ def flatten(bundle: MetricsData, rules: Rules, limits: Limits, timestamp: int | 
 class _Walk:
     """One message on its way to rows."""
 
-    __slots__ = ("flat", "limits", "rules", "times", "timestamp")
+    __slots__ = ("_largest_row", "_most", "digest", "flat", "known", "limits", "reasons", "rules", "times", "timestamp")
 
     def __init__(self, rules: Rules, limits: Limits, timestamp: int | None) -> None:
         self.flat = Flat()
         self.rules = rules
+        self.digest = rules.digest
         self.limits = limits
         self.timestamp = timestamp
         self.times: dict[Integer, Moment] = {}
+        # Beyond so many characters a row, and the message, are measured exactly.
+        self._largest_row = limits.row_bytes // _WIDEST
+        self._most = limits.message_bytes // _WIDEST
+        self.known: Known = {}  # bytes of long texts that many rows share
+        self.reasons: dict[tuple[str, str], PointRefused] = {}
 
-    def metric(self, scope: Scope, path: tuple[ResourceMetrics, ScopeMetrics, Metric]) -> None:
+    def metric(self, scope: Scope, path: Path) -> None:
         """Flatten the datapoints of the last in `path`."""
-        metric = path[-1]
-        for name, kind, parts in _KINDS:
-            data = getattr(metric, name)
-            if data is not None and data.dataPoints:
-                series = _series(scope, metric, kind, data, (*path, data), self.rules)
-                if parts is None:
-                    self.numbers(series, data.dataPoints)
-                else:
-                    self.several(series, data.dataPoints, parts)
+        metric = path[2]
+        if metric.gauge is not None:
+            self.numbers(scope, path, "gauge", metric.gauge, _NOTHING)
+        if metric.sum is not None:
+            total = metric.sum
+            self.numbers(scope, path, "sum", total, _of_sum(bool(total.isMonotonic), total.aggregationTemporality))
+        if metric.histogram is not None or metric.exponentialHistogram is not None or metric.summary is not None:
+            for name, kind, parts in _DERIVED:
+                data = getattr(metric, name)
+                if data is not None and data.dataPoints:
+                    self.several(self._series(scope, path, kind, data), data.dataPoints, parts)
 
-    def numbers(self, series: _Series, points: list[NumberDataPoint]) -> None:
-        """Gauges and sums: a row a datapoint."""
-        flat = self.flat
-        flat.datapoints += len(points)
-        for point in points:
-            value = _number(point)
-            if value is None:
-                self._unread(point)
-                flat.no_recorded_value += 1
-            elif value - value != 0:  # NaN or infinite
-                self._unread(point)
-                flat.non_finite += 1
-                flat.converted += 1
-            else:
-                try:
-                    digest, narrow, at = self._common(series, point)
-                    self._row(series, digest, narrow, at, value, _attributes(series, digest, at, point, value))
-                except PointRefused as refused:
-                    self._failed(series, point, refused)
-                    continue
-                flat.converted += 1
+    def numbers(self, scope: Scope, path: Path, kind: str, data: Gauge | Sum, reserved: Reserved) -> None:
+        """Gauges and sums: a row a datapoint. What most of them are like is done here, the rest is called."""
+        flat, metric = self.flat, path[2]
+        shared, maps, size, _ = scope
+        name, unit = metric.name or "", metric.unit or None
+        missing = shared.missing if name else self._unnamed(scope)
+        size += _ROW_FRAME + len(name) + (len(unit) if unit else 0)
+        for point in data.dataPoints or ():
+            flat.datapoints += 1
+            value, time = point.asDouble, point.timeUnixNano
+            if value.__class__ is not float or point.flags is not None:
+                value = _number(point)
+            if value is None or value - value != 0:
+                self._no_row(point, value)
+                continue
+            try:
+                digest = self.digest(point.attributes)
+                narrow = digest.promoted
+                if missing or None in narrow:
+                    narrow = self._narrow(scope, narrow, missing)
+                at = self.times.get(time) or self._time(scope, time)
+                if value.__class__ is int or point.startTimeUnixNano not in (None, time):
+                    attributes = _extended(digest, reserved, at, point, value)
+                else:
+                    attributes = digest.text(reserved)
+                row = (*shared.columns, *narrow, name, unit, kind, at.text, at.ms, value, attributes, *maps)
+                self.keep(row, size + digest.size + len(attributes))
+            except PointRefused as refused:
+                self._failed((*path, data), point, refused)
+                continue
+            flat.converted += 1
             if point.exemplars:
                 flat.exemplars += len(point.exemplars)
+
+    def _no_row(self, point: NumberDataPoint, value: float | None) -> None:
+        """Count a datapoint that is dropped by rule."""
+        self._unread(point)
+        if value is None:
+            self.flat.no_recorded_value += 1
+        else:  # NaN or infinite
+            self.flat.non_finite += 1
+            self.flat.converted += 1
+        self.flat.exemplars += len(point.exemplars or ())
+
+    def _series(self, scope: Scope, path: Path, kind: str, data: Any) -> _Series:
+        metric = path[2]
+        name = metric.name or ""
+        missing = scope.shared.missing if name else self._unnamed(scope)
+        reserved = _NOTHING if kind == "summary" else _of_histogram(data.aggregationTemporality)
+        return _Series(scope, name, metric.unit or None, kind, reserved, missing, (*path, data))
+
+    def _unnamed(self, scope: Scope) -> str:
+        """Why a metric without a name makes no rows; empty where the specification allows it."""
+        missing = f"{self.rules.metric.name}: the metric has no name" if self.rules.metric.required else ""
+        return "; ".join(filter(None, (scope.shared.missing, missing)))
 
     def several(self, series: _Series, points: list[Any], parts: Callable[[Any], Iterator[derived.Part]]) -> None:
         """Histograms and summaries: several rows a datapoint, all of them or none."""
@@ -182,7 +225,7 @@ class _Walk:
                 except PointRefused as refused:
                     kept, flat.size, flat.measured, flat.bytes = before
                     del flat.rows[kept:]
-                    self._failed(series, point, refused)
+                    self._failed(series.path, point, refused)
                     continue
                 flat.converted += 1
             exemplars = getattr(point, "exemplars", None)
@@ -191,17 +234,25 @@ class _Walk:
 
     def _unread(self, point: DataPoint) -> None:
         """Refuse the message for what is broken in a datapoint, though it makes no row."""
-        self.rules.digest(point.attributes)
+        self.digest(point.attributes)
         read_all(point)
 
-    def _failed(self, series: _Series, point: DataPoint, refused: PointRefused) -> None:
+    def _failed(self, path: Path, point: DataPoint, refused: PointRefused) -> None:
         self._unread(point)
-        self.flat.failures.append(Failure((*series.path, point), refused))
+        # One exception a reason, and no traceback: its frames would be a kilobyte a datapoint.
+        kept = self.reasons.setdefault((refused.code, refused.text), refused.with_traceback(None))
+        self.flat.failures.append(Failure((*path, point), kept))
 
     def _rows(self, series: _Series, point: Any, parts: Callable[[Any], Iterator[derived.Part]]) -> int:
         """Add the rows of one datapoint; returns how many were not finite."""
-        digest, narrow, at = self._common(series, point)
-        base = merged(digest.members, series.reserved | _start(point, at))
+        scope, name, reserved = series.scope, series.name, series.reserved
+        digest = self.digest(point.attributes)
+        narrow = digest.promoted
+        if series.missing or None in narrow:
+            narrow = self._narrow(scope, narrow, series.missing)
+        at = self.times.get(point.timeUnixNano) or self._time(scope, point.timeUnixNano)
+        size = _ROW_FRAME + scope.size + len(name) + len(series.unit or "") + digest.size
+        base = merged(members(digest.values), members(reserved.values | _start(point, at)))
         plain, places = text(base), {key: around(base, key) for key in ("le", "quantile")}
         non_finite = 0
         for suffix, value, key, label in parts(point):
@@ -210,73 +261,45 @@ class _Walk:
                 continue
             attributes = plain
             if isinstance(value, int) and abs(value) > EXACT_INTEGERS:
-                labelled = {key: f'"{key}":"{label}"'} if key else {}
-                attributes = text(merged(base, labelled | _exact(value)))
+                labelled = {key: label} if key else {}
+                attributes = text(merged(base, members(labelled | _exact(value))))
             elif key:
                 attributes = f'"{key}":"{label}"'.join(places[key])
-            self._row(series, digest, narrow, at, value, attributes, suffix)
+            made = name + suffix, series.unit, series.kind, at.text, at.ms, value, attributes
+            self.keep((*scope.shared.columns, *narrow, *made, *scope.maps), size + len(attributes))
         return non_finite
 
-    def _common(self, series: _Series, point: DataPoint) -> tuple[Digest, tuple[str | None, ...], Moment]:
-        """What every datapoint needs: its attributes read, nothing required missing, and a time."""
-        digest = self.rules.digest(point.attributes)
-        narrow, missing = digest.promoted, series.missing
-        if None in narrow:
-            narrow = tuple(own or other for own, other in zip(narrow, series.scope.promoted.fallback, strict=True))
-            missing = missing or self.rules.missing_narrow(narrow)
+    def _narrow(self, scope: Scope, own: tuple[str | None, ...], missing: str) -> tuple[str | None, ...]:
+        """The datapoint columns with what the scope has for them. Raises PointRefused where one is missing."""
+        narrow = tuple(one or other for one, other in zip(own, scope.shared.fallback, strict=True))
+        missing = missing or self.rules.missing_narrow(narrow)
         if missing:
             raise PointRefused(MISSING_FIELD, missing)
-        return digest, narrow, self._time(series.scope, point.timeUnixNano)
+        return narrow
 
     def _time(self, scope: Scope, given: Integer) -> Moment:
-        found = self.times.get(given)
-        if found is None:
-            ns = unsigned(given)
-            if ns == 0:
-                return moment(self._default_ns(scope))
-            found = self.times[given] = moment(ns)
+        ns = unsigned(given)
+        if ns == 0:
+            return moment(self._default_ns(scope))
+        found = self.times[given] = moment(ns)
         return found
 
     def _default_ns(self, scope: Scope) -> int:
         attribute, field = scope.epochs
-        for ns in (epoch_ns(attribute), epoch_ns(field), kafka_ns(self.timestamp)):
+        for ns in (epoch_ns(attribute), epoch_ns(field_epoch(field)), kafka_ns(self.timestamp)):
             if ns is not None:
                 return ns
         raise PointRefused(BAD_TIMESTAMP, "ts: no timeUnixNano, no epoch in the scope, and no Kafka timestamp")
 
-    def _row(
-        self,
-        series: _Series,
-        digest: Digest,
-        narrow: tuple[str | None, ...],
-        at: Moment,
-        value: float,
-        attributes: str,
-        suffix: str = "",
-    ) -> None:
-        """Add one row."""
-        scope = series.scope
-        name, unit, kind = series.columns
-        row = (
-            *scope.promoted.columns,
-            *narrow,
-            name + suffix,
-            unit,
-            kind,
-            at.text,
-            at.ms,
-            value,
-            attributes,
-            scope.resource,
-            scope.scope,
-        )
-        flat, limits = self.flat, self.limits
-        size = series.size + digest.size + len(attributes)
-        if size * _WIDEST > limits.row_bytes and limits.measure(row) > limits.row_bytes:
-            raise PointRefused(ROW_TOO_LARGE, f"a row of {name + suffix} is larger than {limits.row_bytes:,} bytes")
+    def keep(self, row: Row, size: int) -> None:
+        """Add a row of so many characters in its columns; raises where it, or the message, is too large."""
+        flat = self.flat
+        if size > self._largest_row and self.limits.measure(row, known=self.known) > self.limits.row_bytes:
+            shown = row[_METRIC][:_SHOWN]
+            raise PointRefused(ROW_TOO_LARGE, f"a row of {shown} is larger than {self.limits.row_bytes:,} bytes")
         flat.rows.append(row)
         flat.size += size
-        if flat.size * _WIDEST > limits.message_bytes:
+        if flat.size > self._most:
             self._measure()
 
     def _measure(self) -> None:
@@ -288,34 +311,6 @@ class _Walk:
             raise Refused(DECODE_TOO_LARGE, f"its rows would take more than {limit:,} bytes")
 
 
-def _series(
-    scope: Scope,
-    metric: Metric,
-    kind: str,
-    data: Any,
-    path: tuple[ResourceMetrics, ScopeMetrics, Metric, Data],
-    rules: Rules,
-) -> _Series:
-    reserved: Members = {}
-    if kind == "sum":
-        reserved["otlp.monotonic"] = f'"otlp.monotonic":{"true" if data.isMonotonic else "false"}'
-    temporality = _TEMPORALITY.get(getattr(data, "aggregationTemporality", None))
-    if temporality:
-        reserved["otlp.temporality"] = f'"otlp.temporality":"{temporality}"'
-    missing = [scope.promoted.missing] if scope.promoted.missing else []
-    if not metric.name and rules.metric.required:
-        missing.append(f"{rules.metric.name}: the metric has no name")
-    return _Series(
-        scope=scope,
-        columns=(metric.name or "", metric.unit or None, kind),
-        reserved=reserved,
-        reserved_text=",".join(reserved.values()),
-        missing="; ".join(missing),
-        size=scope.size + len(metric.name or "") + len(metric.unit or "") + _ROW_FRAME,
-        path=path,
-    )
-
-
 def _number(point: NumberDataPoint) -> int | float | None:
     """The value of a gauge or sum; None where it has none."""
     if point.flags is not None and unsigned(point.flags) & _NO_RECORDED_VALUE:
@@ -325,25 +320,32 @@ def _number(point: NumberDataPoint) -> int | float | None:
     return None if point.asInt is None else signed(point.asInt)
 
 
-def _attributes(series: _Series, digest: Digest, at: Moment, point: NumberDataPoint, value: float) -> str:
-    """The attributes of a gauge or sum, with the reserved keys."""
-    reserved, joined = series.reserved, series.reserved_text
-    if point.startTimeUnixNano is not None and point.startTimeUnixNano != point.timeUnixNano:
-        reserved = reserved | _start(point, at)
+def _extended(digest: Digest, reserved: Reserved, at: Moment, point: NumberDataPoint, value: float) -> str:
+    """The attributes of a gauge or sum that began before, or whose integer a double may not hold."""
+    extra = _start(point, at)
     if isinstance(value, int) and abs(value) > EXACT_INTEGERS:
-        reserved = reserved | _exact(value)
-    if reserved is not series.reserved:
-        joined = ",".join(sorted(reserved.values()))
-    if not joined:
-        return digest.text
-    split = digest.split
-    return text(merged(digest.members, reserved)) if split is None else joined.join(split)
+        extra |= _exact(value)
+    return written_map(digest.values | reserved.values | extra) if extra else digest.text(reserved)
 
 
-def _start(point: DataPoint, at: Moment) -> Members:
+def _start(point: DataPoint, at: Moment) -> dict[str, Value]:
     ns = unsigned(point.startTimeUnixNano)
-    return {} if ns in (0, at.ns) else {"otlp.startTimeUnixMs": f'"otlp.startTimeUnixMs":{ns // 1_000_000}'}
+    return {} if ns in (0, at.ns) else {"otlp.startTimeUnixMs": ns // 1_000_000}
 
 
-def _exact(value: int) -> Members:
-    return {"otlp.intValue": f'"otlp.intValue":"{value}"'}
+def _exact(value: int) -> dict[str, Value]:
+    return {"otlp.intValue": str(value)}
+
+
+_NOTHING = Reserved({})
+
+
+@functools.lru_cache(maxsize=64)
+def _of_sum(monotonic: bool, temporality: Integer) -> Reserved:  # noqa: FBT001 - a key of the cache
+    return Reserved({"otlp.monotonic": monotonic, **_of_histogram(temporality).values})
+
+
+@functools.lru_cache(maxsize=64)
+def _of_histogram(temporality: Integer) -> Reserved:
+    told = _TEMPORALITY.get(temporality)
+    return Reserved({"otlp.temporality": told} if told else {})

@@ -16,9 +16,11 @@ from lmdp.encode import row_bytes
 from lmdp.errors import SettingsError
 from lmdp.flatten import Flat, Limits, Row, flatten
 from lmdp.otlp import decode
-from lmdp.refusals import MALFORMED, Refused
+from lmdp.otlp.weight import MEMORY
+from lmdp.refusals import MALFORMED, TOO_DEEP, Refused
 from lmdp.rejects import Reject, cut_down, reasons
 from lmdp.rules import Rules
+from lmdp.scopes import Scopes
 from lmdp.spec_loader import Spec, load_spec
 
 
@@ -39,18 +41,20 @@ class Message:
 class TransformSettings:
     """What `transform` has to know. `org_id` is the tenant of messages that name none; the limits are in bytes.
 
+    `max_message_memory` is what reading a message may take, estimated beforehand and on the safe side.
     `max_row_bytes` is Firehose's limit for a record before base64:
     https://docs.aws.amazon.com/firehose/latest/dev/limits.html
     """
 
     org_id: str | None = None
     max_decompressed_bytes: int = 64 * 2**20
+    max_message_memory: int = MEMORY
     max_message_row_bytes: int = 256 * 2**20
     max_row_bytes: int = 1_000 * 2**10
     spec: Spec = field(default_factory=load_spec)
 
     def __post_init__(self) -> None:
-        limits = ("max_decompressed_bytes", "max_message_row_bytes", "max_row_bytes")
+        limits = ("max_decompressed_bytes", "max_message_memory", "max_message_row_bytes", "max_row_bytes")
         faults = [f"{name} is {getattr(self, name)}; it is at least 1" for name in limits if getattr(self, name) < 1]
         if faults:
             raise SettingsError.of(faults)
@@ -100,55 +104,64 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Transformed:
-    """The rows of some messages, what was rejected of them, and how it adds up."""
+    """The rows of some messages, what was rejected of them, and how it adds up.
+
+    `size` is how many characters the rows have as JSON, and rather more than fewer.
+    """
 
     rows: list[Row]
     rejects: list[Reject]
     counts: Counts
+    size: int = 0
 
 
 def transform(messages: Iterable[Message], settings: TransformSettings) -> Transformed:
     """Turn messages into rows and rejects. Nothing in the data raises."""
     path = _path(settings)
     done = Transformed([], [], Counts())
+    size = 0
     for message in messages:
         done.counts.messages += 1
         done.counts.bytes_in += len(message.value or b"")
         try:
-            _one(message, path, done)
+            size += _one(message, path, done)
         except Refused as refused:
             _reject(done, message, refused.code, refused.text, message.value or b"", 0)
         except RecursionError:
-            _reject(done, message, MALFORMED, "nested too deep", message.value or b"", 0)
+            _reject(done, message, MALFORMED, TOO_DEEP, message.value or b"", 0)
     done.counts.rows = len(done.rows)
-    return done
+    return Transformed(done.rows, done.rejects, done.counts, size)
 
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    rules: Rules
+    scopes: Scopes
     limits: Limits
     decompressed: int
+    memory: int
 
 
 @functools.lru_cache(maxsize=8)
 def _path(settings: TransformSettings) -> _Path:
     measure = functools.partial(row_bytes, spec=settings.spec)
     limits = Limits(settings.max_message_row_bytes, settings.max_row_bytes, measure)
-    return _Path(Rules.of(settings.spec, settings.org_id), limits, settings.max_decompressed_bytes)
+    scopes = Scopes.of(Rules.of(settings.spec, settings.org_id))
+    return _Path(scopes, limits, settings.max_decompressed_bytes, settings.max_message_memory)
 
 
-def _one(message: Message, path: _Path, done: Transformed) -> None:
-    bundle = decode(message.value, path.decompressed) if message.value else None
+def _one(message: Message, path: _Path, done: Transformed) -> int:
+    """Add a message to `done`; returns the characters of its rows."""
+    bundle = decode(message.value, path.decompressed, path.memory) if message.value else None
     if bundle is None:
         done.counts.dropped["empty"] += 1
-        return
-    flat = flatten(bundle, path.rules, path.limits, message.timestamp)
+        return 0
+    flat = flatten(bundle, path.scopes, path.limits, message.timestamp)
     if flat.failures:
         code, text = reasons([failure.refused for failure in flat.failures])
         _reject(done, message, code, text, cut_down(flat.failures), len(flat.failures))
     done.rows.extend(flat.rows)
     _count(done.counts, flat)
+    return flat.size
 
 
 def _count(counts: Counts, flat: Flat) -> None:

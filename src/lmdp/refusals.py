@@ -15,6 +15,9 @@ BAD_TIMESTAMP: Final = "Row.BadTimestamp"
 BAD_HISTOGRAM: Final = "Row.BadHistogram"
 ROW_TOO_LARGE: Final = "Row.TooLarge"
 
+TOO_DEEP: Final = "nested too deep"
+"""The reason for what is nested beyond a limit: one text, whoever notices."""
+
 
 class Refused(Exception):  # noqa: N818 - a verdict on data, not a fault of the program
     """A message that makes no rows; the code is one of `Decode.`."""

@@ -23,9 +23,13 @@ from urllib.parse import quote
 
 from lmdp.errors import Unreachable
 from lmdp.rejects import Reject
+from lmdp.room import FULL, NoRoom
 
 SUFFIX: Final = ".ndjson.gz"
 _LONGEST_TOPIC: Final = 150
+_NOT_DONE: Final = (
+    "Rejects could not be written, and their batch counts as not done. Make room, or name another folder."
+)
 
 # The years that a `datetime` can say, in milliseconds since 1970.
 _YEARS: Final = range(-62_135_596_800_000, 253_402_300_800_000)
@@ -62,6 +66,8 @@ def _name(part: list[Reject], now_ms: int) -> str:
 def _topic(topic: str) -> str:
     """The topic as part of a file's name, which has 255 bytes at most; a topic of Kafka's has 249."""
     name = quote(topic, safe="", errors="replace")
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"  # else the file is hidden, and no replay finds it
     return name if len(name) <= _LONGEST_TOPIC else f"{name[:_LONGEST_TOPIC]}~{_hash(topic.encode(errors='replace'))}"
 
 
@@ -79,7 +85,7 @@ def _hash(content: bytes) -> str:
 def write_to_folder(folder: Path, rejects: Iterable[Reject], now_ms: int) -> list[Path]:
     """Write the rejects of a batch below `folder`; a file is either there whole or not at all.
 
-    Raises Unreachable when one could not be written.
+    Raises NoRoom on a full disk, Unreachable when one could not be written otherwise.
     """
     written = []
     for file in reject_files(rejects, now_ms):
@@ -88,6 +94,8 @@ def write_to_folder(folder: Path, rejects: Iterable[Reject], now_ms: int) -> lis
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, file.content)
         except OSError as error:
+            if error.errno in FULL:
+                raise NoRoom(folder.absolute(), os.strerror(error.errno), len(file.content), _NOT_DONE) from error
             raise Unreachable(
                 f"{path}: rejects could not be written ({error.strerror or error}). "
                 "Their batch counts as not done. Make room or name another folder, and run the same command again."

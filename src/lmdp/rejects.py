@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -66,18 +66,17 @@ def cut_down(failures: Sequence[Failure]) -> bytes:
     bundle: list[Any] = []
     made: dict[int, Any] = {}  # by the id of the part that it is made of, which the failures keep alive
 
-    def within(siblings: list[Any], part: Any, **changes: Any) -> Any:
+    def within(siblings: list[Any], part: Any, copy: Callable[[Any], Any]) -> Any:
         if id(part) not in made:
-            made[id(part)] = replace(part, **changes)
+            made[id(part)] = copy(part)
             siblings.append(made[id(part)])
         return made[id(part)]
 
     for failure in failures:
         resource_metrics, scope_metrics, metric, data, point = failure.path
-        resource, scope = _json(resource_metrics.resource), _json(scope_metrics.scope)
-        resources = within(bundle, resource_metrics, resource=resource, scopeMetrics=[])
-        scopes = within(resources.scopeMetrics, scope_metrics, scope=scope, metrics=[])
-        metrics = within(scopes.metrics, metric, **dict.fromkeys(_DATA))
+        resources = within(bundle, resource_metrics, _empty_resource)
+        scopes = within(resources.scopeMetrics, scope_metrics, _empty_scope)
+        metrics = within(scopes.metrics, metric, _empty_metric)
         if id(data) not in made:
             made[id(data)] = replace(data, dataPoints=[])
             setattr(metrics, next(name for name in _DATA if getattr(metric, name) is data), made[id(data)])
@@ -85,9 +84,23 @@ def cut_down(failures: Sequence[Failure]) -> bytes:
     return msgspec.json.encode(MetricsData(bundle))
 
 
+def _empty_resource(part: Any) -> Any:
+    return replace(part, resource=_json(part.resource), scopeMetrics=[])
+
+
+def _empty_scope(part: Any) -> Any:
+    return replace(part, scope=_json(part.scope), metrics=[])
+
+
+def _empty_metric(part: Any) -> Any:
+    return replace(part, **dict.fromkeys(_DATA))
+
+
 def _json(part: Any) -> Any:
     """`part` with its attributes as JSON, whatever they came as."""
-    return None if part is None else replace(part, attributes=to_json(part.attributes))
+    if part is None or not isinstance(part.attributes, list):
+        return part
+    return replace(part, attributes=to_json(part.attributes))
 
 
 def reasons(refusals: Sequence[PointRefused]) -> tuple[str, str]:

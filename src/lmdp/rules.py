@@ -29,6 +29,7 @@ class Rules:
     narrow: tuple[Field, ...]
     digest: Callable[[Attributes], Digest]
     metric: Field
+    reads_scopes: bool  # whether a column comes from a scope's attributes
 
     @classmethod
     def of(cls, spec: Spec, org_id: str | None) -> Rules:
@@ -40,6 +41,7 @@ class Rules:
             narrow=narrow,
             digest=digester(tuple(_sources(field, "datapoint") for field in narrow)),
             metric=spec.column("metric name"),
+            reads_scopes=any(_sources(field, "scope") for field in spec.promoted),
         )
 
     def promote(self, name: str, scope: Mapping[str, Value], resource: Mapping[str, Value]) -> Promoted:

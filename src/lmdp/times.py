@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import NamedTuple
 
+from lmdp.otlp.numbers import NUMBER
 from lmdp.refusals import BAD_TIMESTAMP, PointRefused
 
 _MS_IN_NS = 1_000_000
@@ -30,18 +32,25 @@ def moment(ns: int) -> Moment:
     ms = ns // _MS_IN_NS
     if not _FIRST_MS <= ms <= _LAST_MS:
         raise PointRefused(BAD_TIMESTAMP, f"ts: {ms} ms after 1970 is outside the years 1 to 9999")
-    return Moment(ms, (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds") + "Z", ns)
+    second, rest = divmod(ms, 1000)
+    return Moment(ms, f"{_second(second)}.{rest:03}Z", ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _second(second: int) -> str:
+    """RFC 3339 without zone and fraction. Many messages are of the same second."""
+    return (_EPOCH + timedelta(seconds=second)).isoformat()
 
 
 def epoch_ns(value: object) -> int | None:
     """A poll's epoch in nanoseconds, its unit told by its size; None where it is not readable as a number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 40:
         return None
-    try:
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
+    text = str(value).strip()
+    if not NUMBER.fullmatch(text):  # Decimal alone would read 1_715 and other scripts' digits
         return None
-    if not number.is_finite() or number.adjusted() > 30:
+    number = Decimal(text)
+    if number.adjusted() > 30:
         return None
     scale = next((scale for limit, scale in _UNITS if number < limit), 1)
     return int((number * scale).to_integral_value(rounding="ROUND_FLOOR"))

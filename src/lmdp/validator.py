@@ -31,7 +31,7 @@ def _times(row: dict[str, Any], spec: Spec) -> list[str]:
     """The two times of a row are one moment."""
     text, ms = spec.column("time text").name, spec.column("time ms").name
     try:
-        meant = moment(row[ms] * 1_000_000).text
+        meant = moment(int(row[ms]) * 1_000_000).text
     except PointRefused as refused:
         return [refused.text]
     return [] if meant == row[text] else [f"{text} is {row[text]}, but {ms} {row[ms]} is {meant}"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import socket
+import threading
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+from botocore.exceptions import CredentialRetrievalError
 
 from aws.names import REGION, SECRET, STREAM
-from lmdp.aws.firehose import Firehose, NotDelivered, deliver, open_firehose
+from lmdp.aws.firehose import TARGET, Firehose, NotDelivered, deliver, open_firehose
 from lmdp.aws.firehose_double import (
     DENIED,
     INTERNAL,
@@ -20,7 +23,7 @@ from lmdp.aws.firehose_double import (
     Fault,
     Weather,
 )
-from lmdp.aws.signed_call import endpoint
+from lmdp.aws.signed_call import connect, endpoint, post
 from lmdp.errors import LmdpError
 
 ROWS = [b'{"n":%d,"secret":"row content"}' % n for n in range(1_200)]
@@ -117,6 +120,76 @@ def test_a_slow_answer_does_not_outlast_the_deadline(firehose: Firehose, double:
         deliver(firehose, ROWS[:10], begun + 0.5)
     assert firehose.clock() - begun < 1.5
     assert caught.value.delivered.repeats == 10
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"<html>Sign in to the network</html>",
+        b"",
+        b'{"FailedPutCount":1,"RequestResponses":[{"ErrorCode":"\xff"}]}',
+        b'{"FailedPutCount":0,"RequestResponses":[],"x":' + b"[" * 100_000,
+        b'{"FailedPutCount":0,"RequestResponses":[{"RecordId":"1"}]}',
+        b'{"FailedPutCount":0,"RequestResponses":[' + b",".join([b'{"ErrorCode":"InternalFailure"}'] * 500) + b"]}",
+        b'{"FailedPutCount":500,"RequestResponses":[' + b",".join([b'{"RecordId":"1"}'] * 500) + b"]}",
+    ],
+    ids=["page", "empty", "no UTF-8", "nested", "too short", "0 refused, 500 errors", "500 refused, no error"],
+)
+def test_an_answer_that_is_none(firehose: Firehose, double: Double, answer: bytes) -> None:
+    """A 200 that Firehose did not write, or that contradicts itself, says nothing: all rows go again."""
+    double.script.append(Fault(instead=answer or b" "))
+    done = deliver(firehose, ROWS[:500], firehose.clock() + 30)
+    assert (done.accepted, done.refused, done.retried, done.repeats) == (500, 0, 500, 500)
+    assert set(double.accepted) == set(ROWS[:500])
+
+
+def test_a_code_is_a_name(firehose: Firehose, double: Double) -> None:
+    """Whatever stands in an entry's code reaches no error and no log, unless it is a name."""
+    double.script.extend([Fault(entries=ALL, entry_code="row content")] * 100)
+    with pytest.raises(NotDelivered, match=r"\(Http200\)"):
+        deliver(firehose, ROWS[:10], firehose.clock() + 0.5)
+
+
+@pytest.mark.parametrize("fault", [Fault(drip=0.3), Fault(seconds=60)], ids=["byte by byte", "never"])
+def test_no_answer_outlasts_the_deadline(firehose: Firehose, double: Double, fault: Fault) -> None:
+    """An answer that comes for ever is not waited for; what became of the rows is not known."""
+    double.script.append(fault)
+    begun = firehose.clock()
+    with pytest.raises(NotDelivered, match="Look at the way to Firehose") as caught:
+        deliver(firehose, ROWS[:500], begun + 1)
+    assert firehose.clock() - begun < 8
+    assert (caught.value.retryable, caught.value.delivered.repeats) == (True, 500)
+
+
+def test_a_silent_name_server_does_not_outlast_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is looked up without any time-out; the invocation ends in time all the same."""
+    end = threading.Event()
+
+    def lookup(*_: object, **__: object) -> None:
+        end.wait(60)
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    firehose = open_firehose(STREAM, REGION, {}, 1)
+    begun = firehose.clock()
+    with pytest.raises(NotDelivered, match="Unanswered") as caught:
+        deliver(firehose, ROWS[:10], begun + 1)
+    end.set()
+    assert caught.value.retryable
+    assert firehose.clock() - begun < 8
+
+
+def test_credentials_that_ended_and_are_not_renewed() -> None:
+    """That is told as such, by the call that needed them."""
+    from botocore.credentials import RefreshableCredentials  # noqa: PLC0415 - only here
+
+    def ended() -> dict[str, str]:
+        return {"access_key": "A", "secret_key": "s", "token": "t", "expiry_time": "2020-01-01T00:00:00Z"}
+
+    credentials = RefreshableCredentials.create_from_metadata(ended(), ended, "here")
+    connection = connect("firehose", REGION, {}, pool=1, credentials=credentials)
+    with pytest.raises(CredentialRetrievalError, match="they have ended"):
+        post(connection, TARGET, b"{}", 1)
 
 
 def test_nobody_there() -> None:

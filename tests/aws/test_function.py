@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 
 from aws.names import BUCKET, SECRET
 from lmdp.aws import function as entry
+from lmdp.aws import invocation
 from lmdp.aws.firehose import NotDelivered
 from lmdp.aws.firehose_double import DENIED, THROTTLED, Double
 from lmdp.aws.rejects import RejectsNotWritten
@@ -102,6 +103,22 @@ def test_an_odd_record_never_raises(
     assert len(double.accepted) == 1
 
 
+def test_a_batch_that_makes_too_many_rows(
+    function_env: dict[str, str], double: Double, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What there is no room for is a reject with its bytes as they came, and everything adds up; nothing raises."""
+    monkeypatch.setattr(invocation, "BATCH_ROW_BYTES", 100)
+    packed = gzip.compress(bundle())
+    event = [record(0, packed), record(1, packed), record(2, None), record(3, bundle()), record(4, b"?")]
+    summary = entry.open_function(function_env)(event, Context())
+    assert (summary["messages"], summary["delivered"], summary["dropped"]) == (5, 1, {"empty": 1})
+    assert summary["rejects"] == {"Decode.TooLarge": 3}
+    assert summary["bytesIn"] == 2 * len(packed) + len(bundle()) + 1
+    found = {each["source"]["offset"]: b64decode(each["rawData"]) for each in envelopes(bucket)}
+    assert found == {1: packed, 3: bundle(), 4: b"?"}
+    assert len(double.accepted) == 1
+
+
 def test_a_reject_can_be_sent_again(function_env: dict[str, str], double: Double, bucket: Any) -> None:
     """What was rejected for a missing setting makes its rows when the setting is there."""
     without = {name: value for name, value in function_env.items() if name != "LMDP_ORG_ID"}
@@ -131,9 +148,11 @@ def test_rejects_come_first(function_env: dict[str, str], double: Double, monkey
 @pytest.mark.parametrize("fault", [DENIED, THROTTLED])
 def test_what_cannot_be_delivered_raises(fault: Any, function_env: dict[str, str], double: Double, bucket: Any) -> None:
     """A row that Firehose does not take is never a success; the rejects of the batch are there."""
+    function = entry.open_function(function_env)
+    function([record(8, b"?")], Context())  # S3's client takes long to make
     double.script.extend([fault] * 1000)
     with pytest.raises(NotDelivered):
-        entry.open_function(function_env)([record(7, bundle()), record(8, b"?")], Context(seconds=4))
+        function([record(7, bundle()), record(8, b"?")], Context(seconds=5))
     assert len(envelopes(bucket)) == 1
 
 
@@ -166,10 +185,12 @@ def test_logs_hold_no_row_and_no_secret(
 ) -> None:
     """Whatever happens: one summary line and one set of metrics, and nothing of the data in them or in the error."""
     function = entry.open_function(function_env)
+    function([record(8, b"row content")], Context())  # S3's client takes long to make
+    capsys.readouterr()
     harm(function, double)
     text = ""
     try:
-        function([record(7, bundle()), record(8, b"row content")], Context(seconds=4))
+        function([record(7, bundle()), record(8, b"row content")], Context(seconds=5))
     except Exception as error:  # noqa: BLE001 - whatever Lambda would print
         text = f"{error!r} {error.__context__ if not error.__suppress_context__ else ''}"
     output = capsys.readouterr().out

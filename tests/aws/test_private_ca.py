@@ -123,6 +123,34 @@ def test_wrong_calls_are_told(authority: str) -> None:
         private_ca.issue("ca", "pipe")
     with pytest.raises(LmdpError, match="refused DescribeCertificateAuthority: ResourceNotFoundException"):
         private_ca.issue(authority[:-12] + "000000000000", "pipe")
-    with pytest.raises(LmdpError, match="the secret nothing refused PutSecretValue"):
+    with pytest.raises(LmdpError, match="the secret nothing refused TagResource"):
         private_ca.write_secret("nothing", private_ca.issue(authority, "pipe"))
     assert isinstance(_run("--secret", "kafka").exception, SettingsError)
+
+
+@pytest.mark.parametrize(("algorithm", "signs"), [("EC_prime256v1", "SHA256WITHECDSA"), ("RSA_4096", "SHA256WITHRSA")])
+def test_a_ca_signs_by_its_own_key(algorithm: str, signs: str) -> None:
+    """RSA and EC; another kind of key is told, since no client of Kafka reads it."""
+    assert private_ca._signing("arn:ca", algorithm) == signs
+    with pytest.raises(SettingsError, match="a key of ML_DSA_44"):
+        private_ca._signing("arn:ca", "ML_DSA_44")
+
+
+def test_a_secret_that_was_half_written_is_written_again(authority: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the value was refused, the next run finds no good certificate and writes it, with its tag."""
+    manager = boto3.client("secretsmanager")
+    manager.create_secret(Name="kafka")
+    arguments = ("--private-ca", authority, "--client", "lmdp-pipe", "--secret", "kafka")
+    with monkeypatch.context() as patch:
+        patch.setattr("moto.secretsmanager.models.SecretsManagerBackend.put_secret_value", _refuse)
+        assert isinstance(_run(*arguments).exception, LmdpError)
+    assert _run(*arguments).output.startswith("lmdp-pipe  made")
+    described = manager.describe_secret(SecretId="kafka")
+    (version,) = [one for one, labels in described["VersionIdsToStages"].items() if "AWSCURRENT" in labels]
+    assert described["Tags"][0]["Value"].startswith(version)
+
+
+def _refuse(*_: object, **__: object) -> None:
+    from moto.secretsmanager.exceptions import InvalidRequestException  # noqa: PLC0415 - moto is slow to import
+
+    raise InvalidRequestException("not now")

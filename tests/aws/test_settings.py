@@ -16,6 +16,7 @@ def test_defaults() -> None:
     assert (settings.prefix, settings.kms_key, settings.concurrency, settings.margin) == ("rejects/", None, 8, 3.0)
     assert settings.transform.org_id is None
     assert settings.transform.max_row_bytes == 1_024_000
+    assert settings.transform.max_message_memory + 3 * settings.transform.max_message_row_bytes <= 640 * 2**20
     assert settings.keys.fields[0].name == "orgId"
 
 
@@ -30,6 +31,7 @@ def test_every_setting_is_read() -> None:
             "LMDP_FIREHOSE_CONCURRENCY": "2",
             "LMDP_MARGIN_SECONDS": "7.5",
             "LMDP_MAX_DECOMPRESSED_BYTES": "1000",
+            "LMDP_MAX_MESSAGE_MEMORY": "3000",
             "LMDP_MAX_MESSAGE_ROW_BYTES": "2000",
             "SNOWFLAKE_IDENTIFIERS": "upper",
         }
@@ -39,6 +41,7 @@ def test_every_setting_is_read() -> None:
     assert (settings.concurrency, settings.margin) == (2, 7.5)
     assert settings.transform.org_id == "acme"
     assert (settings.transform.max_decompressed_bytes, settings.transform.max_message_row_bytes) == (1000, 2000)
+    assert settings.transform.max_message_memory == 3000
     assert settings.keys.fields[0].name == "ORGID"
 
 

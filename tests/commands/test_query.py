@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Warehouse.open(made / ".lmdp" / "warehouse.duckdb", load_spec()) as warehouse:
         batch = Batch(Identity("c", "i", "t"), TransformSettings(org_id="acme"))
         for offset, value in enumerate([*map(bundle, range(3)), b"{"]):
-            batch.add(Message(value, "t", 0, offset))
+            batch.add([Message(value, "t", 0, offset)])
         batch.commit(warehouse, Progress())
     (made / "text.duckdb").write_text("hello" * 1000)
     duckdb.connect(made / "strange.duckdb").close()

@@ -100,19 +100,30 @@ def test_there_is_no_warehouse(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-def test_a_warehouse_in_use(tmp_path: Path) -> None:
-    """While another process has the file, it says which one to stop, and nothing is changed."""
+def test_beside_a_run(tmp_path: Path) -> None:
+    """While `lmdp run` has the warehouse, that run writes what a replay makes; one of another home does not."""
     rejects(tmp_path / "r", message(bundle(1), 5))
+    with Warehouse.open(tmp_path / "warehouse.duckdb", SPEC) as warehouse:
+        reject_into(warehouse, bundle(2))
     words = ("run", "--broker", "memory", "--simulate", "0", "--home", str(tmp_path))
     with started(*words, folder=tmp_path) as program:
-        while not (tmp_path / "run.sock").exists():
-            assert program.poll() is None
+        until((tmp_path / "run.sock").exists)
+        file = tmp_path / "warehouse.duckdb"
+        error = run(tmp_path / "r", "--home", tmp_path / "other", "--warehouse", file, "--org-id", "acme").exception
+        assert isinstance(error, Unreachable)
+        assert f"in use by process {program.pid}" in str(error)
         for source in ("warehouse", tmp_path / "r"):
-            error = run(source, "--home", tmp_path).exception
-            assert isinstance(error, Unreachable)
-            assert f"in use by process {program.pid}" in str(error)
-            assert "stop that process first" in str(error)
-    assert len(files(tmp_path / "r")) == 1
+            dry, wet = (
+                json.loads(run(source, "--home", tmp_path, "--org-id", "acme", "--json", *more).stdout)
+                for more in (["--dry-run"], [])
+            )
+            assert (dry["rows"], wet["rows"], wet["rejectedMessages"]) == (1, 1, 0)
+        program.terminate()
+        assert program.wait(30) == 0
+    with Warehouse.open(tmp_path / "warehouse.duckdb", SPEC, read_only=True) as warehouse:
+        assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+        assert (warehouse.counts().rejects, warehouse.duplicates()) == (0, 0)
+    assert [name for name in files(tmp_path / "r") if not name.startswith("replayed/")] == []
 
 
 def test_a_kill_at_any_time_doubles_nothing(tmp_path: Path) -> None:

@@ -258,6 +258,37 @@ def test_it_ends_with_the_process_that_started_it(kafka_settings: BrokerSettings
     assert running_access(tmp_path) is None
 
 
+def test_it_comes_back_when_its_guard_is_killed(own_settings: BrokerSettings) -> None:
+    """Kafka ends by itself then; the next start waits for that, on the same port or, when that is taken, not at all."""
+    broker = KafkaBroker(own_settings)
+    broker.start()
+    try:
+        broker.create_topic("kept", 1)
+        assert _produce(broker.access, "kept", b"before") is None
+        address, guard = broker.bootstrap_servers, broker.pid
+        assert guard is not None
+        os.kill(guard, signal.SIGKILL)
+        _until_gone(broker)
+        broker.stop()
+        broker.start()
+        assert broker.bootstrap_servers == address
+        assert _consume(broker.access, "kept").value() == b"before"
+        broker.stop()
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", _port(broker)))
+            other.listen()
+            with pytest.raises(Unreachable, match=f"cannot have its ports {_port(broker)}"):
+                broker.start()
+    finally:
+        broker.stop()
+
+
+def _until_gone(broker: KafkaBroker) -> None:
+    while broker.pid is not None:
+        time.sleep(0.05)
+
+
 def test_a_start_that_fails_shows_the_log(own_settings: BrokerSettings) -> None:
     """When Kafka does not come up, the error ends with what Kafka said, and nothing is left running."""
     (own_settings.folder / "data").mkdir(parents=True)  # not formatted, so not Kafka's

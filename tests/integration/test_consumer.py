@@ -44,7 +44,13 @@ def test_a_broker_restart_and_another_cluster(
             until(lambda: run.rows() >= 100)
             until(lambda: not run.progress.trouble)
             assert run.instances() == expected(range(100))
-            assert len(run.said) < 6
+            assert len(run.said) < 7
+            own.stop()
+            run.ends.drain.set()
+            time.sleep(4)
+            assert not run.ended  # at its end as far as it knows, and the broker may have more
+            own.start()
+            until(lambda: run.ended, 60)
     publish(kafka_broker.access, name, map(bundle, range(100, 150)))
     with consuming(kafka_broker.access, path, ConsumeSettings(name)) as run:
         until(lambda: run.rows() == 50)
@@ -62,7 +68,7 @@ def test_it_drains_and_ends(kafka_broker: KafkaBroker, new_topic: Callable[..., 
         until(lambda: run.ended)
         loads = run.warehouse.query("SELECT count(*) AS N, sum(NEXT_OFFSET - FIRST_OFFSET)::INT AS M FROM LOADS").table
         assert loads.to_pylist() == [{"N": loads.column("N")[0].as_py(), "M": 2000}]
-        assert run.progress.commits >= 6
+        assert run.progress.commits >= 3  # a batch is written with the portion that fills it, 500 messages at most
         assert run.instances() == expected(range(2000))
 
 

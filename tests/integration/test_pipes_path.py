@@ -110,6 +110,7 @@ def hand_over(
 ) -> None:
     """As a Kafka pipe does: an error sends the whole batch again, without end. Here there is one, far away."""
     from lmdp.aws.firehose import NotDelivered  # noqa: PLC0415 - needs botocore
+    from lmdp.aws.rejects import RejectsNotWritten  # noqa: PLC0415 - as above
 
     for _ in range(50):
         try:
@@ -117,6 +118,8 @@ def hand_over(
         except NotDelivered as error:
             told["batches again"] += 1
             told["repeats"] += error.delivered.repeats
+        except RejectsNotWritten:  # the first client of S3 takes long to make
+            told["batches again"] += 1
         else:
             told["repeats"] += summary["probableRepeats"]
             told["rejects"] += summary["rejectedMessages"]

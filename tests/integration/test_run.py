@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from lmdp.errors import LmdpError
 from lmdp.local import client
@@ -140,9 +142,28 @@ def test_a_second_run_takes_nothing_from_the_first(
         assert client.status(home)["running"]["pid"] == program.pid
 
 
+def test_what_was_lost_is_in_the_report_the_status_and_the_exit_code(
+    kafka_broker: KafkaBroker, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Retention that passes a run by is the one loss: 1, once; the next run has lost nothing, and the status knows."""
+    name = new_topic(1)
+    words = ("run", *options(kafka_broker.access), "--topic", name, "--org-id", "acme", "--until-idle")
+    assert json.loads(call(*words, "--json", folder=tmp_path).out)["gaps"] == 0
+    publish(kafka_broker.access, name, map(bundle, range(50)))
+    place, admin = TopicPartition(name, 0, 20), AdminClient(kafka_broker.access.config())
+    admin.delete_records([place])[place].result(30)  # which ends with its client
+    lost = call(*words, folder=tmp_path)
+    assert lost.code == 1
+    assert "LOST: 20 messages had passed the topic's retention" in lost.err
+    after = call(*words, "--json", folder=tmp_path)
+    assert (after.code, json.loads(after.out)["gaps"], _total(tmp_path / ".lmdp")) == (0, 0, 30)
+    assert "LOST        20 messages" in call("status", folder=tmp_path).out
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
+        (["--topic", "no name"], 2, "'no name' is no name for a topic"),
         (["--topic", "not.there"], 2, "The topic 'not.there' does not exist"),
         (["--partitions", "0,5"], 2, "has no partition 5; it has 2, from 0 to 1"),
     ],

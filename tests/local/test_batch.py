@@ -9,12 +9,14 @@ import pytest
 
 from lmdp.errors import LmdpError
 from lmdp.local.batch import Batch
+from lmdp.local.broker import MemoryBroker
+from lmdp.local.consumer import ConsumeSettings
 from lmdp.local.progress import Progress
 from lmdp.local.warehouse import Warehouse
 from lmdp.local.watch import Identity
 from lmdp.pipeline import Message, TransformSettings
 from lmdp.spec_loader import load_spec
-from running import bundle
+from running import bundle, consuming, publish, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +36,7 @@ def batch(*messages: Message) -> Batch:
     """A batch of these, with a tenant."""
     made = Batch(HERE, TransformSettings(org_id="acme"))
     for message in messages:
-        made.add(message)
+        made.add([message])
     return made
 
 
@@ -61,7 +63,7 @@ def test_rows_rejects_offsets_and_loads_are_one_write(warehouse: Warehouse) -> N
     progress = Progress()
     made.commit(warehouse, progress)
     assert warehouse.offsets("cluster", "id", "topic") == {0: 12, 3: 10}
-    assert sorted(made.next_offsets()) == [(0, 12), (3, 10)]
+    assert made.next_offsets() == {0: 12, 3: 10}
     loads = "SELECT PARTITION AS P, FIRST_OFFSET AS A, NEXT_OFFSET AS Z, ROWS AS R, REJECTS AS X FROM LOADS ORDER BY 1"
     assert told(warehouse, loads) == [
         {"P": 0, "A": 10, "Z": 12, "R": 1, "X": 1},
@@ -78,18 +80,40 @@ def test_a_skip_moves_the_offset_and_brings_no_row(warehouse: Warehouse) -> None
     made = batch(message(bundle(1), 0, 10))
     made.commit(warehouse, Progress())
     gap = made.next()
-    gap.skip(0, 500)
+    gap.go_on(0, 500, lost_from=11)
     assert not gap.empty()
     gap.commit(warehouse, Progress())
     assert warehouse.offsets("cluster", "id", "topic") == {0: 500}
-    assert warehouse.duplicates() == 0
+    assert told(warehouse, "SELECT PARTITION AS P, FIRST_OFFSET AS A, NEXT_OFFSET AS Z FROM GAPS") == [
+        {"P": 0, "A": 11, "Z": 500}
+    ]
+    assert (warehouse.gaps(), warehouse.duplicates()) == (489, 0)
+
+
+@pytest.mark.parametrize(("epoch", "duplicates"), [(1, 0), (0, 2)])
+def test_offsets_that_come_again_with_another_epoch_are_others(
+    warehouse: Warehouse, epoch: int, duplicates: int
+) -> None:
+    """A broker that lost its newest messages gives their offsets again: no duplicates, but for the same epoch."""
+    made = batch()
+    for offset in range(10):
+        made.add([message(bundle(offset), 0, offset)], 0)
+    made.commit(warehouse, Progress())
+    again = made.next()
+    for offset in (8, 9):
+        again.add([message(bundle(100 + offset), 0, offset)], epoch)
+    again.add([message(bundle(110), 0, 10)], epoch + 1)
+    again.commit(warehouse, Progress())
+    assert warehouse.offsets("cluster", "id", "topic") == {0: 11}
+    assert warehouse.epochs("cluster", "id", "topic") == {0: epoch + 1}
+    assert warehouse.duplicates() == duplicates
 
 
 def test_a_batch_begins_empty_and_ages_from_its_first_message() -> None:
     """An empty batch has no age, so nothing is written for it."""
     made = batch()
     assert (made.empty(), made.rows, made.age()) == (True, 0, 0.0)
-    made.add(message(bundle(1)))
+    made.add([message(bundle(1))])
     assert not made.empty()
     assert made.rows == 1
     assert made.age() >= 0.0
@@ -147,3 +171,23 @@ def test_no_message_is_too_odd_to_be_written(warehouse: Warehouse, value: bytes)
     assert held.rows + held.rejects == progress.counts.rows + progress.counts.rejected_messages >= 1
     assert told(warehouse, "SELECT count(*) AS N FROM METRICS") == [{"N": held.rows}]
     assert warehouse.offsets("cluster", "id", "topic") == {0: 6}
+
+
+def test_a_batch_knows_about_how_large_it_is() -> None:
+    """Every row repeats its resource, and a reject is held in several forms at once."""
+    assert batch().size == 0
+    small, wide = message(bundle(1)), message(bundle(1).replace(b"web-1", b"w" * 10_000))
+    assert 200 < batch(small).size < 2_000
+    assert 10_000 < batch(wide).size < 12_000
+    assert 40_000 < batch(message(b"x" * 10_000)).size < 42_000
+
+
+def test_a_batch_is_written_when_it_is_large(tmp_path: Path) -> None:
+    """However few rows it has."""
+    broker = MemoryBroker()
+    broker.create_topic("t")
+    publish(broker.access, "t", map(bundle, range(20)), partition=0)
+    settings = ConsumeSettings("t", cluster="one", batch_bytes=1, linger_s=60)
+    with consuming(broker.access, tmp_path / "w.duckdb", settings) as at_work:
+        until(lambda: at_work.rows() == 20)
+        assert at_work.progress.commits >= 3  # portions begin small, and grow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import multiprocessing
 import stat
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from lmdp.errors import LmdpError, SettingsError
+from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.local import certs
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def test_keys_are_for_the_owner_alone(tmp_path: Path) -> None:
     assert modes == {"ca.key": 0o600, "server.key": 0o600, "client.key": 0o600}
     assert stat.S_IMODE((tmp_path / "certs").stat().st_mode) == 0o700
     assert sorted(path.name for path in (tmp_path / "certs").iterdir()) == [
+        ".lock",
         "ca.key",
         "ca.pem",
         "client.key",
@@ -147,3 +149,33 @@ def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(LmdpError, match=r"x\.pem cannot be written"):
         certs.write_atomic(target, b"new", mode=0o600)
     assert [path.name for path in tmp_path.iterdir()] == ["x.pem"]
+
+
+@pytest.mark.parametrize("renews", [False, True])
+def test_two_at_once_leave_whole_pairs(tmp_path: Path, renews: bool) -> None:
+    """Whoever comes second waits, and finds the first one's: no key beside another's certificate."""
+    if renews:
+        certs.make(tmp_path, now=NOW - dt.timedelta(days=certs.LEAF_DAYS - 1))
+    with multiprocessing.get_context("spawn").Pool(4) as several:
+        several.starmap(certs.make_client, [(tmp_path, f"client-{n % 2}") for n in range(8)], chunksize=1)
+    ca = certs.read_certificate(tmp_path / "ca.pem")
+    for cert in tmp_path.glob("*.pem"):
+        read = certs.read_certificate(cert)
+        read.verify_directly_issued_by(ca)
+        assert read.public_key() == certs._read_key(cert.with_suffix(".key")).public_key()
+    assert len(list(tmp_path.glob("*.pem"))) == 5
+
+
+def test_a_lock_that_is_never_let_go_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while it says so, and has changed nothing."""
+    monkeypatch.setattr(certs, "LOCK_SECONDS", 0.1)
+    with certs.locked(tmp_path), pytest.raises(Unreachable, match="another process"):
+        certs.make(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """A file in its place is told in a sentence."""
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="certificates cannot be kept in"):
+        certs.make(tmp_path / "file")

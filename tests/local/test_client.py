@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -99,3 +102,21 @@ def test_a_run_that_breaks_off_is_told(tmp_path: Path, answer: bytes) -> None:
     """A run that dies while it answers is no traceback."""
     with _speaking(tmp_path, answer), pytest.raises(Unreachable, match="does not answer"):
         client.ask(tmp_path, tmp_path / "w.duckdb", ONE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_users_socket_is_not_asked(tmp_path: Path) -> None:
+    """Who listens there tells the system who he is; a question is not even sent to another user."""
+    listen = (
+        "import os, socket, sys; os.setuid(65534); line = socket.socket(socket.AF_UNIX); line.bind(sys.argv[1]);"
+        "os.chmod(sys.argv[1], 0o777); line.listen(); print(flush=True); print(line.accept()[0].recv(1), flush=True)"
+    )
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o777 if folder == tmp_path else 0o755)
+    path = socket_path(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", listen, str(path)], stdout=subprocess.PIPE, cwd="/") as squatter:
+        assert squatter.stdout is not None
+        squatter.stdout.readline()
+        with pytest.raises(Unreachable, match=r"another user \(uid 65534\)"):
+            client.status(tmp_path)
+        assert squatter.stdout.readline() == b"b''\n"

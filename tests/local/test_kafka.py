@@ -93,8 +93,31 @@ def test_every_fault_is_named(
 )
 def test_config_for_librdkafka(access: KafkaAccess, tls: dict[str, str]) -> None:
     """Any certificate file means TLS with the host name checked; none means plaintext."""
-    plain = {"bootstrap.servers": "a:1", "client.id": "lmdp", "log_level": 0, "reconnect.backoff.max.ms": 2000}
+    plain = {
+        "bootstrap.servers": "a:1",
+        "client.id": "lmdp",
+        "log_level": 0,
+        "reconnect.backoff.max.ms": 2000,
+        "socket.timeout.ms": 30_000,
+    }
     assert access.config() == plain | tls
+
+
+def test_what_everybody_may_replace_is_refused(tmp_path: Path) -> None:
+    """Whoever replaces the CA chooses the broker; a sticky folder keeps files that it holds."""
+    made = certs.make(tmp_path / "certs")
+    place = tmp_path / "place"
+    place.mkdir()
+    ca = place / "ca.pem"
+    certs.write_atomic(ca, made.ca.cert.read_bytes(), mode=0o644)
+    certs.write_atomic(place / "client.key", made.client.key.read_bytes(), mode=0o600)
+    access = KafkaAccess("a:1", ca, made.client.cert, place / "client.key")
+    for mode, faults in ((0o755, 0), (0o777, 2), (0o1777, 0)):
+        place.chmod(mode)
+        told = access.faults()
+        assert [f"chmod o-w {place}" in fault for fault in told] == [True] * faults
+    ca.chmod(0o666)
+    assert [f"chmod o-w {ca}" in fault for fault in access.faults()] == [True]
 
 
 def test_fingerprint_follows_the_files(tmp_path: Path) -> None:
@@ -138,8 +161,16 @@ TLS = KafkaAccess("b:1", Path("ca.pem"), Path("me.pem"), Path("me.key"))
             SettingsError,
             r"not signed by ca\.pem.*--ca",
         ),
+        (
+            "_TRANSPORT",
+            KafkaError(KafkaError._RESOLVE, "b:1: Failed to resolve 'b:1': Name or service not known"),
+            KafkaAccess("b:1"),
+            Unreachable,
+            "does not answer: b:1: Failed to resolve .* that this machine can resolve the name",
+        ),
         ("UNKNOWN_TOPIC_OR_PART", None, TLS, SettingsError, "'t' does not exist.*lmdp topic create --topic t"),
         ("_UNKNOWN_TOPIC", None, TLS, SettingsError, "lmdp topic create --topic t"),
+        ("TOPIC_EXCEPTION", None, TLS, SettingsError, "'t' is no name for a topic.*--topic"),
         ("TOPIC_AUTHORIZATION_FAILED", None, TLS, Unreachable, "denies this client.*lmdp topic acls --topic t"),
         ("INVALID_REPLICATION_FACTOR", None, TLS, LmdpError, "refused the request"),
     ],

@@ -56,3 +56,23 @@ def test_transactions_add_up() -> None:
     wanted = {"messages": 3, "rows": 8, "rejectedMessages": 1, "bytesOut": 150, "seconds": 4.0, "rowsPerSecond": 2.0}
     assert {name: report[name] for name in wanted} == wanted
     assert progress.rows_per_second() == pytest.approx(0.8)
+
+
+def test_the_live_view_has_what_the_report_has_and_more() -> None:
+    """Counts under the report's names, latencies in their buckets, lag by partition; messages a second beside rows."""
+    progress = Progress(lag={1: 0, 0: 7})
+    progress.committed(Counts(messages=20, rows=50), Counter({"Row.MissingField": 1}), 10)
+    progress.latencies.add(100, 3)
+    progress.latencies.add(5000, 1)
+    live = progress.live()
+    assert {name: live[name] for name in ("messages", "rows", "bytesOut", "lag", "rejectsByCode")} == {
+        "messages": 20,
+        "rows": 50,
+        "bytesOut": 10,
+        "lag": {"0": 7, "1": 0},
+        "rejectsByCode": {"Row.MissingField": 1},
+    }
+    assert (live["rowsPerSecond"], live["messagesPerSecond"]) == (5.0, 2.0)
+    assert [messages for _, messages in live["latenciesMs"]] == [3, 1]
+    assert [ms for ms, _ in live["latenciesMs"]] == pytest.approx([100, 5000], rel=0.025)
+    assert live["latencySumMs"] == 5300

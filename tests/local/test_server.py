@@ -7,12 +7,14 @@ import socket
 import stat
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.local import client
+from lmdp.local import warehouse as warehouse_module
 from lmdp.local.batch import Batch
 from lmdp.local.progress import Progress
 from lmdp.local.server import Question, serving, socket_path
@@ -20,7 +22,7 @@ from lmdp.local.warehouse import Answer, Warehouse
 from lmdp.local.watch import Identity
 from lmdp.pipeline import Message, TransformSettings
 from lmdp.spec_loader import load_spec
-from running import bundle
+from running import bundle, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,11 +38,15 @@ def filled(folder: Path) -> Warehouse:
     return opened
 
 
+def _more(counts: list[int], than: int) -> bool:
+    return sum(counts) > than
+
+
 def load(warehouse: Warehouse, first: int) -> None:
     """Write 50 more rows, from this offset on."""
     batch = Batch(Identity("c", "i", "t"), TransformSettings(org_id="acme"))
     for offset in range(ROWS):
-        batch.add(Message(bundle(offset), "t", 0, first + offset))
+        batch.add([Message(bundle(offset), "t", 0, first + offset)])
     batch.commit(warehouse, Progress())
 
 
@@ -170,6 +176,33 @@ def test_several_ask_at_once_while_rows_are_written(tmp_path: Path) -> None:
     assert {count % ROWS for count in seen} == {0}
 
 
+def test_questions_that_never_cease_let_the_log_be_folded_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB folds its log into the file only while nobody reads: they pause for that, and are all answered."""
+    monkeypatch.setattr(warehouse_module, "_LONGEST_LOG", 100_000)
+    stop, answered, longest = threading.Event(), [0] * 3, 0
+
+    def go(n: int) -> None:
+        while not stop.is_set():
+            ask(tmp_path, "select count(*) from metrics")
+            answered[n] += 1
+
+    with filled(tmp_path) as own, serving(tmp_path, own, dict):
+        threads = [threading.Thread(target=go, args=(n,)) for n in range(3)]
+        for thread in threads:
+            thread.start()
+        until(lambda: all(answered))
+        for turn in range(1, 40):
+            load(own, turn * ROWS)
+            before = sum(answered)
+            until(partial(_more, answered, before))
+            longest = max(longest, own.log_bytes())
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert own.counts().rows == 40 * ROWS
+    assert 50_000 < longest < 300_000
+
+
 @pytest.mark.parametrize(
     ("body", "target"),
     [
@@ -182,7 +215,6 @@ def test_several_ask_at_once_while_rows_are_written(tmp_path: Path) -> None:
         ({"sql": "select 1", "timeoutSeconds": -1}, "/query"),
         ({"sql": "select 1", "timeoutSeconds": 1e300}, "/query"),
         ({"sql": "select 1", "what": 1}, "/query"),
-        ({"sql": "select 1"}, "/other"),
     ],
 )
 def test_a_question_that_is_none_is_a_fault(home: Path, body: Any, target: str) -> None:
@@ -190,6 +222,19 @@ def test_a_question_that_is_none_is_a_fault(home: Path, body: Any, target: str) 
     status, fault = post(home, body, target)
     assert (status, fault["exitCode"]) == (400, 2)
     assert fault["error"]
+
+
+def test_what_nobody_answers_is_a_fault(home: Path) -> None:
+    """It names what is answered."""
+    status, fault = post(home, {"sql": "select 1"}, "/other")
+    assert (status, fault["exitCode"]) == (404, 2)
+    assert "POST /query" in fault["error"]
+
+
+def test_a_question_that_fails_midway_is_a_fault(home: Path) -> None:
+    """What goes wrong after the first rows is told as what goes wrong before them."""
+    with pytest.raises(SettingsError, match=r"refused: .*odd row"):
+        ask(home, "select case when range > 900000 then error('odd row') else 'a' end from range(1000000)", 1_000_000)
 
 
 @pytest.mark.parametrize("length", [b"", b"Content-Length: 1000001\r\n", b"Content-Length: -1\r\n"])

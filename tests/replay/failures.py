@@ -13,6 +13,7 @@ from lmdp import Message, TransformSettings, encode, transform
 from lmdp.local.warehouse import Load, OffsetRange, Warehouse
 from lmdp.reject_files import write_to_folder
 from lmdp.replay.again import Path as Way
+from lmdp.replay.ledger import own
 from lmdp.replay.replay import Run, into_warehouse, replay_objects
 from lmdp.replay.report import Report
 from lmdp.replay.rows import row_reader
@@ -69,7 +70,7 @@ def run(org_id: str | None = "acme", *, dry: bool = False, whole: bool = False, 
 def replayed(store: Store, warehouse: Warehouse, how: Run) -> Report:
     """Replay a store into a warehouse."""
     report = Report()
-    replay_objects(store, into_warehouse(warehouse, store.where), how, report)
+    replay_objects(store, into_warehouse(own(warehouse), store.where), how, report)
     return report
 
 

@@ -14,7 +14,9 @@ import pytest
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.local.warehouse import Warehouse
+from lmdp.replay import ledger
 from lmdp.replay.folder import Folder
+from lmdp.replay.ledger import Rejects, own
 from lmdp.replay.replay import Sink, replay_objects, replay_rejects
 from lmdp.replay.report import Report
 from lmdp.replay.stores import Stored
@@ -290,9 +292,9 @@ def test_the_warehouses_rejects(warehouse: Warehouse) -> None:
     reject_into(warehouse, *(two(2 * n) for n in range(600)), b"no bundle")
     assert (warehouse.counts().rows, warehouse.counts().rejects) == (600, 601)
     dry, wet = Report(), Report()
-    replay_rejects(warehouse, None, run(dry=True), dry)
+    replay_rejects(own(warehouse), None, run(dry=True), dry)
     assert (warehouse.counts().rows, warehouse.counts().rejects) == (600, 601)
-    replay_rejects(warehouse, None, run(), wet)
+    replay_rejects(own(warehouse), None, run(), wet)
     assert dry.counts == wet.counts
     assert (wet.counts.messages, wet.counts.rows, dict(wet.reasons)) == (601, 600, {"Decode.Malformed": 1})
     assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (1200, 1, 0)
@@ -301,15 +303,27 @@ def test_the_warehouses_rejects(warehouse: Warehouse) -> None:
     assert told(warehouse, "SELECT ATTEMPTS_MADE FROM REJECTS") == [2]
     assert told(warehouse, "SELECT epoch_ms(ARRIVAL_TIMESTAMP) FROM REJECTS") == [NOW]
     again = Report()
-    replay_rejects(warehouse, None, run(), again)
+    replay_rejects(own(warehouse), None, run(), again)
     assert (again.counts.messages, warehouse.counts().rows) == (1, 1200)
+
+
+def test_large_rejects_come_in_small_pages(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page has so many bytes at most, or one reject; all of them are tried once."""
+    monkeypatch.setattr(ledger, "_PAGE_BYTES", 3_000)
+    reject_into(warehouse, *(bundle(n) for n in range(20)), b"x" * 5_000, bundle(20))
+    found = Rejects.of(own(warehouse))
+    assert 1 < len(found.page().ids) < 10
+    assert [len(found.page(number).ids) for number in (18, 19, 20, 21)] == [1, 1, 1, 0]
+    report = Report()
+    replay_rejects(own(warehouse), None, run(), report)
+    assert (report.counts.messages, report.counts.rows, warehouse.counts().rejects) == (22, 21, 1)
 
 
 def test_the_clock_went_back(warehouse: Warehouse) -> None:
     """Rejects that were stamped in what is now the future are tried once each, too."""
     reject_into(warehouse, bundle(1), b"no bundle", now_ms=NOW + 10**12)
     report = Report()
-    replay_rejects(warehouse, None, run(), report)
+    replay_rejects(own(warehouse), None, run(), report)
     assert (report.counts.messages, warehouse.counts().rejects) == (2, 1)
 
 
@@ -321,7 +335,7 @@ def test_a_sink_that_fails_leaves_the_rejects(warehouse: Warehouse) -> None:
         raise LmdpError("away")
 
     with pytest.raises(LmdpError, match="away"):
-        replay_rejects(warehouse, refuse, run(), Report())
+        replay_rejects(own(warehouse), refuse, run(), Report())
     assert warehouse.counts().rejects == 2
-    replay_rejects(warehouse, lambda outcome: len(outcome.rows), run(), Report())
+    replay_rejects(own(warehouse), lambda outcome: len(outcome.rows), run(), Report())
     assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (0, 1, 0)

@@ -15,10 +15,10 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from botocore.exceptions import BotoCoreError
-from botocore.exceptions import HTTPClientError as NoAnswer
 
 from lmdp.aws import verdicts
 from lmdp.aws.batches import body, cut
+from lmdp.aws.bounded import Unanswered, within
 from lmdp.aws.pace import Pace
 from lmdp.aws.signed_call import connect, post
 from lmdp.aws.verdicts import Verdict
@@ -60,19 +60,29 @@ class NotDelivered(LmdpError):  # noqa: N818 - it names what became of the rows
         super().__init__(
             f"Firehose stream {stream}: {delivered.refused:,} of {delivered.rows:,} rows were {reason}. "
             f"The whole batch counts as not delivered and has to be sent again; {delivered.accepted:,} rows will then "
-            "be there twice, which METRICS hides. "
-            + ("Look at ThrottledRecords and the stream's quota." if retryable else _HINTS.get(code, _LOOK))
+            f"be there twice, which METRICS hides. {_hint(code, retryable=retryable)}"
         )
         self.delivered = delivered
         self.code = code
         self.retryable = retryable
 
 
+def _hint(code: str, *, retryable: bool) -> str:
+    if code in _HINTS or not retryable:
+        return _HINTS.get(code, _LOOK)
+    return _NO_WAY if code.endswith(("Error", "Unanswered", "Answer")) else _BUSY
+
+
+_BUSY: Final = "Look at ThrottledRecords and the stream's quota."
+_NO_WAY: Final = "Look at the way to Firehose: name resolution, proxy, and port 443 (route, security group, endpoint)."
 _LOOK: Final = "Look up the code in the API reference of PutRecordBatch, mend it, and the next try goes through."
 _HINTS: Final[Mapping[str, str]] = {
     "ResourceNotFoundException": "The stream does not exist: check LMDP_DELIVERY_STREAM.",
     "AccessDeniedException": "The function's role has to allow firehose:PutRecordBatch on the stream.",
     "InvalidKMSResourceException": "The stream's KMS key is disabled or not allowed to the stream.",
+    "ExpiredTokenException": "The credentials have ended: Lambda brings new ones by itself; elsewhere, sign in again.",
+    "CredentialRetrievalError": "The credentials have ended and could not be renewed: look at what gives them.",
+    "InvalidSignatureException": "The clock of this machine is wrong, or the secret key is.",
 }
 
 
@@ -95,7 +105,7 @@ def open_firehose(stream: str, region: str, env: Mapping[str, str], concurrency:
     def put(batch: Sequence[bytes], attempt: int, seconds: float) -> Verdict:
         try:
             answer = post(connection, TARGET, body(stream, batch), seconds)
-        except (NoAnswer, BotoCoreError) as error:
+        except BotoCoreError as error:
             return verdicts.of_silence(batch, error, attempt)
         return verdicts.of_answer(batch, answer, attempt)
 
@@ -158,7 +168,12 @@ def _once(
         return verdicts.not_sent(batch)
     if start > now:
         firehose.sleep(start - now)
-    verdict = firehose.put(batch, attempt, min(deadline - start, READ_SECONDS))
+    left = deadline - start
+    try:
+        # A socket that was told the same time ends by itself, and with a better word.
+        verdict = within(left + LEAST_SECONDS, partial(firehose.put, batch, attempt, min(left, READ_SECONDS)))
+    except Unanswered as error:
+        verdict = verdicts.of_silence(batch, error, attempt)
     if verdict.throttled:
         firehose.pace.throttled(start)
     elif verdict.accepted:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from base64 import b64decode
 from binascii import Error as NoBase64
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, TypeAlias
@@ -35,7 +36,8 @@ class Fault:
 
     `status` and `code`: an error answer, nothing is accepted. `entries`: these are refused with `entry_code`. `drop`:
     the connection is closed before anything is accepted. `lose`: the call is carried out and its answer is not sent.
-    `garble`: carried out, and half the answer is sent. `seconds`: the time before the answer.
+    `garble`: carried out, and half the answer is sent. `instead`: carried out, and these bytes are its answer. `drip`:
+    carried out, and the answer comes byte by byte, so many seconds apart. `seconds`: the time before the answer.
     """
 
     status: int = 200
@@ -45,6 +47,8 @@ class Fault:
     drop: bool = False
     lose: bool = False
     garble: bool = False
+    instead: bytes = b""
+    drip: float = 0.0
     seconds: float = 0.0
 
 
@@ -103,16 +107,27 @@ class Double:
 
 @contextmanager
 def firehose_double(
-    stream: str = "metrics", weather: Weather | None = None, *, port: int = 0, keep: bool = True
+    stream: str = "metrics",
+    weather: Weather | None = None,
+    *,
+    port: int = 0,
+    keep: bool = True,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Double]:
     """Run a double on loopback as long as the block lasts."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), _Handler, bind_and_activate=False)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), _Handler, bind_and_activate=False)
     server.request_queue_size = 128
     server.server_bind()
     server.server_activate()
+    if tls is not None:  # each connection shakes hands in its own thread, so that a silent one holds up no other
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     weather = weather or Weather()
-    double = Double(f"http://127.0.0.1:{server.server_port}", stream, weather, chance=random.Random(weather.seed))  # noqa: S311 - chance, no secret
+    double = Double(
+        f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}",
+        stream,
+        weather,
+        chance=random.Random(weather.seed),  # noqa: S311 - chance, no secret
+    )
     server.double = double  # type: ignore[attr-defined]  # how http.server's handlers know of anything
     server.keep = keep  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -154,6 +169,13 @@ def read_records(stream: str, headers: dict[str, str], body: bytes) -> list[byte
     return data
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A caller that gave up is no error."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -188,6 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(fault.seconds)
         if fault.drop or fault.lose:
             self._hang_up()
+        elif fault.instead:
+            self._send(200, fault.instead)
         elif fault.status != 200:
             # As AWS does: the message of a refusal may repeat what was sent.
             self._answer(fault.status, {"__type": f"com.amazonaws.firehose#{fault.code}", "message": "sent: {…}"})
@@ -199,24 +223,31 @@ class _Handler(BaseHTTPRequestHandler):
                 for n in range(entries)
             ]
             failed = len(fault.entries & set(range(entries)))
-            self._answer(
-                200, {"FailedPutCount": failed, "Encrypted": False, "RequestResponses": responses}, fault.garble
-            )
+            answer = {"FailedPutCount": failed, "Encrypted": False, "RequestResponses": responses}
+            self._send(200, json.dumps(answer).encode(), half=fault.garble, drip=fault.drip)
 
-    def _answer(self, status: int, answer: dict[str, Any], half: bool = False) -> None:  # noqa: FBT001, FBT002 - private
-        body = json.dumps(answer).encode()
+    def _answer(self, status: int, answer: dict[str, Any]) -> None:
+        self._send(status, json.dumps(answer).encode())
+
+    def _send(self, status: int, body: bytes, *, half: bool = False, drip: float = 0.0) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/x-amz-json-1.1")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if half else body)
+        for n in range(len(body) if drip else 0):
+            self.wfile.write(body[n : n + 1])
+            self.wfile.flush()
+            time.sleep(drip)
+        if not drip:
+            self.wfile.write(body[: len(body) // 2] if half else body)
         if half:
             self._hang_up()
 
     def _hang_up(self) -> None:
         self.close_connection = True
-        self.wfile.flush()
-        self.connection.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *_: object) -> None:
         """Say nothing: a test's output is its own."""

@@ -71,7 +71,7 @@ class Function:
 def open_function(env: dict[str, str]) -> Function:
     """Read the settings and open the sinks. Raises LmdpError; nothing is sent yet."""
     settings = Settings.from_env(env)
-    client: Callable[[], Any] = partial(s3_client, settings.region)
+    client: Callable[[], Any] = partial(s3_client, settings.region, attempts=1)
     path = Path(
         transform=settings.transform,
         keys=settings.keys,

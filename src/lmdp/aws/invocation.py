@@ -7,18 +7,24 @@ raises is what trying again can mend: rejects that cannot be written, rows that 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from lmdp.aws.events import read_event
 from lmdp.aws.firehose import Delivered, Firehose, NotDelivered, deliver
 from lmdp.aws.rejects import WriteRejects
 from lmdp.encode import encode
-from lmdp.pipeline import Counts, TransformSettings, transform
+from lmdp.pipeline import Counts, Message, Transformed, TransformSettings, transform
+from lmdp.refusals import DECODE_TOO_LARGE
 from lmdp.rejects import Reject
 from lmdp.spec_loader import Spec
+
+# What a function of 1 GiB holds, and Firehose takes within the invocation. A batch of compressed messages can make any
+# number of rows: without an end the function would run out of memory, and the pipe would try the same batch for ever.
+BATCH_ROW_BYTES: Final = 128 * 2**20
+_PORTION_BYTES: Final = 64 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ def invoke(event: object, path: Path, report: Report, *, now_ms: int, seconds_le
     with path.step("transform"):
         rows, rejects = _transform(event, path, report, now_ms)
     with path.step("rejects"):
-        report.reject_objects = path.write_rejects(rejects, now_ms)
+        report.reject_objects = path.write_rejects(rejects, now_ms, deadline - path.firehose.clock())
     with path.step("firehose"):
         try:
             report.delivered = deliver(path.firehose, rows, deadline)
@@ -78,12 +84,51 @@ def invoke(event: object, path: Path, report: Report, *, now_ms: int, seconds_le
 
 def _transform(event: object, path: Path, report: Report, now_ms: int) -> tuple[list[bytes], list[Reject]]:
     incoming = read_event(event)
-    done = transform(incoming.messages, path.transform)
-    rejects = [*incoming.rejects, *done.rejects]
-    unread = len(incoming.rejects)
-    raw = sum(len(reject.raw) for reject in incoming.rejects)
-    report.counts = done.counts + Counts(messages=unread, rejected_messages=unread, bytes_in=raw)
-    report.rejects = Counter(reject.code for reject in rejects)
+    rows: list[bytes] = []
+    rejects = list(incoming.rejects)
+    unread = len(rejects)
+    counts = Counts(messages=unread, rejected_messages=unread, bytes_in=sum(len(reject.raw) for reject in rejects))
+    held = 0
+    for portion in _portions(incoming.messages):  # only their JSON is kept, a third of the memory of all at once
+        done = _too_much(portion) if held > BATCH_ROW_BYTES else transform(portion, path.transform)
+        encoded = encode(done.rows, path.keys)
+        held += sum(map(len, encoded))
+        rows += encoded
+        rejects += done.rejects
+        counts += done.counts
     times = [message.timestamp for message in incoming.messages if message.timestamp is not None]
+    report.counts = counts
+    report.rejects = Counter(reject.code for reject in rejects)
     report.oldest_age_ms = max(now_ms - min(times), 0) if times else None
-    return encode(done.rows, path.keys), rejects
+    return rows, rejects
+
+
+def _portions(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """Messages that together make few rows, for what one costs; one that may be compressed stands alone."""
+    portion: list[Message] = []
+    size = 0
+    for message in messages:
+        value = message.value or b"{"
+        size += len(value)
+        if portion and (size > _PORTION_BYTES or value[:1] != b"{" or (portion[-1].value or b"{")[:1] != b"{"):
+            yield portion
+            portion, size = [], len(value)
+        portion.append(message)
+    if portion:
+        yield portion
+
+
+def _too_much(messages: Iterable[Message]) -> Transformed:
+    """The messages as they are, for a replay: there is no more room for their rows."""
+    text = f"the messages before it in its batch make more than {BATCH_ROW_BYTES // 2**20} MiB of rows; replay it"
+    done = Transformed([], [], Counts())
+    for message in messages:
+        value = message.value or b""
+        where = (message.topic, message.partition, message.offset, message.timestamp, message.key)
+        if value:
+            done.rejects.append(Reject(DECODE_TOO_LARGE, text, value, *where))
+        done.counts.dropped["empty"] += not value
+        done.counts.rejected_messages += bool(value)
+        done.counts.messages += 1
+        done.counts.bytes_in += len(value)
+    return done

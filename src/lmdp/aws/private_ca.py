@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -23,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
-from lmdp.local.certs import NAME, Certificate, principal_of, read_certificate, write_atomic
+from lmdp.local.certs import NAME, Certificate, locked, principal_of, read_certificate, write_pair
 
 KEY_BITS: Final = 2048
 DAYS: Final = 365
@@ -34,6 +36,8 @@ CERTIFICATE_TAG: Final = "lmdp:certificate"
 _TEMPLATE: Final = "acm-pca:::template/EndEntityClientAuthCertificate/V1"
 _SIGNING: Final = {"RSA": "SHA256WITHRSA", "EC": "SHA256WITHECDSA"}
 _WAIT: Final = {"Delay": 1, "MaxAttempts": 60}
+# A person waits: where nobody answers it is over within a minute, and not within the five that boto3 takes by itself.
+_CALLS: Final = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +74,14 @@ def issue(arn: str, name: str, *, days: int = DAYS, client: Any = None) -> Issue
         raise SettingsError(f"--private-ca is {arn!r}; it is the ARN of an AWS Private CA.")
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
     with _told(f"the Private CA {arn}"):
-        pca = client or boto3.client("acm-pca", region_name=_region(arn))
+        pca = client or boto3.client("acm-pca", region_name=_region(arn), config=_CALLS)
         algorithm = pca.describe_certificate_authority(CertificateAuthorityArn=arn)["CertificateAuthority"][
             "CertificateAuthorityConfiguration"
         ]["KeyAlgorithm"]
         certificate_arn = pca.issue_certificate(
             CertificateAuthorityArn=arn,
             Csr=_request(name, key),
-            SigningAlgorithm=_SIGNING[algorithm.split("_")[0]],
+            SigningAlgorithm=_signing(arn, algorithm),
             TemplateArn=f"arn:{arn.split(':')[1]}:{_TEMPLATE}",
             Validity={"Value": days, "Type": "DAYS"},
         )["CertificateArn"]
@@ -90,10 +94,9 @@ def issue(arn: str, name: str, *, days: int = DAYS, client: Any = None) -> Issue
 
 def write_files(folder: Path, name: str, issued: Issued) -> Certificate:
     """`NAME.pem` with the chain, `NAME.key` readable by its owner alone."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     cert_path, key_path = folder / f"{name}.pem", folder / f"{name}.key"
-    write_atomic(key_path, issued.key, mode=0o600)
-    write_atomic(cert_path, issued.whole_chain, mode=0o644)
+    with locked(folder):
+        write_pair(cert_path, key_path, issued.whole_chain, issued.key)
     return _described(name, cert_path, key_path, made=True)
 
 
@@ -109,7 +112,7 @@ def good_files(folder: Path, name: str, *, now: dt.datetime) -> Certificate | No
 def secret_ends(secret: str, client: Any = None) -> dt.datetime | None:
     """When the certificate in the secret ends; None when there is none that could be read."""
     with _told(f"the secret {secret}"):
-        manager = client or boto3.client("secretsmanager")
+        manager = client or boto3.client("secretsmanager", config=_CALLS)
         try:
             held = json.loads(manager.get_secret_value(SecretId=secret)["SecretString"])
             ends: dt.datetime = x509.load_pem_x509_certificate(held["certificate"].encode()).not_valid_after_utc
@@ -124,14 +127,16 @@ def secret_ends(secret: str, client: Any = None) -> dt.datetime | None:
 def write_secret(secret: str, issued: Issued, client: Any = None) -> None:
     """Put it into the secret, in the shape that MSK's clients read, and tag the secret with its end.
 
-    Pipes read the new value when they connect anew.
+    The tag comes first: with a certificate but without its tag, the next run would find nothing to do. Pipes read the
+    new value when they connect anew.
     """
     value = {"certificate": issued.whole_chain.decode(), "privateKey": issued.key.decode()}
-    with _told(f"the secret {secret}"):
-        manager = client or boto3.client("secretsmanager")
-        version = manager.put_secret_value(SecretId=secret, SecretString=json.dumps(value))["VersionId"]
+    version = str(uuid.uuid4())
+    with _told(f"the secret {secret}", "The secret has the certificate that it had; run the same command again."):
+        manager = client or boto3.client("secretsmanager", config=_CALLS)
         tag = {"Key": CERTIFICATE_TAG, "Value": f"{version} {issued.ends.isoformat()}"}
         manager.tag_resource(SecretId=secret, Tags=[tag])
+        manager.put_secret_value(SecretId=secret, SecretString=json.dumps(value), ClientRequestToken=version)
 
 
 def _request(name: str, key: rsa.RSAPrivateKey) -> bytes:
@@ -145,19 +150,27 @@ def _described(name: str, cert_path: Path, key_path: Path, *, made: bool) -> Cer
     return Certificate(name, cert_path, key_path, principal_of(cert), cert.not_valid_after_utc, made)
 
 
+def _signing(arn: str, algorithm: str) -> str:
+    """How a CA with this kind of key signs."""
+    kind = algorithm.partition("_")[0]
+    if kind not in _SIGNING:
+        raise SettingsError(f"The Private CA {arn} has a key of {algorithm}; Kafka's clients read RSA and EC.")
+    return _SIGNING[kind]
+
+
 def _region(arn: str) -> str:
     return arn.split(":")[3]
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Translates what boto3 raises inside it."""
+def _told(what: str, then: str = "Nothing was changed.") -> Iterator[None]:
+    """Translates what boto3 raises inside it; `then` says how things are afterwards."""
     try:
         yield
     except WaiterError as error:
-        raise LmdpError(f"{what} did not issue within a minute. Nothing was changed; try again.") from error
+        raise LmdpError(f"{what} did not issue within a minute. {then} Try again.") from error
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
-        raise LmdpError(f"{what} refused {error.operation_name}: {code}. Nothing was changed.") from error
+        raise LmdpError(f"{what} refused {error.operation_name}: {code}. {then}") from error
     except BotoCoreError as error:
-        raise Unreachable(f"{what} cannot be reached: {error}. Nothing was changed.") from error
+        raise Unreachable(f"{what} cannot be reached: {error}. {then}") from error

@@ -27,6 +27,10 @@ _KMS_KEY: Final = re.compile(r"(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)
 _PIPE_SECONDS: Final = 300.0
 # Each call holds up to 4 MiB, so that 32 of them are 128 MiB: the smallest function.
 _MAX_CONCURRENCY: Final = 32
+# Half of what stands elsewhere. A function of 1 GiB that runs out of memory over a message is given it again and again;
+# a message takes this much to read, and three times its rows beside it.
+_MESSAGE_MEMORY: Final = 256 * 2**20
+_MESSAGE_ROWS: Final = 128 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ class Settings:
             "margin": read.number("LMDP_MARGIN_SECONDS", 3, 0.5, _PIPE_SECONDS),
         }
         decompressed = int(read.number("LMDP_MAX_DECOMPRESSED_BYTES", 64 * 2**20, 1, 2**30))
-        message_rows = int(read.number("LMDP_MAX_MESSAGE_ROW_BYTES", 256 * 2**20, 1, 2**31))
+        memory = int(read.number("LMDP_MAX_MESSAGE_MEMORY", _MESSAGE_MEMORY, 1, 2**33))
+        message_rows = int(read.number("LMDP_MAX_MESSAGE_ROW_BYTES", _MESSAGE_ROWS, 1, 2**31))
         if read.faults or spec is None:
             raise SettingsError.of(read.faults)
         return cls(
@@ -71,6 +76,7 @@ class Settings:
             transform=TransformSettings(
                 org_id=env.get("LMDP_ORG_ID") or None,
                 max_decompressed_bytes=decompressed,
+                max_message_memory=memory,
                 max_message_row_bytes=message_rows,
                 max_row_bytes=MAX_RECORD_BYTES - key_overhead(spec, style),
                 spec=spec,

@@ -14,17 +14,25 @@ from typing import Any, Final
 from botocore import __version__ as botocore_version
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest, AWSResponse
-from botocore.credentials import ContainerProvider, CredentialResolver, Credentials, EnvProvider
+from botocore.credentials import (
+    ContainerProvider,
+    CredentialResolver,
+    Credentials,
+    EnvProvider,
+    ReadOnlyCredentials,
+)
 from botocore.endpoint_provider import EndpointProvider
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, CredentialRetrievalError
 from botocore.httpsession import URLLib3Session
 from botocore.loaders import create_loader
 from botocore.utils import get_environ_proxies
 
 from lmdp.errors import LmdpError
 
-CONNECT_SECONDS: Final = 3.0
-
+# urllib3 sends a request within the time that it has to connect: 20 s are a call of 0.7 MB, seven others beside it, at
+# 2.5 Mbit/s. Whether somebody is there is known after a second SYN, 3 s.
+_SEND_SECONDS: Final = 20.0
+_TWO_SYNS: Final = [(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)] if hasattr(socket, "TCP_SYNCNT") else []
 # Head and body are two writes; without this the second waits for the first one's acknowledgement, up to 40 ms.
 _NO_DELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 _AGENT: Final = f"lmdp botocore/{botocore_version}"
@@ -58,9 +66,9 @@ def connect(
             http=URLLib3Session(
                 verify=env.get("AWS_CA_BUNDLE") or True,
                 proxies=get_environ_proxies(url),
-                timeout=(CONNECT_SECONDS, 10.0),
+                timeout=(_SEND_SECONDS, 10.0),
                 max_pool_connections=pool,
-                socket_options=[_NO_DELAY],
+                socket_options=[_NO_DELAY, *_TWO_SYNS],
             ),
         )
     except BotoCoreError as error:
@@ -105,12 +113,19 @@ def find_credentials() -> Credentials:
 def post(connection: Connection, target: str, body: bytes, read_seconds: float) -> AWSResponse:
     """Sign and send one request; the answer's body is read.
 
-    Raises botocore's HTTPClientError and its kin when there is no answer.
+    Raises a BotoCoreError when there is no answer, or nothing to sign with.
     """
     headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1", "User-Agent": _AGENT}
     request = AWSRequest("POST", connection.url, headers, body)
     # Refreshed where need be, and read at one moment: a key and a token of two generations do not fit.
-    credentials = connection.credentials.get_frozen_credentials()
+    credentials = _frozen(connection.credentials)
     SigV4Auth(credentials, connection.service, connection.region).add_auth(request)
     request.context["read_timeout"] = read_seconds
     return connection.http.send(request.prepare())
+
+
+def _frozen(credentials: Credentials) -> ReadOnlyCredentials:
+    try:
+        return credentials.get_frozen_credentials()
+    except RuntimeError as error:  # they have ended, and their source gives no newer ones
+        raise CredentialRetrievalError(provider=credentials.method, error_msg="they have ended") from error

@@ -12,38 +12,14 @@ from typing import Final
 
 import msgspec
 from botocore.awsrequest import AWSResponse
-from botocore.exceptions import (
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    ProxyConnectionError,
-    SSLError,
-)
-from botocore.retries.standard import (
-    ExponentialBackoff,
-    OrRetryChecker,
-    RetryContext,
-    RetryEventAdapter,
-    ThrottledRetryableChecker,
-    ThrottlingErrorDetector,
-    ThrottlingStatusCodeChecker,
-    TransientRetryableChecker,
-)
+from botocore.exceptions import HTTPClientError, SSLError
 
-# Nothing of a request was sent yet.
-_NOT_SENT: Final = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
+from lmdp.aws.retries import Failure
+
 # "The write might have completed or failed": only what Firehose refuses with reason is surely not in.
 _UNSURE_STATUS: Final = frozenset({500, 502, 504})
 # Both words of Firehose for: the stream's limits are exceeded, slow down.
 _SLOW_DOWN: Final = frozenset({"ServiceUnavailableException", "LimitExceededException"})
-_BACKOFF_EXPONENT: Final = 30
-# Seconds. Beside the pace, which slows every call while one is throttled, a longer wait only wastes the invocation.
-_LONGEST_WAIT: Final = 2
-
-# The conditions and the back-off of boto3's standard retries; the loop is not boto3's, since it has to carry the
-# refused rows of a call that succeeded, and to end before the function does.
-_detector = ThrottlingErrorDetector(RetryEventAdapter())
-_conditions = OrRetryChecker([TransientRetryableChecker(), ThrottledRetryableChecker(), ThrottlingStatusCodeChecker()])
-_backoff = ExponentialBackoff(max_backoff=_LONGEST_WAIT, throttling_detector=_detector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +54,8 @@ class _Error(msgspec.Struct):
     code: str = ""
 
 
+# Text that is no UTF-8, and nesting without end, are faults of their own to the decoder.
+_NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _entries = msgspec.json.Decoder(_Entries)
 _error = msgspec.json.Decoder(_Error)
 
@@ -87,45 +65,49 @@ def of_answer(batch: Sequence[bytes], answer: AWSResponse, attempt: int) -> Verd
     if answer.status_code == 200:
         return _of_entries(batch, answer, attempt)
     code = _code(answer)
-    context = _context(attempt, code, answer)
+    failure = Failure(attempt, code, answer.status_code)
     return Verdict(
         accepted=0,
         refused=batch,
         code=code,
-        throttled=_detector.is_throttling_error_from_context(context) or code in _SLOW_DOWN,
-        permanent=not _conditions.is_retryable(context),
+        throttled=failure.throttled() or code in _SLOW_DOWN,
+        permanent=not failure.passing(),
         unsure=answer.status_code in _UNSURE_STATUS,
-        delay=_backoff.delay_amount(context),
+        delay=failure.delay(),
     )
 
 
 def of_silence(batch: Sequence[bytes], error: Exception, attempt: int) -> Verdict:
     """No answer came: the connection failed, or the time was over."""
-    context = _context(attempt, error=error)
+    failure = Failure(attempt, error=error)
     return Verdict(
         accepted=0,
         refused=batch,
         code=type(error).__name__,
-        permanent=not _conditions.is_retryable(context),
-        unsure=not isinstance(error, _NOT_SENT),
-        delay=_backoff.delay_amount(context),
+        permanent=not failure.passing(),
+        unsure=_may_be_sent(error),
+        delay=failure.delay(),
     )
+
+
+def _may_be_sent(error: Exception) -> bool:
+    """Whether the call may have been carried out; not where no connection came about."""
+    if isinstance(error, SSLError):  # in the handshake, or later: only a bad certificate is surely the handshake's
+        return "CERTIFICATE_VERIFY_FAILED" not in str(error)
+    return isinstance(error, HTTPClientError | TimeoutError)
 
 
 def _of_entries(batch: Sequence[bytes], answer: AWSResponse, attempt: int) -> Verdict:
     try:
         entries = _entries.decode(answer.content)
-    except msgspec.DecodeError:
-        return _unreadable(batch, answer, attempt)
-    if entries.FailedPutCount == 0 and len(entries.RequestResponses) == len(batch):
-        failed = []
-    else:
-        failed = [n for n, entry in enumerate(entries.RequestResponses) if entry.ErrorCode]
-        if len(entries.RequestResponses) != len(batch) or len(failed) != entries.FailedPutCount:
-            return _unreadable(batch, answer, attempt)
+    except _NOT_JSON:
+        return _unreadable(batch, attempt)
+    failed = [n for n, entry in enumerate(entries.RequestResponses) if entry.ErrorCode]
+    if len(entries.RequestResponses) != len(batch) or len(failed) != entries.FailedPutCount:
+        return _unreadable(batch, attempt)
     if not failed:
         return Verdict(accepted=len(batch))
-    codes = {entries.RequestResponses[n].ErrorCode or "" for n in failed}
+    codes = {_name(entries.RequestResponses[n].ErrorCode or "", answer) for n in failed}
     code = min(codes)
     return Verdict(
         accepted=len(batch) - len(failed),
@@ -133,15 +115,14 @@ def _of_entries(batch: Sequence[bytes], answer: AWSResponse, attempt: int) -> Ve
         code=code,
         # A few refusals among many are weather; where most are refused, the stream is at its limit.
         throttled=bool(codes & _SLOW_DOWN) and 2 * len(failed) > len(batch),
-        delay=_backoff.delay_amount(_context(attempt, code, answer)),
+        delay=Failure(attempt, code, answer.status_code).delay(),
     )
 
 
-def _unreadable(batch: Sequence[bytes], answer: AWSResponse, attempt: int) -> Verdict:
+def _unreadable(batch: Sequence[bytes], attempt: int) -> Verdict:
     """A 200 that was cut off, or does not add up: nothing is known."""
     code = "UnreadableAnswer"
-    delay = _backoff.delay_amount(_context(attempt, code, answer))
-    return Verdict(accepted=0, refused=batch, code=code, unsure=True, delay=delay)
+    return Verdict(accepted=0, refused=batch, code=code, unsure=True, delay=Failure(attempt, code, 200).delay())
 
 
 def _code(answer: AWSResponse) -> str:
@@ -153,22 +134,15 @@ def _code(answer: AWSResponse) -> str:
     if not name:
         try:
             error = _error.decode(answer.content)
-        except msgspec.DecodeError:
+        except _NOT_JSON:
             error = _Error()
         name = error.type or error.code
-    name = name.split(":")[0].rsplit("#")[-1]
+    return _name(name.split(":")[0].rsplit("#")[-1], answer)
+
+
+def _name(name: str, answer: AWSResponse) -> str:
+    """A fault's name as it is, if it is one: what else comes in its place may be anybody's text."""
     return name if name.isascii() and name.isalnum() and len(name) <= 80 else f"Http{answer.status_code}"
-
-
-def _context(
-    attempt: int, code: str = "", answer: AWSResponse | None = None, error: Exception | None = None
-) -> RetryContext:
-    return RetryContext(
-        attempt_number=min(attempt, _BACKOFF_EXPONENT),
-        parsed_response={"Error": {"Code": code}},
-        http_response=answer,
-        caught_exception=error,
-    )
 
 
 def not_sent(batch: Sequence[bytes]) -> Verdict:

@@ -9,6 +9,7 @@ import typer
 from lmdp.commands.options import DEFAULT_HOME, Home, Json
 from lmdp.errors import SettingsError
 from lmdp.local.certs import Certificate, make, make_client
+from lmdp.local.home import make_home
 
 
 def certs(
@@ -50,6 +51,7 @@ def certs(
     if private_ca and client:
         typer.echo(_from_private_ca(private_ca, client, secret, home, as_json=as_json))
         return
+    make_home(home)
     folder = home / "certs"
     extra = make_client(folder, client) if client else None
     found = make(folder).all()
@@ -62,6 +64,7 @@ def _from_private_ca(arn: str, name: str, secret: str | None, home: Home, *, as_
 
     now = dt.datetime.now(dt.UTC)
     if secret is None:
+        make_home(home)
         folder = home / "certs" / "private-ca"
         found = private_ca.good_files(folder, name, now=now)
         found = found or private_ca.write_files(folder, name, private_ca.issue(arn, name))

@@ -34,13 +34,14 @@ from lmdp.commands.options import (
 from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.identifiers import KeyStyle, key_overhead, styled
 from lmdp.pipeline import TransformSettings
+from lmdp.printable import printable
 from lmdp.spec_loader import load_spec
 from lmdp.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
     from lmdp.local.kafka import KafkaAccess
-    from lmdp.local.warehouse import Warehouse
     from lmdp.replay.again import Path as Way
+    from lmdp.replay.ledger import Keeper
     from lmdp.replay.replay import Run, Sink, Tell
     from lmdp.replay.report import Report
     from lmdp.replay.sinks import Send
@@ -90,6 +91,7 @@ class _Wanted:
     to: str
     dry: bool
     org_id: str | None
+    home: Path
     warehouse: Path
     style: KeyStyle
     region: str | None
@@ -119,7 +121,7 @@ def replay(  # noqa: PLR0913 - each is an option
     Mend the cause first (set --org-id, say), and look with --dry-run. What passes is moved to `replayed/` in its folder
     or bucket, or leaves REJECTS; what fails again stays, cut down to that. Nothing is sent twice: into the warehouse,
     not even when this ends in the middle; to Kafka or Firehose, what was sent just before a crash may be, and METRICS
-    shows it once. Run it again to go on. 'lmdp run' must not be running on the same warehouse.
+    shows it once. Run it again to go on. Where 'lmdp run' has the warehouse, it writes what this makes.
 
     Example: lmdp replay warehouse --org-id acme --dry-run
 
@@ -129,7 +131,7 @@ def replay(  # noqa: PLR0913 - each is an option
         raise SettingsError.of(faults)
     own = source == OWN or source.endswith(".duckdb")
     file = Path(source) if source.endswith(".duckdb") else warehouse_file(warehouse, home)
-    wanted = _Wanted(source, to, dry_run, org_id or None, file, identifiers, region or None)
+    wanted = _Wanted(source, to, dry_run, org_id or None, home, file, identifiers, region or None)
     started, stop = time.monotonic(), threading.Event()
     report = _report()
     with contextlib.ExitStack() as parts:
@@ -171,13 +173,13 @@ def _faults(context: typer.Context, source: str, to: str, stream: str | None) ->
 
 def _own(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
     """Replay the rejects of a warehouse."""
-    from lmdp.local.warehouse import Warehouse  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.replay.keeper import keeping  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.replay.replay import replay_rejects  # noqa: PLC0415 - as above
 
     if not wanted.warehouse.exists():
         raise Unreachable(f"there is no warehouse at {wanted.warehouse}; nothing was replayed.")
-    with Warehouse.open(wanted.warehouse, load_spec(), read_only=wanted.dry) as warehouse:
-        replay_rejects(warehouse, send, run, report)
+    with keeping(wanted.home, wanted.warehouse, dry=wanted.dry) as keeper:
+        replay_rejects(keeper, send, run, report)
 
 
 def _objects(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
@@ -189,8 +191,8 @@ def _objects(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report")
         deliver = send
         replay_objects(store, Sink(lambda outcome, _mark: deliver(outcome)), run, report)
         return
-    with _warehouse(wanted) as warehouse:
-        replay_objects(store, _sink(warehouse, store.where), run, report)
+    with _keeper(wanted) as keeper:
+        replay_objects(store, _sink(keeper, store.where), run, report)
 
 
 def _store(wanted: _Wanted) -> "Store":
@@ -204,23 +206,23 @@ def _store(wanted: _Wanted) -> "Store":
 
 
 @contextlib.contextmanager
-def _warehouse(wanted: _Wanted) -> Iterator["Warehouse | None"]:
-    """The warehouse that objects go into; for a dry run, None where there is none yet."""
-    from lmdp.local.warehouse import Warehouse  # noqa: PLC0415 - as above
+def _keeper(wanted: _Wanted) -> Iterator["Keeper | None"]:
+    """Who has the warehouse that objects go into; for a dry run, None where there is none yet."""
+    from lmdp.replay.keeper import keeping  # noqa: PLC0415 - as above
 
     if wanted.dry and (wanted.to != "warehouse" or not wanted.warehouse.exists()):
         yield None
         return
     with contextlib.suppress(OSError):  # what is wrong with the folder is said when the file is opened
         wanted.warehouse.parent.mkdir(parents=True, exist_ok=True)
-    with Warehouse.open(wanted.warehouse, load_spec(), read_only=wanted.dry) as warehouse:
-        yield warehouse
+    with keeping(wanted.home, wanted.warehouse, dry=wanted.dry) as keeper:
+        yield keeper
 
 
-def _sink(warehouse: "Warehouse | None", source: str) -> "Sink":
+def _sink(keeper: "Keeper | None", source: str) -> "Sink":
     from lmdp.replay.replay import Sink, into_warehouse  # noqa: PLC0415 - as above
 
-    return Sink(lambda _outcome, _mark: 0) if warehouse is None else into_warehouse(warehouse, source)
+    return Sink(lambda _outcome, _mark: 0) if keeper is None else into_warehouse(keeper, source)
 
 
 def _run(wanted: _Wanted, tell: "Tell", stop: threading.Event) -> "Run":
@@ -293,10 +295,10 @@ def _print(told: dict[str, object], report: "Report", *, as_json: bool) -> None:
         f"for {told['to']}; {counts.rejected_messages:,} {'would fail' if told['dryRun'] else 'failed'} again."
     )
     for code, count in report.reasons.most_common():
-        print(f"  {count:,} {code}: {report.examples[code]}")
+        print(printable(f"  {count:,} {code}: {report.examples[code]}"))
     if report.repeats:
         print(f"  {report.repeats:,} were copies of what had been replayed")
     if report.unread:
         print(f"  {report.unread:,} pieces of objects are no rejects; they stay where they are")
     for name, why in report.skipped.items():
-        print(f"{name}: left alone, {why}", file=sys.stderr)
+        print(printable(f"{name}: left alone, {why}"), file=sys.stderr)

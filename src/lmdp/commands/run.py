@@ -1,5 +1,6 @@
 """`lmdp run`: the whole pipeline on this machine."""
 
+import contextlib
 import json
 import re
 import threading
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
+from lmdp.commands.live import EVERY_S, SHARE, view
 from lmdp.commands.options import (
     DEFAULT_HOME,
     DEFAULT_TOPIC,
@@ -28,7 +31,8 @@ from lmdp.commands.options import (
     typed,
     warehouse_file,
 )
-from lmdp.errors import SettingsError
+from lmdp.errors import LmdpError, SettingsError
+from lmdp.printable import printable
 from lmdp.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
@@ -82,6 +86,28 @@ Rejects = Annotated[
         show_default=False,
     ),
 ]
+Page = Annotated[
+    bool | None,
+    typer.Option(
+        "--page/--no-page",
+        envvar="LMDP_PAGE",
+        help="A page at http://127.0.0.1:8088 for this user alone: the path, charts, SQL, /metrics. By itself on, and "
+        "off for a run that ends by itself (--duration, --until-idle).",
+        show_default=False,
+    ),
+]
+PagePort = Annotated[
+    int | None,
+    typer.Option(
+        "--page-port",
+        min=1,
+        max=65_535,
+        envvar="LMDP_PAGE_PORT",
+        metavar="PORT",
+        help="The page's port; the next free one when it is taken.",
+        show_default="8088",
+    ),
+]
 Keep = Annotated[
     str, typer.Option("--keep", metavar="30d", help="How long rows stay, in whole days; `forever` removes none.")
 ]
@@ -107,14 +133,16 @@ def run(  # noqa: PLR0913 - each is an option
     warehouse: WarehouseFile = None,
     keep: Keep = "30d",
     rejects: Rejects = None,
+    page: Page = None,
+    page_port: PagePort = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
     """Run the whole pipeline on this machine: Kafka → rows and rejects → DuckDB.
 
     Without options it starts a Kafka of its own with simulated devices, so that rows are there in a minute. With
-    --bootstrap-servers it consumes your topic. Ask it while it runs: lmdp query, lmdp status. Ctrl-C ends it; the next
-    start goes on where this one was.
+    --bootstrap-servers it consumes your topic. Look at its page, or ask it: lmdp query, lmdp status. Ctrl-C ends it;
+    the next start goes on where this one was.
 
     Example: lmdp run --simulate 200 --interval 5 --duration 60 --json
 
@@ -147,12 +175,16 @@ def run(  # noqa: PLR0913 - each is an option
         simulated=_simulated(devices, instances, interval, duration),
         until_idle=until_idle,
         keep_days=days,
+        has_page=page if page is not None else duration is None and not until_idle,
+        page_port=page_port,
     )
     report = _run(settings, say)
     if as_json:
         print(json.dumps(report))
     else:
         say.summary(report)
+    if report["gaps"]:
+        raise typer.Exit(1)
 
 
 def _run(settings: "MachineSettings", say: "_Say") -> dict[str, object]:
@@ -230,7 +262,8 @@ class _Say:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def __call__(self, text: str) -> None:
-        self._console.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False)
+        with contextlib.suppress(OSError):  # a full or closed standard error loses lines, never rows
+            self._console.print(f"{time.strftime('%H:%M:%S')} {printable(text)}", markup=False)
 
     def watching(self) -> "_Watching":
         """A watcher for as long as the pipeline runs."""
@@ -242,29 +275,45 @@ class _Say:
             f"ended: {report['messages']:,} messages, {report['rows']:,} rows, {report['rejectedMessages']:,} rejects, "
             f"{report['duplicates']:,} duplicates in {report['warehouse']}"
         )
+        if report["gaps"]:
+            self(f"LOST: {report['gaps']:,} messages had passed the topic's retention; the table GAPS has which")
 
 
 class _Watching:
     def __init__(self, console: Console, say: _Say) -> None:
         self._say = say
-        self._live = Live(console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
-        self._said = 0.0
+        self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+        self._next = 0.0
 
     def __enter__(self) -> Callable[["Machine"], None]:
         if self._live:
-            self._live.start()
+            with contextlib.suppress(OSError):  # a terminal that is gone loses lines, never rows
+                self._live.start()
         return self._watch
 
     def __exit__(self, *_: object) -> None:
         if self._live:
-            self._live.stop()
+            with contextlib.suppress(OSError):  # as above
+                self._live.stop()
 
     def _watch(self, machine: "Machine") -> None:
+        begun = time.monotonic()
+        if begun < self._next:
+            return
         if self._live:
-            self._live.update(_line(machine))
-        elif time.monotonic() - self._said >= _PLAIN_EVERY_S:
-            self._said = time.monotonic()
+            with contextlib.suppress(OSError):  # as above
+                self._live.update(_drawn(machine), refresh=True)
+            self._next = begun + max(EVERY_S, SHARE * (time.monotonic() - begun))
+        else:
+            self._next = begun + _PLAIN_EVERY_S
             self._say(_line(machine))
+
+
+def _drawn(machine: "Machine") -> Text:
+    try:
+        return view(machine.status())
+    except LmdpError as error:  # the warehouse cannot be asked just now; the counts are known without it
+        return view(None, f"{_line(machine)}; {error}")
 
 
 def _line(machine: "Machine") -> str:

@@ -50,7 +50,7 @@ def check(  # noqa: PLR0913 - each is an option
     if as_json:
         typer.echo(json.dumps({**dataclasses.asdict(shape), "faults": faults}, indent=2))
     else:
-        typer.echo(_told(shape))
+        typer.echo(admin.told(shape))
         for fault in faults:
             typer.echo(f"  off: {fault}")
     raise typer.Exit(1 if faults else 0)
@@ -83,7 +83,7 @@ def create(  # noqa: PLR0913 - each is an option
     access = kafka_access(servers, ca, cert, key, home=home)
     made = admin.create(access, topic, admin.Wanted(partitions, replication, retention_hours, max_message_bytes))
     shape = admin.describe(access, topic)
-    typer.echo(f"{'Created' if made else 'Already there, left as it is'}: {_told(shape)}")
+    typer.echo(f"{'Created' if made else 'Already there, left as it is'}: {admin.told(shape)}")
 
 
 @app.command()
@@ -131,14 +131,6 @@ def acls(  # noqa: PLR0913 - each is an option
 
 def _principal(name: str) -> str:
     return name if name.startswith("User:") else f"User:CN={name}"
-
-
-def _told(shape: admin.Shape) -> str:
-    kept = "for ever" if shape.retention_ms < 0 else f"{shape.retention_ms / 3_600_000:g} h"
-    return (
-        f"{shape.name}: {shape.partitions} partitions, replication {shape.replication} on {shape.brokers} brokers, "
-        f"kept {kept}, messages up to {shape.max_message_bytes / 1_048_576:.3g} MiB"
-    )
 
 
 def _table(listed: list[admin.Grant], topic: str) -> str:

@@ -9,6 +9,7 @@ import typer
 from lmdp.commands.options import Json
 from lmdp.errors import SettingsError
 from lmdp.files import read_lines
+from lmdp.printable import printable
 from lmdp.spec_loader import load_spec
 
 _SHOWN = 20
@@ -41,7 +42,7 @@ def validate(files: Files = None, *, schema: Schema = False, as_json: Json = Fal
             wrong += bool(found)
             if wrong <= _SHOWN:
                 for fault in found:
-                    print(f"{name}:{number}: {fault}", file=sys.stderr)
+                    print(printable(f"{name}:{number}: {fault}"), file=sys.stderr)
     if wrong > _SHOWN:
         print(f"… and {wrong - _SHOWN:,} more rows that do not fit", file=sys.stderr)
     told = {"rows": rows, "invalid": wrong}

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lmdp.errors import Unreachable
+from lmdp.printable import printable
 
 
 def _not_in_csv(kind: pa.DataType) -> bool:
@@ -30,16 +31,17 @@ def _not_in_parquet(kind: pa.DataType) -> bool:
 def write(table: pa.Table, form: str, output: Path | None) -> None:
     """Write `table` in the form `table`, `json`, `csv` or `parquet`; to standard output where `output` is None."""
     if output is None:
-        _write(table, form, sys.stdout.buffer)
+        write_to(table, form, sys.stdout.buffer)
         return
     try:
         with output.open("wb") as file:
-            _write(table, form, file)
+            write_to(table, form, file)
     except OSError as error:
         raise Unreachable(f"cannot write {output}: {error.strerror}") from error
 
 
-def _write(answer: pa.Table, form: str, file: BinaryIO) -> None:
+def write_to(answer: pa.Table, form: str, file: BinaryIO) -> None:
+    """Write `answer` to an open file, in the form `table`, `json`, `csv` or `parquet`."""
     table = answer.rename_columns(_told_apart(answer.column_names))
     if form == "json":
         rows = table.to_pylist()
@@ -72,16 +74,17 @@ def _as_text(table: pa.Table, odd: Callable[[pa.DataType], bool]) -> pa.Table:
 
 
 def _text(value: Any) -> str:
-    plain = _plain(value)
-    return plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
+    simple = plain(value)
+    return simple if isinstance(simple, str) else msgspec.json.encode(simple).decode()
 
 
 def json_row(row: dict[str, Any]) -> bytes:
     """One row as a JSON object; sums of integers, which DuckDB gives as decimals, are numbers again."""
-    return msgspec.json.encode({name: _plain(value) for name, value in row.items()})
+    return msgspec.json.encode({name: plain(value) for name, value in row.items()})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON has it: text for what JSON has no form for, numbers for decimals."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, float) and value - value != 0:
@@ -89,9 +92,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     return value
 
 
@@ -99,9 +102,9 @@ def _drawn(table: pa.Table) -> str:
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for field in table.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
-        drawn.add_column(field.name, justify="right" if number else "left", overflow="fold")
+        drawn.add_column(printable(field.name), justify="right" if number else "left", overflow="fold")
     for row in table.to_pylist():
-        drawn.add_row(*("" if value is None else str(value) for value in row.values()))
+        drawn.add_row(*("" if value is None else printable(str(value)) for value in row.values()))
     # A pipe is not cut to a screen's width.
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
     with console.capture() as captured:

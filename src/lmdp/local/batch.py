@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,9 @@ from lmdp.local.watch import Identity
 from lmdp.pipeline import Counts, Message, TransformSettings, transform
 from lmdp.reject_files import write_to_folder
 from lmdp.rejects import Reject
+
+_REJECT_FRAME = 1_000
+_REJECT_COPIES = 4  # as bytes, in base64, as a column, and for a file
 
 
 @dataclass(slots=True)
@@ -37,8 +40,11 @@ class Batch:
         self._rejects_folder = rejects_folder
         self._rows: list[Row] = []
         self._rejects: list[Reject] = []
+        self.size = 0
+        """About how many characters its rows and rejects have."""
         self._counts = Counts()
-        self._parts: dict[int, _Part] = {}
+        self._parts: dict[tuple[int, int], _Part] = {}  # by partition and leader epoch, in the order of reading
+        self._gaps: list[OffsetRange] = []
         self._timestamps: Counter[int] = Counter()  # messages by Kafka's timestamp
         self._since: float | None = None
 
@@ -59,25 +65,30 @@ class Batch:
         """Seconds since its first message."""
         return 0.0 if self._since is None else time.monotonic() - self._since
 
-    def add(self, message: Message) -> None:
-        """Transform one message, the next of its partition."""
-        done = transform((message,), self._settings)
-        part = self._parts.get(message.partition)
+    def add(self, messages: Sequence[Message], epoch: int = -1) -> None:
+        """Transform the next messages of one partition; `epoch` is its leader's, -1 where the broker has none."""
+        done = transform(messages, self._settings)
+        first, last = messages[0], messages[-1]
+        part = self._parts.get((first.partition, epoch))
         if part is None:
-            part = self._parts[message.partition] = _Part(message.offset, message.offset)
+            part = self._parts[first.partition, epoch] = _Part(first.offset, first.offset)
             self._since = self._since or time.monotonic()
-        part.next = message.offset + 1
+        part.next = last.offset + 1
         part.rows += len(done.rows)
         part.rejects += len(done.rejects)
         self._rows += done.rows
         self._rejects += done.rejects
+        self.size += done.size + sum(_REJECT_FRAME + _REJECT_COPIES * len(reject.raw) for reject in done.rejects)
         self._counts += done.counts
-        if message.timestamp is not None:
-            self._timestamps[message.timestamp] += 1
+        self._timestamps.update(message.timestamp for message in messages if message.timestamp is not None)
 
-    def skip(self, partition: int, offset: int) -> None:
-        """Note that `partition` goes on at `offset`, though no message before it was read."""
-        self._parts[partition] = _Part(offset, offset)
+    def go_on(self, partition: int, offset: int, *, lost_from: int | None = None) -> None:
+        """Note that `partition` goes on at `offset`; the messages from `lost_from` up to it were gone unread."""
+        self._parts[partition, -1] = _Part(offset, offset)
+        if lost_from is not None:
+            identity = self._identity
+            lost = (partition, lost_from, offset, 0, 0)
+            self._gaps.append(OffsetRange(identity.cluster, identity.topic_id, identity.topic, *lost))
 
     def commit(self, warehouse: Warehouse, progress: Progress) -> None:
         """Write it in one transaction, and note that in `progress`. Raises LmdpError when nothing was written."""
@@ -86,20 +97,21 @@ class Batch:
         identity = self._identity
         ranges = [
             OffsetRange(
-                identity.cluster, identity.topic_id, identity.topic, at, part.first, part.next, part.rows, part.rejects
+                *(identity.cluster, identity.topic_id, identity.topic, at),
+                *(part.first, part.next, part.rows, part.rejects, epoch),
             )
-            for at, part in self._parts.items()
+            for (at, epoch), part in self._parts.items()
         ]
         if self._rejects_folder is not None:
             write_to_folder(self._rejects_folder, self._rejects, now_ms)  # a batch that comes again overwrites them
         bytes_out = warehouse.commit(
-            Load(self._rows, [reject.envelope(now_ms) for reject in self._rejects], ranges, now)
+            Load(self._rows, [reject.envelope(now_ms) for reject in self._rejects], ranges, now, self._gaps, self.size)
         )
         progress.committed(self._counts, Counter(reject.code for reject in self._rejects), bytes_out)
         done_ms = time.time_ns() // 1_000_000
         for timestamp, messages in self._timestamps.items():
             progress.latencies.add(done_ms - timestamp, messages)
 
-    def next_offsets(self) -> Iterator[tuple[int, int]]:
+    def next_offsets(self) -> dict[int, int]:
         """The offset behind the last message, by partition."""
-        return ((at, part.next) for at, part in self._parts.items())
+        return {at: part.next for (at, _), part in self._parts.items()}

@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
-from lmdp.local import broker_config, guard, topic
+from lmdp.local import broker_config, children, guard, topic
 from lmdp.local import certs as certificates
 from lmdp.local.broker_config import LOOPBACK, BrokerSettings
 from lmdp.local.jars import kafka_jars
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from lmdp.local.jars import Progress
 
 START_SECONDS = 90
+PORT_SECONDS = 10.0
+LATE_SECONDS = 10.0  # beyond what a broker takes at most to stop
 MEMORY_PARTITIONS = 4  # what librdkafka's test broker gives every topic
 
 
@@ -58,11 +60,16 @@ def running_access(home: Path) -> KafkaAccess | None:
 
 
 class KafkaBroker:
-    """A single-node Kafka in a process of its own, which ends when this one does, however that ends."""
+    """A single-node Kafka in a process of its own, which ends when this one does, however that ends.
+
+    What it has acknowledged outlives any process. Kafka does not wait for the disk, though: one node that loses its
+    power may lose its newest messages (https://kafka.apache.org/documentation/#brokerconfigs_log.flush.interval.messages).
+    """
 
     def __init__(self, settings: BrokerSettings) -> None:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+        self._was_up = False
         self._ports = _free_ports(settings.folder / "ports")
         self._log_start = 0
 
@@ -95,7 +102,7 @@ class KafkaBroker:
         folder = self._settings.folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(folder) as lock:
-            self._ports = _free_ports(folder / "ports")
+            self._ports = self._usable_ports()
             broker_config.write(self._settings, self._ports)
             if not (folder / "data").exists():
                 _format(self._settings)
@@ -107,6 +114,7 @@ class KafkaBroker:
         except BaseException:
             self.stop()
             raise
+        self._was_up = True
 
     def stop(self) -> None:
         """Stop it cleanly (under a second as a rule); after 20 s it is killed. Nothing is left running."""
@@ -139,6 +147,19 @@ class KafkaBroker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _usable_ports(self) -> tuple[int, int]:
+        """Free ports; once it was up they have to be the same again, for its clients know no others."""
+        ends = time.monotonic() + PORT_SECONDS
+        while (ports := _free_ports(self._settings.folder / "ports")) != self._ports and self._was_up:
+            if time.monotonic() >= ends:
+                raise Unreachable(
+                    f"The embedded Kafka cannot have its ports {self._ports[0]} and {self._ports[1]} again: another "
+                    f"program has taken one. Its data in {self._settings.folder} is as it was. End that program, or "
+                    "start this one anew."
+                )
+            time.sleep(0.1)
+        return ports
 
     def _wait_ready(self) -> None:
         assert self._process is not None
@@ -212,14 +233,14 @@ def _locked(folder: Path) -> Iterator[int]:
 
 
 def _take(lock: int, folder: Path) -> None:
-    ends = time.monotonic() + guard.STOP_SECONDS
+    ends = time.monotonic() + guard.STOP_SECONDS + LATE_SECONDS
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             broker, owner = _owner(lock)
-            if time.monotonic() < ends and not _is_alive(owner):
-                time.sleep(0.1)  # its owner was killed, so it is stopping by itself
+            if time.monotonic() < ends and not (_is_alive(broker) and _is_alive(owner)):
+                time.sleep(0.1)  # its guard or its owner was killed, so it is stopping by itself
                 continue
             raise Unreachable(
                 f"The broker's data folder {folder} is in use: an embedded Kafka runs there as process {broker}, "
@@ -260,6 +281,7 @@ def _launch(settings: BrokerSettings, lock: int) -> subprocess.Popen[bytes]:
         pass_fds=[lock],
         start_new_session=True,
         cwd=folder,
+        env=children.environment(os.environ),
     )
 
 
@@ -279,7 +301,12 @@ def _format(settings: BrokerSettings) -> None:
         "-c",
     ]
     ended = subprocess.run(  # noqa: S603 - the Java that was found
-        [*command, str(properties)], capture_output=True, text=True, timeout=START_SECONDS, check=False
+        [*command, str(properties)],
+        env=children.environment(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
     )
     if ended.returncode != 0:
         raise LmdpError(f"Kafka's storage in {settings.folder} cannot be made. Kafka said:\n{ended.stderr[-2000:]}")

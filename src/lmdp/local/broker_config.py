@@ -25,7 +25,7 @@ class BrokerSettings:
 
     `folder` keeps its data, log and configuration. Only the certificates `lmdp-client` and `lmdp-server` may do
     everything; another certificate of the same CA may do what an ACL allows it, or anything that no ACL speaks of when
-    `allow_without_acl` is set.
+    `allow_without_acl` is set. `advertised` is the `host:port` that clients are sent to, with something in between.
     """
 
     folder: Path
@@ -36,6 +36,7 @@ class BrokerSettings:
     retention_hours: int = 24
     heap_mb: int = 512
     allow_without_acl: bool = False
+    advertised: str = ""
 
 
 def write(settings: BrokerSettings, ports: tuple[int, int]) -> None:
@@ -76,7 +77,7 @@ def _listeners(settings: BrokerSettings, ports: tuple[int, int]) -> dict[str, st
         "node.id": str(NODE_ID),
         "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{ports[1]}",
         "listeners": f"BROKER://{LOOPBACK}:{ports[0]},CONTROLLER://{LOOPBACK}:{ports[1]}",
-        "advertised.listeners": f"BROKER://{LOOPBACK}:{ports[0]}",
+        "advertised.listeners": f"BROKER://{settings.advertised or f'{LOOPBACK}:{ports[0]}'}",
         "listener.security.protocol.map": "BROKER:SSL,CONTROLLER:SSL",
         "inter.broker.listener.name": "BROKER",
         "controller.listener.names": "CONTROLLER",
@@ -134,6 +135,7 @@ def java_command(settings: BrokerSettings) -> list[str]:
         "-XX:+UseSerialGC",
         "-XX:-UsePerfData",
         f"-XX:ErrorFile={settings.folder / 'crash.log'}",
+        "-XX:-CreateCoredumpOnCrash",  # its memory holds the server's key
         *(newer if settings.java.major >= 24 else []),
         "-Djava.awt.headless=true",
         "-Dorg.slf4j.simpleLogger.showDateTime=true",

@@ -1,16 +1,20 @@
 """A development CA and the certificates that it signs: server, clients.
 
 Keys are EC P-256 in unencrypted PKCS#8 PEM: the one form that Kafka's PEM stores (KIP-651) and librdkafka both
-read without a conversion. A key file is created with mode 0600, so that nobody reads it even for a moment.
+read without a conversion. A key file is created with mode 0600, so that nobody reads it even for a moment. Who changes
+a folder has its lock, so that two at once leave no key beside the other's certificate.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import fcntl
 import ipaddress
 import os
 import re
 import secrets
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,15 +23,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from lmdp.errors import LmdpError, SettingsError
+from lmdp.errors import LmdpError, SettingsError, Unreachable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 CA_DAYS = 3650
 LEAF_DAYS = 825  # the longest that Apple's TLS stack accepts: https://support.apple.com/en-us/103769
 RENEW_DAYS = 30
 CLOCK_SKEW = dt.timedelta(minutes=5)
+LOCK_SECONDS = 30  # a renewal takes milliseconds
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,58}")  # with its prefix within the 64 characters of a CN (RFC 5280)
 
 _BOTH_ROLES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
@@ -79,9 +85,11 @@ def make(folder: Path, *, now: dt.datetime | None = None) -> Certificates:
     A CA is never replaced: everything that trusts it would break. Raises SettingsError when half of it is missing
     or when it has ended.
     """
-    moment = now or dt.datetime.now(dt.UTC)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    with locked(folder):
+        return _make(folder, now or dt.datetime.now(dt.UTC))
+
+
+def _make(folder: Path, moment: dt.datetime) -> Certificates:
     authority, ca = _authority(folder, moment)
     return Certificates(
         ca=ca,
@@ -97,13 +105,50 @@ def make_client(folder: Path, name: str, *, now: dt.datetime | None = None) -> C
         raise SettingsError(
             f"{name!r} cannot name a client: take 1 to 59 letters, digits or . _ -, not ca, server, client or lmdp-*."
         )
-    made = make(folder, now=now)
-    known = next((other for other in made.others if other.name == name), None)
-    if known is not None:
-        return known
     moment = now or dt.datetime.now(dt.UTC)
-    authority, _ = _authority(folder, moment)
-    return _leaf(folder, name, authority, moment)
+    with locked(folder):
+        made = _make(folder, moment)
+        known = next((other for other in made.others if other.name == name), None)
+        if known is not None:
+            return known
+        authority, _ = _authority(folder, moment)
+        return _leaf(folder, name, authority, moment)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder, for its owner alone, and be the only one who changes certificates in it.
+
+    Raises SettingsError when it cannot be made, Unreachable when another process has had it for 30 s.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise SettingsError(
+            f"certificates cannot be kept in {folder}: {_cause(error)}. It has to be a folder of this user's own; "
+            "name another with --home."
+        ) from error
+    try:
+        _take(lock, folder)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int, folder: Path) -> None:
+    ends = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= ends:
+                raise Unreachable(
+                    f"another process has been changing the certificates in {folder} for {LOCK_SECONDS} s. "
+                    "Nothing was changed here. Look for an `lmdp` that hangs, and run the command again."
+                ) from error
+            time.sleep(0.02)
 
 
 def read_certificate(path: Path) -> x509.Certificate:
@@ -256,12 +301,25 @@ def _write_pair(cert_path: Path, key_path: Path, cert: x509.Certificate, key: ec
     pem_key = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    write_atomic(key_path, pem_key, mode=0o600)
-    write_atomic(cert_path, cert.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_pair(cert_path, key_path, cert.public_bytes(serialization.Encoding.PEM), pem_key)
+
+
+def write_pair(cert_path: Path, key_path: Path, cert: bytes, key: bytes) -> None:
+    """Replace a certificate and its key: both are on the disk before the first of the two is renamed."""
+    with _beside(key_path, key, mode=0o600) as new_key, _beside(cert_path, cert, mode=0o644) as new_cert:
+        new_key.replace(key_path)
+        new_cert.replace(cert_path)
 
 
 def write_atomic(path: Path, content: bytes, *, mode: int) -> None:
     """Write `content` beside `path`, flush it to the disk and rename it; `mode` holds from the first byte."""
+    with _beside(path, content, mode=mode) as new:
+        new.replace(path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path, content: bytes, *, mode: int) -> Iterator[Path]:
+    """A new file beside `path`, gone again at the end unless it was renamed."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -269,10 +327,12 @@ def write_atomic(path: Path, content: bytes, *, mode: int) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        yield aside
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise LmdpError(f"{path} cannot be written: {_cause(error)}. Nothing was changed.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def _cause(error: Exception) -> str:

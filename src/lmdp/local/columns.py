@@ -14,11 +14,14 @@ import pyarrow as pa
 from lmdp.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from lmdp.spec_loader import Field
 
 _TYPES = {"VARCHAR": pa.string(), "VARIANT": pa.string(), "NUMBER(38,0)": pa.int64()}
+
+_PIECE_ROWS = 10_000
+_PIECE_BYTES = 16 * 2**20
 
 REJECTS = pa.schema(
     [
@@ -47,6 +50,19 @@ def row_columns(rows: Sequence[tuple[Any, ...]], fields: Sequence[Field]) -> pa.
         for index, field in enumerate(fields)
     ]
     return pa.Table.from_arrays(arrays, names=[field.name for field in fields])
+
+
+def row_pieces(rows: Sequence[tuple[Any, ...]] | pa.Table, fields: Sequence[Field], size: int) -> Iterator[pa.Table]:
+    """`row_columns`, a piece after the other, so that few of them are held at once; `size`: characters of the rows.
+
+    In columns each row has its own copy of what many share, so that a megabyte of messages can be hundreds.
+    """
+    if isinstance(rows, pa.Table):
+        yield rows
+        return
+    step = max(1, min(_PIECE_ROWS, _PIECE_BYTES * len(rows) // max(size, 1)))
+    for at in range(0, len(rows), step):
+        yield row_columns(rows[at : at + step], fields)
 
 
 def reject_columns(envelopes: Sequence[dict[str, Any]]) -> pa.Table:

@@ -11,71 +11,44 @@ follow a topic that was made anew) ends the session, and the next one starts fro
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
 
-from lmdp.errors import LmdpError, SettingsError
+from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.local.batch import Batch
-from lmdp.local.kafka import REQUEST_SECONDS, KafkaAccess, Reasons, translate
+from lmdp.local.consume_settings import ConsumeSettings, Ends, Say
+from lmdp.local.group import GroupOffsets
+from lmdp.local.kafka import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
 from lmdp.local.progress import Progress
+from lmdp.local.records import (
+    CONSUMER_SETTINGS,
+    OUT_OF_RANGE,
+    TOPIC_GONE,
+    epoch_of,
+    lag_of,
+    message_of,
+    offset_of,
+    partition_of,
+    runs_of,
+)
+from lmdp.local.silence import Silence
+from lmdp.local.turns import cut_at, turn
 from lmdp.local.warehouse import Warehouse
 from lmdp.local.watch import Sighting, Watch
-from lmdp.pipeline import Message, TransformSettings
+from lmdp.pipeline import TransformSettings
+from lmdp.room import NoRoom, waited_out
 
-# https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
-CONSUMER_SETTINGS = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "enable.partition.eof": True,
-    "auto.offset.reset": "error",  # a gap is found and said here, never jumped over in silence
-    # What is fetched ahead is compressed on the wire and several times larger here; more of it is no faster.
-    "queued.max.messages.kbytes": 4_096,
-    "max.partition.fetch.bytes": 262_144,
-    "fetch.wait.max.ms": 100,
-    "isolation.level": "read_committed",
-}
-_POLL_S = 0.1
+__all__ = ["ConsumeSettings", "Ends", "Say", "consume"]
+
+_POLL_S = 0.05
 _LOOK_S = 3.0
 _FETCH = 500
+_FETCH_BYTES = 8 * 2**20
 _RETRY_S = 1.0
 _IDLE_S = 2.0
 _STOP_S = 2.0  # how long the end waits for a broker
-_TOPIC_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001 - the library's public names
-_OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001 - as above
-
-
-@dataclass(frozen=True, slots=True)
-class ConsumeSettings:
-    """What to consume, and in which portions it is written.
-
-    `partitions` is None for all. `group` is where lag monitors look. `cluster` names a cluster that cannot name itself.
-    A batch is written when it holds `batch_rows` rows or is `linger_s` old. Its rejects also go
-    below the folder `rejects`.
-    """
-
-    topic: str
-    partitions: tuple[int, ...] | None = None
-    group: str = "lmdp"
-    cluster: str = ""
-    batch_rows: int = 50_000
-    linger_s: float = 0.5
-    rejects: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """What ends a consumer: `stop` at once; `drain` when every partition has been at its end for two seconds."""
-
-    stop: Event = field(default_factory=Event)
-    drain: Event = field(default_factory=Event)
-
-
-Say = Callable[[str], None]
 
 
 def consume(
@@ -96,11 +69,14 @@ def consume(
         try:
             session = _Session(access, warehouse, transform, settings, progress, ends, say)
         except LmdpError as error:
-            if first:
+            if ends.stop.is_set():
+                return
+            if first and not (settings.patient and isinstance(error, Unreachable)):
                 raise
             _trouble(progress, say, str(error))
             ends.stop.wait(_RETRY_S)
             continue
+        progress.trouble = ""
         try:
             if session.run():
                 return
@@ -130,23 +106,37 @@ class _Session:
         self._say = say
         self._fingerprint = access.fingerprint()
         self._watch = Watch(access, settings.topic, settings.cluster)
-        sighting = self._watch.look()
+        self._watch.start(_LOOK_S)
+        try:
+            sighting = self._watch.first(ends.stop)
+            wanted = self._wanted(sighting)
+        except LmdpError:
+            self._watch.stop()
+            raise
         self._identity = sighting.identity
         self._batch = Batch(sighting.identity, transform, settings.rejects)
-        self._at_end: set[int] = set()
+        self._lot = 1  # messages to take at once: as many as `_FETCH_BYTES` hold of the largest of late
+        self._at_end: dict[int, int] = {}  # the offset behind the last message, by partition
+        self._silence = Silence()
         self._idle_since: float | None = None
         self._assigned: tuple[int, ...] = ()
-        self._tells_group = True
-        self._over = False  # this client cannot go on
+        self._over = self._was_away = False  # whether this client cannot go on, and did not reach the broker
         self._reasons = Reasons()
-        wanted = self._wanted(sighting)
         config = {**access.config(), **CONSUMER_SETTINGS, "group.id": settings.group, "error_cb": self._reasons}
         try:
             self._consumer = Consumer(config)
+        except KafkaException as error:
+            self._watch.stop()
+            raise translate(error, access, topic=settings.topic) from error
+        self._group = GroupOffsets(self._consumer, settings.topic, settings.group, say)
+        try:
             self._assign(wanted)
         except KafkaException as error:
-            raise translate(error, access, topic=settings.topic) from error
-        self._watch.start(_LOOK_S)
+            self.close()
+            raise translate(error, access, topic=settings.topic, reasons=self._reasons) from error
+        except LmdpError:
+            self.close()
+            raise
 
     def run(self) -> bool:
         """Consume; True when done, False when a new session has to go on behind what is in the warehouse."""
@@ -154,13 +144,17 @@ class _Session:
             return self._run()
         except KafkaException as error:
             self._trouble(str(translate(error, self._access, topic=self._settings.topic, reasons=self._reasons)))
-            self._ends.stop.wait(_RETRY_S)
-            return False
+        except LmdpError as error:
+            if self._ends.stop.is_set():
+                raise
+            self._trouble(str(error))
+        self._ends.stop.wait(_RETRY_S)
+        return False
 
     def _run(self) -> bool:
         looked = time.monotonic()
         while not self._ends.stop.is_set() and not self._idle():
-            ended = self._take(self._consumer.consume(_FETCH, _POLL_S))
+            ended = self._take(self._next())
             if self._batch.age() >= self._settings.linger_s:
                 self._write()
             if time.monotonic() - looked >= _LOOK_S:
@@ -179,46 +173,72 @@ class _Session:
         closing.start()
         closing.join(_STOP_S)
 
-    def _take(self, records: Iterable[Record]) -> bool:
+    def _next(self) -> list[Record]:
+        """What has come, after a moment where nothing had.
+
+        The wait is not librdkafka's: it would last until the wall clock says so, for hours when that is set back.
+        """
+        records: list[Record] = self._consumer.consume(self._lot, 0)
+        if not records:
+            self._ends.stop.wait(_POLL_S)
+        return records
+
+    def _take(self, records: list[Record]) -> bool:
         """Put records into the batch; True when the session cannot go on."""
-        for record in records:
+        self._silence.heard(partition_of(record) for record in records if record.partition() is not None)
+        for run in runs_of(records):
+            record = run[0]
             error = record.error()
             if error is None:
-                self._at_end.discard(record.partition())
-                self._batch.add(_message(record))
-                if self._batch.rows >= self._settings.batch_rows:
-                    self._write()
+                self._add(run)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
-                self._at_end.add(_partition(record))
-            elif error.code() in _OUT_OF_RANGE:
+                self._at_end[partition_of(record)] = offset_of(record)
+            elif error.code() in OUT_OF_RANGE:
                 # What comes behind it in `records` is read again: the partitions are assigned anew.
-                return not self._over_the_gap(_partition(record))
+                return not self._over_the_gap(partition_of(record), cut_at(error.str()))
             elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                self._stop_telling_group()
-            elif error.code() in _TOPIC_GONE:
-                self._trouble(f"the topic {self._settings.topic} is gone; waiting for it")
+                self._group.deny()
+            elif error.code() in TOPIC_GONE:
+                self._say_gone("is gone")
                 return True
             else:
                 self._trouble(str(translate(error, self._access, topic=self._settings.topic)))
+                self._was_away = self._was_away or is_away(error)
         return False
 
-    def _write(self) -> None:
-        """Commit the batch to the warehouse; from then on it is there, whatever happens.
+    def _add(self, records: list[Record]) -> None:
+        """Put messages of one partition into the batch, and write it when it is large."""
+        self._at_end.pop(partition_of(records[0]), None)
+        self._batch.add([message_of(record) for record in records], epoch_of(records[0]))
+        largest = max(map(len, records))
+        self._lot = max(1, min(self._lot + len(records), _FETCH, _FETCH_BYTES // max(largest, 1)))
+        if self._batch.rows >= self._settings.batch_rows or self._batch.size >= self._settings.batch_bytes:
+            self._write()
+
+    def _write(self) -> bool:
+        """Commit the batch to the warehouse; from then on it is there, whatever happens. False: this client is over.
 
         While the warehouse cannot be written (a full disk, say) nothing is read either: it is tried until it can be,
         or until the end, when the error is raised and Kafka still has the messages.
         """
         while not self._batch.empty() and self._is_of_this_topic():
+            reopened = self._warehouse.reopened
             try:
                 self._batch.commit(self._warehouse, self._progress)
             except LmdpError as error:
-                self._trouble(str(error))
-                if self._ends.stop.wait(_RETRY_S):
+                self._trouble(str(error), place=error.place if isinstance(error, NoRoom) else "")
+                if not waited_out(error, self._ends.stop):
                     raise
+                if self._warehouse.reopened != reopened:
+                    self._say("the warehouse was opened again; what is in it is not written twice")
             else:
-                self._tell_group()
+                if self._assigned:  # librdkafka assigns nothing while a commit waits for a group that is denied
+                    self._group.tell(self._batch.next_offsets())
                 self._batch = self._batch.next()
+                if self._progress.trouble:
+                    self._say("what stood in the way is gone: going on")
                 self._progress.trouble = ""
+        return not self._over
 
     def _is_of_this_topic(self) -> bool:
         """Whether the batch is of the topic that it is taken for; else it is let go, for the next session to read.
@@ -227,7 +247,9 @@ class _Session:
         """
         patience = _STOP_S if self._ends.stop.is_set() else REQUEST_SECONDS
         try:
-            self._over = self._over or self._watch.replaced(self._identity, patience)
+            if not self._over and self._watch.replaced(self._identity, patience, self._ends.stop):
+                self._say_gone("was made anew")
+                self._over = True
         except LmdpError as error:
             self._trouble(str(error))
             self._over = True
@@ -235,40 +257,46 @@ class _Session:
             self._batch = self._batch.next()
         return not self._over
 
-    def _stop_telling_group(self) -> None:
-        if self._tells_group:
-            self._tells_group = False
-            self._say(
-                f"no rights on the group {self._settings.group}: lag monitors will not see this consumer, and the rows "
-                f"come all the same. To grant them: lmdp topic acls --reader NAME --group {self._settings.group}"
-            )
-
-    def _tell_group(self) -> None:
-        if not self._tells_group:
-            return
-        offsets = [TopicPartition(self._settings.topic, part, offset) for part, offset in self._batch.next_offsets()]
-        try:
-            self._consumer.commit(offsets=offsets, asynchronous=True)
-        except KafkaException:  # lag monitors see it later; the warehouse knows
-            return
-
     def _look(self) -> bool:
         """See to what changes beside the messages; True when only a new session can follow it."""
-        self._progress.lag = self._lag()
+        self._progress.lag = lag_of(self._consumer)
+        if self._is_stuck():
+            return True
         if self._access.fingerprint() != self._fingerprint:
             self._say("the certificate files changed; connecting anew with them")
             return True
         sighting = self._watch.latest()
         if isinstance(sighting, LmdpError):
             self._trouble(str(sighting))
+            self._was_away = True
         elif sighting is not None:
             if sighting.identity != self._identity:
+                self._say_gone("was made anew")
                 return True
+            if self._was_away:  # it answers again, and may have nothing new
+                self._was_away = False
+                self._progress.trouble = ""
             added = tuple(part for part in self._wanted(sighting) if part not in self._assigned)
             if added:
                 self._say(f"new partitions of {self._settings.topic}: {', '.join(map(str, added))}")
                 self._assign((*self._assigned, *added))
         return False
+
+    def _is_stuck(self) -> bool:
+        """Whether a partition has given nothing for long, though it ends elsewhere than it is read."""
+        for part in self._silence.broken(self._assigned):
+            _, high = self._watermarks(part, _STOP_S)
+            at = max(self._at_end.get(part, 0), self._places()[part])
+            if at != high:
+                self._say(
+                    f"{self._settings.topic}-{part} ends at {high:,}, and gives nothing after {at:,}: connecting anew"
+                )
+                return True
+        return False
+
+    def _places(self) -> dict[int, int]:
+        """Where the warehouse ends in this topic, by partition."""
+        return self._warehouse.offsets(self._identity.cluster, self._identity.topic_id, self._identity.topic)
 
     def _wanted(self, sighting: Sighting) -> tuple[int, ...]:
         chosen = self._settings.partitions
@@ -284,46 +312,61 @@ class _Session:
         """Read `partitions`, each from where the warehouse ends, or from its start."""
         self._write()
         identity = self._identity
-        known = self._warehouse.offsets(identity.cluster, identity.topic_id, identity.topic)
+        known = self._places()
         if not known and not self._assigned and self._warehouse.has_other_offsets(identity.topic):
             self._say(
                 f"{identity.topic} is not the topic that this warehouse has read before: reading it from its start"
             )
+        known |= self._starts([part for part in partitions if part not in known])
+        epochs = self._warehouse.epochs(identity.cluster, identity.topic_id, identity.topic)
+        # By the leader's epoch the broker tells whether it still has what was read.
         self._consumer.assign(
-            [TopicPartition(identity.topic, part, known.get(part, OFFSET_BEGINNING)) for part in partitions]
+            [TopicPartition(identity.topic, at, known[at], leader_epoch=epochs.get(at, -1)) for at in partitions]
         )
         self._assigned = partitions
         self._at_end.clear()
 
-    def _over_the_gap(self, partition: int) -> bool:
-        """Go on behind messages that the topic no longer has; False when it is another topic by now."""
+    def _starts(self, partitions: list[int]) -> dict[int, int]:
+        """Where partitions begin that were never read; kept, so that what retention takes from then on is missed."""
+        # One that was added while its topic was read began then.
+        starts = {part: 0 if self._assigned else self._watermarks(part)[0] for part in partitions}
+        for part, offset in starts.items():
+            self._batch.go_on(part, offset)
         self._write()
+        return starts
+
+    def _watermarks(self, partition: int, seconds: float = REQUEST_SECONDS) -> tuple[int, int]:
+        """The first offset that a partition has, and the one behind its last."""
+        low, high = self._consumer.get_watermark_offsets(
+            TopicPartition(self._identity.topic, partition), timeout=seconds
+        )
+        return low, high
+
+    def _over_the_gap(self, partition: int, cut: int | None) -> bool:
+        """Go on where the topic has messages, `cut` or gone as it is; False when it is another topic by now."""
         identity = self._identity
-        place = TopicPartition(identity.topic, partition)
-        try:
-            # Offsets can only be compared within one topic.
-            if self._watch.look().identity != identity:
-                return False
-            low, high = self._consumer.get_watermark_offsets(place, timeout=REQUEST_SECONDS)
-        except (LmdpError, KafkaException) as error:
-            self._trouble(f"{identity.topic}-{partition} cannot be read on: {error}")
+        # Offsets can only be compared within one topic.
+        if not self._write() or self._watch.look().identity != identity:
             return False
-        known = self._warehouse.offsets(identity.cluster, identity.topic_id, identity.topic)
-        wanted = known.get(partition, 0)
-        if wanted < low:
-            self._progress.gaps += low - wanted
-            self._say(
-                f"LOST: {low - wanted:,} messages of {identity.topic}-{partition} (offsets {wanted:,} to {low - 1:,}) "
-                "had passed the topic's retention before they were read. Raise its retention above the longest outage."
-            )
-        else:
-            self._say(
-                f"{identity.topic}-{partition} ends at offset {high:,}, before {wanted:,} where the warehouse is: "
-                "the broker has lost its newest messages. Going on from its end."
-            )
-        self._batch.skip(partition, low if wanted < low else high)
+        low, high = self._watermarks(partition)
+        wanted = self._places()[partition]
+        turned = turn(f"{identity.topic}-{partition}", wanted, low, high, cut)
+        self._say(turned.text)
+        self._batch.go_on(partition, turned.offset, lost_from=turned.lost_from)
+        if not self._write():
+            return False
+        self._progress.gaps += turned.lost()
+        if turned.offset == wanted:
+            self._ends.stop.wait(_RETRY_S)
         self._assign(self._assigned)
         return True
+
+    def _say_gone(self, how: str) -> None:
+        """Say that the topic is not there any more, and about how much of it was not read: that cannot come back."""
+        unread = sum(self._progress.lag.values())
+        lost = f", and with it some {unread:,} messages that had not been read: LOST" if unread else ""
+        self._say(f"the topic {self._settings.topic} {how}{lost}")
+        self._progress.lag = {}
 
     def _idle(self) -> bool:
         """Whether to end because there is nothing more to read."""
@@ -332,36 +375,19 @@ class _Session:
             self._idle_since = None
             return False
         self._idle_since = self._idle_since or time.monotonic()
-        return time.monotonic() - self._idle_since >= _IDLE_S
+        if time.monotonic() - self._idle_since < _IDLE_S:
+            return False
+        self._idle_since = None
+        # A broker that has gone away, or that wakes up late, has not told of its newest messages.
+        return all(self._watermarks(part, _STOP_S)[1] <= end for part, end in self._at_end.items())
 
-    def _lag(self) -> dict[int, int]:
-        lag = {}
-        for place in self._consumer.position(self._consumer.assignment()):
-            low, high = self._consumer.get_watermark_offsets(place, cached=True)
-            lag[place.partition] = max(0, high - (place.offset if place.offset >= 0 else low)) if high > 0 else 0
-        return lag
-
-    def _trouble(self, text: str) -> None:
-        _trouble(self._progress, self._say, text)
+    def _trouble(self, text: str, *, place: str = "") -> None:
+        _trouble(self._progress, self._say, text, place)
 
 
-def _trouble(progress: Progress, say: Say, text: str) -> None:
-    """Say what stands in the way, once."""
-    if progress.trouble != text:
-        progress.trouble = text
-        say(f"{text} Nothing is lost: it goes on from where it was.")
-
-
-def _partition(record: Record) -> int:
-    partition = record.partition()
-    assert partition is not None  # only a message that was not sent yet has none
-    return partition
-
-
-def _message(record: Record) -> Message:
-    kind, timestamp = record.timestamp()
-    offset = record.offset()
-    assert offset is not None  # as above
-    return Message(
-        record.value(), record.topic() or "", _partition(record), offset, timestamp if kind else None, record.key()
-    )
+def _trouble(progress: Progress, say: Say, text: str, place: str = "") -> None:
+    """Say what stands in the way, once; `place` begins the texts that differ in numbers alone."""
+    before, progress.trouble = progress.trouble, text
+    progress.last_trouble = (time.time_ns() // 1_000_000, text)
+    if before != text and not (place and before.startswith(place)):
+        say(f"{text} Reading goes on by itself from where it was.")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import duckdb
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.room import REASONS, NoRoom, free_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,10 @@ _OFF = {
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",
 }
+_NEW_BYTES = 2_000_000  # what an empty warehouse takes
+_USED = re.compile(
+    r"\([\d.]+ \w+/[\d.]+ \w+ used\)"
+)  # "failed to pin block of size 12.7 MiB (115.5 MiB/122.0 MiB used)"
 _HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 
 
@@ -36,6 +40,16 @@ class Limits:
     temporary: str = "8GB"
     threads: int = 0
 
+    def more(self) -> Limits | None:
+        """Twice the memory; None where that would be more than half of the machine's.
+
+        A checkpoint holds 2,048 values of a column at once (tried with DuckDB 2.0.0), however large they are: thousands
+        of rejects of a megabyte need gigabytes, and the file could else not be written or opened again.
+        """
+        doubled = 2 * int(self.memory.removesuffix("MB"))
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return replace(self, memory=f"{doubled}MB") if doubled * 1_000_000 <= machine // 2 else None
+
 
 def attach(path: Path, *, read_only: bool, limits: Limits) -> duckdb.DuckDBPyConnection:
     """Open the file as LM_METRICS, everything outside it shut, times in UTC.
@@ -46,6 +60,7 @@ def attach(path: Path, *, read_only: bool, limits: Limits) -> duckdb.DuckDBPyCon
     _check_place(path, read_only=read_only)
     connection = duckdb.connect(":memory:", config=dict(_OFF))
     try:
+        connection.execute("SET enable_progress_bar = false")  # it is drawn on standard output, between rows
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         connection.execute(f"SET GLOBAL memory_limit = '{limits.memory}'")
         connection.execute(f"SET GLOBAL temp_directory = {_literal(f'{path}.tmp')}")
@@ -56,38 +71,63 @@ def attach(path: Path, *, read_only: bool, limits: Limits) -> duckdb.DuckDBPyCon
         connection.execute("SET GLOBAL lock_configuration = true")
     except duckdb.Error as error:
         connection.close()
-        raise _not_opened(path, str(error)) from error
+        raise _full(path, error) or _not_opened(path, str(error)) from error
     return connection
 
 
-def write_failure(path: Path, error: duckdb.Error) -> LmdpError:
-    """What a person is told when a batch could not be written.
+def lacks_memory(error: BaseException | None) -> bool:
+    """Whether DuckDB failed for want of memory; a commit or an attachment says so only in its text."""
+    return isinstance(error, duckdb.Error) and _USED.search(str(error)) is not None
 
-    A commit can fail after its log was written (a checkpoint on a full disk); rows and offsets are then both there.
-    """
+
+def is_shut(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a failure has shut the file until it is opened again, as a checkpoint on a full disk does."""
+    try:
+        connection.execute(f"FROM {SCHEMA}.OFFSETS LIMIT 0")
+    except duckdb.Error:
+        return True
+    return False
+
+
+def not_prepared(path: Path, error: duckdb.Error) -> LmdpError:
+    """What a person is told when the tables could not be made, or brought up to date."""
+    return _full(path, error) or SettingsError(f"the tables of {path} could not be made: {error}\nNothing was changed.")
+
+
+def write_failure(path: Path, error: duckdb.Error, wanted: int) -> LmdpError:
+    """What a person is told when a transaction of about `wanted` bytes could not be written."""
     kept = (
         "Rows and offsets are one transaction: nothing is lost or doubled, and reading goes on from the last one kept."
     )
     text = _first_line(error)
-    if any(sign in text for sign in ("No space left", "File too large", "Disk quota")):
-        free = shutil.disk_usage(path.parent).free
-        return LmdpError(
-            f"no room to write in {path.parent} ({free:,} bytes free there; {path.name} has {_size(path):,}).\n{kept}\n"
-            "Make room, or keep fewer days (`lmdp run --keep`), and start it again."
+    if reason := _no_room(error):
+        return NoRoom(
+            path.absolute().parent,
+            reason,
+            wanted + _size(path.with_name(f"{path.name}.wal")),  # which a checkpoint folds in
+            f"{kept}\nMake room, or start again with fewer days (`lmdp run --keep`). A run goes on by itself.",
         )
-    return LmdpError(f"{path} could not be written: {text}\n{kept}\nMend the cause, and start `lmdp run` again.")
+    return LmdpError(
+        f"{path} could not be written: {text}\n{kept}\nMend the cause; a run that goes on tries again by itself."
+    )
 
 
 def broken(path: Path, error: duckdb.Error) -> LmdpError:
     """What a person is told when an earlier failure has shut the file until it is opened again."""
     return LmdpError(
         f"the warehouse {path} cannot be used until it is opened again: {_first_line(error)}\n"
-        "What was committed is in it. Mend the cause, and start `lmdp run` again."
+        "What was committed is in it. A run opens it by itself with its next write; ask again then."
     )
 
 
-def question_failure(error: duckdb.Error, seconds: float) -> LmdpError:
+def question_failure(path: Path, error: duckdb.Error, seconds: float) -> LmdpError:
     """What a person is told when their SELECT gave no answer."""
+    if reason := _no_room(error):
+        folder = path.absolute().parent
+        return LmdpError(
+            f"the question needs more room in {folder} than there is: {reason} ({free_bytes(folder):,} bytes free "
+            "there). Ask for less (a time range, a LIMIT), or make room."
+        )
     if isinstance(error, duckdb.InterruptException):
         return LmdpError(f"no answer within {seconds:g} s; ask for less (a time range, a LIMIT), or allow more time")
     if isinstance(error, duckdb.OutOfMemoryException):
@@ -109,7 +149,8 @@ def _not_opened(path: Path, text: str) -> LmdpError:
     if holder := _HOLDER.search(text):
         return Unreachable(
             f"the warehouse {path} is in use by process {holder['pid']} ({holder['program']}). Nothing was changed.\n"
-            "`lmdp status` and `lmdp query` work beside it; to open it here, stop that process first."
+            "`lmdp status` and `lmdp query` work beside it. To open it here, stop that process first; to run beside "
+            "it, take another file (--warehouse) or another folder for all (--home)."
         )
     if "already attached" in text:
         return Unreachable(f"the warehouse {path} is already open in this process")
@@ -129,6 +170,18 @@ def _not_opened(path: Path, text: str) -> LmdpError:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _full(path: Path, error: duckdb.Error) -> NoRoom | None:
+    """The error of a file that could not be opened or made for want of room; None where it was something else."""
+    if reason := _no_room(error):
+        return NoRoom(path.absolute().parent, reason, _NEW_BYTES, "Nothing was changed. Make room, and start again.")
+    return None
+
+
+def _no_room(error: duckdb.Error) -> str:
+    """Why there was no room, where that is what failed; else nothing."""
+    return next((reason for reason in REASONS if reason in str(error)), "")
 
 
 def _first_line(error: duckdb.Error) -> str:

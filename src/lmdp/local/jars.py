@@ -100,6 +100,13 @@ def fetch(jars: tuple[Jar, ...], cache: Path, *, progress: Progress | None = Non
     return tuple(cache / jar.filename for jar in jars)
 
 
+def looked_at(jars: tuple[Jar, ...], cache: Path) -> tuple[list[Path], list[Path]]:
+    """What `cache` lacks of `jars`, and which of its files are not the pinned ones; nothing is downloaded."""
+    missing = [cache / jar.filename for jar in jars if not (cache / jar.filename).is_file()]
+    wrong = [path for jar in jars if (path := cache / jar.filename).is_file() and not _is_pinned(path, jar)]
+    return missing, wrong
+
+
 def _distribution(home: Path) -> tuple[Path, ...]:
     jars = tuple(sorted((home / "libs").glob("*.jar")))
     if not any(jar.name.startswith("kafka_2.13-") for jar in jars):

@@ -6,6 +6,7 @@ librdkafka reads certificate files once, when a client is made
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import os
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 MEMORY_CLUSTER = "mockCluster"  # how librdkafka's test broker names its cluster; it knows no topic ids
 REQUEST_SECONDS = 10.0
+# A connection that is dead without a word is found out after this time. A fetch must come within it.
+_SILENCE_MS = 30_000
 
 # Names of error codes: https://docs.confluent.io/platform/current/clients/librdkafka/html/rdkafka_8h.html
 _AWAY = {
@@ -42,6 +45,7 @@ _AWAY = {
     "REQUEST_TIMED_OUT",
     "NETWORK_EXCEPTION",
 }
+_NO_NAME = {"TOPIC_EXCEPTION", "INVALID_TOPIC_EXCEPTION"}
 _DENIED = {"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"}
 _NO_TOPIC = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"}
 
@@ -65,6 +69,8 @@ class KafkaAccess:
             *_address_faults(self.bootstrap_servers),
             *_pair_faults(self.cert, self.key),
             *(_certificate_faults("--ca", self.ca) if self.ca else []),
+            *_open_faults("--ca", self.ca),
+            *_open_faults("--key", self.key),
             *(_certificate_faults("--cert", self.cert) if self.cert else []),
             *(_key_faults(self.key, self.cert) if self.key else []),
         ]
@@ -76,6 +82,7 @@ class KafkaAccess:
             "client.id": "lmdp",
             "log_level": 0,
             "reconnect.backoff.max.ms": 2000,
+            "socket.timeout.ms": _SILENCE_MS,
         }
         if not self.is_tls():
             return settings
@@ -121,6 +128,11 @@ def translate(
             f"The topic {topic!r} does not exist on {access.bootstrap_servers}. Create it: lmdp topic create --topic "
             f"{topic or 'NAME'}"
         )
+    if first.name() in _NO_NAME:
+        return SettingsError(
+            f"{topic!r} is no name for a topic: it takes letters, digits, '.', '_' and '-', 249 at most. "
+            "Name another: --topic"
+        )
     if first.name() in _DENIED:
         return Unreachable(
             f"{access.bootstrap_servers} denies this client: {_text(first)}. Its rights are given by "
@@ -143,13 +155,20 @@ def admin_client(access: KafkaAccess) -> tuple[AdminClient, Reasons]:
 def ask_metadata(admin: AdminClient, reasons: Reasons, seconds: float = REQUEST_SECONDS) -> ClusterMetadata:
     """Ask for the brokers and topics, by the second, so that a refused TLS handshake is told at once."""
     ends = time.monotonic() + seconds
+    patience = 1.0
     while True:
         try:
-            return admin.list_topics(timeout=min(1.0, seconds))
+            return admin.list_topics(timeout=min(patience, seconds))
         except KafkaException:
             admin.poll(0)
-            if time.monotonic() >= ends or any(map(_is_tls_error, reasons.errors)):
+            if time.monotonic() >= ends or any(map(_is_tls_error, list(reasons.errors))):
                 raise
+        patience = min(2 * patience, max(1.0, ends - time.monotonic()))  # an answer may take longer than a second
+
+
+def is_away(error: KafkaError) -> bool:
+    """Tell whether the broker could not be reached, which passes."""
+    return error.name() in _AWAY
 
 
 def cluster_identity(access: KafkaAccess, topic: str, *, seconds: float = REQUEST_SECONDS) -> tuple[str, str | None]:
@@ -191,11 +210,17 @@ def _tls_error(error: KafkaError, access: KafkaAccess) -> LmdpError:
 
 
 def _away_error(seen: list[KafkaError], access: KafkaAccess) -> Unreachable:
-    told = next((_text(error) for error in reversed(seen) if error.name() == "_TRANSPORT"), _text(seen[0]))
+    # What the call itself says is only that no answer came; the newest of the others says why.
+    told = next((error for error in reversed(seen[1:]) if error.name() in ("_RESOLVE", "_TRANSPORT")), seen[0])
+    if told.name() == "_RESOLVE":
+        return Unreachable(
+            f"Kafka at {access.bootstrap_servers} does not answer: {_text(told)}. Check the address "
+            "(--bootstrap-servers) and that this machine can resolve the name."
+        )
     hint = "" if access.is_tls() else " If it speaks TLS, give --ca, --cert and --key."
     return Unreachable(
-        f"Kafka at {access.bootstrap_servers} does not answer: {told}. Check the address (--bootstrap-servers) and "
-        f"that the broker runs.{hint}"
+        f"Kafka at {access.bootstrap_servers} does not answer: {_text(told)}. Check the address "
+        f"(--bootstrap-servers) and that the broker runs.{hint}"
     )
 
 
@@ -255,6 +280,23 @@ def _key_faults(path: Path, cert: Path | None) -> list[str]:
         faults.append(f"--key {path} can be read by others (mode {stat.S_IMODE(mode):04o}). Run: chmod 600 {path}")
     if cert is not None and not _belongs(key.public_key(), cert):
         faults.append(f"--key {path} is not the key of --cert {cert}.")
+    return faults
+
+
+def _open_faults(option: str, path: Path | None) -> list[str]:
+    """Whoever can replace the CA chooses the broker, and whoever can replace the key with its certificate the client.
+
+    A folder with the sticky bit is none where others can replace a file.
+    """
+    faults: list[str] = []
+    if path is None or os.name != "posix":
+        return faults
+    with contextlib.suppress(OSError):
+        folder = path.absolute().parent
+        if folder.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+            faults.append(f"{option} {path}: everybody may replace it. Run: chmod o-w {folder}")
+        if option == "--ca" and path.stat().st_mode & stat.S_IWOTH:
+            faults.append(f"{option} {path}: everybody may write it. Run: chmod o-w {path}")
     return faults
 
 

@@ -17,21 +17,29 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lmdp.errors import SettingsError
+import psutil
+
+from lmdp.errors import LmdpError
 from lmdp.local.broker import KafkaBroker, MemoryBroker, embedded
 from lmdp.local.consumer import ConsumeSettings, Ends, Say, consume
+from lmdp.local.engine import Limits
+from lmdp.local.home import make_home
 from lmdp.local.jars import KAFKA_VERSION, Jar, pinned
 from lmdp.local.java import JarsUnavailable
 from lmdp.local.kafka import KafkaAccess
 from lmdp.local.progress import Progress
-from lmdp.local.publisher import Publisher, simulate
+from lmdp.local.publisher import Published, Publisher, simulate
+from lmdp.local.revival import Revival
 from lmdp.local.server import serving
 from lmdp.local.simulation import Simulation
 from lmdp.local.standing import standing
 from lmdp.local.warehouse import Warehouse
+from lmdp.page.launch import page
 from lmdp.pipeline import TransformSettings
 
+_BESIDE = Limits(memory="128MB")  # what more would not make faster, the consumer needs (measured on 2.3 million rows)
 _KEEP_EVERY_S = 3600.0
+_KEEP_AGAIN_S = 60.0  # when it could not be done
 _WATCH_EVERY_S = 0.25
 _FLUSH_S = 30.0  # for what is under way when the duration is over
 _STOP_S = 2.0  # the same, when someone waits for the end
@@ -63,6 +71,8 @@ class MachineSettings:
     simulated: Simulated | None = None
     until_idle: bool = False
     keep_days: int | None = 30
+    has_page: bool = False
+    page_port: int | None = None
 
 
 @dataclass(slots=True)
@@ -75,36 +85,66 @@ class Machine:
     broker: KafkaBroker | None = None
     progress: Progress = field(default_factory=Progress)
     publisher: Publisher | None = None
+    page: Callable[[], str] = str
     ends: Ends = field(default_factory=Ends)
     started: float = field(default_factory=time.monotonic)
 
     def status(self) -> dict[str, Any]:
         """Where it stands, as `lmdp status` shows it."""
-        seconds = time.monotonic() - self.started
+        seconds, last = time.monotonic() - self.started, self.progress.last_trouble
         running = {
             "pid": os.getpid(),
             "broker": self.access.bootstrap_servers,
             "topic": self.settings.consume.topic,
+            "page": self.page() or None,
             "simulating": self.publisher is not None,
             "uptimeSeconds": round(seconds, 1),
             "rowsPerSecond": round(self.progress.rows_per_second(), 1),
+            "messagesPerSecond": round(self.progress.messages_per_second(), 1),
             "lag": sum(self.progress.lag.values()),
             "gaps": self.progress.gaps,
             "trouble": self.progress.trouble,
+            "lastTrouble": {"atMs": last[0], "text": last[1]} if last else None,
             "report": self.report(seconds),
         }
         return {"running": running, **standing(self.warehouse, seconds)}
+
+    def live(self) -> dict[str, Any]:
+        """What changes from second to second; asks the warehouse nothing."""
+        published = self.publisher.so_far() if self.publisher else None
+        simulated = self.settings.simulated
+        return {
+            "pid": os.getpid(),
+            "uptimeSeconds": round(time.monotonic() - self.started, 1),
+            "broker": self.access.bootstrap_servers,
+            "topic": self.settings.consume.topic,
+            "simulatedDevices": simulated.devices if simulated else None,
+            "published": published.messages if published else None,
+            "publishedDatapoints": published.datapoints if published else None,
+            "memoryBytes": psutil.Process().memory_info().rss,
+            **self.progress.live(),
+        }
 
     def report(self, seconds: float) -> dict[str, Any]:
         """What this run did until now."""
         told = self.progress.report(seconds)
         published = self.publisher.so_far() if self.publisher else None
         return {
-            **({"published": published.messages, "publishedDatapoints": published.datapoints} if published else {}),
+            **(_published(published) if published else {}),
             **told,
+            "gaps": self.progress.gaps,
             "duplicates": self.warehouse.duplicates(),
             "warehouse": str(self.settings.warehouse),
         }
+
+
+def _published(published: Published) -> dict[str, Any]:
+    """What the broker acknowledged; of what it did not, nobody knows whether it has it."""
+    return {
+        "published": published.messages,
+        "publishedDatapoints": published.datapoints,
+        "unacknowledged": published.failed,
+    }
 
 
 def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], stop: threading.Event) -> dict[str, Any]:
@@ -112,17 +152,14 @@ def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], s
 
     `watch` is called every now and then from this thread. Raises LmdpError when a part cannot start, or cannot go on.
     """
-    try:
-        settings.home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(
-            f"the folder {settings.home} cannot be made: {error.strerror}. Name another: --home"
-        ) from error
-    with Warehouse.open(settings.warehouse, settings.transform.spec) as warehouse:
+    make_home(settings.home)
+    with Warehouse.open(settings.warehouse, settings.transform.spec, limits=_BESIDE) as warehouse:
         with contextlib.ExitStack() as parts:
             access, cluster, broker = _broker(settings, say, parts)
             machine = Machine(settings, warehouse, access, broker, ends=Ends(stop=stop))
-            parts.enter_context(serving(settings.home, warehouse, machine.status))
+            parts.enter_context(serving(settings.home, warehouse, machine.status, machine.live))
+            if settings.has_page:
+                machine.page = parts.enter_context(page(settings.home, settings.page_port, say))
             consumer = parts.enter_context(_Worker.running("consumer", lambda: _consume(machine, cluster, say)))
             parts.callback(stop.set)
             say("rows are on their way; ask from another terminal: lmdp query 'select count(*) from metrics'")
@@ -172,7 +209,7 @@ def _consume(machine: Machine, cluster: str, say: Say) -> None:
     settings = machine.settings
     if settings.until_idle and settings.simulated is None:
         machine.ends.drain.set()
-    wanted = replace(settings.consume, cluster=cluster)
+    wanted = replace(settings.consume, cluster=cluster, patient=machine.broker is not None)
     consume(machine.access, machine.warehouse, settings.transform, wanted, machine.progress, machine.ends, say)
 
 
@@ -209,37 +246,32 @@ def _wait(
     machine: Machine, consumer: _Worker, publisher: _Worker | None, watch: Callable[[Machine], None], say: Say
 ) -> None:
     """Wait for the end, looking after the broker and the retention meanwhile."""
-    kept = -_KEEP_EVERY_S
+    next_keep = 0.0
+    revival = Revival(machine.broker, machine.settings.home / "broker", say)
     stop = machine.ends.stop
     while consumer.alive() and not stop.is_set():
         if publisher is not None and not publisher.alive():
             machine.ends.drain.set()
-        if time.monotonic() - kept >= _KEEP_EVERY_S:
-            kept = time.monotonic()
-            _keep(machine, say)
-        _revive(machine, say)
+        if time.monotonic() >= next_keep:
+            next_keep = time.monotonic() + _keep(machine, say)
+        revival.look()
         watch(machine)
         stop.wait(_WATCH_EVERY_S)
 
 
-def _keep(machine: Machine, say: Say) -> None:
-    """Remove what is older than the retention, and say so."""
-    removed = machine.warehouse.keep(machine.settings.keep_days, datetime.now(UTC))
+def _keep(machine: Machine, say: Say) -> float:
+    """Remove what is older than the retention, and say so; returns in how many seconds to do it again."""
+    try:
+        removed = machine.warehouse.keep(machine.settings.keep_days, datetime.now(UTC))
+    except LmdpError as error:
+        say(f"old days could not be removed: {error} It is tried again in a minute.")
+        return _KEEP_AGAIN_S
     if removed.rows or removed.rejects:
         say(
             f"removed {removed.rows:,} rows and {removed.rejects:,} rejects from before {removed.before:%Y-%m-%d} "
             f"(--keep {machine.settings.keep_days}d)"
         )
-
-
-def _revive(machine: Machine, say: Say) -> None:
-    """Start the embedded Kafka again when it has ended by itself (out of memory, say); its data is on disk."""
-    broker = machine.broker
-    if broker is None or broker.pid is not None:
-        return
-    say("the embedded Kafka has ended; starting it again")
-    broker.stop()
-    broker.start()
+    return _KEEP_EVERY_S
 
 
 class _Worker:

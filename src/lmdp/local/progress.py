@@ -21,10 +21,16 @@ class Latencies:
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
+        self.total_ms = 0.0
 
     def add(self, milliseconds: float, messages: int = 1) -> None:
         """Count `messages` that took so long; a clock that runs ahead counts as no time."""
         self._buckets[round(math.log(max(milliseconds, 1.0)) * 20)] += messages
+        self.total_ms += max(milliseconds, 0.0) * messages
+
+    def buckets(self) -> list[tuple[float, int]]:
+        """Each bucket's time in milliseconds, right to a fortieth, and how many messages took so long; in order."""
+        return [(round(math.exp(bucket / 20), 3), messages) for bucket, messages in sorted(self._buckets.items())]
 
     def quantile(self, q: float) -> int | None:
         """The time in milliseconds that a share `q` of the messages did not exceed; None before the first."""
@@ -49,7 +55,8 @@ class Progress:
     latencies: Latencies = field(default_factory=Latencies)
     last_commit: float | None = None
     trouble: str = ""
-    _recent: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=1000))
+    last_trouble: tuple[int, str] | None = None  # Unix ms, and what it was
+    _recent: deque[tuple[float, tuple[int, int]]] = field(default_factory=lambda: deque(maxlen=1000))
 
     def committed(self, counts: Counts, codes: Counter[str], bytes_out: int) -> None:
         """Note a transaction that is in the warehouse."""
@@ -59,13 +66,32 @@ class Progress:
         self.bytes_out += bytes_out
         self.commits += 1
         self.last_commit = now
-        self._recent.append((now, counts.rows))
+        self._recent.append((now, (counts.rows, counts.messages)))
 
     def rows_per_second(self) -> float:
         """Rows a second over the last ten seconds."""
-        now = time.monotonic()
-        rows = sum(rows for at, rows in list(self._recent) if now - at <= _RATE_SECONDS)
-        return rows / _RATE_SECONDS
+        return self._recently(0)
+
+    def messages_per_second(self) -> float:
+        """Messages a second over the last ten seconds."""
+        return self._recently(1)
+
+    def live(self) -> dict[str, Any]:
+        """What changes from second to second; read from memory alone."""
+        return {
+            **self.counts.report(),
+            "bytesOut": self.bytes_out,
+            "commits": self.commits,
+            "secondsSinceCommit": round(time.monotonic() - self.last_commit, 1) if self.last_commit else None,
+            "rowsPerSecond": round(self.rows_per_second(), 1),
+            "messagesPerSecond": round(self.messages_per_second(), 1),
+            "rejectsByCode": dict(sorted(self.reasons.items())),
+            "lag": {str(partition): messages for partition, messages in sorted(self.lag.items())},
+            "lost": self.gaps,
+            "latenciesMs": self.latencies.buckets(),
+            "latencySumMs": round(self.latencies.total_ms, 1),
+            "trouble": self.trouble,
+        }
 
     def report(self, seconds: float) -> dict[str, Any]:
         """The counts, rates and latencies of a run that took `seconds`."""
@@ -76,3 +102,7 @@ class Progress:
             "rowsPerSecond": round(self.counts.rows / seconds, 1) if seconds > 0 else 0.0,
             "latencyMs": {"p50": self.latencies.quantile(0.5), "p99": self.latencies.quantile(0.99)},
         }
+
+    def _recently(self, which: int) -> float:
+        now = time.monotonic()
+        return sum(counts[which] for at, counts in list(self._recent) if now - at <= _RATE_SECONDS) / _RATE_SECONDS

@@ -43,6 +43,7 @@ PRODUCER_SETTINGS: dict[str, Any] = {
 }
 REFRESH_SECONDS = 10.0
 _TICK_S = 0.02
+_SERVE_S = 0.05
 _UNACKNOWLEDGED = "not acknowledged in time; the broker may or may not have it"
 
 
@@ -112,7 +113,7 @@ class Publisher:
             try:
                 self._producer.produce(self._topic, value, key, on_delivery=report)
             except BufferError:
-                self._producer.poll(_TICK_S)
+                self.wait(_TICK_S)
             except KafkaException as error:
                 self._refused(error.args[0])
                 return True
@@ -122,10 +123,15 @@ class Publisher:
         return False
 
     def wait(self, seconds: float) -> None:
-        """Serve delivery reports for so long, or until told to stop."""
+        """Serve delivery reports for so long, or until told to stop.
+
+        The wait is not librdkafka's: it would last until the wall clock says so, for hours when that is set back.
+        """
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self.stop.is_set():
-            self._producer.poll(min(left, 0.1))
+            self._producer.poll(0)
+            self.stop.wait(min(left, _SERVE_S))
+        self._producer.poll(0)
 
     def refresh(self) -> None:
         """Take up certificates that changed on disk, with a new client; unusable ones are left until they change."""

@@ -21,18 +21,19 @@ WITH OLD AS (
   SELECT *, FIRST_OFFSET IS DISTINCT FROM lag(NEXT_OFFSET) OVER W AS BEGINS
   FROM LOADS
   WHERE LOADED_AT < ?
-  WINDOW W AS (PARTITION BY CLUSTER, TOPIC_ID, TOPIC, PARTITION ORDER BY FIRST_OFFSET, NEXT_OFFSET)
+  WINDOW W AS (PARTITION BY CLUSTER, TOPIC_ID, TOPIC, PARTITION, LEADER_EPOCH ORDER BY FIRST_OFFSET, NEXT_OFFSET)
 ),
 RUNS AS (
   SELECT *, sum(CAST(BEGINS AS BIGINT)) OVER (
-    PARTITION BY CLUSTER, TOPIC_ID, TOPIC, PARTITION ORDER BY FIRST_OFFSET, NEXT_OFFSET ROWS UNBOUNDED PRECEDING
+    PARTITION BY CLUSTER, TOPIC_ID, TOPIC, PARTITION, LEADER_EPOCH ORDER BY FIRST_OFFSET, NEXT_OFFSET
+    ROWS UNBOUNDED PRECEDING
   ) AS RUN
   FROM OLD
 )
 SELECT CLUSTER, TOPIC_ID, TOPIC, PARTITION, min(FIRST_OFFSET) AS FIRST_OFFSET, max(NEXT_OFFSET) AS NEXT_OFFSET,
-  CAST(sum(ROWS) AS BIGINT) AS ROWS, CAST(sum(REJECTS) AS BIGINT) AS REJECTS, max(LOADED_AT) AS LOADED_AT
+  CAST(sum(ROWS) AS BIGINT) AS ROWS, CAST(sum(REJECTS) AS BIGINT) AS REJECTS, max(LOADED_AT) AS LOADED_AT, LEADER_EPOCH
 FROM RUNS
-GROUP BY CLUSTER, TOPIC_ID, TOPIC, PARTITION, RUN
+GROUP BY CLUSTER, TOPIC_ID, TOPIC, PARTITION, LEADER_EPOCH, RUN
 """
 
 _HOURS = """
@@ -44,6 +45,9 @@ INSERT INTO {name}_KEPT BY NAME
 SELECT * FROM {name}_LIVE AS L
 WHERE HOUR_TS = ? AND NOT EXISTS (SELECT 1 FROM {name}_KEPT AS K WHERE K.HOUR_TS = ? AND K.SERIES = L.SERIES)
 """
+
+
+_QUIET = timedelta(days=2)  # how long nothing may come before the days stop counting
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,7 @@ def remove_days(connection: duckdb.DuckDBPyConnection, days: int, now: datetime)
     """
     if days < 1:
         raise SettingsError(f"--keep {days}d would remove today's rows; keep at least 1d, or `forever`")
-    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-    before = today - timedelta(days=days)
+    before = _today(connection, now) - timedelta(days=days)
     _keep_hours(connection, before)
     rows = _delete(connection, 'ROW_EVENTS WHERE "ts" < ?', before)
     rejects = _delete(connection, "REJECTS WHERE ARRIVAL_TIMESTAMP < ?", before)
@@ -72,6 +75,13 @@ def remove_days(connection: duckdb.DuckDBPyConnection, days: int, now: datetime)
         connection.execute("INSERT INTO REMOVALS VALUES (?, ?, ?, ?)", [removed_at, before, rows, rejects])
     _merge_loads(connection, before)
     return Removed(rows, rejects, before.replace(tzinfo=UTC))
+
+
+def _today(connection: duckdb.DuckDBPyConnection, now: datetime) -> datetime:
+    """The day by the clock, but at most two days after the newest row: a clock that runs ahead must not take all."""
+    ((newest,),) = connection.execute('SELECT max("ts") FROM ROW_EVENTS').fetchall()
+    clock = now.astimezone(UTC).replace(tzinfo=None)
+    return min(clock, newest + _QUIET if newest else clock).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _keep_hours(connection: duckdb.DuckDBPyConnection, before: datetime) -> None:

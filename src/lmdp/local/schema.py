@@ -55,6 +55,17 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         );
         """,
     ),
+    (
+        "leader epochs, and messages that were gone before they were read",
+        """
+        ALTER TABLE OFFSETS ADD COLUMN LEADER_EPOCH INTEGER DEFAULT -1;
+        ALTER TABLE LOADS ADD COLUMN LEADER_EPOCH INTEGER DEFAULT -1;
+        CREATE TABLE GAPS (
+          CLUSTER VARCHAR NOT NULL, TOPIC_ID VARCHAR NOT NULL, TOPIC VARCHAR NOT NULL, PARTITION INTEGER NOT NULL,
+          FIRST_OFFSET BIGINT NOT NULL, NEXT_OFFSET BIGINT NOT NULL, FOUND_AT TIMESTAMP NOT NULL
+        );
+        """,
+    ),
 )
 """What was done to the file, in order; a version is how many of them. Append only: a file runs each once."""
 

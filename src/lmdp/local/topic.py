@@ -72,15 +72,15 @@ class Grant:
     host: str = "*"
 
 
-def describe(access: KafkaAccess, name: str) -> Shape:
-    """Read a topic's shape; raises SettingsError when it does not exist."""
+def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS) -> Shape:
+    """Read a topic's shape, within `seconds` a request; raises SettingsError when it does not exist."""
     admin, reasons = admin_client(access)
 
     def ask() -> Shape:
-        brokers = len(ask_metadata(admin, reasons).brokers)
-        described = admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_SECONDS)[name].result()
+        brokers = len(ask_metadata(admin, reasons, seconds).brokers)
+        described = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
         resource = ConfigResource(ConfigResource.Type.TOPIC, name)
-        config = admin.describe_configs([resource], request_timeout=REQUEST_SECONDS)[resource].result()
+        config = admin.describe_configs([resource], request_timeout=seconds)[resource].result()
         infos = described.partitions
         return Shape(
             name=name,
@@ -96,6 +96,15 @@ def describe(access: KafkaAccess, name: str) -> Shape:
         )
 
     return _asked(access, admin, reasons, name, ask)
+
+
+def told(shape: Shape) -> str:
+    """Say a topic's shape in one line."""
+    kept = "for ever" if shape.retention_ms < 0 else f"{shape.retention_ms / 3_600_000:g} h"
+    return (
+        f"{shape.name}: {shape.partitions} partitions, replication {shape.replication} on {shape.brokers} brokers, "
+        f"kept {kept}, messages up to {shape.max_message_bytes / 1_048_576:.3g} MiB"
+    )
 
 
 def faults(shape: Shape, *, partitions: int | None = None) -> list[str]:

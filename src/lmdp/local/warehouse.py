@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 import pyarrow as pa
 
-from lmdp.errors import LmdpError, SettingsError
+from lmdp.errors import LmdpError
 from lmdp.local import engine, schema
-from lmdp.local.columns import reject_columns, row_columns
-from lmdp.local.engine import SCHEMA, Limits
+from lmdp.local.engine import DATABASE, SCHEMA, Limits
+from lmdp.local.load import Load, OffsetRange, insert, is_there
+from lmdp.local.question import check_question
 from lmdp.local.retention import Removed, remove_days
 
 if TYPE_CHECKING:
@@ -28,43 +29,24 @@ if TYPE_CHECKING:
 
     from lmdp.spec_loader import Spec
 
+__all__ = ["Answer", "Load", "OffsetRange", "Warehouse", "WarehouseCounts"]
+
 _BATCH_ROWS = 2048
+_REMOVAL_BYTES = 1_000_000
+_LONGEST_LOG = 64 * 2**20  # bytes; without questions DuckDB folds it in at 16 MB
+_PAUSE_S = 5.0
 _END_TRIES = 50  # of 0.1 s; an interrupt that comes before the query begins is lost
 
 _OVERLAPS = """
 SELECT coalesce(sum(ROWS), 0) FROM (
   SELECT ROWS, FIRST_OFFSET < max(NEXT_OFFSET) OVER (
-    PARTITION BY CLUSTER, TOPIC_ID, TOPIC, PARTITION ORDER BY FIRST_OFFSET, NEXT_OFFSET
+    PARTITION BY CLUSTER, TOPIC_ID, TOPIC, PARTITION, LEADER_EPOCH ORDER BY FIRST_OFFSET, NEXT_OFFSET
     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
   ) AS AGAIN
   FROM LOADS
   WHERE FIRST_OFFSET < NEXT_OFFSET
 ) WHERE AGAIN
 """
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetRange:
-    """The messages `first` up to, not including, `next` of a partition, and what they became."""
-
-    cluster: str
-    topic_id: str
-    topic: str
-    partition: int
-    first: int
-    next: int
-    rows: int
-    rejects: int
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """One transaction: row tuples in the specification's order, reject envelopes, and where they came from."""
-
-    rows: Sequence[tuple[Any, ...]]
-    rejects: Sequence[dict[str, Any]]
-    ranges: Sequence[OffsetRange]
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +71,20 @@ class WarehouseCounts:
 class Warehouse:
     """An open warehouse file. Writing calls take turns; `query` runs beside them, each on a cursor of its own."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, spec: Spec | None) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, spec: Spec | None, limits: Limits) -> None:
         self.path = path
+        self.reopened = 0
+        """How often a failure had shut the file."""
         self._connection = connection
         self._spec = spec
+        self._limits = limits
+        self._shut = False
+        self._in_doubt = False  # a write has failed, and others' success says nothing of what it left in the file
+        self._short = 0  # writes in a row that lacked memory
         self._turn = threading.Lock()
         self._asking: set[duckdb.DuckDBPyConnection] = set()
         self._asked = threading.Condition()
+        self._longest_log = _LONGEST_LOG
         self._ending = False
         self._bytes_at_open = self.file_bytes()
 
@@ -106,7 +95,21 @@ class Warehouse:
         Raises Unreachable when another process has it (or, to read, when there is none), SettingsError when it cannot
         be a warehouse: no folder, no DuckDB file, newer than this program, other columns than the specification's.
         """
-        connection = engine.attach(path, read_only=read_only, limits=limits or Limits())
+        limits = limits or Limits()
+        while True:
+            try:
+                connection = cls._connected(path, spec, limits, read_only=read_only)
+            except LmdpError as error:
+                more = limits.more() if engine.lacks_memory(error.__cause__) else None
+                if more is None:
+                    raise
+                limits = more
+            else:
+                return cls(connection, path, None if read_only else spec, limits)
+
+    @staticmethod
+    def _connected(path: Path, spec: Spec, limits: Limits, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        connection = engine.attach(path, read_only=read_only, limits=limits)
         try:
             if read_only:
                 schema.check(connection, path)
@@ -114,11 +117,11 @@ class Warehouse:
                 schema.prepare(connection, path, spec)
         except duckdb.Error as error:
             connection.close()
-            raise SettingsError(f"the tables of {path} could not be made: {error}\nNothing was changed.") from error
+            raise engine.not_prepared(path, error) from error
         except BaseException:
             connection.close()
             raise
-        return cls(connection, path, None if read_only else spec)
+        return connection
 
     def __enter__(self) -> Self:
         return self
@@ -131,31 +134,24 @@ class Warehouse:
     def close(self) -> None:
         """End the questions under way, and let go of the file; the log beside it is folded in. Safe to call twice."""
         self.end_questions()
-        with self._turn:
-            # DuckDB checkpoints when the last connection to a file closes; should that fail, the log has everything.
+        # DuckDB checkpoints when the last connection to a file closes; should that fail, the log has everything.
+        # A question that is still being planned cannot be ended, and keeps the file until the process ends.
+        with self._turn, contextlib.suppress(duckdb.ResourceInUseException):
             self._connection.close()
 
     def commit(self, load: Load, also: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> int:
         """Write all of `load` in one transaction, or nothing of it; returns the bytes of the rows' columns.
 
         `also` writes what belongs to it, in the same transaction and before it. Raises LmdpError when it could not be
-        written (a full disk, say).
+        written (NoRoom for a full disk), or seems so: the same load again is written only if it is not there.
         """
         spec = self._writable()
-        rows = row_columns(load.rows, spec.fields)
-        rejects = reject_columns(load.rejects)
-        at = load.at.astimezone(UTC).replace(tzinfo=None)
-        with self._turn:
-            try:
-                with schema.transaction(self._connection):
-                    if also is not None:
-                        also(self._connection)
-                    self._insert("ROW_EVENTS", rows)
-                    self._insert("REJECTS", rejects)
-                    self._note(load.ranges, at)
-            except duckdb.Error as error:
-                raise engine.write_failure(self.path, error) from error
-        return int(rows.nbytes)
+        with self._writing() as written:
+            if self._in_doubt and is_there(self._connection, load):
+                return load.size
+            if also is not None:
+                also(self._connection)
+            return insert(self._connection, load, spec, written)
 
     def offsets(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
         """The next offset to read, by partition; a partition that is not in it was never read."""
@@ -165,10 +161,26 @@ class Warehouse:
         )
         return {int(partition): int(offset) for partition, offset in found}
 
+    def epochs(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
+        """The leader epoch of the last message that was read, by partition; -1 where it is not known."""
+        found = self._read(
+            "SELECT PARTITION, LEADER_EPOCH FROM OFFSETS WHERE CLUSTER = ? AND TOPIC_ID = ? AND TOPIC = ?",
+            [cluster, topic_id, topic],
+        )
+        return {int(partition): int(epoch) for partition, epoch in found}
+
     def has_other_offsets(self, topic: str) -> bool:
         """Whether a topic of this name was read into this file, whatever its cluster and id."""
         ((found,),) = self._read("SELECT count(*) FROM OFFSETS WHERE TOPIC = ?", [topic])
         return bool(found)
+
+    def gaps(self) -> int:
+        """How many messages were gone before they were read, in this file's whole life; GAPS tells which."""
+        ((noted,),) = self._read("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'GAPS'")
+        if not noted:  # an older file that is only read
+            return 0
+        ((lost,),) = self._read("SELECT coalesce(sum(NEXT_OFFSET - FIRST_OFFSET), 0) FROM GAPS")
+        return int(lost)
 
     def rejects_by_reason(self) -> dict[str, int]:
         """How many rejects each error code has, the most first."""
@@ -193,8 +205,14 @@ class Warehouse:
 
     def file_bytes(self) -> int:
         """Bytes on disk: the file and the log beside it."""
-        both = (self.path, self.path.with_name(self.path.name + ".wal"))
-        return sum(part.stat().st_size for part in both if part.exists())
+        return (self.path.stat().st_size if self.path.exists() else 0) + self.log_bytes()
+
+    def log_bytes(self) -> int:
+        """Bytes of the log alone: what was committed and is not in the file yet."""
+        log = self.path.with_name(self.path.name + ".wal")
+        with contextlib.suppress(FileNotFoundError):
+            return log.stat().st_size
+        return 0
 
     def grown_bytes(self) -> int:
         """How much the file has grown since it was opened; negative when it shrank."""
@@ -208,31 +226,36 @@ class Warehouse:
         self._writable()
         if days is None:
             return Removed()
-        with self._turn:
-            try:
-                with schema.transaction(self._connection):
-                    return remove_days(self._connection, days, now)
-            except duckdb.Error as error:
-                raise engine.write_failure(self.path, error) from error
+        with self._writing() as written:
+            written.append(_REMOVAL_BYTES)
+            return remove_days(self._connection, days, now)
 
     def query(self, sql: str, *, limit_rows: int = 10_000, timeout_s: float = 30.0) -> Answer:
         """Answer one SELECT, in a read-only transaction, within these limits; safe from any thread, beside a commit.
 
         Raises SettingsError for SQL that is no single SELECT or is wrong, LmdpError when the limits did not suffice.
         """
+        with self.answering(sql, timeout_s=timeout_s) as (columns, batches):
+            table = pa.Table.from_batches(list(_until(batches, limit_rows)), schema=columns)
+        return Answer(table.slice(0, limit_rows), truncated=table.num_rows > limit_rows)
+
+    @contextlib.contextmanager
+    def answering(self, sql: str, *, timeout_s: float) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """As `query`, but a batch of rows after the other, for an answer that is not to be held whole."""
         cursor = self._cursor()
         alarm = threading.Timer(timeout_s, cursor.interrupt)
         alarm.daemon = True
         try:
-            with self._noted(cursor):
-                _one_select(cursor, sql)
+            with self._noted(cursor, timeout_s):
+                check_question(cursor, sql)
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
                 alarm.start()
-                return _bounded(cursor, sql, limit_rows)
+                reader = cursor.sql(sql).to_arrow_reader(_BATCH_ROWS)
+                yield reader.schema, _batches(reader)
         except duckdb.Error as error:
             if self._ending:
                 raise LmdpError(f"the warehouse {self.path} was closed before the answer; ask again") from error
-            raise engine.question_failure(error, timeout_s) from error
+            raise engine.question_failure(self.path, error, timeout_s) from error
         finally:
             alarm.cancel()
             cursor.close()
@@ -249,21 +272,78 @@ class Warehouse:
             self._ending = False
 
     @contextlib.contextmanager
-    def _noted(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    def _noted(self, cursor: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[None]:
         """Let `close` know of a question while it runs."""
         with self._asked:
+            self._pause(cursor, min(timeout_s, _PAUSE_S))
             self._asking.add(cursor)
         try:
             yield
         finally:
+            with contextlib.suppress(duckdb.Error):
+                cursor.rollback()
             with self._asked:
                 self._asking.discard(cursor)
                 self._asked.notify_all()
+
+    def _pause(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> None:
+        """Wait for the questions under way to end once the log is long: DuckDB folds it in only while nobody reads.
+
+        Without such a pause, questions that never cease would let it grow for ever. One that is longer than this
+        waits for is let alone until the log has doubled.
+        """
+        if self.log_bytes() <= self._longest_log:
+            return
+        self._asked.wait_for(lambda: not self._asking or self.log_bytes() <= self._longest_log, seconds)
+        if not self._asking:
+            with contextlib.suppress(duckdb.Error):  # a commit is under way, and folds it in itself
+                cursor.execute(f"CHECKPOINT {DATABASE}")
+        self._longest_log = max(_LONGEST_LOG, 2 * self.log_bytes())
 
     def _writable(self) -> Spec:
         if self._spec is None:
             raise LmdpError(f"the warehouse {self.path} is open to read only; nothing was written")
         return self._spec
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[list[int]]:
+        """A transaction, in turn, and the bytes that it notes; a file that its failure shuts is opened anew at once."""
+        with self._turn:
+            self._open_again()
+            written: list[int] = []
+            try:
+                with schema.transaction(self._connection):
+                    yield written
+            except duckdb.Error as error:
+                self._failed(error)
+                raise engine.write_failure(self.path, error, sum(written)) from error
+            self._short = 0
+
+    def _failed(self, error: duckdb.Error) -> None:
+        """Open the file again where that is needed to go on: it was shut, or lacked memory twice in a row."""
+        self._in_doubt = True
+        self._short = self._short + 1 if engine.lacks_memory(error) else 0
+        self._shut = engine.is_shut(self._connection)
+        if self._short > 1 and (more := self._limits.more()):
+            self._limits, self._shut = more, True
+        with contextlib.suppress(LmdpError):  # the next write tries again
+            self._open_again()
+
+    def _open_again(self) -> None:
+        """Open a file anew that a failure has shut: a checkpoint on a full disk does that to it."""
+        if not self._shut:
+            return
+        self.end_questions()
+        self._connection.close()
+        try:
+            self._connection = engine.attach(self.path, read_only=False, limits=self._limits)
+        except LmdpError as error:
+            if engine.lacks_memory(error.__cause__):
+                self._limits = self._limits.more() or self._limits
+            raise
+        self._connection.execute(f"USE {SCHEMA}")
+        self.reopened += 1
+        self._shut = False
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the same file; it knows the tables by their short names."""
@@ -273,8 +353,15 @@ class Warehouse:
         except duckdb.ConnectionException as error:
             raise LmdpError(f"the warehouse {self.path} is closed") from error
         except duckdb.Error as error:
+            self._shut_by_another()
             raise engine.broken(self.path, error) from error
         return cursor
+
+    def _shut_by_another(self) -> None:
+        """A checkpoint outside of a write has failed; the question that finds that has the file opened again."""
+        with self._turn, contextlib.suppress(LmdpError):
+            self._shut = self._spec is not None and engine.is_shut(self._connection)
+            self._open_again()
 
     def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         cursor = self._cursor()
@@ -285,43 +372,18 @@ class Warehouse:
         finally:
             cursor.close()
 
-    def _insert(self, table: str, columns: pa.Table) -> None:
-        if not columns.num_rows:
-            return
-        names = ", ".join(f'"{name}"' for name in columns.column_names)
-        self._connection.register("incoming", columns)
-        try:
-            self._connection.execute(
-                f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming"  # noqa: S608 - our own names
-            )
-        finally:
-            self._connection.unregister("incoming")
 
-    def _note(self, ranges: Sequence[OffsetRange], at: datetime) -> None:
-        for part in ranges:
-            key = [part.cluster, part.topic_id, part.topic, part.partition]
-            self._connection.execute("INSERT OR REPLACE INTO OFFSETS VALUES (?, ?, ?, ?, ?)", [*key, part.next])
-            self._connection.execute(
-                "INSERT INTO LOADS VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [*key, part.first, part.next, part.rows, part.rejects, at],
-            )
+def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """What `reader` gives; what ends it early is DuckDB's error again, which Arrow hands on as text alone."""
+    try:
+        yield from reader
+    except (OSError, pa.ArrowException) as error:
+        text = str(error)
+        kinds = {"INTERRUPT": duckdb.InterruptException, "Out of Memory": duckdb.OutOfMemoryException}
+        raise next((kind for sign, kind in kinds.items() if text.startswith(sign)), duckdb.Error)(text) from error
 
 
-def _one_select(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
-    parsed = cursor.extract_statements(sql)
-    if len(parsed) != 1 or parsed[0].type != duckdb.StatementType.SELECT:
-        raise SettingsError("a question is one SELECT statement; nothing was run")
-
-
-def _bounded(cursor: duckdb.DuckDBPyConnection, sql: str, limit_rows: int) -> Answer:
-    """Read no more than `limit_rows`, as a stream, so that a large answer is never held whole."""
-    reader = cursor.sql(sql).to_arrow_reader(_BATCH_ROWS)
-    batches = list(_until(reader, limit_rows))
-    table = pa.Table.from_batches(batches, schema=reader.schema)
-    return Answer(table.slice(0, limit_rows), truncated=table.num_rows > limit_rows)
-
-
-def _until(batches: pa.RecordBatchReader, limit_rows: int) -> Iterator[pa.RecordBatch]:
+def _until(batches: Iterator[pa.RecordBatch], limit_rows: int) -> Iterator[pa.RecordBatch]:
     """Batches until they hold more rows than the limit."""
     seen = 0
     for batch in batches:

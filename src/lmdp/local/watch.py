@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, Unreachable
 from lmdp.local.kafka import MEMORY_CLUSTER, REQUEST_SECONDS, KafkaAccess, admin_client, ask_metadata, translate
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import TopicDescription, TopicMetadata  # type: ignore[attr-defined]  # it re-exports without saying so
+
+_GLANCE_S = 0.05
+_STOP_S = 2.0  # how long the end waits for an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Watch:
 
         Raises SettingsError where the topic is not there, Unreachable where the broker is not.
         """
+        self._admin.poll(0)
+        self._reasons.errors.clear()  # what was wrong before may be mended by now
         try:
             # Names no topic: many brokers create one that a client asks for by this request.
             metadata = ask_metadata(self._admin, self._reasons, seconds)
@@ -65,15 +70,18 @@ class Watch:
             self._admin.poll(0)
             raise translate(error, self._access, topic=self._topic, reasons=self._reasons) from error
 
-    def replaced(self, identity: Identity, seconds: float = REQUEST_SECONDS) -> bool:
+    def replaced(
+        self, identity: Identity, seconds: float = REQUEST_SECONDS, stop: threading.Event | None = None
+    ) -> bool:
         """Tell whether another topic has the name by now; a topic that is gone is not replaced yet.
 
-        An id never comes back, so what was read before a `False` was this topic's. Raises LmdpError as `look` does.
+        An id never comes back, so what was read before a `False` was this topic's. Raises LmdpError as `look` does, and
+        soon after `stop` where there is no answer.
         """
         if not identity.topic_id:
             return False
         try:
-            return str(self._described(seconds).topic_id) != identity.topic_id
+            return str(self._described(seconds, stop).topic_id) != identity.topic_id
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return False
@@ -81,9 +89,17 @@ class Watch:
             raise translate(error, self._access, topic=self._topic, reasons=self._reasons) from error
 
     def start(self, every_s: float) -> None:
-        """Go on looking in the background."""
+        """Look in the background, now and then again and again."""
         self._thread = threading.Thread(target=self._go, args=(every_s,), name="watch", daemon=True)
         self._thread.start()
+
+    def first(self, stop: threading.Event) -> Sighting:
+        """What the first look gives; raises as it does, and Unreachable at once when `stop` is set meanwhile."""
+        while self._latest is None and not stop.wait(_GLANCE_S):
+            pass
+        if isinstance(self._latest, Sighting):
+            return self._latest
+        raise self._latest or Unreachable(f"Kafka at {self._access.bootstrap_servers} had not answered yet.")
 
     def latest(self) -> Sighting | LmdpError | None:
         """What the last look in the background gave, or why it gave nothing; None before the first."""
@@ -93,10 +109,18 @@ class Watch:
         """Look no more; a look that is under way ends by itself."""
         self._stop.set()
 
-    def _described(self, seconds: float) -> TopicDescription:
-        described = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=seconds)
-        found: TopicDescription = described[self._topic].result()
-        return found
+    def _described(self, seconds: float, stop: threading.Event | None = None) -> TopicDescription:
+        answer = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=seconds)[self._topic]
+        waited = 0.0
+        while True:
+            try:
+                found: TopicDescription = answer.result(_GLANCE_S)
+            except TimeoutError:
+                waited += _GLANCE_S if stop is not None and stop.is_set() else 0.0
+                if waited >= _STOP_S:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001 - its public name
+            else:
+                return found
 
     def _in_memory(self, cluster: str, topics: dict[str, TopicMetadata]) -> Sighting:
         if self._topic not in topics:
@@ -106,8 +130,9 @@ class Watch:
         )
 
     def _go(self, every_s: float) -> None:
-        while not self._stop.wait(every_s):
+        while not self._stop.is_set():
             try:
-                self._latest = self.look(every_s)
+                self._latest = self.look()
             except LmdpError as error:
                 self._latest = error
+            self._stop.wait(every_s)

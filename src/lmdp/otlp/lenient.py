@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lmdp.refusals import MALFORMED, Refused
+from lmdp.refusals import MALFORMED, TOO_DEEP, Refused
 
 _ABSENT: Any = object()
 
@@ -41,8 +41,10 @@ def _rebuilt(text: bytes, rule: Rule) -> bytes:
         tree = json.loads(text.decode(), parse_int=_Number, parse_float=_Number, parse_constant=_no_constant)
         built = rule(tree, "$")
         return msgspec.json.encode([] if built is _ABSENT else built)
-    except (ValueError, RecursionError) as error:
-        raise Refused(MALFORMED, f"JSON: {error}" if str(error) else "JSON: nested too deep") from error
+    except RecursionError as error:
+        raise Refused(MALFORMED, TOO_DEEP) from error
+    except ValueError as error:
+        raise Refused(MALFORMED, f"JSON: {error}") from error
 
 
 def _no_constant(name: str) -> None:

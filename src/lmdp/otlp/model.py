@@ -29,8 +29,11 @@ NO_EPOCH = Raw(b"null")
 NO_EXEMPLAR = Raw(b"{}")
 
 
-class Compact(Struct, omit_defaults=True):
-    """Writes only what was given, so that a part of a message is again a message."""
+class Compact(Struct, omit_defaults=True, gc=False):
+    """Writes only what was given, so that a part of a message is again a message.
+
+    A message is a tree, so that the garbage collector need not follow it.
+    """
 
 
 class NumberDataPoint(Compact):

@@ -21,7 +21,7 @@ MAX_UINT64 = 2**64 - 1
 MAX_INT64 = 2**63 - 1
 MIN_INT64 = -(2**63)
 
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,6})?", re.ASCII)
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,6})?", re.ASCII)
 _NAMED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _NAMES = {repr(number): name for name, number in _NAMED.items()}
 
@@ -50,7 +50,7 @@ def double(value: Double) -> float:
         return 0.0
     if value in _NAMED:
         return _NAMED[str(value)]
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+    if not isinstance(value, str) or not NUMBER.fullmatch(value):
         raise Refused(MALFORMED, f"{_shown(value)} is not a number")
     number = float(value)
     if math.isinf(number):
@@ -90,7 +90,7 @@ def _integer(value: Integer) -> int:
     text = str(value)
     if len(text) <= 20 and text.isascii() and text.isdecimal():
         return int(text)
-    if len(text) > 400 or not _NUMBER.fullmatch(text):
+    if len(text) > 400 or not NUMBER.fullmatch(text):
         raise Refused(MALFORMED, f"{_shown(value)} is not an integer")
     number = Decimal(text)
     if number.adjusted() > 20:

@@ -10,11 +10,16 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from lmdp.otlp import model
 from lmdp.otlp.numbers import written
+from lmdp.otlp.weight import weigh_protobuf
 from lmdp.refusals import MALFORMED, NOT_METRICS, Refused
 
 
-def decode_protobuf(data: bytes) -> model.MetricsData:
-    """Read a metrics request. Raises Refused where it is none, or is none of metrics."""
+def decode_protobuf(data: bytes, memory: int) -> model.MetricsData:
+    """Read a metrics request, where that takes `memory` bytes at most.
+
+    Raises Refused where it could take more, is none, or is none of metrics.
+    """
+    weigh_protobuf(data, memory, metrics_pb2.MetricsData.DESCRIPTOR)
     message = metrics_pb2.MetricsData()
     try:
         message.ParseFromString(data)
@@ -97,10 +102,10 @@ def _histogram(point: Any) -> model.HistogramDataPoint:
         _pairs(point.attributes),
         point.start_time_unix_nano or None,
         point.time_unix_nano or None,
-        point.count,
+        point.count or None,
         _optional(point, "sum"),
-        list(point.bucket_counts),
-        [written(bound) for bound in point.explicit_bounds],
+        list(point.bucket_counts) or None,
+        [written(bound) for bound in point.explicit_bounds] or None,
         _exemplars(point),
         point.flags or None,
         _optional(point, "min"),
@@ -113,12 +118,12 @@ def _exponential(point: Any) -> model.ExponentialHistogramDataPoint:
         _pairs(point.attributes),
         point.start_time_unix_nano or None,
         point.time_unix_nano or None,
-        point.count,
+        point.count or None,
         _optional(point, "sum"),
-        point.scale,
-        point.zero_count,
-        model.Buckets(point.positive.offset, list(point.positive.bucket_counts)),
-        model.Buckets(point.negative.offset, list(point.negative.bucket_counts)),
+        point.scale or None,
+        point.zero_count or None,
+        _buckets(point, "positive"),
+        _buckets(point, "negative"),
         point.flags or None,
         _exemplars(point),
         _optional(point, "min"),
@@ -127,14 +132,21 @@ def _exponential(point: Any) -> model.ExponentialHistogramDataPoint:
     )
 
 
+def _buckets(point: Any, name: str) -> model.Buckets | None:
+    if not point.HasField(name):
+        return None
+    buckets = getattr(point, name)
+    return model.Buckets(buckets.offset or None, list(buckets.bucket_counts) or None)
+
+
 def _summary(point: Any) -> model.SummaryDataPoint:
     return model.SummaryDataPoint(
         _pairs(point.attributes),
         point.start_time_unix_nano or None,
         point.time_unix_nano or None,
-        point.count,
+        point.count or None,
         written(point.sum),
-        [model.ValueAtQuantile(written(each.quantile), written(each.value)) for each in point.quantile_values],
+        [model.ValueAtQuantile(written(each.quantile), written(each.value)) for each in point.quantile_values] or None,
         point.flags or None,
     )
 

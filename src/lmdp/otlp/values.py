@@ -10,9 +10,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from lmdp.otlp import lenient
-from lmdp.otlp.model import Attributes, Double, Integer, Value
+from lmdp.otlp.model import NO_ATTRIBUTES, Attributes, Double, Integer, Value
 from lmdp.otlp.numbers import double, signed, written
-from lmdp.refusals import MALFORMED, Refused
+from lmdp.refusals import MALFORMED, TOO_DEEP, Refused
+
+# How deep arrays and key-value lists may stand in each other: a limit of our own, since Python's would depend on how
+# deep the caller is. Protobuf's readers stop before it, at 100 levels of messages.
+_DEEPEST = 64
 
 
 class _AnyValue(Struct, gc=False):
@@ -41,19 +45,26 @@ class _KeyValues(Struct):
 _decoder = msgspec.json.Decoder(list[_KeyValue] | None)
 
 
-def pairs(attributes: Attributes) -> list[tuple[str, Value]]:
-    """The keys and values of `attributes`, in their order. Raises Refused where they are no key-values."""
+def mapping(attributes: Attributes) -> dict[str, Value]:
+    """`attributes` as a map, where the last of a key wins. Raises Refused where they are no key-values."""
     if isinstance(attributes, list):
-        return attributes
+        return dict(attributes)
+    found: dict[str, Value] = {}
     try:
-        return [(item.key or "", _value(item.value)) for item in _key_values(attributes)]
+        for item in _key_values(attributes):
+            value = item.value
+            text = value.stringValue if value is not None else None
+            found[item.key or ""] = _value(value) if text is None else text
     except RecursionError as error:
-        raise Refused(MALFORMED, "attributes: nested too deep") from error
+        raise Refused(MALFORMED, TOO_DEEP) from error
+    return found
 
 
 def to_json(attributes: Attributes) -> Raw:
     """`attributes` as the JSON text of a list of key-values; what `pairs` reads."""
     if isinstance(attributes, list):
+        if not attributes:
+            return NO_ATTRIBUTES
         return Raw(msgspec.json.encode([{"key": key, "value": _wrapped(value)} for key, value in attributes]))
     return attributes
 
@@ -67,7 +78,7 @@ def _key_values(text: Raw) -> list[_KeyValue]:
         raise Refused(MALFORMED, f"attributes: {error}") from error
 
 
-def _value(value: _AnyValue | None) -> Value:
+def _value(value: _AnyValue | None, depth: int = 0) -> Value:
     if value is None:
         return None
     if value.stringValue is not None:
@@ -78,14 +89,16 @@ def _value(value: _AnyValue | None) -> Value:
         return signed(value.intValue)
     if value.doubleValue is not None:
         return double(value.doubleValue)
-    return _nested(value)
+    return _nested(value, depth + 1)
 
 
-def _nested(value: _AnyValue) -> Value:
+def _nested(value: _AnyValue, depth: int) -> Value:
+    if depth > _DEEPEST:
+        raise Refused(MALFORMED, TOO_DEEP)
     if value.arrayValue is not None:
-        return [_value(item) for item in value.arrayValue.values or []]
+        return [_value(item, depth) for item in value.arrayValue.values or []]
     if value.kvlistValue is not None:
-        return {item.key or "": _value(item.value) for item in value.kvlistValue.values or []}
+        return {item.key or "": _value(item.value, depth) for item in value.kvlistValue.values or []}
     if value.bytesValue is not None:
         return _bytes(value.bytesValue)
     return None

@@ -6,6 +6,7 @@ Symbolic links are not followed, neither to files nor to folders, so that nothin
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -60,6 +61,10 @@ class Folder:
                 handle = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             except FileNotFoundError:
                 raise Unusable("it went away meanwhile") from None
+            except OSError as error:
+                if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, a link
+                    raise Unusable("it is no file") from None
+                raise
             with os.fdopen(handle, "rb") as file:
                 about = os.fstat(file.fileno())
                 if not stat.S_ISREG(about.st_mode):

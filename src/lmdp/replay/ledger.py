@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from lmdp.errors import LmdpError
+from lmdp.flatten import Row
 from lmdp.local.warehouse import Load, OffsetRange, Warehouse
 from lmdp.replay.again import Outcome, now
 from lmdp.replay.objects import Failed, Unread, failed
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 CLUSTER: Final = "replay"
 """LOADS' name of a cluster where rows came by a replay; the topic is then the source, the offsets count messages."""
 
 REJECTS: Final = "warehouse:REJECTS"
 
-_PAGE: Final = 250  # rejects in a transaction; each may be a message of a mebibyte
+ASK_SECONDS: Final = 600.0
+"""For a question of the replay's own; REJECTS may be large."""
+
+_PAGE: Final = 250  # rejects in a transaction
+_PAGE_BYTES: Final = 32 * 2**20  # of them as they are kept; one may have more
+_DELETE: Final = """
+DELETE FROM REJECTS AS R USING (SELECT unnest(?::BIGINT[]) AS ID, unnest(?::UBIGINT[]) AS SEEN) AS S
+WHERE R.rowid = S.ID AND hash(R) = S.SEEN
+"""
 _MARKED: Final = (
     "SELECT count(*) AS N FROM duckdb_tables() WHERE table_name = 'REPLAYED' AND database_name = 'LM_METRICS'"
 )
+
+
+class Changed(LmdpError):  # noqa: N818 - a state, as in 'it has changed'
+    """What a transaction was made from is no longer so: it was written before, or its rejects are others by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,37 +51,86 @@ class Mark:
     left: bytes | None
 
 
-def known(warehouse: Warehouse, digest: str) -> Mark | None:
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """One transaction: what some failures of `source` became.
+
+    It has the mark of an object, or `settled`: the rejects that it takes the place of, each by the number of its row
+    and a hash of what was in it. `messages` were tried, and made `rows`; `rejects` are what is left.
+    """
+
+    source: str
+    messages: int
+    rows: Sequence[Row] | pa.Table
+    rejects: Sequence[dict[str, Any]] | pa.Table = ()
+    settled: Sequence[tuple[int, int]] = ()
+    mark: Mark | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Whoever has the warehouse's file: this process, or a run. `ask` answers a SELECT, `write` commits a portion.
+
+    `write` returns the bytes of the rows' columns. It raises Changed, and other LmdpErrors; then nothing was written.
+    """
+
+    ask: Callable[[str], list[dict[str, Any]]]
+    write: Callable[[Portion], int]
+
+
+def own(warehouse: Warehouse) -> Keeper:
+    """This process as the keeper of a file that it has opened."""
+    return Keeper(lambda sql: warehouse.query(sql, timeout_s=ASK_SECONDS).table.to_pylist(), partial(write, warehouse))
+
+
+def write(warehouse: Warehouse, portion: Portion) -> int:
+    """Commit a portion once: its rows, what is left, and what says that it is in, are one transaction.
+
+    Returns the bytes of the rows' columns. Not to be called twice at a time. Raises Changed, and as a commit does.
+    """
+    at = datetime.now(UTC)
+    first, rows = warehouse.offsets(CLUSTER, "", portion.source).get(0, 0), len(portion.rows)
+    grown = len(portion.rejects) - len(portion.settled)
+    line = OffsetRange(CLUSTER, "", portion.source, 0, first, first + portion.messages, rows, grown)
+    ranges = [line] if rows or portion.mark else []  # so that rows and loads still add up
+    return warehouse.commit(Load(portion.rows, portion.rejects, ranges, at), also=partial(_settle, portion, at))
+
+
+def _settle(portion: Portion, at: datetime, connection: duckdb.DuckDBPyConnection) -> None:
+    if (mark := portion.mark) is not None:
+        if connection.execute("SELECT 1 FROM REPLAYED WHERE DIGEST = ?", [mark.digest]).fetchone():
+            raise Changed(f"{mark.address} is in the warehouse already")
+        values = [mark.digest, mark.address, mark.left, at.replace(tzinfo=None)]
+        connection.execute("INSERT INTO REPLAYED VALUES (?, ?, ?, ?)", values)
+    if portion.settled:
+        ids, hashes = zip(*portion.settled, strict=True)
+        deleted = connection.execute(_DELETE, [list(ids), list(hashes)]).fetchone()
+        if deleted is None or deleted[0] != len(ids):
+            raise Changed("some of these rejects are gone, or have moved")
+
+
+def known(keeper: Keeper, digest: str) -> Mark | None:
     """The mark of this content; None where it was never replayed into this file."""
-    if not warehouse.query(_MARKED).table.to_pylist()[0]["N"]:
+    if not keeper.ask(_MARKED)[0]["N"]:
         return None  # only read, and made before there were marks
     sql = f"SELECT OBJECT, REMAINS FROM REPLAYED WHERE DIGEST = '{int(digest, 16):064x}'"  # noqa: S608 - hexadecimal
-    found = warehouse.query(sql).table.to_pylist()
+    found = keeper.ask(sql)
     return Mark(digest, found[0]["OBJECT"], found[0]["REMAINS"]) if found else None
 
 
-def take(warehouse: Warehouse, source: str, outcome: Outcome, mark: Mark) -> int:
-    """Write an object's rows and its mark in one transaction; returns the bytes of the rows' columns."""
-    load = Load(outcome.rows, [], [_range(warehouse, source, outcome, 0)], datetime.now(UTC))
-    return warehouse.commit(load, also=partial(_mark, mark, load.at))
-
-
-def _mark(mark: Mark, at: datetime, connection: duckdb.DuckDBPyConnection) -> None:
-    values = [mark.digest, mark.address, mark.left, at.astimezone(UTC).replace(tzinfo=None)]
-    connection.execute("INSERT INTO REPLAYED VALUES (?, ?, ?, ?)", values)
-
-
-def _range(warehouse: Warehouse, source: str, outcome: Outcome, rejects: int) -> OffsetRange:
-    """The line that LOADS gets, so that rows and loads still add up; `rejects` is by how many REJECTS grew."""
-    first = warehouse.offsets(CLUSTER, "", source).get(0, 0)
-    return OffsetRange(CLUSTER, "", source, 0, first, first + outcome.counts.messages, len(outcome.rows), rejects)
+def take(keeper: Keeper, source: str, outcome: Outcome, mark: Mark) -> int:
+    """Write an object's rows and its mark; returns the bytes of the rows' columns. Raises Changed when it is in."""
+    return keeper.write(Portion(source, outcome.counts.messages, outcome.rows, mark=mark))
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rejects of the warehouse, and the numbers of their rows in it, which hold until the next transaction."""
+    """Some rejects of the warehouse; each is known again by the number of its row, and a hash of what is in it.
 
-    ids: Sequence[int]
+    The number alone does not hold: other transactions, and a checkpoint, may give it to another.
+    """
+
+    ids: Sequence[tuple[int, int]]
     pieces: Sequence[Failed]
 
 
@@ -73,46 +138,44 @@ class Page:
 class Rejects:
     """The warehouse's rejects as they were at `before` (ms); what fails again is stamped later, and not tried twice."""
 
-    warehouse: Warehouse
+    keeper: Keeper
     before: int
 
     @classmethod
-    def of(cls, warehouse: Warehouse) -> Rejects:
+    def of(cls, keeper: Keeper) -> Rejects:
         """Those that are there now."""
-        ((latest,),) = _rows(warehouse, "SELECT coalesce(epoch_ms(max(ATTEMPT_ENDING_TIMESTAMP)), 0) FROM REJECTS")
-        return cls(warehouse, max(now(), latest + 1))
+        (latest,) = keeper.ask("SELECT coalesce(epoch_ms(max(ATTEMPT_ENDING_TIMESTAMP)), 0) AS MS FROM REJECTS")
+        return cls(keeper, max(now(), latest["MS"] + 1))
 
     def count(self) -> int:
         """How many have not been tried yet."""
-        ((count,),) = _rows(self.warehouse, f"SELECT count(*) FROM REJECTS WHERE {self._untried()}")  # noqa: S608 - a number
-        return int(count)
+        (found,) = self.keeper.ask(f"SELECT count(*) AS N FROM REJECTS WHERE {self._untried()}")  # noqa: S608 - a number
+        return int(found["N"])
 
     def page(self, after: int = -1) -> Page:
         """The next rejects to try, of rows numbered beyond `after`; empty at the end."""
-        sql = f"SELECT rowid AS ID, * FROM REJECTS WHERE rowid > {after} AND {self._untried()} LIMIT {_PAGE}"  # noqa: S608 - numbers
-        found = self.warehouse.query(sql, limit_rows=_PAGE, timeout_s=600).table.to_pylist()
-        return Page([row["ID"] for row in found], [_failed(row) for row in found])
+        where = f"R.rowid > {after} AND {self._untried()}"
+        sizes = self.keeper.ask(
+            f"SELECT R.rowid AS ID, strlen(R.RAW_DATA) AS SIZE FROM REJECTS AS R WHERE {where} LIMIT {_PAGE}"  # noqa: S608 - numbers
+        )
+        so_far = itertools.accumulate(row["SIZE"] for row in sizes)
+        fitting = [row["ID"] for row, size in zip(sizes, so_far, strict=True) if size <= _PAGE_BYTES]
+        last = max(fitting, default=sizes[0]["ID"] if sizes else -1)
+        found = self.keeper.ask(
+            f"SELECT R.rowid AS ID, hash(R) AS SEEN, R.* FROM REJECTS AS R WHERE {where} AND R.rowid <= {last}"  # noqa: S608 - as above
+        )
+        if sizes and not found:  # they went meanwhile
+            return self.page(after)
+        return Page([(row["ID"], row["SEEN"]) for row in found], [_failed(row) for row in found])
 
     def settle(self, page: Page, outcome: Outcome, *, with_rows: bool) -> int:
-        """Replace a page by what is left of it, and write its rows where they belong here, in one transaction."""
+        """Replace a page by what is left of it, and write its rows where they belong here. Raises Changed."""
         left = [piece for piece in outcome.left if not isinstance(piece, Unread)]
         rows = outcome.rows if with_rows else []
-        line = _range(self.warehouse, REJECTS, outcome, len(left) - len(page.ids))
-        ranges = [line] if rows else []
-        return self.warehouse.commit(
-            Load(rows, left, ranges, datetime.now(UTC)), also=partial(_delete_rejects, list(page.ids))
-        )
+        return self.keeper.write(Portion(REJECTS, outcome.counts.messages, rows, left, page.ids))
 
     def _untried(self) -> str:
         return f"ATTEMPT_ENDING_TIMESTAMP < make_timestamp_ms({self.before})"
-
-
-def _rows(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
-    return [tuple(row.values()) for row in warehouse.query(sql, timeout_s=600).table.to_pylist()]
-
-
-def _delete_rejects(ids: list[int], connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute("DELETE FROM REJECTS WHERE rowid IN (SELECT unnest(?::BIGINT[]))", [ids])
 
 
 def _failed(row: dict[str, Any]) -> Failed:

@@ -13,10 +13,9 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from lmdp.errors import LmdpError, SettingsError
-from lmdp.local.warehouse import Warehouse
 from lmdp.replay import ledger
 from lmdp.replay.again import Outcome, Path, again, now
-from lmdp.replay.ledger import Mark, Rejects
+from lmdp.replay.ledger import Changed, Keeper, Mark, Rejects
 from lmdp.replay.objects import Failed, Unread, Unusable, packed, read, unpacked
 from lmdp.replay.report import Report, placed
 from lmdp.replay.sinks import Send
@@ -27,6 +26,8 @@ _ROWS: Final = (
     "it holds rows (Firehose's failed records), and a topic carries bundles. Nothing of it was sent. "
     "Replay those with --to firehose or --to warehouse."
 )
+
+_VAIN: Final = 10  # pages in a row that were others when they were to be written; a run that writes makes one, at times
 
 Tell: TypeAlias = Callable[[int, int], None]
 """Takes how many objects or rejects are done, and of how many."""
@@ -50,9 +51,9 @@ class Run:
     stop: Callable[[], bool]
 
 
-def into_warehouse(warehouse: Warehouse, source: str) -> Sink:
+def into_warehouse(keeper: Keeper, source: str) -> Sink:
     """The warehouse as a sink of the objects of `source`."""
-    return Sink(partial(ledger.take, warehouse, source), partial(ledger.known, warehouse))
+    return Sink(partial(ledger.take, keeper, _text(source)), partial(ledger.known, keeper))
 
 
 def replay_objects(store: Store, sink: Sink, run: Run, report: Report) -> None:
@@ -86,16 +87,32 @@ def _object(store: Store, name: str, sink: Sink, taken: Taken, run: Run, report:
         outcome = again(pieces, run.path, taken, now())
         if run.path.whole and outcome.row_events:
             raise SettingsError(_ROWS)
-        mark = Mark(digest, store.where + name, packed(outcome.left, stored.content) if outcome.left else None)
-        if outcome.changed and not run.dry:
-            report.bytes_out += sink.take(outcome, mark)
-        report.add(outcome)
+        fresh = Mark(digest, _text(store.where + name), packed(outcome.left, stored.content) if outcome.left else None)
+        mark = _take(sink, outcome, fresh, report, dry=run.dry)
         if not outcome.changed:
             return
     if not run.dry and not store.settle(name, stored, place_of_replayed(name, digest), mark.left):
         report.skipped[name] = "it changed while it was replayed; the next run looks at it again"
     report.settled += 1
     taken.add(pieces)
+
+
+def _text(name: str) -> str:
+    """A name as the warehouse can have it: one of a file may be no UTF-8."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _take(sink: Sink, outcome: Outcome, fresh: Mark, report: Report, *, dry: bool) -> Mark:
+    """Give the sink an outcome; returns the mark that holds."""
+    try:
+        if outcome.changed and not dry:
+            report.bytes_out += sink.take(outcome, fresh)
+    except Changed:  # the transaction of an earlier replay, which had no answer, came through meanwhile
+        if (mark := sink.known(fresh.digest)) is None:
+            raise
+        return mark
+    report.add(outcome)
+    return fresh
 
 
 def _pieces(store: Store, name: str) -> list[Failed | Unread]:
@@ -105,19 +122,26 @@ def _pieces(store: Store, name: str) -> list[Failed | Unread]:
         return []
 
 
-def replay_rejects(warehouse: Warehouse, send: Send | None, run: Run, report: Report) -> None:
+def replay_rejects(keeper: Keeper, send: Send | None, run: Run, report: Report) -> None:
     """Replay the rejects of a warehouse into itself, or to `send`. Raises LmdpError where it cannot go on."""
-    rejects = Rejects.of(warehouse)
-    total, done, last = rejects.count(), 0, -1
+    rejects = Rejects.of(keeper)
+    total, done, last, vain = rejects.count(), 0, -1, 0
     while not run.stop() and (page := rejects.page(last)).ids:
         run.tell(done, total)
-        done += len(page.ids)
         outcome = again(page.pieces, run.path, _never, max(now(), rejects.before))
         if run.dry:
-            last = max(page.ids)
+            last = max(number for number, _ in page.ids)
         else:
             report.bytes_out += send(outcome) if send is not None and outcome.changed else 0
-            report.bytes_out += rejects.settle(page, outcome, with_rows=send is None)
+            try:
+                report.bytes_out += rejects.settle(page, outcome, with_rows=send is None)
+            except Changed:
+                vain += 1
+                if vain > _VAIN:
+                    raise
+                continue  # read those again that are still there
+        vain = 0
+        done += len(page.ids)
         report.add(outcome)
     run.tell(done, total)
 

@@ -5,12 +5,16 @@ What was replayed goes below `replayed/`, and what is left takes its place: writ
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, Protocol
 
 REPLAYED: Final = "replayed"
 """The part of a name that says that an object was replayed; objects below it are not taken again."""
+
+_LONGEST_NAME: Final = 240  # bytes; file systems take 255
+_LONGEST_PLACE: Final = 900  # bytes; with the prefix, S3 takes 1,024
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,20 @@ class Store(Protocol):
 
 
 def place_of_replayed(name: str, digest: str) -> str:
-    """Where a replayed object goes: its name may be taken by an earlier one, so a part of the digest is in it."""
-    path = PurePosixPath(name)
-    return str(PurePosixPath(REPLAYED, path.parent, f"{digest[:12]}-{path.name}"))
+    """Where a replayed object goes: its name may be taken by an earlier one, so a part of the digest is in it.
+
+    Always below `replayed/`, also for a key that begins with a slash, and never longer than a name may be: an object
+    that could not be moved would be sent again each time.
+    """
+    path = PurePosixPath(name.lstrip("/"))
+    place = PurePosixPath(REPLAYED, path.parent, f"{digest[:12]}-{path.name}")
+    if len(_bytes(path.name)) <= _LONGEST_NAME and len(_bytes(str(place))) <= _LONGEST_PLACE:
+        return str(place)
+    return str(PurePosixPath(REPLAYED, f"{digest[:12]}-{hashlib.sha256(_bytes(name)).hexdigest()}"))
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode(errors="surrogateescape")
 
 
 def is_replayed(name: str) -> bool:

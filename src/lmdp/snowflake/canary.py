@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lmdp.encode import encode
 from lmdp.errors import LmdpError
 from lmdp.identifiers import KEY_STYLES, KeyStyle
+from lmdp.snowflake.secrets import CALLS
 from lmdp.snowflake.verify import CANARY, Scope
 from lmdp.spec_loader import Field, Spec
 from lmdp.times import moment
@@ -60,7 +61,8 @@ def firehose(stream: str, client: Any = None) -> Callable[[bytes], None]:
 
     def put(row: bytes) -> None:
         try:
-            (client or boto3.client("firehose")).put_record(DeliveryStreamName=stream, Record={"Data": row})
+            firehose = client or boto3.client("firehose", config=CALLS)
+            firehose.put_record(DeliveryStreamName=stream, Record={"Data": row})
         except (BotoCoreError, ClientError) as error:
             raise LmdpError(f"Firehose did not take the canary: {error}. No other row is concerned.") from error
 

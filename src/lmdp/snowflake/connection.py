@@ -89,7 +89,7 @@ def der(key: bytes, passphrase: str | None = None) -> bytes:
 
 
 @contextlib.contextmanager
-def connected(access: Access) -> Iterator[Any]:
+def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterator[Any]:
     """A connection (snowflake.connector's), closed at the end. Raises LmdpError or Unreachable."""
     parts = urlsplit(access.account_url if "//" in access.account_url else f"https://{access.account_url}")
     host = parts.hostname or ""
@@ -106,7 +106,7 @@ def connected(access: Access) -> Iterator[Any]:
             schema=access.schema or None,
             authenticator="SNOWFLAKE_JWT",
             private_key=access.key,
-            login_timeout=_LOGIN_SECONDS,
+            login_timeout=login_seconds,
             network_timeout=_REQUEST_SECONDS,
             session_parameters={"QUERY_TAG": "lmdp", "TIMEZONE": "UTC", "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False},
         )

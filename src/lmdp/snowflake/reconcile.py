@@ -17,6 +17,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lmdp.errors import LmdpError, SettingsError
+from lmdp.snowflake.secrets import CALLS
 from lmdp.snowflake.verify import CANARY, Scope
 
 # What Firehose writes below the error prefix: https://docs.aws.amazon.com/firehose/latest/dev/retry.html
@@ -85,7 +86,7 @@ def delivered_by_hour(begin: datetime, end: datetime, client: Any = None) -> Cou
     if end - begin > timedelta(hours=_DATAPOINTS):
         raise SettingsError(f"--reconcile takes {_DATAPOINTS // 24} days at most")
     with _told("CloudWatch"):
-        answer = (client or boto3.client("cloudwatch")).get_metric_statistics(
+        answer = (client or boto3.client("cloudwatch", config=CALLS)).get_metric_statistics(
             Namespace="lmdp",
             MetricName="Delivered",
             Dimensions=[{"Name": "service", "Value": os.environ.get("POWERTOOLS_SERVICE_NAME", "lmdp")}],
@@ -111,7 +112,7 @@ def failed_by_hour(bucket: str, begin: datetime, end: datetime, client: Any = No
 def failed_records(bucket: str, since: datetime, client: Any = None) -> Iterator[dict[str, Any]]:
     """Every record that failed since then, as Firehose wrote it. Raises LmdpError."""
     with _told(f"the bucket {bucket}"):
-        s3 = client or boto3.client("s3")
+        s3 = client or boto3.client("s3", config=CALLS)
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=FAILED):
             for entry in page.get("Contents", ()):
                 if entry["LastModified"] >= since:

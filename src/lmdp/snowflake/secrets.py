@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+
+# Where nobody answers it is over within a minute, and not within the five that boto3 takes by itself.
+CALLS: Final = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
 
 PENDING: Final = "LMDP_PENDING"
 """The staging label of a key that is made and not yet in use."""
@@ -46,7 +50,7 @@ class Versions:
 def secrets_client() -> Any:
     """boto3's client, as the environment says. Raises Unreachable."""
     try:
-        return boto3.client("secretsmanager")
+        return boto3.client("secretsmanager", config=CALLS)
     except BotoCoreError as error:
         raise Unreachable(f"Secrets Manager cannot be reached: {error}. Nothing was done.") from error
 

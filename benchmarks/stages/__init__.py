@@ -1,0 +1,1 @@
+"""The stages of the path, each measured beside its floor and its peers."""

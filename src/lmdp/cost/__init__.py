@@ -1,0 +1,1 @@
+"""What a load costs in a month, on AWS and in Snowflake: arithmetic over dated prices, each step of it shown."""

@@ -1,0 +1,144 @@
+"""The load: planned from devices, or measured by a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from lmdp.cost.figures import Figure, Sheet
+from lmdp.cost.prices import is_amount
+
+STDIN: Final = "-"
+_COUNTS: Final = ("messages", "rows", "bytesIn", "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """So many devices, with instances each, datapoints an instance, polled every `interval` seconds."""
+
+    devices: int
+    instances: int
+    datapoints: int
+    interval: float
+
+    def numbers(self) -> dict[str, float]:
+        """What formulas may name."""
+        return {name: getattr(self, name) for name in ("devices", "instances", "datapoints", "interval")}
+
+    def faults(self) -> list[str]:
+        """What is no load."""
+        return [f"--{name} is {value:g}; it is more than 0" for name, value in self.numbers().items() if not value > 0]
+
+    def told(self) -> str:
+        """In words."""
+        return (
+            f"{self.devices:,} devices x {self.instances:,} instances x {self.datapoints:,} datapoints "
+            f"every {self.interval:g} s"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run took in, and in how many seconds; its pace is taken for the month's."""
+
+    messages: int
+    rows: int
+    bytes_in: int
+    seconds: float
+    rejected: int = 0
+
+    def numbers(self) -> dict[str, float]:
+        """What formulas may name."""
+        return {
+            "run_messages": self.messages,
+            "run_rows": self.rows,
+            "run_bytes": self.bytes_in,
+            "run_seconds": self.seconds,
+            "run_rejects": self.rejected,
+        }
+
+    def told(self) -> str:
+        """In words."""
+        return f"a measured run: {self.rows:,} rows of {self.messages:,} messages in {self.seconds:,.0f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """The load as everything else needs it: rates a second, bytes a message, time series, share of rejects."""
+
+    rows: Figure
+    messages: Figure
+    message_bytes: Figure
+    series: Figure
+    rejected: Figure
+
+
+def flow(load: Planned | Measured, sheet: Sheet) -> Flow:
+    """Rates from the load, as steps of `sheet`."""
+    if isinstance(load, Planned):
+        return _planned(sheet)
+    return _measured(sheet)
+
+
+def _planned(sheet: Sheet) -> Flow:
+    # LogicMonitor publishes one message a poll of an instance, and each datapoint in it becomes a row.
+    instances = sheet["devices"] * sheet["instances"]
+    messages = sheet.step("messages_second", instances / sheet["interval"], "messages/s")
+    rows = sheet.step("rows_second", messages * sheet["datapoints"], "rows/s")
+    size = sheet["message_base_bytes"] + sheet["datapoint_bytes"] * sheet["datapoints"]
+    message_bytes = sheet.step("message_bytes", size, "bytes")
+    series = sheet.step("series", instances * sheet["datapoints"], "time series")
+    return Flow(rows, messages, message_bytes, series, sheet["rejected_share"])
+
+
+def _measured(sheet: Sheet) -> Flow:
+    messages = sheet.step("messages_second", sheet["run_messages"] / sheet["run_seconds"], "messages/s")
+    rows = sheet.step("rows_second", sheet["run_rows"] / sheet["run_seconds"], "rows/s")
+    message_bytes = sheet.step("message_bytes", sheet["run_bytes"] / sheet["run_messages"], "bytes")
+    series = sheet.step("series", rows * sheet["poll_seconds"], "time series")
+    rejected = sheet.step("rejected", sheet["run_rejects"] / sheet["run_messages"], "of the messages")
+    return Flow(rows, messages, message_bytes, series, rejected)
+
+
+def read_run(file: str, faults: list[str]) -> Measured | None:
+    """The report of `lmdp run --json`, or the run that `lmdp status --json` shows; a fault where it is neither."""
+    where = "standard input" if file == STDIN else file
+    try:
+        text = sys.stdin.read() if file == STDIN else Path(file).read_text("utf-8")
+        found = json.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(f"--report: {where} cannot be read: {error}")
+        return None
+    except (ValueError, RecursionError) as error:
+        faults.append(f"--report: {where} is no JSON: {error}")
+        return None
+    report = _report(found)
+    if isinstance(report, str):
+        faults.append(f"--report: {where} {report}")
+        return None
+    return Measured(
+        messages=int(report["messages"]),
+        rows=int(report["rows"]),
+        bytes_in=int(report["bytesIn"]),
+        seconds=float(report["seconds"]),
+        rejected=int(report["rejectedMessages"]) if is_amount(report.get("rejectedMessages")) else 0,
+    )
+
+
+def _report(found: object) -> Mapping[str, Any] | str:
+    """The report within, or what is wrong with it."""
+    if isinstance(found, dict) and "running" in found:
+        if not isinstance(found["running"], dict):
+            return "is the status of a warehouse that nobody writes to: start `lmdp run`, and ask again"
+        found = found["running"].get("report")
+    if not isinstance(found, dict) or not all(is_amount(found.get(name)) for name in _COUNTS):
+        return f"is no report of a run: {', '.join(_COUNTS)} have to be numbers in it (`lmdp run --json`)"
+    if "rowsPerSecond" not in found:
+        return "is a report of a command that reads files, which has no pace: take that of `lmdp run --json`"
+    if not all(found[name] for name in _COUNTS):
+        return "is the report of a run that took in nothing: let it run for some minutes"
+    return found

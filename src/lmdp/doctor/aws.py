@@ -1,0 +1,250 @@
+"""AWS: who asks, where, and what stands there of a deployment. Secrets are looked at for their shape alone."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, Final
+
+from cryptography.hazmat.primitives import serialization
+
+from lmdp.deployment.naming import STACKS, Names
+from lmdp.deployment.secret_shapes import json_object, kafka_fault, snowflake_fault
+from lmdp.doctor.finding import Verdict, not_tried, ok, wrong
+from lmdp.doctor.place import NET_S, Place
+
+_REGION: Final = "us-east-1"  # what a deployment takes when LMDP_AWS_REGION is not set
+_SIGNS: Final = (
+    "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "LMDP_AWS_ACCOUNT",
+    "LMDP_AWS_REGION", "LMDP_MSK_CLUSTER_ARN", "LMDP_MSK_CREATE", "LMDP_DELIVERY_STREAM", "LMDP_REJECTS_BUCKET",
+)  # fmt: skip
+_NO_LOGIN: Final = {
+    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "InvalidSignatureException",
+    "SignatureDoesNotMatch", "UnrecognizedClientException",
+}  # fmt: skip
+_DENIED: Final = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
+_SIGN_IN: Final = "aws sso login, or set AWS_PROFILE; see docs/deploy.md"
+_LOG_GROUPS: Final = ("function", "setup", "watcher", "firehose", "pipe")
+
+
+def credentials(place: Place) -> Verdict:
+    """Who asks, and whether it is the account of the settings."""
+    return _asked(place, _credentials, needs_environment=False)
+
+
+def region(place: Place) -> Verdict:
+    """The Region of the tools here, and that of the stacks."""
+    if (verdict := _not_here(place, needs_environment=False)) is not None:
+        return verdict
+    import boto3  # noqa: PLC0415 - half a second, and only where AWS is set up
+
+    # boto3 reads AWS_DEFAULT_REGION and the profile, not AWS_REGION:
+    # https://docs.aws.amazon.com/boto3/latest/guide/configuration.html
+    here, wanted = boto3.Session().region_name, place.env.get("LMDP_AWS_REGION")
+    if here is None:
+        return wrong("no Region is set for the tools here", f"AWS_DEFAULT_REGION={wanted or _REGION} in .env")
+    if wanted and here != wanted:
+        return wrong(f"the tools here ask {here}, the stacks are in {wanted}", f"AWS_DEFAULT_REGION={wanted} in .env")
+    return ok(here)
+
+
+def stacks(place: Place) -> Verdict:
+    """The nine stacks of the environment, by name."""
+    return _asked(place, _stacks)
+
+
+def secrets(place: Place) -> Verdict:
+    """The three secrets: whether they have a value, and in the shape that their readers want."""
+    return _asked(place, _secrets)
+
+
+def pipe(place: Place) -> Verdict:
+    """The pipe's state, and AWS's reason for it."""
+    return _asked(place, _pipe)
+
+
+def alarms(place: Place) -> Verdict:
+    """The alarms that are off."""
+    return _asked(place, _alarms)
+
+
+def logs(place: Place) -> Verdict:
+    """The log groups where one looks when something fails."""
+    return _asked(place, _logs)
+
+
+def _credentials(place: Place, client: Callable[[str], Any], _names: Names) -> Verdict:
+    who = client("sts").get_caller_identity()
+    wanted = place.env.get("LMDP_AWS_ACCOUNT") or who["Account"]
+    if who["Account"] != wanted:
+        return wrong(f"signed in to the account {who['Account']}; LMDP_AWS_ACCOUNT says {wanted}", _SIGN_IN)
+    return ok(f"account {who['Account']}, {who['Arn']}")
+
+
+def _stacks(_place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
+    cloudformation = client("cloudformation")
+    deploy = f"make deploy ENVIRONMENT={names.environment}"
+    found = {name: _stack_state(cloudformation, names.stack(name)) for name in STACKS}
+    missing = [name for name, state in found.items() if not state]
+    if len(missing) == len(STACKS):
+        return wrong(f"none of {names.prefix}-* is there in {names.region}", deploy)
+    off = [f"{name} is {state}" for name, state in found.items() if state and not _is_good(state)]
+    off += [f"{', '.join(missing)} not deployed"] if missing else []
+    return wrong("; ".join(off), deploy) if off else ok(f"{len(STACKS)} stacks of {names.prefix} in {names.region}")
+
+
+def _stack_state(cloudformation: Any, name: str) -> str:
+    """Its status; empty when there is no such stack, which CloudFormation tells as a validation error."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - as boto3
+
+    try:
+        return str(cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return ""
+
+
+def _is_good(state: str) -> bool:
+    return state.endswith("_COMPLETE") and "ROLLBACK" not in state and "DELETE" not in state
+
+
+def _secrets(place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
+    env, manager = place.env, client("secretsmanager")
+    loader = env.get("LMDP_LOADER_SECRET_ARN") or names.secret("snowflake-loader")
+    setup = env.get("LMDP_SETUP_SECRET_ARN") or names.secret("snowflake-setup")
+    kafka = env.get("LMDP_KAFKA_SECRET_ARN") or names.secret("kafka-client")
+    authority = env.get("LMDP_PRIVATE_CA_ARN") or "ARN"
+    wanted = (
+        (loader, _snowflake_fault, f"lmdp snowflake keypair --user firehose --secret {loader}"),
+        (setup, _snowflake_fault, f"lmdp snowflake keypair --user setup --secret {setup}"),
+        (kafka, kafka_fault, f"lmdp certs --private-ca {authority} --client {names.prefix} --secret {kafka}"),
+    )
+    off = [(f"{name} {fault}", mend) for name, check, mend in wanted if (fault := check(_value(manager, name)))]
+    if off:
+        return wrong("; ".join(text for text, _ in off), "; ".join(mend for _, mend in off))
+    return ok("the two of Snowflake and Kafka's have the right shape")
+
+
+def _value(manager: Any, name: str) -> str | None:
+    try:
+        return str(manager.get_secret_value(SecretId=name)["SecretString"])
+    except (manager.exceptions.ResourceNotFoundException, KeyError):
+        return None
+
+
+def _snowflake_fault(text: str | None) -> str:
+    """As the deployment's own check, and the key has to be one."""
+    fault = snowflake_fault(text)
+    held = json_object(text)
+    if fault or held is None:
+        return fault
+    passphrase = held.get("key_passphrase")
+    try:
+        der = base64.b64decode(held["private_key"], validate=True)
+        serialization.load_der_private_key(der, str(passphrase).encode() if passphrase else None)
+    except (binascii.Error, ValueError, TypeError):
+        return "has a `private_key` that is no PKCS#8 key, or not with its `key_passphrase`"
+    return ""
+
+
+def _pipe(_place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
+    pipes = client("pipes")
+    try:
+        found = pipes.describe_pipe(Name=names.pipe)
+    except pipes.exceptions.NotFoundException:
+        return wrong(f"there is no pipe {names.pipe}", f"make deploy ENVIRONMENT={names.environment}")
+    told = f"{names.pipe} is {found['CurrentState']} {found.get('StateReason', '')}".rstrip()
+    if found["CurrentState"] == "RUNNING":
+        return ok(told)
+    return wrong(told, f"docs/operations.md#pipe, then: aws pipes start-pipe --name {names.pipe}")
+
+
+def _alarms(_place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
+    pages = client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{names.prefix}-")
+    found = {alarm["AlarmName"]: alarm for page in pages for alarm in page["MetricAlarms"]}
+    if not found:
+        return wrong("there are none", f"make deploy ENVIRONMENT={names.environment}")
+    off = sorted(name for name, alarm in found.items() if alarm["StateValue"] == "ALARM")
+    if off:
+        return wrong(f"off: {', '.join(off)}", "docs/operations.md, the section that each alarm's description names")
+    return ok(f"{len(found)} alarms, none off")
+
+
+def _logs(_place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
+    cloudwatch = client("logs")
+    missing = [name for name in map(names.log_group, _LOG_GROUPS) if not _has_group(cloudwatch, name)]
+    if missing:
+        return wrong(f"not there: {', '.join(missing)}", f"make deploy ENVIRONMENT={names.environment}")
+    return ok(f"{len(_LOG_GROUPS)} log groups, such as {names.log_group('function')}")
+
+
+def _has_group(logs: Any, name: str) -> bool:
+    found = logs.describe_log_groups(logGroupNamePrefix=name, limit=10)["logGroups"]
+    return any(group["logGroupName"] == name for group in found)
+
+
+def _not_here(place: Place, *, needs_environment: bool) -> Verdict | None:
+    if not place.environment and not any(place.env.get(name) for name in _SIGNS):
+        return not_tried("nothing here names AWS: --environment prod, or AWS_PROFILE")
+    if needs_environment and not place.environment:
+        return not_tried("no deployment is named: --environment prod (LMDP_ENVIRONMENT)")
+    if find_spec("boto3") is None:
+        return wrong("boto3 is not installed", "pip install 'lmdp[aws]'")
+    return None
+
+
+def _asked(
+    place: Place, look: Callable[[Place, Callable[[str], Any], Names], Verdict], *, needs_environment: bool = True
+) -> Verdict:
+    """The verdict of a look; a call that AWS refused or did not answer has one of its own."""
+    if (verdict := _not_here(place, needs_environment=needs_environment)) is not None:
+        return verdict
+    import boto3  # noqa: PLC0415 - half a second, and only where AWS is set up
+    from botocore.config import Config  # noqa: PLC0415 - as above
+    from botocore.exceptions import (  # noqa: PLC0415 - as above
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+        SSOError,
+        TokenRetrievalError,
+    )
+
+    calls = Config(connect_timeout=NET_S, read_timeout=NET_S, retries={"mode": "standard", "total_max_attempts": 2})
+    where = place.env.get("LMDP_AWS_REGION") or (_REGION if place.environment else None)
+    try:
+        session = boto3.Session(region_name=where)
+        names = Names(place.environment or "", "", session.region_name or _REGION)
+
+        def client(service: str) -> Any:
+            return session.client(service, region_name=names.region, config=calls)
+
+        return look(place, client, names)
+    except ClientError as error:
+        return _refused(error.operation_name, error.response["Error"], is_login=not needs_environment)
+    except (NoCredentialsError, PartialCredentialsError, SSOError, TokenRetrievalError) as error:
+        return _no_login(str(error), is_login=not needs_environment)
+    except BotoCoreError as error:
+        text = " ".join(str(error).split())
+        return (
+            wrong(text, "check the network, the proxy and AWS_CA_BUNDLE") if not needs_environment else not_tried(text)
+        )
+
+
+def _refused(operation: str, error: dict[str, str], *, is_login: bool) -> Verdict:
+    code = error.get("Code", "")
+    told = f"{operation}: {code}: {error.get('Message', '')}".rstrip(": ")
+    if code in _NO_LOGIN:
+        return _no_login(told, is_login=is_login)
+    if code in _DENIED:
+        return not_tried(f"this user may not call {operation} ({code})")
+    return wrong(told, "look at what AWS says; then lmdp doctor --only aws")
+
+
+def _no_login(text: str, *, is_login: bool) -> Verdict:
+    """Wrong once, where the login itself is looked at."""
+    return wrong(text, _SIGN_IN) if is_login else not_tried("not signed in; see credentials")

@@ -1,0 +1,79 @@
+"""Certificates on disk: a pair that belongs together, that its owner alone can read, and when it ends."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+
+from lmdp.doctor.finding import Verdict, days_left, not_tried, ok, wrong
+from lmdp.doctor.place import Place
+from lmdp.errors import LmdpError
+from lmdp.local.certs import RENEW_DAYS, read_certificate
+from lmdp.local.kafka import KafkaAccess
+
+_ANYWHERE = "localhost:1"  # nobody is asked; only the files are looked at
+
+
+def embedded(place: Place) -> Verdict:
+    """The development CA of this home, and what it signed."""
+    folder = place.home / "certs"
+    renew = f"lmdp certs --home {place.home}"
+    if not (folder / "ca.pem").exists():
+        return not_tried(f"none in {folder} yet; lmdp run makes them, or: {renew}")
+    faults, ends = [], {}
+    for name in ("ca", "server", "client", *_others(folder)):
+        cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+        faults += KafkaAccess(_ANYWHERE, ca=folder / "ca.pem", cert=cert, key=key).faults()
+        try:
+            ends[name] = _end(cert, folder / "ca.pem")
+        except LmdpError as error:
+            faults.append(str(error))
+    faults += _folder_faults(folder)
+    soon = [f"{name} ends in {days} days" for name, days in ends.items() if days < RENEW_DAYS]
+    if faults or soon:
+        return wrong(" ".join([*dict.fromkeys(faults), *soon]), renew)
+    return ok(", ".join(f"{name} ends in {days:,} days" for name, days in ends.items()))
+
+
+def client(place: Place) -> Verdict:
+    """The certificate with which this machine goes to the Kafka that is named."""
+    if place.servers is None:
+        return not_tried("no broker is named (LMDP_BOOTSTRAP_SERVERS); the embedded one has certificates of its own")
+    if not any((place.ca, place.cert, place.key)):
+        return not_tried("none is named (LMDP_KAFKA_CERT, LMDP_KAFKA_KEY): plaintext")
+    issue = "have its CA issue a new one; AWS Private CA: lmdp certs --private-ca ARN --client NAME"
+    faults = KafkaAccess(_ANYWHERE, place.ca, place.cert, place.key).faults()
+    if faults:
+        return wrong(" ".join(faults), issue)
+    if place.cert is None:
+        return ok(f"only a CA is named: {place.ca}")
+    days = days_left(read_certificate(place.cert).not_valid_after_utc)
+    told = f"{place.cert} ends in {days:,} days"
+    return wrong(told, issue) if days < RENEW_DAYS else ok(told)
+
+
+def _end(cert: Path, ca: Path) -> int:
+    """In how many days it ends. Raises SettingsError when it cannot be read, or is another CA's."""
+    found, authority = read_certificate(cert), read_certificate(ca)
+    try:
+        found.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        raise LmdpError(f"{cert} is not signed by {ca}: move it and its key away.") from None
+    return days_left(found.not_valid_after_utc)
+
+
+def _others(folder: Path) -> list[str]:
+    known = {"ca", "server", "client"}
+    return sorted(
+        path.stem for path in folder.glob("*.pem") if path.stem not in known and path.with_suffix(".key").exists()
+    )
+
+
+def _folder_faults(folder: Path) -> list[str]:
+    mode = folder.stat().st_mode
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return [f"{folder} is open to others (mode {stat.S_IMODE(mode):04o})."]
+    return []

@@ -1,0 +1,33 @@
+"""Kafka as this machine reaches it: does it answer, is the topic there, and has it the right shape."""
+
+from __future__ import annotations
+
+from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
+from lmdp.doctor.place import NET_S, Place
+from lmdp.errors import LmdpError
+
+
+def topic(place: Place) -> Verdict:
+    """The topic's shape, asked of the broker that is named, or of the one that runs under the home."""
+    from lmdp.local import topic as admin  # noqa: PLC0415 - librdkafka is loaded when needed
+    from lmdp.local.broker import running_access  # noqa: PLC0415 - as above
+    from lmdp.local.kafka import KafkaAccess  # noqa: PLC0415 - as above
+
+    if place.servers is None:
+        access = running_access(place.home)
+        if access is None:
+            return not_tried(f"no broker is named (LMDP_BOOTSTRAP_SERVERS), and none runs under {place.home}")
+    else:
+        access = KafkaAccess(place.servers, place.ca, place.cert, place.key)
+    check = f"lmdp topic check --topic {place.topic}"
+    faults = access.faults()
+    if faults:
+        return wrong(f"not asked: {' '.join(faults)}", f"mend the settings, then: {check}")
+    try:
+        shape = admin.describe(access, place.topic, seconds=NET_S)
+    except LmdpError as error:
+        made = f"lmdp topic create --topic {place.topic}"
+        return refused(error, made if "does not exist" in str(error) else f"mend what it says, then: {check}")
+    off = admin.faults(shape)
+    told = f"{access.bootstrap_servers}, {admin.told(shape)}"
+    return wrong(f"{told}. {' '.join(off)}", f"{check} says so, too") if off else ok(told)

@@ -1,0 +1,83 @@
+"""The pipeline on this machine: its warehouse, the run that holds it, and its page."""
+
+from __future__ import annotations
+
+import urllib.request
+from typing import Any
+
+from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
+from lmdp.doctor.place import NET_S, Place
+from lmdp.errors import LmdpError
+
+_TERMINAL = "look at the run's terminal; Ctrl-C there, then lmdp run: it goes on where it was"
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this machine's loopback
+_VERSION = "SELECT max(VERSION) AS V FROM MIGRATIONS"
+
+
+def warehouse(place: Place) -> Verdict:
+    """What the file holds: asked of the run that has it, else of the file itself."""
+    from lmdp.local import client  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.local.server import Question  # noqa: PLC0415 - as above
+    from lmdp.local.standing import standing  # noqa: PLC0415 - as above
+    from lmdp.local.warehouse import Warehouse  # noqa: PLC0415 - as above
+    from lmdp.spec_loader import load_spec  # noqa: PLC0415 - as above
+
+    try:
+        held: dict[str, Any] = client.status(place.home)
+        version = client.ask_run(place.home, Question(_VERSION, timeout_seconds=NET_S)).table
+        twice, by = held["running"]["report"]["duplicates"], f", held by the run with pid {held['running']['pid']}"
+    except client.Away:
+        if not place.warehouse.exists():
+            return not_tried(f"none at {place.warehouse} yet; lmdp run makes it")
+        try:
+            with Warehouse.open(place.warehouse, load_spec(), read_only=True) as opened:
+                held, version = standing(opened), opened.query(_VERSION).table
+                twice, by = opened.duplicates(), ", held by nobody"
+        except LmdpError as error:
+            return refused(error, "stop what has the file, upgrade lmdp, or name another file: --warehouse")
+    except LmdpError as error:
+        return refused(error, _TERMINAL)
+    told = (
+        f"{held['warehouse']}: {held['rows']:,} rows, {held['rejects']:,} rejects, {held['sizeBytes'] / 1e6:,.1f} MB, "
+        f"tables of version {version.column('V')[0].as_py()}{by}"
+    )
+    if twice:
+        return wrong(f"{told}; {twice:,} duplicates", 'lmdp query "select * from loads order by topic, partition"')
+    return ok(f"{told}, no duplicates" + (f"; {held['gaps']:,} messages lost to retention" if held["gaps"] else ""))
+
+
+def run(place: Place) -> Verdict:
+    """Whether `lmdp run` is at work, and whether something stands in its way."""
+    from lmdp.local import client  # noqa: PLC0415 - as above
+
+    try:
+        running = client.status(place.home)["running"]
+    except client.Away:
+        return not_tried(f"lmdp run is not at work under {place.home}")
+    except LmdpError as error:
+        return refused(error, _TERMINAL)
+    told = (
+        f"pid {running['pid']} for {running['uptimeSeconds']:,.0f} s, {running['rowsPerSecond']:,} rows/s, "
+        f"{running['lag']:,} messages behind"
+    )
+    if running["trouble"]:
+        return wrong(f"{told}: {' '.join(running['trouble'].split())}", "lmdp status --watch")
+    return ok(told)
+
+
+def page(place: Place) -> Verdict:
+    """Whether the run's page answers."""
+    from lmdp.local import client  # noqa: PLC0415 - as above
+
+    try:
+        url = client.status(place.home)["running"].get("page")
+    except (client.Away, LmdpError):
+        return not_tried("no run answers")
+    if not url:
+        return not_tried("this run has none (--no-page, or it is still starting)")
+    try:
+        with _DIRECT.open(f"{url}/api", timeout=NET_S) as answer:
+            answer.read()
+    except OSError as error:
+        return wrong(f"{url} does not answer: {getattr(error, 'reason', error)}", "look at the run's terminal")
+    return ok(url)

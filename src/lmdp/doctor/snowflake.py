@@ -1,0 +1,58 @@
+"""Snowflake: the settings, and a login with the setup user's key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from importlib.util import find_spec
+
+from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
+from lmdp.doctor.place import Place
+from lmdp.errors import LmdpError, Unreachable
+from lmdp.spec_loader import load_spec
+
+_LOGIN_S = 10
+_QUICK = ("connection", "role", "privileges", "table")
+_UNSET = "SNOWFLAKE_ACCOUNT_URL is not set"
+_EXTRA = "lmdp[snowflake]"
+
+
+def settings(place: Place) -> Verdict:
+    """Names, roles, style, retention: whether SQL can be rendered for them."""
+    from lmdp.snowflake.settings import SnowflakeSettings  # noqa: PLC0415 - loaded when needed
+
+    if not _is_set(place):
+        return not_tried(_UNSET)
+    try:
+        found = SnowflakeSettings.from_env(place.env)
+    except LmdpError as error:
+        return wrong(" ".join(str(error).split()), "correct them in .env; see docs/snowflake-marketplace-setup.md")
+    kept = "for ever" if found.retention_days is None else f"{found.retention_days} days"
+    return ok(f"{found.place} as {found.setup_user}, {found.identifiers} identifiers, rows kept {kept}")
+
+
+def login(place: Place) -> Verdict:
+    """A login by key pair; role, privileges and table, which cost no compute."""
+    if not _is_set(place):
+        return not_tried(_UNSET)
+    if find_spec("snowflake") is None or find_spec("snowflake.connector") is None:
+        return wrong("the connector is not installed", f"pip install '{_EXTRA}'")
+    from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - the connector takes a second
+    from lmdp.snowflake.settings import SnowflakeSettings  # noqa: PLC0415 - as above
+    from lmdp.snowflake.verify import Scope, verify  # noqa: PLC0415 - as above
+
+    try:
+        chosen = SnowflakeSettings.from_env(place.env)
+        with connected(access_from_env(place.env, chosen), login_seconds=_LOGIN_S) as connection:
+            checks = verify(Scope(connection, chosen, load_spec(), datetime.now(UTC)), _QUICK)
+    except Unreachable as error:
+        return refused(error, "check the address, the proxy and Snowflake's network policy: docs/troubleshooting.md")
+    except LmdpError as error:
+        return refused(error, "lmdp snowflake keypair --user setup --file setup.p8, and have its key registered")
+    off = [f"{check.name}: {check.said}" for check in checks if check.ok is False]
+    if off:
+        return wrong("; ".join(off), "lmdp snowflake setup, then lmdp snowflake verify")
+    return ok("; ".join(check.said for check in checks))
+
+
+def _is_set(place: Place) -> bool:
+    return bool(place.env.get("SNOWFLAKE_ACCOUNT_URL", "").strip())

@@ -1,0 +1,39 @@
+"""What to consume, and what ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumeSettings:
+    """What to consume, and in which portions it is written.
+
+    `partitions` is None for all. `group` is where lag monitors look. `cluster` names a cluster that cannot name itself.
+    A batch is written when it holds `batch_rows` rows, or about `batch_bytes` of them as JSON, or is `linger_s` old.
+    Its rejects also go below the folder `rejects`. `patient`: a broker that does not answer is waited for at the
+    start, too.
+    """
+
+    topic: str
+    partitions: tuple[int, ...] | None = None
+    group: str = "lmdp"
+    cluster: str = ""
+    batch_rows: int = 50_000
+    batch_bytes: int = 64 * 2**20
+    linger_s: float = 0.5
+    rejects: Path | None = None
+    patient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What ends a consumer: `stop` at once; `drain` when every partition has been at its end for two seconds."""
+
+    stop: Event = field(default_factory=Event)
+    drain: Event = field(default_factory=Event)

@@ -1,0 +1,235 @@
+"""The page's data as JSON, for programs too; every fault is `{"error", "next"}`, with the next command."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+import pyarrow as pa
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lmdp.local import answers
+from lmdp.local.warehouse import Answer
+from lmdp.page import chart, prometheus, reasons
+from lmdp.page.catalogue import Catalogue
+from lmdp.page.pipe import KEPT_S, Fault, Json, Pipe
+
+MAX_ROWS = 100_000  # more is for `lmdp query`, which can write to a file
+MAX_SECONDS = 60.0
+_MAX_BODY = 1_000_000
+_CSV = "text/csv"
+
+
+class Asked(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A question as `POST /api/query` takes it."""
+
+    sql: str
+    limit_rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 1_000
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)] = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the page shows, each as a JSON object. All of it raises Fault."""
+
+    pipe: Pipe
+    catalogue: Catalogue
+
+    async def status(self) -> Json:
+        """Where everything stands now."""
+        live, status = self._seen()
+        warehouse = {name: value for name, value in status.items() if name != "running"}
+        warehouse["duplicates"] = status["running"]["report"]["duplicates"]
+        told = {name: value for name, value in live.items() if name not in ("latenciesMs", "latencySumMs")}
+        return {"run": told | {"latencyMs": self.pipe.latency()}, "warehouse": warehouse}
+
+    async def history(self, seconds: int = KEPT_S) -> Json:
+        """The last seconds, one sample each."""
+        if not 1 <= seconds <= KEPT_S:
+            raise Fault(
+                400, f"seconds is a number from 1 to {KEPT_S}; nothing was asked", "GET /api/history?seconds=60"
+            )
+        since = (time.time() - seconds) * 1000
+        return {"samples": [sample for sample in self.pipe.samples if sample["atMs"] >= since]}
+
+    async def reasons(self) -> Json:
+        """Rejects and drops by reason."""
+        live, _ = self._seen()
+        return {"rejects": await reasons.rejects(self.pipe), "drops": reasons.drops(live)}
+
+    async def devices(self) -> Json:
+        """Every device."""
+        return {"devices": await self.catalogue.devices()}
+
+    async def series(self, org: str, device: str) -> Json:
+        """The series of a device."""
+        return {"series": await self.catalogue.series(org, device)}
+
+    async def draw(self, picked: chart.Picked) -> Json:
+        """The lines of one series."""
+        return await chart.draw(self.pipe, picked)
+
+    async def query(self, asked: Asked) -> tuple[Answer, float]:
+        """The answer to one SELECT, and the seconds that it took."""
+        begun = time.monotonic()
+        answer = await self.pipe.ask(asked.sql, limit_rows=asked.limit_rows, timeout_s=asked.timeout_seconds)
+        return answer, round(time.monotonic() - begun, 3)
+
+    def _seen(self) -> tuple[Json, Json]:
+        live, status = self.pipe.live, self.pipe.status
+        if live is None or status is None:
+            raise self.pipe.fault or Fault(503, "the run was not asked yet; try again in a second", "lmdp status")
+        return live, status
+
+
+def routes(api: Api) -> list[Route]:
+    """The API's addresses. Those of others stay with the page."""
+
+    def get(path: str, answer: Callable[[Request], Awaitable[Json]]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            return await _answered(lambda: _json(answer(request)))
+
+        return Route(path, endpoint, methods=["GET"])
+
+    async def query(request: Request) -> Response:
+        return await _answered(lambda: _query(api, request))
+
+    async def metrics(_: Request) -> Response:
+        return Response(prometheus.render(api.pipe.live, api.pipe.status), media_type=prometheus.CONTENT_TYPE)
+
+    async def unknown(request: Request) -> Response:
+        return _fault(Fault(404, f"there is no {request.method} {request.url.path}", "GET /api tells what there is"))
+
+    return [
+        get("/api", lambda _: _index()),
+        get("/api/status", lambda _: api.status()),
+        get("/api/history", lambda request: api.history(_number(request, "seconds", KEPT_S))),
+        get("/api/reasons", lambda _: api.reasons()),
+        get("/api/devices", lambda _: api.devices()),
+        get("/api/series", lambda request: api.series(_text(request, "orgId"), _text(request, "deviceId"))),
+        get("/api/chart", lambda request: api.draw(_picked(request))),
+        Route("/api/query", query, methods=["POST"]),
+        Route("/metrics", metrics, methods=["GET"]),
+        Route("/api/{rest:path}", unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
+    ]
+
+
+INDEX = {
+    "GET /api/status": "where everything stands now",
+    "GET /api/history": "the last 15 minutes, a sample a second: seconds",
+    "GET /api/reasons": "rejects and drops by reason, each with an example and what to do",
+    "GET /api/devices": "every device",
+    "GET /api/series": "the series of a device: orgId, deviceId",
+    "GET /api/chart": "the lines of a series: orgId, deviceId, datasource, instance, metric, view, fromMs, toMs",
+    "POST /api/query": "the answer to one SELECT: sql, limitRows, timeoutSeconds",
+    "GET /metrics": "the same for Prometheus",
+}
+
+
+async def _index() -> Json:
+    return INDEX
+
+
+async def _json(answer: Awaitable[Json]) -> Response:
+    return Response(msgspec.json.encode(await answer), media_type="application/json")
+
+
+async def _answered(work: Callable[[], Awaitable[Response]]) -> Response:
+    try:
+        return await work()
+    except Fault as fault:
+        return _fault(fault)
+
+
+def _fault(fault: Fault) -> Response:
+    return Response(msgspec.json.encode(fault.json()), fault.code, media_type="application/json")
+
+
+async def _query(api: Api, request: Request) -> Response:
+    try:
+        asked = msgspec.json.decode(await _body(request), type=Asked)
+    except msgspec.MsgspecError as error:
+        raise Fault(
+            400, f"a question is {{sql, limitRows, timeoutSeconds}}: {error}", 'POST {"sql": "select 1"}'
+        ) from error
+    answer, seconds = await api.query(asked)
+    if _CSV in request.headers.get("accept", ""):
+        headers = {"X-Truncated": str(answer.truncated).lower()}
+        return Response(csv(answer.table), media_type=_CSV, headers=headers)
+    told = {
+        "columns": [{"name": column.name, "type": str(column.type)} for column in answer.table.schema],
+        "rows": table_rows(answer.table),
+        "truncated": answer.truncated,
+        "seconds": seconds,
+    }
+    return Response(msgspec.json.encode(told), media_type="application/json")
+
+
+async def _body(request: Request) -> bytes:
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise Fault(415, "a question is JSON", 'send it with "Content-Type: application/json"')
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_BODY:
+            raise Fault(413, f"a question has at most {_MAX_BODY:,} bytes", "lmdp query - < question.sql")
+    return body
+
+
+def csv(table: pa.Table) -> bytes:
+    """A table as CSV."""
+    file = io.BytesIO()
+    answers.write_to(table, "csv", file)
+    return file.getvalue()
+
+
+def table_rows(table: pa.Table) -> list[list[Any]]:
+    """A table's rows as JSON has them: lists in the columns' order, so that two columns may have one name."""
+    columns = [[answers.plain(value) for value in column.to_pylist()] for column in table.columns]
+    return [list(row) for row in zip(*columns, strict=True)] if columns else []
+
+
+def _picked(request: Request) -> chart.Picked:
+    now = int(time.time() * 1000)
+    to = _number(request, "toMs", now)
+    view = request.query_params.get("view", "raw")
+    if view not in chart.VIEWS:
+        raise Fault(400, f"view is one of {', '.join(chart.VIEWS)}; nothing was asked", "GET /api/series")
+    return chart.Picked(
+        org=_text(request, "orgId"),
+        device=_text(request, "deviceId"),
+        datasource=_text(request, "datasource"),
+        instance=request.query_params.get("instance"),
+        metric=_text(request, "metric"),
+        view=view,
+        from_ms=_number(request, "fromMs", to - 3_600_000),
+        to_ms=to,
+        points=_number(request, "points", chart.POINTS),
+    )
+
+
+def _text(request: Request, name: str) -> str:
+    value = request.query_params.get(name)
+    if value is None:
+        raise Fault(400, f"{name} is missing; nothing was asked", "GET /api tells what each takes")
+    return value
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    value = request.query_params.get(name)
+    if value is None:
+        return default
+    if not (value.isascii() and value.isdecimal() and len(value) <= 16):
+        raise Fault(400, f"{name} is a whole number; nothing was asked", "GET /api tells what each takes")
+    return int(value)
+
+
+def text(value: Any) -> str:
+    """A value as JSON text."""
+    return msgspec.json.encode(answers.plain(value)).decode()

@@ -1,0 +1,126 @@
+"""Charts as ECharts takes them: https://echarts.apache.org/en/option.html."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Options = dict[str, Any]
+FONT = 'Roboto, system-ui, -apple-system, "Segoe UI", sans-serif'
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """What a theme draws with; its lines are told apart by people who see no red or green, too."""
+
+    text: str
+    faint: str
+    grid: str
+    surface: str
+    accent: str
+    lines: tuple[str, ...]
+
+
+LIGHT = Colours(
+    text="#1d2733",
+    faint="#566476",
+    grid="#e3e8ee",
+    surface="#ffffff",
+    accent="#1f5fbf",
+    lines=("#1f5fbf", "#c8500a", "#0b7d5f", "#a3498a", "#8a6d00", "#2a8fc7", "#5b5fc7", "#6b7280"),
+)
+DARK = Colours(
+    text="#e6ebf1",
+    faint="#9aa8b8",
+    grid="#2b3644",
+    surface="#18212c",
+    accent="#6ea8ff",
+    lines=("#6ea8ff", "#f0924d", "#3fc79a", "#df8cc4", "#e0c050", "#7cc8f2", "#a9acf5", "#aab4c0"),
+)
+
+
+def spark(points: list[list[float | None]], colours: Colours) -> Options:
+    """A small line without axes: [Unix ms, value] each."""
+    return {
+        "animation": False,
+        "grid": {"left": 1, "right": 1, "top": 4, "bottom": 2},
+        "xAxis": {"type": "time", "show": False, "min": "dataMin", "max": "dataMax"},
+        "yAxis": {"type": "value", "show": False, "min": 0},
+        "series": [
+            {
+                "type": "line",
+                "data": points,
+                "showSymbol": False,
+                "silent": True,
+                "lineStyle": {"width": 1.5, "color": colours.accent},
+                "areaStyle": {"color": colours.accent, "opacity": 0.12},
+            }
+        ],
+    }
+
+
+def lines(
+    named: list[tuple[str, list[list[Any]]]], colours: Colours, *, title: str = "", axis: str = "time"
+) -> Options:
+    """Lines over time (or over names: axis "category"), with a legend, a tooltip, and zoom by the wheel or fingers."""
+    return {
+        "animation": False,
+        "color": list(colours.lines),
+        "textStyle": {"fontFamily": FONT},
+        "aria": {"enabled": True},
+        "grid": {"left": 8, "right": 18, "top": 38, "bottom": 44, "containLabel": True},
+        "title": {
+            "text": title,
+            "left": 4,
+            "top": 6,
+            "textStyle": {"color": colours.faint, "fontSize": 13, "fontWeight": "normal", "fontFamily": FONT},
+        },
+        "legend": {
+            "type": "scroll",
+            "bottom": 0,
+            "icon": "circle",
+            "itemHeight": 10,
+            "itemWidth": 10,
+            "itemGap": 16,
+            "textStyle": {"color": colours.text},
+            "pageTextStyle": {"color": colours.faint},
+            "pageIconColor": colours.text,
+        },
+        "tooltip": {
+            "trigger": "axis",
+            "confine": True,
+            "backgroundColor": colours.surface,
+            "borderColor": colours.grid,
+            "textStyle": {"color": colours.text},
+        },
+        "xAxis": {
+            "type": axis,
+            "axisLine": {"lineStyle": {"color": colours.grid}},
+            "axisTick": {"show": False},
+            "axisLabel": {"color": colours.faint, "hideOverlap": True},
+            "splitLine": {"show": False},
+        },
+        "yAxis": {
+            "type": "value",
+            "scale": True,
+            "axisLabel": {"color": colours.faint},
+            "splitLine": {"lineStyle": {"color": colours.grid}},
+        },
+        "dataZoom": [{"type": "inside", "filterMode": "none"}],
+        "useUTC": True,
+        "series": [_line(name, points) for name, points in named],
+    }
+
+
+def _line(name: str, points: list[list[Any]]) -> Options:
+    return {
+        "type": "line",
+        "name": name,
+        "data": points,
+        "showSymbol": len(points) < 40,
+        "symbolSize": 5,
+        "lineStyle": {"width": 1.8},
+        "emphasis": {"focus": "series"},
+        # The first two of a point are drawn; the others are for the tooltip.
+        "encode": {"x": 0, "y": 1},
+    }

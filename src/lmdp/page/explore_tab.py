@@ -1,0 +1,370 @@
+"""From device to metric, and one or several series on a chart, with the SQL that was asked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+import msgspec
+from nicegui import ui
+
+from lmdp.page import chart, drawing, figures
+from lmdp.page.parts import code, heading
+from lmdp.page.pipe import Fault, Json
+
+if TYPE_CHECKING:
+    from lmdp.page.app import View
+
+RANGES = {"15m": 900, "1h": 3_600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
+_RANGE_NAMES = {
+    "15m": "15 min",
+    "1h": "1 h",
+    "6h": "6 h",
+    "24h": "24 h",
+    "7d": "7 d",
+    "30d": "30 d",
+    "own": "From \u2026 to",
+}
+_VIEWS = {"raw": "Raw", "rate": "Rate", "percentile": "Percentile"}
+_DOT = " \u00b7 "
+_MOST = 8
+_REFRESH_S = 10.0
+_SHARE = 20  # drawing anew takes a twentieth of the time at most
+
+
+class Series(msgspec.Struct, frozen=True, array_like=True):
+    """What a line shows, without its time; as the page's address carries it."""
+
+    org: str
+    device: str
+    datasource: str
+    instance: str | None
+    metric: str
+    view: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A series with the names that a person knows it by."""
+
+    series: Series
+    device_name: str
+    unit: str
+
+    def parts(self) -> tuple[str, str, str]:
+        """Device, instance, and metric with the view where it is not raw."""
+        picked = self.series
+        metric = picked.metric.removesuffix(".bucket") if picked.view == "percentile" else picked.metric
+        return (
+            self.device_name,
+            picked.instance or picked.datasource,
+            f"{metric} per second" if picked.view == "rate" else metric,
+        )
+
+
+class ExploreTab:
+    """The second tab."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._devices: list[Json] = []
+        self._series: list[Json] = []
+        self._kept: list[_Line] = []
+        self._drawn: list[tuple[_Line, Json]] = []
+        self._quiet = False  # while the pickers are set by the program
+        self._next = 0.0
+        self._turn = 0
+        view.redraw.append(self._paint)
+
+    def build(self) -> None:
+        """The pickers, the chart, and the place of the SQL."""
+        heading("Explore", "a device, then what is measured there")
+        with ui.element("section").classes("lm-card lm-pickers").props('aria-label="What to draw"'):
+            self._device = self._picker("Device", "device", self._device_picked)
+            self._datasource = self._picker("DataSource", "datasource", self._datasource_picked)
+            self._instance = self._picker("Instance", "instance", self._instance_picked)
+            self._metric = self._picker("Metric", "metric", self._metric_picked)
+        with ui.element("section").classes("lm-card").props('aria-label="Chart"'):
+            with ui.element("div").classes("lm-row lm-spread"):
+                self._as = ui.toggle({"raw": "Raw"}, value="raw", on_change=self._changed)
+                self._as.props('no-caps unelevated dense data-testid=view aria-label="How to draw it"')
+                self._range = ui.toggle(_RANGE_NAMES, value="1h", on_change=self._range_picked)
+                self._range.props('no-caps unelevated dense data-testid=range aria-label="Time range"')
+            with ui.element("div").classes("lm-row") as self._own:
+                self._from = self._time("From (UTC)", -3_600)
+                self._to = self._time("To (UTC)", 0)
+            self._own.visible = False
+            self._chips = ui.element("div").classes("lm-row lm-chips").props("data-testid=chips")
+            self._chart = ui.echart(drawing.lines([], self._view.colours)).classes("lm-chart")
+            self._chart.props('role=img data-testid=chart aria-label="Chart of the chosen series"')
+            with ui.element("div").classes("lm-row lm-spread"):
+                self._said = ui.label(" ").classes("lm-note").props('role="status" data-testid=explore-said')
+                self._keep = ui.button("Keep, and compare with another", on_click=self._keep_it)
+                self._keep.props("outline no-caps data-testid=keep")
+        heading("The SQL it ran", "the same question gives the same numbers in lmdp query and in Snowflake")
+        self._sql = ui.element("section").classes("lm-card lm-sqls").props('data-testid=sql aria-label="SQL"')
+
+    async def open(self, query: dict[str, str]) -> None:
+        """Show what the page's address names, else the first series that there is."""
+        if query.get("range") in RANGES:
+            self._range.set_value(query["range"])
+        try:
+            wanted = msgspec.json.decode(query.get("s", "[]"), type=list[Series])[:_MOST]
+        except msgspec.MsgspecError:
+            wanted = []
+        await self._load(wanted)
+
+    async def _load(self, wanted: list[Series]) -> None:
+        try:
+            self._devices = (await self._view.api.devices())["devices"]
+            if not self._devices:
+                self._say("No rows yet. The first ones come within seconds.")
+                return
+            for series in wanted[:-1]:
+                self._kept.append(await self._line(series))
+            first = self._devices[0]
+            await self._offer(wanted[-1] if wanted else Series(first["orgId"], first["deviceId"], "", None, "", ""))
+            self._tell_chips()
+            await self._redraw()
+        except Fault as fault:
+            self._say(f"{fault}")
+
+    async def tick(self) -> None:
+        """Draw the newest points, now and then, while the range ends now. Raises Fault."""
+        if not self._devices:
+            await self._load([])
+        elif self._range.value != "own" and time.monotonic() >= self._next:
+            await self._redraw()
+
+    def address(self) -> str:
+        """The page's address for what is shown."""
+        chosen = [line.series for line in self._lines()]
+        return f"/explore?range={self._range.value}&s={quote(msgspec.json.encode(chosen).decode())}"
+
+    def _picker(self, title: str, key: str, picked: Any) -> ui.select:
+        select = ui.select({}, label=title, with_input=True, on_change=picked).classes("lm-pick")
+        return select.props(f"outlined dense options-dense hide-selected fill-input data-testid=pick-{key}")
+
+    def _time(self, title: str, ago_s: int) -> ui.input:
+        value = datetime.fromtimestamp(time.time() + ago_s, UTC).strftime("%Y-%m-%dT%H:%M")
+        field = ui.input(title, value=value, on_change=self._changed).props("outlined dense type=datetime-local")
+        return field.classes("lm-pick")
+
+    async def _line(self, series: Series) -> _Line:
+        device = next((one for one in self._devices if _of(one) == (series.org, series.device)), {})
+        told = (await self._view.api.series(series.org, series.device))["series"]
+        unit = next((one["unit"] for one in told if _is(one, series)), None) or ""
+        return _Line(series, device.get("deviceName") or series.device, unit)
+
+    async def _offer(self, wanted: Series) -> None:
+        """Fill the pickers from the device on, keeping what is wanted where it exists, else the first there is."""
+        self._quiet = True
+        try:
+            names = {_key(*_of(one)): _named(one, self._devices) for one in self._devices}
+            self._device.set_options(names, value=_first(_key(wanted.org, wanted.device), names))
+            org, device = msgspec.json.decode(self._device.value)
+            self._series = (await self._view.api.series(org, device))["series"]
+            sources = _distinct(one["datasource"] for one in self._series)
+            self._datasource.set_options(sources, value=_first(wanted.datasource, sources))
+            of_source = [one for one in self._series if one["datasource"] == self._datasource.value]
+            instances = {_instance_key(one["instance"]): one["instance"] or "(none)" for one in of_source}
+            self._instance.set_options(instances, value=_first(_instance_key(wanted.instance), instances))
+            of_instance = [one for one in of_source if _instance_key(one["instance"]) == self._instance.value]
+            metrics = _distinct(one["metric"] for one in of_instance)
+            self._metric.set_options(metrics, value=_first(wanted.metric, metrics))
+            ways = next((one["views"] for one in of_instance if one["metric"] == self._metric.value), ["raw"])
+            self._as.set_options({way: _VIEWS[way] for way in ways}, value=_first(wanted.view, ways))
+        finally:
+            self._quiet = False
+
+    def _current(self) -> Series | None:
+        if not (self._device.value and self._datasource.value and self._metric.value):
+            return None
+        org, device = msgspec.json.decode(self._device.value)
+        instance = cast("str | None", msgspec.json.decode(self._instance.value))
+        return Series(org, device, self._datasource.value, instance, self._metric.value, self._as.value)
+
+    async def _device_picked(self) -> None:
+        await self._picked(datasource=True)
+
+    async def _datasource_picked(self) -> None:
+        await self._picked()
+
+    async def _instance_picked(self) -> None:
+        await self._picked()
+
+    async def _metric_picked(self) -> None:
+        await self._picked()
+
+    async def _picked(self, *, datasource: bool = False) -> None:
+        """Follow a picker: what stands behind it is offered anew."""
+        if self._quiet or not self._device.value:
+            return
+        org, device = msgspec.json.decode(self._device.value)
+        kept = "" if datasource and not self._datasource.value else self._datasource.value
+        instance = msgspec.json.decode(self._instance.value) if self._instance.value else None
+        try:
+            await self._offer(Series(org, device, kept or "", instance, self._metric.value or "", self._as.value or ""))
+        except Fault as fault:
+            self._say(f"{fault}")
+            return
+        await self._changed()
+
+    async def _range_picked(self) -> None:
+        self._own.visible = self._range.value == "own"
+        await self._changed()
+
+    async def _changed(self) -> None:
+        if self._quiet:
+            return
+        await self._redraw()
+        ui.navigate.history.replace(self.address())
+
+    async def _keep_it(self) -> None:
+        current = self._current()
+        if current is None or len(self._kept) >= _MOST - 1:
+            self._say(f"A chart has at most {_MOST} series.")
+            return
+        if all(line.series != current for line in self._kept):
+            self._kept.append(await self._line(current))
+        self._tell_chips()
+        await self._changed()
+
+    async def _drop_it(self, line: _Line) -> None:
+        self._kept = [one for one in self._kept if one != line]
+        self._tell_chips()
+        await self._changed()
+
+    def _tell_chips(self) -> None:
+        self._chips.clear()
+        with self._chips:
+            for line in self._kept:
+                chip = ui.chip(_DOT.join(line.parts()), removable=True, color="transparent")
+                chip.classes("lm-chip").on("remove", lambda _, line=line: self._drop_it(line))
+
+    def _lines(self) -> list[_Line]:
+        current = self._current()
+        known = [line for line in self._kept if line.series != current]
+        if current is None:
+            return known
+        device = next((one for one in self._devices if _of(one) == (current.org, current.device)), {})
+        unit = next((one["unit"] for one in self._series if _is(one, current)), None) or ""
+        return [*known, _Line(current, device.get("deviceName") or current.device, unit)]
+
+    def _span_ms(self) -> tuple[int, int]:
+        if self._range.value != "own":
+            to_ms = int(time.time() * 1000)
+            return to_ms - RANGES[self._range.value] * 1000, to_ms
+        times = [datetime.fromisoformat(str(field.value)).replace(tzinfo=UTC) for field in (self._from, self._to)]
+        begin, end = (round(moment.timestamp() * 1000) for moment in times)
+        return begin, end
+
+    async def _redraw(self) -> None:
+        """Ask for every line anew. An answer that a later question has overtaken is let go."""
+        self._turn += 1
+        turn, begun = self._turn, time.monotonic()
+        try:
+            from_ms, to_ms = self._span_ms()
+            drawn = [(line, await self._view.api.draw(_picked(line.series, from_ms, to_ms))) for line in self._lines()]
+        except (Fault, ValueError) as error:
+            self._next = time.monotonic() + _REFRESH_S
+            if turn == self._turn:
+                self._say(f"{error}")
+            return
+        self._next = time.monotonic() + max(_REFRESH_S, _SHARE * (time.monotonic() - begun))
+        if turn == self._turn:
+            self._drawn = drawn
+            self._paint()
+            self._tell(time.monotonic() - begun)
+
+    def _paint(self) -> None:
+        """Put what was drawn last on the chart, in the theme's colours."""
+        title, names = told_apart([line.parts() for line, _ in self._drawn])
+        named = [
+            (_DOT.join(part for part in (name, one["name"]) if part), [point[:2] for point in one["points"]])
+            for name, (_, told) in zip(names, self._drawn, strict=True)
+            for one in told["lines"]
+        ]
+        unit = _unit(self._drawn)
+        options = drawing.lines(named, self._view.colours, title=f"{title} ({unit})" if unit else title)
+        if self._drawn:
+            told = self._drawn[0][1]
+            first = min((points[0][0] for _, points in named if points), default=told["fromMs"])
+            options["xAxis"] |= {"min": max(told["fromMs"], first), "max": told["toMs"]}
+        self._chart.options.clear()
+        self._chart.options.update(options)
+        self._chart.update()
+
+    def _tell(self, seconds: float) -> None:
+        points = sum(len(one["points"]) for _, told in self._drawn for one in told["lines"])
+        width = figures.width(self._drawn[0][1]["widthMs"]) if self._drawn else ""
+        left_out = sum(told["linesLeftOut"] for _, told in self._drawn)
+        self._say(
+            f"{points:,} points, one for each {width}, in {figures.together(figures.span(seconds))}"
+            + (f"; {left_out} more lines are left out" if left_out else "")
+            if points
+            else "No points in this time."
+        )
+        sqls = [told["sql"] for _, told in self._drawn]
+        self._sql.clear()
+        with self._sql:
+            for sql in sqls:
+                code(sql)
+
+    def _say(self, text: str) -> None:
+        self._said.set_text(text)
+
+
+def _picked(series: Series, from_ms: int, to_ms: int) -> chart.Picked:
+    view = series.view if series.view in chart.VIEWS else "raw"
+    return chart.Picked(
+        series.org, series.device, series.datasource, series.instance, series.metric, view, from_ms, to_ms
+    )
+
+
+def told_apart(lines: list[tuple[str, ...]]) -> tuple[str, list[str]]:
+    """What all lines have in common, and what each has of its own; one that is alone goes by its last part."""
+    if len(lines) <= 1:
+        return _DOT.join(part for line in lines for part in line[:-1]), [line[-1] for line in lines]
+    shared = [len(set(column)) == 1 for column in zip(*lines, strict=True)]
+    common = [part for part, same in zip(lines[0], shared, strict=True) if same]
+    own = [[part for part, same in zip(line, shared, strict=True) if not same] for line in lines]
+    return _DOT.join(common), [_DOT.join(parts) for parts in own]
+
+
+def _unit(drawn: list[tuple[_Line, Json]]) -> str:
+    units = {f"{line.unit}/s" if line.series.view == "rate" else line.unit for line, _ in drawn}
+    return units.pop().removeprefix("/") if len(units) == 1 and units != {"/s"} else ""
+
+
+def _of(device: Json) -> tuple[str, str]:
+    return device["orgId"], device["deviceId"]
+
+
+def _is(one: Json, series: Series) -> bool:
+    return (one["datasource"], one["instance"], one["metric"]) == (series.datasource, series.instance, series.metric)
+
+
+def _key(org: str, device: str) -> str:
+    return msgspec.json.encode([org, device]).decode()
+
+
+def _instance_key(instance: str | None) -> str:
+    return msgspec.json.encode(instance).decode()
+
+
+def _named(device: Json, devices: list[Json]) -> str:
+    name = device["deviceName"] or device["deviceId"]
+    many = len({one["orgId"] for one in devices}) > 1
+    return f"{name} ({device['orgId']})" if many else str(name)
+
+
+def _distinct(names: Any) -> dict[str, str]:
+    return {name: name for name in sorted(set(names))}
+
+
+def _first(wanted: str, there: Any) -> str | None:
+    return wanted if wanted in there else next(iter(there), None)

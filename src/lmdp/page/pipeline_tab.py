@@ -1,0 +1,251 @@
+"""The path of a message, drawn with the counts of this run; what left it, and what to do about that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from nicegui import ui
+
+from lmdp.page import drawing, figures
+from lmdp.page.parts import code, empty, heading
+from lmdp.page.pipe import KEPT_S, Json
+
+if TYPE_CHECKING:
+    from lmdp.page.app import View
+
+_REASONS_S = 5.0
+_SPARK_S = 2.0
+_SPARK_STEP_S = 5
+_SPARK_LEAST_S = 60
+
+
+class _Tile(NamedTuple):
+    """A figure with its course over time: what it is called, what a sample has of it, and how it is written."""
+
+    key: str
+    title: str
+    value: Callable[[Json], float | None]
+    text: Callable[[float | None], tuple[str, str]]
+    note: Callable[[Json], str]
+
+
+def _plain(write: Callable[[float | None], str]) -> Callable[[float | None], tuple[str, str]]:
+    return lambda number: (write(number), "")
+
+
+_TILES = (
+    _Tile("rate", "Rows per second", lambda s: s["rowsPerSecond"], _plain(figures.rate),
+          lambda s: f"{figures.rate(s['messagesPerSecond'])} messages per second"),
+    _Tile("lag", "Lag", lambda s: s["lag"], _plain(figures.count), lambda _: "messages behind"),
+    _Tile("freshness", "Freshness", lambda s: s["freshnessSeconds"], figures.span, lambda _: "since the newest row"),
+    _Tile("latency", "Latency p99", lambda s: _seconds(s["latencyMs"]["p99"]), figures.span,
+          lambda s: f"p50 {figures.together(figures.span(_seconds(s['latencyMs']['p50'])))}, last minute"),
+    _Tile("memory", "Memory", lambda s: s["memoryBytes"], figures.size, lambda _: "of lmdp run"),
+)  # fmt: skip
+
+
+class _Step(NamedTuple):
+    """A station of the path: its figures are (label, text) from the API's status, the first one large."""
+
+    key: str
+    title: str
+    many: int
+    figures: Callable[[Json], list[tuple[str, str]]]
+
+
+def _source(status: Json) -> list[tuple[str, str]]:
+    run = status["run"]
+    if run["simulatedDevices"]:
+        return [
+            ("messages published", figures.count(run["published"])),
+            ("devices, simulated", figures.count(run["simulatedDevices"])),
+        ]
+    return [("messages received", figures.count(run["messages"])), ("topic", run["topic"])]
+
+
+_STEPS = (
+    _Step("source", "Publisher", 2, _source),
+    _Step("kafka", "Kafka", 3, lambda s: [
+        ("messages consumed", figures.count(s["run"]["messages"])),
+        ("waiting", figures.count(sum(s["run"]["lag"].values()))),
+        ("partitions", figures.count(len(s["run"]["lag"]))),
+    ]),
+    _Step("decode", "Decode", 2, lambda s: [
+        ("datapoints", figures.count(s["run"]["datapoints"])),
+        ("received", figures.together(figures.size(s["run"]["bytesIn"]))),
+    ]),
+    _Step("rows", "Rows", 2, lambda s: [
+        ("rows of this run", figures.count(s["run"]["rows"])),
+        ("datapoints converted", figures.count(s["run"]["converted"])),
+    ]),
+    _Step("duckdb", "DuckDB", 3, lambda s: [
+        ("rows in the warehouse", figures.count(s["warehouse"]["rows"])),
+        ("on disk", figures.together(figures.size(s["warehouse"]["sizeBytes"]))),
+        ("duplicates", figures.count(s["warehouse"]["duplicates"])),
+    ]),
+)  # fmt: skip
+
+# What leaves the path, by the station where it does.
+_LEAVING = {
+    "kafka": _Step("lost", "Lost", 1, lambda s: [
+        ("messages, to retention", figures.count(s["run"]["lost"])),
+    ]),
+    "decode": _Step("rejects", "Rejects", 1, lambda s: [
+        ("messages, kept with reason", figures.count(s["run"]["rejectedMessages"])),
+    ]),
+    "rows": _Step("drops", "Dropped by rule", 1, lambda s: [
+        ("counted by reason", figures.count(sum(s["run"]["dropped"].values()))),
+    ]),
+}  # fmt: skip
+
+
+class PipelineTab:
+    """The first tab."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._labels: dict[str, ui.label] = {}
+        self._sparks: dict[str, ui.echart] = {}
+        self._shown: list[Json] = []
+        self._drawn = self._asked = 0.0
+        view.redraw.append(self._draw)
+
+    def build(self) -> None:
+        """Put everything in its place, without numbers; they come with the first tick and move nothing."""
+        with ui.element("section").classes("lm-tiles").props('aria-label="Figures"'):
+            for tile in _TILES:
+                self._tile(tile)
+        heading("The path", "counts of this run, from its start")
+        path = ui.element("section").classes("lm-card lm-path").props('aria-label="The path"')
+        with path, ui.element("ol").classes("lm-steps"):
+            for step in _STEPS:
+                with ui.element("li").classes("lm-station"):
+                    self._step(step, "lm-step")
+                    if step.key in _LEAVING:
+                        self._step(_LEAVING[step.key], "lm-left")
+        with ui.element("div").classes("lm-columns") as self._reasons:
+            with ui.element("section").props('aria-label="Rejects"'):
+                heading("Rejects", "in the warehouse, by reason; replay them when the cause is mended")
+                self._rejects = ui.element("div").classes("lm-reasons").props("data-testid=rejects")
+            with ui.element("section").props('aria-label="Dropped by rule"'):
+                heading("Dropped by rule", "in this run, and counted; nothing here needs mending")
+                self._drops = ui.element("div").classes("lm-reasons").props("data-testid=drops")
+        self._reasons.visible = False
+
+    async def tick(self) -> None:
+        """Show what the API tells now. Raises Fault."""
+        status = await self._view.api.status()
+        for step in (*_STEPS, *_LEAVING.values()):
+            for at, (label, text) in enumerate(step.figures(status)):
+                self._labels[f"{step.key}-{at}"].set_text(text)
+                self._labels[f"{step.key}-{at}-label"].set_text(label)
+        now = time.monotonic()
+        if now - self._drawn >= _SPARK_S:
+            self._drawn = now
+            self._draw()
+        if now - self._asked >= _REASONS_S:
+            self._asked = now
+            await self._tell_reasons()
+
+    def _tile(self, tile: _Tile) -> None:
+        with ui.element("div").classes("lm-card lm-tile").props(f"data-testid=tile-{tile.key}"):
+            ui.label(tile.title).classes("lm-label")
+            with ui.element("div").classes("lm-figure"):
+                self._labels[tile.key] = ui.label(figures.NONE).classes("lm-number")
+                self._labels[f"{tile.key}-unit"] = ui.label().classes("lm-unit")
+            self._labels[f"{tile.key}-note"] = ui.label(" ").classes("lm-note")
+            chart = ui.echart(drawing.spark([], self._view.colours), renderer="svg").classes("lm-spark")
+            self._sparks[tile.key] = chart.props(f'role=img aria-label="{tile.title}, last 15 minutes"')
+
+    def _step(self, step: _Step, kind: str) -> None:
+        with ui.element("div").classes(kind).props(f"data-testid=step-{step.key}"):
+            ui.label(step.title).classes("lm-step-title")
+            for at in range(step.many):
+                with ui.element("div").classes("lm-step-main" if at == 0 else "lm-step-more"):
+                    number = ui.label(figures.NONE).classes("lm-step-number").props(f"data-testid={step.key}-{at}")
+                    self._labels[f"{step.key}-{at}"] = number
+                    self._labels[f"{step.key}-{at}-label"] = ui.label(" ").classes("lm-note")
+
+    def _draw(self) -> None:
+        """Draw the small charts anew, in the colours of the theme."""
+        samples = list(self._view.api.pipe.samples)
+        for tile in _TILES:
+            chart = self._sparks.get(tile.key)
+            if chart is None or not samples:
+                continue
+            value, unit = tile.text(tile.value(samples[-1]))
+            self._labels[tile.key].set_text(value)
+            self._labels[f"{tile.key}-unit"].set_text(unit)
+            self._labels[f"{tile.key}-note"].set_text(tile.note(samples[-1]))
+            options = drawing.spark(_thinned(samples, tile.value), self._view.colours)
+            since = samples[-1]["atMs"] - max(_SPARK_LEAST_S * 1000, samples[-1]["atMs"] - samples[0]["atMs"])
+            options["xAxis"]["min"] = max(since, samples[-1]["atMs"] - KEPT_S * 1000)
+            chart.options.clear()
+            chart.options.update(options)
+            chart.update()
+
+    async def _tell_reasons(self) -> None:
+        told = await self._view.api.reasons()
+        if self._shown != [told]:
+            self._shown = [told]
+            self._reasons.visible = True
+            _show(self._rejects, told["rejects"], _reject, "No rejects. Every message became rows.")
+            _show(self._drops, told["drops"], _drop, "Nothing was dropped.")
+
+
+def _show(place: ui.element, reasons: list[Json], draw: Callable[[Json], None], otherwise: str) -> None:
+    place.clear()
+    with place:
+        for reason in reasons:
+            with ui.element("article").classes("lm-card lm-reason"):
+                draw(reason)
+        if not reasons:
+            empty(otherwise)
+
+
+def _reject(reject: Json) -> None:
+    example = reject["example"]
+    _title(reject["code"], reject["rejects"], "messages", f"last {figures.moment(reject['lastMs'])}")
+    ui.label(reject["meaning"]).classes("lm-text")
+    ui.label(example["message"]).classes("lm-text lm-strong")
+    with ui.expansion(f"Newest example: {_place(example)}").classes("lm-example").props("dense"):
+        ui.label(example["excerpt"]).classes("lm-raw").props("tabindex=0")
+    ui.label(reject["mend"]).classes("lm-text")
+    code(reject["command"])
+
+
+def _drop(drop: Json) -> None:
+    _title(drop["reason"], drop["count"], drop["counted"], "")
+    ui.label(drop["meaning"]).classes("lm-text")
+    if drop["example"]:
+        ui.label(drop["example"]).classes("lm-raw").props("tabindex=0")
+
+
+def _title(name: str, number: int, units: str, note: str) -> None:
+    with ui.element("div").classes("lm-reason-title"):
+        with ui.element("h3"):
+            ui.label(name)
+        ui.label(f"{number:,} {units if number != 1 else units.removesuffix('s')}").classes("lm-reason-count")
+        ui.label(note).classes("lm-note")
+
+
+def _place(example: Json) -> str:
+    size = figures.together(figures.size(example["bytes"]))
+    return f"{example['topic']}, partition {example['partition']}, offset {example['offset']:,} ({size})"
+
+
+def _thinned(samples: list[Json], value: Callable[[Json], float | None]) -> list[list[float | None]]:
+    """The greatest value of each five seconds."""
+    found: dict[int, list[float | None]] = {}
+    for sample in samples:
+        number, at = value(sample), sample["atMs"] // (1000 * _SPARK_STEP_S)
+        kept = found.setdefault(at, [sample["atMs"], number])
+        if number is not None and (kept[1] is None or number > kept[1]):
+            kept[1] = number
+    return list(found.values())
+
+
+def _seconds(ms: float | None) -> float | None:
+    return None if ms is None else ms / 1000

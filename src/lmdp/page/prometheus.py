@@ -1,0 +1,118 @@
+"""What a monitor reads at /metrics: the text format of Prometheus, version 0.0.4.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/ Names say their unit, and sums end in `_total`. Counters
+are of this run: they begin again at 0 with it, which Prometheus' `rate` and `increase` know. While no pipeline runs,
+`lmdp_up` is 0 and there is nothing else, so that an old number is never taken for a new one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from lmdp.page.pipe import Json
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 21_600.0)
+
+Labels = dict[str, str]
+Samples = Iterable[tuple[Labels, float | None]]
+
+
+class Family(NamedTuple):
+    """A metric: its name, its kind, what it says, and its samples from /live and /status."""
+
+    name: str
+    kind: str
+    help: str
+    samples: Callable[[Json, Json], Samples]
+
+
+def _live(key: str) -> Callable[[Json, Json], Samples]:
+    return lambda live, _: [({}, live[key])]
+
+
+def _status(key: str) -> Callable[[Json, Json], Samples]:
+    return lambda _, status: [({}, status[key])]
+
+
+def _by(label: str, key: str) -> Callable[[Json, Json], Samples]:
+    return lambda live, _: [({label: name}, number) for name, number in live[key].items()]
+
+
+FAMILIES = (
+    Family("lmdp_start_time_seconds", "gauge", "When this run began, in Unix seconds.",
+           lambda live, _: [({}, round(time.time() - live["uptimeSeconds"]))]),
+    Family("lmdp_messages_total", "counter", "Kafka messages consumed.", _live("messages")),
+    Family("lmdp_received_bytes_total", "counter", "Bytes of their values.", _live("bytesIn")),
+    Family("lmdp_datapoints_total", "counter", "OTLP datapoints in them.", _live("datapoints")),
+    Family("lmdp_converted_datapoints_total", "counter", "Datapoints that became rows.", _live("converted")),
+    Family("lmdp_rows_total", "counter", "Rows committed to the warehouse.", _live("rows")),
+    Family("lmdp_rejects_total", "counter", "Rejects, by error code.", _by("code", "rejectsByCode")),
+    Family("lmdp_rejected_datapoints_total", "counter", "Datapoints in rejects.", _live("rejectedDatapoints")),
+    Family("lmdp_dropped_datapoints_total", "counter",
+           "What made no row by rule, by reason; `empty` counts messages, `nonFinite` rows.", _by("reason", "dropped")),
+    Family("lmdp_lost_messages_total", "counter", "Messages that the topic's retention took before they were read.",
+           _live("lost")),
+    Family("lmdp_commits_total", "counter", "Transactions in the warehouse.", _live("commits")),
+    Family("lmdp_published_messages_total", "counter", "Messages of simulated devices; absent without any.",
+           _live("published")),
+    Family("lmdp_lag_messages", "gauge", "Messages behind the end of each partition.", _by("partition", "lag")),
+    Family("lmdp_last_commit_age_seconds", "gauge", "Seconds since the last commit; absent before the first.",
+           _live("secondsSinceCommit")),
+    Family("lmdp_freshness_seconds", "gauge", "Seconds since the newest row's own time; absent without rows.",
+           _status("freshnessSeconds")),
+    Family("lmdp_warehouse_rows", "gauge", "Rows in the warehouse.", _status("rows")),
+    Family("lmdp_warehouse_rejects", "gauge", "Rejects in the warehouse.", _status("rejects")),
+    Family("lmdp_warehouse_bytes", "gauge", "Size of the warehouse on disk.", _status("sizeBytes")),
+    Family("lmdp_disk_free_bytes", "gauge", "Free bytes on the warehouse's disk.", _status("freeBytes")),
+    Family("lmdp_disk_left_days", "gauge", "Days until the disk is full at this run's pace; absent while unknown.",
+           _status("daysLeftOnDisk")),
+    Family("lmdp_duplicate_rows", "gauge", "Rows that are in the warehouse twice; 0 is right.",
+           lambda _, status: [({}, status["running"]["report"]["duplicates"])]),
+    Family("lmdp_memory_bytes", "gauge", "Resident memory of `lmdp run`, without its broker.", _live("memoryBytes")),
+    Family("lmdp_trouble", "gauge", "1 while something stands in the way; `lmdp status` says what.",
+           lambda live, _: [({}, int(bool(live["trouble"])))]),
+)  # fmt: skip
+
+LATENCY = "lmdp_latency_seconds"
+UP = "lmdp_up"
+
+
+def render(live: Json | None, status: Json | None) -> str:
+    """The whole page."""
+    up = live is not None and status is not None
+    lines = [*_head(UP, "gauge", "1 while `lmdp run` answers."), f"{UP} {int(up)}"]
+    if live is not None and status is not None:
+        for family in FAMILIES:
+            samples = [(labels, number) for labels, number in family.samples(live, status) if number is not None]
+            if samples:
+                lines += _head(family.name, family.kind, family.help)
+                lines += [f"{family.name}{_labels(labels)} {number}" for labels, number in samples]
+        lines += _latency(live)
+    return "\n".join(lines) + "\n"
+
+
+def _latency(live: Json) -> list[str]:
+    """Times are known to a fortieth, so that a bucket's bound is exact to that."""
+    seen, messages = live["latenciesMs"], 0
+    lines = _head(LATENCY, "histogram", "From a message's time in Kafka to its commit in the warehouse.")
+    for bound in BOUNDS_S:
+        messages = sum(number for ms, number in seen if ms <= bound * 1000)
+        lines.append(f'{LATENCY}_bucket{{le="{bound:g}"}} {messages}')
+    messages = sum(number for _, number in seen)
+    lines.append(f'{LATENCY}_bucket{{le="+Inf"}} {messages}')
+    return [*lines, f"{LATENCY}_sum {live['latencySumMs'] / 1000:.3f}", f"{LATENCY}_count {messages}"]
+
+
+def _head(name: str, kind: str, text: str) -> list[str]:
+    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+
+
+def _labels(labels: Labels) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items()) + "}" if labels else ""
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,219 @@
+"""A read-only question to the warehouse: its answer as a table, a chart, or CSV."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from nicegui import ui
+
+from lmdp.page import api, drawing, figures
+from lmdp.page.parts import heading
+from lmdp.page.pipe import Fault
+
+if TYPE_CHECKING:
+    from lmdp.page.app import View
+
+_SHOWN = 1_000
+_CSV_ROWS = api.MAX_ROWS
+_CHART_ROWS = 5_000
+_MOST_LINES = 8
+
+EXAMPLES = {
+    "Rows by metric": """
+SELECT METRIC, COUNT(*) AS ROWS, MAX(TS) AS NEWEST
+FROM METRICS
+WHERE TS > CAST(NOW() AS TIMESTAMP) - INTERVAL '1 hour'
+GROUP BY METRIC
+ORDER BY ROWS DESC
+LIMIT 20""",
+    "Rows by minute": """
+SELECT DATE_TRUNC('minute', TS) AS MINUTE, COUNT(*) AS ROWS
+FROM METRICS
+WHERE TS > CAST(NOW() AS TIMESTAMP) - INTERVAL '1 hour'
+GROUP BY MINUTE
+ORDER BY MINUTE""",
+    "Devices": """
+SELECT DEVICE_NAME, COUNT(DISTINCT INSTANCE) AS INSTANCES, COUNT(*) AS ROWS, MAX(TS) AS NEWEST
+FROM METRICS
+WHERE TS > CAST(NOW() AS TIMESTAMP) - INTERVAL '1 hour'
+GROUP BY DEVICE_NAME
+ORDER BY DEVICE_NAME""",
+    "Newest values": """
+SELECT DEVICE_NAME, DATASOURCE, INSTANCE, METRIC, VALUE, TS
+FROM METRICS
+WHERE TS > CAST(NOW() AS TIMESTAMP) - INTERVAL '5 minutes'
+ORDER BY TS DESC
+LIMIT 50""",
+    "Rejects by reason": """
+SELECT ERROR_CODE, COUNT(*) AS REJECTS, MAX(ERROR_MESSAGE) AS EXAMPLE
+FROM REJECTS
+GROUP BY ERROR_CODE""",
+    "Loads": """
+SELECT PARTITION, FIRST_OFFSET, NEXT_OFFSET, ROWS, REJECTS, LOADED_AT
+FROM LOADS
+ORDER BY LOADED_AT DESC
+LIMIT 50""",
+}
+
+
+class SqlTab:
+    """The third tab."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._table: pa.Table | None = None
+        view.redraw.append(self._themed)
+
+    def build(self) -> None:
+        """The editor, and the place of the answer."""
+        heading("Ask in SQL", "one SELECT at a time; nothing can be changed from here")
+        with ui.element("section").classes("lm-card lm-sql"):
+            with ui.element("div").classes("lm-row"):
+                ui.select(list(EXAMPLES), label="Examples", on_change=self._example).props(
+                    "outlined dense options-dense data-testid=sql-example"
+                ).classes("lm-pick")
+            self._editor = (
+                ui.codemirror(
+                    EXAMPLES["Rows by metric"].strip(),
+                    language="SQL",
+                    theme="githubLight",
+                    line_wrapping=True,
+                    keymap={"Mod-Enter": self._run},
+                )
+                .classes("lm-editor")
+                .props('data-testid=sql-editor aria-label="SQL"')
+            )
+            with ui.element("div").classes("lm-row"):
+                self._button = ui.button("Run", on_click=self._run).props("unelevated no-caps data-testid=sql-run")
+                ui.label("Ctrl+Enter runs it. Escape, then Tab, leaves the editor.").classes("lm-note")
+        with ui.element("section").classes("lm-card lm-answer").props('aria-label="Answer"'):
+            with ui.element("div").classes("lm-row lm-spread"):
+                self._said = ui.label("The answer comes here.").classes("lm-note")
+                self._said.props('role="status" data-testid=sql-said')
+                with ui.element("div").classes("lm-row"):
+                    self._form = ui.toggle({"table": "Table", "chart": "Chart"}, value="table", on_change=self._show)
+                    self._form.props('no-caps unelevated dense aria-label="How to show the answer"')
+                    self._csv = ui.button("CSV", on_click=self._download).props("outline no-caps data-testid=sql-csv")
+                    self._csv.disable()
+            self._place = ui.element("div").classes("lm-answer-place").props("data-testid=sql-answer")
+
+    def _example(self, event: Any) -> None:
+        if event.value in EXAMPLES:
+            self._editor.set_value(EXAMPLES[event.value].strip())
+
+    async def _run(self) -> None:
+        self._button.disable()
+        self._said.set_text("Asking\u2026")
+        try:
+            answer, seconds = await self._view.api.query(api.Asked(self._editor.value, limit_rows=_CHART_ROWS))
+        except Fault as fault:
+            self._table = None
+            self._said.set_text(f"{fault}")
+        else:
+            self._table = answer.table
+            many = figures.count(answer.table.num_rows)
+            cut = f"only the first {many}" if answer.truncated else many
+            self._said.set_text(f"{cut} rows in {figures.together(figures.span(seconds))}")
+        self._button.enable()
+        self._csv.set_enabled(self._table is not None)
+        self._show()
+
+    def _show(self) -> None:
+        self._place.clear()
+        if self._table is None:
+            return
+        with self._place:
+            if self._form.value == "chart":
+                self._chart(self._table)
+            else:
+                _drawn(self._table.slice(0, _SHOWN))
+                if self._table.num_rows > _SHOWN:
+                    ui.label(f"The table shows {_SHOWN:,} rows; CSV has up to {_CSV_ROWS:,}.").classes("lm-note")
+
+    def _chart(self, table: pa.Table) -> None:
+        found = as_lines(table)
+        if found is None:
+            ui.label("A chart needs a column of times, names or numbers first, and numbers behind it.").classes(
+                "lm-empty"
+            )
+            return
+        axis, named = found
+        chart = ui.echart(drawing.lines(named, self._view.colours, axis=axis)).classes("lm-chart")
+        chart.props('role=img data-testid=sql-chart aria-label="The answer as a chart"')
+
+    def _themed(self) -> None:
+        self._editor.set_theme("githubDark" if self._view.colours is drawing.DARK else "githubLight")
+        if self._form.value == "chart":
+            self._show()
+
+    async def _download(self) -> None:
+        try:
+            answer, _ = await self._view.api.query(api.Asked(self._editor.value, limit_rows=_CSV_ROWS))
+        except Fault as fault:
+            self._said.set_text(f"{fault}")
+            return
+        ui.download.content(api.csv(answer.table), "answer.csv", "text/csv")
+        if answer.truncated:
+            self._said.set_text(f"The CSV has the first {_CSV_ROWS:,} rows; lmdp query --format csv gives more.")
+
+
+def _drawn(table: pa.Table) -> None:
+    """The rows, page by page; a column's own name is a text, never a key that means something to the browser."""
+    numbers = [_is_number(field.type) for field in table.schema]
+    columns = [
+        {"name": f"c{at}", "label": field.name, "field": f"c{at}", "align": "right" if numbers[at] else "left"}
+        for at, field in enumerate(table.schema)
+    ]
+    rows = [
+        {"id": number} | {f"c{at}": _cell(value) for at, value in enumerate(row)}
+        for number, row in enumerate(api.table_rows(table))
+    ]
+    drawn = ui.table(columns=columns, rows=rows, row_key="id", pagination=25).classes("lm-table")
+    drawn.props("flat dense wrap-cells")
+
+
+def _cell(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) < 10**11 else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}" if abs(value) < 10**6 else f"{value:,.2f}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="milliseconds" if value.microsecond else "seconds")
+    if isinstance(value, (dict, list)):
+        return api.text(value)
+    return None if value is None else str(value)
+
+
+def as_lines(table: pa.Table) -> tuple[str, list[tuple[str, list[list[Any]]]]] | None:
+    """The kind of axis and the named lines of a table whose first column is the axis; None where it has no numbers."""
+    fields = list(table.schema)
+    at = [number for number, field in enumerate(fields) if number and _is_number(field.type)][:_MOST_LINES]
+    if not at or not table.num_rows:
+        return None
+    first = table.column(0).to_pylist()
+    timed = pa.types.is_temporal(fields[0].type)
+    axis = "time" if timed else "value" if _is_number(fields[0].type) else "category"
+    order = sorted(range(len(first)), key=lambda row: (first[row] is None, first[row])) if timed else range(len(first))
+    along = [_axis(value) for value in first]
+    rows = api.table_rows(table)
+    return axis, [(fields[column].name, [[along[row], _number(rows[row][column])] for row in order]) for column in at]
+
+
+def _axis(value: Any) -> float | str | None:
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, (int, float)) or value is None:
+        return value
+    return str(value)
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) else None
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))

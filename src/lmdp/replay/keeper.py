@@ -1,0 +1,89 @@
+"""Who has the warehouse that is replayed into: a run that answers, else this process, once it has opened the file."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lmdp.errors import LmdpError, Unreachable
+from lmdp.local import client
+from lmdp.local.server import Question
+from lmdp.local.warehouse import Warehouse
+from lmdp.replay import wire
+from lmdp.replay.ledger import ASK_SECONDS, Keeper, Portion, own
+from lmdp.spec_loader import load_spec
+
+_GONE = (
+    "the run that has {} has ended meanwhile. What was written is marked. Run the same command again: it goes on, "
+    "through the run if there is one, else by itself."
+)
+
+
+@contextlib.contextmanager
+def keeping(home: Path, path: Path, *, dry: bool) -> Iterator[Keeper]:
+    """The keeper of the file at `path`: the run of `home` if it has that file. `dry` only reads.
+
+    Raises Unreachable when another replay is at work there, or another process has the file, and as opening it does.
+    """
+    with contextlib.nullcontext() if dry else _alone(path):
+        running = Keeper(partial(_ask, home, path), partial(_write, home, path))
+        try:
+            client.ask_run(home, _question(path, "SELECT 1"))
+        except client.Away:
+            with Warehouse.open(path, load_spec(), read_only=dry) as warehouse:
+                yield own(warehouse)
+            return
+        yield running
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Be the one replay that writes there: what copies of a failure are known by is in the memory of each.
+
+    The lock is on the folder, so that no file of its own is left; it ends with the process, however that ends.
+    """
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # what is wrong with the folder is said when the file is opened
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            held.callback(os.close, folder)
+            _lock(folder, path.parent)
+        yield
+
+
+def _lock(folder: int, path: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Unreachable(
+            f"another `lmdp replay` is at work in {path}. Nothing was changed; wait for its end."
+        ) from error
+
+
+def _question(path: Path, sql: str) -> Question:
+    return Question(sql, timeout_seconds=ASK_SECONDS, warehouse=str(path.resolve()))
+
+
+def _ask(home: Path, path: Path, sql: str) -> list[dict[str, Any]]:
+    try:
+        found: list[dict[str, Any]] = client.ask_run(home, _question(path, sql)).table.to_pylist()
+    except client.Away as error:
+        raise Unreachable(_GONE.format(path)) from error
+    return found
+
+
+def _write(home: Path, path: Path, portion: Portion) -> int:
+    body = wire.write(str(path.resolve()), portion, load_spec())
+    if len(body) > wire.LARGEST:
+        raise LmdpError(
+            f"one object made {len(body):,} bytes of rows, more than a run takes at once ({wire.LARGEST:,}). "
+            "Nothing of it was written. Stop `lmdp run`, and run the same command again."
+        )
+    try:
+        return client.replay(home, body)
+    except client.Away as error:
+        raise Unreachable(_GONE.format(path)) from error

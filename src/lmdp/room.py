@@ -1,0 +1,54 @@
+"""Room on a disk: what a person is told when a write found none, and whether there is some by now."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from lmdp.errors import LmdpError
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a write fails with for want of room: a full disk, a quota, the longest file allowed."""
+
+REASONS: Final = tuple(os.strerror(number) for number in sorted(FULL))
+"""The same as text, for errors that come without their number."""
+
+
+_RETRY_S = 1.0
+_PATIENCE_S = 15.0  # how much is wanted is an estimate, so that it is tried without as much, too
+
+
+class NoRoom(LmdpError):  # noqa: N818 - it names a state, as Unreachable does
+    """A write found no room in `folder`; it wanted about `wanted` bytes. `kept` says what became of the data."""
+
+    def __init__(self, folder: Path, reason: str, wanted: int, kept: str) -> None:
+        self.folder = folder
+        self.wanted = wanted
+        self.place = f"no room to write in {folder}: {reason}"
+        super().__init__(f"{self.place} ({free_bytes(folder):,} bytes free there, about {wanted:,} wanted).\n{kept}")
+
+    def is_over(self) -> bool:
+        """Whether as much is free by now; after a quota's fault this cannot be told, and it is yes."""
+        return free_bytes(self.folder) >= self.wanted
+
+
+def waited_out(error: LmdpError, stop: threading.Event) -> bool:
+    """Wait before another try: a second, or until there is room, but not for long. False when `stop` came first."""
+    ends = time.monotonic() + (_PATIENCE_S if isinstance(error, NoRoom) else 0)
+    while not stop.wait(_RETRY_S):
+        if time.monotonic() >= ends or (isinstance(error, NoRoom) and error.is_over()):
+            return True
+    return False
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that this user can still write there; 0 where that cannot be told."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0

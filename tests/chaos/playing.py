@@ -1,0 +1,72 @@
+"""Scenarios side by side: each worker is a process with a site of its own, since most of a scenario is waiting."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos import access, cloud, crash, data, disk, load, network, order
+from chaos.scenario import Outcome, Scenario, Site, Size
+
+ROOMS = (crash, network, disk, data, load, order, cloud, access)
+SCENARIOS = tuple(scenario for room in ROOMS for scenario in room.SCENARIOS)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A scenario, how it went, and how long it took; `error` when it could not be played to its end."""
+
+    scenario: Scenario
+    outcome: Outcome | None
+    seconds: float
+    error: str = ""
+
+    def faults(self) -> tuple[str, ...]:
+        """What is not as promised; none is right."""
+        return self.outcome.faults() if self.outcome else (self.error,)
+
+    def cells(self) -> list[str]:
+        """Its line of the table."""
+        told = self.outcome
+        numbers = (
+            [told.times, told.messages, told.expected_rows, told.found_rows, told.repeats, told.rejects] if told else []
+        )
+        verdict = "; ".join(self.faults()) or "held"
+        measured = f" ({told.measured})" if told and told.measured else ""
+        return [
+            self.scenario.name,
+            *[f"{number:,}" for number in numbers],
+            *[""] * (6 - len(numbers)),
+            f"{self.seconds:.0f}",
+            verdict + measured,
+        ]
+
+
+def play(number: int) -> Played:
+    """Play one of SCENARIOS at this worker's site; a fault of the play itself is told in the table."""
+    scenario, begun = SCENARIOS[number], time.monotonic()
+    try:
+        outcome, error = scenario.play(_SITES[0]), ""
+    except Exception as failure:  # noqa: BLE001 - as said
+        outcome, error = None, f"not played: {type(failure).__name__}: {failure}"
+    return Played(scenario, outcome, time.monotonic() - begun, error)
+
+
+_SITES: list[Site] = []
+
+
+def _settle(size: Size, folder: Path) -> None:
+    """Make the site of a worker. Its Kafka ends with it, as the broker's guard sees to."""
+    _SITES.append(Site(size, folder))
+
+
+def play_all(numbers: Sequence[int], size: Size, folder: Path, jobs: int) -> Iterator[Played]:
+    """Play side by side, each worker at a site of its own, since most of a scenario is waiting."""
+    workers = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _settle, (size, folder))
+    with workers:
+        for done in as_completed([workers.submit(play, number) for number in numbers]):
+            yield done.result()

@@ -1,0 +1,150 @@
+"""What others make of the same bytes: Python's json and gzip, protobuf's own JSON, and the oracle on what that says.
+
+Where a strict reader refuses, so must we; where one accepts, the rows and the counts must be the oracle's.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.metrics.v1 import metrics_pb2
+
+import oracle
+from lmdp import Message, Transformed, TransformSettings, encode, transform
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_BLANK = b" \t\r\n"
+
+# Where protobuf's own JSON reader takes what OTLP/JSON, or CONTRACT.md, does not.
+_LAXER = re.compile(
+    "is not an? (number|integer)"  # it reads " 5", "1_0" and "inf" as Python does
+    "|expected an object, got (text|an array)"  # it looks for names in whatever it can go through
+    "|expected a number, got a boolean"  # true is 1.0
+    "|hex escape|surrogate"  # half a pair, where nobody looks at it
+    "|bytesValue:"
+    "|incorrect header check|unknown header flags"  # Python goes on after zeros in a gzip, and knows no reserved bits
+)
+_ENUM = re.compile(rb'"aggregationTemporality"\s*:\s*("[-0-9]|-?[0-9]{10})')  # it takes text, or the lower 32 bits
+_EPOCH = re.compile(rb'"(e|\\u0065)poch"\s*:')  # a field that is not OTLP's
+
+
+class Differs(Exception):  # noqa: N818 - a verdict
+    """Another reader does not take it: with a reason where nobody may, without one where we may."""
+
+
+def verdict(done: Transformed) -> str:
+    """What became of one message, in a word."""
+    return done.rejects[0].code if done.rejects else "rows" if done.rows else "no rows"
+
+
+def compared(done: Transformed, message: Message, settings: TransformSettings, seen: Counter[str]) -> Iterator[str]:
+    """What is wrong with what `done` says of `message`, by what others say."""
+    value = message.value or b""
+    if value.startswith(_ZSTD):  # there is one library for it, and we use it
+        return
+    if value.startswith(_GZIP):
+        try:
+            value = gzip.decompress(value)
+        except (OSError, EOFError, zlib.error) as error:
+            if verdict(done) != "Decode.Malformed":
+                yield f"gzip that Python does not read ({error}) is {verdict(done)}"
+            return
+        if not value.startswith((_GZIP, _ZSTD)):
+            plain = transform([Message(value, timestamp=message.timestamp)], settings)
+            if done.rows != plain.rows:
+                yield "gzip changes the rows"
+    text = value.lstrip(_BLANK).removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
+    if text:
+        yield from _content(done, value, text, (message.timestamp, settings.org_id), seen)
+    elif verdict(done) != "no rows" or done.counts.dropped["empty"] != 1:
+        yield f"an empty message is {verdict(done)}"
+
+
+def _content(
+    done: Transformed, value: bytes, text: bytes, given: tuple[int | None, str | None], seen: Counter[str]
+) -> Iterator[str]:
+    found, told = verdict(done), done.rejects[0].message if done.rejects else ""
+    try:
+        canonical = _json(text) if text.startswith(b"{") else _protobuf(value)
+    except Differs as differs:
+        # What begins with a line feed and a brace may be protobuf all the same.
+        if str(differs) and found != "Decode.Malformed" and not value.startswith(b"\n"):
+            yield f"{differs}, but it is {found}"
+        return
+    if found == "Decode.NotMetrics":
+        if canonical["resourceMetrics"] and text.startswith(b"{") and b'"resource_metrics"' not in text:
+            yield "metrics that are said to be none"
+    elif found == "Decode.Malformed" and _LAXER.search(told):
+        seen["stricter than protobuf's reader"] += 1
+    else:
+        seen["compared with the second reading"] += 1
+        yield from _as_expected(canonical, done, given, told)
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    """Canonical OTLP/JSON by protobuf's own reader. Raises Differs."""
+
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    try:
+        tree = json.loads(text.decode(), parse_constant=constant)
+    except RecursionError:
+        raise Differs from None
+    except ValueError as error:
+        raise Differs("" if "digits" in str(error) else f"no JSON ({error})") from None
+    if not isinstance(tree, dict) or _EPOCH.search(text) or _ENUM.search(text):
+        raise Differs
+    message = metrics_pb2.MetricsData()
+    try:
+        json_format.Parse(text.decode(), message, ignore_unknown_fields=True)
+        return _canonical(message)
+    except Exception:  # noqa: BLE001 - it has many; the contract is more lenient
+        raise Differs from None
+
+
+def _protobuf(data: bytes) -> dict[str, Any]:
+    message = metrics_pb2.MetricsData()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise Differs(f"no protobuf ({error})") from None
+    return _canonical(message)
+
+
+def _canonical(message: Any) -> dict[str, Any]:
+    return {"resourceMetrics": [], **json_format.MessageToDict(message)}
+
+
+def _as_expected(
+    canonical: dict[str, Any], done: Transformed, given: tuple[int | None, str | None], told: str
+) -> Iterator[str]:
+    timestamp, org_id = given
+    try:
+        expected = oracle.expect(canonical, org_id, timestamp)
+    except KeyError:  # a kind of value that only profiles have
+        return
+    except oracle.Malformed as error:
+        if verdict(done) != "Decode.Malformed":
+            yield f"malformed by the second reading ({error}), but {verdict(done)}"
+        return
+    if verdict(done).startswith("Decode."):
+        yield f"{verdict(done)} ({told}), but others read it"
+        return
+    rows = [json.dumps(json.loads(line), sort_keys=True) for line in encode(done.rows)]
+    wanted = [json.dumps(row, sort_keys=True) for row in expected.rows]
+    if rows != wanted:
+        pairs = [pair for pair in zip(rows, wanted, strict=False) if pair[0] != pair[1]]
+        yield f"other rows than the second reading: {pairs[0] if pairs else (len(rows), len(wanted))}"
+    counts = done.counts
+    found = (counts.datapoints, counts.converted, counts.rejected_datapoints, +counts.dropped)
+    if found != (expected.datapoints, expected.converted, len(expected.failed), +expected.dropped):
+        yield f"other counts than the second reading: {counts}, {expected}"[:500]

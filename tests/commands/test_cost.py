@@ -1,0 +1,156 @@
+"""`lmdp cost` as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from running import call
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "cost.md"
+RUN = {
+    "messages": 200,
+    "rows": 1_200,
+    "bytesIn": 680_000,
+    "rejectedMessages": 0,
+    "seconds": 0.1,
+    "rowsPerSecond": 12_000,
+}
+
+
+def bill(folder: Path, *words: str, given: bytes = b"") -> dict[str, Any]:
+    """The bill as a program reads it."""
+    ended = call("cost", "--json", *words, folder=folder, given=given)
+    assert (ended.code, ended.err) == (0, "")
+    found: dict[str, Any] = json.loads(ended.out)
+    return found
+
+
+def line(found: dict[str, Any], part: str, what: str) -> dict[str, Any]:
+    """One line of it."""
+    (one,) = [one for one in found["lines"] if (one["part"], one["what"]) == (part, what)]
+    return dict(one)
+
+
+def test_the_page_has_the_reference_table() -> None:
+    """docs/cost.md is current: put what `lmdp cost --format markdown` prints between its markers."""
+    ended = call("cost", "--format", "markdown", folder=PAGE.parent)
+    assert f"<!-- cost: begin -->\n{ended.out}<!-- cost: end -->" in PAGE.read_text("utf-8")
+
+
+def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
+    """Every one of docs/cost.md that stands for itself."""
+    (tmp_path / "ours.toml").write_text("[credit]\nvalue = 2\n")
+    (tmp_path / "run.json").write_text(json.dumps(RUN))
+    commands = [
+        found.rpartition("&&")[2].strip()
+        for found in re.findall(r"^    (.*lmdp .*)$", PAGE.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert len(commands) >= 7
+    for command in commands:
+        program, *words = shlex.split(command)
+        assert program == "lmdp"
+        assert call(*words, folder=tmp_path).code == 0, command
+
+
+def test_the_table_has_every_line_its_marks_and_what_they_mean(tmp_path: Path) -> None:
+    """Also the sums of a few cents; both totals; what dominates; levers; and where prices are from."""
+    told = call("cost", folder=tmp_path).out
+    for each in bill(tmp_path)["lines"]:
+        unsure = bool(each["unsurePrices"] or each["unknownRule"])
+        (found,) = [row for row in told.splitlines() if re.match(rf"{each['part']} +{each['what']} ", row)]
+        assert f"{each['lowUsd']:,.2f}" in found
+        assert ("?" in found, "~" in found) == (unsure, bool(each["assumed"])), found
+    for words in ("Total", "? a price that nobody confirmed", "~ a quantity that is assumed", "Most of it: Firehose",
+                  "What would lower it", "Does not fit what is deployed", "List prices of 2026-"):  # fmt: skip
+        assert words in told
+
+
+def test_every_number_can_be_followed(tmp_path: Path) -> None:
+    """The formulas, worked out with the numbers that stand in them, come to the sums."""
+    found = bill(tmp_path, "--devices", "37", "--datapoints", "11")
+    names = {one["name"]: one["value"] for one in [*found["prices"], *found["inputs"]]} | found["load"]
+    for step in found["steps"]:
+        names[step["name"]] = _worked_out(step["formula"], names)
+        assert names[step["name"]] == pytest.approx(step["value"]), step
+    for one in found["lines"]:
+        assert _worked_out(one["formula"], names) == pytest.approx(one["lowUsd"], abs=1e-6), one
+        assert _worked_out(one["highFormula"], names) == pytest.approx(one["highUsd"], abs=1e-6), one
+
+
+def _worked_out(formula: str, names: dict[str, float]) -> float:
+    """A formula's value; `name 1,234` is the name's own number, and a unit after a number says nothing."""
+    text = formula.replace("30.42 days", "(730/24)")
+    text = re.sub(r"(?<=\d),(?=\d{3})", "", text)
+    text = re.sub(r"\b([a-z][a-z0-9_]+) [\d.]+", r"\1", text)
+    text = re.sub(r"(?<=\d) (bytes|hours|s|runs|GiB|refreshes|ways|roll-ups|days)\b", "", text)
+    words = {"ceil": ceil, "max": max, "min": min}
+    return float(eval(text, {"__builtins__": {}}, {**words, **names}))
+
+
+@pytest.mark.parametrize(
+    ("words", "part", "what", "low"),
+    [
+        (["--price", "private_ca=50"], "Private CA", "authority", 50),
+        (["--set", "brokers=6", "--price", "msk_broker=1"], "MSK", "brokers", 6 * 730),
+        (["--prices", "ours.toml"], "Private CA", "authority", 7),
+        (["--prices", "ours.toml", "--price", "private_ca=8"], "Private CA", "authority", 8),
+    ],
+)
+def test_what_is_known_better_wins(tmp_path: Path, words: list[str], part: str, what: str, low: float) -> None:
+    """The command line over a file, and that over the package."""
+    (tmp_path / "ours.toml").write_text("[private_ca]\nvalue = 7\n")
+    assert line(bill(tmp_path, *words), part, what)["lowUsd"] == low
+
+
+def test_a_run_from_standard_input(tmp_path: Path) -> None:
+    """The same pace as the reference load costs the same, but for the rejects that were measured to be none."""
+    measured = bill(tmp_path, "--report", "-", given=json.dumps(RUN).encode())
+    planned = bill(tmp_path, "--set", "rejected_share=0")
+    assert [(one["what"], one["lowUsd"], one["highUsd"]) for one in measured["lines"]] == [
+        (one["what"], pytest.approx(one["lowUsd"]), pytest.approx(one["highUsd"])) for one in planned["lines"]
+    ]
+
+
+def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+    """Exit code 2, and nothing on standard output."""
+    words = ["--devices", "0", "--interval", "nan", "--prices", "none.toml", "--price", "firehos=1",
+             "--price", "credit", "--set", "batch=0", "--set", "zones=many"]  # fmt: skip
+    ended = call("cost", *words, folder=tmp_path)
+    assert (ended.code, ended.out) == (2, "")
+    for told in ("7 settings are wrong", "--devices is 0", "--interval is nan", "none.toml cannot be read", "'firehos'",
+                 "--price 'credit' is not NAME=VALUE", "--set batch is 0", "--set zones is 'many'"):  # fmt: skip
+        assert told in ended.err
+
+
+def test_a_plan_and_a_run_contradict_each_other(tmp_path: Path) -> None:
+    """Both the contradiction and the report that is not there are told."""
+    ended = call("cost", "--report", "none.json", "--devices", "5", folder=tmp_path)
+    assert ended.code == 2
+    assert "--devices plans it" in ended.err
+    assert "none.json cannot be read" in ended.err
+
+
+def test_prices_are_listed_with_their_sources(tmp_path: Path) -> None:
+    """For people and for programs; what was given shows."""
+    told = call("cost", "--list-prices", "--price", "credit=2", folder=tmp_path).out
+    assert "firehose_gb = 0.071 USD per GB" in told
+    assert "unsure, 2026-" in told
+    assert "https://aws.amazon.com/firehose/pricing/" in told
+    assert re.search(r"^credit = 2 .*; given, ", told, re.MULTILINE)
+    found = json.loads(call("cost", "--list-prices", "--json", folder=tmp_path).out)
+    assert {one["name"] for one in found["inputs"]} >= {"brokers", "batch", "retention_days"}
+    assert all(one["source"] for one in found["prices"])
+
+
+def test_explain_shows_formulas(tmp_path: Path) -> None:
+    """Each line after the table, with its inputs."""
+    told = call("cost", "--explain", folder=tmp_path).out
+    assert "Private CA, authority = cas 1 * private_ca 400\n    = 400.00" in told
+    assert "messages_second = devices 1,000 * instances 120 / interval 60\n    = 2,000 messages/s" in told

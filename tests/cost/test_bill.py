@@ -1,0 +1,166 @@
+"""The lines of a bill, checked by arithmetic done by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lmdp.cost import inputs, prices
+from lmdp.cost.bill import Basis, Bill, bill, warnings
+from lmdp.cost.levers import levers
+from lmdp.cost.load import Measured, Planned
+
+REFERENCE = Planned(devices=1000, instances=120, datapoints=6, interval=60)
+
+
+def made(load: Planned | Measured = REFERENCE, /, **given: float) -> Bill:
+    """The bill of a load with our own round prices and quantities, which no look-up of prices moves."""
+    fixed = {
+        "msk_broker": 0.2, "msk_storage": 0.1, "zone_transfer": 0.01, "private_ca": 400, "pipe_requests": 0.4,
+        "lambda_requests": 0.2, "lambda_gb_second": 0.00001, "firehose_gb": 0.1, "s3_put": 0.005, "kms_key": 1,
+        "endpoint_hour": 0.01, "endpoint_gb": 0.01, "log_ingest": 0.5, "traces": 5, "snowpipe_gb": 0.0037, "credit": 3,
+        "snowflake_storage": 20, "cpu_us_row": 20,
+    }  # fmt: skip
+    values = fixed | given
+    priced = {
+        name: replace(price, value=values.get(name, price.value), certainty="given" if name in given else "sure")
+        for name, price in prices.shipped().items()
+    }
+    counted = {name: replace(one, value=values.get(name, one.value)) for name, one in inputs.shipped().items()}
+    return bill(Basis(load, priced, counted))
+
+
+def sums(found: Bill) -> dict[str, tuple[float, float]]:
+    """Both sums of each line."""
+    return {f"{line.part}, {line.what}": (line.low.value, line.most.value) for line in found.lines}
+
+
+# A month has 730 hours, 2,628,000 s: 31,536 million rows in 5,256 million messages of 580 + 6 * 470 = 3,400 bytes.
+@pytest.mark.parametrize(
+    ("line", "low", "high"),
+    [
+        ("MSK, brokers", 3 * 730 * 0.2, None),
+        ("MSK, disks", 3 * 500 * 0.1, None),
+        ("MSK, transfer between zones", 0, 17_870.4 * 2 / 3 * 2 * 0.01),
+        ("Private CA, authority", 400, None),
+        # 200 messages of 3,400 * 4/3 + 400 bytes are 986,667 bytes: 16 times 64 KB, 26.28 million times.
+        ("Pipes, requests", 26.28 * 16 * 0.4, 5_256 * 0.4),
+        ("Lambda, requests", (26_280_000 + 8_760) / 1e6 * 0.2, None),
+        # 1,200 rows of 20 µs on 1,024/1,769 of a core, and 0.1 s for Firehose.
+        ("Lambda, compute", 26_280_000 * (0.024 * 1_769 / 1_024 + 0.1) * 0.00001, None),
+        ("Firehose, rows taken in", 31_536e6 * 612 / 1e9 * 0.1, 31_536e6 * 5_000 / 1e9 * 0.1),
+        ("S3, rejects written", 525_600 / 1_000 * 0.005, None),
+        ("KMS, keys", 6, None),
+        ("VPC endpoints, hours", 4 * 3 * 730 * 0.01, None),
+        ("VPC endpoints, data", 0, 5_256e6 * (3_400 * 4 / 3 + 400) / 1e9 * 0.01),
+        ("CloudWatch, logs taken in", (26.28e6 * 1_900 / 1e9 + 3) * 0.5, None),
+        # Ten a second: the first, and a twentieth of nine.
+        ("X-Ray, traces", 1.45 * 2.628 * 5, None),
+        ("Snowpipe Streaming, ingest", 31_536e6 * 612 / 1e9 * 0.0037 * 3, None),
+        ("Snowflake warehouse, dynamic tables", 31_536e6 / 100e6 * 3, None),
+        ("Snowflake warehouse, reports", 2 * 730 / 24 * 3, None),
+        # 12,000 rows/s of 86,400 s, for 30 days and 8 more.
+        ("Snowflake storage, raw rows", 12_000 * 86_400 * 38 * 60 / 1e12 * 20, None),
+        ("Snowflake storage, hourly roll-ups of a year", 720_000 * 24 * 365 * 2 * 60 / 1e12 * 20, None),
+    ],
+)
+def test_reference_load(line: str, low: float, high: float | None) -> None:
+    """1,000 devices of 120 instances and 6 datapoints a minute, each line by hand."""
+    assert sums(made())[line] == pytest.approx((low, low if high is None else high))
+
+
+def test_the_total_is_the_sum_of_its_lines() -> None:
+    """Both of them, and no line costs less at most."""
+    found = made()
+    assert found.low == pytest.approx(sum(low for low, _ in sums(found).values()))
+    assert found.high == pytest.approx(sum(high for _, high in sums(found).values()))
+    assert all(low <= high for low, high in sums(found).values())
+
+
+@pytest.mark.parametrize(
+    ("row_bytes", "billed"), [(1, 5_000), (612, 5_000), (5_000, 5_000), (5_001, 10_000), (12_000, 15_000)]
+)
+def test_each_row_is_rounded_up_to_5_kb(row_bytes: float, billed: float) -> None:
+    """3 KB are billed as 5, 12 as 15: https://aws.amazon.com/firehose/pricing/."""
+    low, high = sums(made(row_bytes=row_bytes))["Firehose, rows taken in"]
+    assert (low, high) == pytest.approx((31_536 * row_bytes * 1e-4, 31_536 * billed * 1e-4))
+
+
+@pytest.mark.parametrize(
+    ("devices", "invocations"),
+    # 2 messages a second never fill a batch of 200; 20 do not either, but 12 partitions' windows of 5 s end 2.4 times.
+    [(1, 5_256_000), (10, 2.4 * 2_628_000), (1000, 26_280_000)],
+)
+def test_a_batch_goes_when_its_window_ends(devices: int, invocations: float) -> None:
+    """A small load makes more invocations a message, never more than one each."""
+    steps = {step.name: step.figure.value for step in made(replace(REFERENCE, devices=devices)).steps}
+    assert steps["invocations"] == pytest.approx(invocations)
+
+
+def test_a_measured_run_costs_what_the_same_plan_does() -> None:
+    """Ten seconds of the reference load."""
+    run = Measured(messages=20_000, rows=120_000, bytes_in=68_000_000, seconds=10, rejected=2)
+    assert sums(made(run)) == pytest.approx(sums(made()))
+
+
+def test_a_cluster_that_is_there_costs_nothing_more() -> None:
+    """Neither brokers, disks, their metrics nor their logs."""
+    found = sums(made(brokers=0))
+    assert [found[f"MSK, {what}"][0] for what in ("brokers", "disks")] == [0, 0]
+    assert found["CloudWatch, metrics of the brokers"] == (0, 0)
+
+
+def test_what_is_unsure_and_assumed_is_known_by_line() -> None:
+    """A line carries the marks of every price and quantity in it, also through steps; what was given is none."""
+    shipped = bill(Basis(REFERENCE, prices.shipped(), inputs.shipped()))
+    by_name = {f"{line.part}, {line.what}": line for line in shipped.lines}
+    assert shipped.unsure(by_name["Firehose, rows taken in"]) == ["firehose_gb"]
+    assert shipped.unsure(by_name["Private CA, authority"]) == []
+    assert shipped.assumed(by_name["Lambda, compute"]) == ["firehose_seconds", "vcpu_speed"]
+    known = made(firehose_gb=0.05)
+    assert known.unsure(next(line for line in known.lines if line.part == "Firehose")) == []
+
+
+def test_what_dominates_is_the_greatest_line() -> None:
+    """By what it costs at most."""
+    assert made().dominant().part == "Firehose"
+    assert made(firehose_gb=0, pipe_requests=0).dominant().what == "dynamic tables"
+
+
+def test_levers_save_what_they_say() -> None:
+    """Each is worked out by changing one thing; the greatest comes first, and what saves nothing is left out."""
+    found = {lever.what.partition(" (")[0]: lever for lever in levers(made())}
+    without = found["a direct writer to Snowpipe Streaming in place of Firehose"]
+    assert (without.low, without.high) == pytest.approx(sums(made())["Firehose, rows taken in"])
+    assert found["a short-lived CA; its certificates end within 7 days, so each has to be renewed every week"].high == (
+        pytest.approx(350)
+    )
+    savings = [lever.high for lever in levers(made())]
+    assert savings == sorted(savings, reverse=True)
+    assert "use interface endpoints that the VPC has already" in found
+    assert not any("interface endpoints" in lever.what for lever in levers(made(endpoints=0)))
+    assert not any("LMDP_BATCH_SIZE" in lever.what for lever in levers(made(batch=1000)))
+
+
+def test_a_larger_batch_stays_within_what_a_pipe_hands_over() -> None:
+    """Messages of 47 KB: 5.5 MB hold 86 of them in base64, and the lever asks for no more."""
+    wide = replace(REFERENCE, datapoints=100)
+    found = [lever.what for lever in levers(made(wide, batch=50)) if "LMDP_BATCH_SIZE" in lever.what]
+    assert found == ["larger batches (LMDP_BATCH_SIZE=86)"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, ["24 hours of messages in 3 copies are 1,642 GiB", "use 376 credits a month"]),
+        ({"storage_gib": 600, "credit_quota": 400}, []),
+        ({"brokers": 0, "credit_quota": 400}, []),
+        ({"retention_hours": 6, "rows_credit": 1e9, "report_hours": 0}, []),
+    ],
+)
+def test_what_does_not_fit_is_told(given: dict[str, float], told: list[str]) -> None:
+    """The brokers' disks, and the monitor that stops the warehouse."""
+    found = warnings(made(**given))
+    assert len(found) == len(told)
+    assert all(words in text for words, text in zip(told, found, strict=True))

@@ -1,0 +1,63 @@
+"""A load that a run measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmdp.cost.load import Measured, read_run
+from lmdp.local.progress import Progress
+from lmdp.pipeline import Counts
+
+REPORT = {
+    "messages": 200,
+    "rows": 1_200,
+    "bytesIn": 680_000,
+    "rejectedMessages": 2,
+    "seconds": 10.0,
+    "rowsPerSecond": 120.0,
+}
+EXPECTED = Measured(messages=200, rows=1_200, bytes_in=680_000, seconds=10, rejected=2)
+
+
+@pytest.mark.parametrize("found", [REPORT, {"running": {"pid": 1, "report": REPORT}, "rows": 5}])
+def test_a_run_or_its_status(tmp_path: Path, found: dict[str, Any]) -> None:
+    """The final report, and the report so far within a status, mean the same."""
+    file, faults = tmp_path / "run.json", list[str]()
+    file.write_text(json.dumps(found))
+    assert (read_run(str(file), faults), faults) == (EXPECTED, [])
+
+
+def test_what_a_run_really_reports_is_understood(tmp_path: Path) -> None:
+    """The names are those of the pipeline's own report."""
+    progress = Progress()
+    progress.counts += Counts(messages=200, datapoints=1_200, rows=1_200, rejected_messages=2, bytes_in=680_000)
+    file, faults = tmp_path / "run.json", list[str]()
+    file.write_text(json.dumps(progress.report(10)))
+    assert (read_run(str(file), faults), faults) == (EXPECTED, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("no json", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ("[]", "is no report of a run"),
+        (json.dumps({**REPORT, "rows": "many"}), "is no report of a run"),
+        (json.dumps({**REPORT, "rows": 0}), "took in nothing"),
+        (json.dumps({name: REPORT[name] for name in REPORT if name != "rowsPerSecond"}), "has no pace"),
+        (json.dumps({"running": None, "rows": 5}), "nobody writes to"),
+        (None, "cannot be read"),
+    ],
+)
+def test_what_is_no_run_is_told(tmp_path: Path, text: str | None, told: str) -> None:
+    """One fault, and no load."""
+    file, faults = tmp_path / "run.json", list[str]()
+    if text is not None:
+        file.write_text(text)
+    assert read_run(str(file), faults) is None
+    assert len(faults) == 1
+    assert told in faults[0]

@@ -1,0 +1,231 @@
+"""AWS with moto behind boto3: what stands, what is off, what may not be asked, and what is never shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmdp.deployment.naming import STACKS, Names
+from lmdp.doctor import aws
+from lmdp.doctor.finding import Verdict
+from lmdp.doctor.place import Place
+from lmdp.snowflake.keypair import make_pair
+
+ACCOUNT = "123456789012"
+NAMES = Names("dev", ACCOUNT, "us-east-1")
+KEY = make_pair(2048).private
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nHIDDEN\n-----END CERTIFICATE-----\n"
+TEMPLATE = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {}}}})
+GROUPS = ("function", "setup", "watcher", "firehose", "pipe")
+PATIENT = {"Namespace": "n", "MetricName": "m", "Period": 60, "EvaluationPeriods": 1, "Threshold": 1.0}
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Makes boto3's clients, with moto behind them."""
+    moto = pytest.importorskip("moto")
+    boto3 = pytest.importorskip("boto3")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with moto.mock_aws():
+        yield lambda service: boto3.client(service, region_name="us-east-1")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """The environment dev of this account."""
+    return Place(tmp_path, tmp_path / "w", {"LMDP_AWS_ACCOUNT": ACCOUNT}, "t", environment="dev")
+
+
+@pytest.fixture
+def deployed(client: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A deployment in which all is as it should be."""
+    for name in STACKS:
+        client("cloudformation").create_stack(StackName=NAMES.stack(name), TemplateBody=TEMPLATE)
+    snowflake = json.dumps({"user": "U", "private_key": KEY})
+    kafka = json.dumps({"certificate": CERTIFICATE, "privateKey": "-----BEGIN " + "PRIVATE KEY-----\nHIDDEN\n"})
+    for what, value in (("snowflake-loader", snowflake), ("snowflake-setup", snowflake), ("kafka-client", kafka)):
+        client("secretsmanager").create_secret(Name=NAMES.secret(what), SecretString=value)
+    client("pipes").create_pipe(
+        Name=NAMES.pipe,
+        RoleArn=NAMES.role_arn("pipe"),
+        Source=NAMES.arn("sqs", "source"),
+        Target=NAMES.arn("lambda", "function:rows"),
+        DesiredState="RUNNING",
+    )
+    for state in ("OK", "ALARM"):
+        name = f"{NAMES.prefix}-{'lag' if state == 'OK' else 'rejects'}"
+        client("cloudwatch").put_metric_alarm(AlarmName=name, ComparisonOperator="GreaterThanThreshold", **PATIENT)
+        client("cloudwatch").set_alarm_state(AlarmName=name, StateValue="OK", StateReason="r")
+    for what in GROUPS:
+        client("logs").create_log_group(logGroupName=NAMES.log_group(what))
+    return client
+
+
+LOOKS = (aws.credentials, aws.region, aws.stacks, aws.secrets, aws.pipe, aws.alarms, aws.logs)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_what_stands_is_told(place: Place) -> None:
+    """Seven lines, each ok, with the numbers."""
+    found = [look(place) for look in LOOKS]
+    assert [verdict.state for verdict in found] == ["ok"] * 7
+    assert found[0].text.startswith(f"account {ACCOUNT}, arn:aws:")
+    assert [verdict.text for verdict in found[1:]] == [
+        "us-east-1",
+        "9 stacks of lmdp-dev in us-east-1",
+        "the two of Snowflake and Kafka's have the right shape",
+        "lmdp-dev is RUNNING",
+        "2 alarms, none off",
+        "5 log groups, such as /aws/lambda/lmdp-dev-rows",
+    ]
+
+
+def _no_stack(client: Callable[[str], Any]) -> None:
+    client("cloudformation").delete_stack(StackName=NAMES.stack("pipe"))
+
+
+def _stopped(client: Callable[[str], Any]) -> None:
+    client("pipes").stop_pipe(Name=NAMES.pipe)
+
+
+def _no_pipe(client: Callable[[str], Any]) -> None:
+    client("pipes").delete_pipe(Name=NAMES.pipe)
+
+
+def _off(client: Callable[[str], Any]) -> None:
+    client("cloudwatch").set_alarm_state(AlarmName="lmdp-dev-rejects", StateValue="ALARM", StateReason="r")
+
+
+def _no_group(client: Callable[[str], Any]) -> None:
+    client("logs").delete_log_group(logGroupName=NAMES.log_group("pipe"))
+
+
+def _spoilt(what: str, value: dict[str, str]) -> Callable[[Callable[[str], Any]], None]:
+    def spoil(client: Callable[[str], Any]) -> None:
+        client("secretsmanager").put_secret_value(SecretId=NAMES.secret(what), SecretString=json.dumps(value))
+
+    return spoil
+
+
+_NO_KEY = _spoilt("snowflake-loader", {"user": "U", "private_key": "MIIHIDDEN4HIDDEN"})
+_PEM = _spoilt("snowflake-setup", {"user": "U", "private_key": "-----BEGIN " + "PRIVATE KEY-----\nHIDDEN"})
+_NO_CERTIFICATE = _spoilt("kafka-client", {"privateKey": "HIDDEN"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "look", "told", "mend"),
+    [
+        (_no_stack, aws.stacks, "pipe not deployed", "make deploy ENVIRONMENT=dev"),
+        (_stopped, aws.pipe, "lmdp-dev is STOPPED", "aws pipes start-pipe --name lmdp-dev"),
+        (_no_pipe, aws.pipe, "there is no pipe lmdp-dev", "make deploy ENVIRONMENT=dev"),
+        (_off, aws.alarms, "off: lmdp-dev-rejects", "docs/operations.md"),
+        (_no_group, aws.logs, "not there: /aws/vendedlogs/pipes/lmdp-dev", "make deploy ENVIRONMENT=dev"),
+        (_NO_KEY, aws.secrets, "no PKCS#8 key", "keypair --user firehose --secret lmdp-dev/snowflake-loader"),
+        (_PEM, aws.secrets, "one line of base64", "keypair --user setup --secret lmdp-dev/snowflake-setup"),
+        (_NO_CERTIFICATE, aws.secrets, "no `certificate` in PEM", "--client lmdp-dev --secret lmdp-dev/kafka-client"),
+    ],
+)
+def test_what_is_off_is_told(
+    place: Place,
+    deployed: Callable[[str], Any],
+    spoil: Callable[[Callable[[str], Any]], None],
+    look: Callable[[Place], Verdict],
+    told: str,
+    mend: str,
+) -> None:
+    """The fault, and the command that mends it; never what is in a secret."""
+    spoil(deployed)
+    found = look(place)
+    assert (found.state, told in found.text, mend in found.mend) == ("wrong", True, True)
+    assert "HIDDEN" not in str(found)
+    assert KEY[:40] not in str(found)
+
+
+@pytest.mark.usefixtures("client")
+def test_nothing_is_deployed(place: Place) -> None:
+    """Each missing part is named with the command that makes it; a secret that is not there, too."""
+    found = {look.__name__: look(place) for look in LOOKS}
+    states = {name: verdict.state for name, verdict in found.items()}
+    assert states == dict.fromkeys(("stacks", "secrets", "pipe", "alarms", "logs"), "wrong") | {
+        "credentials": "ok", "region": "ok"
+    }  # fmt: skip
+    assert found["stacks"].text == "none of lmdp-dev-* is there in us-east-1"
+    assert found["secrets"].text.count("has no value") == 3
+
+
+@pytest.mark.parametrize(
+    ("env", "look", "told", "mend"),
+    [
+        ({"LMDP_AWS_ACCOUNT": "999999999999"}, aws.credentials, "LMDP_AWS_ACCOUNT says 999999999999", "aws sso login"),
+        ({"LMDP_AWS_REGION": "eu-west-1"}, aws.region, "the stacks are in eu-west-1", "AWS_DEFAULT_REGION=eu-west-1"),
+        ({"LMDP_AWS_REGION": "eu-west-1"}, aws.stacks, "is there in eu-west-1", "make deploy"),
+    ],
+)
+@pytest.mark.usefixtures("deployed")
+def test_the_wrong_account_or_region_is_told(
+    place: Place,
+    env: dict[str, str],
+    look: Callable[[Place], Verdict],
+    told: str,
+    mend: str,
+) -> None:
+    """A person with several accounts looks into the wrong one."""
+    found = look(replace(place, env=env))
+    assert (found.state, told in found.text, mend in found.mend) == ("wrong", True, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "look", "state", "told"),
+    [
+        ("AccessDeniedException", aws.secrets, "not tried", "this user may not call GetSecretValue"),
+        ("ExpiredToken", aws.credentials, "wrong", "GetCallerIdentity: ExpiredToken: gone"),
+        ("ExpiredTokenException", aws.secrets, "not tried", "not signed in; see credentials"),
+        ("InternalFailure", aws.secrets, "wrong", "GetSecretValue: InternalFailure: gone"),
+    ],
+)
+def test_a_refusal_is_told_once(
+    place: Place,
+    deployed: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    look: Any,
+    state: str,
+    told: str,
+) -> None:
+    """A right that is missing is no fault of the deployment; a login that ended is told where the login is."""
+    botocore = pytest.importorskip("botocore.exceptions")
+
+    def refuse(_self: Any, operation: str, _arguments: Any) -> None:
+        raise botocore.ClientError({"Error": {"Code": code, "Message": "gone"}}, operation)
+
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", refuse)
+    found = look(place)
+    assert (found.state, found.text.startswith(told)) == (state, True)
+
+
+def test_without_credentials(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Wrong once; all that needs them is not tried."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    assert aws.credentials(place).state == "wrong"
+    assert aws.pipe(place) == Verdict("not tried", "not signed in; see credentials")
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [({}, "nothing here names AWS"), ({"AWS_PROFILE": "p"}, "no deployment is named")],
+)
+def test_what_is_not_set_up_is_not_tried(place: Place, env: dict[str, str], told: str) -> None:
+    """Nobody is asked."""
+    found = aws.stacks(replace(place, env=env, environment=None))
+    assert (found.state, found.text.startswith(told)) == ("not tried", True)

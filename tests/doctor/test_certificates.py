@@ -1,0 +1,91 @@
+"""Certificates: what is wrong with each is told before a handshake fails."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lmdp.doctor.certificates import client, embedded
+from lmdp.doctor.place import Place
+from lmdp.local import certs
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A home with certificates, and a broker that is named with its client's."""
+    folder = tmp_path / "certs"
+    certs.make(folder)
+    ca, cert, key = folder / "ca.pem", folder / "client.pem", folder / "client.key"
+    return Place(tmp_path, tmp_path / "w", {}, "t", servers="k:1", ca=ca, cert=cert, key=key)
+
+
+def _old(folder: Path) -> None:
+    for path in (folder / "certs").glob("*"):
+        path.unlink()
+    certs.make(folder / "certs", now=dt.datetime.now(dt.UTC) - dt.timedelta(days=certs.LEAF_DAYS - 9, hours=-1))
+
+
+def _open_key(folder: Path) -> None:
+    (folder / "certs" / "client.key").chmod(0o644)
+
+
+def _open_folder(folder: Path) -> None:
+    (folder / "certs").chmod(0o755)
+
+
+def _other_key(folder: Path) -> None:
+    (folder / "certs" / "client.key").write_bytes((folder / "certs" / "server.key").read_bytes())
+
+
+def _other_ca(folder: Path) -> None:
+    other = certs.make(folder / "other")
+    for name in ("ca.pem", "ca.key"):
+        (folder / "certs" / name).write_bytes((folder / "other" / name).read_bytes())
+    assert other.ca.made
+
+
+def _no_client(folder: Path) -> None:
+    (folder / "certs" / "client.pem").unlink()
+
+
+def test_what_is_right_is_told_with_its_days(place: Place) -> None:
+    """Each certificate with the days that are left."""
+    found = embedded(place)
+    assert (found.state, found.text) == (
+        "ok",
+        "ca ends in 3,649 days, server ends in 824 days, client ends in 824 days",
+    )
+    mine = client(place)
+    assert (mine.state, mine.text) == ("ok", f"{place.cert} ends in 824 days")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told", "is_clients"),
+    [
+        (_old, "ends in 9 days", True),
+        (_open_key, "can be read by others (mode 0644)", True),
+        (_other_key, "is not the key of --cert", True),
+        (_no_client, "client.pem cannot be read", True),
+        (_open_folder, "is open to others (mode 0755)", False),
+        (_other_ca, "is not signed by", False),
+    ],
+)
+def test_what_is_wrong_is_told(place: Place, spoil: Callable[[Path], None], told: str, is_clients: bool) -> None:
+    """The fault, and the command that renews or closes."""
+    spoil(place.home)
+    found = embedded(place)
+    assert (found.state, found.mend) == ("wrong", f"lmdp certs --home {place.home}")
+    assert told in found.text
+    mine = client(place)
+    assert (mine.state == "wrong", told in mine.text) == (is_clients, is_clients)
+
+
+def test_what_is_not_set_up_is_not_tried(tmp_path: Path, place: Place) -> None:
+    """No folder, no broker, no files."""
+    assert embedded(Place(tmp_path / "none", tmp_path, {}, "t")).state == "not tried"
+    assert client(replace(place, servers=None)).state == "not tried"
+    assert "plaintext" in client(replace(place, ca=None, cert=None, key=None)).text

@@ -1,0 +1,309 @@
+"""The page in a browser, over a real run: what it shows is what the warehouse has, and everyone can use it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+from browsing import PHONE, WIDE, Browser
+from page.sites import HOSTILE, POLLS, Site, message, site_in
+from running import rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = ["/", "/explore", "/sql"]
+
+# Every visible text whose contrast with what is behind it is below 4.5 (3 for large text), as WCAG 2 reckons it.
+# https://www.w3.org/TR/WCAG22/#contrast-minimum
+CONTRAST = """
+const channel = value => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+const parse = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+const behind = element => {
+  for (let one = element; one; one = one.parentElement) {
+    const colour = parse(getComputedStyle(one).backgroundColor);
+    if (colour[3] > 0.99) return colour;
+  }
+  return [255, 255, 255, 1];
+};
+const found = [];
+for (const element of document.querySelectorAll('body *')) {
+  const said = [...element.childNodes].filter(node => node.nodeType === 3 && node.textContent.trim());
+  if (!said.length || !element.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue;
+  if (element.closest('[disabled], .disabled, [aria-hidden=true], svg, script, style')) continue;
+  const style = getComputedStyle(element);
+  const text = light(parse(style.color)), ground = light(behind(element));
+  const ratio = (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05);
+  const size = parseFloat(style.fontSize);
+  const large = size >= 24 || (size >= 18.66 && +style.fontWeight >= 700);
+  if (ratio < (large ? 3 : 4.5)) found.push(`${ratio.toFixed(2)} ${said[0].textContent.trim().slice(0, 40)}`);
+}
+return found;
+"""
+
+OUTSIDE = """
+return [...document.querySelectorAll('main *')].filter(one =>
+  one.getBoundingClientRect().right > innerWidth + 1 && one.checkVisibility()
+  && !one.closest('.q-table__middle, .cm-editor, canvas, svg')).map(one => one.className)
+"""
+
+
+def number(text: str) -> int:
+    """A number as the page writes it."""
+    return int(text.replace(",", ""))
+
+
+def test_the_numbers_are_the_warehouses(browser: Browser, site: Site) -> None:
+    """Each station of the path shows what the warehouse and the run have."""
+    (there,) = rows(
+        site.home,
+        "select (select count(*) from row_events) as rows, (select count(*) from rejects) as rejects, "
+        "(select cast(sum(next_offset - first_offset) as bigint) from loads) as messages",
+    )
+    browser.open("/")
+    browser.until(lambda: browser.text("duckdb-0") == f"{there['rows']:,}")
+    assert number(browser.text("kafka-0")) == there["messages"]
+    assert number(browser.text("rows-0")) == there["rows"]
+    assert number(browser.text("rejects-0")) == there["rejects"] == 3
+    assert number(browser.text("drops-0")) == 3
+    assert browser.text("duckdb-2") == "0"
+    assert browser.text("kafka-1") == "0"
+
+
+def test_a_reject_appears_with_its_reason(one_browser: Browser, tmp_path: Path) -> None:
+    """While the page is open: its code, what was wrong, the message itself, and the command; text stays text."""
+    with site_in(tmp_path, None, "--broker", "memory", "--simulate", "0") as site:
+        browser = one_browser.at(site.base)
+        browser.open("/")
+        browser.until(lambda: "No rejects." in browser.text("rejects"))
+        point = {"timeUnixNano": "1", "asDouble": 1}
+        site.publish(message("7", "Cpu", [{"name": HOSTILE, "gauge": {"dataPoints": [point]}}]))
+        browser.until(lambda: "Row.MissingField" in browser.text("rejects"))
+        told = browser.text("rejects")
+        assert "orgId: not in resource attributes" in told
+        assert "lmdp replay warehouse --org-id NAME" in told
+        browser.click(".lm-example .q-item", browser.all(".lm-example .q-item")[0].text)
+        browser.until(lambda: HOSTILE.replace('"', '\\"') in browser.text("rejects"))
+        assert browser.text("rejects-0") == "1"
+
+
+@pytest.mark.parametrize(
+    ("device", "metric", "view", "line", "sql"),
+    [
+        ("web-1", "CpuUsage", "Raw", "CpuUsage", "select ts_unix_ms, value from metrics where metric = 'CpuUsage'"),
+        (
+            "web-1",
+            "Ticks",
+            "Rate",
+            "Ticks per second",
+            "select ts_unix_ms, rate as value from metric_rates where metric = 'Ticks'",
+        ),
+        (
+            "shop-1",
+            "duration.bucket",
+            "Percentile",
+            "duration \u00b7 p95",
+            "select ts_unix_ms, p95 as value from histogram_quantiles where metric = 'duration'",
+        ),
+    ],
+)
+def test_a_chart_draws_what_sql_gives(
+    browser: Browser, site: Site, device: str, metric: str, view: str, line: str, sql: str
+) -> None:
+    """Raw, rate and percentile: the points on the chart are the view's rows, one each where there is room."""
+    wanted = [list(row.values()) for row in rows(site.home, f"{sql} order by 1")]
+    assert len(wanted) >= POLLS - 2
+    browser.open("/explore")
+    browser.pick("device", device)
+    browser.pick("metric", metric)
+    browser.click("[data-testid=view] .q-btn", view)
+    browser.until(lambda: len(browser.points("chart").get(line, [])) == len(wanted))
+    drawn = browser.points("chart")[line]
+    assert [point[0] for point in drawn] == [point[0] for point in wanted]
+    assert [point[1] for point in drawn] == pytest.approx([point[1] for point in wanted])
+    asked = browser.text("sql")
+    assert "WHERE ORG_ID = 'acme' AND DEVICE_ID = " in asked
+
+
+def test_several_series_share_a_chart_and_its_address(browser: Browser) -> None:
+    """What was kept is drawn beside what is picked; the address shows the same again, and a chip lets it go."""
+    browser.open("/explore")
+    browser.pick("device", "web-1")
+    browser.pick("metric", "CpuUsage")
+    browser.until(lambda: list(browser.points("chart")) == ["CpuUsage"])
+    browser.one("keep").click()
+    browser.until(lambda: "web-1 \u00b7 Cpu-0 \u00b7 CpuUsage" in browser.text("chips"))
+    browser.pick("device", "shop-1")
+    browser.pick("metric", "duration.count")
+    both = ["web-1 \u00b7 Cpu-0 \u00b7 CpuUsage", "shop-1 \u00b7 http.server \u00b7 duration.count"]
+    browser.until(lambda: list(browser.points("chart")) == both)
+    browser.until(lambda: "duration.count" in browser.driver.current_url)
+    browser.driver.refresh()
+    browser.until(lambda: list(browser.points("chart")) == both)
+    browser.all(".lm-chip .q-chip__icon--remove")[0].click()
+    browser.until(lambda: list(browser.points("chart")) == ["duration.count"])
+
+
+def test_sql_is_answered_as_table_chart_and_csv(browser: Browser) -> None:
+    """One question, three forms."""
+    browser.open("/sql")
+    ask(browser, "select ts as at, value from metrics where metric = 'CpuUsage' order by ts")
+    browser.until(lambda: browser.text("sql-said").startswith(f"{POLLS} rows"))
+    assert [head.text for head in browser.all(".lm-table th")][:2] == ["at", "VALUE"]
+    assert [cell.text for cell in browser.all(".lm-table tbody tr:first-child td")][1] == "50"
+    browser.click(".lm-answer .q-btn-toggle .q-btn", "Chart")
+    browser.until(lambda: len(browser.points("sql-chart").get("VALUE", [])) == POLLS)
+    assert [point[1] for point in browser.points("sql-chart")["VALUE"]] == [50 + poll / 4 for poll in range(POLLS)]
+    browser.js(
+        "const make = URL.createObjectURL; URL.createObjectURL = blob => { blob.text().then(t => window.got = t);"
+        " return make.call(URL, blob) }"
+    )
+    browser.one("sql-csv").click()
+    browser.until(lambda: len((browser.js("return window.got") or "").splitlines()) == POLLS + 1)
+    assert browser.js("return window.got").splitlines()[0] == '"at","VALUE"'
+
+
+def test_sql_changes_nothing(browser: Browser, site: Site) -> None:
+    """What is no SELECT is refused in words, and the rows are still there."""
+    browser.open("/sql")
+    ask(browser, "delete from row_events")
+    browser.until(lambda: "a question is one SELECT statement" in browser.text("sql-said"))
+    ask(browser, "select nonsense")
+    browser.until(lambda: "nonsense" in browser.text("sql-said"))
+    assert rows(site.home, "select count(*) as n from row_events")[0]["n"] > POLLS
+
+
+def ask(browser: Browser, sql: str) -> None:
+    """Write into the editor and press Ctrl+Enter."""
+    editor = browser.all(".lm-editor .cm-content")[0]
+    editor.click()
+    editor.send_keys(Keys.CONTROL, "a")
+    ActionChains(browser.driver).send_keys(sql).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(
+        Keys.CONTROL
+    ).perform()
+
+
+def test_names_from_outside_stay_text(browser: Browser) -> None:
+    """A device that is called like a script is shown under that name, and nothing runs."""
+    browser.open("/explore")
+    browser.pick("device", HOSTILE)
+    browser.until(lambda: list(browser.points("chart")) == [HOSTILE])
+    browser.until(lambda: HOSTILE.replace("'", "''") in browser.text("sql"))
+    assert "hacked" not in browser.driver.title
+    browser.open("/sql")
+    ask(browser, "select device_name from metrics where device_id = '9'")
+    browser.until(lambda: [cell.text for cell in browser.all(".lm-table tbody td")] == [HOSTILE])
+    assert "hacked" not in browser.driver.title
+
+
+def test_all_of_it_by_keyboard(browser: Browser) -> None:
+    """Tabs by arrows, the editor by Escape and Tab, a question by Ctrl+Enter; what has the focus is marked."""
+    browser.open("/")
+    browser.until(lambda: browser.text("duckdb-0") not in ("", "\u2013"))
+    keys = ActionChains(browser.driver)
+    press(browser, Keys.TAB, lambda: focused(browser) == "Pipeline")
+    assert browser.js("return getComputedStyle(document.activeElement).outlineStyle") != "none"
+    keys.send_keys(Keys.ARROW_RIGHT).pause(0.2).send_keys(Keys.ARROW_RIGHT).pause(0.2).send_keys(Keys.ENTER).perform()
+    browser.until(lambda: browser.one("sql-run").is_displayed())
+    press(browser, Keys.TAB, lambda: browser.js("return document.activeElement.classList.contains('cm-content')"))
+    ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).send_keys(
+        "select 42 as answer"
+    ).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
+    browser.until(lambda: [cell.text for cell in browser.all(".lm-table tbody td")] == ["42"])
+    ActionChains(browser.driver).send_keys(Keys.ESCAPE, Keys.TAB).perform()
+    browser.until(lambda: not browser.js("return document.activeElement.classList.contains('cm-content')"))
+
+
+def press(browser: Browser, key: str, done: object, times: int = 15) -> None:
+    """Press a key until it is so."""
+    assert callable(done)
+    for _ in range(times):
+        if done():
+            return
+        ActionChains(browser.driver).send_keys(key).perform()
+        time.sleep(0.1)
+    pytest.fail(f"not reached by {times} keys; the focus is on {focused(browser)!r}")
+
+
+def focused(browser: Browser) -> str:
+    """What has the focus says."""
+    return str(browser.js("return document.activeElement.textContent"))
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_phone_needs_no_sideways_scrolling(browser: Browser, path: str) -> None:
+    """At 375 pixels everything is within the width."""
+    browser.open(path, size=PHONE)
+    filled(browser, path)
+    assert browser.js("return document.documentElement.scrollWidth") == PHONE[0]
+    assert browser.js(OUTSIDE) == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_everything_is_readable(browser: Browser, path: str, *, dark: bool) -> None:
+    """The page follows the system's theme, and in each every text stands out enough."""
+    browser.open(path, dark=dark)
+    filled(browser, path)
+    browser.until(lambda: browser.js("return document.body.classList.contains('body--dark')") is dark)
+    time.sleep(0.3)  # colours change over a moment
+    assert browser.js(CONTRAST) == []
+
+
+def test_the_theme_is_chosen_and_kept(browser: Browser) -> None:
+    """The button changes it, and the next visit remembers."""
+    browser.open("/")
+    browser.click("[data-testid=theme]", "Dark")
+    browser.until(lambda: browser.js("return document.body.classList.contains('body--dark')"))
+    browser.driver.refresh()
+    browser.until(lambda: browser.text("theme") == "Light")
+    assert browser.js("return document.body.classList.contains('body--dark')")
+    browser.js("localStorage.clear()")
+
+
+def test_nothing_jumps_while_numbers_change(browser: Browser) -> None:
+    """What the browser calls layout shift stays far below what is called good (0.1)."""
+    browser.open("/")
+    browser.until(lambda: browser.text("duckdb-0") not in ("", "\u2013"))
+    filled(browser, "/")
+    time.sleep(3)
+    shift = browser.driver.execute_async_script(
+        "const done = arguments[0]; let sum = 0;"
+        "new PerformanceObserver(list => { for (const one of list.getEntries()) sum += one.value; })"
+        ".observe({type: 'layout-shift', buffered: true}); setTimeout(() => done(sum), 500);"
+    )
+    assert shift < 0.05
+
+
+def test_a_restart_is_survived(one_browser: Browser, tmp_path: Path) -> None:
+    """While the run is away the page says so; when it is back, the same tab shows its numbers, untouched."""
+    with site_in(tmp_path) as site:
+        browser = one_browser.at(site.base)
+        browser.open("/", size=WIDE)
+        browser.until(lambda: browser.text("duckdb-0") == "0")
+        site.process.kill()  # as a crash would
+        site.process.wait()
+        browser.until(lambda: browser.js("return getComputedStyle(document.querySelector('#popup')).opacity") == "1")
+        says = "return getComputedStyle(document.querySelector('#popup'), '::before').content"
+        assert "lmdp run does not answer" in browser.js(says)
+        browser.complaints()
+        with site_in(tmp_path, site.port) as again:
+            again.publish(message("7", "Cpu", [{"name": "CpuUsage", "gauge": {"dataPoints": [{"asDouble": 1}]}}]))
+            browser.until(lambda: browser.text("duckdb-0") == "1")
+            assert browser.text("state").startswith("Running")
+
+
+def filled(browser: Browser, path: str) -> None:
+    """Wait until the page has what it shows."""
+    if path == "/":
+        browser.until(lambda: "Decode.Malformed" in browser.text("rejects") and "nonFinite" in browser.text("drops"))
+    elif path == "/explore":
+        browser.until(lambda: "points" in browser.text("explore-said"))
+    else:
+        browser.one("sql-run").click()
+        browser.until(lambda: browser.all(".lm-table tbody tr"))

@@ -1,0 +1,212 @@
+"""What the page makes of the warehouse's answers: devices kept up to date, reasons explained, lines named, figures."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from lmdp.local.batch import Batch
+from lmdp.local.progress import Progress
+from lmdp.local.server import serving
+from lmdp.local.warehouse import Warehouse
+from lmdp.local.watch import Identity
+from lmdp.page import chart, figures, reasons
+from lmdp.page.catalogue import Catalogue
+from lmdp.page.chart import Picked
+from lmdp.page.explore_tab import told_apart
+from lmdp.page.pipe import Fault, Pipe
+from lmdp.page.sql_tab import as_lines
+from lmdp.pipeline import Message, TransformSettings
+from lmdp.spec_loader import load_spec
+from page.sites import message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SPECIFICATION = (Path(__file__).parents[2] / "src" / "lmdp" / "kafka_ingest_spec.md").read_text()
+DAY_MS = 86_400_000
+NOW_MS = int(datetime.now(UTC).timestamp() * 1000)
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
+    """An empty one that is asked over its folder's socket."""
+    with (
+        Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()) as opened,
+        serving(tmp_path, opened, dict),
+    ):
+        yield opened
+
+
+def write(warehouse: Warehouse, offset: int, *values: bytes) -> None:
+    """Commit these messages."""
+    batch = Batch(Identity("c", "i", "t"), TransformSettings(org_id="acme"))
+    for number, value in enumerate(values):
+        batch.add([Message(value, "t", 0, offset + number)])
+    batch.commit(warehouse, Progress())
+
+
+def gauge(device: str, at_ms: int = NOW_MS, *, name: str = "", attributes: dict[str, str] | None = None) -> bytes:
+    """A datapoint of a device."""
+    extra = [{"key": key, "value": {"stringValue": text}} for key, text in (attributes or {}).items()]
+    point = {"timeUnixNano": str(at_ms * 1_000_000), "asDouble": 1, "attributes": extra}
+    return message(device, "Cpu", [{"name": "Usage", "gauge": {"dataPoints": [point]}}], hostName=name)
+
+
+def devices(catalogue: Catalogue) -> list[tuple[str, str | None, int, int]]:
+    """Read on at once, whatever was read just before."""
+    catalogue._read = -100.0
+    return [
+        (one["deviceId"], one["deviceName"], one["rows"], one["newestMs"]) for one in asyncio.run(catalogue.devices())
+    ]
+
+
+def test_devices_follow_what_is_written_and_removed(warehouse: Warehouse) -> None:
+    """New rows are added to what is known; after whole days have left, everything is counted anew."""
+    catalogue = Catalogue(Pipe(warehouse.path.parent))
+    assert devices(catalogue) == []
+    old = NOW_MS - 10 * DAY_MS
+    write(warehouse, 0, gauge("7", old), gauge("8", name="b"))
+    assert devices(catalogue) == [("7", None, 1, old), ("8", "b", 1, NOW_MS)]
+    write(warehouse, 2, gauge("7", name="a"), gauge("8", old), gauge("9", name="c"))
+    known = [("7", "a", 2, NOW_MS), ("8", "b", 2, NOW_MS), ("9", "c", 1, NOW_MS)]
+    assert devices(catalogue) == known
+    assert devices(catalogue) == known
+    warehouse.keep(5, datetime.now(UTC))
+    assert devices(catalogue) == [("7", "a", 1, NOW_MS), ("8", "b", 1, NOW_MS), ("9", "c", 1, NOW_MS)]
+
+
+def test_a_series_with_more_attributes_has_a_line_for_each(warehouse: Warehouse) -> None:
+    """Lines are never averaged into one; their names are what differs. What is too many is told."""
+    write(warehouse, 0, *(gauge("7", attributes={"method": method, "same": "x"}) for method in ("GET", "PUT")))
+    picked = Picked("acme", "7", "Cpu", None, "Usage", "raw", NOW_MS - 1000, NOW_MS + 1000)
+    told = asyncio.run(chart.draw(Pipe(warehouse.path.parent), picked))
+    assert sorted(line["name"] for line in told["lines"]) == ["method=GET", "method=PUT"]
+    write(warehouse, 2, *(gauge("8", attributes={"n": str(n)}) for n in range(20)))
+    picked = Picked("acme", "8", "Cpu", None, "Usage", "raw", NOW_MS - 1000, NOW_MS + 1000)
+    told = asyncio.run(chart.draw(Pipe(warehouse.path.parent), picked))
+    assert (len(told["lines"]), told["linesLeftOut"]) == (chart.MAX_LINES, 20 - chart.MAX_LINES)
+
+
+def test_nobody_at_home_is_told(tmp_path: Path) -> None:
+    """While no run is there, the file is left alone, so that the next one can have it."""
+    with pytest.raises(Fault) as raised:
+        asyncio.run(Pipe(tmp_path).ask("select 1"))
+    assert (raised.value.code, raised.value.next) == (503, "lmdp run")
+
+
+def test_every_code_and_reason_of_the_specification_is_explained() -> None:
+    """A reject or drop that the pipeline knows is none that the page does not."""
+    assert set(re.findall(r"`((?:Decode|Row)\.[A-Za-z]+)`", SPECIFICATION)) <= set(reasons.CODES)
+    assert {"noRecordedValue", "nonFinite", "exemplars", "empty"} == set(reasons.DROPS)
+
+
+@pytest.mark.parametrize(
+    ("raw", "excerpt", "size"),
+    [
+        (b"", "", 0),
+        (b'{"a": 1}', '{"a": 1}', 8),
+        ("h\u00e9llo".encode(), "h\u00e9llo", 6),
+        (b"\x0a\x02\x08\x01", "0a 02 08 01", 4),
+        (b"x" * 10_000, "x" * 2_000, 10_000),
+        (b"\x00" * 10_000, " ".join(["00"] * 256), 10_000),
+    ],
+    ids=["empty", "JSON", "UTF-8", "bytes", "long text", "long bytes"],
+)
+def test_an_example_is_shown_as_text_where_it_is_text(
+    warehouse: Warehouse, raw: bytes, excerpt: str, size: int
+) -> None:
+    """The start of the message, and how many bytes it has in all."""
+    values = ("Row.Odd", "why", 1, datetime.now(UTC), datetime.now(UTC), base64.b64encode(raw).decode(), "t", 0, 5, 1)
+    marks = ", ".join("?" * len(values))
+    warehouse._connection.execute(
+        f"INSERT INTO REJECTS VALUES ({marks}, NULL, NULL)".replace("NULL, NULL", "NULL, 1"), values
+    )
+    (told,) = asyncio.run(reasons.rejects(Pipe(warehouse.path.parent)))
+    assert (told["example"]["excerpt"], told["example"]["bytes"]) == (excerpt, size)
+    assert told["command"] == f"lmdp replay warehouse --home {warehouse.path.parent} --dry-run"
+
+
+@pytest.mark.parametrize(
+    ("span_ms", "points", "width"),
+    [(60_000, 400, 1_000), (3_600_000, 400, 10_000), (86_400_000, 400, 300_000), (30 * DAY_MS, 400, 7_200_000)],
+)
+def test_a_point_stands_for_a_round_time(span_ms: int, points: int, width: int) -> None:
+    """About as many points as wanted, never more."""
+    assert Picked("o", "d", "s", None, "m", "raw", 0, span_ms, points).width_ms() == width
+    assert span_ms / width <= points
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        (figures.count(None), "\u2013"),
+        (figures.count(1_234_567), "1,234,567"),
+        (figures.rate(0), "0"),
+        (figures.rate(0.42), "0.4"),
+        (figures.rate(1234.5), "1,234"),
+        (figures.together(figures.size(999)), "999 B"),
+        (figures.together(figures.size(9_940)), "9.9 kB"),
+        (figures.together(figures.size(9_960)), "10 kB"),
+        (figures.together(figures.size(999_999)), "1.0 MB"),
+        (figures.together(figures.size(352_071_680)), "352 MB"),
+        (figures.together(figures.span(0.4456)), "446 ms"),
+        (figures.together(figures.span(2.25)), "2.2 s"),
+        (figures.together(figures.span(90)), "1.5 min"),
+        (figures.together(figures.span(40 * 86_400)), "40 d"),
+        (figures.together(figures.span(None)), "\u2013"),
+        (figures.width(10_000), "10 s"),
+        (figures.width(7_200_000), "2 h"),
+        (figures.moment(1_795_450_445_000), "2026-11-23 16:14:05 UTC"),
+    ],
+)
+def test_figures_are_written_for_people(told: str, wanted: str) -> None:
+    """Separators, units, and no more digits than one reads."""
+    assert told == wanted
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        ([], ("", [])),
+        ([("web-1", "Cpu-0", "Usage")], ("web-1 \u00b7 Cpu-0", ["Usage"])),
+        ([("web-1", "Cpu-0", "Usage"), ("web-2", "Cpu-0", "Usage")], ("Cpu-0 \u00b7 Usage", ["web-1", "web-2"])),
+        ([("a", "x", "m"), ("b", "x", "n")], ("x", ["a \u00b7 m", "b \u00b7 n"])),
+    ],
+)
+def test_lines_are_named_by_what_tells_them_apart(lines: list[tuple[str, ...]], wanted: tuple[str, list[str]]) -> None:
+    """What they share is the chart's title."""
+    assert told_apart(lines) == wanted
+
+
+MINUTES = [datetime(2026, 1, 1, 0, minute, tzinfo=UTC) for minute in (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted"),
+    [
+        ({"at": MINUTES, "n": [2, 1]}, ("time", ["n"], [[MINUTES[1].isoformat(), 1], [MINUTES[0].isoformat(), 2]])),
+        ({"name": ["b", "a"], "n": [2.5, None]}, ("category", ["n"], [["b", 2.5], ["a", None]])),
+        ({"x": [1, 2], "t": ["a", "b"], "y": [3, 4]}, ("value", ["y"], [[1, 3], [2, 4]])),
+        ({"a": ["x"], "b": ["y"]}, None),
+        ({"n": [1, 2]}, None),
+        ({"a": pa.array([], pa.string()), "n": pa.array([], pa.int64())}, None),
+    ],
+)
+def test_an_answer_becomes_lines_where_it_can(
+    columns: dict[str, Any], wanted: tuple[str, list[str], Any] | None
+) -> None:
+    """The first column is the axis, the numbers behind it are lines; times come in their order."""
+    found = as_lines(pa.table(columns))
+    if wanted is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert (found[0], [name for name, _ in found[1]], found[1][0][1]) == wanted

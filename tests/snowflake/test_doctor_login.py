@@ -1,0 +1,74 @@
+"""What `lmdp doctor` says of Snowflake, through the real connector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmdp.doctor import snowflake
+from lmdp.doctor.place import Place
+from lmdp.snowflake.keypair import make_pair, pem
+from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.snowflake.setup import account_statements, migrate
+from lmdp.spec_loader import load_spec
+from snowflake_double import Account
+
+pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API")  # fakesnow's own
+
+
+@pytest.fixture
+def place(tmp_path: Path, account: Account, settings: SnowflakeSettings) -> Place:
+    """The settings of a person who set the account up."""
+    key = tmp_path / "setup.p8"
+    key.write_bytes(pem(make_pair(2048)))
+    env = {
+        "SNOWFLAKE_ACCOUNT_URL": account.url,
+        "SNOWFLAKE_PRIVATE_KEY_FILE": str(key),
+        "SNOWFLAKE_DATABASE": settings.database,
+        "RETENTION_DAYS": "forever",
+    }
+    return Place(tmp_path, tmp_path / "w", env, "t")
+
+
+def test_a_login_that_works_says_what_stands(
+    place: Place, account: Account, connection: Any, settings: SnowflakeSettings
+) -> None:
+    """Role, privileges and table in one line; a right that is missing is wrong."""
+    for statement in account_statements(settings, load_spec()):
+        account.rewrite(statement.sql)
+    migrate(connection, settings)
+    found = snowflake.login(place)
+    assert (found.state, "14 columns, as the specification says" in found.text) == ("ok", True)
+    account.grants.clear()
+    spoilt = snowflake.login(place)
+    assert (spoilt.state, spoilt.mend) == ("wrong", "lmdp snowflake setup, then lmdp snowflake verify")
+    assert "privileges: INSERT on" in spoilt.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "look", "state", "told"),
+    [
+        ({"SNOWFLAKE_ACCOUNT_URL": ""}, snowflake.login, "not tried", "SNOWFLAKE_ACCOUNT_URL is not set"),
+        ({"SNOWFLAKE_PRIVATE_KEY_FILE": "none.p8"}, snowflake.login, "wrong", "none.p8 cannot be read"),
+        ({"SNOWFLAKE_IDENTIFIERS": "lower", "RETENTION_DAYS": "1"}, snowflake.settings, "wrong", "RETENTION_DAYS is 1"),
+        ({}, snowflake.settings, "ok", "quoted identifiers, rows kept for ever"),
+        ({"SNOWFLAKE_ACCOUNT_URL": ""}, snowflake.settings, "not tried", "SNOWFLAKE_ACCOUNT_URL is not set"),
+    ],
+)
+def test_settings_are_told_before_anyone_is_asked(
+    tmp_path: Path, changed: dict[str, str], look: Any, state: str, told: str
+) -> None:
+    """What is not set is not tried; what is set wrongly is told with every fault."""
+    env = {"SNOWFLAKE_ACCOUNT_URL": "x.snowflakecomputing.com", "RETENTION_DAYS": "forever", **changed}
+    found = look(Place(tmp_path, tmp_path / "w", env, "t"))
+    assert (found.state, told in found.text) == (state, True)
+
+
+def test_an_account_that_does_not_answer_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address, and where to look."""
+    monkeypatch.setattr(snowflake, "_LOGIN_S", 2)
+    env = {**place.env, "SNOWFLAKE_ACCOUNT_URL": "http://127.0.0.1:1"}
+    found = snowflake.login(Place(place.home, place.warehouse, env, "t"))
+    assert (found.state, "127.0.0.1:1" in found.text, "docs/troubleshooting.md" in found.mend) == ("wrong", True, True)

@@ -1,0 +1,171 @@
+"""Make docs/cli.md from the commands: `python tools/cli_docs.py`; with --check it only says whether it is current.
+
+Typer has a generator of its own, which repeats the options that all commands share and runs examples into the text.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from lmdp.cli import app
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
+SHARED_BY = 3
+_WORDS = {"<int": "N", "<float": "N", "<str": "NAME", "<path": "FILE"}
+
+HEAD = """\
+# The command line
+
+Made from the commands by `python tools/cli_docs.py`; `lmdp COMMAND --help` tells the same.
+
+An option on the command line wins over the environment variable beside it, and that over the file `.env` in the current
+folder. All faults in what was given are told at once. Settings of the AWS half are in [deploy.md](deploy.md#settings),
+Snowflake's names and limits in [snowflake-marketplace-setup.md](snowflake-marketplace-setup.md#names-and-limits).
+
+| exit code | means |
+| --- | --- |
+| 0 | done |
+| 1 | the check that was asked for failed, messages were lost, or the work ended before its end |
+| 2 | wrong usage or settings; nothing was done |
+| 3 | a part could not be reached: Kafka, the warehouse, AWS, Snowflake |
+"""
+SHARED = """\
+## Shared options
+
+They mean the same in every command that names them under *also*.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An argument or option, as a line of a table."""
+
+    name: str
+    variable: str
+    default: str
+    what: str
+    is_argument: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command: its words, its help, and its arguments and options."""
+
+    words: str
+    text: str
+    examples: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def entries() -> list[Entry]:
+    """Every command, in the order of `lmdp --help`."""
+    return list(_walk(typer.main.get_command(app), "lmdp"))
+
+
+def page() -> str:
+    """The whole page."""
+    found = entries()
+    uses = Counter(row for entry in found for row in entry.rows)
+    shared = [row for row in uses if uses[row] >= SHARED_BY and not row.is_argument]
+    parts = [HEAD, f"{SHARED}\n{_table(shared)}\n", *(_section(entry, shared) for entry in found)]
+    return "\n".join(parts)
+
+
+def main(words: list[str]) -> int:
+    """Write the page, or look whether it is current. Returns the exit code."""
+    made = page()
+    if words == ["--check"]:
+        if PAGE.exists() and PAGE.read_text("utf-8") == made:
+            return 0
+        print("docs/cli.md is not what the commands say; make it anew: python tools/cli_docs.py", file=sys.stderr)
+        return 1
+    PAGE.write_text(made, "utf-8")
+    return 0
+
+
+def _walk(command: Any, words: str) -> Iterator[Entry]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield _entry(command, words)
+        return
+    for name, child in inner.items():
+        yield from _walk(child, f"{words} {name}")
+
+
+def _entry(command: Any, words: str) -> Entry:
+    paragraphs = [paragraph.strip() for paragraph in (command.help or "").split("\n\n")]
+    return Entry(
+        words,
+        "\n\n".join(_marked(text) for text in paragraphs if not text.startswith("Example:")),
+        tuple(text.removeprefix("Example:").strip() for text in paragraphs if text.startswith("Example:")),
+        tuple(_row(one, command) for one in command.params if not getattr(one, "hidden", False)),
+    )
+
+
+def _row(one: Any, command: Any) -> Row:
+    is_argument = one.param_type_name == "argument"
+    names = [one.metavar] if is_argument else [*reversed(one.opts), *one.secondary_opts]
+    value = "" if is_argument or one.is_flag else f" {_value(one, command)}"
+    return Row(
+        ", ".join(f"`{name}`" for name in names[:-1]) + (", " if names[1:] else "") + f"`{names[-1]}{value}`",
+        f"`{one.envvar}`" if one.envvar else "",
+        _default(one),
+        _marked(one.help or ""),
+        is_argument,
+    )
+
+
+def _value(one: Any, command: Any) -> str:
+    """What stands behind an option: its own word, its choices, or its type."""
+    if one.metavar:
+        return str(one.metavar)
+    kind = str(one.display_type(typer.Context(command)))
+    return next((word for start, word in _WORDS.items() if kind.startswith(start)), kind)
+
+
+def _default(one: Any) -> str:
+    if one.required:
+        return "*required*"
+    if isinstance(one.show_default, str):
+        return f"`{one.show_default}`"
+    if one.default in (None, False, [], ()):
+        return ""
+    value = getattr(one.default, "value", one.default)
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _marked(text: str) -> str:
+    """Options and settings within help as code; what a page would take for a tag, too."""
+    parts = re.split(r"(`[^`]*`)", text)
+    pattern = r"(?<![\w`-])(--?[a-z][a-z-]*|[A-Z]+(?:_[A-Z]+)+)(?![\w`])"
+    return "".join(part if part.startswith("`") else re.sub(pattern, r"`\1`", part) for part in parts)
+
+
+def _section(entry: Entry, shared: list[Row]) -> str:
+    also = [row.name.split(" ")[0].strip("`") for row in entry.rows if row in shared]
+    own = [row for row in entry.rows if row not in shared]
+    parts = [f"## {entry.words}", entry.text, "\n".join(f"    {example}" for example in entry.examples)]
+    if own:
+        parts.append(_table(own))
+    if also:
+        parts.append("Also: " + ", ".join(f"`{name}`" for name in also) + ".")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: list[Row]) -> str:
+    lines = ["| option | variable | default | what |", "| --- | --- | --- | --- |"]
+    cells = ((row.name, row.variable, row.default, row.what) for row in rows)
+    lines += ["| " + " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in row) + " |" for row in cells]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,160 @@
+"""The pictures of the page in docs/images, from a real run with simulated devices: `make screenshots`.
+
+An hour of polls is put into the warehouse first, so that a chart has something to show; the run goes on from there, and
+is given a few messages that cannot become rows. Needs Chromium and its driver: apt-get install chromium chromium-driver
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+from selenium.webdriver.common.keys import Keys
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from browsing import PHONE, Browser, browsing
+from lmdp.local.batch import Batch
+from lmdp.local.progress import Progress
+from lmdp.local.simulation import Simulation
+from lmdp.local.warehouse import Warehouse
+from lmdp.local.watch import Identity
+from lmdp.pipeline import Message, TransformSettings
+from lmdp.spec_loader import load_spec
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+DEVICES = 20
+STEP_S = 30
+PAST_S = 3_600
+LIVE_S = 100  # the small charts show a minute at least
+TOPIC = "lm.metrics.otlp"
+SIZE = (1280, 900)
+LARGEST = 300_000
+SQL = """SELECT DATASOURCE, METRIC, COUNT(DISTINCT DEVICE_ID) AS DEVICES, COUNT(*) AS ROWS, ROUND(AVG(VALUE), 1) AS MEAN
+FROM METRICS
+WHERE TS > CAST(NOW() AS TIMESTAMP) - INTERVAL '10 minutes' AND TYPE = 'gauge'
+GROUP BY DATASOURCE, METRIC
+ORDER BY ROWS DESC
+LIMIT 8"""
+
+
+def main() -> None:
+    """Run the pipeline, look at each part of its page, and keep the pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / ".lmdp"
+        home.mkdir()
+        fill(home / "warehouse.duckdb")
+        with running(Path(folder)) as base, browsing() as browser:
+            broker = get(base, "/api/status")["run"]["broker"]
+            publish(broker)
+            time.sleep(LIVE_S)
+            publish(broker)
+            take(browser.at(base))
+    for image in sorted(IMAGES.glob("page-*.png")):
+        print(f"{image.name}: {image.stat().st_size:,} bytes")
+        assert image.stat().st_size < LARGEST
+
+
+def fill(path: Path) -> None:
+    """Write the polls of the last hour, as a run would have."""
+    simulation, now_ms = Simulation(DEVICES, 20), int(time.time() * 1000)
+    batch = Batch(Identity("past", "past", TOPIC), TransformSettings(org_id="demo"))
+    offset = 0
+    with Warehouse.open(path, load_spec()) as warehouse:
+        for ago_s in range(PAST_S, 0, -STEP_S):
+            for message in simulation.polls(now_ms - ago_s * 1000, STEP_S * 1000):
+                batch.add([Message(message.value, TOPIC, 0, offset, key=message.key)])
+                offset += 1
+        batch.commit(warehouse, Progress())
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """`lmdp run` beside the block; its page's address."""
+    words = ["run", "--broker", "memory", "--simulate", str(DEVICES), "--interval", "5", "--page"]
+    command = [sys.executable, "-c", "from lmdp.cli import main; main()", *words]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as run:
+        try:
+            assert run.stderr is not None
+            said = []
+            for line in run.stderr:
+                said.append(line)
+                if found := re.search(r"the page is at (\S+)", line):
+                    break
+            else:
+                raise SystemExit(f"the run told no page's address:\n{''.join(said[-20:])}")
+            base = found[1]
+            while "run" not in get(base, "/api/status"):
+                time.sleep(0.5)
+            yield base
+        finally:
+            run.terminate()
+
+
+def get(base: str, path: str) -> Any:
+    """What the API answers; an empty object while it is not there."""
+    try:
+        with urllib.request.urlopen(base + path, timeout=30) as answer:  # noqa: S310 - our own page
+            return json.load(answer)
+    except OSError:
+        return {}
+
+
+def publish(broker: str) -> None:
+    """Publish what cannot become rows."""
+    producer = Producer({"bootstrap.servers": broker})
+    point = {"timeUnixNano": str(time.time_ns()), "asDouble": 41.5}
+    metrics = [{"name": "queue.depth", "gauge": {"dataPoints": [point]}}]
+    nameless = {"resourceMetrics": [{"scopeMetrics": [{"scope": {"name": "shop.checkout"}, "metrics": metrics}]}]}
+    for value in (
+        b'{"resourceLogs": [{"resource": {}}]}',
+        json.dumps(nameless).encode(),
+        json.dumps(nameless).encode(),
+    ):
+        producer.produce(TOPIC, value, key=b"checkout-1")
+    assert producer.flush(30) == 0
+
+
+def take(browser: Browser) -> None:
+    """Each part of the page, and the first one as a phone has it."""
+    browser.open("/", size=SIZE)
+    browser.until(lambda: "Row.MissingField" in browser.text("rejects") and "noRecordedValue" in browser.text("drops"))
+    keep(browser, "pipeline")
+    source = ["Cisco_CPU_Usage", "Cisco_CPU_Usage-CPU of Module 0", "cpmCPUTotal1min", "raw"]
+    switches = [["demo", str(1_017_594 + number), *source] for number in (2, 8, 14)]
+    browser.open(f"/explore?range=1h&s={urllib.parse.quote(json.dumps(switches))}", size=SIZE)
+    browser.until(lambda: len(browser.points("chart")) == len(switches))
+    keep(browser, "explore")
+    browser.open("/sql", size=SIZE)
+    editor = browser.all(".lm-editor .cm-content")[0]
+    editor.click()
+    editor.send_keys(Keys.CONTROL, "a")
+    # As pasted: typing would have each line indented by the editor.
+    browser.driver.execute_cdp_cmd("Input.insertText", {"text": SQL})
+    browser.one("sql-run").click()
+    browser.until(lambda: browser.all(".lm-table tbody tr"))
+    keep(browser, "sql")
+    browser.open("/", size=PHONE)
+    browser.until(lambda: "Row.MissingField" in browser.text("rejects"))
+    keep(browser, "phone")
+
+
+def keep(browser: Browser, name: str) -> None:
+    """Keep what the browser shows."""
+    browser.js("document.activeElement.blur()")
+    time.sleep(3)  # until charts are drawn and colours have settled
+    browser.driver.save_screenshot(str(IMAGES / f"page-{name}.png"))
+
+
+if __name__ == "__main__":
+    main()
