@@ -14,7 +14,6 @@ import pytest
 
 from aws.names import BUCKET, SECRET
 from lmdp.aws import function as entry
-from lmdp.aws import invocation
 from lmdp.aws.firehose import NotDelivered
 from lmdp.aws.firehose_double import DENIED, THROTTLED, Double
 from lmdp.aws.rejects import RejectsNotWritten
@@ -103,20 +102,18 @@ def test_an_odd_record_never_raises(
     assert len(double.accepted) == 1
 
 
-def test_a_batch_that_makes_too_many_rows(
-    function_env: dict[str, str], double: Double, bucket: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_that_makes_too_many_rows(function_env: dict[str, str], double: Double, bucket: Any) -> None:
     """What there is no room for is a reject with its bytes as they came, and everything adds up; nothing raises."""
-    monkeypatch.setattr(invocation, "BATCH_ROW_BYTES", 100)
     packed = gzip.compress(bundle())
-    event = [record(0, packed), record(1, packed), record(2, None), record(3, bundle()), record(4, b"?")]
-    summary = entry.open_function(function_env)(event, Context())
-    assert (summary["messages"], summary["delivered"], summary["dropped"]) == (5, 1, {"empty": 1})
+    event = [*(record(at, packed) for at in range(3)), record(3, None), record(4, bundle()), record(5, b"?")]
+    room = {"LMDP_MAX_MESSAGE_ROW_BYTES": "300"}  # for one row, and not for two
+    summary = entry.open_function(function_env | room)(event, Context())
+    assert (summary["messages"], summary["delivered"], summary["dropped"]) == (6, 2, {"empty": 1})
     assert summary["rejects"] == {"Decode.TooLarge": 3}
-    assert summary["bytesIn"] == 2 * len(packed) + len(bundle()) + 1
+    assert summary["bytesIn"] == 3 * len(packed) + len(bundle()) + 1
     found = {each["source"]["offset"]: b64decode(each["rawData"]) for each in envelopes(bucket)}
-    assert found == {1: packed, 3: bundle(), 4: b"?"}
-    assert len(double.accepted) == 1
+    assert found == {2: packed, 4: bundle(), 5: b"?"}
+    assert len(double.accepted) == 2
 
 
 def test_a_reject_can_be_sent_again(function_env: dict[str, str], double: Double, bucket: Any) -> None:

@@ -21,9 +21,6 @@ from lmdp.refusals import DECODE_TOO_LARGE
 from lmdp.rejects import Reject
 from lmdp.spec_loader import Spec
 
-# What a function of 1 GiB holds, and Firehose takes within the invocation. A batch of compressed messages can make any
-# number of rows: without an end the function would run out of memory, and the pipe would try the same batch for ever.
-BATCH_ROW_BYTES: Final = 128 * 2**20
 _PORTION_BYTES: Final = 64 * 2**10
 
 
@@ -88,9 +85,11 @@ def _transform(event: object, path: Path, report: Report, now_ms: int) -> tuple[
     rejects = list(incoming.rejects)
     unread = len(rejects)
     counts = Counts(messages=unread, rejected_messages=unread, bytes_in=sum(len(reject.raw) for reject in rejects))
-    held = 0
+    # A batch of compressed messages can make any number of rows: without an end the function would run out of memory,
+    # and the pipe would try the same batch for ever.
+    held, room = 0, path.transform.max_message_row_bytes
     for portion in _portions(incoming.messages):  # only their JSON is kept, a third of the memory of all at once
-        done = _too_much(portion) if held > BATCH_ROW_BYTES else transform(portion, path.transform)
+        done = _too_much(portion, room) if held > room else transform(portion, path.transform)
         encoded = encode(done.rows, path.keys)
         held += sum(map(len, encoded))
         rows += encoded
@@ -118,9 +117,9 @@ def _portions(messages: Iterable[Message]) -> Iterator[list[Message]]:
         yield portion
 
 
-def _too_much(messages: Iterable[Message]) -> Transformed:
+def _too_much(messages: Iterable[Message], room: int) -> Transformed:
     """The messages as they are, for a replay: there is no more room for their rows."""
-    text = f"the messages before it in its batch make more than {BATCH_ROW_BYTES // 2**20} MiB of rows; replay it"
+    text = f"the messages before it in its batch make more than {room:,} bytes of rows; replay it"
     done = Transformed([], [], Counts())
     for message in messages:
         value = message.value or b""

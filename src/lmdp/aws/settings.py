@@ -27,10 +27,11 @@ _KMS_KEY: Final = re.compile(r"(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)
 _PIPE_SECONDS: Final = 300.0
 # Each call holds up to 4 MiB, so that 32 of them are 128 MiB: the smallest function.
 _MAX_CONCURRENCY: Final = 32
-# Half of what stands elsewhere. A function of 1 GiB that runs out of memory over a message is given it again and again;
-# a message takes this much to read, and three times its rows beside it.
-_MESSAGE_MEMORY: Final = 256 * 2**20
-_MESSAGE_ROWS: Final = 128 * 2**20
+# A function that runs out of memory over a message is given it again and again. So a message may take a quarter of the
+# memory to read, and its rows an eighth as JSON, which is three eighths beside it.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+_MEMORY: Final = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
+_MEMORY_MIB: Final = 1024  # where nobody says: what the stacks give it
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,9 @@ class Settings:
             "margin": read.number("LMDP_MARGIN_SECONDS", 3, 0.5, _PIPE_SECONDS),
         }
         decompressed = int(read.number("LMDP_MAX_DECOMPRESSED_BYTES", 64 * 2**20, 1, 2**30))
-        memory = int(read.number("LMDP_MAX_MESSAGE_MEMORY", _MESSAGE_MEMORY, 1, 2**33))
-        message_rows = int(read.number("LMDP_MAX_MESSAGE_ROW_BYTES", _MESSAGE_ROWS, 1, 2**31))
+        whole = int(read.number(_MEMORY, _MEMORY_MIB, 128, 10_240)) * 2**20
+        memory = int(read.number("LMDP_MAX_MESSAGE_MEMORY", whole // 4, 1, 2**33))
+        message_rows = int(read.number("LMDP_MAX_MESSAGE_ROW_BYTES", whole // 8, 1, 2**31))
         if read.faults or spec is None:
             raise SettingsError.of(read.faults)
         return cls(

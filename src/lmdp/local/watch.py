@@ -65,6 +65,11 @@ class Watch:
                 return self._in_memory(cluster, metadata.topics)
             described = self._described(seconds)
             partitions = tuple(sorted(info.id for info in described.partitions))
+            if not partitions:
+                raise Unreachable(
+                    f"Kafka at {self._access.bootstrap_servers} does not know the partitions of {self._topic} yet: it "
+                    "may just have begun. Try again."
+                )
             return Sighting(Identity(cluster, str(described.topic_id), self._topic), partitions)
         except KafkaException as error:
             self._admin.poll(0)
