@@ -56,7 +56,7 @@ def main() -> int:
         for one in play_all(chosen, given.size, Path(folder), given.jobs):
             console.print(" · ".join(one.cells()), style="red" if one.faults() else None)
             played.append(one)
-    played.sort(key=lambda one: SCENARIOS.index(one.scenario))
+    played.sort(key=lambda one: one.number)
     console.print(table(played))
     console.print(f"{len(played)} scenarios in {(time.monotonic() - begun) / 60:.1f} minutes")
     if given.markdown:

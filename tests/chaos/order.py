@@ -115,7 +115,7 @@ def _outcome(
     found, kept = books(ask), numbers(ask)
     return Outcome(
         times=times,
-        messages=run.progress.counts.messages,
+        messages=found.messages,
         expected_rows=len(wanted),
         found_rows=len(kept),
         repeats=found.repeats,

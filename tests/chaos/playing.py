@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos import access, cloud, crash, data, disk, load, network, order
-from chaos.scenario import Outcome, Scenario, Site, Size
+from chaos.scenario import Outcome, Site, Size
 
 ROOMS = (crash, network, disk, data, load, order, cloud, access)
 SCENARIOS = tuple(scenario for room in ROOMS for scenario in room.SCENARIOS)
@@ -18,9 +18,9 @@ SCENARIOS = tuple(scenario for room in ROOMS for scenario in room.SCENARIOS)
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A scenario, how it went, and how long it took; `error` when it could not be played to its end."""
+    """Which of SCENARIOS, how it went, and how long it took; `error` when it could not be played to its end."""
 
-    scenario: Scenario
+    number: int
     outcome: Outcome | None
     seconds: float
     error: str = ""
@@ -38,7 +38,7 @@ class Played:
         verdict = "; ".join(self.faults()) or "held"
         measured = f" ({told.measured})" if told and told.measured else ""
         return [
-            self.scenario.name,
+            SCENARIOS[self.number].name,
             *[f"{number:,}" for number in numbers],
             *[""] * (6 - len(numbers)),
             f"{self.seconds:.0f}",
@@ -48,12 +48,12 @@ class Played:
 
 def play(number: int) -> Played:
     """Play one of SCENARIOS at this worker's site; a fault of the play itself is told in the table."""
-    scenario, begun = SCENARIOS[number], time.monotonic()
+    begun = time.monotonic()
     try:
-        outcome, error = scenario.play(_SITES[0]), ""
+        outcome, error = SCENARIOS[number].play(_SITES[0]), ""
     except Exception as failure:  # noqa: BLE001 - as said
         outcome, error = None, f"not played: {type(failure).__name__}: {failure}"
-    return Played(scenario, outcome, time.monotonic() - begun, error)
+    return Played(number, outcome, time.monotonic() - begun, error)
 
 
 _SITES: list[Site] = []
