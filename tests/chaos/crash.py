@@ -16,6 +16,7 @@ import psutil
 from chaos.books import Books, books, numbers
 from chaos.publishing import publishing
 from chaos.scenario import Outcome, Scenario, Site, broken
+from lmdp.errors import LmdpError
 from lmdp.local.broker import running_access
 from lmdp.local.warehouse import Warehouse
 from lmdp.spec_loader import load_spec
@@ -31,22 +32,34 @@ if TYPE_CHECKING:
 _UP_S = 180  # for a Kafka to be up, on a machine that does other things too
 
 
+COUNT = "select count(*) as n from row_events"
+
+
+def _further(home: Path, before: int, end: int) -> bool:
+    """Whether more rows are there than before, or all."""
+    with contextlib.suppress(LmdpError):
+        return int(rows(home, COUNT)[0]["n"]) > min(before, end - 1)
+    return False
+
+
 def killed_consumer(site: Site) -> Outcome:
     """SIGKILL of `lmdp run` before, within and between transactions over one backlog; then it ends by itself."""
-    kills, messages = site.by_size(10, 50), site.by_size(30_000, 120_000)
+    kills, messages = site.by_size(10, 50), site.by_size(120_000, 240_000)
     folder, topic, chance = site.folder(), site.new_topic(4), random.Random(7)
     home = folder / ".lmdp"
     publish(site.broker.access, topic, map(bundle, range(messages)))
     words = ("run", *options(site.broker.access), "--topic", topic, "--org-id", "acme", "--until-idle", "--json")
-    seen = []
-    for _ in range(kills):
+    seen = [0]
+    for turn in range(kills):
         (home / "run.sock").unlink(missing_ok=True)
         with started(*words, folder=folder) as program:
             until((home / "run.sock").exists)
-            time.sleep(chance.uniform(0.2, 1.4))
+            if turn % 3 == 0:  # when it has written, however fast or slow it is here; else at any time
+                until(functools.partial(_further, home, seen[-1], messages))
+            time.sleep(chance.uniform(0.0, 0.6))
             program.send_signal(signal.SIGKILL)
             program.wait()
-        seen.append(int(rows(home, "select count(*) as n from row_events")[0]["n"]))
+        seen.append(int(rows(home, COUNT)[0]["n"]))
     assert len({count for count in seen if 0 < count < messages}) >= 2, "it was not killed in the midst of its work"
     done = lmdp(*words, folder=folder, seconds=300)
     instances = [row["i"] for row in rows(home, 'select "instance" as i from row_events')]
