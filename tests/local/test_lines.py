@@ -56,9 +56,19 @@ def is_open(line: socket.socket) -> bool:
         line.settimeout(30)
 
 
+OTHERS: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    """What other tests of this process left behind does not count."""
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
 def answering() -> int:
-    """How many threads answer."""
-    return sum("process_request_thread" in thread.name for thread in threading.enumerate())
+    """How many threads answer that were not there before the test."""
+    return sum("process_request_thread" in thread.name for thread in set(threading.enumerate()) - OTHERS)
 
 
 @pytest.mark.parametrize(
