@@ -63,7 +63,10 @@ def main() -> int:
         text = given.markdown.read_text()
         before, after = text.partition(MARK)[0], text.rpartition(END)[2]
         given.markdown.write_text(f"{before}{MARK}\n{markdown(played)}\n{END}{after}")
-    return int(any(one.faults() for one in played))
+    broken = [one for one in played if one.faults()]
+    for one in broken:  # last, where whoever sees only the end of a log finds it
+        console.print(f"NOT HELD: {' · '.join(one.cells())}", style="red")
+    return int(bool(broken))
 
 
 if __name__ == "__main__":
