@@ -79,5 +79,5 @@ def test_many_rows() -> None:
 @pytest.mark.parametrize("row", [ROW[:-1], (*ROW, "x")])
 def test_a_row_has_all_columns(row: tuple[Any, ...]) -> None:
     """A row of another width is a fault of the program, and no half row is written."""
-    with pytest.raises(ValueError, match="values to unpack"):
+    with pytest.raises(ValueError, match="columns"):
         encode([row])

@@ -45,6 +45,7 @@ HANDLER = (
     "msgspec/**",
     "zstandard/__init__.py",
     "zstandard/backend_c.*",
+    "pybase64/**",
     "google/**",
     "!google/protobuf/compiler/**",
     "opentelemetry/proto/__init__.py",
@@ -107,6 +108,7 @@ SNOWFLAKE_SETUP = (
     *("_cffi_backend*", "six.py", "typing_extensions.py", "*.dist-info/METADATA"),
     "zstandard/__init__.py",
     "zstandard/backend_c.*",
+    "pybase64/**",
     "botocore/*.py",
     "botocore/cacert.pem",
     *(

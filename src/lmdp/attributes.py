@@ -6,7 +6,6 @@ another key can be put in its place without reading the map again.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Mapping
 from json.encoder import encode_basestring as quote
 from typing import Any, TypeAlias
@@ -15,13 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from lmdp.otlp.model import Attributes, Value
-from lmdp.otlp.numbers import written
 from lmdp.otlp.values import mapping
 from lmdp.spec_loader import Source
 
 Members: TypeAlias = dict[str, str]
 
-_AS_THEY_ARE = frozenset({str, bool, int, type(None)})  # what JSON can say
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 # What a cache of digests may hold: about 64 MB at LogicMonitor's 470 bytes a datapoint.
@@ -69,9 +66,7 @@ def column_text(value: Value) -> str | None:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, float):
-        return number_text(value) if value - value == 0 else str(written(value))
-    return base64.b64encode(value).decode() or None if isinstance(value, bytes) else None
+    return number_text(value) if isinstance(value, float) else None
 
 
 def first(sources: Iterable[Source], values: Mapping[str, Value]) -> tuple[str | None, str | None]:
@@ -89,6 +84,10 @@ class Reserved(Struct, gc=False):
 
     values: dict[str, Any]
 
+    def since(self, began: int | None) -> dict[str, Any]:
+        """The same for a datapoint whose time span began at so many milliseconds; None: it has none."""
+        return self.values if began is None else self.values | {"otlp.startTimeUnixMs": began}
+
 
 class Digest(Struct, gc=False):
     """A datapoint's attributes, ready for its rows."""
@@ -97,13 +96,14 @@ class Digest(Struct, gc=False):
     values: dict[str, Any]
     size: int  # characters of what is promoted
     reserved: Reserved | None = None
-    written: str = ""  # the map with `reserved`: the same from poll to poll
+    began: int | None = None
+    written: str = ""  # the map with these two: the same from poll to poll
 
-    def text(self, reserved: Reserved) -> str:
+    def text(self, reserved: Reserved, began: int | None) -> str:
         """The map with these keys, as JSON text."""
-        if reserved is not self.reserved:
-            self.written = written_map(self.values | reserved.values)
-            self.reserved = reserved
+        if reserved is not self.reserved or began != self.began:
+            self.written = written_map(self.values | reserved.since(began))
+            self.reserved, self.began = reserved, began
         return self.written
 
 
@@ -133,35 +133,22 @@ def digester(fields: tuple[tuple[Source, ...], ...]) -> Callable[[Attributes], D
 
 def _digest(attributes: Attributes, fields: tuple[tuple[Source, ...], ...]) -> Digest:
     values = mapping(attributes)
-    found = [first(sources, values) for sources in fields]
-    for _, key in found:
+    promoted, moved, size = [], [], 0
+    for sources in fields:
+        found, key = first(sources, values)
+        promoted.append(found)
+        size += len(found or "")
         if key is not None:
-            values.pop(key, None)
-    promoted = tuple([value for value, _ in found])
-    return Digest(promoted, values, sum(map(len, filter(None, promoted))))
+            moved.append(key)
+    for key in moved:
+        values.pop(key, None)
+    return Digest(tuple(promoted), values, size)
 
 
 def written_map(values: Mapping[str, Value]) -> str:
     """A map as JSON text, its keys sorted."""
-    if not _AS_THEY_ARE.issuperset(map(type, values.values())):
-        return _encode(_plain(dict(values))).decode()
     return _encode(values).decode()
 
 
 def _json(value: Value) -> str:
-    if value.__class__ is str:
-        return quote(value)
-    return _encode(_plain(value)).decode()
-
-
-def _plain(value: Value) -> Value:
-    """`value` as JSON can say it: bytes as base64, and what is no finite number as its name."""
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, float):
-        return written(value)
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
+    return quote(value) if value.__class__ is str else _encode(value).decode()

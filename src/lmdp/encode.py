@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -12,8 +13,9 @@ from msgspec import Raw
 from lmdp.identifiers import KeyStyle, styled
 from lmdp.spec_loader import Spec, load_spec
 
-_NUMBER_AND_MAPS = 4  # the last columns: the value, and what is JSON text already
-_MAPS = 3
+_PORTION = 500  # rows at once: more of them do not fit a core's cache
+_VALUE = -4
+_MAPS = 3  # the last columns, which are JSON text already
 _ATTRIBUTES = -3
 _LONG = 512  # characters from which on a text is remembered
 
@@ -23,7 +25,11 @@ def encode(rows: Iterable[Sequence[Any]], spec: Spec | None = None, *, identifie
 
     `identifiers` says how the keys are written, so that Firehose finds the columns: `orgId`, `"orgId"` or `ORGID`.
     """
-    return list(map(_writer(spec or load_spec(), identifiers), rows))
+    write, left = _writer(spec or load_spec(), identifiers), iter(rows)
+    written: list[bytes] = []
+    while portion := list(islice(left, _PORTION)):
+        written += write(portion)
+    return written
 
 
 def row_bytes(row: Sequence[Any], spec: Spec | None = None, known: dict[tuple[bool, str], int] | None = None) -> int:
@@ -38,7 +44,8 @@ def row_bytes(row: Sequence[Any], spec: Spec | None = None, known: dict[tuple[bo
             if isinstance(value, str) and len(value) >= _LONG and at != len(row) + _ATTRIBUTES:
                 more += _known_bytes(value, at >= len(row) - _MAPS, known)
                 short[at] = ""
-    return more + len(_writer(spec or load_spec(), "quoted")(short))
+    (written,) = encode([short], spec)
+    return more + len(written)
 
 
 def _known_bytes(text: str, is_json: bool, known: dict[tuple[bool, str], int]) -> int:  # noqa: FBT001 - a key's part
@@ -51,21 +58,28 @@ def _known_bytes(text: str, is_json: bool, known: dict[tuple[bool, str], int]) -
 
 
 @functools.lru_cache(maxsize=8)
-def _writer(spec: Spec, identifiers: KeyStyle) -> Callable[[Sequence[Any]], bytes]:
-    """A function that writes a row of `spec`."""
+def _writer(spec: Spec, identifiers: KeyStyle) -> Callable[[Sequence[Sequence[Any]]], list[bytes]]:
+    """A function that writes rows of `spec`, column by column so that no Python runs for each of them."""
     keys = tuple(field.name for field in styled(spec, identifiers).fields)
     made = _dictionary(keys) if any('"' in key for key in keys) else _structure(keys)
     to_json = msgspec.json.Encoder().encode
-    plain = len(keys) - _NUMBER_AND_MAPS
 
-    def write(row: Sequence[Any]) -> bytes:
-        value, attributes, resource, scope = row[plain:]
+    def write(rows: Sequence[Sequence[Any]]) -> list[bytes]:
+        columns = list(zip(*rows, strict=True))
+        if len(columns) != len(keys):
+            raise ValueError(f"rows of {len(columns)} columns; the specification has {len(keys)}")
+        columns[-_MAPS:] = [tuple(map(Raw, column)) for column in columns[-_MAPS:]]
         try:
-            return to_json(made(*row[:plain], value, Raw(attributes), Raw(resource), Raw(scope)))
+            return list(map(to_json, map(made, *columns)))
         except OverflowError:  # beyond 64 bits, as the sum of a histogram's buckets can be
-            return to_json(made(*row[:plain], Raw(str(value)), Raw(attributes), Raw(resource), Raw(scope)))
+            columns[_VALUE] = tuple(map(_any_number, columns[_VALUE]))
+            return list(map(to_json, map(made, *columns)))
 
     return write
+
+
+def _any_number(value: float) -> Any:
+    return Raw(str(value)) if isinstance(value, int) else value
 
 
 def _structure(keys: Sequence[str]) -> Callable[..., Any]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
 
 from lmdp import derived
 from lmdp.attributes import Digest, Reserved, around, members, merged, text, written_map
@@ -78,12 +80,11 @@ class Failure:
     refused: PointRefused
 
 
-@dataclass(slots=True)
-class Flat:
+class Flat(Struct, gc=False):
     """What one message becomes."""
 
-    rows: list[Row] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    rows: list[Row] = []
+    failures: list[Failure] = []
     datapoints: int = 0
     converted: int = 0
     no_recorded_value: int = 0
@@ -156,13 +157,14 @@ class _Walk:
 
     def numbers(self, scope: Scope, path: Path, kind: str, data: Gauge | Sum, reserved: Reserved) -> None:
         """Gauges and sums: a row a datapoint. What most of them are like is done here, the rest is called."""
+        points = data.dataPoints or ()
         flat, metric = self.flat, path[2]
         shared, maps, size, _ = scope
         name, unit = metric.name or "", metric.unit or None
         missing = shared.missing if name else self._unnamed(scope)
         size += _ROW_FRAME + len(name) + (len(unit) if unit else 0)
-        for point in data.dataPoints or ():
-            flat.datapoints += 1
+        converted = 0
+        for point in points:
             value, time = point.asDouble, point.timeUnixNano
             if value.__class__ is not float or point.flags is not None:
                 value = _number(point)
@@ -175,18 +177,22 @@ class _Walk:
                 if missing or None in narrow:
                     narrow = self._narrow(scope, narrow, missing)
                 at = self.times.get(time) or self._time(scope, time)
-                if value.__class__ is int or point.startTimeUnixNano not in (None, time):
-                    attributes = _extended(digest, reserved, at, point, value)
+                start = point.startTimeUnixNano
+                began = None if start is None or start == time else _began(start, at)
+                if -EXACT_INTEGERS <= value <= EXACT_INTEGERS:
+                    attributes = digest.text(reserved, began)
                 else:
-                    attributes = digest.text(reserved)
+                    attributes = _extended(digest, reserved, began, value)
                 row = (*shared.columns, *narrow, name, unit, kind, at.text, at.ms, value, attributes, *maps)
                 self.keep(row, size + digest.size + len(attributes))
             except PointRefused as refused:
                 self._failed((*path, data), point, refused)
                 continue
-            flat.converted += 1
+            converted += 1
             if point.exemplars:
                 flat.exemplars += len(point.exemplars)
+        flat.datapoints += len(points)
+        flat.converted += converted
 
     def _no_row(self, point: NumberDataPoint, value: float | None) -> None:
         """Count a datapoint that is dropped by rule."""
@@ -252,7 +258,7 @@ class _Walk:
             narrow = self._narrow(scope, narrow, series.missing)
         at = self.times.get(point.timeUnixNano) or self._time(scope, point.timeUnixNano)
         size = _ROW_FRAME + scope.size + len(name) + len(series.unit or "") + digest.size
-        base = merged(members(digest.values), members(reserved.values | _start(point, at)))
+        base = merged(members(digest.values), members(reserved.since(_began(point.startTimeUnixNano, at))))
         plain, places = text(base), {key: around(base, key) for key in ("le", "quantile")}
         non_finite = 0
         for suffix, value, key, label in parts(point):
@@ -320,17 +326,16 @@ def _number(point: NumberDataPoint) -> int | float | None:
     return None if point.asInt is None else signed(point.asInt)
 
 
-def _extended(digest: Digest, reserved: Reserved, at: Moment, point: NumberDataPoint, value: float) -> str:
-    """The attributes of a gauge or sum that began before, or whose integer a double may not hold."""
-    extra = _start(point, at)
-    if isinstance(value, int) and abs(value) > EXACT_INTEGERS:
-        extra |= _exact(value)
-    return written_map(digest.values | reserved.values | extra) if extra else digest.text(reserved)
+def _extended(digest: Digest, reserved: Reserved, began: int | None, value: float) -> str:
+    """The attributes of a gauge or sum whose integer a double may not hold."""
+    exact = _exact(value) if isinstance(value, int) else {}
+    return written_map(digest.values | reserved.since(began) | exact)
 
 
-def _start(point: DataPoint, at: Moment) -> dict[str, Value]:
-    ns = unsigned(point.startTimeUnixNano)
-    return {} if ns in (0, at.ns) else {"otlp.startTimeUnixMs": ns // 1_000_000}
+def _began(start: Integer, at: Moment) -> int | None:
+    """When a datapoint's time span began, in milliseconds; None where it has none."""
+    ns = unsigned(start)
+    return None if ns in (0, at.ns) else ns // 1_000_000
 
 
 def _exact(value: int) -> dict[str, Value]:

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from lmdp.encode import row_bytes
 from lmdp.errors import SettingsError
 from lmdp.flatten import Flat, Limits, Row, flatten
@@ -24,8 +26,7 @@ from lmdp.scopes import Scopes
 from lmdp.spec_loader import Spec, load_spec
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, gc=False):
     """One Kafka record, or what stands for one. `timestamp` is Kafka's, in milliseconds; a tombstone has no value."""
 
     value: bytes | None
@@ -118,19 +119,20 @@ class Transformed:
 def transform(messages: Iterable[Message], settings: TransformSettings) -> Transformed:
     """Turn messages into rows and rejects. Nothing in the data raises."""
     path = _path(settings)
-    done = Transformed([], [], Counts())
+    counts = Counts()
+    done = Transformed([], [], counts)
     size = 0
     for message in messages:
-        done.counts.messages += 1
-        done.counts.bytes_in += len(message.value or b"")
+        counts.messages += 1
+        counts.bytes_in += len(message.value or b"")
         try:
             size += _one(message, path, done)
         except Refused as refused:
             _reject(done, message, refused.code, refused.text, message.value or b"", 0)
         except RecursionError:
             _reject(done, message, MALFORMED, TOO_DEEP, message.value or b"", 0)
-    done.counts.rows = len(done.rows)
-    return Transformed(done.rows, done.rejects, done.counts, size)
+    counts.rows = len(done.rows)
+    return Transformed(done.rows, done.rejects, counts, size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -42,21 +41,6 @@ def test_the_page_has_the_reference_table() -> None:
     """docs/cost.md is current: put what `lmdp cost --format markdown` prints between its markers."""
     ended = call("cost", "--format", "markdown", folder=PAGE.parent)
     assert f"<!-- cost: begin -->\n{ended.out}<!-- cost: end -->" in PAGE.read_text("utf-8")
-
-
-def test_the_commands_of_the_page_work(tmp_path: Path) -> None:
-    """Every one of docs/cost.md that stands for itself."""
-    (tmp_path / "ours.toml").write_text("[credit]\nvalue = 2\n")
-    (tmp_path / "run.json").write_text(json.dumps(RUN))
-    commands = [
-        found.rpartition("&&")[2].strip()
-        for found in re.findall(r"^    (.*lmdp .*)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    ]
-    assert len(commands) >= 7
-    for command in commands:
-        program, *words = shlex.split(command)
-        assert program == "lmdp"
-        assert call(*words, folder=tmp_path).code == 0, command
 
 
 def test_the_table_has_every_line_its_marks_and_what_they_mean(tmp_path: Path) -> None:

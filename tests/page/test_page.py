@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -115,7 +117,7 @@ def test_a_reject_appears_with_its_reason(one_browser: Browser, tmp_path: Path) 
 def test_a_chart_draws_what_sql_gives(
     browser: Browser, site: Site, device: str, metric: str, view: str, line: str, sql: str
 ) -> None:
-    """Raw, rate and percentile: the points on the chart are the view's rows, one each where there is room."""
+    """Raw, rate and percentile: the chart's points are the view's rows, and its SQL gives them to who copies it."""
     wanted = [list(row.values()) for row in rows(site.home, f"{sql} order by 1")]
     assert len(wanted) >= POLLS - 2
     browser.open("/explore")
@@ -126,8 +128,8 @@ def test_a_chart_draws_what_sql_gives(
     drawn = browser.points("chart")[line]
     assert [point[0] for point in drawn] == [point[0] for point in wanted]
     assert [point[1] for point in drawn] == pytest.approx([point[1] for point in wanted])
-    asked = browser.text("sql")
-    assert "WHERE ORG_ID = 'acme' AND DEVICE_ID = " in asked
+    told = rows(site.home, browser.text("sql").removesuffix("Copy"))
+    assert [row["AT_MS"] for row in told] == [point[0] for point in wanted]
 
 
 def test_several_series_share_a_chart_and_its_address(browser: Browser) -> None:
@@ -240,6 +242,15 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Browser, path: str) -> Non
     """At 375 pixels everything is within the width."""
     browser.open(path, size=PHONE)
     filled(browser, path)
+    assert browser.js("return document.documentElement.scrollWidth") == PHONE[0]
+    assert browser.js(OUTSIDE) == []
+
+
+def test_a_phone_shows_long_names_within_its_width(browser: Browser) -> None:
+    """A kept series is cut in its chip; the chart's title is not."""
+    series = [["acme", "9", HOSTILE, None, HOSTILE, "raw"], ["acme", "8", "http.server", None, "duration.count", "raw"]]
+    browser.open(f"/explore?s={quote(json.dumps(series))}", size=PHONE)
+    browser.until(lambda: browser.all(".lm-chip"))
     assert browser.js("return document.documentElement.scrollWidth") == PHONE[0]
     assert browser.js(OUTSIDE) == []
 

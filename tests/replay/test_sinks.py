@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from msgspec import structs
 
 from aws.names import REGION, STREAM
 from lmdp import TransformSettings, transform
@@ -91,7 +91,7 @@ def test_kafka_refuses(tmp_path: Path, broker: KafkaAccess) -> None:
     rejects(tmp_path, message(bundle(1), 5))
 
     def too_large(outcome: Any) -> int:
-        outcome.messages = [dataclasses.replace(outcome.messages[0], value=b"x" * 70_000_000)]
+        outcome.messages = [structs.replace(outcome.messages[0], value=b"x" * 70_000_000)]
         return send(outcome)
 
     with pytest.raises(Unreachable, match="1 of 1 messages to refused were not acknowledged"):

@@ -10,11 +10,12 @@ becomes a reject, with what there is of it.
 
 from __future__ import annotations
 
-import binascii
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from pybase64 import b64decode
 
 from lmdp.pipeline import Message
 from lmdp.refusals import MALFORMED
@@ -103,7 +104,7 @@ def _bytes(record: dict[str, Any], name: str, faults: list[str]) -> bytes | None
     if value is None or value == "":
         return None
     try:
-        return binascii.a2b_base64(value, strict_mode=True)
+        return b64decode(value, validate=True)
     except (TypeError, ValueError):  # no text; no base64, or no ASCII
         faults.append(f"{name}: no base64")
         return None

@@ -42,7 +42,7 @@ from lmdp.room import NoRoom, waited_out
 
 __all__ = ["ConsumeSettings", "Ends", "Say", "consume"]
 
-_POLL_S = 0.05
+_POLL_S = 0.02
 _LOOK_S = 3.0
 _FETCH = 500
 _FETCH_BYTES = 8 * 2**20

@@ -22,6 +22,8 @@ CONSUMER_SETTINGS = {
     "max.partition.fetch.bytes": 262_144,
     "fetch.max.bytes": 1_048_576,  # within the time of a request, also where a few tens of kB come a second
     "fetch.wait.max.ms": 100,
+    # How long to fetch nothing once so much is there; librdkafka's second is ten times as long as that lasts.
+    "fetch.queue.backoff.ms": 10,
     "isolation.level": "read_committed",
 }
 TOPIC_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001 - the library's public names

@@ -11,6 +11,7 @@ import duckdb
 
 from lmdp.errors import SettingsError
 from lmdp.local.engine import DATABASE, SCHEMA
+from lmdp.local.narrow import narrowed
 from lmdp.snowflake.render import statements
 from lmdp.snowflake.settings import SnowflakeSettings
 
@@ -102,6 +103,8 @@ def prepare(connection: duckdb.DuckDBPyConnection, path: Path, spec: Spec) -> No
         _follow(connection, path, _wanted(shared))
         for sql in shared:
             _create(connection, sql)
+        for sql in narrowed(shared):
+            connection.execute(sql)
 
 
 def check(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

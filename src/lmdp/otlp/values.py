@@ -1,4 +1,4 @@
-"""Attributes: lists of key-values, read into pairs of a key and a plain Python value."""
+"""Attributes: lists of key-values, read into maps of what JSON can say."""
 
 from __future__ import annotations
 
@@ -46,27 +46,35 @@ _decoder = msgspec.json.Decoder(list[_KeyValue] | None)
 
 
 def mapping(attributes: Attributes) -> dict[str, Value]:
-    """`attributes` as a map, where the last of a key wins. Raises Refused where they are no key-values."""
+    """`attributes` as a map, where the last of a key wins; bytes are base64 there, and NaN is its name.
+
+    Raises Refused where they are no key-values.
+    """
     if isinstance(attributes, list):
-        return dict(attributes)
-    found: dict[str, Value] = {}
+        return {key: value if value.__class__ is str else _plain(value) for key, value in attributes}
     try:
-        for item in _key_values(attributes):
-            value = item.value
-            text = value.stringValue if value is not None else None
-            found[item.key or ""] = _value(value) if text is None else text
+        items = _key_values(attributes)
+        return _texts(items) or {item.key or "": _value(item.value) for item in items}
     except RecursionError as error:
         raise Refused(MALFORMED, TOO_DEEP) from error
-    return found
 
 
 def to_json(attributes: Attributes) -> Raw:
-    """`attributes` as the JSON text of a list of key-values; what `pairs` reads."""
+    """`attributes` as the JSON text of a list of key-values; what `mapping` reads."""
     if isinstance(attributes, list):
         if not attributes:
             return NO_ATTRIBUTES
         return Raw(msgspec.json.encode([{"key": key, "value": _wrapped(value)} for key, value in attributes]))
     return attributes
+
+
+def _texts(items: list[_KeyValue]) -> dict[str, Value] | None:
+    """The map where all values are text, as nearly always."""
+    try:
+        found = {item.key or "": item.value.stringValue for item in items}  # type: ignore[union-attr]
+    except AttributeError:  # one without a value
+        return None
+    return None if None in found.values() else found
 
 
 def _key_values(text: Raw) -> list[_KeyValue]:
@@ -88,7 +96,7 @@ def _value(value: _AnyValue | None, depth: int = 0) -> Value:
     if value.intValue is not None:
         return signed(value.intValue)
     if value.doubleValue is not None:
-        return double(value.doubleValue)
+        return written(double(value.doubleValue))
     return _nested(value, depth + 1)
 
 
@@ -100,21 +108,35 @@ def _nested(value: _AnyValue, depth: int) -> Value:
     if value.kvlistValue is not None:
         return {item.key or "": _value(item.value, depth) for item in value.kvlistValue.values or []}
     if value.bytesValue is not None:
-        return _bytes(value.bytesValue)
+        return _base64(value.bytesValue)
     return None
 
 
-def _bytes(text: str) -> bytes:
+def _base64(text: str) -> str:
     # Proto3 JSON takes both alphabets, with or without padding.
     try:
-        return base64.b64decode(
+        content = base64.b64decode(
             text.translate(_STANDARD).rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True
         )
+        return base64.b64encode(content).decode()
     except (binascii.Error, ValueError) as error:
         raise Refused(MALFORMED, f"bytesValue: {error}") from error
 
 
 _STANDARD = str.maketrans("-_", "+/")
+
+
+def _plain(value: Value) -> Value:
+    """A value that came as protobuf, as JSON can say it."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, float):
+        return written(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
 
 
 def _wrapped(value: Value) -> dict[str, Any]:

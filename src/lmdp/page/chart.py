@@ -1,11 +1,15 @@
-"""One series as lines for a chart, made few enough by the warehouse itself, with the SQL that did it."""
+"""One series as lines for a chart, made few enough by the warehouse itself, with the SQL that did it.
+
+A step needs the point before it. So rates and percentiles are asked of the rows from a time on that is early enough:
+every series of the chart has a point between it and the chart's beginning, or none before the chart at all.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Literal
 
@@ -26,15 +30,19 @@ _RAW = """SELECT
   SERIES, ANY_VALUE(ATTRIBUTES) AS ATTRIBUTES, MIN(TS_UNIX_MS) AS AT_MS,
   AVG(VALUE) AS VALUE, MIN(VALUE) AS LOW, MAX(VALUE) AS HIGH, COUNT(*) AS POINTS
 FROM METRICS
-WHERE {where}
+WHERE {picked}
+  AND {times}
 GROUP BY SERIES, FLOOR(TS_UNIX_MS / {width})
 ORDER BY SERIES, AT_MS"""
 
 _RATE = """SELECT
   SERIES, MIN(TS_UNIX_MS) AS AT_MS,
   SUM(RATE * SECONDS) / SUM(SECONDS) AS VALUE, MIN(RATE) AS LOW, MAX(RATE) AS HIGH, COUNT(*) AS POINTS
-FROM METRIC_RATES
-WHERE {where}
+FROM METRIC_RATES_OF(  -- in Snowflake: FROM METRIC_RATES
+  {of}
+)
+WHERE {picked}
+  AND {times}
   AND RATE IS NOT NULL
 GROUP BY SERIES, FLOOR(TS_UNIX_MS / {width})
 ORDER BY SERIES, AT_MS"""
@@ -42,12 +50,28 @@ ORDER BY SERIES, AT_MS"""
 _PERCENTILE = """SELECT
   HISTOGRAM_SERIES AS SERIES, MIN(TS_UNIX_MS) AS AT_MS,
   MAX(P50) AS P50, MAX(P90) AS P90, MAX(P95) AS P95, MAX(P99) AS P99, SUM(SAMPLES) AS POINTS
-FROM HISTOGRAM_QUANTILES
-WHERE {where}
+FROM HISTOGRAM_QUANTILES_OF(  -- in Snowflake: FROM HISTOGRAM_QUANTILES
+  {of}
+)
+WHERE {picked}
+  AND {times}
 GROUP BY HISTOGRAM_SERIES, FLOOR(TS_UNIX_MS / {width})
 ORDER BY SERIES, AT_MS"""
 
 _SQL = {"raw": _RAW, "rate": _RATE, "percentile": _PERCENTILE}
+
+# Series of the chart that have no point between {since} and its beginning. A delta needs none.
+_ALONE = """SELECT COUNT(*) AS FOUND FROM (
+  SELECT 1
+  FROM METRICS
+  WHERE {picked}
+    AND TS >= {since} AND TS < {until} AND TEMPORALITY IS DISTINCT FROM 'delta'
+  GROUP BY DEVICE_NAME, UNIT, TYPE, {series}, TEMPORALITY
+  HAVING MIN(TS) >= {begin}
+)"""
+_OLDER = 'SELECT COUNT(*) AS FOUND FROM (SELECT 1 FROM ROW_EVENTS WHERE "ts" < {since} LIMIT 1)'
+_LEAST_REACH_MS = 900_000
+_EVER_MS = -62_135_596_800_000  # the year 1, the first that a row may be of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,30 +100,53 @@ class Picked:
         wanted = (self.to_ms - self.from_ms) / self.points
         return next((width for width in _WIDTHS_MS if width >= wanted), int(wanted) + 1)
 
-    def sql(self) -> str:
-        """The question. METRICS and its kin pass a filter on plain columns down to the rows."""
-        metric = self.metric.removesuffix(".bucket") if self.view == "percentile" else self.metric
-        where = [
-            f"ORG_ID = {literal(self.org)} AND DEVICE_ID = {literal(self.device)}",
-            f"DATASOURCE = {literal(self.datasource)}",
-            "INSTANCE IS NULL" if self.instance is None else f"INSTANCE = {literal(self.instance)}",
-            f"METRIC = {literal(metric)}",
-            f"TS >= TIMESTAMP '{_text(self.from_ms)}' AND TS < TIMESTAMP '{_text(self.to_ms)}'",
-        ]
-        return _SQL[self.view].format(where="\n  AND ".join(where), width=self.width_ms())
+    def sql(self, since_ms: int) -> str:
+        """The question; steps are made from `since_ms` on. Filters on plain columns pass METRICS down to the rows."""
+        names = ", ".join(map(_literal, (*self._place(), self._metric())))
+        return _SQL[self.view].format(
+            of=f"{names},\n  {_moment(since_ms)}, {_moment(self.to_ms)}",
+            picked=self._where(self._metric().removesuffix(".bucket") if self.view == "percentile" else self.metric),
+            times=f"TS >= {_moment(self.from_ms)} AND TS < {_moment(self.to_ms)}",
+            width=self.width_ms(),
+        )
+
+    def alone_sql(self, since_ms: int) -> str:
+        """How many series have their first point since `since_ms` in the chart."""
+        return _ALONE.format(
+            picked=self._where(self._metric()) + ("\n    AND LE IS NOT NULL" if self.view == "percentile" else ""),
+            series="HISTOGRAM_SERIES" if self.view == "percentile" else "SERIES",
+            since=_moment(since_ms),
+            begin=_moment(self.from_ms),
+            until=_moment(self.to_ms),
+        )
+
+    def _place(self) -> tuple[str, str, str, str | None]:
+        return self.org, self.device, self.datasource, self.instance
+
+    def _metric(self) -> str:
+        """The metric as its rows have it."""
+        return f"{self.metric.removesuffix('.bucket')}.bucket" if self.view == "percentile" else self.metric
+
+    def _where(self, metric: str) -> str:
+        columns = ("ORG_ID", "DEVICE_ID", "DATASOURCE", "INSTANCE", "METRIC")
+        return "\n  AND ".join(
+            f"{column} IS NULL" if name is None else f"{column} = {_literal(name)}"
+            for column, name in zip(columns, (*self._place(), metric), strict=True)
+        )
 
 
 async def draw(pipe: Pipe, picked: Picked) -> Json:
     """Lines of [Unix ms, value, lowest, highest, points]; a percentile has no lowest and highest. Raises Fault."""
     picked.check()
     begun = time.monotonic()
-    answer = await pipe.ask(picked.sql(), limit_rows=picked.points * 40)
+    sql = picked.sql(picked.from_ms if picked.view == "raw" else await _since(pipe, picked))
+    answer = await pipe.ask(sql, limit_rows=picked.points * 40)
     rows = answer.table.to_pylist()
     groups = [list(group) for _, group in groupby(rows, key=lambda row: row["SERIES"])]
     lines = _percentiles(groups) if picked.view == "percentile" else _lines(groups)
     return {
         "view": picked.view,
-        "sql": picked.sql(),
+        "sql": sql,
         "fromMs": picked.from_ms,
         "toMs": picked.to_ms,
         "widthMs": picked.width_ms(),
@@ -108,6 +155,17 @@ async def draw(pipe: Pipe, picked: Picked) -> Json:
         "linesLeftOut": max(0, len(lines) - MAX_LINES),
         "truncated": answer.truncated,
     }
+
+
+async def _since(pipe: Pipe, picked: Picked) -> int:
+    """From when on (Unix ms) the rows tell every step of the chart. Two tries; then all rows are read."""
+    reach = max(_LEAST_REACH_MS, (picked.to_ms - picked.from_ms) // 4)
+    for since_ms in (max(_EVER_MS, picked.from_ms - times * reach) for times in (1, 8)):
+        for sql in (_OLDER.format(since=_moment(since_ms)), picked.alone_sql(since_ms)):
+            ((found,),) = [row.values() for row in await pipe.rows(sql)]
+            if not found:
+                return since_ms
+    return _EVER_MS
 
 
 def _lines(groups: list[list[Json]]) -> list[Json]:
@@ -150,8 +208,13 @@ def _told_apart(lines: list[Json]) -> list[str]:
     ]
 
 
-def _text(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+def _moment(ms: int) -> str:
+    text = (datetime(1970, 1, 1) + timedelta(milliseconds=ms)).isoformat(" ", "milliseconds")  # noqa: DTZ001 - UTC
+    return f"TIMESTAMP '{text}'"
+
+
+def _literal(name: str | None) -> str:
+    return "NULL" if name is None else literal(name)
 
 
 def _wrong(text: str) -> Fault:

@@ -59,22 +59,14 @@ def spark(points: list[list[float | None]], colours: Colours) -> Options:
     }
 
 
-def lines(
-    named: list[tuple[str, list[list[Any]]]], colours: Colours, *, title: str = "", axis: str = "time"
-) -> Options:
-    """Lines over time (or over names: axis "category"), with a legend, a tooltip, and zoom by the wheel or fingers."""
+def lines(named: list[tuple[str, list[list[Any]]]], colours: Colours, *, axis: str = "time") -> Options:
+    """Lines over time, or bars over names (axis "category"), with a legend, a tooltip, and zoom by wheel or fingers."""
     return {
         "animation": False,
         "color": list(colours.lines),
         "textStyle": {"fontFamily": FONT},
         "aria": {"enabled": True},
-        "grid": {"left": 8, "right": 18, "top": 38, "bottom": 44, "containLabel": True},
-        "title": {
-            "text": title,
-            "left": 4,
-            "top": 6,
-            "textStyle": {"color": colours.faint, "fontSize": 13, "fontWeight": "normal", "fontFamily": FONT},
-        },
+        "grid": {"left": 8, "right": 18, "top": 12, "bottom": 44, "containLabel": True},
         "legend": {
             "type": "scroll",
             "bottom": 0,
@@ -102,13 +94,13 @@ def lines(
         },
         "yAxis": {
             "type": "value",
-            "scale": True,
+            "scale": axis != "category",
             "axisLabel": {"color": colours.faint},
             "splitLine": {"lineStyle": {"color": colours.grid}},
         },
         "dataZoom": [{"type": "inside", "filterMode": "none"}],
         "useUTC": True,
-        "series": [_line(name, points) for name, points in named],
+        "series": [_bars(name, points) if axis == "category" else _line(name, points) for name, points in named],
     }
 
 
@@ -124,3 +116,7 @@ def _line(name: str, points: list[list[Any]]) -> Options:
         # The first two of a point are drawn; the others are for the tooltip.
         "encode": {"x": 0, "y": 1},
     }
+
+
+def _bars(name: str, points: list[list[Any]]) -> Options:
+    return {"type": "bar", "name": name, "data": points, "barMaxWidth": 36, "emphasis": {"focus": "series"}}

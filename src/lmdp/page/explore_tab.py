@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,6 +99,7 @@ class ExploreTab:
                 self._to = self._time("To (UTC)", 0)
             self._own.visible = False
             self._chips = ui.element("div").classes("lm-row lm-chips").props("data-testid=chips")
+            self._title = ui.label().classes("lm-note lm-title")
             self._chart = ui.echart(drawing.lines([], self._view.colours)).classes("lm-chart")
             self._chart.props('role=img data-testid=chart aria-label="Chart of the chosen series"')
             with ui.element("div").classes("lm-row lm-spread"):
@@ -268,7 +270,9 @@ class ExploreTab:
         turn, begun = self._turn, time.monotonic()
         try:
             from_ms, to_ms = self._span_ms()
-            drawn = [(line, await self._view.api.draw(_picked(line.series, from_ms, to_ms))) for line in self._lines()]
+            lines = self._lines()
+            asked = (self._view.api.draw(_picked(line.series, from_ms, to_ms)) for line in lines)
+            drawn = list(zip(lines, await asyncio.gather(*asked), strict=True))
         except (Fault, ValueError) as error:
             self._next = time.monotonic() + _REFRESH_S
             if turn == self._turn:
@@ -289,7 +293,8 @@ class ExploreTab:
             for one in told["lines"]
         ]
         unit = _unit(self._drawn)
-        options = drawing.lines(named, self._view.colours, title=f"{title} ({unit})" if unit else title)
+        self._title.set_text(f"{title} ({unit})" if unit else title)
+        options = drawing.lines(named, self._view.colours)
         if self._drawn:
             told = self._drawn[0][1]
             first = min((points[0][0] for _, points in named if points), default=told["fromMs"])
