@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from lmdp.spec_loader import Field
 
+# Arrow's own pool keeps what it had: some 25 MB more in a long run, and no faster.
+pa.set_memory_pool(pa.system_memory_pool())
+
 _TYPES = {"VARCHAR": pa.string(), "VARIANT": pa.string(), "NUMBER(38,0)": pa.int64()}
 
 _PIECE_ROWS = 10_000
