@@ -1,6 +1,6 @@
 """`python -m benchmarks`: measure, and print one table.
 
-make bench                                       all of it, about a quarter of an hour on a quiet machine
+make bench                                       all of it, nine minutes on a quiet machine
 make bench ARGS="--quick"                        about a minute
 make bench ARGS="--only transform --only kafka"  some stages
 make bench ARGS="--markdown docs/performance.md" also into the block of that file
@@ -43,7 +43,7 @@ def main() -> None:
     """Measure and print."""
     options = _options()
     if options.markdown is not None:
-        try:  # now, not after a quarter of an hour
+        try:  # now, not after nine minutes
             table.check(options.markdown)
         except (OSError, ValueError) as error:
             sys.exit(f"--markdown: {error}")

@@ -1,8 +1,9 @@
 """Rejects at rest: NDJSON in gzip, one object a topic, partition and batch, in a folder or a bucket.
 
-An object's name is made of what is in it (topic, partition, first and last offset, the day of the first record), not of
-when it was written: a batch that is tried again writes the same objects again, and nothing is there twice. A batch may
-be cut differently the next time, so that a reader takes each topic, partition and offset once.
+An object's name is made of what is in it (topic, partition, first and last offset, the day of the first record, a
+digest), not of when it was written: a batch that is tried again writes the same objects again, nothing is there twice,
+and a topic that was made anew overwrites nothing of the old one. A batch may be cut differently the next time, so that
+a reader takes each topic, partition and offset once.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def _name(part: list[Reject], now_ms: int) -> str:
     at = now_ms if first.timestamp is None or first.timestamp not in _YEARS else first.timestamp
     day = datetime.fromtimestamp(at / 1000, UTC)
     place = f"{_topic(first.topic)}-{first.partition}-{first.offset}-{last.offset}"
-    return f"year={day:%Y}/month={day:%m}/day={day:%d}/{place}{_digest(part)}{SUFFIX}"
+    digest = _hash(b"\0".join(reject.raw for reject in part))
+    return f"year={day:%Y}/month={day:%m}/day={day:%d}/{place}.{digest}{SUFFIX}"
 
 
 def _topic(topic: str) -> str:
@@ -69,13 +71,6 @@ def _topic(topic: str) -> str:
     if name.startswith("."):
         name = f"%2E{name[1:]}"  # else the file is hidden, and no replay finds it
     return name if len(name) <= _LONGEST_TOPIC else f"{name[:_LONGEST_TOPIC]}~{_hash(topic.encode(errors='replace'))}"
-
-
-def _digest(part: list[Reject]) -> str:
-    """What tells objects apart whose records do not say where they come from."""
-    if part[0].topic and part[0].partition >= 0 and part[0].offset >= 0:
-        return ""
-    return "-" + _hash(b"\0".join(reject.raw for reject in part))
 
 
 def _hash(content: bytes) -> str:

@@ -25,7 +25,7 @@ REJECTS = [
     Reject("Decode.Malformed", "why", b"row content", "t", partition, 5, 1_770_000_000_000, None)
     for partition in (0, 1)
 ]
-KEYS = [f"rejects/year=2026/month=02/day=02/t-{partition}-5-5.ndjson.gz" for partition in (0, 1)]
+KEYS = [f"rejects/year=2026/month=02/day=02/t-{partition}-5-5.03fb27bfbfa97a50.ndjson.gz" for partition in (0, 1)]
 
 
 def test_written_and_written_again(bucket: Any) -> None:

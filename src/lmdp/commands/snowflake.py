@@ -157,10 +157,10 @@ def keypair(  # noqa: PLR0913 - each is an option
     elif show:
         _show(name, secret, file)
     else:
-        _make(name, secret, file, bits)
+        _make(name, secret, file, bits, rotates=user == "firehose")
 
 
-def _make(name: str, secret: str | None, file: Path | None, bits: int) -> None:
+def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotates: bool) -> None:
     from lmdp.local.certs import write_atomic  # noqa: PLC0415 - loaded when needed
     from lmdp.snowflake import keypair as keys  # noqa: PLC0415 - as above
     from lmdp.snowflake import secrets  # noqa: PLC0415 - as above
@@ -173,9 +173,10 @@ def _make(name: str, secret: str | None, file: Path | None, bits: int) -> None:
     elif secret is not None:
         client = secrets.secrets_client()
         if secrets.read_versions(secret, client).current is not None:
+            instead = f"--rotate --secret {secret}" if rotates else "--user setup --secret ANOTHER"
             raise SettingsError(
                 f"the secret {secret} holds a key already, and is left as it is. Replace it without a gap: "
-                f"lmdp snowflake keypair --rotate --secret {secret}"
+                f"lmdp snowflake keypair {instead}"
             )
         secrets.write_current(secret, secrets.KeySecret(name, pair.private), client)
     typer.echo(f"-- {file or f'secret {secret}'}: the private key of {name}. Run this as an ACCOUNTADMIN:")

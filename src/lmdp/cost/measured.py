@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 # "Lambda invocation", 200 x LMDP small, in docs/performance.md: µs of CPU a row.
-FUNCTION_CPU_US_A_ROW: Final = 24.7
+FUNCTION_CPU_US_A_ROW: Final = 15.8
 # Assumed: the calls of one batch go out together.
 FIREHOSE_CALL_SECONDS: Final = 0.1
 # Assumed: a Lambda vCPU's speed (Graviton) as a part of the measured core's.

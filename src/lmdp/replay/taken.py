@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable
 
 from lmdp.replay.objects import Failed, Unread
 
-# <topic>-<partition>-<first offset>-<last offset>.ndjson.gz, behind what a replayed object has in front.
-_NAME = re.compile(r"(?:[0-9a-f]{12}-)?(?P<place>.+-\d+)-(?P<first>\d+)-(?P<last>\d+)\.ndjson(?:\.gz)?")
+# <topic>-<partition>-<first offset>-<last offset>.<digest>.ndjson.gz, behind what a replayed object has in front.
+_NAME = re.compile(
+    r"(?:[0-9a-f]{12}-)?(?P<place>.+-\d+)-(?P<first>\d+)-(?P<last>\d+)(?:\.[0-9a-f]{16})?\.ndjson(?:\.gz)?"
+)
 
 
 class Taken:
