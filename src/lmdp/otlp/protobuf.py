@@ -85,12 +85,13 @@ def _metric(metric: Any) -> model.Metric:
 
 
 def _number(point: Any) -> model.NumberDataPoint:
-    which = point.WhichOneof("value")
+    number = point.as_double
+    which = "as_double" if number else point.WhichOneof("value")
     return model.NumberDataPoint(
         _pairs(point.attributes),
         point.start_time_unix_nano or None,
         point.time_unix_nano or None,
-        point.as_double if which == "as_double" else None,
+        number if which == "as_double" else None,
         point.as_int if which == "as_int" else None,
         _exemplars(point),
         point.flags or None,
@@ -161,7 +162,8 @@ def _exemplars(point: Any) -> list[Any] | None:
 
 
 def _pairs(attributes: Iterable[Any]) -> list[tuple[str, model.Value]]:
-    return [(item.key, _value(item.value)) for item in attributes]
+    # Text is asked for first: it is what nearly all are, and to ask which kind one is costs as much as to read it.
+    return [(item.key, item.value.string_value or _value(item.value)) for item in attributes]
 
 
 def _value(value: Any) -> model.Value:
