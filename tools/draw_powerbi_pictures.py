@@ -9,6 +9,7 @@ with the measure's DAX put into SQL by hand, and drawn where the report has it. 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -188,14 +189,15 @@ def simulate(path: Path) -> Warehouse:
     return warehouse
 
 
-def materialized(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
+@contextlib.contextmanager
+def materialized(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
     """The views as tables in memory, as Snowflake's dynamic tables are."""
     model = semantic_model(imported=False, lag_minutes=LAG_MINUTES)
-    cursor = warehouse._cursor()  # noqa: SLF001 - a tool of this project, for what no user asks
-    for view in dict.fromkeys(table.view for table in model.tables if table.view != "FACT_METRIC"):
-        cursor.execute(f"CREATE TABLE memory.main.{view} AS FROM LM_METRICS.PIPELINE.{view}")
-    cursor.execute("USE memory.main")
-    return cursor
+    with warehouse._cursor() as cursor:  # noqa: SLF001 - a tool of this project, for what no user asks
+        for view in dict.fromkeys(table.view for table in model.tables if table.view != "FACT_METRIC"):
+            cursor.execute(f"CREATE TABLE memory.main.{view} AS FROM LM_METRICS.PIPELINE.{view}")
+        cursor.execute("USE memory.main")
+        yield cursor
 
 
 def draw(page: Page, asker: Asker) -> str:
@@ -330,14 +332,16 @@ def main() -> None:
     folder: Path = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
     model = semantic_model(imported=False, lag_minutes=LAG_MINUTES)
-    with tempfile.TemporaryDirectory() as scratch, simulate(Path(scratch) / "w.duckdb") as warehouse:
-        connection = materialized(warehouse)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        simulate(Path(scratch) / "w.duckdb") as warehouse,
+        materialized(warehouse) as connection,
+    ):
         for page in pages():
             since = (NOW - timedelta(days=page.recent[1])).replace(hour=0, minute=0)
             file = folder / f"power-bi-{page.name}.svg"
             file.write_text(draw(page, Asker(connection, model, CHOSEN[page.name], since)), "utf-8")
             print(f"{file}: {file.stat().st_size:,} bytes")
-        connection.close()
 
 
 if __name__ == "__main__":

@@ -102,6 +102,65 @@ def test_a_checkpoint_without_room_shuts_the_file_for_a_moment(path: Path) -> No
         assert (opened.counts().rows, opened.duplicates()) == (rows + 7, 0)
 
 
+def test_a_file_is_opened_again_beside_questions(path: Path) -> None:
+    """DuckDB closes no file beside a question: those under way are ended, and the next ones wait until it is open."""
+    code = """
+        import threading
+        done, said = threading.Event(), set()
+
+        def ask():
+            while not done.is_set():
+                try:
+                    opened.duplicates()
+                    opened.query("SELECT count(*) FROM range(3_000) AS A, range(3_000) AS B WHERE A.range > B.range")
+                except t.LmdpError as error:
+                    said.add(str(error).removeprefix(f"the warehouse {path} "))
+
+        askers = [threading.Thread(target=ask) for _ in range(3)]
+        for asker in askers:
+            asker.start()
+        for offset in range(1, 31):
+            opened._shut = True  # as a checkpoint on a full disk leaves it
+            commit(offset, offset + 1, 10)
+        done.set()
+        for asker in askers:
+            asker.join()
+        print(t.count(opened), opened.duplicates(), opened.reopened, said)
+    """
+    assert elsewhere(code, path) == ["310 0 30 {'was closed before the answer; ask again'}"]
+
+
+def test_a_question_that_cannot_be_ended_delays_the_opening_alone(path: Path) -> None:
+    """The write is refused as for a disk that is full, and the next one after the question goes through."""
+    code = """
+        import threading, time
+        held = opened._connection.cursor()  # of none that `end_questions` knows
+        question = "SELECT count(*) FROM range(3_000_000) AS A, range(10_000) AS B WHERE A.range * B.range % 7 = 3"
+
+        def ask():
+            try:
+                held.execute(question)
+            except t.duckdb.Error:
+                pass
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        time.sleep(0.5)
+        opened._shut = True
+        for _ in range(2):
+            commit(1, 2, 10)
+        while asker.is_alive():
+            held.interrupt()
+            asker.join(0.1)
+        held.close()
+        commit(1, 2, 10)
+        print(t.count(opened), opened.duplicates(), opened.reopened)
+    """
+    *refused, end = elsewhere(code, path)
+    assert refused == [f"3 the warehouse {path} is already open in this process"] * 2
+    assert end == "20 0 1"
+
+
 def test_a_consumer_goes_on_when_there_is_room(path: Path) -> None:
     """Its log finds no room; then the file is shut under it by another's transaction. Each row is there once."""
     code = """

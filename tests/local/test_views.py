@@ -317,9 +317,8 @@ def test_rates_equal_an_independent_computation(warehouse: Warehouse, seed: int)
 
 
 def _plan(warehouse: Warehouse, sql: str) -> dict[str, Any]:
-    cursor = warehouse._cursor()
-    answer = cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}").fetchall()
-    cursor.close()
+    with warehouse._cursor() as cursor:
+        answer = cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}").fetchall()
     (plan,) = json.loads(answer[0][1])
     assert isinstance(plan, dict)
     return plan

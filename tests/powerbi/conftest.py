@@ -49,6 +49,5 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckD
     canary[places.index("datasource")], canary[places.index("deviceId")] = "lmdp.canary", "canary"
     with Warehouse.open(path, spec) as opened:
         opened.commit(Load([*rows, tuple(canary)], [], [], datetime.now(UTC)))
-        cursor = opened._cursor()
-        yield cursor
-        cursor.close()
+        with opened._cursor() as cursor:
+            yield cursor

@@ -133,11 +133,8 @@ class Warehouse:
 
     def close(self) -> None:
         """End the questions under way, and let go of the file; the log beside it is folded in. Safe to call twice."""
-        self.end_questions()
-        # DuckDB checkpoints when the last connection to a file closes; should that fail, the log has everything.
-        # A question that is still being planned cannot be ended, and keeps the file until the process ends.
-        with self._turn, contextlib.suppress(duckdb.ResourceInUseException):
-            self._connection.close()
+        with self._turn, self._unasked():
+            self._let_go()
 
     def commit(self, load: Load, also: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> int:
         """Write all of `load` in one transaction, or nothing of it; returns the bytes of the rows' columns.
@@ -242,63 +239,88 @@ class Warehouse:
     @contextlib.contextmanager
     def answering(self, sql: str, *, timeout_s: float) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
         """As `query`, but a batch of rows after the other, for an answer that is not to be held whole."""
-        cursor = self._cursor()
-        alarm = threading.Timer(timeout_s, cursor.interrupt)
-        alarm.daemon = True
-        try:
-            with self._noted(cursor, timeout_s):
+        with self._cursor(timeout_s) as cursor:
+            alarm = threading.Timer(timeout_s, cursor.interrupt)
+            alarm.daemon = True
+            try:
                 check_question(cursor, sql)
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
                 alarm.start()
                 reader = cursor.sql(sql).to_arrow_reader(_BATCH_ROWS)
                 yield reader.schema, _batches(reader)
-        except duckdb.Error as error:
-            if self._ending:
-                raise LmdpError(f"the warehouse {self.path} was closed before the answer; ask again") from error
-            raise engine.question_failure(self.path, error, timeout_s) from error
-        finally:
-            alarm.cancel()
-            cursor.close()
+            except duckdb.Error as error:
+                raise engine.question_failure(self.path, error, timeout_s) from error
+            finally:
+                alarm.cancel()
 
     def end_questions(self) -> None:
-        """End those under way: no file can be closed beside one, and a thread in DuckDB aborts the process's end."""
+        """End those under way: a thread in DuckDB aborts the process's end."""
+        with self._unasked():
+            pass
+
+    @contextlib.contextmanager
+    def _unasked(self) -> Iterator[None]:
+        """The questions under way are ended, and none begins: no file can be closed beside one."""
         with self._asked:
             self._ending = True
             for _ in range(_END_TRIES):
                 for cursor in self._asking:
-                    cursor.interrupt()
+                    with contextlib.suppress(duckdb.ConnectionException):  # it has just ended by itself
+                        cursor.interrupt()
                 if self._asked.wait_for(lambda: not self._asking, 0.1):
                     break
-            self._ending = False
-
-    @contextlib.contextmanager
-    def _noted(self, cursor: duckdb.DuckDBPyConnection, timeout_s: float) -> Iterator[None]:
-        """Let `close` know of a question while it runs."""
-        with self._asked:
-            self._pause(cursor, min(timeout_s, _PAUSE_S))
-            self._asking.add(cursor)
         try:
             yield
         finally:
+            with self._asked:
+                self._ending = False
+                self._asked.notify_all()
+
+    @contextlib.contextmanager
+    def _cursor(self, seconds: float = _PAUSE_S) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of its own to the same file, in nobody's way; it knows the tables by their short names."""
+        try:
+            cursor = self._begun(min(seconds, _PAUSE_S))
+        except duckdb.ConnectionException as error:
+            raise LmdpError(f"the warehouse {self.path} is closed") from error
+        except duckdb.Error as error:
+            self._shut_by_another()
+            raise engine.broken(self.path, error) from error
+        try:
+            yield cursor
+        except LmdpError as error:
+            if self._ending:
+                raise LmdpError(f"the warehouse {self.path} was closed before the answer; ask again") from error
+            raise
+        finally:
             with contextlib.suppress(duckdb.Error):
                 cursor.rollback()
+            cursor.close()
             with self._asked:
                 self._asking.discard(cursor)
                 self._asked.notify_all()
 
-    def _pause(self, cursor: duckdb.DuckDBPyConnection, seconds: float) -> None:
-        """Wait for the questions under way to end once the log is long: DuckDB folds it in only while nobody reads.
+    def _begun(self, seconds: float) -> duckdb.DuckDBPyConnection:
+        """A cursor that is noted as asking, once a closing of the file and the log's pause are over.
 
-        Without such a pause, questions that never cease would let it grow for ever. One that is longer than this
-        waits for is let alone until the log has doubled.
+        DuckDB folds the log in only while nobody reads, so questions that never cease would let it grow for ever: when
+        it is long, the next one waits for the others to end. One that is longer than this waits for is let alone until
+        the log has doubled.
         """
-        if self.log_bytes() <= self._longest_log:
-            return
-        self._asked.wait_for(lambda: not self._asking or self.log_bytes() <= self._longest_log, seconds)
-        if not self._asking:
-            with contextlib.suppress(duckdb.Error):  # a commit is under way, and folds it in itself
-                cursor.execute(f"CHECKPOINT {DATABASE}")
-        self._longest_log = max(_LONGEST_LOG, 2 * self.log_bytes())
+        with self._asked:
+            self._asked.wait_for(lambda: not (self._ending or (self._asking and self._is_log_long())), seconds)
+            cursor = self._connection.cursor()
+            cursor.execute(f"USE {SCHEMA}")
+            if self._is_log_long():
+                if not self._asking:
+                    with contextlib.suppress(duckdb.Error):  # a commit is under way, and folds it in itself
+                        cursor.execute(f"CHECKPOINT {DATABASE}")
+                self._longest_log = max(_LONGEST_LOG, 2 * self.log_bytes())
+            self._asking.add(cursor)
+            return cursor
+
+    def _is_log_long(self) -> bool:
+        return self.log_bytes() > self._longest_log
 
     def _writable(self) -> Spec:
         if self._spec is None:
@@ -333,29 +355,25 @@ class Warehouse:
         """Open a file anew that a failure has shut: a checkpoint on a full disk does that to it."""
         if not self._shut:
             return
-        self.end_questions()
-        self._connection.close()
-        try:
-            self._connection = engine.attach(self.path, read_only=False, limits=self._limits)
-        except LmdpError as error:
-            if engine.lacks_memory(error.__cause__):
-                self._limits = self._limits.more() or self._limits
-            raise
-        self._connection.execute(f"USE {SCHEMA}")
+        with self._unasked():
+            self._let_go()
+            try:
+                self._connection = engine.attach(self.path, read_only=False, limits=self._limits)
+            except LmdpError as error:
+                if engine.lacks_memory(error.__cause__):
+                    self._limits = self._limits.more() or self._limits
+                raise
+            self._connection.execute(f"USE {SCHEMA}")
         self.reopened += 1
         self._shut = False
 
-    def _cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own to the same file; it knows the tables by their short names."""
-        try:
-            cursor = self._connection.cursor()
-            cursor.execute(f"USE {SCHEMA}")
-        except duckdb.ConnectionException as error:
-            raise LmdpError(f"the warehouse {self.path} is closed") from error
-        except duckdb.Error as error:
-            self._shut_by_another()
-            raise engine.broken(self.path, error) from error
-        return cursor
+    def _let_go(self) -> None:
+        """Close the file; DuckDB checkpoints then, and should that fail, the log has everything.
+
+        A question that is still being planned cannot be ended: it keeps the file until it ends, and nobody opens it.
+        """
+        with contextlib.suppress(duckdb.ResourceInUseException):
+            self._connection.close()
 
     def _shut_by_another(self) -> None:
         """A checkpoint outside of a write has failed; the question that finds that has the file opened again."""
@@ -364,13 +382,11 @@ class Warehouse:
             self._open_again()
 
     def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        cursor = self._cursor()
-        try:
-            return cursor.execute(sql, list(values)).fetchall()
-        except duckdb.Error as error:
-            raise LmdpError(f"the warehouse {self.path} could not be read: {error}") from error
-        finally:
-            cursor.close()
+        with self._cursor() as cursor:
+            try:
+                return cursor.execute(sql, list(values)).fetchall()
+            except duckdb.Error as error:
+                raise LmdpError(f"the warehouse {self.path} could not be read: {error}") from error
 
 
 def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:

@@ -106,7 +106,10 @@ class ExploreTab:
                 self._said = ui.label(" ").classes("lm-note").props('role="status" data-testid=explore-said')
                 self._keep = ui.button("Keep, and compare with another", on_click=self._keep_it)
                 self._keep.props("outline no-caps data-testid=keep")
-        heading("The SQL it ran", "the same question gives the same numbers in lmdp query and in Snowflake")
+        heading(
+            "The SQL it ran",
+            "runs as it is in lmdp query; in Snowflake, with the view that its comment names",
+        )
         self._sql = ui.element("section").classes("lm-card lm-sqls").props('data-testid=sql aria-label="SQL"')
 
     async def open(self, query: dict[str, str]) -> None:
