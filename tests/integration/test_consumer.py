@@ -137,3 +137,15 @@ def test_a_topic_that_is_not_there_is_told_and_not_made(kafka_broker: KafkaBroke
             Ends(),
             print,
         )
+
+
+def test_a_topic_that_was_made_just_now(
+    kafka_broker: KafkaBroker, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Its partitions have no leader for some 50 ms; that is waited out, and ends no run."""
+    for number in range(8):
+        name, path = new_topic(100), tmp_path / f"{number}.duckdb"
+        with consuming(kafka_broker.access, path, ConsumeSettings(name)) as run:
+            while not run.ended and not run.warehouse.query("FROM OFFSETS").table.num_rows:
+                time.sleep(0.05)
+        assert not run.said

@@ -172,6 +172,7 @@ TLS = KafkaAccess("b:1", Path("ca.pem"), Path("me.pem"), Path("me.key"))
         ("_UNKNOWN_TOPIC", None, TLS, SettingsError, "lmdp topic create --topic t"),
         ("TOPIC_EXCEPTION", None, TLS, SettingsError, "'t' is no name for a topic.*--topic"),
         ("TOPIC_AUTHORIZATION_FAILED", None, TLS, Unreachable, "denies this client.*lmdp topic acls --topic t"),
+        ("NOT_LEADER_FOR_PARTITION", None, TLS, Unreachable, "has no leader for a partition: .*Try again"),
         ("INVALID_REPLICATION_FACTOR", None, TLS, LmdpError, "refused the request"),
     ],
 )

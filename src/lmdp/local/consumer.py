@@ -20,7 +20,7 @@ from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.local.batch import Batch
 from lmdp.local.consume_settings import ConsumeSettings, Ends, Say
 from lmdp.local.group import GroupOffsets
-from lmdp.local.kafka import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
+from lmdp.local.kafka import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, is_moving, translate
 from lmdp.local.progress import Progress
 from lmdp.local.records import (
     CONSUMER_SETTINGS,
@@ -48,6 +48,7 @@ _FETCH = 500
 _FETCH_BYTES = 8 * 2**20
 _RETRY_S = 1.0
 _IDLE_S = 2.0
+_MOVE_S = 0.1
 _STOP_S = 2.0  # how long the end waits for a broker
 
 
@@ -337,10 +338,18 @@ class _Session:
 
     def _watermarks(self, partition: int, seconds: float = REQUEST_SECONDS) -> tuple[int, int]:
         """The first offset that a partition has, and the one behind its last."""
-        low, high = self._consumer.get_watermark_offsets(
-            TopicPartition(self._identity.topic, partition), timeout=seconds
-        )
-        return low, high
+        ends = time.monotonic() + seconds
+        while True:
+            try:
+                low, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(self._identity.topic, partition), timeout=seconds
+                )
+            except KafkaException as error:
+                passes = is_moving(error.args[0]) and time.monotonic() < ends
+                if not passes or self._ends.stop.wait(_MOVE_S):
+                    raise
+            else:
+                return low, high
 
     def _over_the_gap(self, partition: int, cut: int | None) -> bool:
         """Go on where the topic has messages, `cut` or gone as it is; False when it is another topic by now."""

@@ -45,6 +45,18 @@ _AWAY = {
     "REQUEST_TIMED_OUT",
     "NETWORK_EXCEPTION",
 }
+# A partition goes to another broker, or was made just now: seen for some 50 ms (Kafka 4.4).
+_MOVING = {
+    "LEADER_NOT_AVAILABLE",
+    "NOT_LEADER_FOR_PARTITION",
+    "REPLICA_NOT_AVAILABLE",
+    "OFFSET_NOT_AVAILABLE",
+    "FENCED_LEADER_EPOCH",
+    "UNKNOWN_LEADER_EPOCH",
+    "NOT_CONTROLLER",
+    "KAFKA_STORAGE_ERROR",
+    "_UNKNOWN_PARTITION",
+}
 _NO_NAME = {"TOPIC_EXCEPTION", "INVALID_TOPIC_EXCEPTION"}
 _DENIED = {"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"}
 _NO_TOPIC = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"}
@@ -138,7 +150,7 @@ def translate(
             f"{access.bootstrap_servers} denies this client: {_text(first)}. Its rights are given by "
             f"an administrator of the broker: lmdp topic acls --topic {topic or 'NAME'}"
         )
-    if first.name() in _AWAY:
+    if first.name() in _AWAY | _MOVING:
         return _away_error(seen, access)
     return LmdpError(f"Kafka at {access.bootstrap_servers} refused the request: {_text(first)}.")
 
@@ -169,6 +181,11 @@ def ask_metadata(admin: AdminClient, reasons: Reasons, seconds: float = REQUEST_
 def is_away(error: KafkaError) -> bool:
     """Tell whether the broker could not be reached, which passes."""
     return error.name() in _AWAY
+
+
+def is_moving(error: KafkaError) -> bool:
+    """Tell whether the partition has just been made or goes to another broker, which passes within a moment."""
+    return error.name() in _MOVING | _NO_TOPIC  # a broker may not know yet of what another one has made
 
 
 def cluster_identity(access: KafkaAccess, topic: str, *, seconds: float = REQUEST_SECONDS) -> tuple[str, str | None]:
@@ -216,6 +233,11 @@ def _away_error(seen: list[KafkaError], access: KafkaAccess) -> Unreachable:
         return Unreachable(
             f"Kafka at {access.bootstrap_servers} does not answer: {_text(told)}. Check the address "
             "(--bootstrap-servers) and that this machine can resolve the name."
+        )
+    if told.name() in _MOVING:
+        return Unreachable(
+            f"Kafka at {access.bootstrap_servers} has no leader for a partition: {_text(told)}. That passes soon after "
+            "a topic is made, or a broker has gone. Try again; if it lasts, look at the brokers."
         )
     hint = "" if access.is_tls() else " If it speaks TLS, give --ca, --cert and --key."
     return Unreachable(
