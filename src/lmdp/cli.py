@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from importlib.metadata import version
 from typing import Annotated
 
@@ -26,6 +28,7 @@ from lmdp.commands import (
     validate,
 )
 from lmdp.errors import LmdpError, SettingsError
+from lmdp.local.lines import ANSWERING
 from lmdp.printable import printable
 
 ENV_FILE = ".env"
@@ -73,6 +76,15 @@ def _options(
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 3 a part not reached."""
+    code = _run()
+    streams.settle(sys.stderr)
+    if any(thread.name == ANSWERING for thread in threading.enumerate()):
+        # DuckDB cannot be stopped while it plans a question; coming back to a Python that ends, it aborts the process.
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
     streams.open_closed()
     try:
         _read_env_file()
@@ -80,12 +92,13 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()
+    except SystemExit as ended:  # typer's way to end, also of what is done
+        return int(ended.code or 0)
     except LmdpError as error:
         streams.tell(printable(f"lmdp: {error}"))
-        sys.exit(error.exit_code)
+        return error.exit_code
     except BrokenPipeError:  # whoever read the rows has seen enough
         streams.let_go(sys.stdout)
-        sys.exit(1)
     except OSError as error:
         if not streams.is_unwritable(error):
             raise
@@ -94,9 +107,7 @@ def main() -> None:
             f"lmdp: standard output could not be written: {error.strerror}. What was printed is cut short; what the "
             "command did beside printing stands. Make room, or print to another place."
         )
-        sys.exit(1)
-    finally:
-        streams.settle(sys.stderr)
+    return 1
 
 
 def _read_env_file() -> None:

@@ -183,7 +183,7 @@ def killed_both(site: Site) -> Outcome:
 
 def power_cut(site: Site) -> Outcome:
     """Copies of the file and its log, taken while the run that writes them stands still, whole and torn."""
-    cuts, messages = site.by_size(8, 30), site.by_size(60_000, 150_000)
+    cuts, messages = site.by_size(8, 30), site.by_size(150_000, 500_000)
     folder, topic, chance = site.folder(), site.new_topic(4), random.Random(10)
     home = folder / ".lmdp"
     publish(site.broker.access, topic, map(bundle, range(messages)))
@@ -193,7 +193,10 @@ def power_cut(site: Site) -> Outcome:
         until((home / "run.sock").exists)
         until(lambda: rows(home, "select 1 as n from loads limit 1"))
         while len(copies) < cuts and program.poll() is None:
-            time.sleep(chance.uniform(0.0, 0.4))
+            if len(copies) % 3 == 0:  # or all of them were of one transaction
+                size = _bytes(home)
+                until(lambda size=size: program.poll() is not None or _bytes(home) != size)  # type: ignore[misc]
+            time.sleep(chance.uniform(0.0, 0.15))
             with _standing(program):
                 copies.append(_copied(home, folder / f"copy-{len(copies)}"))
         out, _ = program.communicate(timeout=300)
@@ -280,6 +283,10 @@ def _copied(home: Path, to: Path) -> Path:
 
 def _log(copy: Path) -> Path:
     return copy.with_name(f"{copy.name}.wal")
+
+
+def _bytes(home: Path) -> int:
+    return sum(path.stat().st_size for path in home.glob("*.duckdb*") if path.is_file())
 
 
 def _torn(copy: Path, chance: random.Random) -> Path:
