@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
-from lmdp.cli import main
+from lmdp.cli import execute
 from lmdp.local.client import ask
 from lmdp.local.consumer import ConsumeSettings, Ends, consume
 from lmdp.local.kafka import KafkaAccess
@@ -114,7 +114,6 @@ class Ended:
 def call(*words: str, folder: Path, given: bytes = b"", **env: str) -> Ended:
     """Run the command line within this process, in `folder`."""
     out, err, into = (io.TextIOWrapper(io.BytesIO(start), encoding="utf-8") for start in (b"", b"", given))
-    code: object = 0
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("LMDP_")]:
             patch.delenv(name)
@@ -124,15 +123,11 @@ def call(*words: str, folder: Path, given: bytes = b"", **env: str) -> Ended:
         patch.setattr(sys, "argv", ["lmdp", *words])
         for name, stream in (("stdout", out), ("stderr", err), ("stdin", into)):
             patch.setattr(sys, name, stream)
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
+        code = execute()
     texts = []
     for stream in (out, err):
         stream.seek(0)
         texts.append(stream.read())
-    assert isinstance(code, int)
     return Ended(code, *texts)
 
 

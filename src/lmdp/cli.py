@@ -28,7 +28,6 @@ from lmdp.commands import (
     validate,
 )
 from lmdp.errors import LmdpError, SettingsError
-from lmdp.local.lines import ANSWERING
 from lmdp.printable import printable
 
 ENV_FILE = ".env"
@@ -75,16 +74,16 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 3 a part not reached."""
-    code = _run()
-    streams.settle(sys.stderr)
-    if any(thread.name == ANSWERING for thread in threading.enumerate()):
-        # DuckDB cannot be stopped while it plans a question; coming back to a Python that ends, it aborts the process.
+    """Run the command line, and end the process with what `execute` returns."""
+    code = execute()
+    if any(thread.daemon for thread in threading.enumerate()):
+        # One that waits in DuckDB or librdkafka cannot be ended; coming back to a Python that ends, it aborts.
         os._exit(code)
     sys.exit(code)
 
 
-def _run() -> int:
+def execute() -> int:
+    """Run the command line. Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 3 a part not reached."""
     streams.open_closed()
     try:
         _read_env_file()
@@ -107,6 +106,8 @@ def _run() -> int:
             f"lmdp: standard output could not be written: {error.strerror}. What was printed is cut short; what the "
             "command did beside printing stands. Make room, or print to another place."
         )
+    finally:
+        streams.settle(sys.stderr)
     return 1
 
 

@@ -82,7 +82,7 @@ def run_and_crash(site: Site) -> Outcome:
         {
             "the report tells a secret": not told_in(out),
             "the status tells a secret": not told_in(status.encode()),
-            "it did not end with 0": run.returncode == 0,
+            f"it ended with {run.returncode}": run.returncode == 0,
             "a core was left": not [*folder.rglob("core*"), *folder.rglob("hs_err*")],
         }
     )

@@ -8,7 +8,7 @@ import re
 import resource
 import signal
 
-from chaos.long_run import POINTS, SLOW, Run, counted, ended, instances, names_all, running, wide
+from chaos.long_run import POINTS, SLOW, counted, ended, instances, names_all, running, wide
 from chaos.scenario import Outcome, Site, broken
 from chaos.small_disk import small_disk
 from running import bundle, lmdp, options, publish
@@ -16,7 +16,7 @@ from running import bundle, lmdp, options, publish
 
 def full_warehouse(site: Site) -> Outcome:
     """The warehouse's disk fills up at random points of a backlog, and has room again; one run takes it all."""
-    times, messages, chance = site.by_size(3, 12), site.by_size(3_000, 12_000), random.Random(7)
+    times, messages, chance = site.by_size(3, 12), site.by_size(1_500, 6_000), random.Random(7)
     folder, topic = site.folder(), site.new_topic(4)
     publish(site.broker.access, topic, map(wide, range(messages)))
     words = (*options(site.broker.access), "--topic", topic, "--org-id", "acme")
@@ -24,16 +24,15 @@ def full_warehouse(site: Site) -> Outcome:
         file, troubles, answered = disk.path / "warehouse.duckdb", [], []
         with running(folder, *words, "--warehouse", str(file)) as run:
             for _ in range(times):
-                before = run.rows()
-                run.until(lambda before=before: run.rows() > before >= 0)  # type: ignore[misc]
                 disk.fill(chance.choice([0, 0, 300_000, 2_000_000, 5_000_000]))
+                publish(site.broker.access, topic, map(wide, range(messages, messages + 1_500)))
+                messages += 1_500
                 run.until(lambda: run.trouble().startswith("no room"))
                 troubles.append(run.trouble())
                 run.until(lambda: run.rows() >= 0)  # questions are answered on a full disk
                 answered.append(run.rows())
                 disk.empty()
                 run.until(lambda: not run.trouble())
-                messages = _more(site, topic, messages, run)
             run.until(lambda: run.rows() == messages * POINTS)
             report = ended(run)
         again = len(re.findall("the warehouse was opened again", run.said()))
@@ -50,14 +49,6 @@ def full_warehouse(site: Site) -> Outcome:
             it_said_the_same_again_and_again=run.said().count("no room to write") <= 4 * times,
             a_traceback_was_printed="Traceback" not in run.said(),
         )
-
-
-def _more(site: Site, topic: str, messages: int, run: Run) -> int:
-    """Publish more when little is left to read, so that the next fault meets work; how many there are then."""
-    if run.rows() < (messages - 1_000) * POINTS:
-        return messages
-    publish(site.broker.access, topic, map(wide, range(messages, messages + 1_500)))
-    return messages + 1_500
 
 
 def full_at_the_ends(site: Site) -> Outcome:

@@ -16,7 +16,7 @@ import pytest
 
 from lmdp.errors import Unreachable
 from lmdp.local import client, lines, server
-from lmdp.local.lines import ANSWERING, MOST
+from lmdp.local.lines import MOST
 from lmdp.local.server import Question, serving, socket_path
 from lmdp.local.warehouse import Warehouse
 from lmdp.spec_loader import load_spec
@@ -68,7 +68,7 @@ def _others() -> None:
 
 def answering() -> int:
     """How many threads answer that were not there before the test."""
-    return sum(thread.name == ANSWERING for thread in set(threading.enumerate()) - OTHERS)
+    return sum("process_request_thread" in thread.name for thread in set(threading.enumerate()) - OTHERS)
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,6 @@ MOST: Final = 64
 ASK_SECONDS: Final = 10.0
 """For a request's head to arrive."""
 
-ANSWERING: Final = "answering"
-"""What a thread is called that answers."""
-
 _LEAVE_SECONDS: Final = 1.0
 _FULL: Final = (
     b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: application/json\r\n\r\n"
@@ -90,7 +87,6 @@ class LineServer(socketserver.ThreadingUnixStreamServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one client, so that the end can wait for it."""
-        threading.current_thread().name = ANSWERING
         self._answering.add(threading.current_thread())
         try:
             super().process_request_thread(request, client_address)
