@@ -91,20 +91,25 @@ def _gauges(make: random.Random, device: int, step: int) -> list[Row]:
 
 
 def _sums(make: random.Random, device: int, step: int) -> list[Row]:
-    """Counters of every temporality, with resets; device 2 is as silent as its gauges."""
+    """Counters of every temporality, with resets; device 2 is as silent as its gauges.
+
+    The cumulative ones restart by falling, by their start time, or by both; device 3's may fall without a restart.
+    """
     rows = []
     for kind in ("delta", "cumulative", "undeclared"):
-        value = 0.0
+        value, start = 0.0, BEGIN - step
         for ms in range(BEGIN, BEGIN + DAY, step):
             if device == 2 and BEGIN + 9 * HOUR <= ms < BEGIN + 12 * HOUR:
                 continue
             at = ms + make.randrange(1000)
             grown = make.randrange(1, 200)
+            restarted = make.random() < 0.05
             value = float(grown) if kind == "delta" or make.random() < 0.03 else value + grown
+            start = ms - step + make.randrange(1000) if kind == "delta" else ms - step // 2 if restarted else start
             marks: dict[str, object] = {} if kind == "undeclared" else {"otlp.temporality": kind}
-            marks["otlp.monotonic"] = kind != "undeclared"
+            marks["otlp.monotonic"] = kind != "undeclared" and (kind == "delta" or device != 3)
             if kind != "undeclared":
-                marks["otlp.startTimeUnixMs"] = ms - step + make.randrange(1000)
+                marks["otlp.startTimeUnixMs"] = start
             rows.append(row(at, value, deviceId=str(device), deviceName=f"core-{device}" if device != 2 else None,
                             metric=f"Sum.{kind}", type="sum", attributes=marks))  # fmt: skip
     return rows
@@ -120,37 +125,44 @@ def _buckets(ms: int, counts: list[int], bounds: list[float], **fields: Any) -> 
 
 
 def _histograms(make: random.Random, step: int) -> list[Row]:
-    """Histograms of either temporality; the cumulative one begins again twice, and some steps count nothing."""
-    rows, bounds = [], [-1.0, 0.5, 2.5, 10.0]
+    """Histograms of either temporality, some steps of which count nothing.
+
+    The cumulative one falls twice, begins again once by its start time alone, and has other bounds in the last hours.
+    """
+    rows = []
     for kind in ("delta", "cumulative"):
-        counts = [0] * 5
+        counts, start = [0] * 5, BEGIN - step
         for ms in range(BEGIN, BEGIN + DAY, step):
+            bounds = [-1.0, 0.5, 2.5, 10.0] if ms < BEGIN + 21 * HOUR else [-1.0, 0.5, 5.0, 10.0]
             grown = [0] * 5 if make.random() < 0.1 else [make.randrange(8) for _ in range(5)]
             fresh = kind == "delta" or ms in (BEGIN + 30 * step, BEGIN + 61 * step)
             counts = grown if fresh else [a + b for a, b in zip(counts, grown, strict=True)]
+            start = ms - 1000 if ms == BEGIN + 12 * step else start
+            marks = {"otlp.temporality": kind, "path": "/", "otlp.startTimeUnixMs": start}
             fields: dict[str, Any] = {"metric": f"wait.{kind}.bucket", "unit": "s", "type": "histogram",
-                                      "attributes": {"otlp.temporality": kind, "path": "/"}}  # fmt: skip
+                                      "attributes": marks}  # fmt: skip
             rows += _buckets(ms, counts, bounds, **fields)
     return rows
 
 
 def _exponential(make: random.Random, step: int) -> list[Row]:
-    """A cumulative exponential histogram whose range widens, and whose scale falls at noon: its bounds change."""
+    """A cumulative exponential histogram whose range widens both ways; its scale falls at noon, and rises at 21 h."""
     rows = []
     counts: defaultdict[int, int] = defaultdict(int)
     for ms in range(BEGIN, BEGIN + DAY, 3 * step):
-        coarse = ms >= BEGIN + 12 * HOUR
+        coarse = BEGIN + 12 * HOUR <= ms < BEGIN + 21 * HOUR
         for _ in range(20):
-            counts[make.randrange(4 + (ms - BEGIN) // (6 * HOUR))] += 1
+            wider = (ms - BEGIN) // (6 * HOUR)
+            counts[make.randrange(4 - wider, 8 + wider)] += 1
         width = 2 if coarse else 1
         cells: defaultdict[int, int] = defaultdict(int)
         for index, count in counts.items():
             cells[index // width] += count
-        last = max(cells)
-        bounds = [0.0] + [2.0 ** (width * (index + 1)) for index in range(last + 1)]
+        first, last = min(cells), max(cells)
+        bounds = [0.0] + [2.0 ** (width * (index + 1)) for index in range(first, last + 1)]
         fields: dict[str, Any] = {"metric": "size.bucket", "unit": "By", "type": "exponential_histogram",
                                   "attributes": {"otlp.temporality": "cumulative"}, "deviceId": "4"}  # fmt: skip
-        rows += _buckets(ms, [0, *(cells[index] for index in range(last + 1)), 0], bounds, **fields)
+        rows += _buckets(ms, [0, *(cells[index] for index in range(first, last + 1)), 0], bounds, **fields)
     return rows
 
 
@@ -239,14 +251,34 @@ def rates(rows: list[Row]) -> list[tuple[Point, str, float, float | None, bool]]
     for (_, kind), line in lines.items():
         ordered = sorted(line, key=lambda one: (one.ms, one.value))
         for before, point in zip([None, *ordered], ordered, strict=False):
-            start: Any = point.marks.get("otlp.startTimeUnixMs") if kind == "delta" else before and before.ms
-            if start is None or point.ms <= start:
+            begin: Any = point.marks.get("otlp.startTimeUnixMs") if kind == "delta" else before and before.ms
+            if begin is None or point.ms <= begin:
                 continue
-            seconds = (point.ms - start) / 1000
-            grown = point.value if kind == "delta" or before is None else point.value - before.value
-            rate = grown / seconds if grown >= 0 else point.value / seconds if point.marks["otlp.monotonic"] else None
-            found.append((point, kind, seconds, rate, grown < 0))
+            seconds = (point.ms - begin) / 1000
+            if kind == "delta" or before is None:
+                growth, reset = point.value, False
+            else:
+                growth, reset = _counted_on(before, point, kind)
+            found.append((point, kind, seconds, None if growth is None else growth / seconds, reset))
     return found
+
+
+def _counted_on(before: Point, point: Point, kind: str) -> tuple[float | None, bool]:
+    """What a cumulative sum grew by, and whether it began again, in the words of the contract's section on restarts."""
+    fell = point.value < before.value
+    if restarted(before.ms, before.marks.get("otlp.startTimeUnixMs"), point.marks.get("otlp.startTimeUnixMs")):
+        return point.value, True
+    if fell and point.marks["otlp.monotonic"]:
+        return point.value, True
+    if fell and kind == "undeclared":
+        return None, True
+    return point.value - before.value, False
+
+
+def restarted(before_ms: int, before_start: int | None, start: int | None) -> bool:
+    """Whether the start time says that the series began again; a start time at the point's own time is left out."""
+    known = before_ms if before_start is None else before_start
+    return start is not None and start >= before_ms and start != known
 
 
 def rates_hourly(rows: list[Row]) -> Answer:
@@ -403,26 +435,45 @@ def health(rows: list[Row]) -> Answer:
 def quantiles(rows: list[Row]) -> Answer:
     """HISTOGRAM_QUANTILES: series, metric, temporality, ms, seconds, reset, samples, p50, p90, p95, p99."""
     lines: defaultdict[tuple[Any, ...], defaultdict[int, dict[float, float]]] = defaultdict(lambda: defaultdict(dict))
+    starts: dict[tuple[str, int], int] = {}
     for point in points(rows):
         if point.histogram is not None and point.le is not None:
-            cells = lines[point.histogram, point.columns[5].removesuffix(".bucket"), point.marks["otlp.temporality"]][
-                point.ms
-            ]
+            of = point.histogram, point.columns[5].removesuffix(".bucket"), point.marks["otlp.temporality"]
+            cells = lines[(*of, point.columns[7])][point.ms]
             cells[point.le] = max(point.value, cells.get(point.le, -math.inf))
+            if "otlp.startTimeUnixMs" in point.marks:
+                starts[point.histogram, point.ms] = point.marks["otlp.startTimeUnixMs"]
     found = []
-    for (series, metric, kind), line in lines.items():
+    for (series, metric, kind, type_), line in lines.items():
         times = sorted(line)
         for before, ms in zip([None, *times], times, strict=False):
             if kind != "delta" and before is None:
                 continue
-            reset = kind != "delta" and before is not None and max(line[ms].values()) < max(line[before].values())
-            earlier = {} if kind == "delta" or reset or before is None else line[before]
-            grown = _grown(line[ms], earlier)
+            earlier = {} if kind == "delta" or before is None else line[before]
+            reset = bool(earlier) and before is not None and (
+                restarted(before, starts.get((series, before)), starts.get((series, ms)))
+                or _began_again(line[ms], earlier, type_)
+            )  # fmt: skip
+            grown = _grown(line[ms], {} if reset else earlier)
             if grown[-1][1] > 0:
                 seconds = None if before is None else (ms - before) / 1000
                 shown = tuple(_quantile(grown, percent) for percent in (50, 90, 95, 99))
                 found.append((series, metric, kind, ms, seconds, reset, grown[-1][1], *shown))
     return found
+
+
+def _began_again(now: dict[float, float], earlier: dict[float, float], type_: str) -> bool:
+    """Whether a cumulative bucket fell, or the bounds changed so that they cannot be compared."""
+    for bound, count in now.items():
+        below = {known: was for known, was in earlier.items() if known <= bound}
+        above = [was for known, was in earlier.items() if known >= bound]
+        at_least = max(below.values(), default=0.0)
+        if count < at_least:
+            return True
+        widened = type_ == "exponential_histogram" and (not below or max(below) <= 0 < bound)
+        if not widened and min(above, default=at_least) > at_least:
+            return True
+    return False
 
 
 def _grown(now: dict[float, float], earlier: dict[float, float]) -> list[tuple[float, float]]:

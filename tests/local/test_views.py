@@ -52,6 +52,12 @@ def cumulative(ms: int, value: float, *, monotonic: bool = True, **fields: objec
     return row(ms, value, attributes={"otlp.temporality": "cumulative", "otlp.monotonic": monotonic}, **fields)
 
 
+def started(ms: int, value: float, start: int, *, monotonic: bool = True) -> Row:
+    """A point of a cumulative sum with its start time in milliseconds."""
+    marks = {"otlp.temporality": "cumulative", "otlp.monotonic": monotonic, "otlp.startTimeUnixMs": start}
+    return row(ms, value, attributes=marks)
+
+
 def delta(ms: int, value: float, start: int | None, **fields: object) -> Row:
     """A point of a delta sum, with the time that it began in milliseconds."""
     attributes = {"otlp.temporality": "delta", "otlp.monotonic": True}
@@ -196,13 +202,47 @@ RATES = "SELECT TS_UNIX_MS, TEMPORALITY, SECONDS, RATE, RESET FROM METRIC_RATES 
         ),
         pytest.param(
             [cumulative(T0 + i * MINUTE, v, monotonic=False) for i, v in enumerate([100, 40, 100])],
-            [(T0 + MINUTE, "cumulative", 60.0, None, True), (T0 + 2 * MINUTE, "cumulative", 60.0, 1.0, False)],
-            id="a fall of what may fall has no rate",
+            [(T0 + MINUTE, "cumulative", 60.0, -1.0, False), (T0 + 2 * MINUTE, "cumulative", 60.0, 1.0, False)],
+            id="a declared sum that may fall has a negative rate",
         ),
         pytest.param(
             [row(T0, 100), row(T0 + MINUTE, 40)],
             [(T0 + MINUTE, "undeclared", 60.0, None, True)],
-            id="nor has one that was not said to be monotonic",
+            id="an undeclared sum that may fall has no rate where it falls",
+        ),
+        pytest.param(
+            [
+                started(T0, 100, T0 - MINUTE),
+                started(T0 + MINUTE, 150, T0 + 10_000),
+                started(T0 + 2 * MINUTE, 210, T0 + 10_000),
+            ],
+            [(T0 + MINUTE, "cumulative", 60.0, 2.5, True), (T0 + 2 * MINUTE, "cumulative", 60.0, 1.0, False)],
+            id="a start time after the point before is a restart, though the value rose",
+        ),
+        pytest.param(
+            [started(T0, 100, T0 - MINUTE), started(T0 + MINUTE, 120, T0)],
+            [(T0 + MINUTE, "cumulative", 60.0, 2.0, True)],
+            id="so is one at the time of the point before",
+        ),
+        pytest.param(
+            [started(T0, 100, T0 - MINUTE), started(T0 + MINUTE, 160, T0 - 1)],
+            [(T0 + MINUTE, "cumulative", 60.0, 1.0, False)],
+            id="another start time before the point before is none",
+        ),
+        pytest.param(
+            [cumulative(T0, 100), started(T0 + MINUTE, 160, T0)],
+            [(T0 + MINUTE, "cumulative", 60.0, 1.0, False)],
+            id="a point without a start time may have started at its own time",
+        ),
+        pytest.param(
+            [cumulative(T0, 100), started(T0 + MINUTE, 120, T0 + 1)],
+            [(T0 + MINUTE, "cumulative", 60.0, 2.0, True)],
+            id="a first start time after it is a restart",
+        ),
+        pytest.param(
+            [started(T0, 100, T0 - MINUTE, monotonic=False), started(T0 + MINUTE, 30, T0 + 1, monotonic=False)],
+            [(T0 + MINUTE, "cumulative", 60.0, 0.5, True)],
+            id="the start time speaks for sums that may fall too",
         ),
         pytest.param(
             [delta(T0, 30, T0 - MINUTE), delta(T0 + MINUTE, 6, T0 + MINUTE // 2)],
@@ -269,7 +309,7 @@ def _random_rows(seed: int) -> list[Row]:
             if temporality:
                 attributes["otlp.temporality"] = temporality
             if make.random() < 0.8:
-                attributes["otlp.startTimeUnixMs"] = ms - make.randrange(0, MINUTE)
+                attributes["otlp.startTimeUnixMs"] = ms - make.randrange(1, 2 * MINUTE)
             point = {"instance": f"i{series // 7}", "attributes": attributes, "scope": {"epoch": str(ms)}}
             rows += [row(ms, value - again, **point) for again in range(make.choice([1, 1, 1, 2, 3]))]
     make.shuffle(rows)
@@ -296,9 +336,13 @@ def _rates(rows: list[Row]) -> list[tuple[Any, ...]]:
                 step = (ms - start) / 1000 if start is not None else 0
                 found += [(instance, n, ms, kind, value / step, False)] if step > 0 else []
             elif before is not None and ms > before[0]:
-                step, grown = (ms - before[0]) / 1000, value - before[1]
-                rate = grown / step if grown >= 0 else value / step if monotonic else None
-                found.append((instance, n, ms, kind, rate, grown < 0))
+                step, fell = (ms - before[0]) / 1000, value < before[1]
+                known = before[0] if before[2] is None else before[2]
+                restarted = start is not None and start >= before[0] and start != known
+                whole = restarted or (fell and monotonic)
+                unknown = fell and not whole and kind == "undeclared"
+                growth = value if whole else value - before[1]
+                found.append((instance, n, ms, kind, None if unknown else growth / step, whole or unknown))
     return sorted(found, key=repr)
 
 

@@ -5,8 +5,12 @@
 --
 --   delta                      from its own start to TS: RATE is value / seconds
 --   cumulative, undeclared     from the point before of the same series and temporality: RATE is growth / seconds.
---                              A fall is a RESET: the counter began again at 0 if it only ever grows (IS_MONOTONIC),
---                              so RATE is value / seconds; otherwise nobody knows, and RATE is NULL
+--                              After a RESET the series began again, and counts whole: RATE is value / seconds
+--
+-- A series began again if its value fell and it only ever grows (IS_MONOTONIC), or if its start time is at or after the
+-- point before and differs from that point's start time (a point without one may have begun at its own time: the core
+-- leaves such a start time out). A declared cumulative sum that is not monotonic may fall: its RATE is negative. An
+-- undeclared one that is not monotonic and falls: nobody knows. RESET is true, and RATE is NULL.
 --
 -- No row: a series' first point, a delta without a start, a step of no length.
 --
@@ -37,7 +41,11 @@ PAIRS AS (
     LAG(VALUE) OVER (
       PARTITION BY ${series_columns}, SERIES, TEMPORALITY
       ORDER BY TS_UNIX_MS, VALUE, START_TS
-    ) AS PREVIOUS_VALUE
+    ) AS PREVIOUS_VALUE,
+    LAG(START_TS) OVER (
+      PARTITION BY ${series_columns}, SERIES, TEMPORALITY
+      ORDER BY TS_UNIX_MS, VALUE, START_TS
+    ) AS PREVIOUS_START_TS
   FROM SUMS
 ),
 STEPS AS (
@@ -46,7 +54,10 @@ STEPS AS (
     NULLIF(
       DATEDIFF(millisecond, CASE WHEN TEMPORALITY = 'delta' THEN START_TS ELSE PREVIOUS_TS END, TS), 0
     )::FLOAT / 1000 AS SECONDS,
-    TEMPORALITY <> 'delta' AND VALUE < PREVIOUS_VALUE AS RESET
+    COALESCE(
+      TEMPORALITY <> 'delta' AND START_TS >= PREVIOUS_TS AND START_TS <> COALESCE(PREVIOUS_START_TS, PREVIOUS_TS), FALSE
+    ) AS RESTARTED,
+    COALESCE(TEMPORALITY <> 'delta' AND VALUE < PREVIOUS_VALUE, FALSE) AS FELL
   FROM PAIRS
 )
 SELECT
@@ -61,9 +72,9 @@ SELECT
   SECONDS,
   CASE
     WHEN TEMPORALITY = 'delta' THEN VALUE / SECONDS
-    WHEN NOT RESET THEN (VALUE - PREVIOUS_VALUE) / SECONDS
-    WHEN IS_MONOTONIC THEN VALUE / SECONDS
+    WHEN RESTARTED OR (FELL AND IS_MONOTONIC) THEN VALUE / SECONDS
+    WHEN NOT FELL OR TEMPORALITY = 'cumulative' THEN (VALUE - PREVIOUS_VALUE) / SECONDS
   END AS RATE,
-  RESET
+  RESTARTED OR (FELL AND (COALESCE(IS_MONOTONIC, FALSE) OR TEMPORALITY <> 'cumulative')) AS RESET
 FROM STEPS
 WHERE SECONDS > 0;

@@ -1,7 +1,10 @@
 -- Quantiles of what a histogram counted in a step of time that ends at TS; METRIC is its name without `.bucket`.
 --
 --   delta                      the point itself
---   cumulative, undeclared     its growth since the point before; a histogram that fell began again, and counts whole
+--   cumulative, undeclared     its growth since the point before; after a RESET it began again, and counts whole
+--
+-- A histogram began again if any of its cumulative buckets fell, if its bounds changed in a way that cannot be compared,
+-- or if its start time says so (as in METRIC_RATES).
 --
 -- No row: a cumulative histogram's first point, and a step in which nothing was counted.
 --
@@ -9,9 +12,11 @@
 -- begins at 0, and a quantile beyond the last finite bound is that bound.
 -- https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile
 --
--- An exponential histogram's bounds may differ from point to point. What the point before had counted up to a bound is
--- what it had up to its own greatest bound below: exact as long as the scale does not rise. Counts that fall as their
--- bounds rise (a repeat changed one of them) are taken as not falling.
+-- Bounds may differ from point to point. What the point before had counted up to a bound lies between its counts at its
+-- own nearest bounds below and above (AT_LEAST, AT_MOST): where the two are equal, bounds can be compared. An exponential
+-- histogram has nothing below its first bucket on either side of zero, whose lower bound its rows do not carry; so its
+-- range may widen, and its scale may fall. Counts that fall as their bounds rise (a repeat changed one of them) are taken
+-- as not falling.
 CREATE OR REPLACE VIEW ${schema}.HISTOGRAM_QUANTILES AS
 WITH BUCKETS AS (
   SELECT
@@ -23,7 +28,8 @@ WITH BUCKETS AS (
     TS,
     TS_UNIX_MS,
     LE,
-    MAX(VALUE) AS COUNTED
+    MAX(VALUE) AS COUNTED,
+    MAX(START_TS) AS START_TS
   FROM ${schema}.METRICS
   WHERE TYPE IN ('histogram', 'exponential_histogram') AND METRIC LIKE '%.bucket' AND LE IS NOT NULL
   GROUP BY
@@ -35,52 +41,78 @@ MOMENTS AS (
     DEVICE_ID AS M_DEVICE,
     HISTOGRAM_SERIES AS M_SERIES,
     TEMPORALITY AS M_TEMPORALITY,
+    TS AS M_TS,
     TS_UNIX_MS AS M_MS,
-    MAX(COUNTED) AS M_COUNTED
+    MAX(START_TS) AS M_START_TS
   FROM BUCKETS
-  GROUP BY DEVICE_ID, HISTOGRAM_SERIES, TEMPORALITY, TS_UNIX_MS
+  GROUP BY DEVICE_ID, HISTOGRAM_SERIES, TEMPORALITY, TS, TS_UNIX_MS
 ),
 STEPS AS (
   SELECT
     *,
     LAG(M_MS) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY ORDER BY M_MS) AS BEFORE_MS,
-    LAG(M_COUNTED) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY ORDER BY M_MS) AS BEFORE_COUNTED
+    LAG(M_TS) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY ORDER BY M_MS) AS BEFORE_TS,
+    LAG(M_START_TS) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY ORDER BY M_MS) AS BEFORE_START_TS
   FROM MOMENTS
 ),
-EARLIER AS (
-  SELECT
-    DEVICE_ID AS E_DEVICE,
-    HISTOGRAM_SERIES AS E_SERIES,
-    TEMPORALITY AS E_TEMPORALITY,
-    TS_UNIX_MS AS E_MS,
-    LE AS E_LE,
-    COUNTED AS E_COUNTED
-  FROM BUCKETS
-  WHERE TEMPORALITY <> 'delta'
+SIDES AS (
+  SELECT *, M_MS AS SIDE_MS FROM STEPS WHERE M_TEMPORALITY = 'delta' OR BEFORE_MS IS NOT NULL
+  UNION ALL
+  SELECT *, BEFORE_MS FROM STEPS WHERE M_TEMPORALITY <> 'delta' AND BEFORE_MS IS NOT NULL
 ),
-GROWN AS (
+PAIRS AS (
   SELECT
     ${histogram_columns},
     BUCKET_METRIC,
     INSTANCE_LABEL,
     HISTOGRAM_SERIES,
     TEMPORALITY,
-    TS,
-    TS_UNIX_MS,
+    M_TS AS TS,
+    M_MS AS TS_UNIX_MS,
     BEFORE_MS,
-    TEMPORALITY <> 'delta' AND M_COUNTED < BEFORE_COUNTED AS RESET,
+    COALESCE(
+      TEMPORALITY <> 'delta' AND M_START_TS >= BEFORE_TS AND M_START_TS <> COALESCE(BEFORE_START_TS, BEFORE_TS), FALSE
+    ) AS RESTARTED,
     LE,
-    COUNTED - COALESCE(MAX(E_COUNTED), 0) AS GREW
+    CASE WHEN SIDE_MS = M_MS THEN COUNTED END AS COUNTED,
+    CASE WHEN SIDE_MS < M_MS THEN COUNTED END AS BEFORE_COUNTED
   FROM BUCKETS
-  JOIN STEPS
-    ON M_DEVICE = DEVICE_ID AND M_SERIES = HISTOGRAM_SERIES AND M_TEMPORALITY = TEMPORALITY AND M_MS = TS_UNIX_MS
-  LEFT JOIN EARLIER
-    ON E_DEVICE = M_DEVICE AND E_SERIES = M_SERIES AND E_TEMPORALITY = M_TEMPORALITY AND E_MS = BEFORE_MS
-    AND M_COUNTED >= BEFORE_COUNTED AND E_LE <= LE
-  WHERE TEMPORALITY = 'delta' OR BEFORE_MS IS NOT NULL
-  GROUP BY
-    ${histogram_columns}, BUCKET_METRIC, INSTANCE_LABEL, HISTOGRAM_SERIES, TEMPORALITY, TS, TS_UNIX_MS, BEFORE_MS,
-    TEMPORALITY <> 'delta' AND M_COUNTED < BEFORE_COUNTED, LE, COUNTED
+  JOIN SIDES
+    ON M_DEVICE = DEVICE_ID AND M_SERIES = HISTOGRAM_SERIES AND M_TEMPORALITY = TEMPORALITY AND SIDE_MS = TS_UNIX_MS
+),
+COMPARED AS (
+  SELECT
+    *,
+    COALESCE(MAX(BEFORE_COUNTED) OVER (
+      PARTITION BY HISTOGRAM_SERIES, TEMPORALITY, TS_UNIX_MS ORDER BY LE RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ), 0) AS AT_LEAST,
+    MIN(BEFORE_COUNTED) OVER (
+      PARTITION BY HISTOGRAM_SERIES, TEMPORALITY, TS_UNIX_MS ORDER BY LE RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING
+    ) AS AT_MOST,
+    MAX(CASE WHEN BEFORE_COUNTED IS NOT NULL THEN LE END) OVER (
+      PARTITION BY HISTOGRAM_SERIES, TEMPORALITY, TS_UNIX_MS ORDER BY LE RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    ) AS BEFORE_LE
+  FROM PAIRS
+),
+JUDGED AS (
+  SELECT
+    *,
+    MAX(
+      CASE
+        WHEN TEMPORALITY = 'delta' THEN 0
+        WHEN RESTARTED OR COUNTED < AT_LEAST THEN 1
+        WHEN AT_MOST <= AT_LEAST THEN 0
+        WHEN TYPE = 'exponential_histogram' AND (BEFORE_LE IS NULL OR (BEFORE_LE <= 0 AND LE > 0)) THEN 0
+        WHEN AT_MOST > AT_LEAST THEN 1
+        ELSE 0
+      END
+    ) OVER (PARTITION BY HISTOGRAM_SERIES, TEMPORALITY, TS_UNIX_MS) = 1 AS RESET
+  FROM COMPARED
+  WHERE COUNTED IS NOT NULL
+),
+GROWN AS (
+  SELECT *, CASE WHEN RESET THEN COUNTED ELSE COUNTED - AT_LEAST END AS GREW
+  FROM JUDGED
 ),
 RISING AS (
   SELECT
