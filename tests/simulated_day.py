@@ -255,16 +255,15 @@ def rates(rows: list[Row]) -> list[tuple[Point, str, float, float | None, bool]]
             if begin is None or point.ms <= begin:
                 continue
             seconds = (point.ms - begin) / 1000
-            if kind == "delta" or before is None:
-                growth, reset = point.value, False
-            else:
-                growth, reset = _counted_on(before, point, kind)
+            growth, reset = (point.value, False) if before is None else _counted_on(before, point, kind)
             found.append((point, kind, seconds, None if growth is None else growth / seconds, reset))
     return found
 
 
 def _counted_on(before: Point, point: Point, kind: str) -> tuple[float | None, bool]:
-    """What a cumulative sum grew by, and whether it began again, in the words of the contract's section on restarts."""
+    """What a sum grew by, and whether it began again, in the words of the contract's section on restarts."""
+    if kind == "delta":
+        return point.value, False
     fell = point.value < before.value
     if restarted(before.ms, before.marks.get("otlp.startTimeUnixMs"), point.marks.get("otlp.startTimeUnixMs")):
         return point.value, True

@@ -36,16 +36,16 @@ def query(warehouse: Warehouse, rows: list[Row], sql: str) -> list[tuple[Any, ..
     return [tuple(line.values()) for line in warehouse.query(sql).table.to_pylist()]
 
 
-def point(minute: int, buckets: Buckets, kind: str = "histogram", **marks: object) -> list[Row]:
+def point(minute: int, buckets: Buckets, kind: str = "histogram", start: int | None = None) -> list[Row]:
     """The bucket rows of one cumulative point; the last bound is infinity."""
     fields: dict[str, Any] = {"metric": "wait.bucket", "type": kind, "attributes": {"otlp.temporality": "cumulative"}}
-    fields["attributes"] |= marks
+    if start is not None:
+        fields["attributes"]["otlp.startTimeUnixMs"] = start
     *bounds, _ = buckets
     return day._buckets(T0 + minute * MINUTE, list(buckets.values()), bounds, **fields)
 
 
 INF = float("inf")
-START = "otlp.startTimeUnixMs"
 EXPONENTIAL = "exponential_histogram"
 
 
@@ -63,12 +63,12 @@ EXPONENTIAL = "exponential_histogram"
             point(0, {10: 5, 100: 5, INF: 0}) + point(1, {10: 1, 100: 1, INF: 0}), (True, 2.0), id="the count fell",
         ),
         pytest.param(
-            point(0, {10: 1, 100: 2, INF: 0}, **{START: T0 - 1})
-            + point(1, {10: 3, 100: 2, INF: 1}, **{START: T0 + 5}),
+            point(0, {10: 1, 100: 2, INF: 0}, start=T0 - 1)
+            + point(1, {10: 3, 100: 2, INF: 1}, start=T0 + 5),
             (True, 6.0), id="its start time is after the point before",
         ),
         pytest.param(
-            point(0, {10: 1, 100: 2, INF: 0}) + point(1, {10: 3, 100: 2, INF: 1}, **{START: T0}), (False, 3.0),
+            point(0, {10: 1, 100: 2, INF: 0}) + point(1, {10: 3, 100: 2, INF: 1}, start=T0), (False, 3.0),
             id="a point without a start time may have started at its own time",
         ),
         pytest.param(
