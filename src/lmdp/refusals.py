@@ -15,6 +15,14 @@ BAD_TIMESTAMP: Final = "Row.BadTimestamp"
 BAD_HISTOGRAM: Final = "Row.BadHistogram"
 ROW_TOO_LARGE: Final = "Row.TooLarge"
 
+CODES: Final = (
+    MALFORMED, NOT_METRICS, DECODE_TOO_LARGE, MISSING_FIELD, BAD_TIMESTAMP, BAD_HISTOGRAM, ROW_TOO_LARGE,
+)  # fmt: skip
+"""Every code that the core gives."""
+
+DROP_REASONS: Final = ("empty", "exemplars", "noRecordedValue", "nonFinite", "unknownData")
+"""Every reason for which something makes no row by rule."""
+
 TOO_DEEP: Final = "nested too deep"
 """The reason for what is nested beyond a limit: one text, whoever notices."""
 

@@ -19,7 +19,7 @@ ALERTS = yaml.safe_load((ROOT / "docs" / "prometheus-alerts.yml").read_text())
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (-?[\d.e+-]+)')
 NAME = re.compile(r"lmdp_[a-z_]+")
 LIVE: dict[str, Any] = {
-    "uptimeSeconds": 5.0, "messages": 3, "bytesIn": 10, "datapoints": 9, "converted": 8, "rows": 7,
+    "startedAtMs": 1000, "uptimeSeconds": 5.0, "messages": 3, "bytesIn": 10, "datapoints": 9, "converted": 8, "rows": 7,
     "rejectedDatapoints": 1, "rejectsByCode": {'Row."odd"\n\\': 2}, "dropped": {"empty": 1}, "lost": 0, "commits": 2,
     "published": None, "lag": {"0": 4, "1": 0}, "secondsSinceCommit": None, "memoryBytes": 5, "trouble": "",
     "latenciesMs": [[20.0, 2], [4000.0, 1]], "latencySumMs": 4040.0,

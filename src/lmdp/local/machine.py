@@ -88,6 +88,7 @@ class Machine:
     page: Callable[[], str] = str
     ends: Ends = field(default_factory=Ends)
     started: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.time)  # Unix seconds
 
     def status(self) -> dict[str, Any]:
         """Where it stands, as `lmdp status` shows it."""
@@ -115,6 +116,7 @@ class Machine:
         simulated = self.settings.simulated
         return {
             "pid": os.getpid(),
+            "startedAtMs": int(self.started_at * 1000),
             "uptimeSeconds": round(time.monotonic() - self.started, 1),
             "broker": self.access.bootstrap_servers,
             "topic": self.settings.consume.topic,

@@ -7,11 +7,11 @@ are of this run: they begin again at 0 with it, which Prometheus' `rate` and `in
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from lmdp.page.pipe import Json
+from lmdp.refusals import CODES, DROP_REASONS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 21_600.0)
@@ -37,22 +37,25 @@ def _status(key: str) -> Callable[[Json, Json], Samples]:
     return lambda _, status: [({}, status[key])]
 
 
-def _by(label: str, key: str) -> Callable[[Json, Json], Samples]:
-    return lambda live, _: [({label: name}, number) for name, number in live[key].items()]
+def _by(label: str, key: str, known: Iterable[str] = ()) -> Callable[[Json, Json], Samples]:
+    """One sample a name. Those of `known` are there from the start with 0: `increase` cannot see a first value."""
+    zeros = dict.fromkeys(known, 0)
+    return lambda live, _: [({label: name}, number) for name, number in (zeros | live[key]).items()]
 
 
 FAMILIES = (
     Family("lmdp_start_time_seconds", "gauge", "When this run began, in Unix seconds.",
-           lambda live, _: [({}, round(time.time() - live["uptimeSeconds"]))]),
+           lambda live, _: [({}, live["startedAtMs"] // 1000)]),
     Family("lmdp_messages_total", "counter", "Kafka messages consumed.", _live("messages")),
     Family("lmdp_received_bytes_total", "counter", "Bytes of their values.", _live("bytesIn")),
     Family("lmdp_datapoints_total", "counter", "OTLP datapoints in them.", _live("datapoints")),
     Family("lmdp_converted_datapoints_total", "counter", "Datapoints that became rows.", _live("converted")),
     Family("lmdp_rows_total", "counter", "Rows committed to the warehouse.", _live("rows")),
-    Family("lmdp_rejects_total", "counter", "Rejects, by error code.", _by("code", "rejectsByCode")),
+    Family("lmdp_rejects_total", "counter", "Rejects, by error code.", _by("code", "rejectsByCode", CODES)),
     Family("lmdp_rejected_datapoints_total", "counter", "Datapoints in rejects.", _live("rejectedDatapoints")),
     Family("lmdp_dropped_datapoints_total", "counter",
-           "What made no row by rule, by reason; `empty` counts messages, `nonFinite` rows.", _by("reason", "dropped")),
+           "What made no row by rule, by reason; `empty` counts messages, `nonFinite` rows, `unknownData` metrics.",
+           _by("reason", "dropped", DROP_REASONS)),
     Family("lmdp_lost_messages_total", "counter", "Messages that the topic's retention took before they were read.",
            _live("lost")),
     Family("lmdp_commits_total", "counter", "Transactions in the warehouse.", _live("commits")),
