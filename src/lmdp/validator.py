@@ -24,7 +24,19 @@ def faults(line: bytes, spec: Spec, checks: Draft202012Validator) -> list[str]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return [f"no JSON: {error}"]
     found = [f"{error.json_path}: {error.message}" for error in checks.iter_errors(row)]
-    return found or _times(row, spec)
+    return found or _times(row, spec) + _doubles(row, spec)
+
+
+def _doubles(row: dict[str, Any], spec: Spec) -> list[str]:
+    """A number is a double; JSON Schema takes an integer of any length."""
+    found = []
+    for field in spec.fields:
+        if field.type == "number" and field.name in row:
+            try:
+                float(row[field.name])
+            except OverflowError:
+                found.append(f"{field.name} is beyond the largest double")
+    return found
 
 
 def _times(row: dict[str, Any], spec: Spec) -> list[str]:

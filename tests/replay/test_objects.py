@@ -39,7 +39,7 @@ def raws(content: bytes) -> list[bytes]:
         (text(ONE) + b"\n" + text(TWO)[:-3], [b'{"n":1}', b"? " + text(TWO)[:-3]]),
         (b'\xff\xfe{"rawData"\n' + text(ONE), [b'? \xff\xfe{"rawData"', b'{"n":1}']),
         (b'{"rawData": "no base64!"}', [b'? {"rawData": "no base64!"}']),
-        (b'{"rawData": 7} [1] true', [b'? {"rawData": 7}', b"? [1]", b"? true"]),
+        (b'{"rawData": 7} [1] true', [b'? {"rawData": 7}', b"? [1] true"]),
         (b"[" * 100_000, [b"? " + b"[" * 100_000]),
         (b"1" * 5_000, [b"? " + b"1" * 5_000]),
     ],
@@ -48,6 +48,15 @@ def raws(content: bytes) -> list[bytes]:
 def test_reading(content: bytes, expected: list[bytes]) -> None:
     """Objects one a line or one behind the other; what is none is kept as it was, and nothing raises."""
     assert raws(content) == expected
+
+
+@pytest.mark.parametrize(
+    "piece", [b"[1,\n", b"\xff\n", b'{"a":\n', b'{"a": [\n', b'{"rawData": "x",\n', b"9" * 5_000 + b"\n"]
+)
+def test_reading_takes_work_in_proportion(piece: bytes) -> None:
+    """What cannot be read costs as much as it is long: the characters that failing attempts look at are bounded."""
+    content = piece * (400_000 // len(piece)) + text(ONE) + b"\n"
+    assert raws(content)[-1] == b'{"n":1}'
 
 
 def test_gzip() -> None:

@@ -205,6 +205,41 @@ def test_a_copy_of_the_folder_is_known(folder: Path, tmp_path: Path, warehouse: 
     assert (report.settled, report.counts.rows, told(warehouse, INSTANCES)) == (1, 0, ["i-1"])
 
 
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+@pytest.mark.parametrize("name", ["all.ndjson", "aaa.ndjson.gz", "lm.metrics.otlp-0-5-6.ndjson"])
+def test_copies_under_any_name_are_known(
+    folder: Path, tmp_path: Path, warehouse: Warehouse, name: str, where: str
+) -> None:
+    """The lines of replayed objects, put together under another name with one more, make that one's rows alone."""
+    first = rejects(folder, message(bundle(1), 5), message(bundle(2), 6)) + rejects(folder, message(bundle(3), 9))
+    found = [line for path in first for line in lines(path)]
+    replayed(Folder.open(folder), warehouse, run())
+    (other,) = rejects(tmp_path / "other", message(bundle(4), 10))
+    target = {"here": folder, "elsewhere": tmp_path / "elsewhere"}[where]
+    target.mkdir(exist_ok=True)
+    content = "\n".join(map(json.dumps, found + lines(other))).encode() + b"\n\n"
+    (target / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    report = replayed(Folder.open(target), warehouse, run())
+    assert (report.counts.rows, report.repeats) == (1, 3)
+    assert told(warehouse, INSTANCES) == ["i-1", "i-2", "i-3", "i-4"]
+
+
+@pytest.mark.parametrize("table_first", [True, False])
+def test_rejects_in_a_folder_and_in_the_table_are_copies(folder: Path, warehouse: Warehouse, table_first: bool) -> None:
+    """`run --rejects` writes each reject to both; replaying both makes each row once, also after a failed attempt."""
+    rejects(folder, message(bundle(1), 0), message(bundle(2), 1))
+    reject_into(warehouse, bundle(1), bundle(2))
+    replay_rejects(own(warehouse), None, run(None), Report())  # fails again: the table's count one attempt more
+    replays = [
+        lambda: replay_rejects(own(warehouse), None, run(), Report()),
+        lambda: replayed(Folder.open(folder), warehouse, run()),
+    ]
+    for replay in replays if table_first else reversed(replays):
+        replay()
+        assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+    assert (warehouse.counts().rejects, warehouse.duplicates()) == (0, 0)
+
+
 def test_stopped_and_gone_on(folder: Path, warehouse: Warehouse) -> None:
     """A replay that is stopped between objects goes on where it was."""
     for n in range(4):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lmdp import encode
 from lmdp.identifiers import KEY_STYLES, KeyStyle, row_key, styled
+from lmdp.local.warehouse import Load
 from lmdp.refusals import PointRefused
 from lmdp.replay.rows import row_reader
+from lmdp.validator import faults, validator
 from replay.failures import SPEC, row_json
+
+if TYPE_CHECKING:
+    from lmdp.local.warehouse import Warehouse
 
 READ = row_reader(SPEC, 10_000)
 ROW = row_json(7, value=2**60 + 1, attributes={"b": 1.50, "a": ["é"]}, resource={}, instance="i-7")
@@ -54,3 +60,37 @@ def test_what_is_no_row(raw: Any, code: str, text: str) -> None:
     with pytest.raises(PointRefused, match=text) as caught:
         READ(raw if isinstance(raw, bytes) else json.dumps(raw).encode())
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"attributes": None, "resource": None, "scope": None}, {"attributes": {}, "resource": {}, "scope": {}}),
+        ({"value": 10**300}, {"value": 1e300}),
+        ({"value": -0.0}, {"value": 0.0}),
+        ({"tsUnixMs": float(ROW["tsUnixMs"])}, {"tsUnixMs": ROW["tsUnixMs"]}),
+        ({"orgId": "a\x00b"}, {"orgId": "a\x00b"}),
+        ({"attributes": {"a": [None, {"b": 2**70}]}}, {"attributes": {"a": [None, {"b": 2**70}]}}),
+    ],
+    ids=range(6),
+)
+def test_whatever_validates_is_replayed(
+    warehouse: Warehouse, changes: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """A row event that `lmdp validate` accepts becomes a row of the warehouse; None leaves the field out."""
+    event = {name: value for name, value in {**ROW, **changes}.items() if value is not None}
+    line = json.dumps(event).encode()
+    assert faults(line, SPEC, validator(SPEC)) == []
+    warehouse.commit(Load([READ(line)], [], [], datetime.now(UTC)))
+    (row,) = warehouse.query("SELECT * FROM ROW_EVENTS").table.to_pylist()
+    found = {name: json.loads(row[name]) if isinstance(value, dict) else row[name] for name, value in expected.items()}
+    assert found == expected
+
+
+def test_a_value_beyond_a_double_is_refused_by_both() -> None:
+    """Neither `validate` nor `replay` takes an integer that no double holds."""
+    line = json.dumps({**ROW, "value": 10**400}).encode()
+    assert faults(line, SPEC, validator(SPEC)) == ["value is beyond the largest double"]
+    with pytest.raises(PointRefused, match="beyond the largest double") as caught:
+        READ(line)
+    assert caught.value.code == "Row.Invalid"

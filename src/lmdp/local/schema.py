@@ -67,6 +67,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         );
         """,
     ),
+    ("what copies of replayed failures are known by", "CREATE TABLE REPLAYED_FAILURES (COPY_OF VARCHAR NOT NULL)"),
 )
 """What was done to the file, in order; a version is how many of them. Append only: a file runs each once."""
 

@@ -31,7 +31,8 @@ class Path:
 class Outcome:
     """What became of some failures: `rows`, and the `messages` that made some; `left` is what failed again.
 
-    `changed`: something passed, or was there before; otherwise all is as it was. `reasons` counts what failed again by
+    `changed`: something passed, or was there before; otherwise all is as it was. `passed` has what copies of those that
+    passed are known by. `reasons` counts what failed again by
     its code, `examples` has the first text of each.
     """
 
@@ -42,6 +43,7 @@ class Outcome:
     row_events: int = 0
     repeats: int = 0
     changed: bool = False
+    passed: list[str] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
 
@@ -74,6 +76,7 @@ def _row_event(outcome: Outcome, piece: Failed, path: Path, now_ms: int) -> None
     try:
         outcome.rows.append(path.read_row(piece.raw))
         outcome.changed = True
+        outcome.passed.append(piece.copy_of)
     except PointRefused as refused:
         outcome.counts.rejected_messages += 1
         outcome.fails(refused.code, refused.text)
@@ -89,6 +92,7 @@ def _message(outcome: Outcome, piece: Failed, message: Message, path: Path, now_
     passed = not done.rejects or done.counts.rejected_datapoints < done.counts.datapoints
     if passed:
         outcome.changed = True
+        outcome.passed.append(piece.copy_of)
         outcome.messages.append(message)
     if passed and path.whole:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -33,9 +33,8 @@ _DELETE: Final = """
 DELETE FROM REJECTS AS R USING (SELECT unnest(?::BIGINT[]) AS ID, unnest(?::UBIGINT[]) AS SEEN) AS S
 WHERE R.rowid = S.ID AND hash(R) = S.SEEN
 """
-_MARKED: Final = (
-    "SELECT count(*) AS N FROM duckdb_tables() WHERE table_name = 'REPLAYED' AND database_name = 'LM_METRICS'"
-)
+_TABLES: Final = "SELECT table_name AS NAME FROM duckdb_tables() WHERE database_name = 'LM_METRICS'"
+_COPIES: Final = 500  # in a query
 
 
 class Changed(LmdpError):  # noqa: N818 - a state, as in 'it has changed'
@@ -56,7 +55,8 @@ class Portion:
     """One transaction: what some failures of `source` became.
 
     It has the mark of an object, or `settled`: the rejects that it takes the place of, each by the number of its row
-    and a hash of what was in it. `messages` were tried, and made `rows`; `rejects` are what is left.
+    and a hash of what was in it. `messages` were tried, and made `rows`; `rejects` are what is left. `passed` has what
+    copies of those that passed are known by.
     """
 
     source: str
@@ -65,6 +65,7 @@ class Portion:
     rejects: Sequence[dict[str, Any]] | pa.Table = ()
     settled: Sequence[tuple[int, int]] = ()
     mark: Mark | None = None
+    passed: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def _settle(portion: Portion, at: datetime, connection: duckdb.DuckDBPyConnectio
             raise Changed(f"{mark.address} is in the warehouse already")
         values = [mark.digest, mark.address, mark.left, at.replace(tzinfo=None)]
         connection.execute("INSERT INTO REPLAYED VALUES (?, ?, ?, ?)", values)
+    if portion.passed:
+        connection.execute("INSERT INTO REPLAYED_FAILURES SELECT unnest(?::VARCHAR[])", [list(portion.passed)])
     if portion.settled:
         ids, hashes = zip(*portion.settled, strict=True)
         deleted = connection.execute(_DELETE, [list(ids), list(hashes)]).fetchone()
@@ -111,16 +114,33 @@ def _settle(portion: Portion, at: datetime, connection: duckdb.DuckDBPyConnectio
 
 def known(keeper: Keeper, digest: str) -> Mark | None:
     """The mark of this content; None where it was never replayed into this file."""
-    if not keeper.ask(_MARKED)[0]["N"]:
+    if not _has(keeper, "REPLAYED"):
         return None  # only read, and made before there were marks
     sql = f"SELECT OBJECT, REMAINS FROM REPLAYED WHERE DIGEST = '{int(digest, 16):064x}'"  # noqa: S608 - hexadecimal
     found = keeper.ask(sql)
     return Mark(digest, found[0]["OBJECT"], found[0]["REMAINS"]) if found else None
 
 
+def copies(keeper: Keeper, pieces: Iterable[Failed | Unread]) -> set[str]:
+    """Which of these failures were replayed into this file before, from wherever, by what copies are known by."""
+    if not _has(keeper, "REPLAYED_FAILURES"):
+        return set()
+    wanted = sorted({piece.copy_of for piece in pieces if isinstance(piece, Failed)})
+    found: set[str] = set()
+    for at in range(0, len(wanted), _COPIES):
+        some = ", ".join(f"'{one}'" for one in wanted[at : at + _COPIES])
+        sql = f"SELECT COPY_OF FROM REPLAYED_FAILURES WHERE COPY_OF IN ({some})"  # noqa: S608 - hexadecimal
+        found |= {row["COPY_OF"] for row in keeper.ask(sql)}
+    return found
+
+
+def _has(keeper: Keeper, table: str) -> bool:
+    return any(row["NAME"] == table for row in keeper.ask(_TABLES))
+
+
 def take(keeper: Keeper, source: str, outcome: Outcome, mark: Mark) -> int:
     """Write an object's rows and its mark; returns the bytes of the rows' columns. Raises Changed when it is in."""
-    return keeper.write(Portion(source, outcome.counts.messages, outcome.rows, mark=mark))
+    return keeper.write(Portion(source, outcome.counts.messages, outcome.rows, mark=mark, passed=outcome.passed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +192,8 @@ class Rejects:
         """Replace a page by what is left of it, and write its rows where they belong here. Raises Changed."""
         left = [piece for piece in outcome.left if not isinstance(piece, Unread)]
         rows = outcome.rows if with_rows else []
-        return self.keeper.write(Portion(REJECTS, outcome.counts.messages, rows, left, page.ids))
+        passed = outcome.passed if with_rows else ()
+        return self.keeper.write(Portion(REJECTS, outcome.counts.messages, rows, left, page.ids, passed=passed))
 
     def _untried(self) -> str:
         return f"ATTEMPT_ENDING_TIMESTAMP < make_timestamp_ms({self.before})"

@@ -24,6 +24,10 @@ LARGEST: Final = 512 * 2**20
 
 UNKNOWN: Final = -1
 
+_SPARE: Final = 2**20
+_TOO_DEEP: Final = 10_000
+"""What failing attempts to read may cost, in characters: this and four times the object; and what a deep one costs."""
+
 _GZIP: Final = b"\x1f\x8b"
 _SPACE: Final = re.compile(r"[\s\x00\ufeff]*")
 _json = json.JSONDecoder()
@@ -47,6 +51,16 @@ class Failed:
         """How often it was tried."""
         made = self.envelope.get("attemptsMade")
         return made if isinstance(made, int) and made > 0 else 1
+
+    @property
+    def copy_of(self) -> str:
+        """What two copies of this failure share, wherever they are kept: its place in Kafka, its time, its content.
+
+        Attempts are no part of it: the same content that failed once more is the same failure.
+        """
+        message = self.message
+        place = message and (message.topic, message.partition, message.offset, message.timestamp)
+        return hashlib.sha256(repr(place).encode(errors="surrogatepass") + b"\n" + self.raw).hexdigest()[:32]
 
     @property
     def identity(self) -> tuple[object, ...] | None:
@@ -92,18 +106,35 @@ def packed(pieces: Iterable[dict[str, Any] | Unread], like: bytes) -> bytes:
 
 
 def read(content: bytes) -> Iterator[Failed | Unread]:
-    """The failures in `content`: JSON objects one a line, or one behind the other, as Firehose may write them."""
+    """The failures in `content`: JSON objects one a line, or one behind the other, as Firehose may write them.
+
+    The work grows with the content alone: once failing attempts cost too much, an object has to be one line.
+    """
     text = content.decode("utf-8", "surrogateescape")
+    spare = 4 * len(text) + _SPARE
     at = _next(text, 0)
     while at < len(text):
-        try:
-            value, end = _json.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            value, end = None, text.find("\n", at)
-            end = len(text) if end < 0 else end
-        found = failed(value)
-        yield found or Unread(text[at:end].encode("utf-8", "surrogateescape"))
+        value, end, cost = _object(text, at, whole_line=spare <= 0)
+        spare -= cost
+        yield failed(value) or Unread(text[at:end].encode("utf-8", "surrogateescape"))
         at = _next(text, end)
+
+
+def _object(text: str, at: int, *, whole_line: bool) -> tuple[object, int, int]:
+    """The JSON object at `at`, its end, and what a failing attempt cost; None and the end of the line where none is."""
+    cost, line_end = 0, text.find("\n", at)
+    line_end = len(text) if line_end < 0 else line_end
+    if text[at] == "{":
+        try:
+            if whole_line:
+                return json.loads(text[at:line_end]), line_end, 0
+            return *_json.raw_decode(text, at), 0
+        except json.JSONDecodeError as error:
+            # The error counts its lines from the beginning.
+            cost = 0 if whole_line else error.pos - at + error.pos // 100
+        except (ValueError, RecursionError):
+            cost = _TOO_DEEP
+    return None, line_end, cost
 
 
 def _next(text: str, at: int) -> int:

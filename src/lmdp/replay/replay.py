@@ -7,14 +7,14 @@ object are one transaction, so that a crash before the object is settled doubles
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.replay import ledger
-from lmdp.replay.again import Outcome, Path, again, now
+from lmdp.replay.again import Before, Outcome, Path, again, now
 from lmdp.replay.ledger import Changed, Keeper, Mark, Rejects
 from lmdp.replay.objects import Failed, Unread, Unusable, packed, read, unpacked
 from lmdp.replay.report import Report, placed
@@ -35,10 +35,14 @@ Tell: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where objects' rows go: `take` takes an object whole or raises; `known` finds what it took before a crash."""
+    """Where objects' rows go: `take` takes an object whole or raises; `known` finds what it took before a crash.
+
+    `copies` finds which of these failures it has already, from whatever object.
+    """
 
     take: Callable[[Outcome, Mark], int]
     known: Callable[[str], Mark | None] = lambda _digest: None
+    copies: Callable[[Sequence[Failed | Unread]], set[str]] = lambda _pieces: set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,9 @@ class Run:
 
 def into_warehouse(keeper: Keeper, source: str) -> Sink:
     """The warehouse as a sink of the objects of `source`."""
-    return Sink(partial(ledger.take, keeper, _text(source)), partial(ledger.known, keeper))
+    return Sink(
+        partial(ledger.take, keeper, _text(source)), partial(ledger.known, keeper), partial(ledger.copies, keeper)
+    )
 
 
 def replay_objects(store: Store, sink: Sink, run: Run, report: Report) -> None:
@@ -84,7 +90,8 @@ def _object(store: Store, name: str, sink: Sink, taken: Taken, run: Run, report:
     mark = sink.known(digest)
     if mark is None:
         taken.recall(name)
-        outcome = again(pieces, run.path, taken, now())
+        copies = sink.copies(pieces)
+        outcome = again(pieces, run.path, partial(_seen, taken, copies), now())
         if run.path.whole and outcome.row_events:
             raise SettingsError(_ROWS)
         fresh = Mark(digest, _text(store.where + name), packed(outcome.left, stored.content) if outcome.left else None)
@@ -128,7 +135,8 @@ def replay_rejects(keeper: Keeper, send: Send | None, run: Run, report: Report) 
     total, done, last, vain = rejects.count(), 0, -1, 0
     while not run.stop() and (page := rejects.page(last)).ids:
         run.tell(done, total)
-        outcome = again(page.pieces, run.path, _never, max(now(), rejects.before))
+        copies = ledger.copies(keeper, page.pieces) if send is None else set()
+        outcome = again(page.pieces, run.path, _copy_of(copies), max(now(), rejects.before))
         if run.dry:
             last = max(number for number, _ in page.ids)
         else:
@@ -146,6 +154,9 @@ def replay_rejects(keeper: Keeper, send: Send | None, run: Run, report: Report) 
     run.tell(done, total)
 
 
-def _never(_piece: Failed) -> bool:
-    """The consumer took each message once, so that no two rejects are copies."""
-    return False
+def _copy_of(copies: set[str]) -> Before:
+    return lambda piece: piece.copy_of in copies
+
+
+def _seen(taken: Taken, copies: set[str], piece: Failed) -> bool:
+    return taken(piece) or piece.copy_of in copies

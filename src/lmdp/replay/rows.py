@@ -55,7 +55,10 @@ def _named(raw: bytes, names: Mapping[str, str]) -> dict[str, msgspec.Raw]:
 
 
 def _value(field: Field, value: msgspec.Raw | None) -> Any:
-    """A row tuple's value; a map stays the text that it was, so that the row is the same row."""
+    """A row tuple's value; a map stays the text that it was, so that the row is the same row, and is never missing."""
+    if field.type == "map":
+        return "{}" if value is None else bytes(value).decode()
     if value is None:
         return None
-    return bytes(value).decode() if field.type == "map" else msgspec.json.decode(value)
+    decoded = msgspec.json.decode(value)
+    return int(decoded) if field.type == "milliseconds" else decoded

@@ -1,7 +1,8 @@
 """Which failures were replayed before: a batch that was tried again may have been cut into other objects.
 
-Nothing is written down for it. The objects that were replayed are still there, beside the others, and our objects'
-names say which offsets they hold, so that only those are read that may have the same ones.
+The objects that were replayed are still there. Our objects' names say which offsets they hold, so that only those are
+read that may have the same ones; an object under any other name may hold any. A warehouse also keeps what copies are
+known by, from whatever store they came.
 """
 
 from __future__ import annotations
@@ -27,15 +28,23 @@ class Taken:
         self._found: set[tuple[object, ...]] = set()
         self._here: set[tuple[object, ...]] = set()
         self._unread: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
+        self._anywhere: list[str] = []  # whose names say nothing: they may hold copies of any
         for name in replayed:
             if match := _match(name):
                 self._unread[match["place"]].append((int(match["first"]), int(match["last"]), name))
+            else:
+                self._anywhere.append(name)
 
     def recall(self, name: str) -> None:
         """Begin with the object of this name: read the replayed ones that may hold copies of what it holds."""
         self._here.clear()
+        while self._anywhere:
+            self.add(self._pieces(self._anywhere.pop()))
         match = _match(name)
         if match is None:
+            for others in self._unread.values():
+                while others:
+                    self.add(self._pieces(others.pop()[2]))
             return
         first, last = int(match["first"]), int(match["last"])
         others = self._unread[match["place"]]

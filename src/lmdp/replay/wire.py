@@ -36,12 +36,13 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
     messages: int
     settled: list[tuple[int, int]]
     mark: Mark | None
+    passed: list[str]
 
 
 def write(warehouse: str, portion: Portion, spec: Spec) -> bytes:
     """The bytes of `portion`, for the run that has the file `warehouse` (a resolved path)."""
     head = msgspec.msgpack.encode(
-        _Head(warehouse, portion.source, portion.messages, list(portion.settled), portion.mark)
+        _Head(warehouse, portion.source, portion.messages, list(portion.settled), portion.mark, list(portion.passed))
     )
     into = io.BytesIO()
     into.write(len(head).to_bytes(_LENGTH, "big") + head)
@@ -77,7 +78,7 @@ def read(file: IO[bytes], spec: Spec) -> tuple[str, Portion]:
                 "`lmdp replay` and `lmdp run` have other columns: start both with the same version and LMDP_SPEC. "
                 "Nothing was changed."
             )
-    return head.warehouse, Portion(head.source, head.messages, rows, rejects, head.settled, head.mark)
+    return head.warehouse, Portion(head.source, head.messages, rows, rejects, head.settled, head.mark, head.passed)
 
 
 def _table(source: pa.BufferReader) -> pa.Table:
