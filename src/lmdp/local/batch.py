@@ -23,7 +23,10 @@ _REJECT_COPIES = 4  # as bytes, in base64, as a column, and for a file
 
 @dataclass(slots=True)
 class _Part:
-    """What one partition gave to this batch: offsets from `first` up to, not including, `next`."""
+    """What one partition gave to this batch: offsets from `first` up to, not including, `next`.
+
+    Offsets without a message (transaction markers, aborted and compacted ones) are in it, so ranges adjoin in LOADS.
+    """
 
     first: int
     next: int
@@ -44,6 +47,8 @@ class Batch:
         """About how many characters its rows and rejects have."""
         self._counts = Counts()
         self._parts: dict[tuple[int, int], _Part] = {}  # by partition and leader epoch, in the order of reading
+        self.positions: dict[int, int] = {}
+        """The next offset to read, by partition, of every partition that is read; the next batch has the same."""
         self._gaps: list[OffsetRange] = []
         self._timestamps: Counter[int] = Counter()  # messages by Kafka's timestamp
         self._since: float | None = None
@@ -55,25 +60,22 @@ class Batch:
 
     def next(self) -> Batch:
         """An empty one for what comes next."""
-        return Batch(self._identity, self._settings, self._rejects_folder)
+        batch = Batch(self._identity, self._settings, self._rejects_folder)
+        batch.positions = self.positions
+        return batch
 
     def empty(self) -> bool:
-        """Whether no message is in it."""
+        """Whether nothing was read that is to be written."""
         return not self._parts
 
     def age(self) -> float:
-        """Seconds since its first message."""
+        """Seconds since something was read into it."""
         return 0.0 if self._since is None else time.monotonic() - self._since
 
     def add(self, messages: Sequence[Message], epoch: int = -1) -> None:
         """Transform the next messages of one partition; `epoch` is its leader's, -1 where the broker has none."""
         done = transform(messages, self._settings)
-        first, last = messages[0], messages[-1]
-        part = self._parts.get((first.partition, epoch))
-        if part is None:
-            part = self._parts[first.partition, epoch] = _Part(first.offset, first.offset)
-            self._since = self._since or time.monotonic()
-        part.next = last.offset + 1
+        part = self._read(messages[0].partition, messages[0].offset, messages[-1].offset + 1, epoch)
         part.rows += len(done.rows)
         part.rejects += len(done.rejects)
         self._rows += done.rows
@@ -82,9 +84,29 @@ class Batch:
         self._counts += done.counts
         self._timestamps.update(message.timestamp for message in messages if message.timestamp is not None)
 
+    def read_to(self, partition: int, offset: int, epoch: int = -1) -> None:
+        """Note that `partition` was read up to `offset`, which may be behind offsets that have no message.
+
+        `epoch` is the leader's there. A position that is known already is nothing to write.
+        """
+        at = self.positions.get(partition, offset)
+        if offset > at:
+            self._read(partition, at, offset, epoch)
+
+    def _read(self, partition: int, first: int, end: int, epoch: int) -> _Part:
+        """The part that offsets up to `end` belong to; `first` is the one of the first message."""
+        part = self._parts.get((partition, epoch))
+        if part is None:
+            begin = min(first, self.positions.get(partition, first))
+            part = self._parts[partition, epoch] = _Part(begin, begin)
+            self._since = self._since or time.monotonic()
+        part.next = self.positions[partition] = end
+        return part
+
     def go_on(self, partition: int, offset: int, *, lost_from: int | None = None) -> None:
         """Note that `partition` goes on at `offset`; the messages from `lost_from` up to it were gone unread."""
         self._parts[partition, -1] = _Part(offset, offset)
+        self.positions[partition] = offset
         if lost_from is not None:
             identity = self._identity
             lost = (partition, lost_from, offset, 0, 0)
@@ -113,5 +135,5 @@ class Batch:
             progress.latencies.add(done_ms - timestamp, messages)
 
     def next_offsets(self) -> dict[int, int]:
-        """The offset behind the last message, by partition."""
+        """The next offset to read, by partition that was read."""
         return {at: part.next for (at, _), part in self._parts.items()}

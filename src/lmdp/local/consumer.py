@@ -16,11 +16,12 @@ from threading import Thread
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
 
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, Unreachable
 from lmdp.local.batch import Batch
 from lmdp.local.consume_settings import ConsumeSettings, Ends, Say
+from lmdp.local.drain import Drain
 from lmdp.local.group import GroupOffsets
-from lmdp.local.kafka import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, is_moving, translate
+from lmdp.local.kafka import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
 from lmdp.local.progress import Progress
 from lmdp.local.records import (
     CONSUMER_SETTINGS,
@@ -33,7 +34,7 @@ from lmdp.local.records import (
     partition_of,
     runs_of,
 )
-from lmdp.local.silence import Silence
+from lmdp.local.stalled import Stalled
 from lmdp.local.turns import cut_at, turn
 from lmdp.local.warehouse import Warehouse
 from lmdp.local.watch import Sighting, Watch
@@ -47,8 +48,6 @@ _LOOK_S = 3.0
 _FETCH = 500
 _FETCH_BYTES = 8 * 2**20
 _RETRY_S = 1.0
-_IDLE_S = 2.0
-_MOVE_S = 0.1
 _STOP_S = 2.0  # how long the end waits for a broker
 
 
@@ -65,10 +64,10 @@ def consume(
 
     Raises LmdpError at the start, when the broker, the topic or a partition is not there; later faults are waited out.
     """
-    first = True
+    first, drain = True, Drain(ends.drain, say)
     while not ends.stop.is_set():
         try:
-            session = _Session(access, warehouse, transform, settings, progress, ends, say)
+            session = _Session(access, warehouse, transform, settings, progress, ends, say, drain=drain)
         except LmdpError as error:
             if ends.stop.is_set():
                 return
@@ -89,7 +88,7 @@ def consume(
 class _Session:
     """One client, from its first message to the reason that ends it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what `consume` was given
         self,
         access: KafkaAccess,
         warehouse: Warehouse,
@@ -98,28 +97,29 @@ class _Session:
         progress: Progress,
         ends: Ends,
         say: Say,
+        *,
+        drain: Drain,
     ) -> None:
         self._access = access
         self._warehouse = warehouse
         self._settings = settings
         self._progress = progress
         self._ends = ends
+        self._drain = drain
         self._say = say
         self._fingerprint = access.fingerprint()
         self._watch = Watch(access, settings.topic, settings.cluster)
         self._watch.start(_LOOK_S)
         try:
             sighting = self._watch.first(ends.stop)
-            wanted = self._wanted(sighting)
+            wanted = sighting.chosen(settings.partitions)
         except LmdpError:
             self._watch.stop()
             raise
         self._identity = sighting.identity
         self._batch = Batch(sighting.identity, transform, settings.rejects)
         self._lot = 1  # messages to take at once: as many as `_FETCH_BYTES` hold of the largest of late
-        self._at_end: dict[int, int] = {}  # the offset behind the last message, by partition
-        self._silence = Silence()
-        self._idle_since: float | None = None
+        self._stalled = Stalled()
         self._assigned: tuple[int, ...] = ()
         self._over = self._was_away = False  # whether this client cannot go on, and did not reach the broker
         self._reasons = Reasons()
@@ -131,7 +131,7 @@ class _Session:
             raise translate(error, access, topic=settings.topic) from error
         self._group = GroupOffsets(self._consumer, settings.topic, settings.group, say)
         try:
-            self._assign(wanted)
+            self._assign(wanted, sighting)
         except KafkaException as error:
             self.close()
             raise translate(error, access, topic=settings.topic, reasons=self._reasons) from error
@@ -154,7 +154,7 @@ class _Session:
 
     def _run(self) -> bool:
         looked = time.monotonic()
-        while not self._ends.stop.is_set() and not self._idle():
+        while not self._ends.stop.is_set() and not self._is_drained():
             ended = self._take(self._next())
             if self._batch.age() >= self._settings.linger_s:
                 self._write()
@@ -186,14 +186,13 @@ class _Session:
 
     def _take(self, records: list[Record]) -> bool:
         """Put records into the batch; True when the session cannot go on."""
-        self._silence.heard(partition_of(record) for record in records if record.partition() is not None)
         for run in runs_of(records):
             record = run[0]
             error = record.error()
             if error is None:
                 self._add(run)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
-                self._at_end[partition_of(record)] = offset_of(record)
+                self._reached(partition_of(record), offset_of(record))
             elif error.code() in OUT_OF_RANGE:
                 # What comes behind it in `records` is read again: the partitions are assigned anew.
                 return not self._over_the_gap(partition_of(record), cut_at(error.str()))
@@ -209,12 +208,24 @@ class _Session:
 
     def _add(self, records: list[Record]) -> None:
         """Put messages of one partition into the batch, and write it when it is large."""
-        self._at_end.pop(partition_of(records[0]), None)
         self._batch.add([message_of(record) for record in records], epoch_of(records[0]))
         largest = max(map(len, records))
         self._lot = max(1, min(self._lot + len(records), _FETCH, _FETCH_BYTES // max(largest, 1)))
         if self._batch.rows >= self._settings.batch_rows or self._batch.size >= self._settings.batch_bytes:
             self._write()
+
+    def _reached(self, partition: int, end: int) -> None:
+        """Take the end of a partition as its next offset: what is before it was read, also offsets without a message.
+
+        Transaction markers, aborted messages and compacted ones have an offset each, and come to no consumer.
+        """
+        if end > self._batch.positions.get(partition, end):
+            (place,) = self._consumer.position([TopicPartition(self._settings.topic, partition)])
+            # An older epoch would have the broker report a truncated log at the next start.
+            known = place.offset == end and place.leader_epoch is not None
+            self._batch.read_to(partition, end, place.leader_epoch if known else -1)
+        elif self._assigned:
+            self._group.note({partition: end})
 
     def _write(self) -> bool:
         """Commit the batch to the warehouse; from then on it is there, whatever happens. False: this client is over.
@@ -234,7 +245,7 @@ class _Session:
                     self._say("the warehouse was opened again; what is in it is not written twice")
             else:
                 if self._assigned:  # librdkafka assigns nothing while a commit waits for a group that is denied
-                    self._group.tell(self._batch.next_offsets())
+                    self._group.commit(self._batch.next_offsets())
                 self._batch = self._batch.next()
                 if self._progress.trouble:
                     self._say("what stood in the way is gone: going on")
@@ -260,9 +271,6 @@ class _Session:
 
     def _look(self) -> bool:
         """See to what changes beside the messages; True when only a new session can follow it."""
-        self._progress.lag = lag_of(self._consumer)
-        if self._is_stuck():
-            return True
         if self._access.fingerprint() != self._fingerprint:
             self._say("the certificate files changed; connecting anew with them")
             return True
@@ -277,39 +285,32 @@ class _Session:
             if self._was_away:  # it answers again, and may have nothing new
                 self._was_away = False
                 self._progress.trouble = ""
-            added = tuple(part for part in self._wanted(sighting) if part not in self._assigned)
+            added = tuple(part for part in sighting.chosen(self._settings.partitions) if part not in self._assigned)
             if added:
                 self._say(f"new partitions of {self._settings.topic}: {', '.join(map(str, added))}")
-                self._assign((*self._assigned, *added))
+                self._assign((*self._assigned, *added), sighting)
+            self._count_lag(sighting)
+            return self._is_stuck(sighting)
         return False
 
-    def _is_stuck(self) -> bool:
-        """Whether a partition has given nothing for long, though it ends elsewhere than it is read."""
-        for part in self._silence.broken(self._assigned):
-            _, high = self._watermarks(part, _STOP_S)
-            at = max(self._at_end.get(part, 0), self._places()[part])
-            if at != high:
-                self._say(
-                    f"{self._settings.topic}-{part} ends at {high:,}, and gives nothing after {at:,}: connecting anew"
-                )
-                return True
-        return False
+    def _count_lag(self, sighting: Sighting) -> None:
+        self._progress.lag = lag_of(self._consumer, self._settings.topic, self._batch.positions, sighting.logs)
+
+    def _is_stuck(self, sighting: Sighting) -> bool:
+        """Tell whether a partition has given nothing for long, though it has messages."""
+        stuck = self._stalled.look(self._batch.positions, sighting.logs)
+        for part in stuck:
+            self._say(
+                f"{self._settings.topic}-{part} ends at {sighting.logs[part].stable:,}, and gives nothing after "
+                f"{self._batch.positions[part]:,}: connecting again"
+            )
+        return bool(stuck)
 
     def _places(self) -> dict[int, int]:
         """Where the warehouse ends in this topic, by partition."""
         return self._warehouse.offsets(self._identity.cluster, self._identity.topic_id, self._identity.topic)
 
-    def _wanted(self, sighting: Sighting) -> tuple[int, ...]:
-        chosen = self._settings.partitions
-        missing = [part for part in chosen or () if part not in sighting.partitions]
-        if missing:
-            raise SettingsError(
-                f"--partitions: {self._settings.topic} has no partition {', '.join(map(str, missing[:10]))}; "
-                f"it has {len(sighting.partitions)}, from 0 to {sighting.partitions[-1]}"
-            )
-        return chosen or sighting.partitions
-
-    def _assign(self, partitions: tuple[int, ...]) -> None:
+    def _assign(self, partitions: tuple[int, ...], sighting: Sighting) -> None:
         """Read `partitions`, each from where the warehouse ends, or from its start."""
         self._write()
         identity = self._identity
@@ -318,48 +319,41 @@ class _Session:
             self._say(
                 f"{identity.topic} is not the topic that this warehouse has read before: reading it from its start"
             )
-        known |= self._starts([part for part in partitions if part not in known])
+        known |= self._starts([part for part in partitions if part not in known], sighting)
         epochs = self._warehouse.epochs(identity.cluster, identity.topic_id, identity.topic)
         # By the leader's epoch the broker tells whether it still has what was read.
         self._consumer.assign(
             [TopicPartition(identity.topic, at, known[at], leader_epoch=epochs.get(at, -1)) for at in partitions]
         )
         self._assigned = partitions
-        self._at_end.clear()
+        self._batch.positions |= {part: known[part] for part in partitions}
+        self._count_lag(sighting)
 
-    def _starts(self, partitions: list[int]) -> dict[int, int]:
+    def _starts(self, partitions: list[int], sighting: Sighting) -> dict[int, int]:
         """Where partitions begin that were never read; kept, so that what retention takes from then on is missed."""
-        # One that was added while its topic was read began then.
-        starts = {part: 0 if self._assigned else self._watermarks(part)[0] for part in partitions}
+        if self._assigned:  # one that was added while its topic was read began then
+            starts = dict.fromkeys(partitions, 0)
+        else:
+            unseen = [part for part in partitions if part not in sighting.logs]
+            logs = sighting.logs | self._watch.logs(unseen, self._ends.stop)
+            starts = {part: logs[part].first for part in partitions}
         for part, offset in starts.items():
             self._batch.go_on(part, offset)
         self._write()
         return starts
 
-    def _watermarks(self, partition: int, seconds: float = REQUEST_SECONDS) -> tuple[int, int]:
-        """The first offset that a partition has, and the one behind its last."""
-        ends = time.monotonic() + seconds
-        while True:
-            try:
-                low, high = self._consumer.get_watermark_offsets(
-                    TopicPartition(self._identity.topic, partition), timeout=seconds
-                )
-            except KafkaException as error:
-                passes = is_moving(error.args[0]) and time.monotonic() < ends
-                if not passes or self._ends.stop.wait(_MOVE_S):
-                    raise
-            else:
-                return low, high
-
     def _over_the_gap(self, partition: int, cut: int | None) -> bool:
         """Go on where the topic has messages, `cut` or gone as it is; False when it is another topic by now."""
         identity = self._identity
         # Offsets can only be compared within one topic.
-        if not self._write() or self._watch.look().identity != identity:
+        if not self._write():
             return False
-        low, high = self._watermarks(partition)
+        sighting = self._watch.look()
+        if sighting.identity != identity:
+            return False
+        log = sighting.logs.get(partition) or self._watch.logs([partition], self._ends.stop)[partition]
         wanted = self._places()[partition]
-        turned = turn(f"{identity.topic}-{partition}", wanted, low, high, cut)
+        turned = turn(f"{identity.topic}-{partition}", wanted, log.first, log.end, cut)
         self._say(turned.text)
         self._batch.go_on(partition, turned.offset, lost_from=turned.lost_from)
         if not self._write():
@@ -367,7 +361,7 @@ class _Session:
         self._progress.gaps += turned.lost()
         if turned.offset == wanted:
             self._ends.stop.wait(_RETRY_S)
-        self._assign(self._assigned)
+        self._assign(self._assigned, sighting)
         return True
 
     def _say_gone(self, how: str) -> None:
@@ -377,18 +371,17 @@ class _Session:
         self._say(f"the topic {self._settings.topic} {how}{lost}")
         self._progress.lag = {}
 
-    def _idle(self) -> bool:
-        """Whether to end because there is nothing more to read."""
-        quiet = self._batch.empty() and len(self._at_end) == len(self._assigned)
-        if not quiet or not self._ends.drain.is_set():
-            self._idle_since = None
+    def _is_drained(self) -> bool:
+        """Tell whether to end because all that was there when the end was asked for is read and written."""
+        if not self._drain.asked() or not self._batch.empty():
             return False
-        self._idle_since = self._idle_since or time.monotonic()
-        if time.monotonic() - self._idle_since < _IDLE_S:
+        sighting = self._watch.latest()
+        if not isinstance(sighting, Sighting) or sighting.identity != self._identity:
             return False
-        self._idle_since = None
-        # A broker that has gone away, or that wakes up late, has not told of its newest messages.
-        return all(self._watermarks(part, _STOP_S)[1] <= end for part, end in self._at_end.items())
+        if self._drain.needs_a_look(sighting):
+            self._watch.hurry()
+            return False
+        return self._drain.done(sighting, self._batch.positions)
 
     def _trouble(self, text: str, *, place: str = "") -> None:
         _trouble(self._progress, self._say, text, place)

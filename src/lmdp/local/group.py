@@ -19,16 +19,22 @@ class GroupOffsets:
         self._group = group
         self._say = say
         self._denied = False
+        self._committed: set[int] = set()
 
-    def tell(self, offsets: Mapping[int, int]) -> None:
+    def note(self, offsets: Mapping[int, int]) -> None:
+        """Commit these for the partitions that the group has nothing of from this client yet."""
+        self.commit({part: offset for part, offset in offsets.items() if part not in self._committed})
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit the next offset of each partition; not waited for, and lag monitors see it later when it fails."""
-        if self._denied:
+        if self._denied or not offsets:
             return
         places = [TopicPartition(self._topic, part, offset) for part, offset in offsets.items()]
         try:
             self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException:
             return
+        self._committed.update(offsets)
 
     def deny(self) -> None:
         """Tell it no more: this client has no rights on it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka import Message as Record
 
+from lmdp.local.log_offsets import Log
 from lmdp.otlp.compression import GZIP, ZSTD
 from lmdp.pipeline import Message
 
@@ -79,10 +80,11 @@ def message_of(record: Record) -> Message:
     )
 
 
-def lag_of(consumer: Consumer) -> dict[int, int]:
-    """How many messages each assigned partition has beyond those that were taken, by what the broker told last."""
+def lag_of(consumer: Consumer, topic: str, positions: Mapping[int, int], logs: Mapping[int, Log]) -> dict[int, int]:
+    """How many offsets each partition has beyond its position: by its last answer, before the first one by `logs`."""
     lag = {}
-    for place in consumer.position(consumer.assignment()):
-        low, high = consumer.get_watermark_offsets(place, cached=True)
-        lag[place.partition] = max(0, high - (place.offset if place.offset >= 0 else low)) if high > 0 else 0
+    for part, position in positions.items():
+        _, high = consumer.get_watermark_offsets(TopicPartition(topic, part), cached=True)
+        end = high if high >= 0 or part not in logs else logs[part].end
+        lag[part] = max(0, end - position)
     return lag
