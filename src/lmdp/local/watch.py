@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
@@ -109,7 +110,11 @@ class Watch:
             missing = sorted(set(partitions) - logs.keys())
             if not missing:
                 return logs
-            if time.monotonic() >= ends or stop.wait(_RETRY_S):
+            if time.monotonic() < ends and not stop.wait(_RETRY_S):
+                # librdkafka remembers that a broker did not know a topic, until it sees the list of them.
+                with contextlib.suppress(KafkaException):
+                    ask_metadata(self._admin, self._reasons, seconds)
+            else:
                 raise Unreachable(
                     f"Kafka at {self._access.bootstrap_servers} has no leader for partition {missing[0]} of "
                     f"{self._topic}. That passes soon after a topic is created, or a broker has gone. Try again; if it "

@@ -1,0 +1,241 @@
+"""Offsets without a message: transaction markers, aborted and compacted messages, and what retention does to them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports in silence
+    AdminClient,
+    NewPartitions,
+    NewTopic,
+)
+
+from lmdp.local.consumer import ConsumeSettings
+from running import bundle, consuming, expected, publish, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from lmdp.local.broker import KafkaBroker
+    from lmdp.local.kafka import KafkaAccess
+    from running import Consuming
+
+
+@pytest.fixture(scope="module")
+def admin(kafka_broker: KafkaBroker) -> AdminClient:
+    """An administrative client; requests end with it, so it outlives them."""
+    return AdminClient(kafka_broker.access.config())
+
+
+def transaction(access: KafkaAccess, topic: str, numbers: Iterable[int], partition: int = 0) -> Producer:
+    """Put bundles on the topic in a transaction that is still open."""
+    producer = Producer({**access.config(), "transactional.id": uuid.uuid4().hex})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for number in numbers:
+        producer.produce(topic, bundle(number), partition=partition)
+    assert producer.flush(30) == 0
+    return producer
+
+
+def committed(access: KafkaAccess, topic: str, numbers: Iterable[int], partition: int = 0) -> None:
+    """Put bundles on the topic in a transaction, and commit it: its marker has an offset, too."""
+    transaction(access, topic, numbers, partition).commit_transaction(30)
+
+
+def aborted(access: KafkaAccess, topic: str, numbers: Iterable[int], partition: int = 0) -> None:
+    """The same, aborted: nobody gets these messages."""
+    transaction(access, topic, numbers, partition).abort_transaction(30)
+
+
+def remove_before(admin: AdminClient, topic: str, *offsets: int) -> None:
+    """Let the broker remove what is before these offsets, as retention does."""
+    places = [TopicPartition(topic, partition, offset) for partition, offset in enumerate(offsets)]
+    for done in admin.delete_records(places).values():
+        done.result(20)
+
+
+def group_offsets(admin: AdminClient, topic: str, partitions: int) -> list[int]:
+    """What the group `lmdp` has for each partition, as kafka-consumer-groups shows it."""
+    places = [TopicPartition(topic, partition) for partition in range(partitions)]
+    (answer,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions("lmdp", places)]).values()
+    return [place.offset for place in answer.result(20).topic_partitions]
+
+
+def next_offsets(run: Consuming) -> list[int]:
+    """What OFFSETS has, by partition."""
+    table = run.warehouse.query("SELECT NEXT_OFFSET AS N FROM OFFSETS ORDER BY PARTITION").table
+    return [int(number) for number in table.column("N").to_pylist()]
+
+
+def loads(run: Consuming) -> list[tuple[int, int, int]]:
+    """First offset, next offset and rows of each line of LOADS, of one partition."""
+    sql = "SELECT FIRST_OFFSET AS A, NEXT_OFFSET AS Z, ROWS AS R FROM LOADS ORDER BY 1"
+    return [(line["A"], line["Z"], line["R"]) for line in run.warehouse.query(sql).table.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("make", "rows", "end"),
+    [
+        (lambda access, topic: committed(access, topic, range(10)), 10, 11),
+        (lambda access, topic: aborted(access, topic, range(200)), 0, 201),
+        (
+            lambda access, topic: (committed(access, topic, range(10)), aborted(access, topic, range(10, 30))),
+            10,
+            32,
+        ),
+        (
+            lambda access, topic: (publish(access, topic, map(bundle, range(3))), aborted(access, topic, range(3, 4))),
+            3,
+            5,
+        ),
+    ],
+    ids=["committed", "aborted", "committed then aborted", "plain then aborted"],
+)
+def test_the_end_of_the_log_is_the_next_offset(
+    kafka_broker: KafkaBroker,
+    admin: AdminClient,
+    new_topic: Callable[..., str],
+    tmp_path: Path,
+    make: Callable[[KafkaAccess, str], object],
+    rows: int,
+    end: int,
+) -> None:
+    """Offsets without a message are read, not lost: in OFFSETS, for lag monitors, and after retention."""
+    topic, path = new_topic(1), tmp_path / "w.duckdb"
+    make(kafka_broker.access, topic)
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        run.ends.drain.set()
+        until(lambda: run.ended)
+        assert (run.rows(), next_offsets(run)) == (rows, [end])
+    until(lambda: group_offsets(admin, topic, 1) == [end])
+    remove_before(admin, topic, end)
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        until(lambda: run.progress.lag == {0: 0})
+        publish(kafka_broker.access, topic, [bundle(1000)])
+        until(lambda: run.rows() == 1)
+        assert (run.said, run.progress.gaps, run.warehouse.gaps()) == ([], 0, 0)
+        assert next_offsets(run) == [end + 1]
+        assert run.warehouse.duplicates() == 0
+
+
+def test_a_real_gap_behind_a_transaction_is_reported(
+    kafka_broker: KafkaBroker, admin: AdminClient, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """What retention removes unread is lost, to the offset: the marker before it was read."""
+    topic, path = new_topic(1), tmp_path / "w.duckdb"
+    committed(kafka_broker.access, topic, range(10))
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        until(lambda: next_offsets(run) == [11])
+    publish(kafka_broker.access, topic, map(bundle, range(10, 30)))
+    remove_before(admin, topic, 18)
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        until(lambda: run.rows() == 13)
+        assert run.told(f"LOST: 7 messages of {topic}-0 (offsets 11 to 17)")
+        assert (run.progress.gaps, run.warehouse.gaps()) == (7, 7)
+
+
+def test_transactions_in_a_live_run(
+    kafka_broker: KafkaBroker, admin: AdminClient, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Committed, aborted and open ones, retention behind them, and an added partition: each row once, no loss."""
+    topic = new_topic(1)
+    with consuming(kafka_broker.access, tmp_path / "w.duckdb", ConsumeSettings(topic)) as run:
+        committed(kafka_broker.access, topic, range(10))
+        aborted(kafka_broker.access, topic, range(10, 30))
+        until(lambda: next_offsets(run) == [32])
+        until(lambda: run.progress.lag == {0: 0})
+        until(lambda: group_offsets(admin, topic, 1) == [32])
+        lines = loads(run)
+        assert [first for first, _, _ in lines] == [0, *(end for _, end, _ in lines[:-1])]  # they adjoin
+        assert (lines[-1][1], sum(rows for _, _, rows in lines)) == (32, 10)
+        time.sleep(2)
+        assert loads(run) == lines  # idle polls write nothing
+        remove_before(admin, topic, 32)
+        admin.create_partitions([NewPartitions(topic, 2)])[topic].result(20)
+        until(lambda: run.told("new partitions"))
+        opened = transaction(kafka_broker.access, topic, range(30, 35))
+        publish(kafka_broker.access, topic, map(bundle, range(35, 40)), partition=1)
+        until(lambda: run.rows() == 15)
+        until(lambda: (run.progress.lag or {}).get(0) == 5)  # nobody can read them yet
+        assert next_offsets(run)[0] == 32
+        opened.commit_transaction(30)
+        until(lambda: run.rows() == 20)
+        until(lambda: group_offsets(admin, topic, 2) == [38, 5])
+        assert (run.told("LOST"), run.progress.gaps, run.warehouse.duplicates()) == (False, 0, 0)
+        assert run.instances() == expected([*range(10), *range(30, 40)])
+
+
+def test_until_idle_ends_before_an_open_transaction(
+    kafka_broker: KafkaBroker, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """What is behind it cannot be read: reported with its offsets, left to a later run, and lost by none."""
+    topic, path = new_topic(1), tmp_path / "w.duckdb"
+    publish(kafka_broker.access, topic, map(bundle, range(4)))
+    hanging = transaction(kafka_broker.access, topic, range(4, 7))
+    publish(kafka_broker.access, topic, map(bundle, range(7, 9)))
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        run.ends.drain.set()
+        until(lambda: run.ended)
+        assert run.rows() == 4
+        assert run.told(f"{topic}-0: offsets 4 to 8 are behind an open transaction")
+    hanging.abort_transaction(30)
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        run.ends.drain.set()
+        until(lambda: run.ended)
+        assert (run.instances(), run.said) == (expected([*range(4), 7, 8]), [])
+
+
+def test_until_idle_ends_on_a_live_topic(
+    kafka_broker: KafkaBroker, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """It ends at the ends that it saw at its start, however much comes meanwhile; all partitions, also quiet ones."""
+    topic = new_topic(50)
+    publish(kafka_broker.access, topic, map(bundle, range(100)))
+    live = Producer({**kafka_broker.access.config(), "linger.ms": 5})
+    with consuming(kafka_broker.access, tmp_path / "w.duckdb", ConsumeSettings(topic)) as run:
+        run.ends.drain.set()
+        ends, number = time.monotonic() + 60, 100
+        while not run.ended and time.monotonic() < ends:
+            live.produce(topic, bundle(number), partition=0)
+            live.poll(0.01)
+            number += 1
+        assert run.ended
+        assert set(expected(range(100))) <= set(run.instances())
+    assert live.flush(30) == 0
+
+
+def test_a_compacted_topic(
+    kafka_broker: KafkaBroker, admin: AdminClient, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Compacted offsets are holes in the log, and no loss: at its start, within it, and before its end."""
+    topic, path = f"test.{uuid.uuid4().hex[:12]}", tmp_path / "w.duckdb"
+    config = {
+        "cleanup.policy": "compact",
+        "segment.ms": "200",
+        "min.cleanable.dirty.ratio": "0.01",
+        "max.compaction.lag.ms": "200",
+        "delete.retention.ms": "0",
+    }
+    admin.create_topics([NewTopic(topic, 1, 1, config=config)])[topic].result(20)
+    keyed = Producer({**kafka_broker.access.config(), "transactional.id": uuid.uuid4().hex})
+    keyed.init_transactions(30)
+    for start in range(0, 60, 20):
+        keyed.begin_transaction()
+        for number in range(start, start + 20):
+            keyed.produce(topic, bundle(number), key=b"one", partition=0)
+        keyed.commit_transaction(30)
+        time.sleep(0.5)
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        run.ends.drain.set()
+        until(lambda: run.ended)
+        assert next_offsets(run) == [63]
+        assert "i-59" in run.instances()
+    with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
+        until(lambda: run.progress.lag == {0: 0})
+        assert (run.said, run.warehouse.gaps(), run.warehouse.duplicates()) == ([], 0, 0)
