@@ -15,6 +15,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 )
 
 from lmdp.local.consumer import ConsumeSettings
+from lmdp.local.group import owner_of, read_owners
 from running import bundle, consuming, expected, publish, until
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def test_the_end_of_the_log_is_the_next_offset(
         until(lambda: run.ended)
         assert (run.rows(), next_offsets(run)) == (rows, [end])
     until(lambda: group_offsets(admin, topic, 1) == [end])
+    assert read_owners(admin, "lmdp", topic, [0], 10) == {0: owner_of(path)}
     remove_before(admin, topic, end)
     with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
         until(lambda: run.progress.lag == {0: 0})

@@ -20,7 +20,7 @@ from lmdp.errors import LmdpError, Unreachable
 from lmdp.local.batch import Batch
 from lmdp.local.consume_settings import ConsumeSettings, Ends, Say
 from lmdp.local.drain import Drain
-from lmdp.local.group import GroupOffsets
+from lmdp.local.group import GroupOffsets, owner_of
 from lmdp.local.kafka import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
 from lmdp.local.progress import Progress
 from lmdp.local.records import (
@@ -108,7 +108,7 @@ class _Session:
         self._drain = drain
         self._say = say
         self._fingerprint = access.fingerprint()
-        self._watch = Watch(access, settings.topic, settings.cluster)
+        self._watch = Watch(access, settings.topic, settings.cluster, settings.group)
         self._watch.start(_LOOK_S)
         try:
             sighting = self._watch.first(ends.stop)
@@ -129,7 +129,12 @@ class _Session:
         except KafkaException as error:
             self._watch.stop()
             raise translate(error, access, topic=settings.topic) from error
-        self._group = GroupOffsets(self._consumer, settings.topic, settings.group, say)
+        self._group = GroupOffsets(
+            *(self._consumer, settings.topic, settings.group),
+            owner=owner_of(warehouse.path),
+            owners=self._watch.owners,
+            say=say,
+        )
         try:
             self._assign(wanted, sighting)
         except KafkaException as error:
@@ -169,6 +174,7 @@ class _Session:
 
     def close(self) -> None:
         """Let go of the client; a broker that does not take the group's offsets is not waited for (45 s, else)."""
+        self._group.close(_STOP_S)
         self._watch.stop()
         closing = Thread(target=self._consumer.close, name="close", daemon=True)
         closing.start()
@@ -290,6 +296,7 @@ class _Session:
                 self._say(f"new partitions of {self._settings.topic}: {', '.join(map(str, added))}")
                 self._assign((*self._assigned, *added), sighting)
             self._count_lag(sighting)
+            self._group.look()
             return self._is_stuck(sighting)
         return False
 
@@ -306,15 +313,11 @@ class _Session:
             )
         return bool(stuck)
 
-    def _places(self) -> dict[int, int]:
-        """Where the warehouse ends in this topic, by partition."""
-        return self._warehouse.offsets(self._identity.cluster, self._identity.topic_id, self._identity.topic)
-
     def _assign(self, partitions: tuple[int, ...], sighting: Sighting) -> None:
         """Read `partitions`, each from where the warehouse ends, or from its start."""
         self._write()
         identity = self._identity
-        known = self._places()
+        known = self._warehouse.offsets(identity.cluster, identity.topic_id, identity.topic)
         if not known and not self._assigned and self._warehouse.has_other_offsets(identity.topic):
             self._say(
                 f"{identity.topic} is not the topic that this warehouse has read before: reading it from its start"
@@ -352,7 +355,7 @@ class _Session:
         if sighting.identity != identity:
             return False
         log = sighting.logs.get(partition) or self._watch.logs([partition], self._ends.stop)[partition]
-        wanted = self._places()[partition]
+        wanted = self._batch.positions[partition]
         turned = turn(f"{identity.topic}-{partition}", wanted, log.first, log.end, cut)
         self._say(turned.text)
         self._batch.go_on(partition, turned.offset, lost_from=turned.lost_from)

@@ -1,25 +1,74 @@
-"""Offsets for those who watch a consumer's lag: Kafka's group gets them, and nothing here reads them."""
+"""Offsets for those who watch a consumer's lag: Kafka's group gets them, and nothing here reads them.
+
+The metadata of a committed offset carries its owner, so that two warehouses that share a group find out.
+https://kafka.apache.org/documentation/#brokerconfigs_offset.metadata.max.bytes
+"""
 
 from __future__ import annotations
 
+import socket
+import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from confluent_kafka.admin import AdminClient
+
+DEFAULT_GROUP = "lmdp"
+_MARK = "lmdp "
+_LONGEST_OWNER = 1_000  # the broker takes 4,096 bytes by default
+_GLANCE_S = 0.05
+
+Owners = dict[int, str]
+
+
+def owner_of(warehouse: Path) -> str:
+    """Name a warehouse by its host and path."""
+    return f"{_MARK}{socket.gethostname()}:{warehouse.resolve()}"[:_LONGEST_OWNER]
+
+
+def read_owners(admin: AdminClient, group: str, topic: str, partitions: Iterable[int], seconds: float) -> Owners:
+    """Return the metadata of the group's offsets, by partition that has one; nothing where that is denied."""
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, part) for part in partitions])
+    try:
+        (answer,) = admin.list_consumer_group_offsets([asked], request_timeout=seconds).values()
+        places = answer.result(2 * seconds).topic_partitions
+    except (KafkaException, TimeoutError):
+        return {}
+    return {place.partition: place.metadata or "" for place in places if place.offset >= 0}
 
 
 class GroupOffsets:
-    """Tells the group `group` how far `topic` is read, until that is denied; `say` is told so."""
+    """Commits to the group `group` how far `topic` is read, unless that is denied or the group is another client's.
 
-    def __init__(self, consumer: Consumer, topic: str, group: str, say: Callable[[str], None]) -> None:
+    `owners` gives what `read_owners` found last, None before the first time: nothing is committed before that.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        topic: str,
+        group: str,
+        *,
+        owner: str,
+        owners: Callable[[], Owners | None],
+        say: Callable[[str], None],
+    ) -> None:
         self._consumer = consumer
         self._topic = topic
         self._group = group
+        self._owner = owner
+        self._owners = owners
         self._say = say
         self._denied = False
-        self._committed: set[int] = set()
+        self._is_checked = False
+        self._waiting: dict[int, int] = {}
+        self._committed: dict[int, float] = {}  # when each partition was committed first
+        self._others: set[str] = set()
 
     def note(self, offsets: Mapping[int, int]) -> None:
         """Commit these for the partitions that the group has nothing of from this client yet."""
@@ -27,20 +76,66 @@ class GroupOffsets:
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit the next offset of each partition; not waited for, and lag monitors see it later when it fails."""
-        if self._denied or not offsets:
+        self._waiting.update(offsets)
+        if not self._waiting or not self._may():
             return
-        places = [TopicPartition(self._topic, part, offset) for part, offset in offsets.items()]
+        places = [
+            TopicPartition(self._topic, part, offset, metadata=self._owner) for part, offset in self._waiting.items()
+        ]
         try:
             self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException:
             return
-        self._committed.update(offsets)
+        now = time.monotonic()
+        for part in self._waiting:
+            self._committed.setdefault(part, now)
+        self._waiting.clear()
+
+    def look(self) -> None:
+        """Commit what has waited, and report another warehouse that commits to the same group."""
+        self.commit({})
+        for part, other in (self._owners() or {}).items():
+            if part in self._committed and other.startswith(_MARK) and other not in {self._owner, *self._others}:
+                self._others.add(other)
+                self._say(
+                    f"the group {self._group} is used by two warehouses, {_named(other)} and {_named(self._owner)}: "
+                    "lag monitors see now the one, now the other. The rows of both are complete. Give one of them a "
+                    "group of its own: lmdp run --group NAME"
+                )
+
+    def close(self, seconds: float) -> None:
+        """Commit what has waited, which may need an answer first."""
+        ends = time.monotonic() + seconds
+        while self._waiting and not self._denied and self._owners() is None and time.monotonic() < ends:
+            time.sleep(_GLANCE_S)
+        self.commit({})
 
     def deny(self) -> None:
-        """Tell it no more: this client has no rights on it."""
+        """Commit no more: this client has no rights on the group."""
         if not self._denied:
             self._denied = True
             self._say(
                 f"no rights on the group {self._group}: lag monitors will not see this consumer, and the rows come all "
                 f"the same. To grant them: lmdp topic acls --reader NAME --group {self._group}"
             )
+
+    def _may(self) -> bool:
+        """Tell whether the group is known not to be another client's, whose place would be lost."""
+        owners = self._owners()
+        if self._denied or owners is None:
+            return False
+        if not self._is_checked:
+            self._is_checked = True
+            # Before owners were written, `lmdp` was the only group.
+            if any(not name.startswith(_MARK) and (name or self._group != DEFAULT_GROUP) for name in owners.values()):
+                self._denied = True
+                self._say(
+                    f"the group {self._group} has offsets of another client on {self._topic}, which stay as they are: "
+                    "lag monitors will not see this consumer, and the rows come all the same. Name another group: "
+                    "lmdp run --group NAME"
+                )
+        return not self._denied
+
+
+def _named(owner: str) -> str:
+    return owner.removeprefix(_MARK)
