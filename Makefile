@@ -10,7 +10,7 @@ ENVIRONMENT  ?= example
 DEPLOY_FLAGS  = --environment $(ENVIRONMENT) $(if $(YES),--yes) $(if $(TOPIC_CHECKED),--topic-checked) $(if $(DELETE_DATA),--delete-data)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-python test-infra chaos chaos-long bench screenshots build wheel-test synth bootstrap diff deploy destroy canary status deploy-tool setup lint format requirements clean
+.PHONY: help run extras test test-python test-infra chaos chaos-long bench screenshots build wheel-test audit synth bootstrap diff deploy destroy canary status deploy-tool setup lint format requirements clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,8 @@ infra/cli/node_modules/.stamp: infra/cli/package-lock.json .venv/test.stamp
 wheel-test: .venv/test.stamp  ## build the wheel, and try it in an environment of its own
 	@tools/wheel_test.sh
 
+extras: .venv/extras.stamp  ## what the AWS and Snowflake commands need, beside what `make run` installs
+
 setup: .venv/test.stamp  ## the environment for development, with the commit hooks
 	@if [ -d .git ]; then $(BIN)/pre-commit install >/dev/null; fi
 
@@ -97,6 +99,11 @@ $(UV): requirements/uv.txt
 	@echo "getting uv into .uv"
 	@$(PYTHON) -m venv .uv || { echo "This Python has no venv module. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/extras.stamp: .venv/run.stamp requirements/lambda.txt requirements/snowflake_setup.txt
+	@echo "installing requirements/lambda.txt and requirements/snowflake_setup.txt into .venv"
+	@$(UV) pip install --quiet --python .venv --require-hashes -r requirements/lambda.txt -r requirements/snowflake_setup.txt
 	@touch $@
 
 # A step is done when its stamp is there: an interrupted install starts again.

@@ -24,7 +24,8 @@ _WORDS = {"<int": "N", "<float": "N", "<str": "NAME", "<path": "FILE"}
 HEAD = """\
 # The command line
 
-Made from the commands by `python tools/cli_docs.py`; `lmdp COMMAND --help` tells the same.
+Made from the commands by `python tools/cli_docs.py`; `lmdp COMMAND --help` shows the same. In a checkout, run
+`. .venv/bin/activate` once in a terminal, so that `lmdp` is found. Commands that reach AWS or Snowflake need `make extras`.
 
 An option on the command line wins over the environment variable beside it, and that over the file `.env` in the current
 folder. All faults in what was given are told at once. Settings of the AWS half are in [deploy.md](deploy.md#settings),
@@ -35,7 +36,7 @@ Snowflake's names and limits in [snowflake-marketplace-setup.md](snowflake-marke
 | 0 | done |
 | 1 | the check that was asked for failed, messages were lost, or the work ended before its end |
 | 2 | wrong usage or settings; nothing was done |
-| 3 | a part could not be reached: Kafka, the warehouse, AWS, Snowflake |
+| 3 | a part could not be reached: Kafka, the warehouse, AWS, Snowflake, or a package that `make extras` installs |
 """
 SHARED = """\
 ## Shared options

@@ -27,10 +27,12 @@ from lmdp.commands import (
     topic,
     validate,
 )
-from lmdp.errors import LmdpError, SettingsError
+from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.printable import printable
+from lmdp.program import install_extras
 
 ENV_FILE = ".env"
+_EXTRAS = {"boto3", "botocore", "aws_lambda_powertools", "pybase64", "snowflake"}  # what `make run` leaves out
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -96,6 +98,15 @@ def execute() -> int:
     except LmdpError as error:
         streams.tell(printable(f"lmdp: {error}"))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        part = (error.name or "").partition(".")[0]
+        if part not in _EXTRAS:
+            raise
+        streams.tell(
+            f"lmdp: this command needs the package {part}, which is not installed. Nothing was done. "
+            f"Next: {install_extras()}"
+        )
+        return Unreachable.exit_code
     except BrokenPipeError:  # whoever read the rows has seen enough
         streams.let_go(sys.stdout)
     except OSError as error:

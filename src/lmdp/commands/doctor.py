@@ -90,8 +90,8 @@ def _lines(found: "list[Finding]") -> list[str]:
     lines: list[str] = []
     for area, group in itertools.groupby(found, key=lambda finding: finding.area):
         here = list(group)
-        if len({(one.state, one.text) for one in here}) == 1 and here[0].state == "not tried":
-            here = [dataclasses.replace(here[0], name="all of it")]
+        if len(here) > 1 and len({(one.state, one.text, one.mend) for one in here}) == 1:
+            here = [dataclasses.replace(here[0], name=f"all {len(here)} checks")]
         lines += [*([""] if lines else []), typer.style(_TITLES[area], bold=True)]
         lines += [line for one in here for line in _told(one, width)]
     return lines

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lmdp.page import figures
 from lmdp.printable import printable
+from lmdp.program import program
 
 EVERY_S = 2.0
 SHARE = 10  # a look takes a tenth of the time at most, since it asks the warehouse
@@ -28,7 +29,7 @@ def lines(status: dict[str, Any] | None, fault: str = "") -> list[str]:
     running = status["running"]
     if running is None or fault:
         rows = _line("rows", f"{status['rows']:,} in the warehouse")
-        return [_one_line(fault) if fault else "not running; `lmdp run` starts it", rows, *_warehouse(status)]
+        return [_one_line(fault) if fault else f"not running; `{program()} run` starts it", rows, *_warehouse(status)]
     return [*_source(running), "", *_path(status), "", *_pace(running), *_warehouse(status), *_trouble(running)]
 
 

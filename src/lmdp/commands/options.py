@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lmdp.errors import SettingsError
+from lmdp.program import program
 
 if TYPE_CHECKING:
     from lmdp.local.kafka import KafkaAccess
@@ -95,7 +96,7 @@ def kafka_access(
         if access is None:
             raise SettingsError(
                 f"No broker is named and none runs under {home}: give --bootstrap-servers (LMDP_BOOTSTRAP_SERVERS), "
-                "or start 'lmdp run' in another terminal."
+                f"or start '{program()} run' in another terminal."
             )
     else:
         access = KafkaAccess(servers, ca, cert, key)

@@ -25,6 +25,7 @@ from lmdp.commands.options import (
     typed,
 )
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.program import program
 from lmdp.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
@@ -175,5 +176,5 @@ def _report(published: "Published", simulation: "Simulation | None", topic: str,
         reasons = "; ".join(f"{count}: {reason}" for reason, count in published.failures.items())
         raise (LmdpError if published.messages else Unreachable)(
             f"{published.failed} messages to {topic} were not acknowledged ({reasons}). Publish those again; "
-            "look at the topic with 'lmdp topic check'."
+            f"look at the topic with '{program()} topic check'."
         )

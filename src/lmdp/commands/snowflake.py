@@ -12,6 +12,7 @@ import typer
 
 from lmdp.commands.options import Json
 from lmdp.errors import SettingsError
+from lmdp.program import program
 from lmdp.snowflake.settings import SnowflakeSettings
 from lmdp.spec_loader import load_spec
 
@@ -176,7 +177,7 @@ def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotate
             instead = f"--rotate --secret {secret}" if rotates else "--user setup --secret ANOTHER"
             raise SettingsError(
                 f"the secret {secret} holds a key already, and is left as it is. Replace it without a gap: "
-                f"lmdp snowflake keypair {instead}"
+                f"{program()} snowflake keypair {instead}"
             )
         secrets.write_current(secret, secrets.KeySecret(name, pair.private), client)
     typer.echo(f"-- {file or f'secret {secret}'}: the private key of {name}. Run this as an ACCOUNTADMIN:")

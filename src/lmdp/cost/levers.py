@@ -8,6 +8,7 @@ from typing import Final
 
 from lmdp.cost.bill import Basis, Bill, bill
 from lmdp.cost.load import Planned
+from lmdp.program import program
 
 # What a pipe hands over is 6 MB at most; this is what synthesis allows.
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html
@@ -51,7 +52,7 @@ def _changes(made: Bill) -> list[tuple[str, Basis]]:
         ("use interface endpoints that the VPC has already", _set(basis, {"endpoints": 0})),
         (f"keep raw rows {_FEW_DAYS} days (RETENTION_DAYS={_FEW_DAYS}); the roll-ups stay",
          _set(basis, {"retention_days": min(_FEW_DAYS, inputs["retention_days"].value)})),
-        ("let reports ask half as long: import instead of DirectQuery (lmdp powerbi --import)",
+        (f"let reports ask half as long: import instead of DirectQuery ({program()} powerbi --import)",
          _set(basis, {"report_hours": inputs["report_hours"].value / 2})),
     ]  # fmt: skip
     if batch > inputs["batch"].value:

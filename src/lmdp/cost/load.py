@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from lmdp.cost.figures import Figure, Sheet
 from lmdp.cost.prices import is_amount
+from lmdp.program import program
 
 STDIN: Final = "-"
 _COUNTS: Final = ("messages", "rows", "bytesIn", "seconds")
@@ -133,12 +134,12 @@ def _report(found: object) -> Mapping[str, Any] | str:
     """The report within, or what is wrong with it."""
     if isinstance(found, dict) and "running" in found:
         if not isinstance(found["running"], dict):
-            return "is the status of a warehouse that nobody writes to: start `lmdp run`, and ask again"
+            return f"is the status of a warehouse that nobody writes to: start `{program()} run`, and ask again"
         found = found["running"].get("report")
     if not isinstance(found, dict) or not all(is_amount(found.get(name)) for name in _COUNTS):
-        return f"is no report of a run: {', '.join(_COUNTS)} have to be numbers in it (`lmdp run --json`)"
+        return f"is no report of a run: {', '.join(_COUNTS)} have to be numbers in it (`{program()} run --json`)"
     if "rowsPerSecond" not in found:
-        return "is a report of a command that reads files, which has no pace: take that of `lmdp run --json`"
+        return f"is a report of a command that reads files, which has no pace: take that of `{program()} run --json`"
     if not all(found[name] for name in _COUNTS):
         return "is the report of a run that took in nothing: let it run for some minutes"
     return found

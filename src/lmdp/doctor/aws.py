@@ -14,6 +14,7 @@ from lmdp.deployment.naming import STACKS, Names
 from lmdp.deployment.secret_shapes import json_object, kafka_fault, snowflake_fault
 from lmdp.doctor.finding import Verdict, not_tried, ok, wrong
 from lmdp.doctor.place import NET_S, Place
+from lmdp.program import install_extras, program
 
 _REGION: Final = "us-east-1"  # what a deployment takes when LMDP_AWS_REGION is not set
 _SIGNS: Final = (
@@ -119,9 +120,9 @@ def _secrets(place: Place, client: Callable[[str], Any], names: Names) -> Verdic
     kafka = env.get("LMDP_KAFKA_SECRET_ARN") or names.secret("kafka-client")
     authority = env.get("LMDP_PRIVATE_CA_ARN") or "ARN"
     wanted = (
-        (loader, _snowflake_fault, f"lmdp snowflake keypair --user firehose --secret {loader}"),
-        (setup, _snowflake_fault, f"lmdp snowflake keypair --user setup --secret {setup}"),
-        (kafka, kafka_fault, f"lmdp certs --private-ca {authority} --client {names.prefix} --secret {kafka}"),
+        (loader, _snowflake_fault, f"{program()} snowflake keypair --user firehose --secret {loader}"),
+        (setup, _snowflake_fault, f"{program()} snowflake keypair --user setup --secret {setup}"),
+        (kafka, kafka_fault, f"{program()} certs --private-ca {authority} --client {names.prefix} --secret {kafka}"),
     )
     off = [(f"{name} {fault}", mend) for name, check, mend in wanted if (fault := check(_value(manager, name)))]
     if off:
@@ -193,7 +194,7 @@ def _not_here(place: Place, *, needs_environment: bool) -> Verdict | None:
     if needs_environment and not place.environment:
         return not_tried("no deployment is named: --environment prod (LMDP_ENVIRONMENT)")
     if find_spec("boto3") is None:
-        return wrong("boto3 is not installed", "pip install 'lmdp[aws]'")
+        return wrong("boto3 is not installed", install_extras())
     return None
 
 
@@ -242,7 +243,7 @@ def _refused(operation: str, error: dict[str, str], *, is_login: bool) -> Verdic
         return _no_login(told, is_login=is_login)
     if code in _DENIED:
         return not_tried(f"this user may not call {operation} ({code})")
-    return wrong(told, "look at what AWS says; then lmdp doctor --only aws")
+    return wrong(told, f"look at what AWS says; then {program()} doctor --only aws")
 
 
 def _no_login(text: str, *, is_login: bool) -> Verdict:

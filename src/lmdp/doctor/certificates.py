@@ -13,6 +13,7 @@ from lmdp.doctor.place import Place
 from lmdp.errors import LmdpError
 from lmdp.local.certs import RENEW_DAYS, read_certificate
 from lmdp.local.kafka import KafkaAccess
+from lmdp.program import program
 
 _ANYWHERE = "localhost:1"  # nobody is asked; only the files are looked at
 
@@ -20,9 +21,9 @@ _ANYWHERE = "localhost:1"  # nobody is asked; only the files are looked at
 def embedded(place: Place) -> Verdict:
     """The development CA of this home, and what it signed."""
     folder = place.home / "certs"
-    renew = f"lmdp certs --home {place.home}"
+    renew = f"{program()} certs --home {place.home}"
     if not (folder / "ca.pem").exists():
-        return not_tried(f"none in {folder} yet; lmdp run makes them, or: {renew}")
+        return not_tried(f"none in {folder} yet; {program()} run makes them, or: {renew}")
     faults, ends = [], {}
     for name in ("ca", "server", "client", *_others(folder)):
         cert, key = folder / f"{name}.pem", folder / f"{name}.key"
@@ -44,7 +45,7 @@ def client(place: Place) -> Verdict:
         return not_tried("no broker is named (LMDP_BOOTSTRAP_SERVERS); the embedded one has certificates of its own")
     if not any((place.ca, place.cert, place.key)):
         return not_tried("none is named (LMDP_KAFKA_CERT, LMDP_KAFKA_KEY): plaintext")
-    issue = "have its CA issue a new one; AWS Private CA: lmdp certs --private-ca ARN --client NAME"
+    issue = f"have its CA issue a new one; AWS Private CA: {program()} certs --private-ca ARN --client NAME"
     faults = KafkaAccess(_ANYWHERE, place.ca, place.cert, place.key).faults()
     if faults:
         return wrong(" ".join(faults), issue)

@@ -12,6 +12,7 @@ from lmdp.doctor import aws, certificates, kafka, machine, pipeline, settings_fi
 from lmdp.doctor.finding import Area, Finding, Verdict, refused, wrong
 from lmdp.doctor.place import Place
 from lmdp.errors import LmdpError
+from lmdp.program import program
 
 PATIENCE_S = 25.0
 """How long all of them together may take, in seconds; what has no answer by then is told so."""
@@ -63,7 +64,9 @@ class _Looking:
 
     def finding(self, seconds: float) -> Finding:
         self.thread.join(max(0.0, seconds))
-        late = wrong(f"no answer within {PATIENCE_S:g} s", "look at the network and its proxy; then lmdp doctor again")
+        late = wrong(
+            f"no answer within {PATIENCE_S:g} s", f"look at the network and its proxy; then {program()} doctor again"
+        )
         verdict = self.verdict or late
         return Finding(self.check.area, self.check.name, verdict.state, verdict.text, verdict.mend)
 
@@ -71,9 +74,11 @@ class _Looking:
         try:
             self.verdict = self.check.look(place)
         except LmdpError as error:
-            self.verdict = refused(error, "mend what it says; then lmdp doctor again")
+            self.verdict = refused(error, f"mend what it says; then {program()} doctor again")
         except OSError as error:
-            self.verdict = wrong(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "lmdp doctor again")
+            self.verdict = wrong(
+                f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), f"{program()} doctor again"
+            )
 
 
 def examine(place: Place, checks: Iterable[Check] = CHECKS) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
 from lmdp.doctor.place import NET_S, Place
 from lmdp.errors import LmdpError
+from lmdp.program import program
 
 
 def topic(place: Place) -> Verdict:
@@ -19,14 +20,14 @@ def topic(place: Place) -> Verdict:
             return not_tried(f"no broker is named (LMDP_BOOTSTRAP_SERVERS), and none runs under {place.home}")
     else:
         access = KafkaAccess(place.servers, place.ca, place.cert, place.key)
-    check = f"lmdp topic check --topic {place.topic}"
+    check = f"{program()} topic check --topic {place.topic}"
     faults = access.faults()
     if faults:
         return wrong(f"not asked: {' '.join(faults)}", f"mend the settings, then: {check}")
     try:
         shape = admin.describe(access, place.topic, seconds=NET_S)
     except LmdpError as error:
-        made = f"lmdp topic create --topic {place.topic}"
+        made = f"{program()} topic create --topic {place.topic}"
         return refused(error, made if "does not exist" in str(error) else f"mend what it says, then: {check}")
     off = admin.faults(shape)
     told = f"{access.bootstrap_servers}, {admin.told(shape)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
 from lmdp.doctor.place import Place
+from lmdp.program import program
 from lmdp.room import free_bytes
 
 LEAST_PYTHON = (3, 11)
@@ -20,7 +21,7 @@ def python(_place: Place) -> Verdict:
     if sys.version_info[:2] < LEAST_PYTHON:
         return wrong(f"{told}, older than 3.11", "install Python 3.11 or newer")
     if sys.platform == "win32":
-        return wrong(f"{told}: `lmdp run` needs a POSIX system", "run it under WSL 2, or in a container")
+        return wrong(f"{told}: the pipeline needs a POSIX system", "run it under WSL 2, or in a container")
     return ok(told)
 
 
@@ -32,7 +33,9 @@ def disk(place: Place) -> Verdict:
     free = {name: free_bytes(_there(folder)) / 1e9 for name, folder in folders.items()}
     told = "free: " + ", ".join(f"{name} {count:,.1f} GB" for name, count in free.items())
     if min(free.values()) < LEAST_FREE:
-        return wrong(told, "make room, keep fewer days (lmdp run --keep 7d), or take another disk: --home, LMDP_CACHE")
+        return wrong(
+            told, f"make room, keep fewer days ({program()} run --keep 7d), or take another disk: --home, LMDP_CACHE"
+        )
     return ok(told)
 
 
@@ -45,7 +48,7 @@ def java(place: Place) -> Verdict:
     try:
         found = find_java()
     except JarsUnavailable as error:
-        return refused(error, "lmdp run --broker memory, or install Java 17")
+        return refused(error, f"{program()} run --broker memory, or install Java 17")
     return ok(f"Java {found.major}, {found.path}")
 
 
@@ -60,11 +63,13 @@ def jars(place: Place) -> Verdict:
     if other:
         return wrong(
             f"{len(other)} of {len(wanted)} jars in {folder} are not the pinned ones: {_names(other)}",
-            f"rm {' '.join(str(path) for path in other[:3])}; then lmdp run downloads them again, and checks them",
+            f"rm {' '.join(str(path) for path in other[:3])}; then {program()} run downloads and checks them again",
         )
     if missing:
         size = sum(jar.size for jar in wanted if folder / jar.filename in missing)
-        return not_tried(f"{len(missing)} of {len(wanted)} are not here yet; lmdp run downloads {size / 1e6:.0f} MB")
+        return not_tried(
+            f"{len(missing)} of {len(wanted)} are not here yet; {program()} run downloads {size / 1e6:.0f} MB"
+        )
     return ok(f"Kafka {KAFKA_VERSION}, {len(wanted)} jars with the pinned SHA-256, {folder}")
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
 from lmdp.doctor.place import NET_S, Place
 from lmdp.errors import LmdpError
+from lmdp.program import program
 
-_TERMINAL = "look at the run's terminal; Ctrl-C there, then lmdp run: it goes on where it was"
+_TERMINAL = f"look at the run's terminal; Ctrl-C there, then {program()} run: it goes on where it was"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this machine's loopback
 _VERSION = "SELECT max(VERSION) AS V FROM MIGRATIONS"
 
@@ -28,7 +29,7 @@ def warehouse(place: Place) -> Verdict:
         twice, by = held["running"]["report"]["duplicates"], f", held by the run with pid {held['running']['pid']}"
     except client.Away:
         if not place.warehouse.exists():
-            return not_tried(f"none at {place.warehouse} yet; lmdp run makes it")
+            return not_tried(f"none at {place.warehouse} yet; {program()} run makes it")
         try:
             with Warehouse.open(place.warehouse, load_spec(), read_only=True) as opened:
                 held, version = standing(opened), opened.query(_VERSION).table
@@ -42,7 +43,10 @@ def warehouse(place: Place) -> Verdict:
         f"tables of version {version.column('V')[0].as_py()}{by}"
     )
     if twice:
-        return wrong(f"{told}; {twice:,} duplicates", 'lmdp query "select * from loads order by topic, partition"')
+        return wrong(
+            f"{told}; {twice:,} duplicates",
+            f'{program()} query "select * from loads order by topic, partition"',  # noqa: S608 - a command to paste
+        )
     return ok(f"{told}, no duplicates" + (f"; {held['gaps']:,} messages lost to retention" if held["gaps"] else ""))
 
 
@@ -53,7 +57,7 @@ def run(place: Place) -> Verdict:
     try:
         running = client.status(place.home)["running"]
     except client.Away:
-        return not_tried(f"lmdp run is not at work under {place.home}")
+        return not_tried(f"no run is at work under {place.home}")
     except LmdpError as error:
         return refused(error, _TERMINAL)
     told = (
@@ -61,7 +65,7 @@ def run(place: Place) -> Verdict:
         f"{running['lag']:,} messages behind"
     )
     if running["trouble"]:
-        return wrong(f"{told}: {' '.join(running['trouble'].split())}", "lmdp status --watch")
+        return wrong(f"{told}: {' '.join(running['trouble'].split())}", f"{program()} status --watch")
     return ok(told)
 
 

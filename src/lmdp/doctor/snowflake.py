@@ -8,12 +8,12 @@ from importlib.util import find_spec
 from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
 from lmdp.doctor.place import Place
 from lmdp.errors import LmdpError, Unreachable
+from lmdp.program import install_extras, program
 from lmdp.spec_loader import load_spec
 
 _LOGIN_S = 10
 _QUICK = ("connection", "role", "privileges", "table")
 _UNSET = "SNOWFLAKE_ACCOUNT_URL is not set"
-_EXTRA = "lmdp[snowflake]"
 
 
 def settings(place: Place) -> Verdict:
@@ -35,7 +35,7 @@ def login(place: Place) -> Verdict:
     if not _is_set(place):
         return not_tried(_UNSET)
     if find_spec("snowflake") is None or find_spec("snowflake.connector") is None:
-        return wrong("the connector is not installed", f"pip install '{_EXTRA}'")
+        return wrong("the connector is not installed", install_extras())
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - the connector takes a second
     from lmdp.snowflake.settings import SnowflakeSettings  # noqa: PLC0415 - as above
     from lmdp.snowflake.verify import Scope, verify  # noqa: PLC0415 - as above
@@ -47,10 +47,12 @@ def login(place: Place) -> Verdict:
     except Unreachable as error:
         return refused(error, "check the address, the proxy and Snowflake's network policy: docs/troubleshooting.md")
     except LmdpError as error:
-        return refused(error, "lmdp snowflake keypair --user setup --file setup.p8, and have its key registered")
+        return refused(
+            error, f"{program()} snowflake keypair --user setup --file setup.p8, and have its key registered"
+        )
     off = [f"{check.name}: {check.said}" for check in checks if check.ok is False]
     if off:
-        return wrong("; ".join(off), "lmdp snowflake setup, then lmdp snowflake verify")
+        return wrong("; ".join(off), f"{program()} snowflake setup, then {program()} snowflake verify")
     return ok("; ".join(check.said for check in checks))
 
 

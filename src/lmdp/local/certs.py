@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.program import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,7 +173,7 @@ def _authority(folder: Path, now: dt.datetime) -> tuple[_Authority, Certificate]
     for missing in (path for path in (cert_path, key_path) if not path.exists()):
         raise SettingsError(
             f"{missing} is missing while its other half is there. Put it back, or move the folder {folder} away and "
-            "run 'lmdp certs' again: all certificates are then new."
+            f"run '{program()} certs' again: all certificates are then new."
         )
     authority = _Authority(read_certificate(cert_path), _read_key(key_path))
     if authority.cert.public_key() != authority.key.public_key():
@@ -180,7 +181,7 @@ def _authority(folder: Path, now: dt.datetime) -> tuple[_Authority, Certificate]
     if authority.cert.not_valid_after_utc <= now:
         raise SettingsError(
             f"The CA {cert_path} ended on {authority.cert.not_valid_after_utc:%Y-%m-%d}. It is never replaced: "
-            f"move the folder {folder} away, run 'lmdp certs' again and give the new ca.pem to every client."
+            f"move the folder {folder} away, run '{program()} certs' again and give the new ca.pem to every client."
         )
     return authority, _described("ca", cert_path, key_path, made=made)
 
@@ -236,7 +237,7 @@ def _refuse_foreign(cert_path: Path, cert: x509.Certificate, authority: _Authori
     if cert.issuer != authority.cert.subject:
         raise SettingsError(
             f"{cert_path} was issued by {cert.issuer.rfc4514_string()!r}, not by this folder's ca.pem, so it is left "
-            "as it is. Move it and its key away and run 'lmdp certs' again."
+            f"as it is. Move it and its key away and run '{program()} certs' again."
         )
 
 
@@ -293,7 +294,7 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     except (OSError, ValueError, TypeError) as error:
         raise SettingsError(f"{path} is not a readable, unencrypted PEM key: {_cause(error)}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise SettingsError(f"{path} is not an EC key, so 'lmdp certs' did not make it; it is left as it is.")
+        raise SettingsError(f"{path} is not an EC key, so '{program()} certs' did not make it; it is left as it is.")
     return key
 
 

@@ -91,7 +91,7 @@ def _check_owner(line: socket.socket, home: Path, path: Path) -> None:
     if owner not in {0, os.geteuid(), home.stat().st_uid}:
         raise Unreachable(
             f"on {path} listens a program of another user (uid {owner}), so it was not asked. Nothing was sent. "
-            "Give this home a shorter path, or take another TMPDIR for `lmdp run` and for this command."
+            f"Give this home a shorter path, or take another TMPDIR for the run and for this command."
         )
 
 

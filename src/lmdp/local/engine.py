@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.program import program
 from lmdp.room import REASONS, NoRoom, free_bytes
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def write_failure(path: Path, error: duckdb.Error, wanted: int) -> LmdpError:
             path.absolute().parent,
             reason,
             wanted + _size(path.with_name(f"{path.name}.wal")),  # which a checkpoint folds in
-            f"{kept}\nMake room, or start again with fewer days (`lmdp run --keep`). A run goes on by itself.",
+            f"{kept}\nMake room, or start again with fewer days (`{program()} run --keep`). A run goes on by itself.",
         )
     return LmdpError(
         f"{path} could not be written: {text}\n{kept}\nMend the cause; a run that goes on tries again by itself."
@@ -137,7 +138,7 @@ def question_failure(path: Path, error: duckdb.Error, seconds: float) -> LmdpErr
 
 def _check_place(path: Path, *, read_only: bool) -> None:
     if read_only and not path.exists():
-        raise Unreachable(f"there is no warehouse at {path}; `lmdp run` makes one")
+        raise Unreachable(f"there is no warehouse at {path}; `{program()} run` makes one")
     if not path.parent.is_dir():
         raise SettingsError(f"the warehouse {path} needs a folder, and {path.parent} is none; make it, or name another")
     if not read_only and not os.access(path.parent, os.W_OK):
@@ -149,8 +150,8 @@ def _not_opened(path: Path, text: str) -> LmdpError:
     if holder := _HOLDER.search(text):
         return Unreachable(
             f"the warehouse {path} is in use by process {holder['pid']} ({holder['program']}). Nothing was changed.\n"
-            "`lmdp status` and `lmdp query` work beside it. To open it here, stop that process first; to run beside "
-            "it, take another file (--warehouse) or another folder for all (--home)."
+            f"`{program()} status` and `{program()} query` work alongside it. To open it here, stop that process; "
+            "to run alongside it, name another file (--warehouse) or another folder for everything (--home)."
         )
     if "already attached" in text:
         return Unreachable(f"the warehouse {path} is already open in this process")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
+from lmdp.program import program
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
@@ -116,7 +118,7 @@ class GroupOffsets:
             self._denied = True
             self._say(
                 f"no rights on the group {self._group}: lag monitors will not see this consumer, and the rows come all "
-                f"the same. To grant them: lmdp topic acls --reader NAME --group {self._group}"
+                f"the same. To grant them: {program()} topic acls --reader NAME --group {self._group}"
             )
 
     def _may(self) -> bool:

@@ -24,6 +24,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.program import program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,8 +138,8 @@ def translate(
         return _tls_error(tls, access)
     if first.name() in _NO_TOPIC:
         return SettingsError(
-            f"The topic {topic!r} does not exist on {access.bootstrap_servers}. Create it: lmdp topic create --topic "
-            f"{topic or 'NAME'}"
+            f"The topic {topic!r} does not exist on {access.bootstrap_servers}. Create it: "
+            f"{program()} topic create --topic {topic or 'NAME'}"
         )
     if first.name() in _NO_NAME:
         return SettingsError(
@@ -148,7 +149,7 @@ def translate(
     if first.name() in _DENIED:
         return Unreachable(
             f"{access.bootstrap_servers} denies this client: {_text(first)}. Its rights are given by "
-            f"an administrator of the broker: lmdp topic acls --topic {topic or 'NAME'}"
+            f"an administrator of the broker: {program()} topic acls --topic {topic or 'NAME'}"
         )
     if first.name() in _AWAY | _MOVING:
         return _away_error(seen, access)
@@ -279,7 +280,7 @@ def _certificate_faults(option: str, path: Path) -> list[str]:
     now = dt.datetime.now(dt.UTC)
     ends = max(cert.not_valid_after_utc for cert in certs) if option == "--ca" else certs[0].not_valid_after_utc
     if ends <= now:
-        return [f"{option} {path} ended on {ends:%Y-%m-%d}. Renew it ('lmdp certs' does it for its own)."]
+        return [f"{option} {path} ended on {ends:%Y-%m-%d}. Renew it ('{program()} certs' does it for its own)."]
     if option == "--cert" and certs[0].not_valid_before_utc > now:
         return [
             f"{option} {path} is valid only from {certs[0].not_valid_before_utc:%Y-%m-%d %H:%M} UTC: check the clock."

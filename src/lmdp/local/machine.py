@@ -36,6 +36,7 @@ from lmdp.local.standing import standing
 from lmdp.local.warehouse import Warehouse
 from lmdp.page.launch import page
 from lmdp.pipeline import TransformSettings
+from lmdp.program import program
 
 _BESIDE = Limits(memory="128MB")  # what more would not make faster, the consumer needs (measured on 2.3 million rows)
 _KEEP_EVERY_S = 3600.0
@@ -164,7 +165,8 @@ def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], s
                 machine.page = parts.enter_context(page(settings.home, settings.page_port, say))
             consumer = parts.enter_context(_Worker.running("consumer", lambda: _consume(machine, cluster, say)))
             parts.callback(stop.set)
-            say("rows are on their way; ask from another terminal: lmdp query 'select count(*) from metrics'")
+            asked = "'select count(*) from metrics'"
+            say(f"rows are on their way; ask from another terminal: {program()} query {asked}")
             _wait(machine, consumer, _publish(machine, parts), watch, say)
         return machine.report(time.monotonic() - machine.started)
 

@@ -33,6 +33,7 @@ import pyarrow as pa
 from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.local.lines import Line, LineServer
 from lmdp.local.warehouse import Warehouse
+from lmdp.program import program
 from lmdp.replay import ledger, wire
 from lmdp.room import free_bytes
 from lmdp.spec_loader import load_spec
@@ -231,8 +232,8 @@ def serving(
     path = socket_path(home)
     if _answers(path):
         raise Unreachable(
-            f"another `lmdp run` answers on {path}, so this one was not started. Stop that one first "
-            "(`lmdp status` shows it), or give this one a folder of its own with --home."
+            f"another run answers on {path}, so this one was not started. Stop that one first "
+            f"(`{program()} status` shows it), or give this one a folder of its own with --home."
         )
     before = os.umask(0o177)
     try:

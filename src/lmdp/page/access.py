@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from lmdp.program import program
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -121,7 +123,7 @@ def _ends(port: int, *, ipv6: bool) -> tuple[str, ...]:
 
 
 async def _refuse(send: Send, reason: str) -> None:
-    body = msgspec.json.encode({"error": f"Refused: {reason}.", "next": "lmdp status"})
+    body = msgspec.json.encode({"error": f"Refused: {reason}.", "next": f"{program()} status"})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(b"cache-control", b"no-store"), *_HEADERS]
     await send({"type": "http.response.start", "status": 403, "headers": headers})

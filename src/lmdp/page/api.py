@@ -19,6 +19,7 @@ from lmdp.local.warehouse import Answer
 from lmdp.page import chart, prometheus, reasons
 from lmdp.page.catalogue import Catalogue
 from lmdp.page.pipe import KEPT_S, Fault, Json, Pipe
+from lmdp.program import program
 
 MAX_ROWS = 100_000  # more is for `lmdp query`, which can write to a file
 MAX_SECONDS = 60.0
@@ -84,7 +85,9 @@ class Api:
     def _seen(self) -> tuple[Json, Json]:
         live, status = self.pipe.live, self.pipe.status
         if live is None or status is None:
-            raise self.pipe.fault or Fault(503, "the run was not asked yet; try again in a second", "lmdp status")
+            raise self.pipe.fault or Fault(
+                503, "the run was not asked yet; try again in a second", f"{program()} status"
+            )
         return live, status
 
 
@@ -178,7 +181,7 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         body += part
         if len(body) > _MAX_BODY:
-            raise Fault(413, f"a question has at most {_MAX_BODY:,} bytes", "lmdp query - < question.sql")
+            raise Fault(413, f"a question has at most {_MAX_BODY:,} bytes", f"{program()} query - < question.sql")
     return body
 
 

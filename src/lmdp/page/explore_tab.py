@@ -15,6 +15,7 @@ from nicegui import ui
 from lmdp.page import chart, drawing, figures
 from lmdp.page.parts import code, heading
 from lmdp.page.pipe import Fault, Json
+from lmdp.program import program
 
 if TYPE_CHECKING:
     from lmdp.page.app import View
@@ -108,7 +109,7 @@ class ExploreTab:
                 self._keep.props("outline no-caps data-testid=keep")
         heading(
             "The SQL it ran",
-            "runs as it is in lmdp query; in Snowflake, with the view that its comment names",
+            f"runs as it is in {program()} query; in Snowflake, with the view that its comment names",
         )
         self._sql = ui.element("section").classes("lm-card lm-sqls").props('data-testid=sql aria-label="SQL"')
 

@@ -15,6 +15,7 @@ from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.local import client
 from lmdp.local.server import Question
 from lmdp.local.warehouse import Answer
+from lmdp.program import program
 
 EVERY_S = 1.0
 KEPT_S = 900
@@ -115,7 +116,7 @@ class Pipe:
             raise Fault(
                 503,
                 f"no pipeline runs under {self.home}; what it wrote is safe, and the page goes on when it is back",
-                "lmdp run",
+                f"{program()} run",
             ) from error
         except LmdpError as error:
             raise _fault(error) from error
@@ -123,10 +124,10 @@ class Pipe:
 
 def _fault(error: LmdpError) -> Fault:
     if isinstance(error, SettingsError):
-        return Fault(400, str(error), 'lmdp query "select * from metrics limit 10"')
+        return Fault(400, str(error), f'{program()} query "select * from metrics limit 10"')  # noqa: S608 - to paste
     if isinstance(error, Unreachable):
-        return Fault(503, str(error), "lmdp status")
-    return Fault(422, str(error), "lmdp query --help")
+        return Fault(503, str(error), f"{program()} status")
+    return Fault(422, str(error), f"{program()} query --help")
 
 
 def _quantile(counted: Counter[float], q: float) -> float | None:

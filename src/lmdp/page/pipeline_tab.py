@@ -42,7 +42,7 @@ _TILES = (
     _Tile("freshness", "Freshness", lambda s: s["freshnessSeconds"], figures.span, lambda _: "since the newest row"),
     _Tile("latency", "Latency p99", lambda s: _seconds(s["latencyMs"]["p99"]), figures.span,
           lambda s: f"p50 {figures.together(figures.span(_seconds(s['latencyMs']['p50'])))}, last minute"),
-    _Tile("memory", "Memory", lambda s: s["memoryBytes"], figures.size, lambda _: "of lmdp run"),
+    _Tile("memory", "Memory", lambda s: s["memoryBytes"], figures.size, lambda _: "of the run"),
 )  # fmt: skip
 
 

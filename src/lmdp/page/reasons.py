@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lmdp.page.pipe import Json, Pipe
+from lmdp.program import program
 
 _HOME = Path(".lmdp")
 _EXCERPT = 2_000  # characters of a message that are shown
@@ -75,7 +76,7 @@ CODES = {
 }
 _NO_TENANT = _Code(
     "No tenant is in the resource, as LogicMonitor sends none, and none was named at the start of the run.",
-    "Name the tenant (lmdp run --org-id NAME, or LMDP_ORG_ID), and put the rejects back under it.",
+    f"Name the tenant ({program()} run --org-id NAME, or LMDP_ORG_ID), and put the rejects back under it.",
     "--org-id NAME",
 )
 _UNKNOWN = _Code("A later version of the program may know this code.", "Look at the example.", "--dry-run")
@@ -143,7 +144,7 @@ def drops(live: Json) -> list[Json]:
 def command(options: str, home: Path) -> str:
     """How to put rejects back."""
     elsewhere = "" if home == _HOME else f" --home {shlex.quote(str(home))}"
-    return f"lmdp replay warehouse{elsewhere} {options}".rstrip()
+    return f"{program()} replay warehouse{elsewhere} {options}".rstrip()
 
 
 def _excerpt(raw: str) -> str:

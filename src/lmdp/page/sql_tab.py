@@ -11,6 +11,7 @@ from nicegui import ui
 from lmdp.page import api, drawing, figures
 from lmdp.page.parts import heading
 from lmdp.page.pipe import Fault
+from lmdp.program import program
 
 if TYPE_CHECKING:
     from lmdp.page.app import View
@@ -156,7 +157,7 @@ class SqlTab:
             return
         ui.download.content(api.csv(answer.table), "answer.csv", "text/csv")
         if answer.truncated:
-            self._said.set_text(f"The CSV has the first {_CSV_ROWS:,} rows; lmdp query --format csv gives more.")
+            self._said.set_text(f"The CSV has the first {_CSV_ROWS:,} rows; {program()} query --format csv gives more.")
 
 
 def _drawn(table: pa.Table) -> None:

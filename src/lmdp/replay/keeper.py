@@ -59,9 +59,7 @@ def _lock(folder: int, path: Path) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise Unreachable(
-            f"another `lmdp replay` is at work in {path}. Nothing was changed; wait for its end."
-        ) from error
+        raise Unreachable(f"another replay is at work in {path}. Nothing was changed; wait for its end.") from error
 
 
 def _question(path: Path, sql: str) -> Question:
@@ -81,7 +79,7 @@ def _write(home: Path, path: Path, portion: Portion) -> int:
     if len(body) > wire.LARGEST:
         raise LmdpError(
             f"one object made {len(body):,} bytes of rows, more than a run takes at once ({wire.LARGEST:,}). "
-            "Nothing of it was written. Stop `lmdp run`, and run the same command again."
+            f"Nothing of it was written. Stop the run, and run the same command again."
         )
     try:
         return client.replay(home, body)

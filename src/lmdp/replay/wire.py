@@ -75,7 +75,7 @@ def read(file: IO[bytes], spec: Spec) -> tuple[str, Portion]:
     for table, wanted in ((rows, row_columns([], spec.fields).schema), (rejects, REJECTS)):
         if table.schema != wanted:
             raise SettingsError(
-                "`lmdp replay` and `lmdp run` have other columns: start both with the same version and LMDP_SPEC. "
+                "this replay and the run have different columns: start both with the same version and LMDP_SPEC. "
                 "Nothing was changed."
             )
     return head.warehouse, Portion(head.source, head.messages, rows, rejects, head.settled, head.mark, head.passed)

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lmdp.encode import encode
 from lmdp.errors import LmdpError
 from lmdp.identifiers import KEY_STYLES, KeyStyle
-from lmdp.snowflake.secrets import CALLS
+from lmdp.snowflake.secrets import aws_client
 from lmdp.snowflake.verify import CANARY, Scope
 from lmdp.spec_loader import Field, Spec
 from lmdp.times import moment
@@ -61,7 +60,7 @@ def firehose(stream: str, client: Any = None) -> Callable[[bytes], None]:
 
     def put(row: bytes) -> None:
         try:
-            firehose = client or boto3.client("firehose", config=CALLS)
+            firehose = client or aws_client("firehose")
             firehose.put_record(DeliveryStreamName=stream, Record={"Data": row})
         except (BotoCoreError, ClientError) as error:
             raise LmdpError(f"Firehose did not take the canary: {error}. No other row is concerned.") from error

@@ -7,16 +7,18 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import snowflake.connector
 from cryptography.hazmat.primitives import serialization
-from snowflake.connector.errors import DatabaseError, Error, InterfaceError, OperationalError
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.program import program
 from lmdp.snowflake.secrets import read_secret
 from lmdp.snowflake.settings import SnowflakeSettings
+
+if TYPE_CHECKING:
+    from snowflake.connector.errors import Error
 
 _LOGIN_SECONDS: Final = 30
 # How long one request is tried, not how long a statement may run: that is asked about again and again.
@@ -91,10 +93,13 @@ def der(key: bytes, passphrase: str | None = None) -> bytes:
 @contextlib.contextmanager
 def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterator[Any]:
     """A connection (snowflake.connector's), closed at the end. Raises LmdpError or Unreachable."""
+    from snowflake.connector import connect  # noqa: PLC0415 - an extra, slow to import; SQL is printed without it
+    from snowflake.connector.errors import Error  # noqa: PLC0415 - as above
+
     parts = urlsplit(access.account_url if "//" in access.account_url else f"https://{access.account_url}")
     host = parts.hostname or ""
     try:
-        connection = snowflake.connector.connect(
+        connection = connect(
             account=host.removesuffix(".snowflakecomputing.com"),
             host=host,
             port=parts.port or 443,
@@ -120,6 +125,8 @@ def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterato
 
 def ask(connection: Any, sql: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
     """Run one statement; its rows by lower-case column name. Raises LmdpError."""
+    from snowflake.connector.errors import Error  # noqa: PLC0415 - as above
+
     cursor = connection.cursor()
     try:
         cursor.execute(sql, tuple(values) or None)
@@ -133,6 +140,8 @@ def ask(connection: Any, sql: str, values: Sequence[object] = ()) -> list[dict[s
 
 def told(error: Error, sql: str) -> LmdpError:
     """What a person is told about a statement that failed; the statement is never one that holds a key."""
+    from snowflake.connector.errors import InterfaceError, OperationalError  # noqa: PLC0415 - as above
+
     what = sql.strip().partition("\n")[0][:120]
     number = int(error.errno or 0)
     said = (error.raw_msg if hasattr(error, "raw_msg") else None) or error.msg or str(error)
@@ -155,16 +164,18 @@ class NotThere(LmdpError):  # noqa: N818 - as above
 
 _BOOTSTRAP: Final = (
     "What was done before it stays, and is not done again. Have an ACCOUNTADMIN run what "
-    "`lmdp snowflake ddl --bootstrap` prints, and repeat the command."
+    f"`{program()} snowflake ddl --bootstrap` prints, and repeat the command."
 )
 
 
 def _no_login(access: Access, error: Error) -> LmdpError:
+    from snowflake.connector.errors import DatabaseError, OperationalError  # noqa: PLC0415 - as above
+
     number = int(error.errno or 0)
     if number in _WRONG_KEY:
         return LmdpError(
             f"Snowflake knows no such key of {access.user} (error {number}). Nothing was done.\n"
-            "Register its public key: `lmdp snowflake keypair` prints the ALTER USER."
+            f"Register its public key: `{program()} snowflake keypair` prints the ALTER USER."
         )
     if isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
         return LmdpError(f"{access.user} cannot sign in at {access.account_url}: {error.msg}\nNothing was done.")
@@ -183,7 +194,7 @@ def _key_from_env(env: Mapping[str, str]) -> bytes:
     if not file:
         raise SettingsError(
             "the setup user's private key is not set: SNOWFLAKE_PRIVATE_KEY_FILE (PKCS#8) or "
-            "SNOWFLAKE_PRIVATE_KEY_SECRET (a Secrets Manager name or ARN); `lmdp snowflake keypair` makes one"
+            f"SNOWFLAKE_PRIVATE_KEY_SECRET (a Secrets Manager name or ARN); `{program()} snowflake keypair` makes one"
         )
     try:
         return der(Path(file).read_bytes(), env.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"))

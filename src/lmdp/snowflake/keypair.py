@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lmdp.errors import LmdpError, SettingsError
+from lmdp.program import program
 from lmdp.snowflake import secrets
 from lmdp.snowflake.connection import ask, der
 from lmdp.snowflake.secrets import KeySecret, Versions
@@ -93,7 +94,7 @@ def rotate(rotation: Rotation) -> None:
     if versions.current is None:
         raise LmdpError(
             f"the secret {rotation.secret} has no key to rotate. Nothing was done. "
-            "Make the first: lmdp snowflake keypair"
+            f"Make the first: {program()} snowflake keypair"
         )
     if versions.pending is None:
         held = KeySecret(rotation.user, make_pair(rotation.bits).private)
@@ -133,7 +134,7 @@ def _register(rotation: Rotation, new: KeyPair, versions: Versions) -> Slot:
         raise LmdpError(
             f"Snowflake does not know the key that the secret {rotation.secret} holds for {rotation.user}, so which "
             "slot is free cannot be told. No key was changed. Register the current one first: "
-            "lmdp snowflake keypair --show"
+            f"{program()} snowflake keypair --show"
         )
     slot = SLOTS[1 - SLOTS.index(used)]
     ask(rotation.connection, register(rotation.user, new, slot))
@@ -151,7 +152,7 @@ def _wait_and_prove(rotation: Rotation, versions: Versions) -> None:
     if not rotation.landed():
         raise LmdpError(
             f"no canary landed with the new key of {rotation.user}. Both keys still work; no row is lost. "
-            "Find out why with `lmdp snowflake verify --canary`, then repeat the command: it goes on from here."
+            f"Find out why with `{program()} snowflake verify --canary`, then repeat the command: it goes on from here."
         )
     rotation.tell("a canary landed")
 

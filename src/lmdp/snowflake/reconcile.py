@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lmdp.errors import LmdpError, SettingsError
-from lmdp.snowflake.secrets import CALLS
+from lmdp.snowflake.secrets import aws_client
 from lmdp.snowflake.verify import CANARY, Scope
 
 # What Firehose writes below the error prefix: https://docs.aws.amazon.com/firehose/latest/dev/retry.html
@@ -86,7 +85,7 @@ def delivered_by_hour(begin: datetime, end: datetime, client: Any = None) -> Cou
     if end - begin > timedelta(hours=_DATAPOINTS):
         raise SettingsError(f"--reconcile takes {_DATAPOINTS // 24} days at most")
     with _told("CloudWatch"):
-        answer = (client or boto3.client("cloudwatch", config=CALLS)).get_metric_statistics(
+        answer = (client or aws_client("cloudwatch")).get_metric_statistics(
             Namespace="lmdp",
             MetricName="Delivered",
             Dimensions=[{"Name": "service", "Value": os.environ.get("POWERTOOLS_SERVICE_NAME", "lmdp")}],
@@ -112,7 +111,7 @@ def failed_by_hour(bucket: str, begin: datetime, end: datetime, client: Any = No
 def failed_records(bucket: str, since: datetime, client: Any = None) -> Iterator[dict[str, Any]]:
     """Every record that failed since then, as Firehose wrote it. Raises LmdpError."""
     with _told(f"the bucket {bucket}"):
-        s3 = client or boto3.client("s3", config=CALLS)
+        s3 = client or aws_client("s3")
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=FAILED):
             for entry in page.get("Contents", ()):
                 if entry["LastModified"] >= since:

@@ -11,14 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from lmdp.errors import LmdpError, SettingsError, Unreachable
-
-# Where nobody answers it is over within a minute, and not within the five that boto3 takes by itself.
-CALLS: Final = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
+from lmdp.program import program
 
 PENDING: Final = "LMDP_PENDING"
 """The staging label of a key that is made and not yet in use."""
@@ -49,10 +43,21 @@ class Versions:
 
 def secrets_client() -> Any:
     """boto3's client, as the environment says. Raises Unreachable."""
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - an extra; a key in a file works without it
+
     try:
-        return boto3.client("secretsmanager", config=CALLS)
+        return aws_client("secretsmanager")
     except BotoCoreError as error:
         raise Unreachable(f"Secrets Manager cannot be reached: {error}. Nothing was done.") from error
+
+
+def aws_client(service: str) -> Any:
+    """Return boto3's client, which gives up within a minute where nobody answers; boto3's own default is five."""
+    import boto3  # noqa: PLC0415 - as above
+    from botocore.config import Config  # noqa: PLC0415 - as above
+
+    retries = {"mode": "standard", "total_max_attempts": 3}
+    return boto3.client(service, config=Config(connect_timeout=5, read_timeout=15, retries=retries))
 
 
 def read_secret(name: str, version: str | None = None, client: Any = None) -> KeySecret:
@@ -66,7 +71,7 @@ def read_secret(name: str, version: str | None = None, client: Any = None) -> Ke
     except (KeyError, TypeError, ValueError):
         raise SettingsError(
             f"the secret {name} is not in Firehose's shape: a JSON object with `user` and `private_key`. "
-            "`lmdp snowflake keypair` writes it so."
+            f"`{program()} snowflake keypair` writes it so."
         ) from None
 
 
@@ -125,6 +130,8 @@ _ABOUT: Final = "lmdp: the key with which Firehose signs in to Snowflake"
 
 
 def _call(name: str, call: Callable[[], Any]) -> Any:
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
+
     try:
         return call()
     except ClientError as error:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
+from lmdp.program import program
 from lmdp.snowflake.connection import NotThere, ask
 from lmdp.snowflake.render import Statement, statements
 from lmdp.snowflake.settings import SnowflakeSettings
@@ -86,7 +87,7 @@ def _check_schema(connection: Any, settings: SnowflakeSettings) -> None:
     if not found:
         raise NotThere(
             f"there is no schema {settings.place}, or {settings.setup_role} cannot see it. Nothing was done.\n"
-            "Have an ACCOUNTADMIN run what `lmdp snowflake ddl --bootstrap` prints, and repeat the command."
+            f"Have an ACCOUNTADMIN run what `{program()} snowflake ddl --bootstrap` prints, and repeat the command."
         )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from lmdp.errors import LmdpError
+from lmdp.program import program
 from lmdp.snowflake.connection import ask
 from lmdp.snowflake.render import column
 from lmdp.snowflake.settings import SnowflakeSettings
@@ -100,7 +101,7 @@ def _firehose_privileges(scope: Scope) -> tuple[bool, str]:
 def _shape(scope: Scope) -> tuple[bool, str]:
     there = read_columns(scope.ask(columns_query(scope.settings)))
     if not there:
-        return False, "there is no table ROW_EVENTS; run `lmdp snowflake setup`"
+        return False, f"there is no table ROW_EVENTS; run `{program()} snowflake setup`"
     off = faults(there, scope.spec, scope.settings)
     return not off, "; ".join(off) or f"{len(scope.spec.fields)} columns, as the specification says"
 
