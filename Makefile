@@ -46,10 +46,10 @@ build: .venv/test.stamp  ## the functions' zips in dist/, the same bytes each ti
 	@$(BIN)/python tools/build_lambda.py handler
 	@$(BIN)/python tools/build_lambda.py snowflake_setup
 
-synth: .venv/test.stamp  ## nine templates in cdk.out, offline (ENVIRONMENT=example)
+synth: .venv/test.stamp  ## nine templates in cdk.out/<environment>, offline (ENVIRONMENT=example)
 	@$(WITH_NODE) LMDP_ENVIRONMENT=$(ENVIRONMENT) $(BIN)/python -m infra.app
 
-bootstrap: deploy-tool  ## once an account: CDK's own resources, without administrator rights
+bootstrap: deploy-tool  ## once an environment: CDK's own resources, without administrator rights
 diff: deploy-tool  ## what a deployment would change
 deploy: deploy-tool  ## step by step, stopping where a person is needed (ENVIRONMENT=prod)
 destroy: deploy-tool  ## take the stacks down; data stays (DELETE_DATA=1 for that too)
@@ -91,7 +91,7 @@ requirements: $(UV)  ## pin every version and hash anew (UPGRADE=--upgrade for n
 	$(COMPILE) pyproject.toml --all-extras --group test --group infra -c requirements/run.txt -c requirements/lambda.txt -o requirements/test.txt
 
 clean:  ## remove what make made; the warehouse in .lmdp stays
-	rm -rf .venv .uv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .uv dist build cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # uv comes into this folder, nothing is installed for the whole machine.
 $(UV): requirements/uv.txt

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ import cdk_nag
 from dotenv import dotenv_values
 
 from infra.acknowledgements import acknowledge
-from infra.assets import ROOT
+from infra.assets import OUTPUT, ROOT
 from infra.load import advice
 from infra.naming import PLACEHOLDER_ACCOUNT, STACKS
 from infra.settings import Settings
@@ -75,6 +76,9 @@ def build(app: cdk.App, settings: Settings, *, stub: bool = False) -> dict[str, 
     """Put the nine stacks into the app; `stub` leaves the built zips alone. Returns them by the names of STACKS."""
     names = settings.names
     env = cdk.Environment(account=names.account, region=names.region)
+    # CDK's own resources (CDKToolkit, the qualifier hnb659fds) are left to other apps of the account and Region:
+    # https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-customizing.html
+    app.node.set_context("@aws-cdk/core:bootstrapQualifier", names.qualifier)
 
     def id_(stack: str) -> str:
         return names.stack(stack)
@@ -104,7 +108,8 @@ def build(app: cdk.App, settings: Settings, *, stub: bool = False) -> dict[str, 
         zip(STACKS, (base, storage, snowflake, setup, delivery, network, auth, pipe, alarms), strict=True)
     )
     for stack in made.values():
-        cdk.Tags.of(stack).add("lmdp", names.environment)
+        for key, value in {**settings.tags, "lmdp": names.environment}.items():
+            cdk.Tags.of(stack).add(key, value)
         stack.termination_protection = settings.protect
     return made
 
@@ -120,7 +125,7 @@ def open_app(environment: str, *, outdir: Path | None = None, values: Mapping[st
 
 
 def main() -> None:
-    """Synthesise the environment that the context or LMDP_ENVIRONMENT names, into `cdk.out`."""
+    """Synthesise the environment that the context or LMDP_ENVIRONMENT names, into `cdk.out/<environment>`."""
     given: dict[str, object] = json.loads(os.environ.get("CDK_CONTEXT_JSON", "{}"))
     environment = str(given.get("environment") or os.environ.get("LMDP_ENVIRONMENT") or "example")
     try:
@@ -128,7 +133,11 @@ def main() -> None:
     except LmdpError as error:
         print(f"lmdp, environment {environment}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    app = open_app(environment, outdir=None if "CDK_OUTDIR" in os.environ else ROOT / "cdk.out")
+    folder = OUTPUT / environment
+    if "CDK_OUTDIR" not in os.environ:
+        # Templates of an earlier synthesis would be taken for this one's.
+        shutil.rmtree(folder, ignore_errors=True)
+    app = open_app(environment, outdir=None if "CDK_OUTDIR" in os.environ else folder)
     stacks = build(app, settings, stub=environment == "example")
     acknowledge(stacks, settings)
     app.synth()

@@ -8,6 +8,8 @@ from typing import Final
 from aws_cdk import aws_lambda as lambda_
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+# One folder below it for each environment.
+OUTPUT: Final = ROOT / "cdk.out"
 # A deployment looks for this text and refuses a template that has it.
 STUB_MARK: Final = "lmdp-stub-not-for-deployment"
 _STUB: Final = f'raise RuntimeError("{STUB_MARK}: run make build, then deploy again")\n'

@@ -46,7 +46,7 @@ def _named(settings: Settings) -> list[dict[str, Any]]:
     budget = names.arn("budgets", f"budget/{prefix}", region="")
     parameters = names.arn("ssm", f"parameter{names.parameter('*')}")
     secrets = names.arn("secretsmanager", f"secret:{prefix}/*")
-    assets = f"arn:{names.partition}:s3:::cdk-hnb659fds-assets-{names.account}-{names.region}/*"
+    assets = f"{names.assets_bucket_arn}/*"
     groups = names.arn("logs", f"log-group:*{prefix}*")
     return [
         *(_allow([f"{service}:*"], [names.arn(service, resource)]) for service, resource in whole.items()),
@@ -54,7 +54,7 @@ def _named(settings: Settings) -> list[dict[str, Any]]:
         _allow(["cloudwatch:*Dashboard*"], [board]),
         _allow(["budgets:ModifyBudget", "budgets:ViewBudget", "budgets:TagResource"], [budget]),
         _allow(["ssm:*Parameter*", "ssm:*TagsTo*", "ssm:ListTagsForResource"], [parameters]),
-        _allow(["ssm:GetParameters"], [names.arn("ssm", "parameter/cdk-bootstrap/*")]),
+        _allow(["ssm:GetParameters"], [names.arn("ssm", f"parameter/cdk-bootstrap/{names.qualifier}/*")]),
         _allow([f"secretsmanager:{action}" for action in secret_actions], [secrets]),
         _allow(["s3:CreateBucket", "s3:DeleteBucket*", "s3:GetBucket*", "s3:PutBucket*", "s3:*Configuration"], buckets),
         _allow(["s3:GetObject*"], [assets]),
@@ -69,7 +69,7 @@ def _named(settings: Settings) -> list[dict[str, Any]]:
 def _roles(settings: Settings) -> list[dict[str, Any]]:
     """Roles and policies of this environment's name; with a boundary, no role is made without it."""
     names = settings.names
-    roles, policies = names.role_arn("*"), names.arn("iam", f"policy/{names.prefix}-*", region="")
+    roles, policies = names.role_arn("*"), names.policy_arn("*")
     bound = {"StringEquals": {"iam:PermissionsBoundary": settings.boundary}} if settings.boundary else None
     passed = {"StringEquals": {"iam:PassedToService": [f"{service}.amazonaws.com" for service in _PASSED_TO]}}
     return [

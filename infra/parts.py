@@ -82,6 +82,7 @@ def service_role(  # noqa: PLR0913 - each is a part of a role
         scope,
         id_,
         role_name=settings.names.role(what),
+        path=settings.names.iam_path,
         description=about,
         assumed_by=principal,
         inline_policies={"lmdp": iam.PolicyDocument(statements=list(statements))},

@@ -13,7 +13,6 @@ from infra.settings import Settings
 
 # CDK's own: https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html
 _BOOTSTRAP_ROLES = ("deploy", "file-publishing", "lookup")
-_BOOTSTRAP_QUALIFIER = "hnb659fds"
 # Where Firehose puts failed records.
 FAILED = "snowflake-failed"
 
@@ -41,10 +40,7 @@ def operator_statements(settings: Settings) -> list[iam.PolicyStatement]:
 def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
     """Deploying is CDK's roles' work; beside that it fills the secrets, looks at them, and sends the canary."""
     names = settings.names
-    roles = [
-        names.arn("iam", f"role/cdk-{_BOOTSTRAP_QUALIFIER}-{role}-role-{names.account}-{names.region}", region="")
-        for role in _BOOTSTRAP_ROLES
-    ]
+    roles = [names.bootstrap_role_arn(role) for role in _BOOTSTRAP_ROLES]
     of_secrets = {**via(names, "secretsmanager"), "ArnLike": {"kms:EncryptionContext:SecretARN": secret_arns(settings)}}
     return [
         allow("AssumeCdkRoles", ["sts:AssumeRole"], roles),

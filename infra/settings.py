@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -45,6 +46,8 @@ _MOST_SECONDS: Final = 290
 # What LogicMonitor advises; a topic that keeps less loses data in a night.
 _LEAST_RETENTION_HOURS: Final = 6
 
+_TAG: Final = r"[A-Za-z0-9 _.:/+@-]{1,128}=[A-Za-z0-9 _.:/=+@-]{0,256}"
+_MOST_TAGS: Final = 40
 _CLUSTER: Final = r"arn:aws:kafka:[a-z0-9-]+:\d{12}:cluster/[A-Za-z0-9-]{1,64}/[0-9a-f-]{36}-\d+"
 _SM_ARN: Final = r"arn:aws:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]{1,512}"
 _CA: Final = r"arn:aws:acm-pca:[a-z0-9-]+:\d{12}:certificate-authority/[0-9a-f-]{36}"
@@ -117,7 +120,8 @@ class Watch:
 class Settings:
     """Everything that the stacks need to know. `org_id` is None when each bundle's resource names its own.
 
-    `secrets_key_arn` is the key of secrets that are there already, where it is a customer's own.
+    `secrets_key_arn` is the key of secrets that are there already, where it is a customer's own. `tags` are the
+    customer's, on every resource that takes tags.
     """
 
     names: Names
@@ -131,6 +135,7 @@ class Settings:
     secrets_key_arn: str | None
     boundary: str | None
     protect: bool
+    tags: Mapping[str, str]
 
     @classmethod
     def read(cls, environment: str, values: Mapping[str, str]) -> Settings:
@@ -156,6 +161,7 @@ class Settings:
                 "LMDP_PERMISSIONS_BOUNDARY_ARN", r"arn:aws:iam::\d{12}:policy/.+", "the ARN of an IAM policy"
             ),
             protect=read.yes("LMDP_TERMINATION_PROTECTION"),
+            tags=_tags(read),
         )
         _check_together(read, settings)
         if read.faults:
@@ -172,7 +178,29 @@ def _names(read: Reader, environment: str) -> Names:
     account = read.given("LMDP_AWS_ACCOUNT") or _part(read.given("LMDP_MSK_CLUSTER_ARN"), 4)
     if not (account.isascii() and account.isdecimal() and len(account) == 12):
         read.fault(f"LMDP_AWS_ACCOUNT is {account!r}; it is 12 digits, or is read from LMDP_MSK_CLUSTER_ARN")
-    return Names(environment, account, region)
+    # A role's name has 64 characters at most, its path 512:
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    path = read.text("LMDP_IAM_PATH", r"/([\w+=,.@-]+/){0,8}", "an IAM path such as /team/lmdp/", default="/")
+    prefix = read.given("LMDP_ROLE_NAME_PREFIX")
+    if not re.fullmatch(r"[\w+=.@-]{0,24}", prefix):
+        read.fault(f"LMDP_ROLE_NAME_PREFIX is {prefix!r}; it is up to 24 letters, digits and +=.@_-")
+    return Names(environment, account, region, path, prefix)
+
+
+def _tags(read: Reader) -> dict[str, str]:
+    """`key=value` pairs. A resource takes 50, of which some are AWS's and ours.
+
+    https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
+    """
+    tags = {}
+    for pair in read.listed("LMDP_TAGS", _TAG, "pairs such as team=observability,cost-center=42"):
+        key, _, value = pair.partition("=")
+        if key in tags or key == "lmdp" or key.lower().startswith("aws:"):
+            read.fault(f"LMDP_TAGS has the key {key!r} twice, or one that is not yours to set (lmdp, aws:…)")
+        tags[key] = value
+    if len(tags) > _MOST_TAGS:
+        read.fault(f"LMDP_TAGS has {len(tags)} tags; {_MOST_TAGS} is the most")
+    return tags
 
 
 def _part(arn: str, index: int) -> str:

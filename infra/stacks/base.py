@@ -32,14 +32,16 @@ class BaseStack(cdk.Stack):
         iam.ManagedPolicy(
             self,
             "Operator",
-            managed_policy_name=f"{settings.names.prefix}-LmdpOperator",
+            managed_policy_name=settings.names.policy("LmdpOperator"),
+            path=settings.names.iam_path,
             description="Replay, canary and status of lmdp",
             statements=operator_statements(settings),
         )
         iam.ManagedPolicy(
             self,
             "Deployer",
-            managed_policy_name=f"{settings.names.prefix}-LmdpDeployer",
+            managed_policy_name=settings.names.policy("LmdpDeployer"),
+            path=settings.names.iam_path,
             description="Runs make deploy: assumes CDK's roles, checks secrets and what runs",
             statements=deployer_statements(settings),
         )

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 ACCOUNT = "000000000000"
+STUB_MARK = "lmdp-stub-not-for-deployment"
 UUID = "00000000-0000-0000-0000-000000000000"
 OTHER_OPTIONS = {
     "LMDP_MSK_CLUSTER_ARN": "",
@@ -24,6 +25,9 @@ OTHER_OPTIONS = {
     "LMDP_COLLECTOR_SECURITY_GROUP_ID": "sg-00000000000000002",
     "LMDP_RESERVED_CONCURRENCY": "12",
     "LMDP_PERMISSIONS_BOUNDARY_ARN": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
+    "LMDP_IAM_PATH": "/team/",
+    "LMDP_ROLE_NAME_PREFIX": "acme-",
+    "LMDP_TAGS": "team=observability,cost-center=42",
     "LMDP_ALERT_EMAILS": "on-call@example.com",
     "LMDP_LOADER_SECRET_ARN": f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:loader-AbCdEf",
     "LMDP_SETUP_SECRET_ARN": f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:setup-AbCdEf",

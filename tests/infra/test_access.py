@@ -91,7 +91,7 @@ PEOPLE = {
     "lmdp-example-LmdpDeployer": [
         "AssumeCdkRoles Allow: sts:AssumeRole on "
         + " ".join(
-            f"arn:aws:iam::000000000000:role/cdk-hnb659fds-{role}-role-000000000000-us-east-1"
+            f"arn:aws:iam::000000000000:role/cdk-lmexample-{role}-role-000000000000-us-east-1"
             for role in ("deploy", "file-publishing", "lookup")
         ),
         ("FillSecrets Allow: secretsmanager:DescribeSecret secretsmanager:GetSecretValue secretsmanager:PutSecretValue "

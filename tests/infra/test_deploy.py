@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, example_values
+from .conftest import ROOT, STUB_MARK, example_values
 
 ACCOUNT = "123456789012"
 DER = base64.b64encode(b"\x30\x82 not really a key").decode()
@@ -74,19 +74,23 @@ class Place:
         self.fail = ""
         self.template = "{}"
         self.world = tool.World(
-            run=self._run, keep=self._keep, client=client, ask=self._ask, say=self.said.append, cloud=folder
+            run=self._run, keep=self._keep, client=client, ask=self._ask, say=self.said.append, cloud=folder / "dev"
         )
 
     def _ask(self, question: str) -> str:
         self.said.append(question)
         return self.answers.pop(0)
 
-    def _run(self, arguments: Sequence[str], _env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    def _run(self, arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         if "infra.app" in arguments:
+            assert env == {"LMDP_ENVIRONMENT": "dev", "CDK_OUTDIR": str(self.world.cloud)}
+            self.world.cloud.mkdir(exist_ok=True)
             (self.world.cloud / "lmdp-dev-pipe.template.json").write_text(self.template)
             told = "synth"
         else:
-            told = " ".join(arguments[5:]).replace("lmdp-dev-", "").replace(f" --app {self.world.cloud}", "")
+            told = " ".join(arguments[5:])
+            told = told.replace(f" --app {self.world.cloud} --toolkit-stack-name lmdp-dev-toolkit", "")
+            told = told.replace("lmdp-dev-", "")
         self.commands.append(told)
         return subprocess.CompletedProcess(arguments, int(bool(self.fail) and self.fail in told))
 
@@ -214,7 +218,7 @@ def test_the_example_is_never_deployed(tool: ModuleType, place: Place) -> None:
 
 def test_a_stub_is_never_deployed(tool: ModuleType, place: Place) -> None:
     """A template whose functions are not built is refused before the question."""
-    place.template = f'{{"ZipFile": "{tool.STUB_MARK}"}}'
+    place.template = f'{{"ZipFile": "{STUB_MARK}"}}'
     with pytest.raises(tool.LmdpError, match="Run make build"):
         tool.deploy(settings(), place.world, tool.Options(yes=True))
     assert place.commands == ["synth"]
@@ -258,10 +262,48 @@ def test_bootstrap_passes_our_policy(tool: ModuleType, place: Place, client: Cal
     for _ in range(7):
         tool.bootstrap(settings(), place.world, tool.Options(yes=True))
     arn = f"arn:aws:iam::{ACCOUNT}:policy/lmdp-dev-cloudformation"
-    assert place.commands[
-        -1
-    ] == f"bootstrap aws://{ACCOUNT}/us-east-1 --cloudformation-execution-policies {arn}".replace("lmdp-dev-", "")
+    passed = f"--cloudformation-execution-policies arn:aws:iam::{ACCOUNT}:policy/cloudformation"
+    bootstrap = f"bootstrap aws://{ACCOUNT}/us-east-1 --qualifier lmdev {passed} --tags lmdp=dev"
+    assert place.commands[-2:] == ["synth", bootstrap]
     assert len(client("iam").list_policy_versions(PolicyArn=arn)["Versions"]) == 5
+
+
+def test_bootstrap_keeps_a_path(tool: ModuleType, place: Place, client: Callable[[str], Any]) -> None:
+    """CDK's template writes `policy/` before the boundary, so that the path goes along; so do prefix and tags."""
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/team/x/boundary"
+    changed = {
+        "LMDP_PERMISSIONS_BOUNDARY_ARN": boundary,
+        "LMDP_IAM_PATH": "/team/",
+        "LMDP_ROLE_NAME_PREFIX": "acme-",
+        "LMDP_TAGS": "team=observability,cost-center=42",
+    }
+    tool.bootstrap(settings(**changed), place.world, tool.Options(yes=True))
+    assert place.commands[-1].endswith(
+        f"--cloudformation-execution-policies arn:aws:iam::{ACCOUNT}:policy/team/acme-cloudformation "
+        "--custom-permissions-boundary team/x/boundary --tags team=observability --tags cost-center=42 --tags lmdp=dev"
+    )
+    made = client("iam").list_policies(Scope="Local", PathPrefix="/team/")["Policies"]
+    assert [one["PolicyName"] for one in made] == ["acme-lmdp-dev-cloudformation"]
+
+
+def test_nothing_of_another_environment_is_looked_at(tool: ModuleType, place: Place) -> None:
+    """The example's stubs in the folder of the example, and in this one from before, stop nothing."""
+    for folder in (place.world.cloud, place.world.cloud.parent, place.world.cloud.parent / "example"):
+        folder.mkdir(exist_ok=True)
+        (folder / "lmdp-example-pipe.template.json").write_text(f'{{"ZipFile": "{STUB_MARK}"}}')
+    tool.deploy(settings(), place.world, tool.Options(yes=True, topic_checked=True))
+    assert place.commands[-1].startswith("deploy pipe alarms")
+
+
+@pytest.mark.parametrize(
+    ("environment", "qualifier"),
+    [("dev", "lmdev"), ("prod", "lmprod"), ("staging2", "lmstaging2"), ("production", "lm-ab8e18e")],
+)
+def test_each_environment_has_a_cdk_qualifier_of_its_own(environment: str, qualifier: str) -> None:
+    """Ten characters at most, and never the one that other CDK apps share."""
+    from infra.naming import Names  # noqa: PLC0415 - as above
+
+    assert Names(environment, ACCOUNT, "us-east-1").qualifier == qualifier
 
 
 def test_the_execution_policy_is_no_administrators() -> None:

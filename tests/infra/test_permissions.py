@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import io
 import json
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -191,7 +192,7 @@ def test_the_watcher(full: Templates, calls: Calls) -> None:
 
     arn = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/00000000-0000-0000-0000-000000000000"
     look({**ENV, "LMDP_PRIVATE_CA": arn}, _client, dt.datetime.now(dt.UTC))
-    assert calls.made == _role(full["alarms"], "lmdp-example-watcher")
+    assert calls.made == _role(full["alarms"], "acme-lmdp-example-watcher")
 
 
 def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> None:
@@ -212,7 +213,7 @@ def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> N
     canary.firehose("lmdp-dev-rows")(b"{}")
     assert list(reconcile.failed_records(bucket, dt.datetime(2020, 1, 1, tzinfo=dt.UTC))) != []
     tool.status(settings, world)
-    keep = tool.subprocess.CompletedProcess([], 0, json.dumps({"canary": [{"landed": True}]}), "")
+    keep = subprocess.CompletedProcess([], 0, json.dumps({"canary": [{"landed": True}]}), "")
     tool.canary(settings, tool.World(**{**{n: getattr(world, n) for n in world.__slots__}, "keep": lambda *_: keep}))
 
 
@@ -261,7 +262,7 @@ def test_the_deployers_tools(full: Templates, calls: Calls) -> None:
     authority = _authority()
     calls.made.clear()
     _deployers_tools(settings(), load_tool(), bucket, authority)
-    assert calls.made | {"sts:AssumeRole"} == _managed(full["base"], "lmdp-example-LmdpDeployer")
+    assert calls.made | {"sts:AssumeRole"} == _managed(full["base"], "acme-lmdp-example-LmdpDeployer")
 
 
 def test_the_operators_tools(example: Templates, calls: Calls) -> None:
@@ -299,7 +300,7 @@ def test_the_operators_tools(example: Templates, calls: Calls) -> None:
         app, ["replay", source, "--to", "firehose", "--stream", "lmdp-dev-rows", "--org-id", "example"]
     )
     assert replayed.exit_code == 0, replayed.output
-    keep = tool.subprocess.CompletedProcess([], 0, json.dumps({"canary": [{"landed": True}]}), "")
+    keep = subprocess.CompletedProcess([], 0, json.dumps({"canary": [{"landed": True}]}), "")
     world = tool.World(run=None, keep=lambda *_: keep, client=_client, ask=None, say=print, cloud=None)
     tool.canary(settings(), world)
     tool.status(settings(), world)

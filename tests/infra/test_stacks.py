@@ -94,11 +94,32 @@ def test_parameters_name_what_the_other_stacks_make(example: Templates) -> None:
     assert values == made
 
 
-def test_everything_is_tagged_and_protected_where_asked(full: Templates) -> None:
-    """Cost is told by the tag."""
-    for kind in ("AWS::KMS::Key", "AWS::S3::Bucket", "AWS::Lambda::Function", "AWS::SNS::Topic"):
-        for resource in _every(full, kind):
-            assert {"Key": "lmdp", "Value": "example"} in _props(resource)["Tags"]
+def test_everything_carries_our_tag_and_the_customers(full: Templates) -> None:
+    """Cost is counted by the tag `lmdp`; an organisation's own tags go along, also on roles, pipes and streams."""
+    wanted = {"lmdp": "example", "team": "observability", "cost-center": "42"}
+    kinds = {
+        "AWS::KMS::Key", "AWS::S3::Bucket", "AWS::Lambda::Function", "AWS::SNS::Topic", "AWS::IAM::Role",
+        "AWS::KinesisFirehose::DeliveryStream", "AWS::Pipes::Pipe", "AWS::MSK::Cluster", "AWS::Logs::LogGroup",
+        "AWS::CloudWatch::Alarm", "AWS::SSM::Parameter", "AWS::EC2::SecurityGroup", "AWS::EC2::VPCEndpoint",
+    }  # fmt: skip
+    seen = set()
+    for template in full.values():
+        for resource in template["Resources"].values():
+            given = resource.get("Properties", {}).get("Tags")
+            if given is not None:
+                seen.add(resource["Type"])
+                pairs = given if isinstance(given, dict) else {one["Key"]: one["Value"] for one in given}
+                assert {key: pairs.get(key) for key in wanted} == wanted, resource["Type"]
+    assert kinds - seen == set()
+
+
+def test_roles_and_policies_have_the_path_and_the_prefix(full: Templates) -> None:
+    """Every one of them, for an organisation that allows no others."""
+    made = [*_every(full, "AWS::IAM::Role"), *_every(full, "AWS::IAM::ManagedPolicy")]
+    assert len(made) == 7
+    for one in map(_props, made):
+        assert one["Path"] == "/team/"
+        assert (one.get("RoleName") or one["ManagedPolicyName"]).startswith("acme-lmdp-example-")
 
 
 # StorageStack

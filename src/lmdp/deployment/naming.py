@@ -5,6 +5,7 @@ Deterministic names let a policy name what another stack makes, without an expor
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,16 +19,46 @@ STACKS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of one environment in one account and Region."""
+    """The names of one environment in one account and Region.
+
+    Roles and policies are made under `iam_path`, which begins and ends with a slash; their names begin with
+    `role_prefix`.
+    """
 
     environment: str
     account: str
     region: str
+    iam_path: str = "/"
+    role_prefix: str = ""
 
     @property
     def prefix(self) -> str:
         """What every name begins with."""
         return f"lmdp-{self.environment}"
+
+    @property
+    def qualifier(self) -> str:
+        """The CDK qualifier of this environment, 3 to 10 characters: CDK puts it into the names of its own resources.
+
+        A longer name than fits is replaced by a digest of it; the dash keeps the two kinds apart.
+        https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-customizing.html
+        """
+        short = f"lm{self.environment}"
+        return short if len(short) <= 10 else f"lm-{hashlib.sha256(self.environment.encode()).hexdigest()[:7]}"
+
+    @property
+    def toolkit_stack(self) -> str:
+        """CDK's own stack for this environment; CDKToolkit stays with the account's other CDK apps."""
+        return f"{self.prefix}-toolkit"
+
+    @property
+    def assets_bucket_arn(self) -> str:
+        """The bucket where CDK puts templates and zips."""
+        return f"arn:{self.partition}:s3:::cdk-{self.qualifier}-assets-{self.account}-{self.region}"
+
+    def bootstrap_role_arn(self, role: str) -> str:
+        """One of CDK's own roles (`deploy`, `file-publishing`, `lookup`); their names and path are CDK's."""
+        return self.arn("iam", f"role/cdk-{self.qualifier}-{role}-role-{self.account}-{self.region}", region="")
 
     def stack(self, name: str) -> str:
         """The name of a stack in CloudFormation."""
@@ -99,12 +130,20 @@ class Names:
         return f"{self.prefix}/{what}"
 
     def role(self, what: str) -> str:
-        """A role's name."""
-        return f"{self.prefix}-{what}"
+        """A role's name, without the path."""
+        return f"{self.role_prefix}{self.prefix}-{what}"
 
     def role_arn(self, what: str) -> str:
         """A role's ARN."""
-        return self.arn("iam", f"role/{self.role(what)}", region="")
+        return self.arn("iam", f"role{self.iam_path}{self.role(what)}", region="")
+
+    def policy(self, what: str) -> str:
+        """A managed policy's name, without the path."""
+        return f"{self.role_prefix}{self.prefix}-{what}"
+
+    def policy_arn(self, what: str) -> str:
+        """A managed policy's ARN."""
+        return self.arn("iam", f"policy{self.iam_path}{self.policy(what)}", region="")
 
     def parameter(self, what: str) -> str:
         """An SSM parameter's name."""

@@ -1,0 +1,78 @@
+"""What is outside: commands, AWS, and the person at the terminal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from infra.assets import OUTPUT, ROOT
+from infra.settings import Settings
+
+from lmdp.errors import LmdpError, SettingsError
+
+Run: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], "subprocess.CompletedProcess[str]"]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is outside: commands (their output goes to the terminal, or is kept), AWS, and the person.
+
+    `cloud` is the folder of this environment's cloud assembly.
+    """
+
+    run: Run
+    keep: Run
+    client: Callable[[str], Any]
+    ask: Callable[[str], str]
+    say: Callable[[str], None]
+    cloud: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says beside the command and the environment."""
+
+    yes: bool = False
+    topic_checked: bool = False
+    delete_data: bool = False
+
+
+def confirm(world: World, options: Options, question: str, word: str) -> None:
+    """Continue only when the person types the word."""
+    if not options.yes and world.ask(f"{question} Type {word} to continue: ").strip() != word:
+        raise LmdpError("Not confirmed. Nothing more was changed.")
+
+
+def real_world(settings: Settings) -> World:
+    """The terminal, subprocesses in the project's folder, and AWS (where AWS_ENDPOINT_URL points, if it is set)."""
+    import boto3  # noqa: PLC0415 - half a second, and not for a settings fault
+
+    def client(service: str) -> Any:
+        session = boto3.Session(region_name=settings.names.region)
+        account = session.client("sts").get_caller_identity()["Account"]
+        if account != settings.names.account:
+            raise SettingsError(
+                f"You are signed in to the account {account}; the settings name {settings.names.account}. Nothing was "
+                "changed. Set AWS_PROFILE to a profile of that account, or correct LMDP_AWS_ACCOUNT."
+            )
+        return session.client(service)
+
+    def command(
+        arguments: Sequence[str], env: Mapping[str, str], *, keep: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            arguments, check=False, text=True, cwd=ROOT, env={**os.environ, **env}, capture_output=keep
+        )
+
+    return World(
+        run=command,
+        keep=lambda arguments, env: command(arguments, env, keep=True),
+        client=client,
+        ask=input,
+        say=print,
+        cloud=OUTPUT / settings.names.environment,
+    )
