@@ -91,7 +91,7 @@ def intruders(site: Site) -> list[Intruder]:
     refuses = "refuses the client certificate"
     return [
         Intruder("no certificate", KafkaAccess(good.bootstrap_servers, good.ca), 2, "asks for a client certificate"),
-        Intruder("plaintext", KafkaAccess(good.bootstrap_servers), 3, "If it speaks TLS, give --ca"),
+        Intruder("plaintext", KafkaAccess(good.bootstrap_servers), 3, "It speaks TLS on this port"),
         Intruder("another CA's", with_pair((other.client.cert, other.client.key)), 2, refuses),
         Intruder("self-signed", with_pair(forge(folder, None)), 2, refuses),
         Intruder(

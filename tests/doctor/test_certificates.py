@@ -88,4 +88,6 @@ def test_what_is_not_set_up_is_not_tried(tmp_path: Path, place: Place) -> None:
     """No folder, no broker, no files."""
     assert embedded(Place(tmp_path / "none", tmp_path, {}, "t")).state == "not tried"
     assert client(replace(place, servers=None)).state == "not tried"
-    assert "plaintext" in client(replace(place, ca=None, cert=None, key=None)).text
+    bare = replace(place, ca=None, cert=None, key=None)
+    assert "TLS without a client certificate" in client(bare).text
+    assert "plaintext" in client(replace(bare, plaintext=True)).text

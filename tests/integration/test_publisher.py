@@ -193,7 +193,7 @@ def test_changed_certificate_files_are_taken_up(
     files = {name: tmp_path / name for name in ("ca", "cert", "key")}
     for name, path in files.items():
         shutil.copy(getattr(kafka_broker.access, name), path)
-    access, topic = KafkaAccess(kafka_broker.bootstrap_servers, **files), new_topic()
+    access, topic = KafkaAccess(kafka_broker.bootstrap_servers, files["ca"], files["cert"], files["key"]), new_topic()
     publisher = Publisher(access, topic)
     clients = [publisher._producer]
     for value, content in ((b"1", None), (b"2", files["cert"].read_text() + "\n"), (b"3", "no certificate")):

@@ -54,6 +54,11 @@ def aborted(access: KafkaAccess, topic: str, numbers: Iterable[int], partition: 
     transaction(access, topic, numbers, partition).abort_transaction(30)
 
 
+def plain(access: KafkaAccess, topic: str, numbers: Iterable[int]) -> None:
+    """Put bundles on the topic without a transaction."""
+    publish(access, topic, map(bundle, numbers))
+
+
 def remove_before(admin: AdminClient, topic: str, *offsets: int) -> None:
     """Let the broker remove what is before these offsets, as retention does."""
     places = [TopicPartition(topic, partition, offset) for partition, offset in enumerate(offsets)]
@@ -81,20 +86,12 @@ def loads(run: Consuming) -> list[tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize(
-    ("make", "rows", "end"),
+    ("parts", "rows", "end"),
     [
-        (lambda access, topic: committed(access, topic, range(10)), 10, 11),
-        (lambda access, topic: aborted(access, topic, range(200)), 0, 201),
-        (
-            lambda access, topic: (committed(access, topic, range(10)), aborted(access, topic, range(10, 30))),
-            10,
-            32,
-        ),
-        (
-            lambda access, topic: (publish(access, topic, map(bundle, range(3))), aborted(access, topic, range(3, 4))),
-            3,
-            5,
-        ),
+        ([(committed, range(10))], 10, 11),
+        ([(aborted, range(200))], 0, 201),
+        ([(committed, range(10)), (aborted, range(10, 30))], 10, 32),
+        ([(plain, range(3)), (aborted, range(3, 4))], 3, 5),
     ],
     ids=["committed", "aborted", "committed then aborted", "plain then aborted"],
 )
@@ -103,13 +100,14 @@ def test_the_end_of_the_log_is_the_next_offset(
     admin: AdminClient,
     new_topic: Callable[..., str],
     tmp_path: Path,
-    make: Callable[[KafkaAccess, str], object],
+    parts: list[tuple[Callable[[KafkaAccess, str, range], None], range]],
     rows: int,
     end: int,
 ) -> None:
     """Offsets without a message are read, not lost: in OFFSETS, for lag monitors, and after retention."""
     topic, path = new_topic(1), tmp_path / "w.duckdb"
-    make(kafka_broker.access, topic)
+    for put, numbers in parts:
+        put(kafka_broker.access, topic, numbers)
     with consuming(kafka_broker.access, path, ConsumeSettings(topic)) as run:
         run.ends.drain.set()
         until(lambda: run.ended)

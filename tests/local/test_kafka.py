@@ -61,7 +61,7 @@ def test_every_fault_is_named(
 ) -> None:
     """All faults of an access are named at once, and a good one has none."""
     files = [folder / name if name else None for name in (ca, cert, key)]
-    faults = KafkaAccess(servers, *files).faults()
+    faults = KafkaAccess(servers, files[0], files[1], files[2]).faults()
     assert all(any(words in fault for fault in faults) for words in told), faults
     assert bool(faults) == bool(told), faults
 
@@ -69,7 +69,8 @@ def test_every_fault_is_named(
 @pytest.mark.parametrize(
     ("access", "tls"),
     [
-        (KafkaAccess("a:1"), {}),
+        (KafkaAccess("a:1", plaintext=True), {}),
+        (KafkaAccess("a:1"), {"security.protocol": "ssl", "ssl.endpoint.identification.algorithm": "https"}),
         (
             KafkaAccess("a:1", Path("ca"), Path("cert"), Path("key")),
             {
@@ -92,7 +93,7 @@ def test_every_fault_is_named(
     ],
 )
 def test_config_for_librdkafka(access: KafkaAccess, tls: dict[str, str]) -> None:
-    """Any certificate file means TLS with the host name checked; none means plaintext."""
+    """TLS with the host name checked, unless plaintext is asked for."""
     plain = {
         "bootstrap.servers": "a:1",
         "client.id": "lmdp",
@@ -101,6 +102,29 @@ def test_config_for_librdkafka(access: KafkaAccess, tls: dict[str, str]) -> None
         "socket.timeout.ms": 30_000,
     }
     assert access.config() == plain | tls
+
+
+@pytest.mark.parametrize(
+    ("servers", "plaintext", "tls"),
+    [
+        ("b-1.example.com:9092", False, True),
+        ("b-1.example.com:9092", True, False),
+        ("10.0.0.7:9092", False, True),
+        ("localhost:9092", False, False),
+        ("127.0.0.1:9092, [::1]:9092", False, False),
+        ("localhost:9092,b:9092", False, True),
+        ("localhost.example.com:9092", False, True),
+    ],
+)
+def test_plaintext_is_asked_for(servers: str, *, plaintext: bool, tls: bool) -> None:
+    """Nothing leaves this machine unencrypted by itself; what does not leave it may."""
+    assert KafkaAccess(servers, plaintext=plaintext).is_tls() == tls
+
+
+def test_plaintext_takes_no_certificates(folder: Path) -> None:
+    """Whoever gives both means one of them."""
+    (fault,) = KafkaAccess("a:1", folder / "ca.pem", plaintext=True).faults()
+    assert "--plaintext is given with --ca" in fault
 
 
 def test_what_everybody_may_replace_is_refused(tmp_path: Path) -> None:
@@ -144,7 +168,14 @@ TLS = KafkaAccess("b:1", Path("ca.pem"), Path("me.pem"), Path("me.key"))
 @pytest.mark.parametrize(
     ("code", "before", "access", "kind", "told"),
     [
-        ("_TRANSPORT", None, KafkaAccess("b:1"), Unreachable, "b:1 does not answer.*If it speaks TLS, give --ca"),
+        ("_TRANSPORT", None, KafkaAccess("b:1", plaintext=True), Unreachable, "b:1 does not answer.*the broker runs.$"),
+        (
+            "_TRANSPORT",
+            KafkaError(KafkaError._TRANSPORT, "SSL handshake failed: connecting to a PLAINTEXT broker listener?"),
+            KafkaAccess("b:1"),
+            Unreachable,
+            "seems to speak no TLS on this port.*--plaintext",
+        ),
         ("_TIMED_OUT", None, TLS, Unreachable, "b:1 does not answer"),
         ("_TRANSPORT", _tls_alert(), TLS, SettingsError, r"refuses the client certificate me\.pem"),
         (

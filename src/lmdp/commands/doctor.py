@@ -20,6 +20,7 @@ from lmdp.commands.options import (
     Home,
     Json,
     Key,
+    Plaintext,
     Topic,
     WarehouseFile,
     warehouse_file,
@@ -46,6 +47,7 @@ def doctor(  # noqa: PLR0913 - each is an option
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
+    plaintext: Plaintext = False,
     topic: Topic = DEFAULT_TOPIC,
     warehouse: WarehouseFile = None,
     home: Home = DEFAULT_HOME,
@@ -72,6 +74,7 @@ def doctor(  # noqa: PLR0913 - each is an option
         ca=ca,
         cert=cert,
         key=key,
+        plaintext=plaintext,
         environment=environment or None,
     )
     found = examine(place, [check for check in CHECKS if only in (None, check.area)])

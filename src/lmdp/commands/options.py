@@ -32,6 +32,14 @@ Ca = Annotated[
         help="PEM file of the CA that signed the broker's certificate. Without it: the system's CAs (right for MSK).",
     ),
 ]
+Plaintext = Annotated[
+    bool,
+    typer.Option(
+        "--plaintext",
+        envvar="LMDP_KAFKA_PLAINTEXT",
+        help="Speak to the named broker without TLS. By itself only a broker on loopback is, and with TLS files none.",
+    ),
+]
 Cert = Annotated[
     Path | None,
     typer.Option("--cert", envvar="LMDP_KAFKA_CERT", metavar="FILE", help="PEM file of this client's certificate."),
@@ -80,7 +88,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON value for a p
 
 
 def kafka_access(
-    servers: str | None, ca: Path | None, cert: Path | None, key: Path | None, *, home: Path = DEFAULT_HOME
+    servers: str | None,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
+    *,
+    plaintext: bool = False,
+    home: Path = DEFAULT_HOME,
 ) -> "KafkaAccess":
     """Make the Kafka access that these options name; without servers, that of the embedded Kafka running in `home`.
 
@@ -99,7 +113,7 @@ def kafka_access(
                 f"or start '{program()} run' in another terminal."
             )
     else:
-        access = KafkaAccess(servers, ca, cert, key)
+        access = KafkaAccess(servers, ca, cert, key, plaintext=plaintext)
     faults = access.faults()
     if faults:
         raise SettingsError.of(faults)

@@ -20,6 +20,7 @@ from lmdp.commands.options import (
     Home,
     Json,
     Key,
+    Plaintext,
     Topic,
     kafka_access,
     typed,
@@ -75,6 +76,7 @@ def publish(  # noqa: PLR0913 - each is an option
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
+    plaintext: Plaintext = False,
     topic: Topic = DEFAULT_TOPIC,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -89,7 +91,7 @@ def publish(  # noqa: PLR0913 - each is an option
     """
     if found := _faults(context, files or [], simulate, given_broker=servers is not None):
         raise SettingsError.of(found)
-    access = kafka_access(servers, ca, cert, key, home=home)
+    access = kafka_access(servers, ca, cert, key, plaintext=plaintext, home=home)
 
     from lmdp.local.kafka import cluster_identity  # noqa: PLC0415 - librdkafka is loaded only when it is needed
     from lmdp.local.publisher import Publisher, publish_files  # noqa: PLC0415 - as above

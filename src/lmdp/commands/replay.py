@@ -25,6 +25,7 @@ from lmdp.commands.options import (
     Json,
     Key,
     OrgId,
+    Plaintext,
     Topic,
     WarehouseFile,
     kafka_access,
@@ -112,6 +113,7 @@ def replay(  # noqa: PLR0913 - each is an option
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
+    plaintext: Plaintext = False,
     topic: Topic = DEFAULT_TOPIC,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -137,7 +139,7 @@ def replay(  # noqa: PLR0913 - each is an option
     with contextlib.ExitStack() as parts:
         send = None
         if not dry_run and to == "kafka":
-            send = _kafka(kafka_access(servers, ca, cert, key, home=home), topic)
+            send = _kafka(kafka_access(servers, ca, cert, key, plaintext=plaintext, home=home), topic)
         elif not dry_run and to == "firehose":
             send = _firehose(str(stream), wanted)
         parts.enter_context(stopped_by_signals(stop))

@@ -25,6 +25,7 @@ from lmdp.commands.options import (
     Json,
     Key,
     OrgId,
+    Plaintext,
     Topic,
     WarehouseFile,
     kafka_access,
@@ -76,6 +77,15 @@ Partitions = Annotated[
     str | None,
     typer.Option("--partitions", metavar="0,1,4-7", help="Only these partitions, to split a topic over machines."),
 ]
+Group = Annotated[
+    str,
+    typer.Option(
+        "--group",
+        envvar="LMDP_KAFKA_GROUP",
+        metavar="NAME",
+        help="The consumer group that gets the offsets, for lag monitors alone: a name for each warehouse on a topic.",
+    ),
+]
 Rejects = Annotated[
     Path | None,
     typer.Option(
@@ -120,8 +130,10 @@ def run(  # noqa: PLR0913 - each is an option
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
+    plaintext: Plaintext = False,
     topic: Topic = DEFAULT_TOPIC,
     partitions: Partitions = None,
+    group: Group = "lmdp",
     broker: Broker = "kafka",
     kafka_home: KafkaHome = None,
     simulate: Simulate = None,
@@ -159,7 +171,7 @@ def run(  # noqa: PLR0913 - each is an option
     days = _parsed(_days, keep, faults)
     if faults:
         raise SettingsError.of(faults)
-    access = None if own else kafka_access(servers, ca, cert, key)
+    access = None if own else kafka_access(servers, ca, cert, key, plaintext=plaintext)
     tenant = org_id or ("demo" if own and devices else None)
     say = _Say()
     if tenant != org_id:
@@ -168,7 +180,7 @@ def run(  # noqa: PLR0913 - each is an option
         home=home,
         warehouse=warehouse_file(warehouse, home),
         transform=TransformSettings(org_id=tenant),
-        consume=ConsumeSettings(topic, chosen, rejects=rejects),
+        consume=ConsumeSettings(topic, chosen, group=group, rejects=rejects),
         access=access,
         memory=broker == "memory",
         kafka_home=kafka_home,
@@ -214,7 +226,7 @@ def _faults(context: typer.Context, *, own: bool, simulate: int | None, devices:
                 "devices never reach a real topic by default; LMDP_TOPIC does not count"
             )
     if own:
-        given = [name for name in ("ca", "cert", "key") if typed(context, name)]
+        given = [name for name in ("ca", "cert", "key", "plaintext") if typed(context, name)]
         faults += [
             f"--{name} needs --bootstrap-servers; the embedded Kafka has certificates of its own" for name in given
         ]

@@ -15,6 +15,7 @@ from lmdp.commands.options import (
     Home,
     Json,
     Key,
+    Plaintext,
     Topic,
     kafka_access,
 )
@@ -36,6 +37,7 @@ def check(  # noqa: PLR0913 - each is an option
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
+    plaintext: Plaintext = False,
     topic: Topic = DEFAULT_TOPIC,
     home: Home = DEFAULT_HOME,
     partitions: Annotated[int | None, typer.Option("--partitions", min=1, help="The least that you need.")] = None,
@@ -45,7 +47,7 @@ def check(  # noqa: PLR0913 - each is an option
 
     Example: lmdp topic check --bootstrap-servers b-1.example.com:9094 --cert client.pem --key client.key
     """
-    shape = admin.describe(kafka_access(servers, ca, cert, key, home=home), topic)
+    shape = admin.describe(kafka_access(servers, ca, cert, key, plaintext=plaintext, home=home), topic)
     faults = admin.faults(shape, partitions=partitions)
     if as_json:
         typer.echo(json.dumps({**dataclasses.asdict(shape), "faults": faults}, indent=2))
@@ -63,6 +65,7 @@ def create(  # noqa: PLR0913 - each is an option
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
+    plaintext: Plaintext = False,
     topic: Topic = DEFAULT_TOPIC,
     home: Home = DEFAULT_HOME,
     partitions: Partitions = admin.PARTITIONS,
@@ -80,7 +83,7 @@ def create(  # noqa: PLR0913 - each is an option
 
     Example: lmdp topic create --topic lm.metrics.otlp --partitions 12 --retention-hours 48
     """
-    access = kafka_access(servers, ca, cert, key, home=home)
+    access = kafka_access(servers, ca, cert, key, plaintext=plaintext, home=home)
     made = admin.create(access, topic, admin.Wanted(partitions, replication, retention_hours, max_message_bytes))
     shape = admin.describe(access, topic)
     typer.echo(f"{'Created' if made else 'Already there, left as it is'}: {admin.told(shape)}")
@@ -93,6 +96,7 @@ def acls(  # noqa: PLR0913 - each is an option
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
+    plaintext: Plaintext = False,
     topic: Topic = DEFAULT_TOPIC,
     home: Home = DEFAULT_HOME,
     collector: Annotated[
@@ -119,7 +123,7 @@ def acls(  # noqa: PLR0913 - each is an option
     """
     if reader and not group:
         raise SettingsError("--reader needs --group NAME: the consumer group that this client reads with.")
-    access = kafka_access(servers, ca, cert, key, home=home)
+    access = kafka_access(servers, ca, cert, key, plaintext=plaintext, home=home)
     for name in revoke or ():
         admin.revoke(access, topic, _principal(name))
     collectors, readers = map(_principal, collector or ()), [_principal(name) for name in reader or ()]

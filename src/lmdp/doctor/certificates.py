@@ -44,7 +44,9 @@ def client(place: Place) -> Verdict:
     if place.servers is None:
         return not_tried("no broker is named (LMDP_BOOTSTRAP_SERVERS); the embedded one has certificates of its own")
     if not any((place.ca, place.cert, place.key)):
-        return not_tried("none is named (LMDP_KAFKA_CERT, LMDP_KAFKA_KEY): plaintext")
+        tls = KafkaAccess(place.servers, plaintext=place.plaintext).is_tls()
+        spoken = "TLS without a client certificate" if tls else "plaintext"
+        return not_tried(f"none is named (LMDP_KAFKA_CERT, LMDP_KAFKA_KEY): {spoken}")
     issue = f"have its CA issue a new one; AWS Private CA: {program()} certs --private-ca ARN --client NAME"
     faults = KafkaAccess(_ANYWHERE, place.ca, place.cert, place.key).faults()
     if faults:

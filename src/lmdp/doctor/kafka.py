@@ -19,7 +19,7 @@ def topic(place: Place) -> Verdict:
         if access is None:
             return not_tried(f"no broker is named (LMDP_BOOTSTRAP_SERVERS), and none runs under {place.home}")
     else:
-        access = KafkaAccess(place.servers, place.ca, place.cert, place.key)
+        access = KafkaAccess(place.servers, place.ca, place.cert, place.key, plaintext=place.plaintext)
     check = f"{program()} topic check --topic {place.topic}"
     faults = access.faults()
     if faults:

@@ -22,5 +22,6 @@ class Place:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    plaintext: bool = False
     environment: str | None = None
     env_file: Path = Path(".env")

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from lmdp import pem
 from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.program import program
 
@@ -155,7 +156,7 @@ def _take(lock: int, folder: Path) -> None:
 def read_certificate(path: Path) -> x509.Certificate:
     """Read the first certificate of a PEM file; raises SettingsError that names the file."""
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        return pem.certificates(path.read_bytes())[0]
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} is not a readable PEM certificate: {_cause(error)}") from error
 

@@ -6,12 +6,11 @@ librdkafka reads certificate files once, when a client is made
 
 from __future__ import annotations
 
-import contextlib
-import datetime as dt
 import hashlib
-import os
+import ipaddress
 import re
-import stat
+import socket
+import ssl
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -19,11 +18,9 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.local.kafka_files import content, file_faults, tls_files
 from lmdp.program import program
 
 if TYPE_CHECKING:
@@ -31,6 +28,8 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # it re-exports without saying so
 
+_PROBED = 3
+_NOT_BOTH = "--plaintext is given with --ca, --cert or --key: leave out the one or the other."
 MEMORY_CLUSTER = "mockCluster"  # how librdkafka's test broker names its cluster; it knows no topic ids
 REQUEST_SECONDS = 10.0
 # A connection that is dead without a word is found out after this time. A fetch must come within it.
@@ -65,27 +64,29 @@ _NO_TOPIC = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"}
 
 @dataclass(frozen=True, slots=True)
 class KafkaAccess:
-    """A Kafka, and the PEM files for mutual TLS: none at all means plaintext, no `ca` means the system's CAs."""
+    """A Kafka, and the files for mutual TLS; no `ca` means the system's CAs.
+
+    Without files it is TLS as well, unless `plaintext` is asked for or every server is on loopback.
+    """
 
     bootstrap_servers: str
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    plaintext: bool = field(default=False, kw_only=True)
 
     def is_tls(self) -> bool:
         """Tell whether this client speaks TLS."""
-        return any((self.ca, self.cert, self.key))
+        if any((self.ca, self.cert, self.key)):
+            return True
+        return not self.plaintext and not all(map(_is_loopback, self.bootstrap_servers.split(",")))
 
     def faults(self) -> list[str]:
         """Everything that is wrong with these settings, each with what to do; empty when they are usable."""
         return [
             *_address_faults(self.bootstrap_servers),
-            *_pair_faults(self.cert, self.key),
-            *(_certificate_faults("--ca", self.ca) if self.ca else []),
-            *_open_faults("--ca", self.ca),
-            *_open_faults("--key", self.key),
-            *(_certificate_faults("--cert", self.cert) if self.cert else []),
-            *(_key_faults(self.key, self.cert) if self.key else []),
+            *file_faults(self.ca, self.cert, self.key),
+            *([_NOT_BOTH] if self.plaintext and any((self.ca, self.cert, self.key)) else []),
         ]
 
     def config(self) -> dict[str, str | int | float]:
@@ -99,20 +100,19 @@ class KafkaAccess:
         }
         if not self.is_tls():
             return settings
-        files = {"ssl.ca.location": self.ca, "ssl.certificate.location": self.cert, "ssl.key.location": self.key}
         return {
             **settings,
             "security.protocol": "ssl",
             "ssl.endpoint.identification.algorithm": "https",
-            **{name: str(path) for name, path in files.items() if path is not None},
+            **tls_files(self.ca, self.cert, self.key),
         }
 
     def fingerprint(self) -> str:
         """Digest the certificate files as they are on disk now; an unreadable one counts as empty."""
         digest = hashlib.sha256()
         for path in (self.ca, self.cert, self.key):
-            content = _content(path)
-            digest.update(len(content).to_bytes(8, "big") + content)
+            held = content(path)
+            digest.update(len(held).to_bytes(8, "big") + held)
         return digest.hexdigest()
 
 
@@ -240,11 +240,45 @@ def _away_error(seen: list[KafkaError], access: KafkaAccess) -> Unreachable:
             f"Kafka at {access.bootstrap_servers} has no leader for a partition: {_text(told)}. That passes soon after "
             "a topic is made, or a broker has gone. Try again; if it lasts, look at the brokers."
         )
-    hint = "" if access.is_tls() else " If it speaks TLS, give --ca, --cert and --key."
+    hint = ""
+    if access.is_tls() and any("PLAINTEXT broker listener" in error.str() for error in seen):
+        hint = " It seems to speak no TLS on this port. If that is meant: --plaintext (LMDP_KAFKA_PLAINTEXT=true)."
+    elif not access.is_tls() and speaks_tls(access.bootstrap_servers):
+        hint = " It speaks TLS on this port, and this client was to speak plaintext: give --ca, --cert and --key."
     return Unreachable(
         f"Kafka at {access.bootstrap_servers} does not answer: {_text(told)}. Check the address "
         f"(--bootstrap-servers) and that the broker runs.{hint}"
     )
+
+
+def speaks_tls(servers: str, seconds: float = 0.5) -> bool:
+    """Tell whether one of the first servers begins a TLS handshake; a client that speaks plaintext cannot see that."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent: whether it answers matters
+    for server in servers.split(",")[:_PROBED]:
+        host, _, port = server.strip().rpartition(":")
+        place = host.strip("[]")
+        try:
+            with socket.create_connection((place, int(port)), seconds) as line:
+                context.wrap_socket(line, server_hostname=place).close()
+        except ssl.SSLError as error:
+            if "ALERT" in str(error.reason):  # an alert is an answer in TLS
+                return True
+        except (OSError, ValueError):
+            continue
+        else:
+            return True
+    return False
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.strip().rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _text(error: KafkaError) -> str:
@@ -260,79 +294,3 @@ def _address_faults(servers: str) -> list[str]:
     if not servers.strip():
         return ["--bootstrap-servers is empty: give host:port, several with commas."]
     return [f"--bootstrap-servers: {part.strip()!r} is not host:port." for part in bad]
-
-
-def _pair_faults(cert: Path | None, key: Path | None) -> list[str]:
-    if cert is None and key is not None:
-        return ["--key is given without --cert: a client certificate is the two of them."]
-    if key is None and cert is not None:
-        return ["--cert is given without --key: a client certificate is the two of them."]
-    return []
-
-
-def _certificate_faults(option: str, path: Path) -> list[str]:
-    try:
-        certs = x509.load_pem_x509_certificates(path.read_bytes())
-    except OSError as error:
-        return [f"{option} {path} cannot be read: {error.strerror}."]
-    except ValueError:
-        return [f"{option} {path} is no PEM certificate."]
-    now = dt.datetime.now(dt.UTC)
-    ends = max(cert.not_valid_after_utc for cert in certs) if option == "--ca" else certs[0].not_valid_after_utc
-    if ends <= now:
-        return [f"{option} {path} ended on {ends:%Y-%m-%d}. Renew it ('{program()} certs' does it for its own)."]
-    if option == "--cert" and certs[0].not_valid_before_utc > now:
-        return [
-            f"{option} {path} is valid only from {certs[0].not_valid_before_utc:%Y-%m-%d %H:%M} UTC: check the clock."
-        ]
-    return []
-
-
-def _key_faults(path: Path, cert: Path | None) -> list[str]:
-    try:
-        mode = path.stat().st_mode
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        return [f"--key {path} cannot be read: {error.strerror}."]
-    except TypeError:
-        return [f"--key {path} is encrypted: decrypt it first (openssl pkey -in {path} -out ...)."]
-    except (ValueError, UnsupportedAlgorithm):
-        return [f"--key {path} is no PEM private key."]
-    faults = []
-    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        faults.append(f"--key {path} can be read by others (mode {stat.S_IMODE(mode):04o}). Run: chmod 600 {path}")
-    if cert is not None and not _belongs(key.public_key(), cert):
-        faults.append(f"--key {path} is not the key of --cert {cert}.")
-    return faults
-
-
-def _open_faults(option: str, path: Path | None) -> list[str]:
-    """Whoever can replace the CA chooses the broker, and whoever can replace the key with its certificate the client.
-
-    A folder with the sticky bit is none where others can replace a file.
-    """
-    faults: list[str] = []
-    if path is None or os.name != "posix":
-        return faults
-    with contextlib.suppress(OSError):
-        folder = path.absolute().parent
-        if folder.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
-            faults.append(f"{option} {path}: everybody may replace it. Run: chmod o-w {folder}")
-        if option == "--ca" and path.stat().st_mode & stat.S_IWOTH:
-            faults.append(f"{option} {path}: everybody may write it. Run: chmod o-w {path}")
-    return faults
-
-
-def _belongs(public_key: object, cert: Path) -> bool:
-    """Tell whether `cert` holds `public_key`; an unreadable certificate is told by its own fault."""
-    try:
-        return x509.load_pem_x509_certificates(cert.read_bytes())[0].public_key() == public_key
-    except (OSError, ValueError):
-        return True
-
-
-def _content(path: Path | None) -> bytes:
-    try:
-        return path.read_bytes() if path is not None else b""
-    except OSError:
-        return b""

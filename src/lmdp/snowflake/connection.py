@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization
 
+from lmdp import pem
 from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.program import program
 from lmdp.snowflake.secrets import read_secret
@@ -73,17 +73,15 @@ def access_from_env(env: Mapping[str, str], settings: SnowflakeSettings) -> Acce
 
 
 def der(key: bytes, passphrase: str | None = None) -> bytes:
-    """A private key as the connector wants it: from PEM, or from the one line of base64 that Firehose reads."""
+    """A private key as the connector wants it: from PEM, or from base64 as Firehose reads it, wrapped or not."""
     password = passphrase.encode() if passphrase else None
     try:
-        if b"-----BEGIN" in key:
-            loaded = serialization.load_pem_private_key(key, password)
-        else:
-            loaded = serialization.load_der_private_key(base64.b64decode(key, validate=True), password)
+        loaded = pem.private_key(key, password)
     except (ValueError, TypeError):
         # The library's own message may quote what it could not read.
         raise SettingsError(
-            "the private key cannot be read: it is PKCS#8, in PEM or in one line of base64; give its passphrase, too"
+            "the private key cannot be read: it is PKCS#8, in PEM or in base64; give its passphrase if it has one. "
+            + pem.conversion(key, "FILE", "key")
         ) from None
     return loaded.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
