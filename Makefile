@@ -10,7 +10,7 @@ ENVIRONMENT  ?= example
 DEPLOY_FLAGS  = --environment $(ENVIRONMENT) $(if $(YES),--yes) $(if $(TOPIC_CHECKED),--topic-checked) $(if $(DELETE_DATA),--delete-data)
 
 .DEFAULT_GOAL := help
-.PHONY: help run extras test test-python test-infra chaos chaos-long bench screenshots build wheel-test audit synth bootstrap diff deploy destroy canary status deploy-tool setup lint format requirements clean
+.PHONY: help run extras test test-python test-infra chaos chaos-long bench screenshots build wheel-test audit synth bootstrap diff deploy destroy canary status rehearse deploy-tool setup lint format requirements clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,9 +42,11 @@ screenshots: .venv/test.stamp  ## the page's pictures in docs/images, from a rea
 audit: .venv/test.stamp  ## packages and jars: pinned, hashed, licensed; no secret committed (ARGS=--known asks for known weaknesses)
 	@$(BIN)/python tools/audit.py $(ARGS)
 
+# `host` builds for the Python of this machine: an emulator runs functions with that.
+LMDP_BUILD_PLATFORM ?= lambda
 build: .venv/test.stamp  ## the functions' zips in dist/, the same bytes each time
-	@$(BIN)/python tools/build_lambda.py handler
-	@$(BIN)/python tools/build_lambda.py snowflake_setup
+	@$(BIN)/python tools/build_lambda.py handler --platform $(LMDP_BUILD_PLATFORM)
+	@$(BIN)/python tools/build_lambda.py snowflake_setup --platform $(LMDP_BUILD_PLATFORM)
 
 synth: .venv/test.stamp  ## nine templates in cdk.out/<environment>, offline (ENVIRONMENT=example)
 	@$(WITH_NODE) LMDP_ENVIRONMENT=$(ENVIRONMENT) $(BIN)/python -m infra.app
@@ -57,6 +59,15 @@ canary: deploy-tool  ## send one marked row, and wait for it
 status: deploy-tool  ## what is deployed, and how it fares
 bootstrap diff deploy destroy canary status:
 	@$(WITH_NODE) $(BIN)/python tools/deploy.py $@ $(DEPLOY_FLAGS)
+
+rehearse: deploy-tool .venv-rehearse/.stamp  ## docs/deploy.md against an emulated AWS: bootstrap to destroy, and back
+	@PYTHONPATH=tests $(BIN)/python -m rehearsal $(ARGS)
+
+# The emulator, in an environment of its own: what it needs may differ from what this project pins.
+.venv-rehearse/.stamp: requirements/rehearse.txt .venv/test.stamp
+	@$(UV) venv --quiet --clear --python .venv/bin/python .venv-rehearse
+	@$(UV) pip install --quiet --python .venv-rehearse --require-hashes -r requirements/rehearse.txt
+	@touch $@
 
 deploy-tool: .venv/test.stamp infra/cli/node_modules/.stamp
 
@@ -85,13 +96,14 @@ requirements: $(UV)  ## pin every version and hash anew (UPGRADE=--upgrade for n
 	$(COMPILE) requirements/uv.in -o requirements/uv.txt
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) requirements/bench.in -o requirements/bench.txt
+	$(COMPILE) requirements/rehearse.in -o requirements/rehearse.txt
 	$(COMPILE) pyproject.toml --extra local -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra aws -o requirements/lambda.txt
 	$(COMPILE) pyproject.toml --extra snowflake -c requirements/lambda.txt -o requirements/snowflake_setup.txt
 	$(COMPILE) pyproject.toml --all-extras --group test --group infra -c requirements/run.txt -c requirements/lambda.txt -o requirements/test.txt
 
 clean:  ## remove what make made; the warehouse in .lmdp stays
-	rm -rf .venv .uv dist build cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-rehearse .uv dist build cdk.out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # uv comes into this folder, nothing is installed for the whole machine.
 $(UV): requirements/uv.txt

@@ -1,0 +1,209 @@
+"""Where the rehearsal plays: a copy of the checkout, the emulated account, Snowflake's double, a Private CA."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+from lmdp.deployment.naming import Names
+from rehearsal.snowflake import Double, opened
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+REGION: Final = "us-east-1"
+ACCOUNT: Final = "123456789012"
+HOST: Final = "rehearsal.snowflakecomputing.com"
+# The network that the emulator has from the start.
+NETWORK: Final = {
+    "LMDP_VPC_ID": "vpc-00000001",
+    "LMDP_SUBNET_IDS": "subnet-00000001,subnet-00000002,subnet-00000003",
+    "LMDP_SECURITY_GROUP_ID": "sg-00000001",
+}
+_LEFT_OUT: Final = shutil.ignore_patterns(
+    ".git", ".venv*", ".uv", ".lmdp", ".env", "dist", "build", "cdk.out*", "node_modules", "__pycache__", ".*_cache"
+)
+# What a command has of this machine: none of its AWS account, settings or make's own.
+_OURS: Final = ("AWS_", "LMDP_", "SNOWFLAKE_", "RETENTION_DAYS", "CDK_", "MAKE", "MFLAGS", "ENVIRONMENT", "PYTHONPATH")
+OUTSIDE: Final = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+_KEYS: Final = {"AWS_ACCESS_KEY_ID": "rehearsal", "AWS_SECRET_ACCESS_KEY": "rehearsal"}  # pragma: allowlist secret
+_START_SECONDS: Final = 60
+_COMMAND_SECONDS: Final = 420
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command came to: its exit code, all that it printed, and how long it took in seconds."""
+
+    code: int
+    output: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Stage:
+    """The emulated world, which every environment shares."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    double: Double
+    authority: str
+    quick: threading.Lock = field(default_factory=threading.Lock)
+
+    def client(self, service: str) -> Any:
+        """An AWS client of the emulated account."""
+        with self.quick:  # making a session is not safe from two threads
+            return boto3.Session().client(
+                service, region_name=REGION, endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+                aws_access_key_id="rehearsal", aws_secret_access_key="rehearsal",  # noqa: S106 - the emulator takes any
+                config=Config(retries={"total_max_attempts": 1}, read_timeout=120),
+            )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Place:
+    """One environment on the stage: its checkout, its settings (the lines of `.env`), its names."""
+
+    stage: Stage
+    checkout: Path
+    names: Names
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def run(self, command: str, answer: str = "", *, online: bool = False) -> Outcome:
+        """Run a command as a person does, in the checkout; `online` is without the way to the double."""
+        lines = "".join(f"{name}={value}\n" for name, value in self.settings.items())
+        (self.checkout / ".env").write_text(lines, "utf-8")
+        env = {**OUTSIDE, **self.stage.environment}
+        if not online:
+            env |= self.stage.double.environment
+        env["PATH"] = f"{self.checkout / '.venv/bin'}{os.pathsep}{env['PATH']}"
+        begun = time.monotonic()
+        try:
+            done = subprocess.run(
+                ["bash", "-c", command], cwd=self.checkout, env=env, input=answer, text=True, check=False,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_COMMAND_SECONDS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            text = late.stdout or b""
+            said = text.decode(errors="replace") if isinstance(text, bytes) else text
+            return Outcome(124, f"{said}\nnot done after {_COMMAND_SECONDS} s", time.monotonic() - begun)
+        return Outcome(done.returncode, done.stdout, time.monotonic() - begun)
+
+
+@contextlib.contextmanager
+def staged(folder: Path) -> Iterator[Stage]:
+    """Start the emulator, the double and the CA; end them all afterwards."""
+    with contextlib.ExitStack() as stack:
+        endpoint = f"http://127.0.0.1:{_free_port()}"
+        pca = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        pca.start()
+        stack.callback(pca.stop)
+        host, port = pca.get_host_and_port()
+        environment = {
+            **_KEYS,
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ENDPOINT_URL_ACM_PCA": f"http://{host}:{port}",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "CDK_HOME": str(folder / "cdk"),
+            "LMDP_BUILD_PLATFORM": "host",
+        }
+        stage = Stage(folder, environment, None, _authority(environment["AWS_ENDPOINT_URL_ACM_PCA"]))  # type: ignore[arg-type]
+        stage.double = stack.enter_context(opened(folder, stage.client))
+        os.environ.update(stage.double.environment)  # Firehose's stand-in signs in from this process
+        stack.enter_context(_emulator(folder, endpoint, stage))
+        yield stage
+
+
+def checkout(folder: Path) -> Path:
+    """A copy of the project as a fresh clone has it, with the installed tools of this one."""
+    shutil.copytree(ROOT, folder, ignore=_LEFT_OUT)
+    for shared in (".venv", ".uv", "infra/cli/node_modules"):
+        (folder / shared).symlink_to(ROOT / shared)
+    return folder
+
+
+@contextlib.contextmanager
+def _emulator(folder: Path, endpoint: str, stage: Stage) -> Iterator[None]:
+    env = {
+        **OUTSIDE,
+        **stage.environment,
+        **stage.double.environment,
+        "GATEWAY_PORT": endpoint.rpartition(":")[2],
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "MINISTACK_REGION": REGION,
+        "LAMBDA_EXECUTOR": "local",
+        "REHEARSAL_DELIVERY": stage.double.delivery,
+        "TMPDIR": str(folder),
+    }
+    log = folder / "emulator.log"
+    with log.open("w") as sink:
+        python = ROOT / ".venv-rehearse" / "bin" / "python"
+        command = [str(python), str(ROOT / "rehearsal" / "emulator.py")]
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=sink, stderr=subprocess.STDOUT)
+        try:
+            _wait(process, int(endpoint.rpartition(":")[2]), log)
+            yield
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    ends = time.monotonic() + _START_SECONDS
+    while time.monotonic() < ends:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.2)
+    tail = log.read_text("utf-8").splitlines()[-5:]
+    raise SystemExit("The emulator did not start; install it with make rehearse.\n" + "\n".join(tail))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _authority(endpoint: str) -> str:
+    """A Private CA that is active; returns its ARN."""
+    pca = boto3.client(
+        "acm-pca", region_name=REGION, endpoint_url=endpoint,
+        aws_access_key_id="rehearsal", aws_secret_access_key="rehearsal",  # noqa: S106 - moto takes any
+    )  # fmt: skip
+    made = pca.create_certificate_authority(
+        CertificateAuthorityConfiguration={
+            "KeyAlgorithm": "RSA_2048", "SigningAlgorithm": "SHA256WITHRSA", "Subject": {"CommonName": "rehearsal"},
+        },
+        CertificateAuthorityType="ROOT",
+    )  # fmt: skip
+    arn = str(made["CertificateAuthorityArn"])
+    root = pca.issue_certificate(
+        CertificateAuthorityArn=arn,
+        Csr=pca.get_certificate_authority_csr(CertificateAuthorityArn=arn)["Csr"].encode(),
+        SigningAlgorithm="SHA256WITHRSA",
+        TemplateArn="arn:aws:acm-pca:::template/RootCACertificate/V1",
+        Validity={"Value": 10, "Type": "YEARS"},
+    )["CertificateArn"]
+    signed = pca.get_certificate(CertificateAuthorityArn=arn, CertificateArn=root)["Certificate"]
+    pca.import_certificate_authority_certificate(CertificateAuthorityArn=arn, Certificate=signed.encode())
+    return arn
