@@ -127,13 +127,9 @@ def _hand_over(stream: str, records: list[str]) -> None:
 
 
 LACKS: Final = (
-    Lack(
-        _INGRESS, "no provisioner; the rules of the cluster's group", lambda: _INGRESS not in HANDLERS, _fill_ingress
-    ),
+    Lack(_INGRESS, "no provisioner; the rules of the cluster's group", lambda: _INGRESS not in HANDLERS, _fill_ingress),
     Lack(_BUDGET, "no provisioner; the monthly budget", lambda: _BUDGET not in HANDLERS, _fill_budget),
-    Lack(
-        f"{_ALARM} with Metrics", "refused; the alarms over an expression", _refuses_expressions, _fill_alarm
-    ),
+    Lack(f"{_ALARM} with Metrics", "refused; the alarms over an expression", _refuses_expressions, _fill_alarm),
     Lack(
         f"{_SECRET} without a value",
         "is given an empty one; deploy and keypair tell an empty secret by its missing version",

@@ -7,6 +7,7 @@ sign in with the real connector, over TLS, with the key pair that a secret holds
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime as dt
 import functools
@@ -14,13 +15,13 @@ import gzip
 import http.server
 import json
 import logging
-import os
 import socket
 import ssl
 import sys
 import threading
 import urllib.parse
 import uuid
+import warnings
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,12 @@ from snowflake_double import Account
 DOMAIN: Final = ".snowflakecomputing.com"
 _LOGIN: Final = "/session/v1/login-request"
 # https://docs.snowflake.com/en/user-guide/key-pair-auth-troubleshooting
-_REFUSED: Final = {"code": "390144", "message": "JWT token is invalid.", "success": False, "data": {"nextAction": "RETRY"}}
+_REFUSED: Final = {
+    "code": "390144",
+    "message": "JWT token is invalid.",
+    "success": False,
+    "data": {"nextAction": "RETRY"},
+}
 _CHUNK: Final = 65_536
 
 
@@ -70,7 +76,7 @@ class Double:
     def rows(self, place: str) -> list[dict[str, Any]]:
         """The landing table of `place`, database and schema."""
         cursor = sys.modules["fakesnow.server"].shared_fs.connect("WORKSHEET", "PUBLIC").cursor()
-        cursor.execute(f'SELECT * FROM {place}.ROW_EVENTS')
+        cursor.execute(f"SELECT * FROM {place}.ROW_EVENTS")
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
@@ -84,6 +90,7 @@ def opened(folder: Path, client: Callable[[str], Any]) -> Iterator[Double]:
         patch.setattr(server, "app", _Front(server.app, keys))
         # Without its own log, only warnings are printed.
         patch.setattr(uvicorn, "Config", functools.partial(uvicorn.Config, log_config=None))
+        warnings.filterwarnings("ignore", message="Arrow output on a DB-API")  # fakesnow's own
         for name in ("sqlglot", "werkzeug"):
             logging.getLogger(name).setLevel(logging.ERROR)
         account = stack.enter_context(snowflake_double.served(patch, "WORKSHEET", "PUBLIC"))
@@ -104,7 +111,10 @@ class _Front:
         self.app, self.keys = app, keys
 
     async def __call__(
-        self, scope: MutableMapping[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Callable[[], Awaitable[Any]],
+        send: Callable[[Any], Awaitable[None]],
     ) -> None:
         if scope.get("path") != _LOGIN:
             await self.app(scope, receive, send)
@@ -175,7 +185,7 @@ def _proxy(context: ssl.SSLContext, target: tuple[str, int]) -> type[http.server
     """A proxy that opens the account's hosts alone, and is the account at their end."""
 
     class Proxy(http.server.BaseHTTPRequestHandler):
-        def do_CONNECT(self) -> None:  # noqa: N802 - http.server's name
+        def do_CONNECT(self) -> None:
             """Tunnel to the account; everything else of the Internet is refused."""
             if not self.path.rpartition(":")[0].endswith(DOMAIN):
                 self.send_error(403)
@@ -207,7 +217,7 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
 
 def _delivery(double: Double, client: Callable[[str], Any]) -> type[http.server.BaseHTTPRequestHandler]:
     class Delivery(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - http.server's name
+        def do_POST(self) -> None:
             """Take records as a stream has them."""
             given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             deliver(given["stream"], given["records"], client, double)
@@ -225,8 +235,8 @@ def deliver(stream: str, records: list[str], client: Callable[[str], Any], doubl
     described = client("firehose").describe_delivery_stream(DeliveryStreamName=stream)["DeliveryStreamDescription"]
     destination = described["Destinations"][0]["SnowflakeDestinationDescription"]
     try:
-        _insert(destination, [json.loads(_decoded(record)) for record in records], client)
-    except Exception as error:
+        _insert(destination, [json.loads(base64.b64decode(record)) for record in records], client)
+    except Exception as error:  # noqa: BLE001 - whatever it is, Firehose keeps the records
         double.faults.append(f"{stream}: {type(error).__name__}: {error}")
         _keep_failed(destination, records, error, client)
 
@@ -244,9 +254,7 @@ def _insert(destination: dict[str, Any], rows: list[dict[str, Any]], client: Cal
             names = ", ".join(f'"{name}"' for name in row)
             marks = ", ".join("PARSE_JSON(%s)" if isinstance(value, dict) else "%s" for value in row.values())
             values = [json.dumps(value) if isinstance(value, dict) else value for value in row.values()]
-            connection.cursor().execute(
-                f"INSERT INTO {place}.{destination['Table']} ({names}) SELECT {marks}", values
-            )
+            connection.cursor().execute(f"INSERT INTO {place}.{destination['Table']} ({names}) SELECT {marks}", values)
 
 
 def _keep_failed(
@@ -256,20 +264,11 @@ def _keep_failed(
     backup, now = destination["S3DestinationDescription"], dt.datetime.now(dt.UTC)
     told = {"errorCode": "Snowflake.Refused", "errorMessage": str(error), "attemptsMade": 1}
     lines = "".join(json.dumps({**told, "rawData": record}) + "\n" for record in records)
-    prefix = now.strftime(backup["Prefix"].replace("!{timestamp:yyyy}", "%Y").replace("!{timestamp:MM}", "%m").replace("!{timestamp:dd}", "%d"))
+    prefix = backup["Prefix"]
+    for name, code in (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d")):
+        prefix = prefix.replace(f"!{{timestamp:{name}}}", now.strftime(code))
     client("s3").put_object(
         Bucket=backup["BucketARN"].rpartition(":")[2],
         Key=f"{prefix}{uuid.uuid4()}.gz",
         Body=gzip.compress(lines.encode()),
     )
-
-
-def _decoded(record: str) -> bytes:
-    import base64
-
-    return base64.b64decode(record)
-
-
-def proxied(double: Double) -> None:
-    """Lead this process, too, to the account."""
-    os.environ.update(double.environment)

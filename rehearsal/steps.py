@@ -1,7 +1,7 @@
 """THE ORDER: what docs/deploy.md has a person do, step by step, and what has to come of it.
 
-`FIRST` is the document's own sequence, word for word (tests/rehearsal compares the two). `SECOND` is another environment
-in the same account, at the same time, where a person gets things wrong.
+`FIRST` is the document's own sequence, word for word; a test compares the two. `SECOND` is another environment in the
+same account, at the same time, where a person gets things wrong.
 """
 
 from __future__ import annotations
@@ -19,6 +19,13 @@ from rehearsal.stage import ACCOUNT, HOST, NETWORK, REGION, Outcome, Place
 
 PRELUDE: Final = "set -a; . ./.env; set +a"
 """What the document has a person type before `lmdp`, so that it has the settings of the deployment."""
+NOT_REHEARSED: Final = {
+    "lmdp topic create --partitions 12 --replication 3 --retention-hours 24 --max-message-bytes 1048576":
+        "the emulator has no brokers; tests/integration/test_topic_command.py runs it against a real one",
+    "lmdp topic acls --collector collector-1 --reader lmdp-prod --group lmdp-prod-pipe": "as above",
+}  # fmt: skip
+"""Commands of the document that no step plays, and why."""
+_CLUSTER: Final = "11111111-2222-3333-4444-555555555555-1"
 _ROWS_SECONDS: Final = 30
 _DEVICE: Final = "rehearsed"
 
@@ -27,8 +34,8 @@ _DEVICE: Final = "rehearsed"
 class Step:
     """A command, and what it has to do: exit so, print these, and leave what `check` looks at.
 
-    `before` is what a person does first, elsewhere; `exits` is the program's code, also where make reports it as its own
-    2; `check` returns what is wrong, or nothing. A step without a command is something that happens in AWS.
+    `before` is what a person does first, elsewhere; `exits` is the program's code, also where make ends with its own 2;
+    `check` returns what is wrong, or nothing. A step without a command is something that happens in AWS.
     """
 
     name: str
@@ -78,7 +85,7 @@ def configure(place: Place) -> None:
         "LMDP_PLANNED_DEVICES": "1000",
         "LMDP_PLANNED_DATAPOINTS": "100",
         "LMDP_PLANNED_MESSAGE_BYTES": "3400",
-        "LMDP_MSK_CLUSTER_ARN": f"arn:aws:kafka:{REGION}:{ACCOUNT}:cluster/metrics/11111111-2222-3333-4444-555555555555-1",
+        "LMDP_MSK_CLUSTER_ARN": f"arn:aws:kafka:{REGION}:{ACCOUNT}:cluster/metrics/{_CLUSTER}",
         "LMDP_PRIVATE_CA_ARN": place.stage.authority,
         "LMDP_COLLECTOR_CIDRS": "10.20.0.0/16",
         "LMDP_MONTHLY_BUDGET_USD": "2000",
@@ -95,7 +102,9 @@ def _pasted(place: Place, outcome: Outcome) -> str:
 
 def _names_the_commands(place: Place, outcome: Outcome) -> str:
     """Each command that fills a secret is in the message, as the document has it."""
-    wanted = [shlex.join(shlex.split(_expanded(command, place))) for command in secret_commands(place.names.environment)]
+    wanted = [
+        shlex.join(shlex.split(_expanded(command, place))) for command in secret_commands(place.names.environment)
+    ]
     return "; ".join(f"does not name: {command}" for command in wanted if command not in outcome.output)
 
 
@@ -121,7 +130,12 @@ def _table(place: Place) -> str:
 
 
 def _deployed(place: Place, _outcome: Outcome) -> str:
-    """The pipe runs, every alarm is there, and no stack failed."""
+    """The pipe runs, the alarms are there, and CloudFormation has the templates as they were synthesised."""
+    cloudformation = place.stage.client("cloudformation")
+    for file in sorted(place.checkout.glob(f"cdk.out/{place.names.environment}/{place.names.prefix}-*.template.json")):
+        stack = file.name.removesuffix(".template.json")
+        if cloudformation.get_template(StackName=stack)["TemplateBody"] != json.loads(file.read_text("utf-8")):
+            return f"the template of {stack} is not the one that was synthesised"
     pipe = place.stage.client("pipes").describe_pipe(Name=place.names.pipe)
     alarms = place.stage.client("cloudwatch").describe_alarms(AlarmNamePrefix=place.names.prefix + "-")["MetricAlarms"]
     if pipe["CurrentState"] != "RUNNING":
@@ -136,7 +150,11 @@ def _message(device: str, now_ms: int) -> bytes:
         return {"key": key, "value": {"stringValue": value}}
 
     points = [
-        {"timeUnixNano": str(now_ms * 1_000_000), "asDouble": 42.5, "attributes": [text("dataSourceInstanceName", name)]}
+        {
+            "timeUnixNano": str(now_ms * 1_000_000),
+            "asDouble": 42.5,
+            "attributes": [text("dataSourceInstanceName", name)],
+        }
         for name in ("cpu-0", "cpu-1")
     ]
     metric = {"name": "CPUBusyPercent", "unit": "%", "gauge": {"dataPoints": points}}
@@ -168,7 +186,9 @@ def _rows_arrive(place: Place, _outcome: Outcome) -> str:
         time.sleep(0.5)
     rejects = place.stage.client("s3").list_objects_v2(Bucket=place.names.error_bucket, Prefix="rejects/")
     faults = [f"{found} of 2 rows in {where}"] if found != 2 else []
-    return "; ".join(faults + ([] if rejects.get("Contents") else ["no reject in the bucket"]) + place.stage.double.faults)
+    return "; ".join(
+        faults + ([] if rejects.get("Contents") else ["no reject in the bucket"]) + place.stage.double.faults
+    )
 
 
 def _watched(place: Place, _outcome: Outcome) -> str:
@@ -222,7 +242,9 @@ def _apart(first: str) -> Callable[[Place, Outcome], str]:
 
 def _wrong_shape(place: Place) -> None:
     """Put a key with PEM's first and last line into the loader's secret, as people do."""
-    text = json.dumps({"user": "LM_FIREHOSE_SVC", "private_key": "-----BEGIN PRIVATE KEY-----\nMIIE\n"})  # pragma: allowlist secret
+    text = json.dumps(
+        {"user": "LM_FIREHOSE_SVC", "private_key": "-----BEGIN PRIVATE KEY-----\nMIIE\n"}
+    )  # pragma: allowlist secret
     place.stage.client("secretsmanager").put_secret_value(
         SecretId=place.names.secret("snowflake-loader"), SecretString=text
     )
