@@ -60,13 +60,15 @@ def rehearse(stage: Stage, console: Console, only: str) -> list[Played]:
     done = lane(BUILD, first, console)
     if done[-1].fault:
         return done
-    lanes = [(FIRST, first)]
     second = checkout(stage.folder / "dev")
     shutil.copytree(folder / "dist", second / "dist")
-    lanes.append((SECOND, Place(stage, second, Names("dev", ACCOUNT, REGION))))
-    lanes = [one for one in lanes if only in ("", one[1].names.environment)]
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        for played in pool.map(lambda one: lane(*one, console), lanes):
+    lanes: list[tuple[Sequence[Step], Place]] = [
+        (FIRST, first),
+        (SECOND, Place(stage, second, Names("dev", ACCOUNT, REGION))),
+    ]
+    wanted = [one for one in lanes if only in ("", one[1].names.environment)]
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        for played in pool.map(lambda one: lane(one[0], one[1], console), wanted):
             done += played
     return done
 

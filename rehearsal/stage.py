@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -38,6 +40,8 @@ _LEFT_OUT: Final = shutil.ignore_patterns(
 _OURS: Final = ("AWS_", "LMDP_", "SNOWFLAKE_", "RETENTION_DAYS", "CDK_", "MAKE", "MFLAGS", "ENVIRONMENT", "PYTHONPATH")
 OUTSIDE: Final = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
 _KEYS: Final = {"AWS_ACCESS_KEY_ID": "rehearsal", "AWS_SECRET_ACCESS_KEY": "rehearsal"}  # pragma: allowlist secret
+_CALLS: Final = Config(retries={"total_max_attempts": 1}, read_timeout=120)
+_SESSIONS: Final = threading.Lock()  # making a client is not safe from two threads
 _START_SECONDS: Final = 60
 # A command takes a minute; a machine with much else to do takes longer.
 _COMMAND_SECONDS: Final = 900
@@ -52,24 +56,18 @@ class Outcome:
     seconds: float
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Stage:
-    """The emulated world, which every environment shares."""
+    """The emulated world, which every environment shares; `authority` is the ARN of a Private CA."""
 
     folder: Path
     environment: Mapping[str, str]
     double: Double
     authority: str
-    quick: threading.Lock = field(default_factory=threading.Lock)
 
     def client(self, service: str) -> Any:
         """An AWS client of the emulated account."""
-        with self.quick:  # making a session is not safe from two threads
-            return boto3.Session().client(
-                service, region_name=REGION, endpoint_url=self.environment["AWS_ENDPOINT_URL"],
-                aws_access_key_id="rehearsal", aws_secret_access_key="rehearsal",
-                config=Config(retries={"total_max_attempts": 1}, read_timeout=120),
-            )  # fmt: skip
+        return aws(self.environment["AWS_ENDPOINT_URL"], service)
 
 
 @dataclass(slots=True)
@@ -90,16 +88,16 @@ class Place:
             env |= self.stage.double.environment
         env["PATH"] = f"{self.checkout / '.venv/bin'}{os.pathsep}{env['PATH']}"
         begun = time.monotonic()
+        process = subprocess.Popen(
+            ["bash", "-c", command], cwd=self.checkout, env=env, text=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
         try:
-            done = subprocess.run(
-                ["bash", "-c", command], cwd=self.checkout, env=env, input=answer, text=True, check=False,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=_COMMAND_SECONDS,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as late:
-            text = late.stdout or b""
-            said = text.decode(errors="replace") if isinstance(text, bytes) else text
-            return Outcome(124, f"{said}\nnot done after {_COMMAND_SECONDS} s", time.monotonic() - begun)
-        return Outcome(done.returncode, done.stdout, time.monotonic() - begun)
+            output, _ = process.communicate(answer, _COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            output = process.communicate()[0] + f"\nnot done after {_COMMAND_SECONDS} s"
+        return Outcome(process.returncode, output, time.monotonic() - begun)
 
 
 @contextlib.contextmanager
@@ -123,11 +121,21 @@ def staged(folder: Path) -> Iterator[Stage]:
             "CDK_HOME": str(folder / "cdk"),
             "LMDP_BUILD_PLATFORM": "host",
         }
-        stage = Stage(folder, environment, None, _authority(environment["AWS_ENDPOINT_URL_ACM_PCA"]))  # type: ignore[arg-type]
-        stage.double = stack.enter_context(opened(folder, stage.client))
-        os.environ.update(stage.double.environment)  # Firehose's stand-in signs in from this process
+        authority = _authority(environment["AWS_ENDPOINT_URL_ACM_PCA"])
+        double = stack.enter_context(opened(folder, functools.partial(aws, endpoint)))
+        os.environ.update(double.environment)  # Firehose's stand-in signs in from this process
+        stage = Stage(folder, environment, double, authority)
         stack.enter_context(_emulator(folder, endpoint, stage))
         yield stage
+
+
+def aws(endpoint: str, service: str) -> Any:
+    """A client of whatever answers at `endpoint`, which takes any key."""
+    with _SESSIONS:
+        return boto3.client(
+            service, region_name=REGION, endpoint_url=endpoint, config=_CALLS,
+            aws_access_key_id="rehearsal", aws_secret_access_key="rehearsal",
+        )  # fmt: skip
 
 
 def checkout(folder: Path) -> Path:
@@ -187,10 +195,7 @@ def _free_port() -> int:
 
 def _authority(endpoint: str) -> str:
     """A Private CA that is active; returns its ARN."""
-    pca = boto3.client(
-        "acm-pca", region_name=REGION, endpoint_url=endpoint,
-        aws_access_key_id="rehearsal", aws_secret_access_key="rehearsal",
-    )  # fmt: skip
+    pca = aws(endpoint, "acm-pca")
     made = pca.create_certificate_authority(
         CertificateAuthorityConfiguration={
             "KeyAlgorithm": "RSA_2048", "SigningAlgorithm": "SHA256WITHRSA", "Subject": {"CommonName": "rehearsal"},
