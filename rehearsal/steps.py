@@ -110,10 +110,10 @@ def _names_the_commands(place: Place, outcome: Outcome) -> str:
 
 def secret_commands(environment: str) -> tuple[str, str, str]:
     """What fills the three secrets."""
-    prefix = f"lmdp-{environment}"
+    prefix, keypair = f"lmdp-{environment}", f"lmdp snowflake keypair --environment {environment}"
     return (
-        f"lmdp snowflake keypair --user setup --secret {prefix}/snowflake-setup",
-        f"lmdp snowflake keypair --user firehose --secret {prefix}/snowflake-loader",
+        f"{keypair} --user setup --secret {prefix}/snowflake-setup",
+        f"{keypair} --user firehose --secret {prefix}/snowflake-loader",
         f'lmdp certs --private-ca "$LMDP_PRIVATE_CA_ARN" --client {prefix} --secret {prefix}/kafka-client',
     )
 
@@ -208,19 +208,11 @@ def _memory(place: Place, outcome: Outcome) -> str:
     return _deployed(place, outcome) if found == wanted else f"the function has {found} MiB instead of {wanted}"
 
 
-def _stacks(place: Place) -> list[str]:
-    pages = place.stage.client("cloudformation").get_paginator("describe_stacks").paginate()
-    return [
-        f"{stack['StackName']} {stack['StackStatus']}"
-        for page in pages
-        for stack in page["Stacks"]
-        if stack["StackName"].startswith(place.names.prefix + "-")
-    ]
-
-
 def _destroyed(place: Place, _outcome: Outcome) -> str:
-    """No stack is left; bucket, secrets and Snowflake's rows are."""
-    left = [stack for stack in _stacks(place) if "DELETE_COMPLETE" not in stack]
+    """The path is gone; bucket and secrets are there."""
+    pages = place.stage.client("cloudformation").get_paginator("describe_stacks").paginate()
+    path = {place.names.stack(stack) for stack in ("snowflake-setup", "delivery", "network", "pipe", "alarms")}
+    left = [stack["StackName"] for page in pages for stack in page["Stacks"] if stack["StackName"] in path]
     place.stage.client("s3").head_bucket(Bucket=place.names.error_bucket)
     for what in ("snowflake-loader", "snowflake-setup", "kafka-client"):
         place.stage.client("secretsmanager").get_secret_value(SecretId=place.names.secret(what))
@@ -270,7 +262,7 @@ FIRST: Final = (
         "deploy, to the empty secrets", "make deploy ENVIRONMENT=prod", exits=1, answer="prod\n",
         says=("a secret is not ready",), check=_names_the_commands,
     ),
-    Step("Snowflake's roles and users", "lmdp snowflake ddl --bootstrap", check=_pasted),
+    Step("Snowflake's roles and users", "lmdp snowflake ddl --bootstrap --environment prod", check=_pasted),
     Step("the setup owner's key", _SETUP, says=("ALTER USER",), check=_pasted),
     Step("Firehose's key", _LOADER, says=("ALTER USER",), check=_pasted),
     Step("the pipe's certificate", _KAFKA),
@@ -302,7 +294,7 @@ SECOND: Final = (
     ),
     Step("bootstrap", "make bootstrap ENVIRONMENT=dev YES=1", before=configure, says=("bootstrapped",)),
     Step("deploy, to the empty secrets", _DEV_DEPLOY, exits=1, says=("a secret is not ready",)),
-    Step("Snowflake's roles and users", "lmdp snowflake ddl --bootstrap", check=_pasted),
+    Step("Snowflake's roles and users", "lmdp snowflake ddl --bootstrap --environment dev", check=_pasted),
     Step("a key that nobody registers", _DEV_SETUP, says=("ALTER USER",)),
     Step("the pipe's certificate", _DEV_KAFKA),
     Step(
