@@ -35,7 +35,9 @@ def test_create_then_check(run: Callable[..., Result]) -> None:
     """A new topic is created once and checks well; a check that finds something off ends with 1 and says what."""
     first = run("create", "--topic", "command.a", "--partitions", "3")
     again = run("create", "--topic", "command.a", "--partitions", "9")
-    assert first.stdout.startswith("Created: command.a: 3 partitions, replication 1 on 1 brokers, kept 24 h")
+    assert first.stdout.startswith(
+        "Created: command.a: 3 partitions, replication 1 on 1 broker, messages are kept for 1 day, and have up to 8 MiB"
+    )
     assert again.stdout.startswith("Already there, left as it is: command.a: 3 partitions")
     assert run("check", "--topic", "command.a").exit_code == 0
     off = run("check", "--topic", "command.a", "--partitions", "4", "--json")

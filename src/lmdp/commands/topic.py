@@ -43,7 +43,7 @@ def check(  # noqa: PLR0913 - each is an option
     partitions: Annotated[int | None, typer.Option("--partitions", min=1, help="The least that you need.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what the topic is, and what is off: exit code 1 when something is.
+    """Show the topic's settings and their problems: exit code 1 when there are any.
 
     Example: lmdp topic check --bootstrap-servers b-1.example.com:9094 --cert client.pem --key client.key
     """

@@ -102,7 +102,7 @@ class GroupOffsets:
                 self._say(
                     f"the group {self._group} is used by two warehouses, {_named(other)} and {_named(self._owner)}: "
                     "lag monitors see now the one, now the other. The rows of both are complete. Give one of them a "
-                    "group of its own: lmdp run --group NAME"
+                    f"group of its own: {program()} run --group NAME"
                 )
 
     def close(self, seconds: float) -> None:
@@ -134,7 +134,7 @@ class GroupOffsets:
                 self._say(
                     f"the group {self._group} has offsets of another client on {self._topic}, which stay as they are: "
                     "lag monitors will not see this consumer, and the rows come all the same. Name another group: "
-                    "lmdp run --group NAME"
+                    f"{program()} run --group NAME"
                 )
         return not self._denied
 

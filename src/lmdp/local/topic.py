@@ -57,6 +57,7 @@ class Shape:
     retention_ms: int
     max_message_bytes: int
     cleanup: str
+    unclean_election: bool
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,18 +94,32 @@ def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS
             retention_ms=int(config["retention.ms"].value),
             max_message_bytes=int(config["max.message.bytes"].value),
             cleanup=config["cleanup.policy"].value,
+            unclean_election=config["unclean.leader.election.enable"].value == "true",
         )
 
     return _asked(access, admin, reasons, name, ask)
 
 
 def told(shape: Shape) -> str:
-    """Say a topic's shape in one line."""
-    kept = "for ever" if shape.retention_ms < 0 else f"{shape.retention_ms / 3_600_000:g} h"
+    """Describe a topic's shape in one line."""
+    kept = "forever" if shape.retention_ms < 0 else f"for {_duration(shape.retention_ms)}"
     return (
-        f"{shape.name}: {shape.partitions} partitions, replication {shape.replication} on {shape.brokers} brokers, "
-        f"kept {kept}, messages up to {shape.max_message_bytes / 1_048_576:.3g} MiB"
+        f"{shape.name}: {_count(shape.partitions, 'partition')}, replication {shape.replication} on "
+        f"{_count(shape.brokers, 'broker')}, messages are kept {kept}, and have up to "
+        f"{shape.max_message_bytes / 1_048_576:.3g} MiB"
     )
+
+
+def _duration(ms: float) -> str:
+    """Return a time in the largest unit that fits: 30 s, 45 min, 6 hours, 7 days."""
+    for length, one, many in ((86_400_000, "day", "days"), (3_600_000, "hour", "hours"), (60_000, "min", "min")):
+        if ms >= length:
+            return f"{ms / length:.3g} {one if ms == length else many}"
+    return f"{ms / 1000:.3g} s"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def faults(shape: Shape, *, partitions: int | None = None) -> list[str]:
@@ -114,7 +129,7 @@ def faults(shape: Shape, *, partitions: int | None = None) -> list[str]:
     checks = (
         (
             partitions is not None and shape.partitions < partitions,
-            f"{shape.partitions} partitions, fewer than {partitions}: they bound how many consumers share the work.",
+            f"{_count(shape.partitions, 'partition')}, fewer than {partitions}: they bound how many consumers share the work.",
         ),
         (
             shape.brokers > 1 and shape.replication < min(SAFE_REPLICATION, shape.brokers),
@@ -134,15 +149,22 @@ def faults(shape: Shape, *, partitions: int | None = None) -> list[str]:
         (
             shape.retention_ms >= 0 and hours < RETENTION_HOURS,
             (
-                f"retention is {hours:g} h: a consumer that is away for longer loses data; LogicMonitor advises "
-                f"{RETENTION_HOURS} h. {alter} retention.ms={RETENTION_HOURS * 3_600_000}"
+                f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses "
+                f"data; LogicMonitor advises {RETENTION_HOURS} hours. {alter} retention.ms={RETENTION_HOURS * 3_600_000}"
             ),
         ),
         (
             shape.max_message_bytes < MAX_MESSAGE_BYTES,
             (
-                f"max.message.bytes is {shape.max_message_bytes}: a larger bundle is refused at the Collector. "
+                f"max.message.bytes is {shape.max_message_bytes:,}: a larger bundle is refused at the Collector. "
                 f"{alter} max.message.bytes={MAX_MESSAGE_BYTES}"
+            ),
+        ),
+        (
+            shape.unclean_election,
+            (
+                "unclean.leader.election.enable is true: a replica that lacks acknowledged messages may become the "
+                f"leader, and they are lost. {alter} unclean.leader.election.enable=false"
             ),
         ),
         (
