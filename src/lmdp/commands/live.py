@@ -46,7 +46,7 @@ def _source(running: dict[str, Any]) -> list[str]:
     simulating = " (with simulated devices)" if running["simulating"] else ""
     return [
         _line("running", f"pid {running['pid']} for {_uptime(running['uptimeSeconds'])}"),
-        _line("source", f"{running['topic']} at {running['broker']}{simulating}"),
+        _line("source", f"{running['topic']} at {running['broker'] or 'the broker that is starting'}{simulating}"),
         _line("page", running.get("page") or "none"),
     ]
 

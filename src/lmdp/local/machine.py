@@ -42,6 +42,7 @@ _BESIDE = Limits(memory="128MB")  # what more would not make faster, the consume
 _KEEP_EVERY_S = 3600.0
 _KEEP_AGAIN_S = 60.0  # when it could not be done
 _WATCH_EVERY_S = 0.25
+_QUERY = "'select count(*) from metrics'"
 _FLUSH_S = 30.0  # for what is under way when the duration is over
 _STOP_S = 2.0  # the same, when someone waits for the end
 _MEMORY_MESSAGES = 600  # under way at most; librdkafka's test broker keeps about 1,200 small ones a partition
@@ -78,11 +79,11 @@ class MachineSettings:
 
 @dataclass(slots=True)
 class Machine:
-    """A running pipeline, for those who look at it."""
+    """A running pipeline, for those who look at it. It has no `access` while its broker starts."""
 
     settings: MachineSettings
     warehouse: Warehouse
-    access: KafkaAccess
+    access: KafkaAccess | None = None
     broker: KafkaBroker | None = None
     progress: Progress = field(default_factory=Progress)
     publisher: Publisher | None = None
@@ -96,7 +97,7 @@ class Machine:
         seconds, last = time.monotonic() - self.started, self.progress.last_trouble
         running = {
             "pid": os.getpid(),
-            "broker": self.access.bootstrap_servers,
+            "broker": self.access.bootstrap_servers if self.access else None,
             "topic": self.settings.consume.topic,
             "page": self.page() or None,
             "simulating": self.publisher is not None,
@@ -119,7 +120,7 @@ class Machine:
             "pid": os.getpid(),
             "startedAtMs": int(self.started_at * 1000),
             "uptimeSeconds": round(time.monotonic() - self.started, 1),
-            "broker": self.access.bootstrap_servers,
+            "broker": self.access.bootstrap_servers if self.access else None,
             "topic": self.settings.consume.topic,
             "simulatedDevices": simulated.devices if simulated else None,
             "published": published.messages if published else None,
@@ -158,16 +159,15 @@ def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], s
     make_home(settings.home)
     with Warehouse.open(settings.warehouse, settings.transform.spec, limits=_BESIDE) as warehouse:
         with contextlib.ExitStack() as parts:
-            access, cluster, broker = _broker(settings, say, parts)
-            machine = Machine(settings, warehouse, access, broker, ends=Ends(stop=stop))
+            machine = Machine(settings, warehouse, ends=Ends(stop=stop))
             parts.enter_context(serving(settings.home, warehouse, machine.status, machine.live))
+            access, cluster, broker = _broker(settings, say, parts)
+            machine.broker, machine.access = broker, access
             if settings.has_page:
                 machine.page = parts.enter_context(page(settings.home, settings.page_port, say))
-            consumer = parts.enter_context(_Worker.running("consumer", lambda: _consume(machine, cluster, say)))
+            consumer = parts.enter_context(_Worker.running("consumer", lambda: _consume(machine, access, cluster, say)))
             parts.callback(stop.set)
-            asked = "'select count(*) from metrics'"
-            say(f"rows are on their way; ask from another terminal: {program()} query {asked}")
-            _wait(machine, consumer, _publish(machine, parts), watch, say)
+            _wait(machine, consumer, _publish(machine, access, parts), watch, say)
         return machine.report(time.monotonic() - machine.started)
 
 
@@ -209,19 +209,19 @@ def _downloading(say: Say) -> Callable[[Jar], None]:
     return progress
 
 
-def _consume(machine: Machine, cluster: str, say: Say) -> None:
+def _consume(machine: Machine, access: KafkaAccess, cluster: str, say: Say) -> None:
     settings = machine.settings
     if settings.until_idle and settings.simulated is None:
         machine.ends.drain.set()
     wanted = replace(settings.consume, cluster=cluster, patient=machine.broker is not None)
-    consume(machine.access, machine.warehouse, settings.transform, wanted, machine.progress, machine.ends, say)
+    consume(access, machine.warehouse, settings.transform, wanted, machine.progress, machine.ends, say)
 
 
-def _publish(machine: Machine, parts: contextlib.ExitStack) -> _Worker | None:
+def _publish(machine: Machine, access: KafkaAccess, parts: contextlib.ExitStack) -> _Worker | None:
     settings, simulated = machine.settings, machine.settings.simulated
     if simulated is None:
         return None
-    publisher = Publisher(machine.access, settings.consume.topic, room=_room(machine), stop=threading.Event())
+    publisher = Publisher(access, settings.consume.topic, room=_room(machine, access), stop=threading.Event())
     machine.publisher = publisher
     simulation = Simulation(simulated.devices, simulated.instances, simulated.seed)
 
@@ -234,9 +234,9 @@ def _publish(machine: Machine, parts: contextlib.ExitStack) -> _Worker | None:
     return worker
 
 
-def _room(machine: Machine) -> Callable[[], bool] | None:
+def _room(machine: Machine, access: KafkaAccess) -> Callable[[], bool] | None:
     """A broker in memory forgets what it has no room for, so its publisher waits for the consumer."""
-    if machine.access.is_tls() or machine.settings.access is not None:
+    if access.is_tls() or machine.settings.access is not None:
         return None
 
     def room() -> bool:
@@ -251,6 +251,7 @@ def _wait(
 ) -> None:
     """Wait for the end, looking after the broker and the retention meanwhile."""
     next_keep = 0.0
+    news = _News(say)
     revival = Revival(machine.broker, machine.settings.home / "broker", say)
     stop = machine.ends.stop
     while consumer.alive() and not stop.is_set():
@@ -259,8 +260,30 @@ def _wait(
         if time.monotonic() >= next_keep:
             next_keep = time.monotonic() + _keep(machine, say)
         revival.look()
+        news.look(machine)
         watch(machine)
         stop.wait(_WATCH_EVERY_S)
+
+
+class _News:
+    """Reports what the start leads to, once each, and not before it is so."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._is_reading = self._has_rows = False
+
+    def look(self, machine: Machine) -> None:
+        """Report what is new."""
+        topic, lag = machine.settings.consume.topic, machine.progress.lag
+        if lag and not self._is_reading:
+            self._is_reading = True
+            count = f"{len(lag)} partition{'' if len(lag) == 1 else 's'}"
+            self._say(f"reading {topic}: {count}, {sum(lag.values()):,} messages are waiting")
+            if machine.settings.access is None and machine.publisher is None and not machine.settings.until_idle:
+                self._say(f"no devices are simulated; publish messages yourself: {program()} publish FILE")
+        if machine.progress.counts.rows and not self._has_rows:
+            self._has_rows = True
+            self._say(f"rows are arriving; query them from another terminal: {program()} query {_QUERY}")
 
 
 def _keep(machine: Machine, say: Say) -> float:

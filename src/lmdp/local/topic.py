@@ -129,7 +129,10 @@ def faults(shape: Shape, *, partitions: int | None = None) -> list[str]:
     checks = (
         (
             partitions is not None and shape.partitions < partitions,
-            f"{_count(shape.partitions, 'partition')}, fewer than {partitions}: they bound how many consumers share the work.",
+            (
+                f"{_count(shape.partitions, 'partition')}, fewer than {partitions}: they bound how many "
+                "consumers share the work."
+            ),
         ),
         (
             shape.brokers > 1 and shape.replication < min(SAFE_REPLICATION, shape.brokers),
@@ -149,8 +152,8 @@ def faults(shape: Shape, *, partitions: int | None = None) -> list[str]:
         (
             shape.retention_ms >= 0 and hours < RETENTION_HOURS,
             (
-                f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses "
-                f"data; LogicMonitor advises {RETENTION_HOURS} hours. {alter} retention.ms={RETENTION_HOURS * 3_600_000}"
+                f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses data; "
+                f"LogicMonitor advises {RETENTION_HOURS} hours. {alter} retention.ms={RETENTION_HOURS * 3_600_000}"
             ),
         ),
         (
