@@ -76,7 +76,9 @@ def test_a_kafka_of_its_own(tmp_path: Path) -> None:
     assert (first["duplicates"], _total(home)) == (0, first["rows"])
 
     with started("run", *SMALL, "--json", folder=tmp_path) as program:
-        until(lambda: (home / "run.sock").exists() and _total(home) > first["rows"], 60)
+        until((home / "run.sock").exists, 60)
+        assert "at the broker that is starting" in call("status", folder=tmp_path).out
+        until(lambda: _total(home) > first["rows"], 60)
         status = json.loads(call("status", "--json", folder=tmp_path).out)
         assert (status["running"]["pid"], status["running"]["simulating"]) == (program.pid, True)
         assert "running     pid" in call("status", folder=tmp_path).out
@@ -173,6 +175,8 @@ def test_what_the_broker_does_not_have(
 ) -> None:
     """A topic or a partition that is not there ends the start, in words."""
     ended = call("run", *options(kafka_broker.access), "--topic", new_topic(2), *words, folder=tmp_path)
+    assert "rows are" not in ended.err
+    assert "reading" not in ended.err
     assert ended.code == code
     assert told in ended.err.replace("\n", " ")
     assert not (tmp_path / ".lmdp" / "run.sock").exists()

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports in silence
     AdminClient,
     NewPartitions,
@@ -17,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 from lmdp.local.consumer import ConsumeSettings
 from lmdp.local.group import owner_of, read_owners
 from running import bundle, consuming, expected, publish, until
+from transacting import aborted, committed, group_offsets, remove_before, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,44 +34,9 @@ def admin(kafka_broker: KafkaBroker) -> AdminClient:
     return AdminClient(kafka_broker.access.config())
 
 
-def transaction(access: KafkaAccess, topic: str, numbers: Iterable[int], partition: int = 0) -> Producer:
-    """Put bundles on the topic in a transaction that is still open."""
-    producer = Producer({**access.config(), "transactional.id": uuid.uuid4().hex})
-    producer.init_transactions(30)
-    producer.begin_transaction()
-    for number in numbers:
-        producer.produce(topic, bundle(number), partition=partition)
-    assert producer.flush(30) == 0
-    return producer
-
-
-def committed(access: KafkaAccess, topic: str, numbers: Iterable[int], partition: int = 0) -> None:
-    """Put bundles on the topic in a transaction, and commit it: its marker has an offset, too."""
-    transaction(access, topic, numbers, partition).commit_transaction(30)
-
-
-def aborted(access: KafkaAccess, topic: str, numbers: Iterable[int], partition: int = 0) -> None:
-    """The same, aborted: nobody gets these messages."""
-    transaction(access, topic, numbers, partition).abort_transaction(30)
-
-
 def plain(access: KafkaAccess, topic: str, numbers: Iterable[int]) -> None:
     """Put bundles on the topic without a transaction."""
     publish(access, topic, map(bundle, numbers))
-
-
-def remove_before(admin: AdminClient, topic: str, *offsets: int) -> None:
-    """Let the broker remove what is before these offsets, as retention does."""
-    places = [TopicPartition(topic, partition, offset) for partition, offset in enumerate(offsets)]
-    for done in admin.delete_records(places).values():
-        done.result(20)
-
-
-def group_offsets(admin: AdminClient, topic: str, partitions: int) -> list[int]:
-    """What the group `lmdp` has for each partition, as kafka-consumer-groups shows it."""
-    places = [TopicPartition(topic, partition) for partition in range(partitions)]
-    (answer,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions("lmdp", places)]).values()
-    return [place.offset for place in answer.result(20).topic_partitions]
 
 
 def next_offsets(run: Consuming) -> list[int]:
