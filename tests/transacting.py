@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from running import bundle
 
@@ -47,8 +47,11 @@ def remove_before(admin: AdminClient, topic: str, *offsets: int) -> None:
         done.result(_S)
 
 
-def group_offsets(admin: AdminClient, topic: str, partitions: int) -> list[int]:
-    """What the group `lmdp` has for each partition, as kafka-consumer-groups shows it."""
-    places = [TopicPartition(topic, partition) for partition in range(partitions)]
-    (answer,) = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions("lmdp", places)]).values()
-    return [place.offset for place in answer.result(_S).topic_partitions]
+def group_offsets(access: KafkaAccess, topic: str, partitions: int) -> list[tuple[int, str | None]]:
+    """What the group `lmdp` has for each partition, as kafka-consumer-groups shows it: offset and metadata."""
+    consumer = Consumer({**access.config(), "group.id": "lmdp"})
+    try:
+        places = consumer.committed([TopicPartition(topic, partition) for partition in range(partitions)], timeout=_S)
+    finally:
+        consumer.close()
+    return [(place.offset, place.metadata) for place in places]

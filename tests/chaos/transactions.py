@@ -83,8 +83,7 @@ def _last_run(broker: KafkaBroker, path: Path, rounds: int, wanted: set[int], lo
 
 def _until_group(broker: KafkaBroker, offset: int) -> None:
     """Wait until lag monitors see this offset."""
-    admin = AdminClient(broker.access.config())
-    until(lambda: group_offsets(admin, _TOPIC, 1) == [offset], _LONG_S)
+    until(lambda: group_offsets(broker.access, _TOPIC, 1)[0][0] == offset, _LONG_S)
 
 
 def _until_read(run: Consuming, offset: int) -> None:

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from lmdp.local.group import GroupOffsets, Owners, owner_of
+from running import until
 
 
 class _Client:
-    """Takes commits as librdkafka's client does."""
+    """Takes commits as librdkafka's client does, and has `owners` once they are `known`."""
 
-    def __init__(self) -> None:
-        self.committed: list[tuple[int, int, str]] = []
+    def __init__(self, owners: Owners) -> None:
+        self.committed_here: list[tuple[int, int, str]] = []
+        self.owners = owners
+        self.known = threading.Event()
 
     def commit(self, *, offsets: list[Any], asynchronous: bool) -> None:
         """Keep them."""
         assert asynchronous
-        self.committed += [(place.partition, place.offset, place.metadata) for place in offsets]
+        self.committed_here += [(place.partition, place.offset, place.metadata) for place in offsets]
+
+    def assignment(self) -> list[Any]:
+        """The partition that this client reads."""
+        return [TopicPartition("t", 0)]
+
+    def committed(self, partitions: list[Any], timeout: float) -> list[Any]:
+        """What the group has."""
+        assert self.known.wait(timeout + 30)
+        return [
+            TopicPartition(one.topic, one.partition, 1, metadata=self.owners[one.partition])
+            if one.partition in self.owners
+            else TopicPartition(one.topic, one.partition, -1001)
+            for one in partitions
+        ]
+
+
+def group_of(client: _Client, said: list[str], group: str = "lmdp") -> GroupOffsets:
+    """A group as the warehouse /a has it."""
+    return GroupOffsets(client, "t", group, owner="lmdp here:/a", say=said.append)  # type: ignore[arg-type]  # enough
 
 
 @pytest.mark.parametrize(
@@ -37,42 +61,34 @@ class _Client:
 )
 def test_a_group_is_shared_knowingly(group: str, owners: Owners, *, committed: bool, told: str) -> None:
     """Another client's offsets stay as they are, and another warehouse's are overwritten with both names reported."""
-    client, said = _Client(), list[str]()
-    offsets = GroupOffsets(
-        client,  # type: ignore[arg-type]  # what it needs of one
-        "t",
-        group,
-        owner="lmdp here:/a",
-        owners=lambda: owners,
-        say=said.append,
-    )
+    client, said = _Client(owners), list[str]()
+    client.known.set()
+    offsets = group_of(client, said, group)
     offsets.commit({0: 7})
+    until(lambda: offsets._owners is not None)
     offsets.look()
     offsets.look()
-    assert client.committed == ([(0, 7, "lmdp here:/a")] if committed else [])
+    offsets.close(1)
+    offsets.join()
+    assert client.committed_here == ([(0, 7, "lmdp here:/a")] if committed else [])
     assert len(said) == bool(told)
     assert told in "".join(said)
 
 
 def test_nothing_is_committed_before_the_owners_are_known() -> None:
     """What waited meanwhile is committed with the newest offset of each partition, at the end at the latest."""
-    client, known = _Client(), list[Owners]()
-    offsets = GroupOffsets(
-        client,  # type: ignore[arg-type]  # as above
-        "t",
-        "lmdp",
-        owner="lmdp here:/a",
-        owners=lambda: known[0] if known else None,
-        say=print,
-    )
+    client = _Client({})
+    offsets = group_of(client, [])
     offsets.commit({0: 7, 1: 3})
     offsets.commit({0: 9})
-    assert client.committed == []
-    known.append({})
-    offsets.close(1)
-    assert sorted(client.committed) == [(0, 9, "lmdp here:/a"), (1, 3, "lmdp here:/a")]
+    offsets.close(0.1)
+    assert client.committed_here == []
+    client.known.set()
+    offsets.close(10)
+    assert sorted(client.committed_here) == [(0, 9, "lmdp here:/a"), (1, 3, "lmdp here:/a")]
     offsets.note({0: 9, 1: 3, 2: 0})
-    assert client.committed[2:] == [(2, 0, "lmdp here:/a")]
+    assert client.committed_here[2:] == [(2, 0, "lmdp here:/a")]
+    offsets.join()
 
 
 def test_an_owner_is_a_host_and_a_path(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ class _Session:
         self._drain = drain
         self._say = say
         self._fingerprint = access.fingerprint()
-        self._watch = Watch(access, settings.topic, settings.cluster, settings.group)
+        self._watch = Watch(access, settings.topic, settings.cluster)
         self._watch.start(_LOOK_S)
         try:
             sighting = self._watch.first(ends.stop)
@@ -132,7 +132,6 @@ class _Session:
         self._group = GroupOffsets(
             *(self._consumer, settings.topic, settings.group),
             owner=owner_of(warehouse.path),
-            owners=self._watch.owners,
             say=say,
         )
         try:
@@ -176,7 +175,8 @@ class _Session:
         """Let go of the client; a broker that does not take the group's offsets is not waited for (45 s, else)."""
         self._group.close(_STOP_S)
         self._watch.stop()
-        closing = Thread(target=self._consumer.close, name="close", daemon=True)
+        shut = lambda: (self._group.join(), self._consumer.close())  # noqa: E731 - nobody may use a closed client
+        closing = Thread(target=shut, name="close", daemon=True)
         closing.start()
         closing.join(_STOP_S)
 

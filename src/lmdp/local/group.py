@@ -7,22 +7,23 @@ https://kafka.apache.org/documentation/#brokerconfigs_offset.metadata.max.bytes
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from lmdp.program import program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-
-    from confluent_kafka.admin import AdminClient
 
 DEFAULT_GROUP = "lmdp"
 _MARK = "lmdp "
 _LONGEST_OWNER = 1_000  # the broker takes 4,096 bytes by default
+_LOOK_S = 15.0
+_ANSWER_S = 2.0
 _GLANCE_S = 0.05
 
 Owners = dict[int, str]
@@ -33,13 +34,15 @@ def owner_of(warehouse: Path) -> str:
     return f"{_MARK}{socket.gethostname()}:{warehouse.resolve()}"[:_LONGEST_OWNER]
 
 
-def read_owners(admin: AdminClient, group: str, topic: str, partitions: Iterable[int], seconds: float) -> Owners:
-    """Return the metadata of the group's offsets, by partition that has one; nothing where that is denied."""
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, part) for part in partitions])
+def read_owners(consumer: Consumer) -> Owners:
+    """Return the metadata of the group's offsets, by assigned partition that has one; none where no answer comes.
+
+    librdkafka's administrative client crashes here when the group's coordinator has just begun:
+    https://github.com/confluentinc/confluent-kafka-javascript/issues/374
+    """
     try:
-        (answer,) = admin.list_consumer_group_offsets([asked], request_timeout=seconds).values()
-        places = answer.result(2 * seconds).topic_partitions
-    except (KafkaException, TimeoutError):
+        places = consumer.committed(consumer.assignment(), timeout=_ANSWER_S)
+    except KafkaException:
         return {}
     return {place.partition: place.metadata or "" for place in places if place.offset >= 0}
 
@@ -47,30 +50,23 @@ def read_owners(admin: AdminClient, group: str, topic: str, partitions: Iterable
 class GroupOffsets:
     """Commits to the group `group` how far `topic` is read, unless that is denied or the group is another client's.
 
-    `owners` gives what `read_owners` found last, None before the first time: nothing is committed before that.
+    Who has committed before is looked up in a thread of its own, from the first commit on: it waits for the answer.
     """
 
-    def __init__(
-        self,
-        consumer: Consumer,
-        topic: str,
-        group: str,
-        *,
-        owner: str,
-        owners: Callable[[], Owners | None],
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, consumer: Consumer, topic: str, group: str, *, owner: str, say: Callable[[str], None]) -> None:
         self._consumer = consumer
         self._topic = topic
         self._group = group
         self._owner = owner
-        self._owners = owners
         self._say = say
         self._denied = False
+        self._owners: Owners | None = None
         self._is_checked = False
         self._waiting: dict[int, int] = {}
-        self._committed: dict[int, float] = {}  # when each partition was committed first
+        self._committed: set[int] = set()
         self._others: set[str] = set()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def note(self, offsets: Mapping[int, int]) -> None:
         """Commit these for the partitions that the group has nothing of from this client yet."""
@@ -79,6 +75,9 @@ class GroupOffsets:
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit the next offset of each partition; not waited for, and lag monitors see it later when it fails."""
         self._waiting.update(offsets)
+        if self._thread is None and self._waiting:
+            self._thread = threading.Thread(target=self._look_up, name="group", daemon=True)
+            self._thread.start()
         if not self._waiting or not self._may():
             return
         places = [
@@ -88,15 +87,13 @@ class GroupOffsets:
             self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException:
             return
-        now = time.monotonic()
-        for part in self._waiting:
-            self._committed.setdefault(part, now)
+        self._committed |= self._waiting.keys()
         self._waiting.clear()
 
     def look(self) -> None:
         """Commit what has waited, and report another warehouse that commits to the same group."""
         self.commit({})
-        for part, other in (self._owners() or {}).items():
+        for part, other in (self._owners or {}).items():
             if part in self._committed and other.startswith(_MARK) and other not in {self._owner, *self._others}:
                 self._others.add(other)
                 self._say(
@@ -108,9 +105,15 @@ class GroupOffsets:
     def close(self, seconds: float) -> None:
         """Commit what has waited, which may need an answer first."""
         ends = time.monotonic() + seconds
-        while self._waiting and not self._denied and self._owners() is None and time.monotonic() < ends:
+        while self._waiting and not self._denied and self._owners is None and time.monotonic() < ends:
             time.sleep(_GLANCE_S)
         self.commit({})
+        self._stop.set()
+
+    def join(self) -> None:
+        """Wait until nothing uses the client any more."""
+        if self._thread is not None:
+            self._thread.join()
 
     def deny(self) -> None:
         """Commit no more: this client has no rights on the group."""
@@ -121,9 +124,14 @@ class GroupOffsets:
                 f"the same. To grant them: {program()} topic acls --reader NAME --group {self._group}"
             )
 
+    def _look_up(self) -> None:
+        while not (self._stop.is_set() or self._denied):
+            self._owners = read_owners(self._consumer)
+            self._stop.wait(_LOOK_S)
+
     def _may(self) -> bool:
         """Tell whether the group is known not to be another client's, whose place would be lost."""
-        owners = self._owners()
+        owners = self._owners
         if self._denied or owners is None:
             return False
         if not self._is_checked:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
-from lmdp.local.group import Owners, read_owners
 from lmdp.local.kafka import MEMORY_CLUSTER, REQUEST_SECONDS, KafkaAccess, admin_client, ask_metadata, translate
 from lmdp.local.log_offsets import Log, read_logs
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 _GLANCE_S = 0.05
 _RETRY_S = 0.1
-_OWNERS_S = 15.0
-_OWNERS_WAIT_S = 5.0
 _STOP_S = 2.0  # how long the end waits for an answer
 
 
@@ -63,18 +60,12 @@ class Sighting:
 
 
 class Watch:
-    """Looks at a topic, and at who commits its offsets in `group`.
+    """Looks at a topic. `cluster` names a cluster that cannot name itself, such as a broker inside this process."""
 
-    `cluster` names a cluster that cannot name itself, such as a broker inside this process.
-    """
-
-    def __init__(self, access: KafkaAccess, topic: str, cluster: str = "", group: str = "") -> None:
+    def __init__(self, access: KafkaAccess, topic: str, cluster: str = "") -> None:
         self._access = access
         self._topic = topic
         self._cluster = cluster
-        self._group = group
-        self._owners: Owners | None = None
-        self._next_owners = 0.0
         self._admin, self._reasons = admin_client(access)
         self._latest: Sighting | LmdpError | None = None
         self._stop = threading.Event()
@@ -165,10 +156,6 @@ class Watch:
         """What the last look in the background gave, or why it gave nothing; None before the first."""
         return self._latest
 
-    def owners(self) -> Owners | None:
-        """Return who committed the group's offsets, by partition, as seen last; None before the first time."""
-        return self._owners
-
     def hurry(self) -> None:
         """Look now, and not only when it is time again."""
         self._wake.set()
@@ -199,12 +186,6 @@ class Watch:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
         return Identity(self._cluster or cluster, "", self._topic), tuple(sorted(topics[self._topic].partitions))
 
-    def _look_at_group(self, sighting: Sighting) -> None:
-        """Find out now and then who commits; not before a sighting, as a new cluster has no group for seconds."""
-        if self._group and time.monotonic() >= self._next_owners and not self._stop.is_set():
-            self._owners = read_owners(self._admin, self._group, self._topic, sighting.partitions, _OWNERS_WAIT_S)
-            self._next_owners = time.monotonic() + _OWNERS_S
-
     def _go(self, every_s: float) -> None:
         while not self._stop.is_set():
             self._wake.clear()
@@ -212,7 +193,5 @@ class Watch:
                 self._latest = self.look()
             except LmdpError as error:
                 self._latest = error
-            else:
-                self._look_at_group(self._latest)
             if not self._stop.is_set():
                 self._wake.wait(every_s)
