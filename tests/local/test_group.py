@@ -26,6 +26,9 @@ class _Client:
         assert asynchronous
         self.committed_here += [(place.partition, place.offset, place.metadata) for place in offsets]
 
+    def close(self) -> None:
+        """End it."""
+
     def assignment(self) -> list[Any]:
         """The partition that this client reads."""
         return [TopicPartition("t", 0)]
@@ -69,7 +72,7 @@ def test_a_group_is_shared_knowingly(group: str, owners: Owners, *, committed: b
     offsets.look()
     offsets.look()
     offsets.close(1)
-    offsets.join()
+    offsets.close_client()
     assert client.committed_here == ([(0, 7, "lmdp here:/a")] if committed else [])
     assert len(said) == bool(told)
     assert told in "".join(said)
@@ -88,7 +91,7 @@ def test_nothing_is_committed_before_the_owners_are_known() -> None:
     assert sorted(client.committed_here) == [(0, 9, "lmdp here:/a"), (1, 3, "lmdp here:/a")]
     offsets.note({0: 9, 1: 3, 2: 0})
     assert client.committed_here[2:] == [(2, 0, "lmdp here:/a")]
-    offsets.join()
+    offsets.close_client()
 
 
 def test_an_owner_is_a_host_and_a_path(tmp_path: Path) -> None:

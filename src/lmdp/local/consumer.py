@@ -175,8 +175,7 @@ class _Session:
         """Let go of the client; a broker that does not take the group's offsets is not waited for (45 s, else)."""
         self._group.close(_STOP_S)
         self._watch.stop()
-        shut = lambda: (self._group.join(), self._consumer.close())  # noqa: E731 - nobody may use a closed client
-        closing = Thread(target=shut, name="close", daemon=True)
+        closing = Thread(target=self._group.close_client, name="close", daemon=True)
         closing.start()
         closing.join(_STOP_S)
 

@@ -110,10 +110,11 @@ class GroupOffsets:
         self.commit({})
         self._stop.set()
 
-    def join(self) -> None:
-        """Wait until nothing uses the client any more."""
+    def close_client(self) -> None:
+        """Close the consumer's client once the look-up has ended: nobody may use one that is closed."""
         if self._thread is not None:
             self._thread.join()
+        self._consumer.close()
 
     def deny(self) -> None:
         """Commit no more: this client has no rights on the group."""
