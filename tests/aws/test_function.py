@@ -116,6 +116,28 @@ def test_a_batch_that_makes_too_many_rows(function_env: dict[str, str], double: 
     assert len(double.accepted) == 2
 
 
+OFFSETS: list[tuple[list[tuple[str, object, object]], dict[str, list[int]]]] = [
+    ([("a", 0, 7)], {"a-0": [7, 7]}),
+    ([("a", "0", 9), ("a", 0, 7), ("a", 0, 8)], {"a-0": [7, 9]}),
+    ([("b", 1, 5), ("a", 0, 7), ("b", 1, 6)], {"a-0": [7, 7], "b-1": [5, 6]}),
+    ([("a", 0, "none"), ("a", 0, 3)], {"a-0": [3, 3]}),
+    ([], {}),
+]
+
+
+@pytest.mark.parametrize(("records", "offsets"), OFFSETS)
+@pytest.mark.usefixtures("double", "bucket")
+def test_the_batch_line_names_its_offsets(
+    records: list[tuple[str, object, object]], offsets: dict[str, list[int]], function_env: dict[str, str]
+) -> None:
+    """First and last offset of each topic-partition, whatever became of the records; an unreadable one is no bound."""
+    event = [
+        {**record(0, b"?"), "topic": topic, "partition": partition, "offset": offset}
+        for topic, partition, offset in records
+    ]
+    assert entry.open_function(function_env)(event, Context())["offsets"] == offsets
+
+
 def test_a_reject_can_be_sent_again(function_env: dict[str, str], double: Double, bucket: Any) -> None:
     """What was rejected for a missing setting makes its rows when the setting is there."""
     without = {name: value for name, value in function_env.items() if name != "LMDP_ORG_ID"}
@@ -142,15 +164,25 @@ def test_rejects_come_first(function_env: dict[str, str], double: Double, monkey
     assert double.calls == []
 
 
-@pytest.mark.parametrize("fault", [DENIED, THROTTLED])
-def test_what_cannot_be_delivered_raises(fault: Any, function_env: dict[str, str], double: Double, bucket: Any) -> None:
-    """A row that Firehose does not take is never a success; the rejects of the batch are there."""
+@pytest.mark.parametrize(("fault", "code"), [(DENIED, "AccessDeniedException"), (THROTTLED, "ThrottlingException")])
+def test_what_cannot_be_delivered_raises(
+    fault: Any,
+    code: str,
+    function_env: dict[str, str],
+    double: Double,
+    bucket: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A row that Firehose does not take is never a success; rejects are there, and the log has Firehose's code."""
     function = entry.open_function(function_env)
     function([record(8, b"?")], Context())  # S3's client takes long to make
     double.script.extend([fault] * 1000)
     with pytest.raises(NotDelivered):
         function([record(7, bundle()), record(8, b"?")], Context(seconds=5))
     assert len(envelopes(bucket)) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    batch = [line for line in lines if line.get("message") == "batch"][-1]
+    assert (batch["firehoseCode"], batch["offsets"]) == (code, {"lm.metrics.otlp-0": [7, 8]})
 
 
 def test_wrong_settings_end_the_start() -> None:

@@ -218,6 +218,27 @@ def test_a_topic_is_created_once_and_checked(kafka_broker: KafkaBroker, new_topi
     assert topic.faults(topic.describe(kafka_broker.access, new_topic())) == []
 
 
+SHAPE = topic.Shape("a", "id", 3, 12, 3, (), 2, 24 * 3_600_000, 1_048_588, "delete", unclean_election=False)
+EXPECTED: list[tuple[dict[str, int], dict[str, int], str, str]] = [
+    ({}, {"retention_hours": 24, "max_message_bytes": 1_048_576}, "", ""),
+    ({"retention_ms": 6 * 3_600_000}, {}, "", ""),
+    ({"retention_ms": 6 * 3_600_000}, {"retention_hours": 24}, "retention is 6 hours", "retention.ms=86400000"),
+    ({"retention_ms": -1}, {"retention_hours": 24}, "", ""),
+    ({"max_message_bytes": 8_388_608}, {"max_message_bytes": 1_048_576}, "max.message.bytes is 8,388,608, more than",
+     "max.message.bytes=1048576"),
+    ({"max_message_bytes": 500_000}, {"max_message_bytes": 500_000}, "", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changed", "expected", "fault", "fix"), EXPECTED)
+def test_a_topic_is_compared_with_what_is_expected(
+    changed: dict[str, int], expected: dict[str, int], fault: str, fix: str
+) -> None:
+    """What alarms and batches count on is compared with the real shape; a fault ends with the setting that fixes it."""
+    found = topic.faults(dataclasses.replace(SHAPE, **changed), **expected)  # type: ignore[arg-type]  # names of numbers
+    assert [(one.startswith(fault), one.endswith(fix)) for one in found] == [(True, True)] * bool(fault)
+
+
 def test_a_restart_keeps_everything_and_a_stop_leaves_nothing(own_settings: BrokerSettings) -> None:
     """The cluster's id, the port, topics and messages outlive a restart; after a stop no process is left."""
     broker = KafkaBroker(own_settings)

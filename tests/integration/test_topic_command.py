@@ -43,6 +43,9 @@ def test_create_then_check(run: Callable[..., Result]) -> None:
     off = run("check", "--topic", "command.a", "--partitions", "4", "--json")
     assert off.exit_code == 1
     assert len(json.loads(off.stdout)["faults"]) == 1
+    short = run("check", "--topic", "command.a", "--retention-hours", "48", "--max-message-bytes", "1048576")
+    assert short.exit_code == 1
+    assert [line.split(":")[0] for line in short.stdout.splitlines()[1:]] == ["  wrong", "  wrong"]
 
 
 def test_acls_are_given_listed_and_taken(run: Callable[..., Result]) -> None:

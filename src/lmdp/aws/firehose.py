@@ -117,7 +117,7 @@ def deliver(firehose: Firehose, rows: Sequence[bytes], deadline: float) -> Deliv
     begun = firehose.clock()
     done = Delivered(len(rows), accepted=0, refused=len(rows))
     pending: Sequence[bytes] = rows
-    attempt = 0
+    attempt, code = 0, ""
     while pending:
         attempt += 1
         outcomes = _round(firehose, pending, attempt, deadline)
@@ -126,11 +126,13 @@ def deliver(firehose: Firehose, rows: Sequence[bytes], deadline: float) -> Deliv
         if pending:
             refusals = (outcome for outcome in outcomes if outcome.refused)
             fault = max(refusals, key=lambda refusal: (refusal.permanent, refusal.sent))
+            # What Firehose said last is worth more than that the next call was not begun.
+            code = fault.code if fault.sent or not code else code
             left = deadline - firehose.clock()
             if fault.permanent or left < 2 * LEAST_SECONDS or not fault.sent:
                 # What is in, and what may be, comes again with the batch.
                 given_up = replace(done, repeats=done.repeats + done.accepted)
-                raise NotDelivered(firehose.stream, given_up, fault.code, retryable=not fault.permanent)
+                raise NotDelivered(firehose.stream, given_up, code, retryable=not fault.permanent)
             # However long the back-off is by now, the time that is left is for trying.
             firehose.sleep(min(fault.delay, left / 2))
     return done

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lmdp.aws.events import read_event
+from lmdp.aws.events import UNKNOWN, read_event
 from lmdp.aws.firehose import Delivered, Firehose, NotDelivered, deliver
 from lmdp.aws.rejects import WriteRejects
 from lmdp.encode import encode
@@ -38,13 +38,18 @@ class Path:
 
 @dataclass(slots=True)
 class Report:
-    """What an invocation came to, as far as it came: filled in on the way, so that one that raises has it too."""
+    """What an invocation came to, as far as it came: filled in on the way, so that one that raises has it too.
+
+    `offsets` is the first and last offset of each topic-partition; `firehose_code` is empty unless delivery failed.
+    """
 
     counts: Counts = field(default_factory=Counts)
     rejects: Counter[str] = field(default_factory=Counter)
     oldest_age_ms: int | None = None
     reject_objects: int = 0
     delivered: Delivered | None = None
+    offsets: dict[str, list[int]] = field(default_factory=dict)
+    firehose_code: str = ""
 
     def summary(self) -> dict[str, Any]:
         """Numbers and codes only; never a row's content."""
@@ -61,6 +66,8 @@ class Report:
             "throttledCalls": delivered.throttled,
             "deliveryMs": round(1000 * delivered.seconds),
             "oldestAgeMs": self.oldest_age_ms,
+            "offsets": self.offsets,
+            "firehoseCode": self.firehose_code or None,
         }
 
 
@@ -75,12 +82,13 @@ def invoke(event: object, path: Path, report: Report, *, now_ms: int, seconds_le
         try:
             report.delivered = deliver(path.firehose, rows, deadline)
         except NotDelivered as error:
-            report.delivered = error.delivered
+            report.delivered, report.firehose_code = error.delivered, error.code
             raise
 
 
 def _transform(event: object, path: Path, report: Report, now_ms: int) -> tuple[list[bytes], list[Reject]]:
     incoming = read_event(event)
+    report.offsets = _offsets([*incoming.messages, *incoming.rejects])
     rows: list[bytes] = []
     rejects = list(incoming.rejects)
     unread = len(rejects)
@@ -100,6 +108,21 @@ def _transform(event: object, path: Path, report: Report, now_ms: int) -> tuple[
     report.rejects = Counter(reject.code for reject in rejects)
     report.oldest_age_ms = max(now_ms - min(times), 0) if times else None
     return rows, rejects
+
+
+def _offsets(records: Iterable[Message | Reject]) -> dict[str, list[int]]:
+    """First and last offset by topic-partition, so that a batch that comes again and again can be recognised."""
+    spans: dict[tuple[str, int], list[int]] = {}
+    for record in records:
+        offset = record.offset
+        if offset == UNKNOWN:
+            continue
+        span = spans.setdefault((record.topic, record.partition), [offset, offset])
+        if offset < span[0]:
+            span[0] = offset
+        elif offset > span[1]:
+            span[1] = offset
+    return {f"{topic}-{partition}": span for (topic, partition), span in sorted(spans.items())}
 
 
 def _portions(messages: Iterable[Message]) -> Iterator[list[Message]]:

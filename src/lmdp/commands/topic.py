@@ -41,20 +41,28 @@ def check(  # noqa: PLR0913 - each is an option
     topic: Topic = DEFAULT_TOPIC,
     home: Home = DEFAULT_HOME,
     partitions: Annotated[int | None, typer.Option("--partitions", min=1, help="The least that you need.")] = None,
+    retention_hours: Annotated[
+        float | None, typer.Option("--retention-hours", min=0.1, help="The least that the topic has to keep.")
+    ] = None,
+    max_message_bytes: Annotated[
+        int | None, typer.Option("--max-message-bytes", min=1024, help="The largest message that the topic may take.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the topic's settings and their problems: exit code 1 when there are any.
 
-    Example: lmdp topic check --bootstrap-servers b-1.example.com:9094 --cert client.pem --key client.key
+    Example: lmdp topic check --partitions 12 --retention-hours 24 --max-message-bytes 1048576
     """
     shape = admin.describe(kafka_access(servers, ca, cert, key, plaintext=plaintext, home=home), topic)
-    faults = admin.faults(shape, partitions=partitions)
+    faults = admin.faults(
+        shape, partitions=partitions, retention_hours=retention_hours, max_message_bytes=max_message_bytes
+    )
     if as_json:
         typer.echo(json.dumps({**dataclasses.asdict(shape), "faults": faults}, indent=2))
     else:
         typer.echo(admin.told(shape))
         for fault in faults:
-            typer.echo(f"  off: {fault}")
+            typer.echo(f"  wrong: {fault}")
     raise typer.Exit(1 if faults else 0)
 
 

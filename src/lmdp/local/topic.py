@@ -30,7 +30,8 @@ T = TypeVar("T")
 PARTITIONS = 4
 SAFE_REPLICATION = 3  # https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices.html
 RETENTION_HOURS = 6  # LogicMonitor's own advice: a consumer that is away for longer loses data
-MAX_MESSAGE_BYTES = 1_048_588  # Kafka's own default
+MAX_MESSAGE_BYTES = 1_048_588  # Kafka's own default: 1 MiB, and what a record batch adds
+BATCH_OVERHEAD_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,23 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
-def faults(shape: Shape, *, partitions: int | None = None) -> list[str]:
-    """Say what is off in a topic's shape, and what it leads to; `partitions` is the least that is wanted."""
+def faults(
+    shape: Shape,
+    *,
+    partitions: int | None = None,
+    retention_hours: float | None = None,
+    max_message_bytes: int | None = None,
+) -> list[str]:
+    """Name what is wrong with a topic's shape, and what it leads to.
+
+    The least that is wanted: `partitions`, `retention_hours` (6 without it); the most that a message may have, which a
+    consumer counts on: `max_message_bytes`.
+    """
     alter = f"kafka-configs.sh --alter --topic {shape.name} --add-config"
     hours = shape.retention_ms / 3_600_000
+    kept = RETENTION_HOURS if retention_hours is None else retention_hours
+    why = f"LogicMonitor advises {RETENTION_HOURS} hours" if retention_hours is None else f"{kept:g} hours are expected"
+    least_bytes = min(MAX_MESSAGE_BYTES, max_message_bytes or MAX_MESSAGE_BYTES)
     checks = (
         (
             partitions is not None and shape.partitions < partitions,
@@ -150,17 +164,25 @@ def faults(shape: Shape, *, partitions: int | None = None) -> list[str]:
             f"partitions {list(shape.behind)} lack a leader or a replica in sync: look at the brokers.",
         ),
         (
-            shape.retention_ms >= 0 and hours < RETENTION_HOURS,
+            shape.retention_ms >= 0 and hours < kept,
             (
-                f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses data; "
-                f"LogicMonitor advises {RETENTION_HOURS} hours. {alter} retention.ms={RETENTION_HOURS * 3_600_000}"
+                f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses data; {why}. "
+                f"{alter} retention.ms={int(kept * 3_600_000)}"
             ),
         ),
         (
-            shape.max_message_bytes < MAX_MESSAGE_BYTES,
+            shape.max_message_bytes < least_bytes,
             (
                 f"max.message.bytes is {shape.max_message_bytes:,}: a larger bundle is refused at the Collector. "
-                f"{alter} max.message.bytes={MAX_MESSAGE_BYTES}"
+                f"{alter} max.message.bytes={least_bytes}"
+            ),
+        ),
+        (
+            max_message_bytes is not None and shape.max_message_bytes > max_message_bytes + BATCH_OVERHEAD_BYTES,
+            (
+                f"max.message.bytes is {shape.max_message_bytes:,}, more than the {max_message_bytes:,} that are expected: "
+                f"a batch of such messages may not fit into one call of the consumer. "
+                f"{alter} max.message.bytes={max_message_bytes}"
             ),
         ),
         (
