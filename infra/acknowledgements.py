@@ -13,6 +13,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from infra.settings import Settings
+from infra.stacks.alarms import topic_arn
 
 _LOG_STREAMS = (
     "The colon and star at the end of a log group's ARN stand for its streams, whose names AWS chooses as they begin; "
@@ -32,6 +33,12 @@ _ANSWERS_ALWAYS = (
 )
 _LOOKS_AGAIN = (
     "The watcher looks again in five minutes, and missing numbers are alarms; a kept event would only be late."
+)
+_FLIES_AGAIN = (
+    "The canary flies again the next day, and the alarm canary-old counts the hours; a kept event would only be late."
+)
+_INTERFACES = (
+    "Lambda makes the function's interfaces with this role, and EC2 numbers them as it makes them; code is denied it."
 )
 _NOTICE = "The target is the alerts topic of this account; EventBridge tries for 24 hours, and the event is a notice."
 
@@ -73,6 +80,8 @@ def _wildcards(settings: Settings) -> list[Acknowledged]:
     people = operator, deployer = ("base", "Operator/Resource"), ("base", "Deployer/Resource")
     pipe, function = ("pipe", "PipeRole/Resource"), ("pipe", "FunctionRole/Resource")
     setup, watcher = ("snowflake-setup", "Role/Resource"), ("alarms", "WatcherRole/Resource")
+    canary = ("delivery", "CanaryRole/Resource")
+    in_vpc = f"{_TRACING} {_INTERFACES}" if settings.delivery.function_group else _TRACING
     firehose = ("delivery", "Role/Resource")
     found = [
         _iam5(*operator, f"{errors}/*", "Replay reads any object of the error bucket and moves it aside."),
@@ -80,6 +89,8 @@ def _wildcards(settings: Settings) -> list[Acknowledged]:
         _iam5(*operator, "*", "GetMetricStatistics knows no resource; it only reads."),
         _iam5(*deployer, f"{errors}/snowflake-failed/*", "The canary looks for its own failed record, by its content."),
         _iam5(*deployer, keys, "Only for the three secrets and the error bucket: the encryption context names them."),
+        _iam5(*deployer, names.arn("cloudformation", f"stack/{names.prefix}-*/*"), "Its own stacks, only to read."),
+        _iam5(*deployer, "*", "DescribeSecurityGroups, DescribeVpcEndpoints and ListClustersV2 know no resource."),
         *(_iam5(*who, parameters, "This environment's parameters hold names, nothing secret.") for who in people),
         *(_iam5(*who, alarms, "The alarms of this environment, only to read.") for who in people),
         _iam5(*function, f"{errors}/rejects/*", "Reject objects are named by topic, partition and offset."),
@@ -89,13 +100,27 @@ def _wildcards(settings: Settings) -> list[Acknowledged]:
         _iam5(*pipe, names.arn("ec2", "network-interface/*"), "EC2 numbers an interface as it makes it; subnets, "
               "security group and, for removal, the VPC are named."),
         _iam5(*pipe, "*", "EC2's Describe calls know no resource; they only read."),
-        _iam5(*setup, "*", _TRACING),
+        _iam5(*setup, "*", in_vpc),
+        _iam5(*canary, "*", in_vpc),
+        _iam5(*canary, f"{errors}/snowflake-failed/*", "It looks for its own failed record, by its content."),
         _iam5(*watcher, "*", _TRACING),
     ]  # fmt: skip
+    if not settings.kafka.cluster_arn:
+        found.append(
+            _iam5(*watcher, topic_arn(settings), "MSK gives the cluster its UUID as it makes it; only to read.")
+        )
     found += [
-        Acknowledged(*where, "Serverless-LambdaStarPermissions", _TRACING) for where in (function, setup, watcher)
+        Acknowledged(*where, "Serverless-LambdaStarPermissions", _TRACING)
+        for where in (function, setup, watcher, canary)
     ]
-    groups = ((function, "function"), (firehose, "firehose"), (pipe, "pipe"), (setup, "setup"), (watcher, "watcher"))
+    groups = (
+        (function, "function"),
+        (firehose, "firehose"),
+        (pipe, "pipe"),
+        (setup, "setup"),
+        (watcher, "watcher"),
+        (canary, "canary"),
+    )
     found += [
         _iam5(*where, names.arn("logs", f"log-group:{names.log_group(what)}:*"), _LOG_STREAMS) for where, what in groups
     ]
@@ -115,17 +140,19 @@ def _secrets(settings: Settings) -> list[Acknowledged]:
 
 def _serverless(settings: Settings) -> list[Acknowledged]:
     destination = "Serverless-LambdaAsyncFailureDestination"
-    mail = (
-        "An e-mail that cannot be delivered has nobody to redrive it to; the alarm stands in CloudWatch all the same."
-    )
+    mail = "A notice that cannot be delivered has nobody to redrive it to; the alarm is in CloudWatch all the same."
     return [
         *(
-            Acknowledged("base", f"Alerts/{email}/Resource", "Serverless-SNSRedrivePolicy", mail)
-            for email in settings.watch.emails
+            # CDK writes a slash in a construct's name as two dashes.
+            Acknowledged("base", f"Alerts/{who.replace('/', '--')}/Resource", "Serverless-SNSRedrivePolicy", mail)
+            for who in (*settings.watch.emails, *settings.watch.urls)
         ),
         Acknowledged("pipe", "Function/Resource", "Serverless-LambdaDLQ", _NO_DEAD_LETTERS),
         Acknowledged("snowflake-setup", "Function/Resource", "Serverless-LambdaDLQ", _ANSWERS_ALWAYS),
         Acknowledged("snowflake-setup", "Function/EventInvokeConfig/Resource", destination, _ANSWERS_ALWAYS),
+        Acknowledged("delivery", "Canary/Resource", "Serverless-LambdaDLQ", _FLIES_AGAIN),
+        Acknowledged("delivery", "Canary/EventInvokeConfig/Resource", destination, _FLIES_AGAIN),
+        Acknowledged("delivery", "EveryDay/Resource", "Serverless-EventBusDLQ", _FLIES_AGAIN),
         Acknowledged("alarms", "Watcher/Resource", "Serverless-LambdaDLQ", _LOOKS_AGAIN),
         Acknowledged("alarms", "Watcher/EventInvokeConfig/Resource", destination, _LOOKS_AGAIN),
         Acknowledged("alarms", "EveryFiveMinutes/Resource", "Serverless-EventBusDLQ", _LOOKS_AGAIN),

@@ -88,22 +88,28 @@ def build(app: cdk.App, settings: Settings, *, stub: bool = False) -> dict[str, 
     snowflake = SnowflakeAuthStack(app, id_("snowflake-auth"), settings=settings, env=env)
     setup = SnowflakeSetupStack(
         app, id_("snowflake-setup"), settings=settings, env=env, secret=snowflake.setup,
-        secret_key=snowflake.setup_key, logs_key=base.logs_key, stub=stub,
+        secret_key=snowflake.setup_key, stub=stub,
     )  # fmt: skip
-    backing = Backing(storage.errors, storage.key, snowflake.loader, snowflake.loader_key, base.logs_key)
-    delivery = DeliveryStack(app, id_("delivery"), settings=settings, env=env, backing=backing)
-    network = NetworkStack(app, id_("network"), settings=settings, env=env, logs_key=base.logs_key)
+    backing = Backing(storage.errors, storage.key, snowflake.loader, snowflake.loader_key, snowflake.setup,
+                      snowflake.setup_key)  # fmt: skip
+    delivery = DeliveryStack(app, id_("delivery"), settings=settings, env=env, backing=backing, stub=stub)
+    network = NetworkStack(app, id_("network"), settings=settings, env=env)
     auth = AuthStack(app, id_("auth"), settings=settings, env=env)
     pipe = PipeStack(
         app, id_("pipe"), settings=settings, env=env, stub=stub,
         source=Source(network.cluster_arn, auth.secret, auth.key),
-        sink=Sink(storage.errors, storage.key, base.logs_key),
+        sink=Sink(storage.errors, storage.key),
     )  # fmt: skip
-    alarms = AlarmsStack(app, id_("alarms"), settings=settings, env=env, alerts=base.alerts, logs_key=base.logs_key)
+    alarms = AlarmsStack(app, id_("alarms"), settings=settings, env=env, alerts=base.alerts,
+                         cluster_arn=network.cluster_arn)  # fmt: skip
     # Firehose finds the table when it begins, and the function finds the stream.
     delivery.add_stack_dependency(setup)
     pipe.add_stack_dependency(delivery)
+    pipe.add_stack_dependency(network)
     alarms.add_stack_dependency(pipe)
+    # The log groups are there before who writes to them.
+    for stack in (setup, delivery, network, pipe, alarms):
+        stack.add_stack_dependency(base)
     made: dict[str, cdk.Stack] = dict(
         zip(STACKS, (base, storage, snowflake, setup, delivery, network, auth, pipe, alarms), strict=True)
     )

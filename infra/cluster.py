@@ -1,14 +1,17 @@
-"""An MSK cluster for who has none: mTLS alone, nobody without a certificate."""
+"""An MSK cluster for who has none (mTLS alone, nobody without a certificate), and the topic where it is asked for."""
 
 from __future__ import annotations
 
-import aws_cdk as cdk
-from aws_cdk import aws_kms as kms
+import base64
+
 from aws_cdk import aws_msk as msk
 from constructs import Construct
 
-from infra.parts import customer_key, encrypted_log_group
+from infra.parts import KEPT, customer_key
 from infra.settings import Settings
+
+_REPLICATION = 3
+_MIN_IN_SYNC = 2
 
 # Properties of the brokers, which hold for topics that set none of their own.
 _SERVER_PROPERTIES = """\
@@ -20,11 +23,10 @@ log.retention.hours={hours}
 """
 
 
-def make_cluster(scope: Construct, *, settings: Settings, logs_key: kms.IKey) -> msk.CfnCluster:
+def make_cluster(scope: Construct, *, settings: Settings) -> msk.CfnCluster:
     """Three brokers in the given subnets, by default; clients sign in with certificates of the Private CA."""
     kafka, names = settings.kafka, settings.names
     key = customer_key(scope, "KafkaKey", alias=f"{names.prefix}-kafka", about="The disks of lmdp's Kafka")
-    group = encrypted_log_group(scope, "KafkaLogs", settings=settings, what="kafka", key=logs_key)
     configuration = msk.CfnConfiguration(
         scope,
         "KafkaConfiguration",
@@ -59,10 +61,33 @@ def make_cluster(scope: Construct, *, settings: Settings, logs_key: kms.IKey) ->
         enhanced_monitoring="PER_BROKER",
         logging_info=msk.CfnCluster.LoggingInfoProperty(
             broker_logs=msk.CfnCluster.BrokerLogsProperty(
-                cloud_watch_logs=msk.CfnCluster.CloudWatchLogsProperty(enabled=True, log_group=group.log_group_name)
+                cloud_watch_logs=msk.CfnCluster.CloudWatchLogsProperty(enabled=True, log_group=names.log_group("kafka"))
             )
         ),
     )
-    # Its topics hold what is not delivered yet.
-    cluster.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+    # Its topics hold what is not delivered yet; MSK deletes no configuration that a cluster uses.
+    for one in (cluster, configuration):
+        one.apply_removal_policy(KEPT)
     return cluster
+
+
+def make_topic(scope: Construct, *, settings: Settings, cluster_arn: str) -> msk.CfnTopic:
+    """The topic, for who lets CloudFormation make it."""
+    kafka = settings.kafka
+    configuration = (
+        f"retention.ms={kafka.retention_hours * 3_600_000}\n"
+        f"min.insync.replicas={_MIN_IN_SYNC}\n"
+        f"max.message.bytes={kafka.max_message_bytes}\n"
+        "cleanup.policy=delete\n"
+    )
+    topic = msk.CfnTopic(
+        scope,
+        "Topic",
+        cluster_arn=cluster_arn,
+        topic_name=kafka.topic,
+        partition_count=kafka.partitions,
+        replication_factor=_REPLICATION,
+        configs=base64.b64encode(configuration.encode()).decode(),
+    )
+    topic.apply_removal_policy(KEPT)
+    return topic

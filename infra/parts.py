@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, cast
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.naming import Names
 from infra.settings import Settings
+
+# What holds data outlives its stack, but not the rollback of the operation that made it: empty as it is, it would keep
+# its name from the next try. https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
+KEPT: Final = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 _LOG_DAYS = {1: "ONE_DAY", 3: "THREE_DAYS", 5: "FIVE_DAYS", 7: "ONE_WEEK", 14: "TWO_WEEKS", 30: "ONE_MONTH",
@@ -93,7 +98,10 @@ def service_role(  # noqa: PLR0913 - each is a part of a role
 
 
 def encrypted_log_group(scope: Construct, id_: str, *, settings: Settings, what: str, key: kms.IKey) -> logs.LogGroup:
-    """A log group of a known name, with the logs' key and a retention."""
+    """A log group of a known name, with the logs' key and a retention.
+
+    All of them are in the base stack: what an error message points to has to outlive the rollback of its own stack.
+    """
     return logs.LogGroup(
         scope,
         id_,
@@ -102,6 +110,17 @@ def encrypted_log_group(scope: Construct, id_: str, *, settings: Settings, what:
         retention=logs.RetentionDays[_LOG_DAYS[settings.watch.log_days]],
         removal_policy=cdk.RemovalPolicy.DESTROY,
     )
+
+
+def log_group(scope: Construct, what: str, names: Names) -> logs.ILogGroup:
+    """A log group of the base stack, by its name."""
+    return logs.LogGroup.from_log_group_name(scope, f"Logs-{what}", names.log_group(what))
+
+
+def without_redundant_dependency(function: lambda_.Function) -> None:
+    """Drop the dependency on the role: the reference to the role is one already (cfn-lint W3005)."""
+    resource = cast("cdk.CfnResource", function.node.default_child)
+    resource.add_deletion_override("DependsOn")
 
 
 def write_logs(group_name: str, names: Names) -> iam.PolicyStatement:
@@ -119,14 +138,14 @@ def tracing() -> iam.PolicyStatement:
 
 
 def customer_key(scope: Construct, id_: str, *, alias: str, about: str) -> kms.Key:
-    """A key of this account that rotates each year and is kept when its stack goes."""
+    """A key of this account that rotates each year and is kept when its stack is deleted."""
     return kms.Key(
         scope,
         id_,
         alias=alias,
         description=about,
         enable_key_rotation=True,
-        removal_policy=cdk.RemovalPolicy.RETAIN,
+        removal_policy=KEPT,
         pending_window=cdk.Duration.days(30),
     )
 

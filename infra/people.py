@@ -31,6 +31,8 @@ def operator_statements(settings: Settings) -> list[iam.PolicyStatement]:
             conditions=bucket_key_use(names),
         ),
         allow("SendRows", ["firehose:PutRecord", "firehose:PutRecordBatch"], [names.stream_arn]),
+        # The function reads the setup owner's key with rights of its own.
+        allow("SendCanary", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.canary_function}")]),
         *_look(names),
         # It knows no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
         allow("LookAtMetrics", ["cloudwatch:GetMetricStatistics"], ["*"]),
@@ -60,12 +62,30 @@ def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
         ),
         allow("SecretsKey", ["kms:Decrypt", "kms:GenerateDataKey"], [names.arn("kms", "key/*")], conditions=of_secrets),
         allow("SendCanary", ["firehose:PutRecord"], [names.stream_arn]),
+        *_deploy_checks(settings),
         allow("ListErrors", ["s3:ListBucket"], [names.error_bucket_arn]),
         allow("ReadFailedRecords", ["s3:GetObject"], [f"{names.error_bucket_arn}/{FAILED}/*"]),
         allow("FailedRecordsKey", ["kms:Decrypt"], [names.arn("kms", "key/*")], conditions=bucket_key_use(names)),
         *_look(names),
         *_certificates(settings),
     ]
+
+
+def _deploy_checks(settings: Settings) -> list[iam.PolicyStatement]:
+    """What make deploy looks at between its steps, and the canary and the test alarm."""
+    names = settings.names
+    return [
+        allow("FlyCanary", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.canary_function}")]),
+        allow("TestAlarm", ["cloudwatch:SetAlarmState"], [names.arn("cloudwatch", f"alarm:{names.prefix}-*")]),
+        allow("LookAtSubscribers", ["sns:ListSubscriptionsByTopic"], [names.arn("sns", names.alerts)]),
+        allow("LookAtStacks", ["cloudformation:DescribeStacks"],
+              [names.arn("cloudformation", f"stack/{names.prefix}-*/*")]),
+        allow("LookAtBuckets", ["s3:ListBucket"], [f"arn:{names.partition}:s3:::{names.log_bucket}"]),
+        allow("NoteRetention", ["ssm:PutParameter"], [names.arn("ssm", f"parameter{names.retention_parameter}")]),
+        # None of these knows a resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+        allow("LookAtNetwork", ["ec2:DescribeSecurityGroups", "ec2:DescribeVpcEndpoints", "kafka:ListClustersV2"],
+              ["*"]),
+    ]  # fmt: skip
 
 
 def secret_arns(settings: Settings) -> list[str]:
@@ -83,7 +103,6 @@ def _look(names: Names) -> list[iam.PolicyStatement]:
         allow("LookAtPipe", ["pipes:DescribePipe"], [names.pipe_arn]),
         allow("LookAtAlarms", ["cloudwatch:DescribeAlarms"], [names.arn("cloudwatch", f"alarm:{names.prefix}-*")]),
         allow("ReadParameters", ["ssm:GetParameter"], [names.arn("ssm", f"parameter{names.parameter('*')}")]),
-        allow("NoteCanary", ["ssm:PutParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")]),
     ]
 
 

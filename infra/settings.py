@@ -14,7 +14,11 @@ from infra.reading import Reader
 from lmdp.errors import SettingsError
 from lmdp.snowflake.settings import SnowflakeSettings
 
-ENDPOINTS: Final = ("pipes-data", "lambda", "sts", "secretsmanager", "kms", "kinesis-firehose")
+# What a pipe calls from an isolated subnet: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-msk.html
+_PIPE_ENDPOINTS: Final = ("pipes-data", "lambda", "sts", "secretsmanager", "kms")
+# What the canary calls, where it is in a VPC.
+_FUNCTION_ENDPOINTS: Final = ("kinesis-firehose", "ssm")
+ENDPOINTS: Final = (*_PIPE_ENDPOINTS, *_FUNCTION_ENDPOINTS)
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 _LOG_DAYS: Final = (
@@ -93,7 +97,10 @@ class Pipe:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """Firehose's way to Snowflake. `host` is the account's, without a scheme."""
+    """Firehose's way to Snowflake. `host` is the account's, without a scheme.
+
+    `private_host`, `function_subnets` and `function_group`: how setup and canary reach an account by PrivateLink alone.
+    """
 
     host: str
     loader_secret_arn: str | None
@@ -102,6 +109,14 @@ class Delivery:
     buffer_mib: int
     retry_seconds: int
     private_link: str | None
+    private_host: str | None
+    function_subnets: tuple[str, ...]
+    function_group: str | None
+
+    @property
+    def setup_host(self) -> str:
+        """Where the functions find Snowflake."""
+        return self.private_host or self.host
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +124,8 @@ class Watch:
     """Who hears of what, and how long things are kept."""
 
     emails: tuple[str, ...]
+    urls: tuple[str, ...]
+    chatbot_arn: str | None
     budget_usd: int
     log_days: int
     error_days: int
@@ -316,6 +333,16 @@ def _delivery(read: Reader) -> Delivery:
             "SNOWFLAKE_PRIVATELINK_VPCE_ID", r"com\.amazonaws\.vpce\.[a-z0-9-]+\.vpce-svc-[0-9a-f]{17}",
             "SYSTEM$GET_PRIVATELINK_CONFIG()'s privatelink-vpce-id",
         ),
+        private_host=read.optional(
+            "SNOWFLAKE_PRIVATE_HOST", r"[A-Za-z0-9][A-Za-z0-9_.-]*\.privatelink\.snowflakecomputing\.com",
+            "SYSTEM$GET_PRIVATELINK_CONFIG()'s privatelink-account-url",
+        ),
+        function_subnets=read.listed(
+            "LMDP_SNOWFLAKE_SUBNET_IDS", r"subnet-[0-9a-f]{8,17}", "subnets for the functions that reach Snowflake"
+        ),
+        function_group=read.optional(
+            "LMDP_SNOWFLAKE_SECURITY_GROUP_ID", r"sg-[0-9a-f]{8,17}", "those functions' security group, sg-…"
+        ),
     )  # fmt: skip
 
 
@@ -325,6 +352,12 @@ def _watch(read: Reader) -> Watch:
         read.fault(f"LMDP_LOG_RETENTION_DAYS is {days}; CloudWatch knows {', '.join(map(str, _LOG_DAYS))}")
     return Watch(
         emails=read.listed("LMDP_ALERT_EMAILS", r"[^@\s]+@[^@\s]+", "e-mail addresses"),
+        urls=read.listed("LMDP_ALERT_URLS", r"https://[^\s,]+", "HTTPS addresses that confirm an SNS subscription"),
+        chatbot_arn=read.optional(
+            "LMDP_ALERT_CHATBOT_ARN",
+            r"arn:aws:chatbot::\d{12}:chat-configuration/[a-z-]+/[\w-]+",
+            "the ARN of a channel's configuration in Amazon Q Developer in chat applications (AWS Chatbot)",
+        ),
         budget_usd=read.number("LMDP_MONTHLY_BUDGET_USD", 1, 10_000_000),
         log_days=days,
         error_days=read.number("LMDP_ERROR_RETENTION_DAYS", 7, 3650, default=90),
@@ -339,6 +372,23 @@ def _snowflake(read: Reader) -> SnowflakeSettings:
     except SettingsError as error:
         read.fault(str(error))
         return SnowflakeSettings()
+
+
+def _check_private(read: Reader, delivery: Delivery, endpoints: tuple[str, ...]) -> None:
+    """A private address needs a function in a VPC, and a VPC both subnets and a group."""
+    idle = [endpoint for endpoint in endpoints if endpoint in _FUNCTION_ENDPOINTS]
+    if idle and not delivery.function_group:
+        read.fault(
+            f"LMDP_VPC_ENDPOINTS has {', '.join(idle)}, which nothing in the VPC calls: leave it out, or set "
+            "LMDP_SNOWFLAKE_SUBNET_IDS and LMDP_SNOWFLAKE_SECURITY_GROUP_ID"
+        )
+    if bool(delivery.function_subnets) != bool(delivery.function_group):
+        read.fault("set both LMDP_SNOWFLAKE_SUBNET_IDS and LMDP_SNOWFLAKE_SECURITY_GROUP_ID, or neither")
+    if delivery.private_host and not delivery.function_group:
+        read.fault(
+            "SNOWFLAKE_PRIVATE_HOST needs LMDP_SNOWFLAKE_SUBNET_IDS and LMDP_SNOWFLAKE_SECURITY_GROUP_ID: "
+            "that name resolves in a VPC alone"
+        )
 
 
 def _check_together(read: Reader, settings: Settings) -> None:
@@ -357,6 +407,13 @@ def _check_together(read: Reader, settings: Settings) -> None:
         )
     if kafka.make_topic and kafka.brokers < 3:
         read.fault("LMDP_TOPIC_CREATE=true needs LMDP_MSK_BROKERS of 3 or more, for three copies of each message")
+    _check_private(read, settings.delivery, kafka.endpoints)
+    watch = settings.watch
+    if settings.protect and not (watch.emails or watch.urls or watch.chatbot_arn):
+        read.fault(
+            "nobody would hear an alarm of this protected environment: set LMDP_ALERT_EMAILS, LMDP_ALERT_URLS or "
+            "LMDP_ALERT_CHATBOT_ARN"
+        )
     if settings.load.message_bytes > kafka.max_message_bytes:
         read.fault(
             f"LMDP_PLANNED_MESSAGE_BYTES is {settings.load.message_bytes:,}, more than the topic takes "

@@ -113,7 +113,17 @@ SNOWFLAKE_SETUP = (
     "botocore/cacert.pem",
     *(
         f"botocore/{part}/**"
-        for part in ("crt", "docs", "retries", "vendored", "data/s3", "data/secretsmanager", "data/sts")
+        for part in (
+            "crt",
+            "docs",
+            "retries",
+            "vendored",
+            "data/firehose",
+            "data/s3",
+            "data/secretsmanager",
+            "data/ssm",
+            "data/sts",
+        )
     ),
     "botocore/data/*.json",
     "!boto3/examples/**",

@@ -1,4 +1,4 @@
-"""Kafka: how far behind we are, measured against what the topic keeps, and the brokers' own health."""
+"""Kafka: how far behind we are, as a share of what the topic really keeps, and the brokers' own health."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from aws_cdk import aws_cloudwatch as cloudwatch
 
-from infra.alarms.rule import AlarmRule, Severity, metric
+from infra.alarms.rule import AlarmRule, Severity, expression, metric
 from infra.settings import Settings
 
 # Of what the topic keeps: a sixth of LogicMonitor's six hours is an hour, half is three.
@@ -41,20 +41,37 @@ def kafka_rules(settings: Settings) -> list[AlarmRule]:
     return [*_lag(settings), *_brokers(settings)]
 
 
+def retention(settings: Settings) -> cloudwatch.Metric:
+    """Hours that the topic keeps, as the watcher finds them."""
+    return metric("lmdp", "TopicRetentionHours", {"service": settings.names.prefix}, "Minimum")
+
+
+def share_of_retention(settings: Settings, delay: cloudwatch.Metric, units_an_hour: int) -> cloudwatch.MathExpression:
+    """A delay in percent of what the topic keeps: what the watcher found, but never more than is planned.
+
+    A topic that keeps a week is no reason to hear of a delay after days; one that keeps less than planned is a reason
+    to hear of it sooner. Where the watcher knows nothing the setting counts.
+    """
+    planned = settings.kafka.retention_hours
+    kept = f"FILL(kept, {planned})"
+    text = f"100 * delay / {units_an_hour} / IF({kept} < {planned}, {kept}, {planned})"
+    return expression(text, "% of the topic's retention", delay=delay, kept=retention(settings))
+
+
 def _lag(settings: Settings) -> list[AlarmRule]:
-    kept = settings.kafka.retention_hours * 3600
-    age, lag = oldest_record_age(settings), time_lag(settings)
-    rules = []
+    planned = settings.kafka.retention_hours
+    age = share_of_retention(settings, oldest_record_age(settings), 3_600_000)
+    lag = share_of_retention(settings, time_lag(settings), 3_600)
+    rules = [AlarmRule("topic-retention", "warn", "lag", f"The topic keeps less than the {planned} h that are planned.",
+                       retention(settings), "<", planned, bad=2, periods=2)]  # fmt: skip
     levels: tuple[tuple[Severity, float], ...] = (("warn", _WARN_SHARE), ("page", _PAGE_SHARE))
     for severity, share in levels:
-        about = (
-            f"over {share:.0%} of the {settings.kafka.retention_hours} h that the topic keeps; what ages out is lost."
-        )
+        about = f"over {share:.0%} of what the topic keeps ({planned} h at most); what ages out is lost."
         rules += [
             AlarmRule(f"record-age-{severity}", severity, "lag", f"The oldest record handed over is {about}", age, ">",
-                      1000 * kept * share, bad=2, periods=2),
+                      round(100 * share, 1), bad=2, periods=2),
             AlarmRule(f"consumer-lag-{severity}", severity, "lag", f"The pipe's consumer group is {about}", lag, ">",
-                      kept * share, bad=2, periods=2),
+                      round(100 * share, 1), bad=2, periods=2),
         ]  # fmt: skip
     return rules
 

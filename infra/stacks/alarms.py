@@ -7,7 +7,6 @@ from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
@@ -18,11 +17,19 @@ from infra.alarms.path import path_rules
 from infra.alarms.rule import AlarmRule, add_alarm
 from infra.alarms.state import state_rules
 from infra.assets import RUNTIME, watcher_code
-from infra.parts import allow, encrypted_log_group, service_role, tracing, write_logs
+from infra.parts import allow, log_group, service_role, tracing, without_redundant_dependency, write_logs
 from infra.people import secret_arns
 from infra.settings import Settings
 
 _WATCH_MINUTES = 5
+# MSK's own API reads a topic for who has these rights, whatever clients sign in with:
+# https://docs.aws.amazon.com/msk/latest/developerguide/msk-topic-operations-information.html
+_TOPIC_READS = (
+    "kafka:DescribeTopic",
+    "kafka-cluster:Connect",
+    "kafka-cluster:DescribeTopic",
+    "kafka-cluster:DescribeTopicDynamicConfiguration",
+)
 _ACTUAL_PERCENT = 80
 _FORECAST_PERCENT = 100
 _BAD_STATES = (
@@ -45,11 +52,11 @@ class AlarmsStack(cdk.Stack):
         settings: Settings,
         env: cdk.Environment,
         alerts: sns.ITopic,
-        logs_key: kms.IKey,
+        cluster_arn: str,
     ) -> None:
         """Make it."""
         super().__init__(scope, id_, env=env, description="lmdp: alarms, dashboard, budget, watcher")
-        self.watcher = _watcher(self, settings, logs_key)
+        self.watcher = _watcher(self, settings, cluster_arn)
         self.alarms = [
             add_alarm(self, rule, prefix=settings.names.prefix, topic=alerts) for rule in alarm_rules(settings)
         ]
@@ -63,14 +70,19 @@ def alarm_rules(settings: Settings) -> list[AlarmRule]:
     return [*kafka_rules(settings), *path_rules(settings), *state_rules(settings)]
 
 
-def _watcher(stack: AlarmsStack, settings: Settings, logs_key: kms.IKey) -> lambda_.Function:
+def _watcher(stack: AlarmsStack, settings: Settings, cluster_arn: str) -> lambda_.Function:
     names = settings.names
     loader, setup, kafka = secret_arns(settings)
     statements = [
         allow("LookAtPipe", ["pipes:DescribePipe"], [names.pipe_arn]),
         allow("LookAtCertificate", ["secretsmanager:DescribeSecret"], [kafka]),
         allow("LookAtKeys", ["secretsmanager:ListSecretVersionIds"], [loader, setup]),
-        allow("LookAtCanary", ["ssm:GetParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")]),
+        allow(
+            "LookAtState",
+            ["ssm:GetParameter"],
+            [names.arn("ssm", f"parameter{one}") for one in (names.canary_parameter, names.retention_parameter)],
+        ),
+        allow("LookAtTopic", _TOPIC_READS, [cluster_arn, topic_arn(settings)]),
         write_logs(names.log_group("watcher"), names),
         tracing(),
         *_authority(settings),
@@ -96,13 +108,14 @@ def _watcher(stack: AlarmsStack, settings: Settings, logs_key: kms.IKey) -> lamb
         code=watcher_code(),
         handler="watcher.handler",
         role=role.without_policy_updates(),
-        log_group=encrypted_log_group(stack, "WatcherLogs", settings=settings, what="watcher", key=logs_key),
+        log_group=log_group(stack, "watcher", names),
         memory_size=256,
         timeout=cdk.Duration.seconds(60),
         retry_attempts=0,  # it looks again in five minutes
         tracing=lambda_.Tracing.ACTIVE,
-        environment=watcher_environment(settings),
+        environment=watcher_environment(settings, cluster_arn),
     )
+    without_redundant_dependency(function)
     rule = events.Rule(
         stack,
         "EveryFiveMinutes",
@@ -115,7 +128,7 @@ def _watcher(stack: AlarmsStack, settings: Settings, logs_key: kms.IKey) -> lamb
     return function
 
 
-def watcher_environment(settings: Settings) -> dict[str, str]:
+def watcher_environment(settings: Settings, cluster_arn: str) -> dict[str, str]:
     """What the watcher reads."""
     names, delivery = settings.names, settings.delivery
     texts = {
@@ -125,9 +138,20 @@ def watcher_environment(settings: Settings) -> dict[str, str]:
         "LMDP_LOADER_SECRET": delivery.loader_secret_arn or names.secret("snowflake-loader"),
         "LMDP_SETUP_SECRET": delivery.setup_secret_arn or names.secret("snowflake-setup"),
         "LMDP_CANARY_PARAMETER": names.canary_parameter,
+        "LMDP_CLUSTER_ARN": cluster_arn,
+        "LMDP_TOPIC": settings.kafka.topic,
+        "LMDP_RETENTION_PARAMETER": names.retention_parameter,
         "LMDP_KEY_MAX_AGE_DAYS": str(settings.watch.key_days),
     }
     return texts | ({"LMDP_PRIVATE_CA": settings.kafka.ca_arn} if settings.kafka.ca_arn else {})
+
+
+def topic_arn(settings: Settings) -> str:
+    """The topic's ARN: the cluster's name and UUID, which MSK gives a cluster as it makes it, and the topic's name."""
+    kafka = settings.kafka
+    if kafka.cluster_arn:
+        return f"{kafka.cluster_arn.replace(':cluster/', ':topic/')}/{kafka.topic}"
+    return settings.names.arn("kafka", f"topic/{kafka.cluster_name}/*/{kafka.topic}")
 
 
 def _authority(settings: Settings) -> list[iam.PolicyStatement]:

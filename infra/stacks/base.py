@@ -1,4 +1,4 @@
-"""BaseStack: who is told, what the tools read, and who may run them."""
+"""BaseStack: who is alerted, the logs, what the tools read, and who may run them. `make destroy` leaves it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ from typing import Any
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from infra.naming import Names
-from infra.parts import allow, customer_key, from_here, parameter
+from infra.parts import allow, customer_key, encrypted_log_group, from_here, parameter
 from infra.people import deployer_statements, operator_statements
 from infra.settings import Settings
 
+LOG_GROUPS = ("function", "setup", "canary", "watcher", "firehose", "pipe")
+# The log streams that Firehose writes.
+STREAM_LOGS = ("snowflake", "backup")
 _ALERT_KEY_USE = ("kms:Decrypt", "kms:GenerateDataKey*")
 
 
 class BaseStack(cdk.Stack):
-    """Exposes `alerts` (the topic) and `logs_key`."""
+    """Exposes `alerts` (the topic); it has the log groups of every stack."""
 
     def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
         """Make it."""
         super().__init__(scope, id_, env=env, description="lmdp: alerts, parameters and policies")
-        self.logs_key = _logs_key(self, settings.names)
+        _log_groups(self, settings)
         self.alerts = _alerts(self, settings)
         for name, value in parameters(settings).items():
             parameter(self, name, value, names=settings.names)
@@ -59,6 +63,17 @@ def parameters(settings: Settings) -> dict[str, str]:
         "consumer-group": kafka.group,
         "snowflake-host": settings.delivery.host,
     }
+
+
+def _log_groups(scope: Construct, settings: Settings) -> None:
+    key = _logs_key(scope, settings.names)
+    groups = {
+        what: encrypted_log_group(scope, f"Logs-{what}", settings=settings, what=what, key=key)
+        for what in (*LOG_GROUPS, *(() if settings.kafka.cluster_arn else ("kafka",)))
+    }
+    for name in STREAM_LOGS:
+        logs.LogStream(scope, f"LogStream-{name}", log_group=groups["firehose"], log_stream_name=name,
+                       removal_policy=cdk.RemovalPolicy.DESTROY)  # fmt: skip
 
 
 def _logs_key(scope: Construct, names: Names) -> kms.Key:
@@ -104,6 +119,8 @@ def _alerts(scope: Construct, settings: Settings) -> sns.Topic:
     topic.add_to_resource_policy(_publish(topic, "Events", "events"))
     for email in settings.watch.emails:
         topic.add_subscription(subscriptions.EmailSubscription(email))
+    for url in settings.watch.urls:
+        topic.add_subscription(subscriptions.UrlSubscription(url))
     return topic
 
 

@@ -1,4 +1,4 @@
-"""DeliveryStack: Firehose, which puts each row into Snowflake, and into the error bucket what it cannot."""
+"""DeliveryStack: Firehose, which puts each row into Snowflake or the error bucket, and the canary that tries it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesisfirehose as firehose
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from infra.canary import add_canary
 from infra.load import advice
 from infra.parts import (
     allow,
     bucket_key_use,
-    encrypted_log_group,
     service_role,
     via,
 )
 from infra.people import FAILED
 from infra.settings import Settings
+from infra.stacks.base import STREAM_LOGS
 
 _Stream = firehose.CfnDeliveryStream
 # The backup cannot be written without buffering: 60 s, 1 MiB at the least.
@@ -34,26 +34,26 @@ _DAY = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/"
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """What of other stacks the stream needs: bucket and key of failed records, the loader's secret, the logs' key."""
+    """What of other stacks is needed: bucket and key of failed records, the secrets of loader and setup owner."""
 
     bucket: s3.IBucket
     data_key: kms.IKey
     secret: secretsmanager.ISecret
     secret_key: kms.IKey | None
-    logs_key: kms.IKey
+    setup_secret: secretsmanager.ISecret
+    setup_key: kms.IKey | None
 
 
 class DeliveryStack(cdk.Stack):
-    """Exposes `stream`."""
+    """Exposes `stream` and `canary`."""
 
     def __init__(
-        self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment, backing: Backing
+        self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment, backing: Backing, stub: bool
     ) -> None:
         """Make it."""
         super().__init__(scope, id_, env=env, description="lmdp: Firehose to Snowflake")
         role = _role(self, settings, backing)
-        group = encrypted_log_group(self, "Logs", settings=settings, what="firehose", key=backing.logs_key)
-        logging = {name: _logging(self, group, name) for name in ("snowflake", "backup")}
+        logging = {name: _logging(settings, name) for name in STREAM_LOGS}
         self.stream = _Stream(
             self,
             "Stream",
@@ -64,16 +64,14 @@ class DeliveryStack(cdk.Stack):
             ),
             snowflake_destination_configuration=_destination(settings, backing, role, logging),
         )
+        self.canary = add_canary(self, settings=settings, secret=backing.setup_secret,
+                                 secret_key=backing.setup_key, data_key=backing.data_key, stub=stub)  # fmt: skip
         cdk.CfnOutput(self, "PlannedLoad", value=advice(settings.load, settings.pipe.batch, settings.names.region))
 
 
-def _logging(
-    scope: Construct, group: logs.LogGroup, name: str
-) -> firehose.CfnDeliveryStream.CloudWatchLoggingOptionsProperty:
-    stream = logs.LogStream(scope, f"LogStream-{name}", log_group=group, log_stream_name=name,
-                            removal_policy=cdk.RemovalPolicy.DESTROY)  # fmt: skip
+def _logging(settings: Settings, name: str) -> firehose.CfnDeliveryStream.CloudWatchLoggingOptionsProperty:
     return _Stream.CloudWatchLoggingOptionsProperty(
-        enabled=True, log_group_name=group.log_group_name, log_stream_name=stream.log_stream_name
+        enabled=True, log_group_name=settings.names.log_group("firehose"), log_stream_name=name
     )
 
 

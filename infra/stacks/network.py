@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
-from aws_cdk import aws_kms as kms
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from infra.cluster import make_cluster
-from infra.parts import parameter
+from infra.cluster import make_cluster, make_topic
+from infra.parts import allow, parameter
 from infra.settings import Settings
 
 # https://docs.aws.amazon.com/msk/latest/developerguide/port-info.html
@@ -23,9 +23,7 @@ class NetworkStack(cdk.Stack):
     own to give it: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-msk.html
     """
 
-    def __init__(
-        self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment, logs_key: kms.IKey
-    ) -> None:
+    def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
         """Make what is asked for."""
         super().__init__(scope, id_, env=env, description="lmdp: access to Kafka")
         kafka = settings.kafka
@@ -36,7 +34,9 @@ class NetworkStack(cdk.Stack):
             self._let_in(f"FromCollectors{number}", source=cidr, settings=settings)
         if kafka.endpoints:
             _endpoints(self, settings)
-        self.cluster_arn = kafka.cluster_arn or make_cluster(self, settings=settings, logs_key=logs_key).attr_arn
+        self.cluster_arn = kafka.cluster_arn or make_cluster(self, settings=settings).attr_arn
+        if kafka.make_topic:
+            make_topic(self, settings=settings, cluster_arn=self.cluster_arn)
         parameter(self, "cluster-arn", self.cluster_arn, names=settings.names)
 
     def _let_in(self, id_: str, *, source: str, settings: Settings) -> None:
@@ -52,6 +52,45 @@ class NetworkStack(cdk.Stack):
             cidr_ip=None if group else source,
             description=f"{settings.names.prefix}: Kafka with mutual TLS",
         )
+
+
+def endpoint_policy(service: str, settings: Settings) -> iam.PolicyDocument | None:
+    """Who holds credentials may call through the endpoint what this environment calls, on its own resources.
+
+    None for pipes-data: what Pipes calls there is not documented.
+    """
+    names = settings.names
+    kafka, setup = settings.kafka.secret_arn, settings.delivery.setup_secret_arn
+    function = names.arn("lambda", f"function:{names.function}")
+    calls: dict[str, tuple[list[str], list[str]]] = {
+        "lambda": (["lambda:InvokeFunction"], [function, f"{function}:*"]),
+        "sts": (["sts:AssumeRole"], [names.role_arn("pipe")]),
+        "secretsmanager": (
+            ["secretsmanager:GetSecretValue"],
+            [kafka or names.secret_arn("kafka-client"), setup or names.secret_arn("snowflake-setup")],
+        ),
+        "kms": (["kms:Decrypt"], [names.arn("kms", "key/*")]),
+        "kinesis-firehose": (["firehose:PutRecord"], [names.stream_arn]),
+        "ssm": (["ssm:PutParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")]),
+    }
+    if service not in calls:
+        return None
+    statement = allow("OurOwn", *calls[service])
+    statement.add_any_principal()
+    return iam.PolicyDocument(statements=[statement])
+
+
+def _let_functions_in(stack: NetworkStack, group_id: str, settings: Settings) -> None:
+    ec2.CfnSecurityGroupIngress(
+        stack,
+        "EndpointFromFunctions",
+        group_id=group_id,
+        ip_protocol="tcp",
+        from_port=HTTPS_PORT,
+        to_port=HTTPS_PORT,
+        source_security_group_id=settings.delivery.function_group,
+        description=f"{settings.names.prefix}: from the functions that reach Snowflake",
+    )
 
 
 def _endpoints(stack: NetworkStack, settings: Settings) -> None:
@@ -84,6 +123,8 @@ def _endpoints(stack: NetworkStack, settings: Settings) -> None:
         source_security_group_id=kafka.security_group,
         description=f"{names.prefix}: from the pipe's interfaces",
     )
+    if settings.delivery.function_group:
+        _let_functions_in(stack, group.attr_group_id, settings)
     for service in kafka.endpoints:
         ec2.CfnVPCEndpoint(
             stack,
@@ -94,4 +135,5 @@ def _endpoints(stack: NetworkStack, settings: Settings) -> None:
             subnet_ids=list(kafka.subnet_ids),
             security_group_ids=[group.attr_group_id],
             private_dns_enabled=True,
+            policy_document=endpoint_policy(service, settings),
         )

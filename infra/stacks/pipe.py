@@ -1,15 +1,13 @@
-"""PipeStack: the pipe from Kafka, the function that it calls, and the topic where it is asked for."""
+"""PipeStack: the pipe from Kafka, and the function that it calls."""
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_msk as msk
 from aws_cdk import aws_pipes as pipes
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
@@ -19,17 +17,16 @@ from infra.assets import HANDLER_ZIP, RUNTIME, code
 from infra.parts import (
     allow,
     bucket_key_use,
-    encrypted_log_group,
     from_here,
+    log_group,
     service_role,
     tracing,
     via,
+    without_redundant_dependency,
     write_logs,
 )
 from infra.settings import Settings
 
-REPLICATION = 3
-MIN_IN_SYNC = 2
 REJECTS_PREFIX = "rejects"
 
 
@@ -44,11 +41,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where rejects go, and the keys of rejects and of logs."""
+    """Where rejects go, and their key."""
 
     errors: s3.IBucket
     data_key: kms.IKey
-    logs_key: kms.IKey
 
 
 class PipeStack(cdk.Stack):
@@ -69,12 +65,7 @@ class PipeStack(cdk.Stack):
         super().__init__(scope, id_, env=env, description="lmdp: Kafka to Firehose")
         self.function = _function(self, settings, sink, stub=stub)
         role = _pipe_role(self, settings, source, self.function)
-        group = encrypted_log_group(self, "PipeLogs", settings=settings, what="pipe", key=sink.logs_key)
         self.pipe = _pipe(self, settings, source, role.role_arn, self.function.function_arn)
-        # The pipe names its log group by a name that is known before.
-        self.pipe.node.add_dependency(group)
-        if settings.kafka.make_topic:
-            self.pipe.node.add_dependency(_topic(self, settings, source))
 
 
 def function_environment(settings: Settings, bucket: str, key_arn: str) -> dict[str, str]:
@@ -118,7 +109,7 @@ def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -
         about="Sends rows to Firehose and writes rejects of lmdp",
         statements=statements,
     )
-    return lambda_.Function(
+    function = lambda_.Function(
         stack,
         "Function",
         function_name=names.function,
@@ -128,13 +119,15 @@ def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -
         code=code(HANDLER_ZIP, stub=stub),
         handler="lmdp.aws.handler.handler",
         role=role.without_policy_updates(),
-        log_group=encrypted_log_group(stack, "FunctionLogs", settings=settings, what="function", key=sink.logs_key),
+        log_group=log_group(stack, "function", names),
         memory_size=settings.pipe.memory,
         timeout=cdk.Duration.seconds(settings.pipe.timeout),
         reserved_concurrent_executions=settings.pipe.reserved,
         tracing=lambda_.Tracing.ACTIVE,
         environment=function_environment(settings, sink.errors.bucket_name, sink.data_key.key_arn),
     )
+    without_redundant_dependency(function)
+    return function
 
 
 def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: lambda_.Function) -> iam.Role:
@@ -218,24 +211,3 @@ def _pipe(stack: PipeStack, settings: Settings, source: Source, role_arn: str, f
             ),
         ),
     )
-
-
-def _topic(stack: PipeStack, settings: Settings, source: Source) -> msk.CfnTopic:
-    kafka = settings.kafka
-    configuration = (
-        f"retention.ms={kafka.retention_hours * 3_600_000}\n"
-        f"min.insync.replicas={MIN_IN_SYNC}\n"
-        f"max.message.bytes={kafka.max_message_bytes}\n"
-        "cleanup.policy=delete\n"
-    )
-    topic = msk.CfnTopic(
-        stack,
-        "Topic",
-        cluster_arn=source.cluster_arn,
-        topic_name=kafka.topic,
-        partition_count=kafka.partitions,
-        replication_factor=REPLICATION,
-        configs=base64.b64encode(configuration.encode()).decode(),
-    )
-    topic.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
-    return topic

@@ -7,7 +7,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from infra.parts import customer_key, parameter
+from infra.parts import KEPT, customer_key, parameter
 from infra.settings import Settings
 
 
@@ -58,5 +58,5 @@ def empty_secret(
         return secretsmanager.Secret.from_secret_complete_arn(scope, id_, arn)
     # The L2 construct would have a password generated, which looks like a value until somebody uses it.
     made = secretsmanager.CfnSecret(scope, id_, name=name, description=about, kms_key_id=key.key_arn if key else None)
-    made.apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+    made.apply_removal_policy(KEPT)
     return secretsmanager.Secret.from_secret_complete_arn(scope, f"{id_}Secret", made.ref)

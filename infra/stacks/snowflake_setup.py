@@ -15,7 +15,8 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.assets import RUNTIME, SETUP_ZIP, code
-from infra.parts import allow, as_text, encrypted_log_group, service_role, tracing, via, write_logs
+from infra.parts import allow, as_text, log_group, service_role, tracing, via, without_redundant_dependency, write_logs
+from infra.private import enter_vpc, interfaces
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _SERVICE_MINUTES = 20
 class SnowflakeSetupStack(cdk.Stack):
     """Exposes `function`."""
 
-    def __init__(  # noqa: PLR0913 - what it is made of
+    def __init__(
         self,
         scope: Construct,
         id_: str,
@@ -38,13 +39,11 @@ class SnowflakeSetupStack(cdk.Stack):
         env: cdk.Environment,
         secret: secretsmanager.ISecret,
         secret_key: kms.IKey | None,
-        logs_key: kms.IKey,
         stub: bool,
     ) -> None:
         """Make it."""
         super().__init__(scope, id_, env=env, description="lmdp: tables, views and roles in Snowflake")
         role = _role(self, settings, secret, secret_key)
-        group = encrypted_log_group(self, "Logs", settings=settings, what="setup", key=logs_key)
         self.function = lambda_.Function(
             self,
             "Function",
@@ -55,14 +54,16 @@ class SnowflakeSetupStack(cdk.Stack):
             code=code(SETUP_ZIP, stub=stub),
             handler="lmdp.snowflake.custom_resource.handler",
             role=role.without_policy_updates(),
-            log_group=group,
+            log_group=log_group(self, "setup", settings.names),
             memory_size=1024,
             timeout=cdk.Duration.minutes(_FUNCTION_MINUTES),
             # The handler answers whatever happens; a second try would answer twice.
             retry_attempts=0,
             tracing=lambda_.Tracing.ACTIVE,
-            environment={"LMDP_SETUP_SECRET": secret.secret_arn, "SNOWFLAKE_ACCOUNT_URL": settings.delivery.host},
+            environment={"LMDP_SETUP_SECRET": secret.secret_arn, "SNOWFLAKE_ACCOUNT_URL": settings.delivery.setup_host},
         )
+        without_redundant_dependency(self.function)
+        enter_vpc(self.function, settings)
         cdk.CustomResource(
             self,
             "Sql",
@@ -81,6 +82,7 @@ def _role(
         allow("ReadSecret", ["secretsmanager:GetSecretValue"], [secret.secret_arn]),
         write_logs(settings.names.log_group("setup"), settings.names),
         tracing(),
+        *interfaces(settings),
     ]
     if secret_key:
         statements.append(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from infra.parts import customer_key
+from infra.parts import KEPT, customer_key
 from infra.settings import Settings
 
 _NONCURRENT_DAYS = 30
@@ -33,7 +35,7 @@ def _bucket(
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
     """
-    return s3.Bucket(
+    bucket = s3.Bucket(
         scope,
         id_,
         bucket_name=name,
@@ -55,5 +57,8 @@ def _bucket(
                 abort_incomplete_multipart_upload_after=cdk.Duration.days(_ABORT_DAYS),
             )
         ],
-        removal_policy=cdk.RemovalPolicy.RETAIN,
+        removal_policy=KEPT,
     )
+    # A bucket that is kept keeps its protection.
+    cast("s3.BucketPolicy", bucket.policy).apply_removal_policy(KEPT)
+    return bucket

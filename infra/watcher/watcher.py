@@ -1,4 +1,4 @@
-"""What has no metric of its own, every five minutes: pipe, certificates, keys, canary.
+"""What has no metric of its own, every five minutes: pipe, certificates, keys, canary, retention.
 
 It uses what Lambda's runtime brings, and reads no secret's value: versions, dates and tags are enough. What cannot be
 told is left out, and its alarm takes a missing number for a bad one.
@@ -6,9 +6,11 @@ told is left out, and its alarm takes a missing number for a bad one.
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
@@ -19,6 +21,9 @@ NAMESPACE: Final = "lmdp"
 # Who writes the Kafka client's secret says here which version holds a certificate, and when that ends.
 CERTIFICATE_TAG: Final = "lmdp:certificate"
 _DAY: Final = 86_400
+# What a topic that keeps everything counts as: ten years.
+_FOREVER_HOURS: Final = 87_600.0
+_RETENTION: Final = re.compile(r"""(?<![.\w])retention\.ms["']?\s*[=:]\s*["']?(-?\d+)""")
 
 Clients: TypeAlias = Callable[[str], Any]
 """Makes a boto3 client of a service."""
@@ -38,6 +43,7 @@ def look(env: Mapping[str, str], clients: Clients, now: dt.datetime) -> tuple[di
         "PipeRunning": lambda: _pipe_running(clients("pipes"), env["LMDP_PIPE"]),
         "CertificateDaysLeft": lambda: _certificate(clients("secretsmanager"), env["LMDP_KAFKA_SECRET"], now),
         "CanaryAgeHours": lambda: _canary(clients("ssm"), env["LMDP_CANARY_PARAMETER"], now),
+        "TopicRetentionHours": lambda: _retention(clients, env),
         "LoaderKeyDaysLeft": lambda: _key(clients("secretsmanager"), env, "LMDP_LOADER_SECRET", now),
         "SetupKeyDaysLeft": lambda: _key(clients("secretsmanager"), env, "LMDP_SETUP_SECRET", now),
     }
@@ -103,6 +109,19 @@ def _key(secrets: Any, env: Mapping[str, str], secret: str, now: dt.datetime) ->
         return None
     made: dt.datetime = current[0]
     return float(env["LMDP_KEY_MAX_AGE_DAYS"]) - (now - made).total_seconds() / _DAY
+
+
+def _retention(clients: Clients, env: Mapping[str, str]) -> float:
+    """Hours that the topic keeps: as MSK says now, else as the last deployment found it."""
+    try:
+        topic = clients("kafka").describe_topic(ClusterArn=env["LMDP_CLUSTER_ARN"], TopicName=env["LMDP_TOPIC"])
+        found = _RETENTION.search(base64.b64decode(topic["Configs"]).decode())
+        kept = int(found[1]) if found else None
+    except Exception:  # noqa: BLE001 - an older runtime has no such call, and a cluster may not allow it
+        kept = None
+    if kept is None:
+        return float(clients("ssm").get_parameter(Name=env["LMDP_RETENTION_PARAMETER"])["Parameter"]["Value"])
+    return _FOREVER_HOURS if kept < 0 else kept / 3_600_000
 
 
 def _authority(acm_pca: Any, arn: str, now: dt.datetime) -> float:

@@ -21,7 +21,7 @@ NAMES = Names("dev", ACCOUNT, "us-east-1")
 KEY = make_pair(2048).private
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nHIDDEN\n-----END CERTIFICATE-----\n"
 TEMPLATE = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {}}}})
-GROUPS = ("function", "setup", "watcher", "firehose", "pipe")
+GROUPS = ("function", "setup", "canary", "watcher", "firehose", "pipe")
 PATIENT = {"Namespace": "n", "MetricName": "m", "Period": 60, "EvaluationPeriods": 1, "Threshold": 1.0}
 
 
@@ -71,6 +71,29 @@ def deployed(client: Callable[[str], Any]) -> Callable[[str], Any]:
 LOOKS = (aws.credentials, aws.region, aws.stacks, aws.secrets, aws.pipe, aws.alarms, aws.logs)
 
 
+EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+
+
+@pytest.mark.parametrize(("closed", "state"), [(False, "ok"), (True, "wrong")])
+def test_the_way_out_of_the_pipe(place: Place, client: Callable[[str], Any], state: str, *, closed: bool) -> None:
+    """The cluster's security group lets out what the pipe's interfaces need, or the commands that add it are named."""
+    ec2 = client("ec2")
+    group = ec2.create_security_group(GroupName="kafka", Description="-")["GroupId"]
+    if closed:
+        ec2.revoke_security_group_egress(GroupId=group, IpPermissions=[EVERYTHING])
+    found = aws.network(replace(place, env={**place.env, "LMDP_SECURITY_GROUP_ID": group}))
+    assert found.state == state
+    assert ("--port 443" in found.mend and "--port 9094" in found.mend) == closed
+
+
+def test_a_group_that_nobody_names_is_not_looked_at(place: Place, client: Callable[[str], Any]) -> None:
+    """Without the setting there is nothing to look at; with a wrong one that is said."""
+    assert client
+    assert aws.network(place).state == "not tried"
+    missing = replace(place, env={**place.env, "LMDP_SECURITY_GROUP_ID": "sg-00000000"})
+    assert "there is no security group sg-00000000" in aws.network(missing).text
+
+
 @pytest.mark.usefixtures("deployed")
 def test_what_stands_is_told(place: Place) -> None:
     """Seven lines, each ok, with the numbers."""
@@ -83,7 +106,7 @@ def test_what_stands_is_told(place: Place) -> None:
         "the two of Snowflake and Kafka's have the right shape",
         "lmdp-dev is RUNNING",
         "2 alarms, none off",
-        "5 log groups, such as /aws/lambda/lmdp-dev-rows",
+        "6 log groups, such as /aws/lambda/lmdp-dev-rows",
     ]
 
 

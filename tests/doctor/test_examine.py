@@ -114,7 +114,7 @@ def test_faults_have_their_mend_and_no_secret_shows(tmp_path: Path) -> None:
     ("only", "names"),
     [
         ("kafka", ["client certificate", "topic"]),
-        ("aws", ["credentials", "region", "stacks", "secrets", "pipe", "alarms", "log groups"]),
+        ("aws", ["credentials", "region", "stacks", "secrets", "network", "pipe", "alarms", "log groups"]),
         ("snowflake", ["settings", "login"]),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from templates import of_type, only, role_statements, statements
 
-from .conftest import Templates
+from .conftest import UUID, Templates
 
 A = "arn:aws"
 HERE = "us-east-1:000000000000"
@@ -62,11 +62,26 @@ ROLES = {
         _logs("/aws/kinesisfirehose/lmdp-example-rows", "logs:PutLogEvents"),
         "SecretKey Allow: kms:Decrypt on <snowflake-auth:Key> when kms:ViaService",
     ],
+    ("delivery", "lmdp-example-canary"): [
+        f"SendCanary Allow: firehose:PutRecord on arn:aws:firehose:{HERE}:deliverystream/lmdp-example-rows",
+        "ReadSecret Allow: secretsmanager:GetSecretValue on <snowflake-auth:Setup>",
+        f"ListErrors Allow: s3:ListBucket on {BUCKET}",
+        f"ReadFailedRecords Allow: s3:GetObject on {BUCKET}/snowflake-failed/*",
+        f"FailedRecordsKey Allow: kms:Decrypt on <storage:DataKey> {S3_KEY}",
+        f"NoteCanary Allow: ssm:PutParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/state/canary-landed",
+        _logs("/aws/lambda/lmdp-example-canary"),
+        TRACE,
+        "SecretKey Allow: kms:Decrypt on <snowflake-auth:Key> when kms:ViaService",
+    ],
     ("alarms", "lmdp-example-watcher"): [
         f"LookAtPipe Allow: pipes:DescribePipe on arn:aws:pipes:{HERE}:pipe/lmdp-example",
         f"LookAtCertificate Allow: secretsmanager:DescribeSecret on {SECRETS.split()[0]}",
         f"LookAtKeys Allow: secretsmanager:ListSecretVersionIds on {' '.join(SECRETS.split()[1:])}",
-        f"LookAtCanary Allow: ssm:GetParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/state/canary-landed",
+        (f"LookAtState Allow: ssm:GetParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/state/canary-landed "
+        f"arn:aws:ssm:{HERE}:parameter/lmdp/example/state/topic-retention-hours"),
+        ("LookAtTopic Allow: kafka-cluster:Connect kafka-cluster:DescribeTopic "
+        "kafka-cluster:DescribeTopicDynamicConfiguration kafka:DescribeTopic on "
+        f"arn:aws:kafka:{HERE}:cluster/example/{UUID}-1 arn:aws:kafka:{HERE}:topic/example/{UUID}-1/lm.metrics.otlp"),
         _logs("/aws/lambda/lmdp-example-watcher"),
         TRACE,
     ],
@@ -76,7 +91,6 @@ LOOK = [
     f"LookAtPipe Allow: pipes:DescribePipe on arn:aws:pipes:{HERE}:pipe/lmdp-example",
     f"LookAtAlarms Allow: cloudwatch:DescribeAlarms on arn:aws:cloudwatch:{HERE}:alarm:lmdp-example-*",
     f"ReadParameters Allow: ssm:GetParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/*",
-    f"NoteCanary Allow: ssm:PutParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/state/canary-landed",
 ]
 PEOPLE = {
     "lmdp-example-LmdpOperator": [
@@ -85,6 +99,7 @@ PEOPLE = {
         f"ErrorBucketKey Allow: kms:Decrypt kms:GenerateDataKey on arn:aws:kms:{HERE}:key/* {S3_KEY}",
         ("SendRows Allow: firehose:PutRecord firehose:PutRecordBatch on "
         f"arn:aws:firehose:{HERE}:deliverystream/lmdp-example-rows"),
+        f"SendCanary Allow: lambda:InvokeFunction on arn:aws:lambda:{HERE}:function:lmdp-example-canary",
         *LOOK,
         "LookAtMetrics Allow: cloudwatch:GetMetricStatistics on *",
     ],
@@ -99,6 +114,14 @@ PEOPLE = {
         (f"SecretsKey Allow: kms:Decrypt kms:GenerateDataKey on arn:aws:kms:{HERE}:key/* "
         "when kms:EncryptionContext:SecretARN kms:ViaService"),
         f"SendCanary Allow: firehose:PutRecord on arn:aws:firehose:{HERE}:deliverystream/lmdp-example-rows",
+        f"FlyCanary Allow: lambda:InvokeFunction on arn:aws:lambda:{HERE}:function:lmdp-example-canary",
+        f"TestAlarm Allow: cloudwatch:SetAlarmState on arn:aws:cloudwatch:{HERE}:alarm:lmdp-example-*",
+        f"LookAtSubscribers Allow: sns:ListSubscriptionsByTopic on arn:aws:sns:{HERE}:lmdp-example-alerts",
+        f"LookAtStacks Allow: cloudformation:DescribeStacks on arn:aws:cloudformation:{HERE}:stack/lmdp-example-*/*",
+        "LookAtBuckets Allow: s3:ListBucket on arn:aws:s3:::lmdp-example-access-logs-000000000000-us-east-1",
+        ("NoteRetention Allow: ssm:PutParameter on "
+        f"arn:aws:ssm:{HERE}:parameter/lmdp/example/state/topic-retention-hours"),
+        "LookAtNetwork Allow: ec2:DescribeSecurityGroups ec2:DescribeVpcEndpoints kafka:ListClustersV2 on *",
         f"ListErrors Allow: s3:ListBucket on {BUCKET}",
         f"ReadFailedRecords Allow: s3:GetObject on {BUCKET}/snowflake-failed/*",
         f"FailedRecordsKey Allow: kms:Decrypt on arn:aws:kms:{HERE}:key/* {S3_KEY}",
@@ -143,6 +166,7 @@ def test_who_assumes_a_role_acts_for_this_account(example: Templates) -> None:
     assert told == {
         "lmdp-example-rows": by_lambda,
         "lmdp-example-snowflake-setup": by_lambda,
+        "lmdp-example-canary": by_lambda,
         "lmdp-example-watcher": by_lambda,
         "lmdp-example-pipe": [
             'Allow: sts:AssumeRole on  by {"Service": "pipes.amazonaws.com"} when aws:SourceAccount aws:SourceArn'
@@ -216,7 +240,7 @@ def test_keys_know_the_account_and_those_services(example: Templates) -> None:
 
 
 def test_only_its_reader_reads_a_secret(example: Templates) -> None:
-    """Firehose reads the loader's, the setup function the owner's, the pipe its certificate; no other role any."""
+    """Firehose reads the loader's, setup and canary the owner's, the pipe its certificate; no other role any."""
     readers = {
         (role, told.rpartition(" on ")[2])
         for (_, role), listed in ROLES.items()
@@ -226,6 +250,7 @@ def test_only_its_reader_reads_a_secret(example: Templates) -> None:
     assert readers == {
         ("lmdp-example-firehose", "<snowflake-auth:Loader>"),
         ("lmdp-example-snowflake-setup", "<snowflake-auth:Setup>"),
+        ("lmdp-example-canary", "<snowflake-auth:Setup>"),
         ("lmdp-example-pipe", "<auth:KafkaClient>"),
     }
     assert example
@@ -238,4 +263,4 @@ def test_the_boundary_is_on_every_role(full: Templates) -> None:
         for template in full.values()
         for role in of_type(template, "AWS::IAM::Role")
     ]
-    assert boundaries == ["arn:aws:iam::000000000000:policy/boundary"] * 5
+    assert boundaries == ["arn:aws:iam::000000000000:policy/boundary"] * 6

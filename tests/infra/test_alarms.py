@@ -11,16 +11,18 @@ import pytest
 
 from templates import of_type, only, text
 
-from .conftest import ROOT, Templates
+from .conftest import ROOT, UUID, Templates
 
-HOUR = 3600
+# What the topic really keeps, and never more than is planned.
+KEPT = "IF(FILL(kept, 24) < 24, FILL(kept, 24), 24)"
 
 # name: severity, section, metric or expression, comparison, threshold, missing data
 ALARMS: dict[str, tuple[str, str, str, str, float, str]] = {
-    "record-age-warn": ("warn", "lag", "lmdp/OldestRecordAge", ">", 4 * HOUR * 1000, "notBreaching"),
-    "record-age-page": ("page", "lag", "lmdp/OldestRecordAge", ">", 12 * HOUR * 1000, "notBreaching"),
-    "consumer-lag-warn": ("warn", "lag", "AWS/Kafka/EstimatedMaxTimeLag", ">", 4 * HOUR, "notBreaching"),
-    "consumer-lag-page": ("page", "lag", "AWS/Kafka/EstimatedMaxTimeLag", ">", 12 * HOUR, "notBreaching"),
+    "topic-retention": ("warn", "lag", "lmdp/TopicRetentionHours", "<", 24, "notBreaching"),
+    "record-age-warn": ("warn", "lag", f"100 * delay / 3600000 / {KEPT}", ">", 16.7, "notBreaching"),
+    "record-age-page": ("page", "lag", f"100 * delay / 3600000 / {KEPT}", ">", 50, "notBreaching"),
+    "consumer-lag-warn": ("warn", "lag", f"100 * delay / 3600 / {KEPT}", ">", 16.7, "notBreaching"),
+    "consumer-lag-page": ("page", "lag", f"100 * delay / 3600 / {KEPT}", ">", 50, "notBreaching"),
     "partitions-offline": ("page", "brokers", "AWS/Kafka/OfflinePartitionsCount", ">=", 1, "notBreaching"),
     **{
         f"broker-{number}-disk": ("page", "brokers", "AWS/Kafka/KafkaDataLogsDiskUsed", ">=", 80, "notBreaching")
@@ -70,6 +72,8 @@ ALARMS: dict[str, tuple[str, str, str, str, float, str]] = {
     "watcher-errors": ("warn", "watcher", "AWS/Lambda/Errors", ">", 0, "notBreaching"),
 }  # fmt: skip
 
+CLUSTER = f"arn:aws:kafka:us-east-1:000000000000:cluster/example/{UUID}-1"
+
 COMPARE = {
     "GreaterThanThreshold": ">",
     "GreaterThanOrEqualToThreshold": ">=",
@@ -96,7 +100,7 @@ def _expression(alarm: dict[str, Any]) -> str:
 
 
 def test_every_way_of_losing_data_has_its_alarm(example: Templates) -> None:
-    """All alarms: how bad, which section, what is measured, and what a missing number means; lag against 24 hours."""
+    """All alarms: how bad, which section, what is measured, and a missing number; lag in percent of the retention."""
     assert {name: _told(alarm) for name, alarm in _alarms(example).items()} == ALARMS
 
 
@@ -191,6 +195,9 @@ def test_the_watcher_looks_every_five_minutes(example: Templates) -> None:
         "LMDP_LOADER_SECRET": "lmdp-example/snowflake-loader",
         "LMDP_SETUP_SECRET": "lmdp-example/snowflake-setup",
         "LMDP_CANARY_PARAMETER": "/lmdp/example/state/canary-landed",
+        "LMDP_CLUSTER_ARN": CLUSTER,
+        "LMDP_TOPIC": "lm.metrics.otlp",
+        "LMDP_RETENTION_PARAMETER": "/lmdp/example/state/topic-retention-hours",
         "LMDP_KEY_MAX_AGE_DAYS": "365",
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from lmdp.errors import SettingsError
+
 from .conftest import ROOT, STUB_MARK, example_values
 
 ACCOUNT = "123456789012"
@@ -21,8 +24,11 @@ DER = base64.b64encode(b"\x30\x82 not really a key").decode()
 SNOWFLAKE = json.dumps({"user": "LM_FIREHOSE_SVC", "private_key": DER})
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
 KAFKA = json.dumps({"certificate": CERTIFICATE, "privateKey": "-----BEGIN " + "PRIVATE KEY-----\nx\n"})
-LANDED = json.dumps({"checks": [{"name": "freshness", "ok": False}], "canary": [{"style": "quoted", "landed": True}]})
-LOST = json.dumps({"canary": [{"style": "quoted", "landed": False, "error": "Snowflake.ExtraColumns: orgId"}]})
+LANDED = json.dumps({"landed": True, "error": "", "canary": [{"style": "quoted", "landed": True, "error": ""}]})
+LOST = json.dumps({"landed": False, "error": "no canary landed in the style quoted (Snowflake.ExtraColumns: orgId)"})
+SHAPE = json.dumps({"retention_ms": 36 * 3_600_000, "faults": []})
+CHECK = "lmdp topic check --topic lm.metrics.otlp --partitions 12 --retention-hours 24 --max-message-bytes 1048576"
+STACK = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {}}}})
 ACLS = "User:CN=pipe  allow read topic lm.metrics.otlp"
 
 
@@ -63,6 +69,23 @@ def settings(**changed: str) -> Any:
     return Settings.read("dev", {**values, "LMDP_AWS_ACCOUNT": ACCOUNT, **changed})
 
 
+def json_faults(answer: str) -> list[str]:
+    """The faults that an answer of `lmdp topic check --json` names."""
+    return list(json.loads(answer)["faults"]) if answer.startswith("{") else []
+
+
+class Invoked:
+    """Lambda, where the canary is the one function that is invoked."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    def invoke(self, **call: Any) -> dict[str, Any]:
+        """Note it, and answer as the function does."""
+        self.place.commands.append(f"invoke {call['FunctionName']} {call['InvocationType']}")
+        return {"Payload": io.BytesIO(self.place.canary.encode())}
+
+
 class Place:
     """A world in which commands are noted; `said` is what the person sees."""
 
@@ -70,12 +93,28 @@ class Place:
         self.commands: list[str] = []
         self.said: list[str] = []
         self.answers = ["dev"]
-        self.kept = {"verify": LANDED, "check": "ok", "acls": ACLS}
+        self.kept = {"check": SHAPE, "acls": ACLS}
+        self.canary = LANDED
         self.fail = ""
+        self.aws = client
+        self.group = client("ec2").create_security_group(GroupName="kafka", Description="-")["GroupId"]
         self.template = "{}"
         self.world = tool.World(
-            run=self._run, keep=self._keep, client=client, ask=self._ask, say=self.said.append, cloud=folder / "dev"
+            run=self._run,
+            keep=self._keep,
+            client=self._client,
+            ask=self._ask,
+            say=self.said.append,
+            cloud=folder / "dev",
         )
+
+    def settings(self, **changed: str) -> Any:
+        """The environment's, with the cluster's security group of this place."""
+        return settings(LMDP_SECURITY_GROUP_ID=self.group, **changed)
+
+    def _client(self, service: str) -> Any:
+        # moto would need Docker to run a function.
+        return Invoked(self) if service == "lambda" else self.aws(service)
 
     def _ask(self, question: str) -> str:
         self.said.append(question)
@@ -96,12 +135,21 @@ class Place:
 
     def _keep(self, arguments: Sequence[str], _env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         self.commands.append(" ".join(["lmdp", *arguments[1:]]))
-        return subprocess.CompletedProcess(arguments, 0, self.kept[arguments[2]], "")
+        answer = self.kept[arguments[2]]
+        return subprocess.CompletedProcess(arguments, int(bool(json_faults(answer))), answer, "")
 
 
 @pytest.fixture
 def place(tool: ModuleType, tmp_path: Path, client: Callable[[str], Any]) -> Place:
-    """A place with the three secrets filled and a pipe that runs."""
+    """A place with the stacks that hold data, the three secrets filled, a pipe that runs, and an alarm's subscriber."""
+    for stack in ("storage", "snowflake-auth", "auth"):
+        client("cloudformation").create_stack(StackName=f"lmdp-dev-{stack}", TemplateBody=STACK)
+    client("cloudwatch").put_metric_alarm(
+        AlarmName="lmdp-dev-watcher-errors", AlarmDescription="[warn]", Namespace="n", MetricName="m",
+        ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1, Period=60, Threshold=1, Statistic="Sum",
+    )  # fmt: skip
+    topic = client("sns").create_topic(Name="lmdp-dev-alerts")["TopicArn"]
+    client("sns").subscribe(TopicArn=topic, Protocol="email", Endpoint="on-call@example.com")
     manager = client("secretsmanager")
     for what, value in (("snowflake-loader", SNOWFLAKE), ("snowflake-setup", SNOWFLAKE), ("kafka-client", KAFKA)):
         manager.create_secret(Name=f"lmdp-dev/{what}", SecretString=value)
@@ -116,23 +164,25 @@ def place(tool: ModuleType, tmp_path: Path, client: Callable[[str], Any]) -> Pla
 
 
 def test_deploy_goes_in_steps(tool: ModuleType, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shown, asked, then in this order; the canary and the topic stand before the pipe; when it landed is kept."""
+    """Shown, asked, then in this order; the canary and the topic come before the pipe, a test alarm after it."""
     monkeypatch.setenv("LMDP_BOOTSTRAP_SERVERS", "b-1.example.com:9094")
-    tool.deploy(settings(), place.world, tool.Options())
+    tool.deploy(place.settings(), place.world, tool.Options())
     assert place.commands == [
         "synth",
         "diff base storage snowflake-auth snowflake-setup delivery network auth pipe alarms --exclusively",
         "deploy base storage snowflake-auth auth --exclusively --require-approval never",
         "deploy snowflake-setup delivery --exclusively --require-approval never",
-        "lmdp snowflake verify --canary --json",
+        "invoke lmdp-dev-canary RequestResponse",
         "deploy network --exclusively --require-approval never",
-        "lmdp topic check --topic lm.metrics.otlp --partitions 12",
+        f"{CHECK} --json",
         "lmdp topic acls --topic lm.metrics.otlp",
         "deploy pipe alarms --exclusively --require-approval never",
     ]
     assert place.said[-2:] != []
     assert any(line.startswith("pipe lmdp-dev: RUNNING") for line in place.said)
-    assert any(line.startswith("canary landed: 20") for line in place.said)
+    assert "The topic lm.metrics.otlp keeps 36 h at least; the lag alarms count on that." in place.said
+    assert "Sent a test alarm (lmdp-dev-watcher-errors) to on-call@example.com." in place.said
+    assert "canary landed: never" in place.said  # the function notes it, and here is none
     assert not any("PRIVATE" in line or DER in line for line in place.said)
 
 
@@ -141,7 +191,8 @@ def test_deploy_goes_in_steps(tool: ModuleType, place: Place, monkeypatch: pytes
     [
         ("answer", "diff base", "Not confirmed"),
         ("cdk", "deploy snowflake-setup", "cdk deploy failed"),
-        ("canary", "lmdp snowflake verify", "Snowflake.ExtraColumns: orgId"),
+        ("canary", "invoke lmdp-dev-canary", "Snowflake.ExtraColumns: orgId"),
+        ("topic", "lmdp topic check", "retention is 6 h"),
         ("brokers", "deploy network", "the brokers are not known here"),
         ("acls", "lmdp topic acls", "see above"),
     ],
@@ -154,18 +205,20 @@ def test_deploy_stops_before_the_pipe(
         monkeypatch.setenv("LMDP_BOOTSTRAP_SERVERS", "b-1.example.com:9094")
     place.answers = ["no"] if stop == "answer" else ["dev"]
     place.fail = "snowflake-setup delivery --ex" if stop == "cdk" else ""
-    place.kept["verify"] = LOST if stop == "canary" else LANDED
+    place.canary = LOST if stop == "canary" else LANDED
+    if stop == "topic":
+        place.kept["check"] = json.dumps({"retention_ms": 21_600_000, "faults": ["retention is 6 h: it is too short."]})
     place.kept["acls"] = "No ACL speaks of lm.metrics.otlp" if stop == "acls" else ACLS
     if stop == "cdk":
         place.fail = "deploy snowflake-setup"
     with pytest.raises(tool.LmdpError, match=said):
-        tool.deploy(settings(), place.world, tool.Options())
+        tool.deploy(place.settings(), place.world, tool.Options())
     assert place.commands[-1].startswith(last)
 
 
 def test_a_person_may_say_that_the_topic_was_checked(tool: ModuleType, place: Place) -> None:
     """From inside the VPC, where this machine is not."""
-    tool.deploy(settings(), place.world, tool.Options(yes=True, topic_checked=True))
+    tool.deploy(place.settings(), place.world, tool.Options(yes=True, topic_checked=True))
     assert place.commands[-1].startswith("deploy pipe alarms")
     assert not any(line.startswith("lmdp topic") for line in place.commands)
 
@@ -179,12 +232,13 @@ def test_every_secret_that_is_not_ready_is_named(tool: ModuleType, place: Place,
     locked = json.dumps({"certificate": CERTIFICATE, "privateKey": "-----BEGIN ENCRYPTED " + "PRIVATE KEY-----HIDDEN"})
     manager.put_secret_value(SecretId="lmdp-dev/kafka-client", SecretString=locked)
     with pytest.raises(tool.LmdpError) as caught:
-        tool.deploy(settings(), place.world, tool.Options(yes=True))
+        tool.deploy(place.settings(), place.world, tool.Options(yes=True))
     told = str(caught.value)
     assert "lmdp-dev/snowflake-loader has no value" in told
     assert "lmdp-dev/snowflake-setup has no `private_key` of one line" in told
     assert "lmdp-dev/kafka-client has no `privateKey` in PKCS#8" in told
     assert "lmdp snowflake keypair --user setup --secret lmdp-dev/snowflake-setup" in told
+    assert told.endswith("Then: make deploy ENVIRONMENT=dev")
     assert "HIDDEN" not in told
     assert place.commands[-1].startswith("deploy base")
 
@@ -211,7 +265,7 @@ def test_the_example_is_never_deployed(tool: ModuleType, place: Place) -> None:
     """Placeholder ARNs are refused before anything is run."""
     from infra.settings import Settings  # noqa: PLC0415 - only where the infrastructure's packages are
 
-    with pytest.raises(tool.SettingsError, match="never deployed"):
+    with pytest.raises(SettingsError, match="never deployed"):
         tool.deploy(Settings.read("example", example_values()), place.world, tool.Options(yes=True))
     assert place.commands == []
 
@@ -220,16 +274,14 @@ def test_a_stub_is_never_deployed(tool: ModuleType, place: Place) -> None:
     """A template whose functions are not built is refused before the question."""
     place.template = f'{{"ZipFile": "{STUB_MARK}"}}'
     with pytest.raises(tool.LmdpError, match="Run make build"):
-        tool.deploy(settings(), place.world, tool.Options(yes=True))
+        tool.deploy(place.settings(), place.world, tool.Options(yes=True))
     assert place.commands == ["synth"]
 
 
 def test_destroy_keeps_the_data(tool: ModuleType, place: Place, client: Callable[[str], Any]) -> None:
-    """The stacks go, the last first; secrets and buckets are there after it."""
-    tool.destroy(settings(), place.world, tool.Options(yes=True))
-    assert place.commands[-1] == (
-        "destroy alarms pipe auth network delivery snowflake-setup snowflake-auth storage base --force"
-    )
+    """What runs is removed, the last stack first; the stacks that hold something stay."""
+    tool.destroy(place.settings(), place.world, tool.Options(yes=True))
+    assert place.commands[-1] == "destroy alarms pipe network delivery snowflake-setup --exclusively --force"
     assert len(client("secretsmanager").list_secrets()["SecretList"]) == 3
 
 
@@ -243,17 +295,27 @@ def test_destroy_deletes_data_only_when_told_twice(
         s3.put_object(Bucket=bucket, Key="rejects/one", Body=b"x")
     place.answers = ["yes"]
     with pytest.raises(tool.LmdpError, match="Not confirmed"):
-        tool.destroy(settings(), place.world, tool.Options(yes=True, delete_data=True))
+        tool.destroy(place.settings(), place.world, tool.Options(yes=True, delete_data=True))
     assert len(s3.list_buckets()["Buckets"]) == 2
     place.answers = ["delete lmdp-dev-errors-123456789012-us-east-1"]
-    tool.destroy(settings(), place.world, tool.Options(yes=True, delete_data=True))
+    tool.destroy(place.settings(), place.world, tool.Options(yes=True, delete_data=True))
     assert s3.list_buckets()["Buckets"] == []
+    # Without a recovery window, in which a deployment could not make them again.
+    assert client("secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"] == []
+    assert place.commands[-1] == "destroy auth snowflake-auth storage base --exclusively --force"
+    place.answers = ["delete lmdp-dev-errors-123456789012-us-east-1"]
+    tool.destroy(place.settings(), place.world, tool.Options(yes=True, delete_data=True))  # it may be repeated
 
 
 def test_what_is_protected_is_not_destroyed(tool: ModuleType, place: Place) -> None:
     """Termination protection is said before anything is tried."""
-    with pytest.raises(tool.SettingsError, match="LMDP_TERMINATION_PROTECTION"):
-        tool.destroy(settings(LMDP_TERMINATION_PROTECTION="true"), place.world, tool.Options(yes=True))
+    protected = place.settings(LMDP_TERMINATION_PROTECTION="true", LMDP_ALERT_EMAILS="on-call@example.com")
+    with pytest.raises(SettingsError, match="LMDP_TERMINATION_PROTECTION"):
+        tool.destroy(
+            protected,
+            place.world,
+            tool.Options(yes=True),
+        )
     assert place.commands == []
 
 
@@ -291,7 +353,7 @@ def test_nothing_of_another_environment_is_looked_at(tool: ModuleType, place: Pl
     for folder in (place.world.cloud, place.world.cloud.parent, place.world.cloud.parent / "example"):
         folder.mkdir(exist_ok=True)
         (folder / "lmdp-example-pipe.template.json").write_text(f'{{"ZipFile": "{STUB_MARK}"}}')
-    tool.deploy(settings(), place.world, tool.Options(yes=True, topic_checked=True))
+    tool.deploy(place.settings(), place.world, tool.Options(yes=True, topic_checked=True))
     assert place.commands[-1].startswith("deploy pipe alarms")
 
 

@@ -27,6 +27,9 @@ TARGETS = {
     "secretsmanager": "secretsmanager",
 }
 
+# Services of which one call is made, by a path that does not name it.
+REST = {"lambda": "lambda:InvokeFunction", "kafka": "kafka:ListClustersV2"}
+
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -55,6 +58,8 @@ def _action(environ: dict[str, Any], body: bytes) -> str:
         return f"{SERVICES[service]}:{path.rpartition('/')[2]}"
     if b"Action=" in body:
         return f"{SERVICES.get(service, service)}:{body.split(b'Action=')[1].split(b'&')[0].decode()}"
+    if service in REST:
+        return REST[service]
     if service == "pipes":
         return {"GET": "pipes:DescribePipe", "POST": "pipes:CreatePipe"}[method]
     assert service == "s3", (service, path)
@@ -62,6 +67,8 @@ def _action(environ: dict[str, Any], body: bytes) -> str:
 
 
 def _s3(method: str, path: str, query: str) -> str:
+    if method == "HEAD":
+        return "ListBucket"
     if method == "GET":
         return "ListBucket" if "list-type=2" in query else "GetObject"
     if method == "DELETE":
@@ -184,15 +191,40 @@ def test_the_setup_function(example: Templates, calls: Calls) -> None:
     assert calls.made == _role(example["snowflake-setup"], "lmdp-example-snowflake-setup")
 
 
-def test_the_watcher(full: Templates, calls: Calls) -> None:
+def test_the_watcher(full: Templates, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every look at once, whether or not something is there to see."""
     from infra.watcher.watcher import look  # noqa: PLC0415 - boto3
 
     from .test_watcher import ENV  # noqa: PLC0415 - as above
 
     arn = "arn:aws:acm-pca:us-east-1:123456789012:certificate-authority/00000000-0000-0000-0000-000000000000"
+    monkeypatch.setitem(REST, "kafka", "kafka:DescribeTopic")
     look({**ENV, "LMDP_PRIVATE_CA": arn}, _client, dt.datetime.now(dt.UTC))
-    assert calls.made == _role(full["alarms"], "acme-lmdp-example-watcher")
+    # MSK asks the cluster in the caller's name.
+    granted = {
+        action for action in _role(full["alarms"], "acme-lmdp-example-watcher") if "kafka-cluster:" not in action
+    }
+    assert calls.made == granted
+
+
+def test_the_canary(example: Templates, calls: Calls) -> None:
+    """Its secret, its row, its failed record and its note, and no other call."""
+    from lmdp.snowflake import canary, canary_function, reconcile, secrets  # noqa: PLC0415 - boto3
+
+    bucket = "lmdp-example-errors-000000000000-us-east-1"
+    _client("s3").create_bucket(Bucket=bucket)
+    failed = {"errorCode": "x", "rawData": "e30=", "arrivalTimestamp": 1}
+    _client("s3").put_object(Bucket=bucket, Key="snowflake-failed/one", Body=json.dumps(failed).encode())
+    to = {"RoleARN": "arn:aws:iam::123456789012:role/x", "BucketARN": f"arn:aws:s3:::{bucket}"}
+    _client("firehose").create_delivery_stream(DeliveryStreamName="rows", ExtendedS3DestinationConfiguration=to)
+    held = json.dumps({"user": "LM_SETUP_SVC", "private_key": "MA=="})
+    _client("secretsmanager").create_secret(Name="setup", SecretString=held)
+    calls.made.clear()
+    secrets.read_secret("setup")
+    canary.firehose("rows")(b"{}")
+    assert list(reconcile.failed_records(bucket, dt.datetime(2020, 1, 1, tzinfo=dt.UTC))) != []
+    canary_function.note("/lmdp/example/state/canary-landed")
+    assert calls.made == _role(example["delivery"], "lmdp-example-canary")
 
 
 def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> None:
@@ -202,7 +234,8 @@ def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> N
     from lmdp.snowflake import canary, reconcile, secrets  # noqa: PLC0415 - as above
 
     manager = _client("secretsmanager")
-    world = tool.World(run=None, keep=None, client=_client, ask=None, say=print, cloud=None)
+    done = subprocess.CompletedProcess([], 0)
+    world = tool.World(run=lambda *_: done, keep=None, client=_client, ask=None, say=print, cloud=None)
     with pytest.raises(LmdpError):
         tool.check_secrets(settings, world)
     held = secrets.KeySecret("U", "MA==")
@@ -213,8 +246,27 @@ def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> N
     canary.firehose("lmdp-dev-rows")(b"{}")
     assert list(reconcile.failed_records(bucket, dt.datetime(2020, 1, 1, tzinfo=dt.UTC))) != []
     tool.status(settings, world)
-    keep = subprocess.CompletedProcess([], 0, json.dumps({"canary": [{"landed": True}]}), "")
-    tool.canary(settings, tool.World(**{**{n: getattr(world, n) for n in world.__slots__}, "keep": lambda *_: keep}))
+    _deployers_checks(tool, world)
+
+
+def _deployers_checks(tool: Any, world: Any) -> None:
+    """What make deploy looks at between its steps; moto has no function, so that the canary's call is refused."""
+    from .test_deploy import ACCOUNT, settings  # noqa: PLC0415 - only where the infrastructure's packages are
+
+    secret = f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:given-AbCdEf"
+    wanted = settings(
+        LMDP_LOADER_SECRET_ARN=secret, LMDP_SETUP_SECRET_ARN=secret, LMDP_KAFKA_SECRET_ARN=secret,
+        LMDP_MSK_CLUSTER_ARN="", LMDP_MSK_CREATE="true", LMDP_VPC_ENDPOINTS="lambda", LMDP_PRIVATE_CA_ARN=(
+            f"arn:aws:acm-pca:us-east-1:{ACCOUNT}:certificate-authority/00000000-0000-0000-0000-000000000000"
+        ),
+    )  # fmt: skip
+    with pytest.raises(tool.LmdpError):
+        tool.check_network(wanted, world)
+    tool.adopt(wanted, world)
+    tool.check_topic(wanted, world, tool.Options(topic_checked=True))
+    tool.test_alarm(wanted, world)
+    with pytest.raises(Exception, match="Function not found"):
+        tool.canary(wanted, world)
 
 
 def _authority() -> str:
@@ -259,6 +311,12 @@ def test_the_deployers_tools(full: Templates, calls: Calls) -> None:
         Source="arn:aws:sqs:us-east-1:123456789012:source",
         Target="arn:aws:lambda:us-east-1:123456789012:function:rows",
     )
+    topic = _client("sns").create_topic(Name="lmdp-dev-alerts")["TopicArn"]
+    _client("cloudwatch").put_metric_alarm(
+        AlarmName="lmdp-dev-watcher-errors", AlarmDescription="-", Namespace="n", MetricName="m", EvaluationPeriods=1, Period=60, Threshold=1,
+        ComparisonOperator="GreaterThanThreshold", Statistic="Sum",
+    )  # fmt: skip
+    assert topic
     authority = _authority()
     calls.made.clear()
     _deployers_tools(settings(), load_tool(), bucket, authority)
@@ -300,9 +358,9 @@ def test_the_operators_tools(example: Templates, calls: Calls) -> None:
         app, ["replay", source, "--to", "firehose", "--stream", "lmdp-dev-rows", "--org-id", "example"]
     )
     assert replayed.exit_code == 0, replayed.output
-    keep = subprocess.CompletedProcess([], 0, json.dumps({"canary": [{"landed": True}]}), "")
-    world = tool.World(run=None, keep=lambda *_: keep, client=_client, ask=None, say=print, cloud=None)
-    tool.canary(settings(), world)
+    world = tool.World(run=None, keep=None, client=_client, ask=None, say=print, cloud=None)
+    with pytest.raises(Exception, match="Function not found"):
+        tool.canary(settings(), world)
     tool.status(settings(), world)
     canary.firehose("lmdp-dev-rows")(b"{}")
     reconcile.delivered_by_hour(day, day + dt.timedelta(hours=1))

@@ -53,6 +53,13 @@ def test_one_message_names_every_setting_that_is_missing() -> None:
         ({"LMDP_TAGS": "lmdp=x"}, "LMDP_TAGS has the key 'lmdp'"),
         ({"LMDP_TAGS": "aws:x=y"}, "LMDP_TAGS has the key 'aws:x'"),
         ({"LMDP_VPC_ENDPOINTS": "lambda,sqs"}, "LMDP_VPC_ENDPOINTS has 'sqs'"),
+        ({"LMDP_VPC_ENDPOINTS": "lambda,ssm"}, "LMDP_VPC_ENDPOINTS has ssm, which nothing in the VPC calls"),
+        ({"LMDP_SNOWFLAKE_SUBNET_IDS": "subnet-00000001"}, "set both LMDP_SNOWFLAKE_SUBNET_IDS and LMDP_SNOWFLAKE_SEC"),
+        ({"SNOWFLAKE_PRIVATE_HOST": "a.privatelink.snowflakecomputing.com"}, "that name resolves in a VPC alone"),
+        ({"SNOWFLAKE_PRIVATE_HOST": "a.snowflakecomputing.com"}, "SNOWFLAKE_PRIVATE_HOST is 'a.snow"),
+        ({"LMDP_TERMINATION_PROTECTION": "true"}, "nobody would hear an alarm of this protected environment"),
+        ({"LMDP_ALERT_URLS": "http://example.com"}, "LMDP_ALERT_URLS has 'http://example.com'"),
+        ({"LMDP_ALERT_CHATBOT_ARN": "arn:aws:sns:x"}, "LMDP_ALERT_CHATBOT_ARN is 'arn:aws:sns:x'"),
         ({"LMDP_LOG_RETENTION_DAYS": "31"}, "LMDP_LOG_RETENTION_DAYS is 31; CloudWatch knows"),
         ({"LMDP_TERMINATION_PROTECTION": "yes"}, "it is true or false"),
         ({"SNOWFLAKE_ACCOUNT_URL": "https://example.com"}, "SNOWFLAKE_ACCOUNT_URL is 'https://example.com'"),
@@ -64,6 +71,19 @@ def test_what_cannot_work_is_refused(changed: dict[str, str], said: str) -> None
     with pytest.raises(SettingsError) as caught:
         Settings.read("example", {**example_values(), **changed})
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [
+        {"LMDP_ALERT_EMAILS": "on-call@example.com"},
+        {"LMDP_ALERT_URLS": "https://hooks.example.com/lmdp"},
+        {"LMDP_ALERT_CHATBOT_ARN": "arn:aws:chatbot::000000000000:chat-configuration/slack-channel/on-call"},
+    ],
+)
+def test_one_subscriber_suffices_for_a_protected_environment(heard: dict[str, str]) -> None:
+    """An e-mail address, an HTTPS address or a chat channel."""
+    assert Settings.read("example", {**example_values(), "LMDP_TERMINATION_PROTECTION": "true", **heard}).protect
 
 
 def test_contradictions_and_gaps_come_in_one_message() -> None:

@@ -71,7 +71,12 @@ def test_base_alerts_are_encrypted_and_sent_over_tls(full: Templates) -> None:
         "when aws:SourceAccount aws:SourceArn"),
         'EventsPublish Allow: sns:Publish on <AWS::SNS::Topic> by {"Service": "events.amazonaws.com"}',
     ]  # fmt: skip
-    assert _props(only(full["base"], "AWS::SNS::Subscription"))["Endpoint"] == "on-call@example.com"
+    assert [
+        (_props(one)["Protocol"], _props(one)["Endpoint"]) for one in of_type(full["base"], "AWS::SNS::Subscription")
+    ] == [
+        ("email", "on-call@example.com"),
+        ("https", "https://hooks.example.com/lmdp"),
+    ]
 
 
 def test_parameters_name_what_the_other_stacks_make(example: Templates) -> None:
@@ -116,7 +121,7 @@ def test_everything_carries_our_tag_and_the_customers(full: Templates) -> None:
 def test_roles_and_policies_have_the_path_and_the_prefix(full: Templates) -> None:
     """Every one of them, for an organisation that allows no others."""
     made = [*_every(full, "AWS::IAM::Role"), *_every(full, "AWS::IAM::ManagedPolicy")]
-    assert len(made) == 7
+    assert len(made) == 8
     for one in map(_props, made):
         assert one["Path"] == "/team/"
         assert (one.get("RoleName") or one["ManagedPolicyName"]).startswith("acme-lmdp-example-")
@@ -126,7 +131,7 @@ def test_roles_and_policies_have_the_path_and_the_prefix(full: Templates) -> Non
 
 
 def test_storage_error_bucket_keeps_rows_for_us_alone(example: Templates) -> None:
-    """KMS with a bucket key, versions, no public access, access logs, an end for every object, kept with its stack."""
+    """KMS with a bucket key, versions, no public access, access logs, and an end for every object."""
     bucket = only(example["storage"], "AWS::S3::Bucket", BucketName="lmdp-example-errors-000000000000-us-east-1")
     found = _props(bucket)
     (encryption,) = found["BucketEncryption"]["ServerSideEncryptionConfiguration"]
@@ -138,7 +143,6 @@ def test_storage_error_bucket_keeps_rows_for_us_alone(example: Templates) -> Non
     assert found["LoggingConfiguration"]["LogFilePrefix"] == "errors/"
     assert (rule["ExpirationInDays"], rule["NoncurrentVersionExpiration"]["NoncurrentDays"]) == (90, 30)
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
-    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
 def test_storage_buckets_take_tls_1_2_and_nothing_else(example: Templates) -> None:
@@ -159,7 +163,27 @@ def test_every_key_rotates_and_outlives_its_stack(full: Templates) -> None:
     keys = _every(full, "AWS::KMS::Key")
     assert len(keys) == 4
     assert {_props(key)["EnableKeyRotation"] for key in keys} == {True}
-    assert {key["DeletionPolicy"] for key in keys} == {"Retain"}
+
+
+HOLDS_DATA = {
+    "AWS::KMS::Key", "AWS::MSK::Cluster", "AWS::MSK::Configuration", "AWS::MSK::Topic", "AWS::S3::Bucket",
+    "AWS::S3::BucketPolicy", "AWS::SecretsManager::Secret",
+}  # fmt: skip
+
+
+def test_what_holds_data_outlives_its_stack_but_not_a_creation_that_failed(example: Templates, full: Templates) -> None:
+    """Kept when a stack is deleted; not when what made it is rolled back, so that the next try finds no name taken."""
+    kept = {
+        (resource["Type"], resource["DeletionPolicy"], resource["UpdateReplacePolicy"])
+        for templates in (example, full)
+        for template in templates.values()
+        for resource in template["Resources"].values()
+        if resource.get("DeletionPolicy", "Delete") != "Delete"
+    }
+    assert kept == {(kind, "RetainExceptOnCreate", "Retain") for kind in HOLDS_DATA} | {
+        # Nothing stands behind it in AWS: CloudFormation only leaves Snowflake alone.
+        ("Custom::LmdpSnowflakeSetup", "Retain", "Retain")
+    }
 
 
 # SnowflakeAuthStack, AuthStack
@@ -175,7 +199,6 @@ def test_secrets_have_a_key_and_no_value(example: Templates) -> None:
     ]
     for secret in secrets:
         assert {"KmsKeyId", "Name", "Description", "Tags"} == set(_props(secret))
-        assert secret["DeletionPolicy"] == "Retain"
 
 
 def test_secrets_that_are_there_are_taken_by_arn(full: Templates) -> None:
@@ -292,6 +315,7 @@ def test_network_has_the_endpoints_that_were_asked_for(full: Templates) -> None:
         "lambda",
         "pipes-data",
         "secretsmanager",
+        "ssm",
         "sts",
     ]
     assert {_props(one)["PrivateDnsEnabled"] for one in endpoints} == {True}
@@ -299,10 +323,69 @@ def test_network_has_the_endpoints_that_were_asked_for(full: Templates) -> None:
     assert [rule["DestinationSecurityGroupId"] for rule in _props(group)["SecurityGroupEgress"]] == [
         "sg-00000000000000000"
     ]
+    let_in = {_props(one)["SourceSecurityGroupId"] for one in of_type(full["network"], "AWS::EC2::SecurityGroupIngress")
+              if _props(one)["FromPort"] == 443}  # fmt: skip
+    assert let_in == {"sg-00000000000000000", "sg-00000000000000004"}
+
+
+ENDPOINT_POLICIES = {
+    "kinesis-firehose": f"firehose:PutRecord on arn:aws:firehose:{HERE}:deliverystream/lmdp-example-rows",
+    "kms": f"kms:Decrypt on arn:aws:kms:{HERE}:key/*",
+    "lambda": (f"lambda:InvokeFunction on arn:aws:lambda:{HERE}:function:lmdp-example-rows "
+               f"arn:aws:lambda:{HERE}:function:lmdp-example-rows:*"),
+    "pipes-data": None,
+    "secretsmanager": (f"secretsmanager:GetSecretValue on arn:aws:secretsmanager:{HERE}:secret:kafka-AbCdEf "
+                       f"arn:aws:secretsmanager:{HERE}:secret:setup-AbCdEf"),
+    "ssm": f"ssm:PutParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/state/canary-landed",
+    "sts": "sts:AssumeRole on arn:aws:iam::000000000000:role/team/acme-lmdp-example-pipe",
+}  # fmt: skip
+
+
+def test_an_endpoint_lets_through_what_this_environment_calls(full: Templates) -> None:
+    """Actions and resources, whoever calls; pipes-data has AWS's default, since its calls are not documented."""
+    found = {}
+    for one in map(_props, of_type(full["network"], "AWS::EC2::VPCEndpoint")):
+        policy = one.get("PolicyDocument")
+        told = statements(policy, full["network"]) if policy else [None]
+        found[one["ServiceName"].rpartition(".")[2]] = told
+    assert found == {
+        name: [told and f'OurOwn Allow: {told} by {{"AWS": "*"}}'] for name, told in ENDPOINT_POLICIES.items()
+    }
+
+
+def test_setup_and_canary_reach_snowflake_from_a_vpc(example: Templates, full: Templates) -> None:
+    """With subnets and a group they are in the VPC and use the private host; without, in none, and the public one."""
+    for templates, host, subnets in (
+        (example, "example-account.snowflakecomputing.com", None),
+        (
+            full,
+            "example-account.privatelink.snowflakecomputing.com",
+            ["subnet-00000000000000004", "subnet-00000000000000005"],
+        ),
+    ):
+        for stack in ("snowflake-setup", "delivery"):
+            function = _props(only(templates[stack], "AWS::Lambda::Function"))
+            assert function["Environment"]["Variables"]["SNOWFLAKE_ACCOUNT_URL"] == host
+            assert function.get("VpcConfig", {}).get("SubnetIds") == subnets
+
+
+def test_a_canary_flies_each_day(example: Templates) -> None:
+    """The schedule calls the function, which finds stream, table, bucket, secret and parameter by their names."""
+    rule = _props(only(example["delivery"], "AWS::Events::Rule", Name="lmdp-example-canary"))
+    function = _props(only(example["delivery"], "AWS::Lambda::Function", FunctionName="lmdp-example-canary"))
+    assert (rule["ScheduleExpression"], len(rule["Targets"])) == ("rate(1 day)", 1)
+    assert function["Handler"] == "lmdp.snowflake.canary_function.handler"
+    expected = {
+        "LMDP_DELIVERY_STREAM": "lmdp-example-rows",
+        "LMDP_REJECTS_BUCKET": "lmdp-example-errors-000000000000-us-east-1",
+        "LMDP_CANARY_PARAMETER": "/lmdp/example/state/canary-landed",
+        "LMDP_ORG_ID": "example",
+    }
+    assert function["Environment"]["Variables"].items() >= expected.items()
 
 
 def test_network_makes_a_cluster_that_wants_certificates(full: Templates) -> None:
-    """Three brokers of 3.8.x, TLS alone, clients of the Private CA and nobody else, kept for 24 h, and for good."""
+    """Three brokers of 3.8.x, TLS alone, clients of the Private CA and nobody else, messages kept for 24 h."""
     cluster = only(full["network"], "AWS::MSK::Cluster")
     found = _props(cluster)
     assert (found["KafkaVersion"], found["NumberOfBrokerNodes"], found["EnhancedMonitoring"]) == (
@@ -317,7 +400,6 @@ def test_network_makes_a_cluster_that_wants_certificates(full: Templates) -> Non
     properties = _props(only(full["network"], "AWS::MSK::Configuration"))["ServerProperties"]
     assert "log.retention.hours=24\n" in properties
     assert "auto.create.topics.enable=false\n" in properties
-    assert cluster["DeletionPolicy"] == "Retain"
 
 
 # PipeStack
@@ -344,7 +426,7 @@ def test_pipe_logs_errors_and_never_messages(example: Templates) -> None:
     logging = _props(only(example["pipe"], "AWS::Pipes::Pipe"))["LogConfiguration"]
     group = logging["CloudwatchLogsLogDestination"]["LogGroupArn"].rpartition("log-group:")[2]
     assert (logging["Level"], "IncludeExecutionData" in logging) == ("ERROR", False)
-    only(example["pipe"], "AWS::Logs::LogGroup", LogGroupName=group)
+    only(example["base"], "AWS::Logs::LogGroup", LogGroupName=group)
 
 
 def test_function_ends_before_the_pipe_does(example: Templates) -> None:
@@ -388,8 +470,8 @@ def test_reserved_concurrency_is_the_partitions_when_asked(full: Templates) -> N
 
 
 def test_topic_loses_nothing_when_a_broker_dies(example: Templates, full: Templates) -> None:
-    """Three copies, two in sync, what is asked to keep, messages of 1 MiB; made only when asked, and kept."""
-    topic = only(full["pipe"], "AWS::MSK::Topic")
+    """Three copies, two in sync, what is asked to keep, messages of 1 MiB; made only when asked."""
+    topic = only(full["network"], "AWS::MSK::Topic")
     found = _props(topic)
     assert (found["TopicName"], found["PartitionCount"], found["ReplicationFactor"]) == ("lm.metrics.otlp", 12, 3)
     assert base64.b64decode(found["Configs"]).decode().splitlines() == [
@@ -398,15 +480,16 @@ def test_topic_loses_nothing_when_a_broker_dies(example: Templates, full: Templa
         "max.message.bytes=1048576",
         "cleanup.policy=delete",
     ]
-    assert topic["DeletionPolicy"] == "Retain"
-    assert of_type(example["pipe"], "AWS::MSK::Topic") == []
+    assert _every(example, "AWS::MSK::Topic") == []
 
 
 def test_every_log_group_is_ours(full: Templates) -> None:
-    """Each is made here, encrypted, and ends; each function's log group is one of them."""
-    groups = _every(full, "AWS::Logs::LogGroup")
+    """Each is in the base stack, where no other's rollback deletes it, encrypted, and ends; each function has one."""
+    groups = of_type(full["base"], "AWS::Logs::LogGroup")
+    assert len(groups) == len(_every(full, "AWS::Logs::LogGroup"))
     assert sorted(_props(group)["LogGroupName"] for group in groups) == [
         "/aws/kinesisfirehose/lmdp-example-rows",
+        "/aws/lambda/lmdp-example-canary",
         "/aws/lambda/lmdp-example-rows",
         "/aws/lambda/lmdp-example-snowflake-setup",
         "/aws/lambda/lmdp-example-watcher",
@@ -416,7 +499,8 @@ def test_every_log_group_is_ours(full: Templates) -> None:
     assert {_props(group)["RetentionInDays"] for group in groups} == {30}
     assert all("KmsKeyId" in _props(group) for group in groups)
     functions = _every(full, "AWS::Lambda::Function")
-    assert len([one for one in functions if "LogGroup" in _props(one)["LoggingConfig"]]) == len(functions) == 3
+    named = {_props(group)["LogGroupName"] for group in groups}
+    assert len([one for one in functions if _props(one)["LoggingConfig"]["LogGroup"] in named]) == len(functions) == 4
 
 
 @pytest.mark.parametrize("word", ["BEGIN", 'private_key":', "password"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ ENV = {
     "LMDP_SETUP_SECRET": "setup",
     "LMDP_CANARY_PARAMETER": "/lmdp/example/state/canary-landed",
     "LMDP_KEY_MAX_AGE_DAYS": "365",
+    "LMDP_CLUSTER_ARN": "arn:aws:kafka:us-east-1:123456789012:cluster/example/1-1",
+    "LMDP_TOPIC": "lm.metrics.otlp",
+    "LMDP_RETENTION_PARAMETER": "/lmdp/example/state/topic-retention-hours",
 }
 
 
@@ -44,7 +48,7 @@ def _pipe(aws: Any) -> None:
 
 
 def test_everything_that_stands_is_a_number(aws: Any) -> None:
-    """Pipe running, days of the certificate that the current version holds, days of keys, hours since the canary."""
+    """Pipe running, days of certificate and keys, hours since the canary, hours that the topic keeps."""
     from infra.watcher.watcher import look  # noqa: PLC0415 - only where boto3 is
 
     _pipe(aws)
@@ -58,10 +62,16 @@ def test_everything_that_stands_is_a_number(aws: Any) -> None:
         secrets.put_secret_value(SecretId=name, SecretString="{}")
     landed = {"Name": ENV["LMDP_CANARY_PARAMETER"], "Value": "2026-11-23T10:30:00+00:00", "Type": "String"}
     aws("ssm").put_parameter(**landed)
+    aws("ssm").put_parameter(Name=ENV["LMDP_RETENTION_PARAMETER"], Value="36", Type="String")
     found, faults = look(ENV, aws, NOW)
     keys = {found.pop("LoaderKeyDaysLeft"), found.pop("SetupKeyDaysLeft")}
     made = secrets.list_secret_version_ids(SecretId="loader")["Versions"][0]["CreatedDate"]
-    assert found == {"PipeRunning": 1.0, "CertificateDaysLeft": 10.0, "CanaryAgeHours": 1.5}
+    assert found == {
+        "PipeRunning": 1.0,
+        "CertificateDaysLeft": 10.0,
+        "CanaryAgeHours": 1.5,
+        "TopicRetentionHours": 36.0,
+    }
     assert all(abs(365 - (NOW - made).total_seconds() / 86_400 - days) < 0.01 for days in keys)
     assert faults == {}
 
@@ -74,7 +84,45 @@ def test_what_cannot_be_told_is_left_out(aws: Any) -> None:
     assert found == {}
     assert set(faults) == {
         "PipeRunning", "CertificateDaysLeft", "CanaryAgeHours", "LoaderKeyDaysLeft", "SetupKeyDaysLeft", "CaDaysLeft",
+        "TopicRetentionHours",
     }  # fmt: skip
+
+
+class Msk:
+    """MSK's API for topics, and the parameter of the last deployment; `configs` is None where it has no such call."""
+
+    def __init__(self, configs: str | None) -> None:
+        self.configs = configs
+
+    def describe_topic(self, **asked: str) -> dict[str, str]:
+        """The topic's configuration, as MSK encodes it."""
+        assert asked == {"ClusterArn": ENV["LMDP_CLUSTER_ARN"], "TopicName": "lm.metrics.otlp"}
+        if self.configs is None:
+            raise AttributeError("'Kafka' object has no attribute 'describe_topic'")
+        return {"Configs": base64.b64encode(self.configs.encode()).decode()}
+
+    def get_parameter(self, **_: str) -> dict[str, Any]:
+        """What a deployment noted."""
+        return {"Parameter": {"Value": "36"}}
+
+
+RETENTION: list[tuple[str | None, float]] = [
+    ("retention.ms=21600000\ncleanup.policy=delete\n", 6.0),
+    ('{"cleanup.policy": "delete", "retention.ms": "21600000"}', 6.0),
+    ("retention.ms=-1", 87_600.0),
+    ("cleanup.policy=delete", 36.0),  # the broker's default, which it does not show
+    ("delete.retention.ms=1000", 36.0),
+    ("", 36.0),
+    (None, 36.0),
+]
+
+
+@pytest.mark.parametrize(("configs", "hours"), RETENTION)
+def test_the_retention_is_the_topics_own(configs: str | None, hours: float) -> None:
+    """As MSK shows it now; where it does not, as the last deployment found it."""
+    from infra.watcher.watcher import look  # noqa: PLC0415 - only where boto3 is
+
+    assert look(ENV, lambda _: Msk(configs), NOW)[0]["TopicRetentionHours"] == hours
 
 
 def test_a_tag_of_another_version_says_nothing(aws: Any) -> None:

@@ -166,7 +166,10 @@ def test_delete_connects_to_nothing(answers: Answers) -> None:
     ("error", "reason"),
     [
         (LmdpError("Snowflake refused: CREATE VIEW\nSQL compilation error"), "Snowflake refused: CREATE VIEW"),
-        (ValueError("user=x key=SECRET"), "ValueError inside the setup function; its log says where."),
+        (
+            ValueError("user=x key=SECRET"),
+            "ValueError inside the setup function; its log (the function's log group) says where.",
+        ),
         (SystemExit(3), "SystemExit inside the setup function"),
         (LmdpError("x" * 9000), "x" * 1500),
     ],

@@ -14,6 +14,9 @@ from infra.settings import Settings
 
 from lmdp.errors import LmdpError, SettingsError
 
+# More than the canary function may take.
+_PATIENCE_S = 780
+
 Run: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], "subprocess.CompletedProcess[str]"]
 
 
@@ -50,6 +53,7 @@ def confirm(world: World, options: Options, question: str, word: str) -> None:
 def real_world(settings: Settings) -> World:
     """The terminal, subprocesses in the project's folder, and AWS (where AWS_ENDPOINT_URL points, if it is set)."""
     import boto3  # noqa: PLC0415 - half a second, and not for a settings fault
+    from botocore.config import Config  # noqa: PLC0415 - as above
 
     def client(service: str) -> Any:
         session = boto3.Session(region_name=settings.names.region)
@@ -59,7 +63,8 @@ def real_world(settings: Settings) -> World:
                 f"You are signed in to the account {account}; the settings name {settings.names.account}. Nothing was "
                 "changed. Set AWS_PROFILE to a profile of that account, or correct LMDP_AWS_ACCOUNT."
             )
-        return session.client(service)
+        # A canary is waited for, over connections that a NAT gateway would forget after 350 silent seconds.
+        return session.client(service, config=Config(read_timeout=_PATIENCE_S, tcp_keepalive=True))
 
     def command(
         arguments: Sequence[str], env: Mapping[str, str], *, keep: bool = False

@@ -111,6 +111,11 @@ class Names:
         return f"{self.prefix}-snowflake-setup"
 
     @property
+    def canary_function(self) -> str:
+        """The function that sends a canary row each day."""
+        return f"{self.prefix}-canary"
+
+    @property
     def watcher_function(self) -> str:
         """The function that looks every five minutes."""
         return f"{self.prefix}-watcher"
@@ -157,6 +162,7 @@ class Names:
         """
         return {
             "function": f"/aws/lambda/{self.function}",
+            "canary": f"/aws/lambda/{self.canary_function}",
             "setup": f"/aws/lambda/{self.setup_function}",
             "watcher": f"/aws/lambda/{self.watcher_function}",
             "firehose": f"/aws/kinesisfirehose/{self.stream}",
@@ -177,6 +183,11 @@ class Names:
     def stream_arn(self) -> str:
         """The stream's ARN."""
         return self.arn("firehose", f"deliverystream/{self.stream}")
+
+    @property
+    def retention_parameter(self) -> str:
+        """How many hours the topic keeps, as `lmdp topic check` last found it."""
+        return self.parameter("state/topic-retention-hours")
 
     @property
     def canary_parameter(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives import serialization
 
+from lmdp.deployment.egress import egress_faults, egress_fix
 from lmdp.deployment.naming import STACKS, Names
 from lmdp.deployment.secret_shapes import json_object, kafka_fault, snowflake_fault
 from lmdp.doctor.finding import Verdict, not_tried, ok, wrong
@@ -28,7 +29,7 @@ _NO_LOGIN: Final = {
 }  # fmt: skip
 _DENIED: Final = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
 _SIGN_IN: Final = "aws sso login, or set AWS_PROFILE; see docs/deploy.md"
-_LOG_GROUPS: Final = ("function", "setup", "watcher", "firehose", "pipe")
+_LOG_GROUPS: Final = ("function", "setup", "canary", "watcher", "firehose", "pipe")
 
 
 def credentials(place: Place) -> Verdict:
@@ -65,6 +66,11 @@ def secrets(place: Place) -> Verdict:
 def pipe(place: Place) -> Verdict:
     """The pipe's state, and AWS's reason for it."""
     return _asked(place, _pipe)
+
+
+def network(place: Place) -> Verdict:
+    """The way out that the pipe's interfaces have: the egress rules of the cluster's security group."""
+    return _asked(place, _network)
 
 
 def alarms(place: Place) -> Verdict:
@@ -162,6 +168,17 @@ def _pipe(_place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
     if found["CurrentState"] == "RUNNING":
         return ok(told)
     return wrong(told, f"docs/operations.md#pipe, then: aws pipes start-pipe --name {names.pipe}")
+
+
+def _network(place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
+    group = place.env.get("LMDP_SECURITY_GROUP_ID")
+    if not group:
+        return not_tried("LMDP_SECURITY_GROUP_ID is not set here")
+    found = client("ec2").describe_security_groups(Filters=[{"Name": "group-id", "Values": [group]}])["SecurityGroups"]
+    if not found:
+        return wrong(f"there is no security group {group} in {names.region}", "LMDP_SECURITY_GROUP_ID in .env")
+    faults = egress_faults(found[0])
+    return wrong("; ".join(faults), egress_fix(group)) if faults else ok(f"{group} lets the pipe's interfaces out")
 
 
 def _alarms(_place: Place, client: Callable[[str], Any], names: Names) -> Verdict:

@@ -42,6 +42,7 @@ CHECKS: Final = (
     Check("aws", "region", aws.region),
     Check("aws", "stacks", aws.stacks),
     Check("aws", "secrets", aws.secrets),
+    Check("aws", "network", aws.network),
     Check("aws", "pipe", aws.pipe),
     Check("aws", "alarms", aws.alarms),
     Check("aws", "log groups", aws.logs),

@@ -72,6 +72,20 @@ def access_from_env(env: Mapping[str, str], settings: SnowflakeSettings) -> Acce
     )
 
 
+def access_from_secret(env: Mapping[str, str], settings: SnowflakeSettings) -> Access:
+    """The setup owner's access in a function: user and key of `LMDP_SETUP_SECRET`. Raises LmdpError."""
+    held = read_secret(env["LMDP_SETUP_SECRET"])
+    return Access(
+        account_url=env["SNOWFLAKE_ACCOUNT_URL"],
+        user=held.user,
+        role=settings.setup_role,
+        warehouse=settings.warehouse,
+        database=settings.database,
+        schema=settings.schema,
+        key=der(held.private_key.encode(), held.passphrase),
+    )
+
+
 def der(key: bytes, passphrase: str | None = None) -> bytes:
     """A private key as the connector wants it: from PEM, or from base64 as Firehose reads it, wrapped or not."""
     password = passphrase.encode() if passphrase else None

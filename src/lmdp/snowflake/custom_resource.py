@@ -65,25 +65,12 @@ def respond(event: Mapping[str, Any], context: Context, run: Run) -> None:
 def run_sql(given: Mapping[str, str]) -> str:
     """Sign in as the setup owner, and bring the schema to this version."""
     # Imported here, so that a package that does not load is a failure which CloudFormation hears of.
-    from lmdp.snowflake.connection import Access, connected, der  # noqa: PLC0415 - see above
-    from lmdp.snowflake.secrets import read_secret  # noqa: PLC0415 - see above
+    from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
     from lmdp.snowflake.settings import SnowflakeSettings  # noqa: PLC0415 - see above
     from lmdp.snowflake.setup import migrate  # noqa: PLC0415 - see above
 
     settings = SnowflakeSettings.from_env(given)
-    held = read_secret(os.environ["LMDP_SETUP_SECRET"])
-    key = der(held.private_key.encode(), held.passphrase)
-    url = os.environ["SNOWFLAKE_ACCOUNT_URL"]
-    access = Access(
-        account_url=url,
-        user=held.user,
-        role=settings.setup_role,
-        warehouse=settings.warehouse,
-        database=settings.database,
-        schema=settings.schema,
-        key=key,
-    )
-    with connected(access) as connection:
+    with connected(access_from_secret(os.environ, settings)) as connection:
         done = migrate(connection, settings)
     return f"ran {', '.join(done.applied) or 'nothing'}; {len(done.mended)} changes to the table"
 
@@ -133,11 +120,16 @@ def _caught(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return _failure(str(error))
     except BaseException as error:  # noqa: BLE001 - its text might hold a secret; CloudFormation has to hear all the same
         _log(fault=type(error).__name__, frames=_frames(error))
-        return _failure(f"{type(error).__name__} inside the setup function; its log says where.")
+        return _failure(f"{type(error).__name__} inside the setup function; its log ({_log_group()}) says where.")
 
 
 def _frames(error: BaseException) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def _log_group() -> str:
+    """Its log group; it is in another stack than the function, so that it outlives a rollback."""
+    return os.environ.get("AWS_LAMBDA_LOG_GROUP_NAME", "the function's log group")
 
 
 def _failure(reason: str) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""The canary in AWS, each day and whenever somebody invokes it: `lmdp.snowflake.canary_function.handler`.
+
+It sends one marked row to the delivery stream, looks for it in Snowflake, and notes in a parameter when it landed, from
+which the watcher makes the metric. The answer says what became of it: whoever invokes it needs no key of Snowflake.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol, TypeAlias
+
+from lmdp.errors import LmdpError
+
+# Kept back for the sign-in and the answer, in seconds.
+MARGIN_SECONDS: Final = 60.0
+# One in the style that is set, and where it does not land, one in each of the two other styles.
+_FLIGHTS: Final = 3
+_LONGEST_SECONDS: Final = 180.0
+
+Fly: TypeAlias = Callable[[Mapping[str, str], float], tuple[list[dict[str, Any]], str]]
+"""Flies with these settings, waiting so many seconds for each. Raises LmdpError.
+
+Returns the landings (`style`, `landed`, `error`), the style that is set first, and what to do about them.
+"""
+
+
+class Context(Protocol):
+    """What is used of Lambda's context object."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """The milliseconds until Lambda ends this invocation."""
+
+
+def handler(_event: object, context: Context) -> dict[str, Any]:
+    """Send one canary. Never raises: the answer has the reason, and Lambda would send another one."""
+    return answer(os.environ, context.get_remaining_time_in_millis() / 1000, fly_in_aws)
+
+
+def answer(env: Mapping[str, str], seconds: float, fly: Fly) -> dict[str, Any]:
+    """Send a canary and return what became of it within `seconds`.
+
+    `landed`, `error` (empty when it landed), and `canary`, the landings by style of keys.
+    """
+    wait = min(_LONGEST_SECONDS, max(1.0, (seconds - MARGIN_SECONDS) / _FLIGHTS))
+    landings: list[dict[str, Any]] = []
+    try:
+        landings, said = fly(env, wait)
+        error = "" if landings[0]["landed"] else said
+    except LmdpError as refusal:
+        error = str(refusal)
+    except Exception as fault:  # noqa: BLE001 - its text might hold a secret
+        frames = [
+            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(fault.__traceback__)
+        ]
+        error = f"{type(fault).__name__} inside the canary function; its log says where."
+        _log(fault=type(fault).__name__, frames=frames)
+    done = {"landed": not error, "error": error, "canary": landings}
+    _log(**done)
+    return done
+
+
+def fly_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]], str]:
+    """Sign in as the setup owner, send a row, look for it, and note when it landed."""
+    # Imported here, so that a package that does not load is an answer, too.
+    from lmdp.snowflake.canary import Flight, firehose, fly, told, utc_now  # noqa: PLC0415 - see above
+    from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
+    from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - see above
+    from lmdp.snowflake.settings import SnowflakeSettings  # noqa: PLC0415 - see above
+    from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - see above
+    from lmdp.spec_loader import load_spec  # noqa: PLC0415 - see above
+
+    settings = SnowflakeSettings.from_env(env)
+    bucket = env["LMDP_REJECTS_BUCKET"]
+    flight = Flight(
+        firehose(env["LMDP_DELIVERY_STREAM"]), lambda since: failed_records(bucket, since), utc_now, time.sleep, wait
+    )
+    with connected(access_from_secret(env, settings)) as connection:
+        landings = fly(Scope(connection, settings, load_spec(), utc_now()), flight, env.get("LMDP_ORG_ID") or "lmdp")
+    if landings[0].landed:
+        note(env["LMDP_CANARY_PARAMETER"])
+    return [asdict(landing) for landing in landings], told(landings, settings.identifiers, wait)
+
+
+def note(parameter: str) -> None:
+    """Note that a canary landed now. Raises LmdpError."""
+    import boto3  # noqa: PLC0415 - as above
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
+
+    from lmdp.snowflake.secrets import CALLS  # noqa: PLC0415 - as above
+
+    try:
+        boto3.client("ssm", config=CALLS).put_parameter(
+            Name=parameter, Value=datetime.now(UTC).isoformat(), Type="String", Overwrite=True
+        )
+    except (BotoCoreError, ClientError) as error:
+        raise LmdpError(f"the canary landed, but {parameter} could not be written: {error}") from error
+
+
+def _log(**fields: object) -> None:
+    print(json.dumps({"service": "lmdp-canary", **fields}, default=str))

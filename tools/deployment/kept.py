@@ -1,0 +1,104 @@
+"""What is there already under the names of a stack that is not: its next creation would fail on them.
+
+`make destroy` leaves no such thing. A stack that was deleted by other means does: what it held was kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.settings import Settings
+from tools.deployment.cdk import run_cdk
+from tools.deployment.world import World
+
+from lmdp.errors import LmdpError
+
+
+def adopt(settings: Settings, world: World) -> None:
+    """Take kept buckets into their stack; stop where a kept secret or cluster has to be named in the settings."""
+    faults = [*_secrets(settings, world), *_cluster(settings, world)]
+    if faults:
+        raise LmdpError(
+            "Stopped: something is there under a name that this deployment would make. Nothing was changed.\n  - "
+            + "\n  - ".join(faults)
+            + "\nThen deploy again."
+        )
+    if not _stack_is_there(settings, world, "storage"):
+        names = settings.names
+        kept = [bucket for bucket in (names.error_bucket, names.log_bucket) if _bucket_is_there(world, bucket)]
+        if kept:
+            world.say(f"Taking what was kept into {names.stack('storage')}: {', '.join(kept)}")
+            # Buckets and their policies have names that a template gives; keys are made again, and the old ones stay.
+            run_cdk(settings, world, ["deploy", names.stack("storage"), "--exclusively", "--require-approval", "never",
+                                      "--import-existing-resources"])  # fmt: skip
+
+
+def _secrets(settings: Settings, world: World) -> list[str]:
+    names, delivery, manager = settings.names, settings.delivery, world.client("secretsmanager")
+    wanted = (
+        ("snowflake-auth", "snowflake-loader", "LMDP_LOADER_SECRET_ARN", delivery.loader_secret_arn),
+        ("snowflake-auth", "snowflake-setup", "LMDP_SETUP_SECRET_ARN", delivery.setup_secret_arn),
+        ("auth", "kafka-client", "LMDP_KAFKA_SECRET_ARN", settings.kafka.secret_arn),
+    )
+    faults = []
+    for stack, what, setting, given in wanted:
+        if given or _stack_is_there(settings, world, stack):
+            continue
+        try:
+            found = manager.describe_secret(SecretId=names.secret(what))
+        except manager.exceptions.ResourceNotFoundException:
+            continue
+        faults.append(_secret_fault(names.secret(what), setting, found))
+    return faults
+
+
+def _secret_fault(name: str, setting: str, found: dict[str, Any]) -> str:
+    key = f" and LMDP_SECRETS_KMS_KEY_ARN={found['KmsKeyId']}" if found.get("KmsKeyId") else ""
+    use = f"set {setting}={found['ARN']}{key}"
+    if found.get("DeletedDate"):
+        return (
+            f"the secret {name} is being deleted, and keeps its name until then. To use it again: aws secretsmanager "
+            f"restore-secret --secret-id {name}, then {use}. To give it up: aws secretsmanager delete-secret "
+            f"--secret-id {name} --force-delete-without-recovery (after restore-secret)"
+        )
+    return (
+        f"the secret {name} was kept. To use it: {use}. To give it up: aws secretsmanager delete-secret --secret-id "
+        f"{name} --force-delete-without-recovery"
+    )
+
+
+def _cluster(settings: Settings, world: World) -> list[str]:
+    if settings.kafka.cluster_arn or _stack_is_there(settings, world, "network"):
+        return []
+    name = settings.kafka.cluster_name
+    found = world.client("kafka").list_clusters_v2(ClusterNameFilter=name)["ClusterInfoList"]
+    return [
+        f"the cluster {name} was kept: set LMDP_MSK_CLUSTER_ARN={one['ClusterArn']} instead of LMDP_MSK_CREATE=true"
+        for one in found
+        if one["ClusterName"] == name
+    ]
+
+
+def _stack_is_there(settings: Settings, world: World, stack: str) -> bool:
+    """Whether CloudFormation has it, in a state that an update can follow."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - as boto3
+
+    try:
+        found = world.client("cloudformation").describe_stacks(StackName=settings.names.stack(stack))["Stacks"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return False
+    return bool(found) and found[0]["StackStatus"] not in ("ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS", "DELETE_COMPLETE")
+
+
+def _bucket_is_there(world: World, bucket: str) -> bool:
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - as boto3
+
+    try:
+        world.client("s3").head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("404", "NoSuchBucket", "NotFound"):
+            return False
+        raise
+    return True
