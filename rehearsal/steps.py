@@ -89,6 +89,7 @@ def configure(place: Place) -> None:
         "LMDP_PRIVATE_CA_ARN": place.stage.authority,
         "LMDP_COLLECTOR_CIDRS": "10.20.0.0/16",
         "LMDP_MONTHLY_BUDGET_USD": "2000",
+        "LMDP_ALERT_EMAILS": "on-call@example.com",
         "SNOWFLAKE_ACCOUNT_URL": HOST,
         **NETWORK,
     }

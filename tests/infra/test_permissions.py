@@ -313,7 +313,8 @@ def test_the_deployers_tools(full: Templates, calls: Calls) -> None:
     )
     topic = _client("sns").create_topic(Name="lmdp-dev-alerts")["TopicArn"]
     _client("cloudwatch").put_metric_alarm(
-        AlarmName="lmdp-dev-watcher-errors", AlarmDescription="-", Namespace="n", MetricName="m", EvaluationPeriods=1, Period=60, Threshold=1,
+        AlarmName="lmdp-dev-watcher-errors", AlarmDescription="-", Namespace="n", MetricName="m", Period=60, Threshold=1,
+        EvaluationPeriods=1,
         ComparisonOperator="GreaterThanThreshold", Statistic="Sum",
     )  # fmt: skip
     assert topic
