@@ -90,12 +90,13 @@ def logs() -> bytes:
         (b'\n{"x":1}', NOT_METRICS),
         (b'{"resourceLogs":[]}', NOT_METRICS),
         (b'{"resourceSpans":[{"scopeSpans":[]}]}', NOT_METRICS),
-        (b'{"resource_metrics":[]}', NOT_METRICS),
         (logs(), NOT_METRICS),
         (b"\x12\x01\x41", NOT_METRICS),
         # an empty bundle
         (b'{"resourceMetrics":[]}', "0 rows"),
+        (b'{"resource_metrics":[]}', "0 rows"),
         (b'{"resourceMetrics":null}', "0 rows"),
+        (b'{"resource_metrics":null}', "0 rows"),
         (b'{"resourceMetrics":[null]}', "0 rows"),
         (b'{"resourceMetrics":[{}]}', "0 rows"),
         (metrics_pb2.MetricsData(resource_metrics=[metrics_pb2.ResourceMetrics()]).SerializeToString(), "0 rows"),
@@ -292,15 +293,19 @@ def test_double(written: str, expected: float | str) -> None:
         ("null", None),
         ('"AGGREGATION_TEMPORALITY_UNSPECIFIED"', None),
         ('"delta"', None),
-        ('"1"', None),
+        ('"1"', "delta"),
+        ("1.0", "delta"),
+        ("2e0", "cumulative"),
+        ('"2.0"', "cumulative"),
         ("1.5", None),
+        ('"1.5"', None),
         ("99999999999999999999999", None),
         ("true", None),
         ("{}", None),
     ],
 )
 def test_enum(written: str, expected: str | None) -> None:
-    """An enum is a number or a name; an unknown one counts as not given."""
+    """An enum is an integer, however written, or a name; an unknown one counts as not given."""
     (event,) = bundles.events(raw(more=f'"aggregationTemporality":{written}'))
     assert event["attributes"].get("otlp.temporality") == expected
 

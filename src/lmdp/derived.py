@@ -28,8 +28,8 @@ class Part(NamedTuple):
 
 def histogram(point: HistogramDataPoint) -> Iterator[Part]:
     """Parts of an explicit histogram. Raises PointRefused where counts and bounds do not fit."""
-    counts = [unsigned(count) for count in point.bucketCounts or ()]
-    bounds = [double(bound) for bound in point.explicitBounds or ()]
+    counts = [unsigned(count, "bucketCounts") for count in point.bucketCounts or ()]
+    bounds = [double(bound, "explicitBounds") for bound in point.explicitBounds or ()]
     if counts and len(counts) != len(bounds) + 1:
         raise PointRefused(BAD_HISTOGRAM, f"{len(counts)} bucket counts do not fit {len(bounds)} bounds")
     if counts and (any(not low < high for low, high in pairwise(bounds)) or any(map(math.isnan, bounds))):
@@ -41,27 +41,27 @@ def histogram(point: HistogramDataPoint) -> Iterator[Part]:
 
 def exponential_histogram(point: ExponentialHistogramDataPoint) -> Iterator[Part]:
     """Parts of an exponential histogram: its buckets from the lowest negative one to +Inf."""
-    scale = signed(point.scale)
+    scale = signed(point.scale, "scale")
     yield from _statistics(point)
     yield from _buckets(_exponential(point, scale))
 
 
 def summary(point: SummaryDataPoint) -> Iterator[Part]:
     """Parts of a summary."""
-    yield Part(".count", unsigned(point.count))
-    yield Part(".sum", double(point.sum))
+    yield Part(".count", unsigned(point.count, "count"))
+    yield Part(".sum", double(point.sum, "sum"))
     for each in point.quantileValues or ():
-        yield Part(".quantile", double(each.value), "quantile", number_text(double(each.quantile)))
+        yield Part(".quantile", double(each.value, "value"), "quantile", number_text(double(each.quantile, "quantile")))
 
 
 def _statistics(point: HistogramDataPoint | ExponentialHistogramDataPoint) -> Iterator[Part]:
-    yield Part(".count", unsigned(point.count))
+    yield Part(".count", unsigned(point.count, "count"))
     if point.sum is not None:
-        yield Part(".sum", double(point.sum))
+        yield Part(".sum", double(point.sum, "sum"))
     if point.min is not None:
-        yield Part(".min", double(point.min))
+        yield Part(".min", double(point.min, "min"))
     if point.max is not None:
-        yield Part(".max", double(point.max))
+        yield Part(".max", double(point.max, "max"))
 
 
 def _exponential(point: ExponentialHistogramDataPoint, scale: int) -> Iterator[tuple[float, int]]:
@@ -71,19 +71,19 @@ def _exponential(point: ExponentialHistogramDataPoint, scale: int) -> Iterator[t
     for index in range(len(counts) - 1, -1, -1):
         below += counts[index]
         yield -_bound(offset + index, scale), below
-    below += unsigned(point.zeroCount)
-    yield double(point.zeroThreshold), below
+    below += unsigned(point.zeroCount, "zeroCount")
+    yield double(point.zeroThreshold, "zeroThreshold"), below
     offset, counts = _counts(point.positive)
     for index, count in enumerate(counts):
         below += count
         yield _bound(offset + index + 1, scale), below
-    yield math.inf, unsigned(point.count)
+    yield math.inf, unsigned(point.count, "count")
 
 
 def _counts(buckets: Buckets | None) -> tuple[int, list[int]]:
     if buckets is None:
         return 0, []
-    return signed(buckets.offset), [unsigned(count) for count in buckets.bucketCounts or ()]
+    return signed(buckets.offset, "offset"), [unsigned(count, "bucketCounts") for count in buckets.bucketCounts or ()]
 
 
 def _bound(index: int, scale: int) -> float:

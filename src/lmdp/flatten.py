@@ -19,15 +19,17 @@ from lmdp.otlp.model import (
     DataPoint,
     Gauge,
     Integer,
+    Metric,
     MetricsData,
     NumberDataPoint,
     Sum,
     Value,
 )
-from lmdp.otlp.numbers import double, read_all, signed, unsigned
+from lmdp.otlp.numbers import double, enum, read_all, signed, unsigned
 from lmdp.refusals import (
     BAD_TIMESTAMP,
     DECODE_TOO_LARGE,
+    MALFORMED,
     MISSING_FIELD,
     ROW_TOO_LARGE,
     PointRefused,
@@ -90,6 +92,7 @@ class Flat(Struct, gc=False):
     no_recorded_value: int = 0
     non_finite: int = 0
     exemplars: int = 0
+    unknown_data: int = 0  # metrics with none of the five kinds of data
     size: int = 0  # characters of the rows, as JSON, and rather more than fewer
     measured: int = 0  # how many of the rows are in `bytes`
     bytes: int = 0
@@ -119,8 +122,18 @@ def flatten(bundle: MetricsData, scopes: Scopes, limits: Limits, timestamp: int 
         for scope_metrics in resource_metrics.scopeMetrics or ():
             scope = scopes.scope(scope_metrics.scope, resource)
             for metric in scope_metrics.metrics or ():
-                walk.metric(scope, (resource_metrics, scope_metrics, metric))
+                try:
+                    walk.metric(scope, (resource_metrics, scope_metrics, metric))
+                except Refused as refused:
+                    raise _in_metric(metric, refused) from None
     return walk.flat
+
+
+def _in_metric(metric: Metric, refused: Refused) -> Refused:
+    """The same for what cannot be read, with the place."""
+    if refused.code != MALFORMED:
+        return refused
+    return Refused(MALFORMED, f"metric {(metric.name or '')[:_SHOWN]!r}: {refused.text}")
 
 
 class _Walk:
@@ -154,6 +167,8 @@ class _Walk:
                 data = getattr(metric, name)
                 if data is not None and data.dataPoints:
                     self.several(self._series(scope, path, kind, data), data.dataPoints, parts)
+        elif metric.gauge is None and metric.sum is None:
+            self.flat.unknown_data += 1
 
     def numbers(self, scope: Scope, path: Path, kind: str, data: Gauge | Sum, reserved: Reserved) -> None:
         """Gauges and sums: a row a datapoint. What most of them are like is done here, the rest is called."""
@@ -221,7 +236,7 @@ class _Walk:
         flat = self.flat
         flat.datapoints += len(points)
         for point in points:
-            if unsigned(point.flags) & _NO_RECORDED_VALUE:
+            if unsigned(point.flags, "flags") & _NO_RECORDED_VALUE:
                 self._unread(point)
                 flat.no_recorded_value += 1
             else:
@@ -284,7 +299,7 @@ class _Walk:
         return narrow
 
     def _time(self, scope: Scope, given: Integer) -> Moment:
-        ns = unsigned(given)
+        ns = unsigned(given, "timeUnixNano")
         if ns == 0:
             return moment(self._default_ns(scope))
         found = self.times[given] = moment(ns)
@@ -319,11 +334,11 @@ class _Walk:
 
 def _number(point: NumberDataPoint) -> int | float | None:
     """The value of a gauge or sum; None where it has none."""
-    if point.flags is not None and unsigned(point.flags) & _NO_RECORDED_VALUE:
+    if point.flags is not None and unsigned(point.flags, "flags") & _NO_RECORDED_VALUE:
         return None
     if point.asDouble is not None:
-        return double(point.asDouble)
-    return None if point.asInt is None else signed(point.asInt)
+        return double(point.asDouble, "asDouble")
+    return None if point.asInt is None else signed(point.asInt, "asInt")
 
 
 def _extended(digest: Digest, reserved: Reserved, began: int | None, value: float) -> str:
@@ -334,7 +349,7 @@ def _extended(digest: Digest, reserved: Reserved, began: int | None, value: floa
 
 def _began(start: Integer, at: Moment) -> int | None:
     """When a datapoint's time span began, in milliseconds; None where it has none."""
-    ns = unsigned(start)
+    ns = unsigned(start, "startTimeUnixNano")
     return None if ns in (0, at.ns) else ns // 1_000_000
 
 
@@ -352,5 +367,5 @@ def _of_sum(monotonic: bool, temporality: Integer) -> Reserved:  # noqa: FBT001 
 
 @functools.lru_cache(maxsize=64)
 def _of_histogram(temporality: Integer) -> Reserved:
-    told = _TEMPORALITY.get(temporality)
-    return Reserved({"otlp.temporality": told} if told else {})
+    given = _TEMPORALITY.get(enum(temporality))
+    return Reserved({"otlp.temporality": given} if given else {})

@@ -176,6 +176,8 @@ def _count(counts: Counts, flat: Flat) -> None:
         counts.dropped["nonFinite"] += flat.non_finite
     if flat.exemplars:
         counts.dropped["exemplars"] += flat.exemplars
+    if flat.unknown_data:
+        counts.dropped["unknownData"] += flat.unknown_data
 
 
 def _reject(done: Transformed, message: Message, code: str, text: str, raw: bytes, datapoints: int) -> None:

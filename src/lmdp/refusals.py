@@ -1,6 +1,6 @@
 """Why data is refused: the codes, and the exception that carries one inside the core.
 
-All of them are permanent: the same bytes are refused again, until a setting, a limit or the sender is mended.
+All of them are permanent: the same bytes are refused again, until a setting, a limit or the sender is fixed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ DROP_REASONS: Final = ("empty", "exemplars", "noRecordedValue", "nonFinite", "un
 
 TOO_DEEP: Final = "nested too deep"
 """The reason for what is nested beyond a limit: one text, whoever notices."""
+
+
+def outdated(field: str) -> str:
+    """The reason for a message whose data is in `field`, which OTLP 1.0 no longer has."""
+    return f"its data is in `{field}`, which only OTLP before 1.0 has: let the sender write OTLP 1.0 or later"
 
 
 class Refused(Exception):  # noqa: N818 - a verdict on data, not a fault of the program

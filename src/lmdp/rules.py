@@ -76,8 +76,11 @@ def why_missing(field: Field) -> str:
         elif keys:
             looked.append(f"none of {', '.join(keys)} in {level} attributes")
     looked += ["the scope has no name" for _ in _sources(field, "scope name")]
-    looked += [f"{source.key} is not set" for source in _sources(field, "setting")]
-    return f"{field.name}: {' and '.join(looked)}"
+    settings = [source.key for source in _sources(field, "setting")]
+    looked += [f"{key} is not set" for key in settings]
+    remedies = ["give --org-id or set LMDP_ORG_ID" for key in settings if key == "LMDP_ORG_ID"]
+    remedies.append(f"add the key that has it to `from` of {field.name} in the specification (LMDP_SPEC)")
+    return f"{field.name}: {' and '.join(looked)} ({', or '.join(remedies)})"
 
 
 def _sources(field: Field, level: str) -> tuple[Source, ...]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import msgspec
 
 from lmdp.otlp import lenient
+from lmdp.otlp.formats import described
 from lmdp.otlp.compression import decompress
 from lmdp.otlp.model import MetricsData
 from lmdp.otlp.weight import MEMORY, weigh_json
@@ -14,6 +18,10 @@ __all__ = ["decode", "decompress"]
 
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
+_ESCAPE: Final = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
+_NUL: Final = b"\\u0000"
+# As a number, not as an end of a text: the search runs from the literal, since it is run over every message.
+_NEGATIVE_ZERO: Final = re.compile(rb"-0(?<=[:\[,\s]-0)(?![.0-9eE\"])")
 _decoder = msgspec.json.Decoder(MetricsData)
 
 
@@ -22,7 +30,7 @@ def decode(value: bytes, limit: int, memory: int = MEMORY) -> MetricsData | None
 
     `limit`: bytes after decompression; `memory`: bytes that it may take once it is read.
 
-    Raises Refused with a `Decode.` code.
+    Raises Refused with a `Decode.` code; where it is known what the message looks like, the reason says so.
     """
     data = decompress(value, limit)
     text = data.lstrip(_BLANK)
@@ -30,6 +38,13 @@ def decode(value: bytes, limit: int, memory: int = MEMORY) -> MetricsData | None
         text = text[len(_BOM) :].lstrip(_BLANK)
     if not text:
         return None
+    try:
+        return _decoded(data, text, memory)
+    except Refused as refused:
+        raise described(refused, text if text.startswith(b"{") else data, memory) from refused.__cause__
+
+
+def _decoded(data: bytes, text: bytes, memory: int) -> MetricsData:
     if not text.startswith(b"{"):
         return _decode_protobuf(data, memory)
     try:
@@ -50,11 +65,7 @@ def decode_json(text: bytes, memory: int) -> MetricsData:
     try:
         if not text.isascii():
             text.decode()  # what is skipped below is not looked at
-        try:
-            bundle = _decoder.decode(text)
-        except msgspec.ValidationError:
-            weigh_json(text, memory, lenient=True)
-            bundle = _decoder.decode(lenient.canonical(text))
+        bundle = _read(_without_nul(text), memory)
     except RecursionError as error:
         raise Refused(MALFORMED, TOO_DEEP) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -62,6 +73,23 @@ def decode_json(text: bytes, memory: int) -> MetricsData:
     if bundle.resourceMetrics is msgspec.UNSET:
         raise Refused(NOT_METRICS, "JSON without resourceMetrics")
     return bundle
+
+
+def _read(text: bytes, memory: int) -> MetricsData:
+    if _NEGATIVE_ZERO.search(text) is None:  # which the strict reader takes for an integer: the sign would be lost
+        try:
+            return _decoder.decode(text)
+        except msgspec.ValidationError:
+            pass
+    weigh_json(text, memory, lenient=True)
+    return _decoder.decode(lenient.canonical(text))
+
+
+def _without_nul(text: bytes) -> bytes:
+    """The same JSON with U+0000 taken out of its texts and keys."""
+    if b"\\" not in text or _NUL not in text:
+        return text
+    return _ESCAPE.sub(lambda found: b"" if found[0] == _NUL else found[0], text)
 
 
 def _decode_protobuf(data: bytes, memory: int) -> MetricsData:

@@ -26,13 +26,16 @@ else:
 
 NO_ATTRIBUTES = Raw(b"[]")
 NO_EPOCH = Raw(b"null")
+NOT_READ = Raw(b"null")
+"""What OTLP has and no row shows."""
 NO_EXEMPLAR = Raw(b"{}")
 
 
-class Compact(Struct, omit_defaults=True, gc=False):
+class Compact(Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """Writes only what was given, so that a part of a message is again a message.
 
-    A message is a tree, so that the garbage collector need not follow it.
+    A message is a tree, so that the garbage collector need not follow it. An unknown field is refused here, since it may
+    be a known one in its other spelling: the lenient reader looks at it.
     """
 
 
@@ -130,6 +133,7 @@ class Metric(Compact):
     histogram: Histogram | None = None
     exponentialHistogram: ExponentialHistogram | None = None
     summary: Summary | None = None
+    metadata: Raw = NOT_READ
 
 
 class InstrumentationScope(Compact):
@@ -137,6 +141,7 @@ class InstrumentationScope(Compact):
     version: str | None = None
     attributes: Attributes = NO_ATTRIBUTES
     epoch: Raw = NO_EPOCH  # not OTLP; some senders put the poll's time here
+    droppedAttributesCount: Raw = NOT_READ
 
 
 class ScopeMetrics(Compact):
@@ -147,6 +152,8 @@ class ScopeMetrics(Compact):
 
 class Resource(Compact):
     attributes: Attributes = NO_ATTRIBUTES
+    droppedAttributesCount: Raw = NOT_READ
+    entityRefs: Raw = NOT_READ
 
 
 class ResourceMetrics(Compact):

@@ -19,7 +19,7 @@ from lmdp.refusals import MALFORMED, TOO_DEEP, Refused
 _DEEPEST = 64
 
 
-class _AnyValue(Struct, gc=False):
+class _AnyValue(Struct, forbid_unknown_fields=True, gc=False):
     stringValue: str | None = None
     boolValue: bool | None = None
     intValue: Integer = None
@@ -29,16 +29,16 @@ class _AnyValue(Struct, gc=False):
     bytesValue: str | None = None
 
 
-class _Array(Struct):
+class _Array(Struct, forbid_unknown_fields=True):
     values: list[_AnyValue] | None = None
 
 
-class _KeyValue(Struct, gc=False):
+class _KeyValue(Struct, forbid_unknown_fields=True, gc=False):
     key: str | None = None
     value: _AnyValue | None = None
 
 
-class _KeyValues(Struct):
+class _KeyValues(Struct, forbid_unknown_fields=True):
     values: list[_KeyValue] | None = None
 
 
@@ -94,9 +94,9 @@ def _value(value: _AnyValue | None, depth: int = 0) -> Value:
     if value.boolValue is not None:
         return value.boolValue
     if value.intValue is not None:
-        return signed(value.intValue)
+        return signed(value.intValue, "intValue")
     if value.doubleValue is not None:
-        return written(double(value.doubleValue))
+        return written(double(value.doubleValue, "doubleValue"))
     return _nested(value, depth + 1)
 
 
