@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LINES = b'{"a":1}\n\n  \t\r\n{"b":2}\r\n{"c":3}'
 MESSAGES = [b'{"a":1}', b'{"b":2}', b'{"c":3}']
+REQUEST = b'{"resourceMetrics":[{}]}'
+PRETTY = b'{\n"resourceMetrics":[\n{}\n]\n}\n'
 
 
 def zstd(data: bytes) -> bytes:
@@ -43,6 +45,18 @@ def zstd(data: bytes) -> bytes:
         ("a.jsonl", b"\n \n", []),
         ("a.jsonl.gz", b"", []),
         ("a.json", LINES, [LINES]),
+        # lines of requests under another name, as the Collector's file exporter writes them
+        ("a.json", REQUEST + b"\n" + REQUEST + b"\r\n", [REQUEST, REQUEST]),
+        ("metrics", REQUEST + b"\n\n" + PRETTY, [REQUEST, *PRETTY.split(b"\n")[:-1]]),
+        ("a.json", b'{"resource_metrics":[]}\nx', [b'{"resource_metrics":[]}', b"x"]),
+        ("a.json", b'{"resourceLogs":[]}\n' + REQUEST, [b'{"resourceLogs":[]}', REQUEST]),
+        # one message
+        ("a.json", REQUEST + b"\n \r\n", [REQUEST + b"\n \r\n"]),
+        ("a.json", PRETTY, [PRETTY]),
+        ("a.json", REQUEST + REQUEST, [REQUEST + REQUEST]),
+        ("a.json", PRETTY + PRETTY, [PRETTY + PRETTY]),
+        ("a.json", b"\n" + REQUEST + b"\n" + REQUEST, [b"\n" + REQUEST + b"\n" + REQUEST]),
+        ("a.json", b'{"resourceMetrics":1}x\n{}', [b'{"resourceMetrics":1}x\n{}']),
         ("a.json.gz", gzip.compress(LINES, mtime=0), [gzip.compress(LINES, mtime=0)]),
         ("bundle", b"\x0a\x00\n\x0a", [b"\x0a\x00\n\x0a"]),
         ("empty.json", b"", [b""]),
@@ -51,7 +65,7 @@ def zstd(data: bytes) -> bytes:
 def test_the_name_says_how_messages_are_told_apart(
     tmp_path: Path, name: str, content: bytes, values: list[bytes]
 ) -> None:
-    """Line files hold a message a line, blank lines none; any other file is one message, byte for byte."""
+    """Line files hold a message a line, blank lines none; any other file is one message, unless it is lines of requests."""
     (tmp_path / name).write_bytes(content)
     messages = list(read_messages(tmp_path / name))
     assert [m.value for m in messages] == values

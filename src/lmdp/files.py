@@ -1,12 +1,18 @@
-"""Messages out of files: line files (also compressed) and standard input hold one a line, any other file is one."""
+"""Messages out of files: line files (also compressed) and standard input hold one a line, any other file is one.
+
+The OpenTelemetry Collector's file exporter writes lines into `.json`. A file of any name whose first line is an OTLP/JSON
+request, with more behind it, is read as lines too: as one message it could only be malformed.
+"""
 
 from __future__ import annotations
 
 import gzip
+import re
 import sys
 import zlib
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -25,6 +31,8 @@ LONGEST_MESSAGE = 256 * 2**20
 _PIECE = 256 * 1024
 # A zstd block of 128 KiB may stand in 4 bytes, so the input comes in pieces that cannot swell beyond 32 MiB.
 _ZSTD_PIECE = 1024
+_REQUESTS = frozenset({"resourceMetrics", "resource_metrics", "resourceLogs", "resourceSpans"})
+_INK = re.compile(rb"\S")
 _LINE_ENDINGS = (".jsonl", ".ndjson")
 
 
@@ -53,7 +61,8 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
             yield from enumerate(_lines(_chunks(sys.stdin.buffer), where), 1)
             return
         values = _values(Path(path), where)
-        yield from enumerate(_elements(next(values)) if where.lower().endswith(".json") else values, 1)
+        is_json = where.lower().endswith(".json")
+        yield from enumerate(chain.from_iterable(map(_elements, values)) if is_json else values, 1)
 
 
 def _elements(text: bytes) -> Iterator[bytes]:
@@ -76,7 +85,22 @@ def _values(path: Path, where: str) -> Iterator[bytes]:
         elif name.endswith(tuple(f"{ending}.zst" for ending in _LINE_ENDINGS)):
             yield from _lines(_zstd_chunks(file), where)
         else:
-            yield _whole(file, where)
+            value = _whole(file, where)
+            if _is_lines(value):
+                yield from _lines(iter([value]), where)
+            else:
+                yield value
+
+
+def _is_lines(value: bytes) -> bool:
+    """Whether the first line is a whole request in JSON, and another line follows."""
+    end = value.find(b"\n")
+    if not value.startswith(b"{") or end < 0 or not _INK.search(value, end):
+        return False
+    try:
+        return not _REQUESTS.isdisjoint(msgspec.json.decode(value[:end], type=dict[str, msgspec.Raw]))
+    except (msgspec.MsgspecError, RecursionError):
+        return False
 
 
 def _whole(file: BinaryIO, where: str) -> bytes:

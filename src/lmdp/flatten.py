@@ -178,6 +178,7 @@ class _Walk:
         name, unit = metric.name or "", metric.unit or None
         missing = shared.missing if name else self._unnamed(scope)
         size += _ROW_FRAME + len(name) + (len(unit) if unit else 0)
+        digest_of, time_of, keep = self.digest, self.times.get, self.keep
         converted = 0
         for point in points:
             value, time = point.asDouble, point.timeUnixNano
@@ -187,19 +188,20 @@ class _Walk:
                 self._no_row(point, value)
                 continue
             try:
-                digest = self.digest(point.attributes)
+                digest = digest_of(point.attributes)
                 narrow = digest.promoted
                 if missing or None in narrow:
                     narrow = self._narrow(scope, narrow, missing)
-                at = self.times.get(time) or self._time(scope, time)
+                at = time_of(time) or self._time(scope, time)
                 start = point.startTimeUnixNano
                 began = None if start is None or start == time else _began(start, at)
                 if -EXACT_INTEGERS <= value <= EXACT_INTEGERS:
-                    attributes = digest.text(reserved, began)
+                    is_written = reserved is digest.reserved and began == digest.began
+                    attributes = digest.written if is_written else digest.text(reserved, began)
                 else:
                     attributes = _extended(digest, reserved, began, value)
                 row = (*shared.columns, *narrow, name, unit, kind, at.text, at.ms, value, attributes, *maps)
-                self.keep(row, size + digest.size + len(attributes))
+                keep(row, size + digest.size + len(attributes))
             except PointRefused as refused:
                 self._failed((*path, data), point, refused)
                 continue

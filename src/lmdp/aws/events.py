@@ -62,7 +62,7 @@ def _message(record: object, faults: list[str]) -> Message:
         faults.append("the record is no JSON object")
         return Message(None, partition=UNKNOWN, offset=UNKNOWN)
     topic, partition = _place(record)
-    if not isinstance(record.get("topic"), str):
+    if topic != record.get("topic"):
         faults.append("topic: no text")
     return Message(
         value=_bytes(record, "value", faults),
@@ -80,7 +80,9 @@ def _place(record: dict[str, Any]) -> tuple[str, int]:
     topic, source = record.get("topic"), record.get("eventSourceKey")
     name, dash, number = source.rpartition("-") if isinstance(source, str) else ("", "", "")
     known = bool(dash) and number.isascii() and number.isdigit() and len(number) < 10
-    return topic if isinstance(topic, str) else name if known else "", int(number) if known else UNKNOWN
+    text = topic if isinstance(topic, str) else name if known else ""
+    # Half a surrogate pair, which JSON can name, is no text: nothing could write it.
+    return text.encode("utf-8", "backslashreplace").decode(), int(number) if known else UNKNOWN
 
 
 def _whole(value: object, name: str, faults: list[str], otherwise: int = UNKNOWN) -> int:
@@ -140,4 +142,26 @@ def _reject(record: object, message: Message, faults: list[str]) -> Reject:
 
 def _raw(record: object) -> bytes:
     value = record.get("value") if isinstance(record, dict) else None
-    return value.encode("utf-8", "backslashreplace") if isinstance(value, str) else json.dumps(record).encode()
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace")
+    try:
+        return json.dumps(record, default=repr).encode()
+    except RecursionError:
+        return "".join(_written(record)).encode()
+
+
+def _written(record: object) -> Iterator[str]:
+    """The pieces of `record` as JSON, however deep it is nested: json.dumps calls itself for each level."""
+    pending: list[tuple[bool, object]] = [(False, record)]  # last first; whether it is JSON already
+    while pending:
+        is_json, item = pending.pop()
+        if is_json or not isinstance(item, dict | list):
+            yield str(item) if is_json else json.dumps(item, default=repr)
+            continue
+        inner: list[tuple[bool, object]] = [(True, "{" if isinstance(item, dict) else "[")]
+        members = item.items() if isinstance(item, dict) else ((None, each) for each in item)
+        for at, (key, each) in enumerate(members):
+            inner.append((True, (", " if at else "") + ("" if key is None else f"{json.dumps(key)}: ")))
+            inner.append((False, each))
+        inner.append((True, "}" if isinstance(item, dict) else "]"))
+        pending.extend(reversed(inner))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Final
 
@@ -20,7 +21,7 @@ _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 _ESCAPE: Final = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
 _NUL: Final = b"\\u0000"
-# As a number, not as an end of a text: the search runs from the literal, since it is run over every message.
+# As a number: the strict reader takes it for the integer 0. The literal comes first, since every message is searched.
 _NEGATIVE_ZERO: Final = re.compile(rb"-0(?<=[:\[,\s]-0)(?![.0-9eE\"])")
 _decoder = msgspec.json.Decoder(MetricsData)
 
@@ -32,40 +33,37 @@ def decode(value: bytes, limit: int, memory: int = MEMORY) -> MetricsData | None
 
     Raises Refused with a `Decode.` code; where it is known what the message looks like, the reason says so.
     """
-    data = decompress(value, limit)
-    text = data.lstrip(_BLANK)
-    if text.startswith(_BOM):
-        text = text[len(_BOM) :].lstrip(_BLANK)
-    if not text:
-        return None
+    data = text = value
+    if not value.startswith(b"{"):  # nearly all do
+        data = decompress(value, limit)
+        text = data.lstrip(_BLANK)
+        if text.startswith(_BOM):
+            text = text[len(_BOM) :].lstrip(_BLANK)
+        if not text:
+            return None
     try:
-        return _decoded(data, text, memory)
+        if text.startswith(b"{"):
+            return _decode_json(text, memory)
+        return _decode_protobuf(data, memory)
     except Refused as refused:
+        # A protobuf message whose first part has 123 bytes begins with a line feed and a brace.
+        if data.startswith(b"\n") and text.startswith(b"{"):
+            with contextlib.suppress(Refused):
+                return _decode_protobuf(data, memory)
         raise described(refused, text if text.startswith(b"{") else data, memory) from refused.__cause__
 
 
-def _decoded(data: bytes, text: bytes, memory: int) -> MetricsData:
-    if not text.startswith(b"{"):
-        return _decode_protobuf(data, memory)
-    try:
-        return decode_json(text, memory)
-    except Refused as refused:
-        # A protobuf message whose first part has 123 bytes begins with a line feed and a brace.
-        if not data.startswith(b"\n"):
-            raise
-        try:
-            return _decode_protobuf(data, memory)
-        except Refused:
-            raise refused from None
-
-
-def decode_json(text: bytes, memory: int) -> MetricsData:
-    """Read an OTLP/JSON metrics request. Raises Refused."""
+def _decode_json(text: bytes, memory: int) -> MetricsData:
     weigh_json(text, memory)
     try:
         if not text.isascii():
             text.decode()  # what is skipped below is not looked at
-        bundle = _read(_without_nul(text), memory)
+        if b"\\" in text and _NUL in text:
+            text = _ESCAPE.sub(lambda found: b"" if found[0] == _NUL else found[0], text)
+        bundle = None if _NEGATIVE_ZERO.search(text) else _strictly(text)
+        if bundle is None:
+            weigh_json(text, memory, lenient=True)
+            bundle = _decoder.decode(lenient.canonical(text))
     except RecursionError as error:
         raise Refused(MALFORMED, TOO_DEEP) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -75,21 +73,12 @@ def decode_json(text: bytes, memory: int) -> MetricsData:
     return bundle
 
 
-def _read(text: bytes, memory: int) -> MetricsData:
-    if _NEGATIVE_ZERO.search(text) is None:  # which the strict reader takes for an integer: the sign would be lost
-        try:
-            return _decoder.decode(text)
-        except msgspec.ValidationError:
-            pass
-    weigh_json(text, memory, lenient=True)
-    return _decoder.decode(lenient.canonical(text))
-
-
-def _without_nul(text: bytes) -> bytes:
-    """The same JSON with U+0000 taken out of its texts and keys."""
-    if b"\\" not in text or _NUL not in text:
-        return text
-    return _ESCAPE.sub(lambda found: b"" if found[0] == _NUL else found[0], text)
+def _strictly(text: bytes) -> MetricsData | None:
+    """The request, where nothing in it is odd."""
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError:
+        return None
 
 
 def _decode_protobuf(data: bytes, memory: int) -> MetricsData:
