@@ -143,7 +143,8 @@ DEPTH = (
 SIZE = (
     Edge("a text of 900 kB", lambda: _named("x" * 900_000), "1 rows"),
     Edge("a text of 10 MB", lambda: _named("x" * 10 * MB), ROW_TOO_LARGE),
-    Edge("a text of 10 MB of NUL", lambda: _named("\0" * 2 * MB), ROW_TOO_LARGE),
+    Edge("a text of 12 MB of escapes", lambda: _named("\x01" * 2 * MB), ROW_TOO_LARGE),
+    Edge("a text of 12 MB of NUL", lambda: _named("\0" * 2 * MB), "Row.MissingField"),
     Edge("an attribute of 10 MB", lambda: _json(bundle(gauge(), attributes=[*HOST, text("a", "x" * 10 * MB)])),
          ROW_TOO_LARGE),
     Edge("10 MB where nobody looks", lambda: OK[:-1] + b',"x":"' + b"x" * 10 * MB + b'"}', "1 rows"),

@@ -26,6 +26,7 @@ TYPES = {
     "exponentialHistogram": "exponential_histogram",
     "summary": "summary",
 }
+FIELDS = {"name", "description", "unit", *TYPES}
 TEMPORALITY = {
     1: "delta",
     2: "cumulative",
@@ -39,6 +40,10 @@ LAST_MS = 253_402_300_799_999
 
 class Malformed(Exception):  # noqa: N818 - a verdict
     """The whole message is refused."""
+
+
+class NotMetrics(Exception):  # noqa: N818 - a verdict
+    """The whole message is refused: something was there, and nothing at all could be read."""
 
 
 @dataclass
@@ -234,19 +239,40 @@ def number(point: Json) -> Derived | None:
 
 
 def expect(bundle: Json, org_id: str | None = None, kafka_ms: int | None = None) -> Expected:
-    """What must come of `bundle`. Raises Malformed where the whole message is refused."""
+    """What must come of `bundle`. Raises Malformed or NotMetrics where the whole message is refused."""
     done = Expected()
+    bundle = without_nul(bundle)
+    unread = False
     for r, resource in enumerate(bundle["resourceMetrics"] or []):
         for s, scope in enumerate(resource.get("scopeMetrics") or []):
             for m, metric in enumerate(scope.get("metrics") or []):
                 kind = next((kind for kind in TYPES if metric.get(kind) is not None), "")
+                done.dropped["unknownData"] += not kind
+                unread = unread or any(holds(metric[name]) for name in metric.keys() - FIELDS)
                 for p, point in enumerate((metric.get(kind) or {}).get("dataPoints") or []):
                     done.datapoints += 1
                     context = (resource.get("resource") or {}, scope.get("scope") or {}, metric, kind)
                     _point(done, (r, s, m, p), point, context, org_id or None, kafka_ms)
                     if (r, s, m, p) not in done.failed:  # those of a reject come back with it
                         done.dropped["exemplars"] += len(point.get("exemplars") or [])
+    if unread and not done.datapoints:
+        raise NotMetrics
     return done
+
+
+def without_nul(value: Any) -> Any:
+    """U+0000 is taken out of every text and key."""
+    if isinstance(value, dict):
+        return {without_nul(key): without_nul(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nul(inner) for inner in value]
+    return value.replace("\0", "") if isinstance(value, str) else value
+
+
+def holds(value: Any) -> bool:
+    """Whether an object or array has anything in it."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return any(holds(item) or not isinstance(item, dict | list | None) for item in inner)
 
 
 def _point(

@@ -9,6 +9,7 @@ import base64
 import json
 import math
 import random
+import re
 from typing import Any
 
 from google.protobuf import json_format
@@ -31,7 +32,21 @@ FINITE = st.one_of(
 DOUBLE = st.one_of(FINITE, FINITE, st.sampled_from(list(NAMED.values())))
 TEXT = st.one_of(
     st.sampled_from(
-        ["", "a", "Volume Usage-", "C:\\", "pc-0/2/0", "Gerät ü", "日本", "\U0001f600", '"', "\x00\x1f\x7f", "\u2028"]
+        [
+            "",
+            "a",
+            "\x00",
+            "a\x00\x00b",
+            "Volume Usage-",
+            "C:\\",
+            "pc-0/2/0",
+            "Gerät ü",
+            "日本",
+            "\U0001f600",
+            '"',
+            "\x00\x1f\x7f",
+            "\u2028",
+        ]
     ),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
 )
@@ -55,6 +70,8 @@ KEY = st.one_of(
             "version",
             "le",
             "quantile",
+            "host\x00Id",
+            "\x00",
             "\uffff",
             "\U00010000",
             "ключ",
@@ -202,7 +219,14 @@ DATA = st.one_of(
     st.builds(lambda data: {"exponentialHistogram": data}, _data(EXPONENTIAL, aggregationTemporality=TEMPORALITY)),
     st.builds(lambda data: {"summary": data}, _data(SUMMARY)),
     st.just({}),
+    st.builds(
+        lambda kind, points: {kind: {"dataPoints": points}},
+        st.sampled_from(["intGauge", "intSum", "intHistogram"]),
+        st.lists(st.fixed_dictionaries({"timeUnixNano": st.just(1), "value": st.integers(1, 9)}), max_size=2),
+    ),
 )
+"""A metric's data: of one of the five kinds, of none, or of one of OTLP before 0.9."""
+
 NAME = st.one_of(st.sampled_from(["CPUBusyPercent", "cpu.busy"]), st.sampled_from(["ifInOctets", "日本"]), TEXT)
 METRIC = st.builds(
     lambda about, data: {**about, **data},
@@ -256,8 +280,32 @@ BUNDLE: st.SearchStrategy[Json] = st.fixed_dictionaries({"resourceMetrics": _som
 def protobuf(bundle: Json) -> bytes:
     """`bundle` as protobuf."""
     message = metrics_pb2.MetricsData()
-    json_format.ParseDict(bundle, message)
+    json_format.ParseDict(bundle, message, ignore_unknown_fields=True)
+    for part, resource in zip(message.resource_metrics, bundle["resourceMetrics"], strict=True):
+        for scope, scopes in zip(part.scope_metrics, resource["scopeMetrics"], strict=True):
+            for metric, given in zip(scope.metrics, scopes["metrics"], strict=True):
+                for kind in OLD.keys() & given.keys():
+                    points = [
+                        b"\x19%b\x21%b" % (_fixed(p["timeUnixNano"]), _fixed(p["value"]))
+                        for p in given[kind]["dataPoints"]
+                    ]
+                    metric.MergeFromString(field(OLD[kind], b"".join(field(1, point) for point in points)))
     return bytes(message.SerializeToString())
+
+
+OLD = {"intGauge": 4, "intSum": 6, "intHistogram": 8}
+"""Data of OTLP before 0.9, and its numbers."""
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A length-delimited field of protobuf, of fewer than 128 bytes."""
+    tag = number << 3 | 2
+    assert len(content) < 128
+    return (bytes([tag]) if tag < 128 else bytes([tag & 127 | 128, tag >> 7])) + bytes([len(content)]) + content
+
+
+def _fixed(number: int) -> bytes:
+    return number.to_bytes(8, "little")
 
 
 _INTEGERS = {"timeUnixNano", "startTimeUnixNano", "asInt", "count", "zeroCount", "intValue", "offset", "scale", "flags"}
@@ -274,21 +322,32 @@ def respelled(bundle: Json, seed: int) -> bytes:
         ensure_ascii=chance.random() < 0.5,
         indent=chance.choice([None, 1]),
     )
+    text = _TOKEN.sub(r"\1", text)
     return chance.choice(["", "\ufeff", " \r\n\t"]).encode() + text.encode()
 
 
+_TOKEN = re.compile('"<<([-0-9.eE+]+)>>"')
+
+
+def snake(name: str) -> str:
+    """A field's name as in the .proto file."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
 def _spelled(key: str, value: Any, chance: random.Random) -> Any:
+    if key in OLD:
+        return value
     if isinstance(value, dict):
         members = [(name, _spelled(name, inner, chance)) for name, inner in value.items()]
         members += [(name, chance.choice([None, 1, "x", [{}]])) for name in ("unknownField",) if chance.random() < 0.1]
         members += [(name, None) for name in ("unit", "flags", "asInt", "sum", "attributes") if name not in value]
         chance.shuffle(members)
-        return dict(members)
+        return {snake(name) if chance.random() < 0.3 else name: inner for name, inner in members}
     if isinstance(value, list):
         items = [_spelled(_ITEM.get(key, ""), item, chance) for item in value]
         return [*items, None] if key in _OBJECTS and chance.random() < 0.3 else items
     if key == "aggregationTemporality":
-        return chance.choice([value, _ENUM[value]])
+        return chance.choice([value, _ENUM[value], str(value), f"<<{value}.0>>", f"<<{value}e0>>", f"{value}.0"])
     if key in _INTEGERS:
         return _integer(value, chance)
     return _double(value, chance) if key in _DOUBLES else value
@@ -298,7 +357,7 @@ _ITEM = {"bucketCounts": "count", "explicitBounds": "sum"}
 
 
 def _integer(value: int, chance: random.Random) -> Any:
-    ways: list[Any] = [value, str(value), f"{value}.0"]
+    ways: list[Any] = [value, str(value), f"{value}.0", f"<<{value}.0>>", f"<<{value}e0>>"]
     if abs(value) < 2**53:
         ways.append(float(value))
     if value % 1000 == 0:
@@ -312,4 +371,6 @@ def _double(value: float | str, chance: random.Random) -> Any:
     ways: list[Any] = [value, repr(value)]
     if math.fabs(value) < 2**53 and value.is_integer() and math.copysign(1, value) > 0:
         ways.append(int(value))
+    if value == 0 and math.copysign(1, value) < 0:
+        ways.append("<<-0>>")
     return chance.choice(ways)

@@ -65,7 +65,7 @@ def zstd(data: bytes) -> bytes:
 def test_the_name_says_how_messages_are_told_apart(
     tmp_path: Path, name: str, content: bytes, values: list[bytes]
 ) -> None:
-    """Line files hold a message a line, blank lines none; any other file is one message, unless it is lines of requests."""
+    """Line files, and those whose first line is a request, hold a message a line; any other file is one message."""
     (tmp_path / name).write_bytes(content)
     messages = list(read_messages(tmp_path / name))
     assert [m.value for m in messages] == values

@@ -62,32 +62,40 @@ def test_precedence_of_refusals(value: Any, limits: Any, expected: str) -> None:
     assert verdict(run(value, **limits)) == expected
 
 
+NO_TENANT = (
+    "orgId: not in resource attributes and LMDP_ORG_ID is not set (give --org-id or set LMDP_ORG_ID, or add the key "
+    "that has it to `from` of orgId in the specification (LMDP_SPEC))"
+)
+
+
 @pytest.mark.parametrize(
     ("value", "org_id", "message"),
     [
-        (bundle(gauge()), None, "orgId: not in resource attributes and LMDP_ORG_ID is not set"),
-        (bundle(gauge()), "", "orgId: not in resource attributes and LMDP_ORG_ID is not set"),
+        (bundle(gauge()), None, NO_TENANT),
+        (bundle(gauge()), "", NO_TENANT),
         (
             bundle(gauge(), attributes=[]),
             "acme",
-            "deviceId: none of hostId, host.id, host.name, service.instance.id, service.name in resource attributes",
+            (
+                "deviceId: none of hostId, host.id, host.name, service.instance.id, service.name in resource attributes "
+                "(add the key that has it to `from` of deviceId in the specification (LMDP_SPEC))"
+            ),
         ),
         (
             bundle(gauge(), scope=None),
             "acme",
-            "datasource: none of service.name in resource attributes and the scope has no name",
+            (
+                "datasource: none of service.name in resource attributes and the scope has no name "
+                "(add the key that has it to `from` of datasource in the specification (LMDP_SPEC))"
+            ),
         ),
         (bundle(gauge(name=None)), "acme", "metric: the metric has no name"),
         (bundle(gauge(name="")), "acme", "metric: the metric has no name"),
-        (
-            bundle(gauge(name="")),
-            None,
-            "orgId: not in resource attributes and LMDP_ORG_ID is not set; metric: the metric has no name",
-        ),
+        (bundle(gauge(name="")), None, f"{NO_TENANT}; metric: the metric has no name"),
     ],
 )
 def test_missing_field_says_where_it_looked(value: Any, org_id: str | None, message: str) -> None:
-    """The reason names each missing field, its sources, and the setting that would mend it."""
+    """The reason names each missing field, its sources, and the remedy."""
     (reject,) = run(value, org_id).rejects
     assert (reject.code, reject.message) == ("Row.MissingField", message)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -249,6 +250,10 @@ def test_integer(written: str, expected: int | str) -> None:
         ('"1.5"', 1.5),
         ("5", 5.0),
         ('"5"', 5.0),
+        ("0", 0.0),
+        ("-0", -0.0),
+        (" -0 ", -0.0),
+        ('"-0"', -0.0),
         ("-0.0", -0.0),
         ("1e22", 1e22),
         ('"1e-400"', 0.0),
@@ -441,3 +446,235 @@ def test_an_epoch_that_no_double_holds_is_no_epoch() -> None:
     """A number beyond a double in the scope's `epoch` field is unreadable, and does not raise."""
     done = run(raw('{"asDouble":1.5}', scope='{"name":"CPU","epoch":1e400}'), timestamp=7)
     assert [row[9] for row in done.rows] == [7]
+
+
+HEAD = b'{"resourceMetrics":[{"resource":{"attributes":[{"key":"hostId","value":{"stringValue":"7"}}]},'
+GAUGE = '{"name":"M","gauge":{"dataPoints":[{"timeUnixNano":1,"asDouble":1.5}]}}'
+
+
+def scoped(*metrics: str) -> bytes:
+    """A request with literal JSON for the metrics of one scope."""
+    return HEAD + b'"scopeMetrics":[{"scope":{"name":"web"},"metrics":[' + ",".join(metrics).encode() + b"]}]}]}"
+
+
+@pytest.mark.parametrize(
+    ("value", "rows", "unknown"),
+    [
+        # a metric with none of the five kinds of data, and one that can be read
+        (scoped(GAUGE, '{"name":"a","intGauge":{"dataPoints":[{"value":"3"}]}}'), 1, 1),
+        (
+            scoped('{"name":"a","int_sum":{"dataPoints":[{"value":"3"}]}}', '{"name":"b","doubleSum":{"x":1}}', GAUGE),
+            1,
+            2,
+        ),
+        (scoped(GAUGE, '{"name":"a"}', "{}"), 1, 2),
+        (scoped(GAUGE, '{"name":"a","gauge":null}'), 1, 1),
+        (scoped(GAUGE, '{"name":"a","gauge":{}}'), 1, 0),
+        (scoped('{"name":"a"}'), 0, 1),
+        # nothing could be read, and something was there
+        (scoped('{"name":"a","intGauge":{"dataPoints":[{"value":"3"}]}}'), NOT_METRICS, 0),
+        (scoped('{"name":"a","heatmap":{"cells":[[1]]}}'), NOT_METRICS, 0),
+        (scoped('{"name":"a","gauge":{"points":[{"asDouble":1.5}]}}'), NOT_METRICS, 0),
+        (HEAD + b'"instrumentationLibraryMetrics":[{"metrics":[{"name":"a"}]}]}]}', NOT_METRICS, 0),
+        (HEAD + b'"instrumentation_library_metrics":[{"metrics":[{"name":"a"}]}]}]}', NOT_METRICS, 0),
+        (HEAD + b'"scope_metricss":[{"metrics":[{"name":"a"}]}]}]}', NOT_METRICS, 0),
+        (HEAD + b'"x":1}],"resourceLogs":[{"scopeLogs":[{"x":1}]}]}', NOT_METRICS, 0),
+        # of two resources one is of an old sender
+        (scoped(GAUGE)[:-2] + b',{"instrumentationLibraryMetrics":[{"metrics":[{"name":"a"}]}]}]}', NOT_METRICS, 0),
+        # senders wrote both, with the same content
+        (scoped(GAUGE)[:-3] + b',"instrumentationLibraryMetrics":[{"metrics":[{"name":"a"}]}]}]}', 1, 0),
+        # what says which series it is
+        (scoped(GAUGE.replace('"asD', '"labels":[{"key":"a","value":"b"}],"asD')), NOT_METRICS, 0),
+        (scoped(GAUGE.replace('"asD', '"labels":[],"asD')), 1, 0),
+        (scoped(GAUGE.replace('"asD', '"labels":[{"key":"a"}],"attributes":[{"key":"a"}],"asD')), 1, 0),
+        # nothing was there
+        (HEAD + b'"instrumentationLibraryMetrics":[]}]}', 0, 0),
+        (HEAD + b'"x":[{}],"y":1,"z":"text"}]}', 0, 0),
+        (scoped(), 0, 0),
+    ],
+    ids=shown,
+)
+def test_nothing_with_data_in_it_vanishes(value: bytes, rows: int | str, unknown: int) -> None:
+    """A metric of an unknown kind is counted; a message of which nothing could be read is kept whole."""
+    done = run(value)
+    assert verdict(done) == (rows if isinstance(rows, str) else f"{rows} rows")
+    assert +done.counts.dropped == ({"unknownData": unknown} if unknown else {})
+    assert [reject.raw for reject in done.rejects] == [value] * len(done.rejects)
+
+
+POINT_3 = b"\x19" + (1).to_bytes(8, "little")  # time_unix_nano
+
+
+def old(metric: bytes = b"", *, place: int = 2) -> bytes:
+    """A request of one metric, whose scope is in field `place` of the resource."""
+    device = strategies.protobuf(bundle())[2:]  # resource and scope
+    resource = metrics_pb2.ResourceMetrics.FromString(device)
+    del resource.scope_metrics[:]
+    part = strategies.field(place, b"\n\x05\n\x03web" + strategies.field(2, b"\n\x01a" + metric))
+    return strategies.field(1, resource.SerializeToString() + part)
+
+
+def points(number: int, *fields: bytes) -> bytes:
+    """A metric's data with one datapoint."""
+    return strategies.field(number, strategies.field(1, POINT_3 + b"".join(fields)))
+
+
+AS_DOUBLE, AS_INT = b"\x21" + bytes(6) + b"\xf8\x3f", b"\x21" + bytes(7) + b"\x01"
+LABEL = strategies.field(1, b"\n\x01k\x12\x01v")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        # metrics.proto of v0.7.0: int_gauge, int_sum, int_histogram are 4, 6, 8; the rest kept their numbers
+        (old(points(4, AS_INT)), NOT_METRICS),
+        (old(points(6, AS_INT)), NOT_METRICS),
+        (old(points(8, AS_INT)), NOT_METRICS),
+        (old(points(4, AS_INT) + points(5, AS_DOUBLE)), "1 rows"),
+        (old(points(5, AS_DOUBLE)), "1 rows"),
+        (old(points(5, AS_DOUBLE, LABEL)), NOT_METRICS),
+        (old(points(7, AS_DOUBLE, LABEL)), NOT_METRICS),
+        (old(points(9, LABEL)), NOT_METRICS),
+        (old(points(11, LABEL)), NOT_METRICS),
+        (old(points(5, AS_DOUBLE, LABEL, strategies.field(7, b"\n\x01k"))), "1 rows"),
+        # v0.15.0: a field of its own for the old name of scopes
+        (old(points(5, AS_DOUBLE), place=1000), NOT_METRICS),
+        # a kind that nobody knows
+        (old(points(15, AS_DOUBLE)), NOT_METRICS),
+        (old(), "0 rows"),
+    ],
+)
+def test_old_protobuf_has_the_verdict_of_the_same_json(value: bytes, expected: str) -> None:
+    """What only OTLP before 1.0 has is no more passed over in protobuf than in JSON."""
+    done = run(value)
+    assert verdict(done) == expected
+    assert [reject.raw for reject in done.rejects] == [value] * len(done.rejects)
+
+
+def test_unknown_data_in_protobuf_is_counted() -> None:
+    """A metric of a kind that is not known is counted where another in the message can be read."""
+    value = old(points(5, AS_DOUBLE)) + old(points(4, AS_INT)) + old()
+    done = run(value)
+    assert (verdict(done), +done.counts.dropped) == ("1 rows", {"unknownData": 2})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ('"timeUnixNano":1', '"time_unix_nano":"1"'),
+        ('"asDouble":1.5', '"as_double":"1.5"'),
+        ('"dataPoints"', '"data_points"'),
+        ('"scopeMetrics"', '"scope_metrics"'),
+        ('"resourceMetrics"', '"resource_metrics"'),
+        ('"stringValue"', '"string_value"'),
+    ],
+)
+def test_one_name_as_in_the_proto_file(one: str, other: str) -> None:
+    """A name as in the .proto file is read at each level, whatever the others are."""
+    value = scoped(GAUGE).decode()
+    assert one in value
+    assert run(value.replace(one, other).encode()).rows == run(value.encode()).rows != []
+
+
+def test_a_field_in_both_spellings_is_malformed() -> None:
+    """Nobody can know which of two is meant."""
+    done = run(scoped(GAUGE.replace('"asDouble"', '"as_double":2,"asDouble"')))
+    assert verdict(done) == MALFORMED
+    assert (
+        "asDouble is given in both of its spellings at $.resourceMetrics[0].scopeMetrics[0]" in done.rejects[0].message
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (
+            '"asInt":-9223372036854776000',
+            "metric 'M': asInt: -9223372036854776000 is outside the signed 64-bit integers, as Ja",
+        ),
+        ('"asInt":1,"timeUnixNano":18446744073709552000', "timeUnixNano: 18446744073709552000 is outside the unsigned"),
+        ('"asInt":9223372036854775808', "asInt: 9223372036854775808 is outside the signed 64-bit integers"),
+        ('"flags":1.5', "metric 'M': flags: '1.5' is not an integer"),
+    ],
+)
+def test_a_number_that_cannot_be_read_is_named(written: str, words: str) -> None:
+    """The reason names the metric, the field, the number, and where JavaScript rounded it."""
+    done = run(raw(f"{{{written}}}"))
+    assert verdict(done) == MALFORMED
+    assert words in done.rejects[0].message
+    assert ("JavaScript" in done.rejects[0].message) == ("000" in written)
+
+
+NUL_TEXT = "a\0b\0"
+
+
+@pytest.mark.parametrize("form", ["JSON", "protobuf"])
+def test_nul_is_taken_out(form: str) -> None:
+    """U+0000 is in no column and no map, key or value, however deep; what only looks like it stays."""
+    nested = pair("l\0", arrayValue={"values": [{"kvlistValue": {"values": [text("\0k", NUL_TEXT)]}}]})
+    value = bundle(
+        gauge(
+            {**bundles.POINT, "attributes": [text("wild\0Value", "eth\0"), text("x\0", "C:\\u0000"), nested]},
+            name="M\0",
+            unit="\0s",
+        ),
+        attributes=[text("host\0Id", "\x007"), text("r\0", NUL_TEXT)],
+        scope={"name": "web\0", "version": "\x001", "attributes": [text("s\0", "\0")]},
+    )
+    (event,) = bundles.events(value if form == "JSON" else strategies.protobuf(value))
+    assert (event["deviceId"], event["datasource"], event["instance"]) == ("7", "web", "eth")
+    assert (event["metric"], event["unit"]) == ("M", "s")
+    assert event["attributes"] == {"l": [{"k": "ab"}], "x": "C:\\u0000"}
+    assert event["resource"] == {"r": "ab"}
+    assert event["scope"] == {"name": "web", "s": "", "version": "1"}
+
+
+def test_nul_in_a_reject() -> None:
+    """A reject of datapoints has none either; one of the whole message is what came."""
+    value = bundle(gauge(name="M\0"), attributes=[text("a\0", "\0")])
+    for form in (json.dumps(value).encode(), strategies.protobuf(value)):
+        assert b"\\u0000" not in run(form).rejects[0].raw
+    assert run(b'{"x":"\\u0000"}').rejects[0].raw == b'{"x":"\\u0000"}'
+
+
+def test_the_two_readers_know_the_same_fields() -> None:
+    """What the lenient reader keeps is a field of the strict one, so that its result is always taken."""
+    full = json.loads(json.dumps(FULL))
+    for metric in full["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]:
+        kind = next(iter(metric.keys() - {"name"}))
+        metric["metadata"] = [text("a", "b")]
+        metric[kind].update(aggregationTemporality=2.0, isMonotonic=True)
+        for point in metric[kind]["dataPoints"]:
+            point.update(min=1, max=2, exemplars=[{}], explicitBounds=[], zeroThreshold=0, bucketCounts=[2])
+    full["resourceMetrics"][0]["resource"].update(droppedAttributesCount=1, entityRefs=[{"type": "a"}])
+    full["resourceMetrics"][0]["scopeMetrics"][0]["scope"]["dropped_attributes_count"] = 1
+    done = run(full, timestamp=1)
+    assert (verdict(done), done.counts.datapoints) == ("14 rows", 4)
+
+
+CASES = Path(__file__).parent / "fixtures" / "cases"
+
+
+def case(name: str) -> list[bytes]:
+    """The messages of a case that a public bug report describes."""
+    return (CASES / f"{name}.jsonl").read_bytes().splitlines()
+
+
+def test_an_enum_as_a_double() -> None:
+    """JSON has one kind of number: vector#5310."""
+    (value,) = case("enum_as_float")
+    rows = bundles.events(value)
+    assert [(row["value"], row["attributes"]["otlp.temporality"]) for row in rows] == [
+        (5, "delta"),
+        (9, "delta"),
+        (2, "delta"),
+    ]
+
+
+def test_otlp_before_0_9() -> None:
+    """What an old sender writes is kept whole, and its reason names what is old: opentelemetry-js#2675."""
+    done = [run(value) for value in case("otlp_before_0_9")]
+    assert [verdict(each) for each in done] == [NOT_METRICS, NOT_METRICS]
+    assert [each.rejects[0].raw for each in done] == case("otlp_before_0_9")
+    assert "`instrumentationLibraryMetrics`, which only OTLP before 1.0 has" in done[0].rejects[0].message
+    assert "unknown to OTLP 1.0: intGauge" in done[1].rejects[0].message

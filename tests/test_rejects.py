@@ -47,7 +47,10 @@ def test_envelope_of_a_datapoint() -> None:
     (reject,) = run(bundle(gauge(POINT, POINT)), None).rejects
     envelope = reject.envelope(7)
     assert envelope["errorCode"] == "Row.MissingField"
-    assert envelope["errorMessage"] == "orgId: not in resource attributes and LMDP_ORG_ID is not set"
+    assert envelope["errorMessage"] == (
+        "orgId: not in resource attributes and LMDP_ORG_ID is not set (give --org-id or set LMDP_ORG_ID, or add the key"
+        " that has it to `from` of orgId in the specification (LMDP_SPEC))"
+    )
     assert envelope["source"] == {"topic": "", "partition": 0, "offset": 0, "timestamp": None, "key": None}
     assert envelope["datapoints"] == 2
     assert len(events(base64.b64decode(envelope["rawData"]))) == 2

@@ -1,7 +1,7 @@
 """Messages out of files: line files (also compressed) and standard input hold one a line, any other file is one.
 
-The OpenTelemetry Collector's file exporter writes lines into `.json`. A file of any name whose first line is an OTLP/JSON
-request, with more behind it, is read as lines too: as one message it could only be malformed.
+The OpenTelemetry Collector's file exporter writes lines into `.json`. A file of any name whose first line is an
+OTLP/JSON request, with more behind it, is read as lines too: as one message it could only be malformed.
 """
 
 from __future__ import annotations

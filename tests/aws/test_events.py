@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
+import msgspec
 import pytest
 
 from lmdp import Message
-from lmdp.aws.events import UNKNOWN, read_event
+from lmdp.aws.events import UNKNOWN, _written, read_event
 
 # The sample of AWS's page about MSK as a source, shortened: the partition is text there.
 PIPES: dict[str, Any] = {
@@ -98,3 +100,45 @@ def test_an_event_of_neither_shape_is_a_reject(event: object) -> None:
     incoming = read_event(event)
     assert incoming.messages == []
     assert len(incoming.rejects) == 1
+
+
+def nested(depth: int) -> Any:
+    """Lists and objects in each other."""
+    value: Any = 1
+    for level in range(depth):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("event", "raw"),
+    [
+        ([nested(980)], None),
+        ([nested(20_000)], None),
+        ([less(value=nested(20_000))], None),
+        ({"records": {"t-0": [nested(20_000)]}}, None),
+        ({"records": nested(20_000)}, None),
+        ([less(topic="\ud800")], b"Hello"),
+        ([less(topic=5, eventSourceKey="\ud800-1")], b"Hello"),
+        ([less(value="SGVs\udc00")], b"SGVs\\udc00"),
+        ([less(value=1e400)], None),
+    ],
+    ids=["at the limit", "deep", "value", "mapping", "records", "topic", "source key", "value's text", "infinite"],
+)
+def test_what_cannot_be_read_or_written_is_a_reject(event: Any, raw: bytes | None) -> None:
+    """However a record is nested, and whatever text it has, it is one reject that can be stored, and raises nothing."""
+    incoming = read_event(event)
+    (reject,) = incoming.rejects
+    assert (incoming.messages, reject.code) == ([], "Decode.Malformed")
+    assert msgspec.json.encode(reject.envelope(1))
+    assert reject.raw == raw if raw else reject.raw.count(b"[") > 0 or b"Infinity" in reject.raw
+
+
+def test_a_deep_record_is_kept_whole() -> None:
+    """What is nested beyond what Python follows is written as json.dumps would write it."""
+    (reject,) = read_event([nested(5_000)]).rejects
+    limit = sys.getrecursionlimit()
+    assert limit < 5_000
+    assert (reject.raw.count(b"["), reject.raw.count(b"]")) == (2_500, 2_500)
+    (reject,) = read_event([[nested(40)]]).rejects
+    assert b"".join(piece.encode() for piece in _written([nested(40)])) == reject.raw

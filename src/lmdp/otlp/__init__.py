@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 
 from lmdp.otlp import lenient
-from lmdp.otlp.formats import described
 from lmdp.otlp.compression import decompress
+from lmdp.otlp.formats import described
 from lmdp.otlp.model import MetricsData
 from lmdp.otlp.weight import MEMORY, weigh_json
 from lmdp.refusals import MALFORMED, NOT_METRICS, TOO_DEEP, Refused

@@ -6,6 +6,7 @@ Nothing here decides what a message is: it only explains a refusal. Each check r
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -66,7 +67,8 @@ _BARE_METRIC: Final = (
     'send {"resourceMetrics": [{"scopeMetrics": [{"metrics": [ … ]}]}]} around it',
 )
 _PROMETHEUS: Final = re.compile(
-    rb"\s*(#\s*(HELP|TYPE|UNIT|EOF)\b|[a-zA-Z_:][\w:]*(\{[^}\n]*\})?[ \t]+[-+]?([0-9.eE+-]+|Inf|NaN)([ \t]+-?[0-9.]+)?[ \t]*\r?(\n|$))"
+    rb"\s*(#\s*(HELP|TYPE|UNIT|EOF)\b"
+    rb"|[a-zA-Z_:][\w:]*(\{[^}\n]*\})?[ \t]+[-+]?([0-9.eE+-]+|Inf|NaN)([ \t]+-?[0-9.]+)?[ \t]*\r?(\n|$))"
 )
 _NOT_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{8,}[A-Za-z0-9+/_\r\n-]*={0,2}\s*")
@@ -82,56 +84,62 @@ def described(refused: Refused, data: bytes, memory: int) -> Refused:
     if refused.code not in (MALFORMED, NOT_METRICS) or refused.text == TOO_DEEP:
         return refused
     code = refused.code
-    look = next((found for found in _looks(data) if found is not None), None)
+    look = next(_looks(data), None)
     if look is None and not data.startswith(b"{"):
         look = _SHAPES.get(_shape(data, memory))
         code = NOT_METRICS if look else code  # it can be read, as what it is
     return Refused(code, f"{refused.text}. It looks like {look[0]}: {look[1]}") if look else refused
 
 
-def _looks(data: bytes) -> Iterator[Look | None]:
+def _looks(data: bytes) -> Iterator[Look]:
+    """Each thing that `data` looks like, the likeliest first."""
     head = data[:_HEAD]
-    yield next(((name, "let the producer write UTF-8") for name, mark in _UTF if mark.match(head)), None)
-    yield _framed(data)
-    yield next(((name, remedy) for magic, name, remedy in _MAGIC if head.startswith(magic)), None)
+    for name, mark in _UTF:
+        if mark.match(head):
+            yield name, "let the producer write UTF-8"
+    yield from _framed(data)
+    for magic, name, remedy in _MAGIC:
+        if head.startswith(magic):
+            yield name, remedy
     if len(head) > 2 and head[0] & 15 == 8 and head[0] >> 4 < 8 and int.from_bytes(head[:2], "big") % 31 == 0:
         yield "zlib", _COMPRESS  # https://www.rfc-editor.org/rfc/rfc1950#section-2.2
     if b"__name__" in head[:512] and head[:1] not in (b"{", b"["):
         yield "Prometheus remote write", "send it through a Collector (prometheusremotewrite receiver) as OTLP"
-    yield _led(data, head)
+    yield from _led(data, head)
     text = data.lstrip(_BLANK).removeprefix(_BOM).lstrip(_BLANK)
-    yield _text(text, text[:_HEAD])
+    if text.startswith(b"{"):
+        yield from _object(text)
+    elif _is_text(text[:_HEAD]):
+        yield from _text(text, text[:_HEAD])
 
 
-def _framed(data: bytes) -> Look | None:
+def _framed(data: bytes) -> Iterator[Look]:
     """Bytes before the message, as serializers and streams put them there."""
     if data[:1] == b"\0" and len(data) > 5:
         number = int.from_bytes(data[1:5], "big")
         if number == len(data) - 5:
-            return "a gRPC frame", "leave its first 5 bytes out"
-        if _is_chain(data, _big_endian):
-            return "messages with their lengths before them, as the Collector's file exporter writes protobuf", _SPLIT
-        what = f"a message in Confluent's Schema Registry frame (schema id {number})"
-        return what, _REGISTRY
-    if data[:1] == b"\1" and len(data) > 17:
-        what = f"a message in Confluent's Schema Registry frame (schema {data[1:17].hex()})"
-        return what, _REGISTRY
-    if data[:2] in (b"\3\0", b"\3\5") and len(data) > 18:
-        what = f"a message in AWS Glue's schema registry frame (schema version {data[2:18].hex()})"
-        return what, _REGISTRY
-    if _is_chain(data, _varint):
-        return "messages with their lengths before them, as CloudWatch metric streams write them", _SPLIT
-    return None
+            yield "a gRPC frame", "leave its first 5 bytes out"
+        elif _is_chain(data, _big_endian):
+            yield "messages with their lengths before them, as the Collector's file exporter writes protobuf", _SPLIT
+        else:
+            yield f"a message in Confluent's Schema Registry frame (schema id {number})", _REGISTRY
+    elif data[:1] == b"\1" and len(data) > 17:
+        yield f"a message in Confluent's Schema Registry frame (schema {data[1:17].hex()})", _REGISTRY
+    elif data[:2] in (b"\3\0", b"\3\5") and len(data) > 18:
+        yield f"a message in AWS Glue's schema registry frame (schema version {data[2:18].hex()})", _REGISTRY
+    elif _is_chain(data, _varint):
+        yield "messages with their lengths before them, as CloudWatch metric streams write them", _SPLIT
 
 
-def _led(data: bytes, head: bytes) -> Look | None:
+def _led(data: bytes, head: bytes) -> Iterator[Look]:
     """JSON with other bytes before it."""
     at = head.find(b'{"resource', 1, 64)
-    if at < 0 or not _NOT_TEXT.search(head[:at]):
-        return None
-    if _varint(data, 0)[0] >= len(data) - at:  # https://github.com/google/snappy/blob/main/format_description.txt
-        return "a Snappy block", _COMPRESS
-    return f"JSON with {at} other bytes before it", _RAW
+    if at < 0 or _is_text(head[:at]):
+        return
+    # https://github.com/google/snappy/blob/main/format_description.txt
+    if len(data) - at <= _varint(data, 0)[0] <= 100 * len(data):
+        yield "a Snappy block", _COMPRESS
+    yield f"JSON with {at} other bytes before it", _RAW
 
 
 def _is_chain(data: bytes, length: Callable[[bytes, int], tuple[int, int]]) -> bool:
@@ -160,82 +168,77 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     return 0, at
 
 
-def _text(data: bytes, head: bytes) -> Look | None:
-    first = head[:1]
-    if first == b"{":
-        return _object(data, head)
-    if _NOT_TEXT.search(head):
-        return None
-    if first == b"[":
-        return "a JSON array", _ONE_EACH
-    if first == b'"':
+def _text(data: bytes, head: bytes) -> Iterator[Look]:
+    if head.startswith(b"["):
+        yield "a JSON array", _ONE_EACH
+    elif head.startswith(b'"'):
         inner = head[1:].lstrip(b" \\nrt")
-        packed = _encoded(data, inner.rstrip(b'"\r\n'))
+        packed = next(_encoded(data, inner.rstrip(b'"\r\n')), None)
         holds = " that holds JSON" if inner[:1] in (b"{", b"[") else f" that holds {packed[0]}" if packed else ""
-        return f"a JSON string{holds}", "the producer serializes twice; send its content, with a serializer for strings"
-    if re.match(rb"<[a-zA-Z!?]", head):
+        yield f"a JSON string{holds}", "the producer serializes twice; send its content, with a serializer for strings"
+    elif re.match(rb"<[a-zA-Z!?]", head):
         is_html = re.search(rb"<(!doctype\s+html|html|head|body)\b", head, re.IGNORECASE)
-        return ("HTML, as a proxy or a login page writes it" if is_html else "XML"), _RAW
-    if re.match(rb"(b?['\"])\{", head):
-        return "Python's repr of a text", _RAW
-    return _encoded(data, head) or _lines(head)
+        yield ("HTML, as a proxy or a login page writes it" if is_html else "XML"), _RAW
+    elif re.match(rb"b?['\"]\{", head):
+        yield "Python's repr of a text", _RAW
+    yield from _encoded(data, head)
+    if _PROMETHEUS.match(head):
+        yield "Prometheus' text exposition", "send it through a Collector (prometheus receiver) as OTLP"
+    lines = [line for line in head.splitlines()[:3] if line.strip()][:2]
+    for separator in (b",", b";", b"\t"):
+        counts = {line.count(separator) for line in lines}
+        if len(counts) == 1 and 0 not in counts:
+            yield "CSV", "send OTLP"
+    yield "plain text", "send OTLP/JSON or OTLP protobuf"
 
 
-def _encoded(data: bytes, head: bytes) -> Look | None:
+def _encoded(data: bytes, head: bytes) -> Iterator[Look]:
     """Text that is made of bytes."""
-    try:
+    name, inner = "", b""
+    with contextlib.suppress(ValueError):
         if _HEX.fullmatch(head):
-            name, inner = "hexadecimal text", bytes.fromhex(head.decode().strip().removeprefix("0x").removeprefix("\\x"))
+            name, inner = (
+                "hexadecimal text",
+                bytes.fromhex(head.decode().strip().removeprefix("0x").removeprefix("\\x")),
+            )
         elif _BASE64.fullmatch(head):
             packed = b"".join(head.split()).translate(bytes.maketrans(b"-_", b"+/")).rstrip(b"=")
             name, inner = "base64", base64.b64decode(packed[: len(packed) // 4 * 4])
-        else:
-            return None
-    except ValueError:
-        return None
     kinds = ((b"{", "JSON"), (b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\n", "protobuf"))
-    kind = next((kind for start, kind in kinds if inner.lstrip(b" ").startswith(start)), None)
-    if kind is None or (kind == "protobuf" and not 0 < _varint(inner, 1)[0] <= len(data)):
-        return None
-    return f"{name} of {kind}", "send the bytes themselves"
+    kind = next((kind for start, kind in kinds if inner.lstrip(b" ").startswith(start)), "")
+    if kind and (kind != "protobuf" or 0 < _varint(inner, 1)[0] <= len(data)):
+        yield f"{name} of {kind}", "send the bytes themselves"
 
 
-def _lines(head: bytes) -> Look | None:
-    if _PROMETHEUS.match(head):
-        return "Prometheus' text exposition", "send it through a Collector (prometheus receiver) as OTLP"
-    lines = [line for line in head.splitlines()[:3] if line.strip()]
-    for separator in (b",", b";", b"\t"):
-        counts = {line.count(separator) for line in lines[:2]}
-        if counts and 0 not in counts and len(counts) == 1:
-            return "CSV", "send OTLP"
+def _is_text(head: bytes) -> bool:
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # a character may be cut at the end
-            return None
-    return "plain text", "send OTLP/JSON or OTLP protobuf"
+        if len(head) < _HEAD or error.start < _HEAD - 4:  # a character may be cut at the end
+            return False
+    return not _NOT_TEXT.search(head)
 
 
-def _object(data: bytes, head: bytes) -> Look | None:
+def _object(text: bytes) -> Iterator[Look]:
     """What begins with a brace: whole JSON of another shape, more than one document, or what only looks like JSON."""
+    members: dict[str, msgspec.Raw] = {}
     try:
-        members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError as error:
         trailing = re.search(r"trailing characters \(byte (\d+)\)", str(error))
-        if trailing and data[int(trailing[1]) - 1 :].lstrip()[:1] == b"{":
-            return "several JSON documents", _ONE_EACH
-        if head[1:].lstrip()[:1] == b"'":
-            return "Python's repr of a dict", "write JSON: json.dumps"
-        if _NAKED.search(head):
-            return "JSON with a bare NaN or Infinity", 'write "NaN", "Infinity" or "-Infinity" in quotes'
-        return None
+        if trailing and text[int(trailing[1]) - 1 :].lstrip()[:1] == b"{":
+            yield "several JSON documents", _ONE_EACH
+        elif text[1:_HEAD].lstrip()[:1] == b"'":
+            yield "Python's repr of a dict", "write JSON: json.dumps"
+        elif _NAKED.search(text[:_HEAD]):
+            yield "JSON with a bare NaN or Infinity", 'write "NaN", "Infinity" or "-Infinity" in quotes'
     except RecursionError:
-        return None
+        pass
     keys = {re.sub("_([a-z])", lambda letter: letter[1].upper(), key) for key in members}
-    if "resourceMetrics" in keys:
-        return None
-    found = next(((what, remedy) for key, what, remedy in _OBJECTS if key in keys), None)
-    return found or (_BARE_METRIC if keys.intersection(_KINDS) else None)
+    if "resourceMetrics" not in keys:
+        yield from ((what, remedy) for key, what, remedy in _OBJECTS if key in keys)
+        if keys.intersection(_KINDS):
+            yield _BARE_METRIC
 
 
 def _shape(data: bytes, memory: int) -> str:

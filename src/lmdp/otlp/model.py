@@ -34,8 +34,8 @@ NO_EXEMPLAR = Raw(b"{}")
 class Compact(Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """Writes only what was given, so that a part of a message is again a message.
 
-    A message is a tree, so that the garbage collector need not follow it. An unknown field is refused here, since it may
-    be a known one in its other spelling: the lenient reader looks at it.
+    A message is a tree, so that the garbage collector need not follow it. An unknown field is refused here, since it
+    may be a known one in its other spelling: the lenient reader looks at it.
     """
 
 
