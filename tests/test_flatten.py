@@ -77,8 +77,8 @@ NO_TENANT = (
             bundle(gauge(), attributes=[]),
             "acme",
             (
-                "deviceId: none of hostId, host.id, host.name, service.instance.id, service.name in resource attributes "
-                "(add the key that has it to `from` of deviceId in the specification (LMDP_SPEC))"
+                "deviceId: none of hostId, host.id, host.name, service.instance.id, service.name in resource attributes"
+                " (add the key that has it to `from` of deviceId in the specification (LMDP_SPEC))"
             ),
         ),
         (

@@ -22,7 +22,7 @@ Files = Annotated[
     typer.Argument(
         metavar="FILE…",
         help="Bundles: .jsonl and .ndjson (also .gz, .zst) and - (standard input) hold one a line, "
-        "any other file is one message.",
+        "and so does any file whose first line is a request of several; any other file is one message.",
     ),
 ]
 Rejects = Annotated[

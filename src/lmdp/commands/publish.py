@@ -38,7 +38,7 @@ Files = Annotated[
     typer.Argument(
         metavar="[FILE]...",
         help="OTLP bundles: .jsonl and .ndjson (also .gz, .zst) and - (standard input) hold one a line, "
-        "any other file is one message.",
+        "and so does any file whose first line is a request of several; any other file is one message.",
         show_default=False,
     ),
 ]

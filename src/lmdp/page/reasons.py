@@ -40,12 +40,13 @@ class _Code(NamedTuple):
 CODES = {
     "Decode.Malformed": _Code(
         "The message is neither OTLP/JSON nor OTLP protobuf, or it is cut off.",
-        "See who publishes it. If this program was at fault, replay it after an upgrade.",
+        "The reason says what it looks like where that is known, and what the publisher has to change. "
+        "If this program was at fault, replay it after an upgrade.",
         "--dry-run",
     ),
     "Decode.NotMetrics": _Code(
-        "The message is readable, and holds no metrics: logs, traces, or other JSON.",
-        "Give the publisher of logs or traces a topic of its own. Nothing here needs replaying.",
+        "The message is readable, and holds no metrics: logs, traces, other JSON, or OTLP before 1.0.",
+        "Give the publisher of logs or traces a topic of its own, and let that of old OTLP write OTLP 1.0 or later.",
         "--dry-run",
     ),
     "Decode.TooLarge": _Code(
@@ -105,6 +106,11 @@ DROPS = {
         "messages",
         "The Kafka record has no value: a tombstone of a compacted topic, or white space.",
         "(no bytes)",
+    ),
+    "unknownData": _Drop(
+        "metrics",
+        "The metric has none of the five kinds of data of OTLP 1.0. Let its source write OTLP 1.0 or later.",
+        '{"name": "requests", "intSum": {"dataPoints": [{"value": "3"}]}}',
     ),
     "exemplars": _Drop(
         "exemplars",
