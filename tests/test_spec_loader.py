@@ -70,9 +70,8 @@ def test_an_added_source_is_all_it_takes() -> None:
     assert (row[1], row[12]) == ("7", '{"host.id":"8"}')
     assert run(load_spec(), attributes=attributes).rows[0][1] == "8"
     (reject,) = run(spec, attributes=[]).rejects
-    assert reject.message.startswith(
-        "deviceId: none of hostId, lm.id, host.id, host.name, service.instance.id, service.name in resource attributes ("
-    )
+    names = "hostId, lm.id, host.id, host.name, service.instance.id, service.name"
+    assert reject.message.startswith(f"deviceId: none of {names} in resource attributes (")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ HEAD = """\
 # The command line
 
 Made from the commands by `python tools/cli_docs.py`; `lmdp COMMAND --help` shows the same. In a checkout, run
-`. .venv/bin/activate` once in a terminal, so that `lmdp` is found. Commands that reach AWS or Snowflake need `make extras`.
+`. .venv/bin/activate` once in a terminal, so that `lmdp` is found. Commands that reach AWS or Snowflake need
+`make extras`.
 
 An option on the command line wins over the environment variable beside it, and that over the file `.env` in the current
 folder. All faults in what was given are told at once. Settings of the AWS half are in [deploy.md](deploy.md#settings),

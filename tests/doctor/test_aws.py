@@ -86,9 +86,9 @@ def test_the_way_out_of_the_pipe(place: Place, client: Callable[[str], Any], sta
     assert ("--port 443" in found.mend and "--port 9094" in found.mend) == closed
 
 
-def test_a_group_that_nobody_names_is_not_looked_at(place: Place, client: Callable[[str], Any]) -> None:
+@pytest.mark.usefixtures("client")
+def test_a_group_that_nobody_names_is_not_looked_at(place: Place) -> None:
     """Without the setting there is nothing to look at; with a wrong one that is said."""
-    assert client
     assert aws.network(place).state == "not tried"
     missing = replace(place, env={**place.env, "LMDP_SECURITY_GROUP_ID": "sg-00000000"})
     assert "there is no security group sg-00000000" in aws.network(missing).text

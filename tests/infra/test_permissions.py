@@ -234,7 +234,7 @@ def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> N
     from lmdp.snowflake import canary, reconcile, secrets  # noqa: PLC0415 - as above
 
     manager = _client("secretsmanager")
-    done = subprocess.CompletedProcess([], 0)
+    done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 0)
     world = tool.World(run=lambda *_: done, keep=None, client=_client, ask=None, say=print, cloud=None)
     with pytest.raises(LmdpError):
         tool.check_secrets(settings, world)
@@ -313,8 +313,8 @@ def test_the_deployers_tools(full: Templates, calls: Calls) -> None:
     )
     topic = _client("sns").create_topic(Name="lmdp-dev-alerts")["TopicArn"]
     _client("cloudwatch").put_metric_alarm(
-        AlarmName="lmdp-dev-watcher-errors", AlarmDescription="-", Namespace="n", MetricName="m", Period=60, Threshold=1,
-        EvaluationPeriods=1,
+        AlarmName="lmdp-dev-watcher-errors", AlarmDescription="-", Namespace="n", MetricName="m", Period=60,
+        Threshold=1, EvaluationPeriods=1,
         ComparisonOperator="GreaterThanThreshold", Statistic="Sum",
     )  # fmt: skip
     assert topic

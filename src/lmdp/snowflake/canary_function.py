@@ -89,13 +89,12 @@ def fly_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]
 
 def note(parameter: str) -> None:
     """Note that a canary landed now. Raises LmdpError."""
-    import boto3  # noqa: PLC0415 - as above
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
 
-    from lmdp.snowflake.secrets import CALLS  # noqa: PLC0415 - as above
+    from lmdp.snowflake.secrets import aws_client  # noqa: PLC0415 - as above
 
     try:
-        boto3.client("ssm", config=CALLS).put_parameter(
+        aws_client("ssm").put_parameter(
             Name=parameter, Value=datetime.now(UTC).isoformat(), Type="String", Overwrite=True
         )
     except (BotoCoreError, ClientError) as error:
