@@ -71,7 +71,7 @@ Duration = Annotated[
     typer.Option("--duration", min=0.1, metavar="S", help="Simulate for S seconds, consume what is there, and end."),
 ]
 UntilIdle = Annotated[
-    bool, typer.Option("--until-idle", help="End when every partition has been read to its end for 2 seconds.")
+    bool, typer.Option("--until-idle", help="End when all that the topic held at the start has been read.")
 ]
 Partitions = Annotated[
     str | None,
