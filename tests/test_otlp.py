@@ -629,6 +629,32 @@ def test_nul_is_taken_out(form: str) -> None:
     assert event["scope"] == {"name": "web", "s": "", "version": "1"}
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        OK.replace(b"1.5", b"1.5\\u0000"),
+        OK[:-1] + b"\\u0000}",
+        OK.replace(b"CPU", b"\\u0000\\ud800"),
+        scoped('{"name":"\\ud800","\\ud800":[1]}', "{}"),
+        b'{"\xe5":1}',
+        b'{"resourceMetrics":[],"\xe5":1}',
+        b'{"resourceMetrics":[{"\xff":[1]}]}',
+    ],
+)
+def test_what_no_text_can_be_is_malformed(value: bytes) -> None:
+    """U+0000 outside of a text, half a surrogate pair and bytes that are no UTF-8 spoil the message; nothing raises."""
+    done = run(value)
+    assert verdict(done) == MALFORMED
+    assert done.rejects[0].message.encode()
+
+
+def test_a_name_that_no_text_can_be_is_shown() -> None:
+    """The reason names an unknown field whatever its name is."""
+    done = run(HEAD + b'"x":[1],"\\ud800":[{"x":1}]}]}')
+    assert verdict(done) == NOT_METRICS
+    assert done.rejects[0].message.encode().endswith(b"unknown to OTLP 1.0: x, ?")
+
+
 def test_nul_in_a_reject() -> None:
     """A reject of datapoints has none either; one of the whole message is what came."""
     value = bundle(gauge(name="M\0"), attributes=[text("a\0", "\0")])

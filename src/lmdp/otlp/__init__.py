@@ -19,6 +19,7 @@ __all__ = ["decode", "decompress"]
 
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ESCAPE: Final = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
 _NUL: Final = b"\\u0000"
 # As a number: the strict reader takes it for the integer 0. The literal comes first, since every message is searched.
@@ -59,7 +60,7 @@ def _decode_json(text: bytes, memory: int) -> MetricsData:
         if not text.isascii():
             text.decode()  # what is skipped below is not looked at
         if b"\\" in text and _NUL in text:
-            text = _ESCAPE.sub(lambda found: b"" if found[0] == _NUL else found[0], text)
+            text = _STRING.sub(lambda string: _ESCAPE.sub(_without_nul, string[0]), text)
         bundle = None if _NEGATIVE_ZERO.search(text) else _strictly(text)
         if bundle is None:
             weigh_json(text, memory, lenient=True)
@@ -71,6 +72,10 @@ def _decode_json(text: bytes, memory: int) -> MetricsData:
     if bundle.resourceMetrics is msgspec.UNSET:
         raise Refused(NOT_METRICS, "JSON without resourceMetrics")
     return bundle
+
+
+def _without_nul(escape: re.Match[bytes]) -> bytes:
+    return b"" if escape[0] == _NUL else escape[0]
 
 
 def _strictly(text: bytes) -> MetricsData | None:

@@ -232,7 +232,7 @@ def _object(text: bytes) -> Iterator[Look]:
             yield "Python's repr of a dict", "write JSON: json.dumps"
         elif _NAKED.search(text[:_HEAD]):
             yield "JSON with a bare NaN or Infinity", 'write "NaN", "Infinity" or "-Infinity" in quotes'
-    except RecursionError:
+    except (RecursionError, UnicodeDecodeError):
         pass
     keys = {re.sub("_([a-z])", lambda letter: letter[1].upper(), key) for key in members}
     if "resourceMetrics" not in keys:

@@ -59,15 +59,26 @@ def canonical(text: bytes) -> bytes:
     if found.outdated:
         raise Refused(NOT_METRICS, outdated(found.outdated))
     if built.get("resourceMetrics") and found.ignored and not found.points:
-        names = ", ".join(name[:_NAMED_CHARACTERS] for name in list(found.ignored)[:_NAMED])
+        # A name may have half a surrogate pair, which nothing could write.
+        short = (name[:_NAMED_CHARACTERS].encode("utf-8", "replace").decode() for name in list(found.ignored)[:_NAMED])
+        names = ", ".join(short)
         raise Refused(NOT_METRICS, f"no datapoint in it could be read; unknown to OTLP 1.0: {names}")
-    return msgspec.json.encode(built)
+    return _encoded(built)
 
 
 def canonical_attributes(text: bytes) -> bytes:
     """One list of key-values, canonical. Raises Refused."""
     built = _rebuilt(text, _KEY_VALUES, _Found())
-    return msgspec.json.encode([] if built is _ABSENT else built)
+    return _encoded([] if built is _ABSENT else built)
+
+
+def _encoded(built: Any) -> bytes:
+    try:
+        return msgspec.json.encode(built)
+    except RecursionError as error:
+        raise Refused(MALFORMED, TOO_DEEP) from error
+    except ValueError as error:  # half a surrogate pair
+        raise Refused(MALFORMED, f"JSON: {error}") from error
 
 
 def _rebuilt(text: bytes, rule: Rule, found: _Found) -> Any:
