@@ -25,7 +25,7 @@ _TOPIC = "chaos.transactions"
 
 def transactions(site: Site) -> Outcome:
     """Each round a run reads committed, aborted and open ones; then retention takes all, and the broker ends."""
-    rounds, lost = site.by_size(2, 6), []
+    rounds, lost = site.by_size(1, 6), []
     path, ends, wanted = site.folder() / "w.duckdb", 0, set[int]()
     with KafkaBroker(embedded(site.folder())) as broker:
         broker.create_topic(_TOPIC, 1)

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -182,14 +183,18 @@ def test_a_secret_in_another_shape_is_refused_unseen(client: Any, text: str) -> 
 
 
 def test_an_encrypted_key_needs_its_passphrase() -> None:
-    """PEM or one line, with a passphrase or without; the error shows nothing of the key."""
+    """PEM or base64, with a passphrase or without; the error shows nothing of the key, and converts DER."""
     pair = keypair.make_pair(2048)
     key = serialization.load_der_private_key(base64.b64decode(pair.private), None)
     locked = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"open")
     )
     assert base64.b64encode(der(locked, "open")).decode() == pair.private
-    assert base64.b64encode(der(keypair.pem(pair))).decode() == pair.private
+    wrapped = "\r\n".join(textwrap.wrap(pair.private, 64)) + "\r\n"
+    for form in (keypair.pem(pair), pair.private.encode() + b"\n", wrapped.encode()):
+        assert base64.b64encode(der(form)).decode() == pair.private
+    with pytest.raises(SettingsError, match="openssl pkey -inform DER"):
+        der(base64.b64decode(pair.private))
     for passphrase in (None, "wrong"):
         with pytest.raises(SettingsError, match="cannot be read"):
             der(locked, passphrase)
