@@ -212,8 +212,8 @@ def test_a_topic_is_created_once_and_checked(kafka_broker: KafkaBroker, new_topi
     assert (shape.retention_ms, shape.max_message_bytes, shape.cleanup) == (3_600_000, 500_000, "delete")
     assert [fault.split(":")[0] for fault in topic.faults(shape, partitions=6)] == [
         "3 partitions, fewer than 6",
-        "retention is 1 h",
-        "max.message.bytes is 500000",
+        "retention is 1 hour",
+        "max.message.bytes is 500,000",
     ]
     assert topic.faults(topic.describe(kafka_broker.access, new_topic())) == []
 
