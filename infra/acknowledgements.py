@@ -74,32 +74,19 @@ def _iam5(stack: str, path: str, resource: str, reason: str) -> Acknowledged:
 def _wildcards(settings: Settings) -> list[Acknowledged]:
     names = settings.names
     errors = names.error_bucket_arn
-    parameters = names.arn("ssm", f"parameter{names.parameter('*')}")
-    keys = names.arn("kms", "key/*")
-    alarms = names.arn("cloudwatch", f"alarm:{names.prefix}-*")
-    people = operator, deployer = ("base", "Operator/Resource"), ("base", "Deployer/Resource")
     pipe, function = ("pipe", "PipeRole/Resource"), ("pipe", "FunctionRole/Resource")
     setup, watcher = ("snowflake-setup", "Role/Resource"), ("alarms", "WatcherRole/Resource")
     canary = ("delivery", "CanaryRole/Resource")
     in_vpc = f"{_TRACING} {_INTERFACES}" if settings.delivery.function_group else _TRACING
     firehose = ("delivery", "Role/Resource")
     found = [
-        _iam5(*operator, f"{errors}/*", "Replay reads any object of the error bucket and moves it aside."),
-        _iam5(*operator, keys, "Only through S3, and only for the error bucket: the encryption context names it."),
-        _iam5(*operator, "*", "GetMetricStatistics knows no resource; it only reads."),
-        _iam5(*deployer, f"{errors}/snowflake-failed/*", "The canary looks for its own failed record, by its content."),
-        _iam5(*deployer, keys, "Only for the three secrets and the error bucket: the encryption context names them."),
-        _iam5(*deployer, names.arn("cloudformation", f"stack/{names.prefix}-*/*"), "Its own stacks, only to read."),
-        _iam5(*deployer, "*", "DescribeSecurityGroups, DescribeVpcEndpoints and ListClustersV2 know no resource."),
-        *(_iam5(*who, parameters, "This environment's parameters hold names, nothing secret.") for who in people),
-        *(_iam5(*who, alarms, "The alarms of this environment, only to read.") for who in people),
         _iam5(*function, f"{errors}/rejects/*", "Reject objects are named by topic, partition and offset."),
         _iam5(*function, "*", _TRACING),
         _iam5(*firehose, f"{errors}/*", "Firehose names its objects itself; where it puts failed records of "
               "Snowflake is not documented, and a refusal would stop delivery."),
         _iam5(*pipe, names.arn("ec2", "network-interface/*"), "EC2 numbers an interface as it makes it; subnets, "
               "security group and, for removal, the VPC are named."),
-        _iam5(*pipe, "*", "EC2's Describe calls know no resource; they only read."),
+        _iam5(*pipe, "*", "EC2's Describe calls and GetBootstrapBrokers know no resource; they only read."),
         _iam5(*setup, "*", in_vpc),
         _iam5(*canary, "*", in_vpc),
         _iam5(*canary, f"{errors}/snowflake-failed/*", "It looks for its own failed record, by its content."),

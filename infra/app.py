@@ -17,6 +17,7 @@ from typing import Final
 
 import aws_cdk as cdk
 import cdk_nag
+from aws_cdk import aws_iam as iam
 from dotenv import dotenv_values
 
 from infra.acknowledgements import acknowledge
@@ -116,6 +117,10 @@ def build(app: cdk.App, settings: Settings, *, stub: bool = False) -> dict[str, 
     for stack in made.values():
         for key, value in {**settings.tags, "lmdp": names.environment}.items():
             cdk.Tags.of(stack).add(key, value)
+        # On every role, those that CDK adds too: CloudFormation may make no other.
+        iam.PermissionsBoundary.of(stack).apply(
+            iam.ManagedPolicy.from_managed_policy_arn(stack, "Boundary", settings.boundary)
+        )
         stack.termination_protection = settings.protect
     return made
 

@@ -1,119 +1,243 @@
-"""What CloudFormation may do while it deploys: the policy that bootstrap passes in the place of an administrator's.
+"""What CloudFormation may do while it deploys: the policies that bootstrap passes in the place of an administrator's.
 
-It is held to this environment's names wherever the service lets a policy name a resource.
+They are limited to this environment's names and tags wherever the service lets a policy name a resource. A test
+compares them with what CloudFormation's own handlers call for the resources in the templates.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, Final, TypeAlias
 
 from infra.settings import Settings
 
-# A managed policy has 6,144 characters at most, white space not counted:
+Document: TypeAlias = dict[str, Any]
+Statement: TypeAlias = dict[str, Any]
+
+# A managed policy has 6,144 characters at most, white space not counted, and a role has ten of them:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-MAX_CHARACTERS = 6_144
-_PASSED_TO = ("firehose", "lambda", "pipes")
+MAX_CHARACTERS: Final = 6_144
+MAX_POLICIES: Final = 10
+_PASSED_TO: Final = ("firehose", "lambda", "pipes")
+_ROLE_READS: Final = ("GetRole", "GetRolePolicy", "ListAttachedRolePolicies", "ListRolePolicies", "ListRoleTags")
+_ROLE_CHANGES: Final = ("DeleteRole", "DeleteRolePolicy", "TagRole", "UntagRole", "UpdateAssumeRolePolicy",
+                        "UpdateRole", "UpdateRoleDescription")  # fmt: skip
+_NEVER: Final = ("DeleteRolePermissionsBoundary", "CreatePolicy", "CreatePolicyVersion", "DeletePolicy",
+                 "DeletePolicyVersion", "SetDefaultPolicyVersion", "TagPolicy", "UntagPolicy")  # fmt: skip
+_KEY_READS: Final = ("DescribeKey", "GetKeyPolicy", "GetKeyRotationStatus", "ListResourceTags")
+_KEY_CHANGES: Final = ("DisableKey", "DisableKeyRotation", "EnableKey", "PutKeyPolicy", "RevokeGrant",
+                       "ScheduleKeyDeletion", "TagResource", "UntagResource", "UpdateKeyDescription")  # fmt: skip
 
 
-def execution_policy(settings: Settings) -> dict[str, Any]:
-    """The policy document."""
+def execution_policies(settings: Settings) -> dict[str, Document]:
+    """Return the policy documents by the last part of the policies' names."""
     return {
-        "Version": "2012-10-17",
-        "Statement": [*_named(settings), *_roles(settings), *_keys(settings), *_network(settings)],
+        "cloudformation": document([*_services(settings), *_logs(settings), *_stacks(settings)]),
+        "cloudformation-access": document([*_roles(settings), *_keys(settings)]),
+        "cloudformation-network": document(_network(settings)),
     }
 
 
-def _allow(actions: list[str], resources: list[str], condition: dict[str, Any] | None = None) -> dict[str, Any]:
-    statement: dict[str, Any] = {"Effect": "Allow", "Action": actions, "Resource": resources}
+def document(statements: list[Statement]) -> Document:
+    """Return a policy document."""
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def policy_text(policy: Document) -> str:
+    """Return a document as IAM counts it: without white space."""
+    return json.dumps(policy, separators=(",", ":"))
+
+
+def allow(actions: list[str], resources: list[str], condition: dict[str, Any] | None = None) -> Statement:
+    """Return a statement that allows the actions."""
+    statement: Statement = {"Effect": "Allow", "Action": actions, "Resource": resources}
     return statement | ({"Condition": condition} if condition else {})
 
 
-def _named(settings: Settings) -> list[dict[str, Any]]:
+def _of(service: str, actions: tuple[str, ...]) -> list[str]:
+    return [f"{service}:{action}" for action in actions]
+
+
+def _services(settings: Settings) -> list[Statement]:
     """Services whose resources carry this environment's name, whole; secrets without their values."""
     names = settings.names
     prefix = names.prefix
     whole = {
-        "sns": f"{prefix}-*",
-        "firehose": f"deliverystream/{prefix}-*",
-        "lambda": f"function:{prefix}-*",
-        "pipes": f"pipe/{prefix}*",
-        "events": f"rule/{prefix}-*",
+        "sns": [f"{prefix}-*"],
+        "firehose": [f"deliverystream/{prefix}-*"],
+        "lambda": [f"function:{prefix}-*"],
+        "pipes": [f"pipe/{prefix}", f"pipe/{prefix}-*"],
+        "events": [f"rule/{prefix}-*"],
     }
     buckets = [f"arn:{names.partition}:s3:::{prefix}-*"]
-    secret_actions = ["CreateSecret", "DeleteSecret", "DescribeSecret", "TagResource", "UntagResource", "UpdateSecret"]
+    bucket_actions = ("CreateBucket", "DeleteBucket*", "GetBucket*", "ListBucket", "ListTagsForResource", "PutBucket*",
+                      "TagResource", "UntagResource", "*Configuration")  # fmt: skip
+    secret_actions = ("CreateSecret", "DeleteSecret", "DescribeSecret", "TagResource", "UntagResource", "UpdateSecret")
+    boards = [names.arn("cloudwatch", f"dashboard/{board}", region="") for board in (prefix, f"{prefix}-*")]
     alarms = names.arn("cloudwatch", f"alarm:{prefix}-*")
-    board = names.arn("cloudwatch", f"dashboard/{prefix}", region="")
-    budget = names.arn("budgets", f"budget/{prefix}", region="")
+    budgets = [names.arn("budgets", f"budget/{budget}", region="") for budget in (prefix, f"{prefix}-*")]
     parameters = names.arn("ssm", f"parameter{names.parameter('*')}")
-    secrets = names.arn("secretsmanager", f"secret:{prefix}/*")
-    assets = f"{names.assets_bucket_arn}/*"
-    groups = names.arn("logs", f"log-group:*{prefix}*")
     return [
-        *(_allow([f"{service}:*"], [names.arn(service, resource)]) for service, resource in whole.items()),
-        _allow(["cloudwatch:*Alarm*", "cloudwatch:*TagResource", "cloudwatch:*Tags*"], [alarms]),
-        _allow(["cloudwatch:*Dashboard*"], [board]),
-        _allow(["budgets:ModifyBudget", "budgets:ViewBudget", "budgets:TagResource"], [budget]),
-        _allow(["ssm:*Parameter*", "ssm:*TagsTo*", "ssm:ListTagsForResource"], [parameters]),
-        _allow(["ssm:GetParameters"], [names.arn("ssm", f"parameter/cdk-bootstrap/{names.qualifier}/*")]),
-        _allow([f"secretsmanager:{action}" for action in secret_actions], [secrets]),
-        _allow(["s3:CreateBucket", "s3:DeleteBucket*", "s3:GetBucket*", "s3:PutBucket*", "s3:*Configuration"], buckets),
-        _allow(["s3:GetObject*"], [assets]),
-        _allow(
-            ["logs:*LogGroup*", "logs:*LogStream*", "logs:*RetentionPolicy", "logs:*Tag*", "logs:*KmsKey"], [groups]
+        *(
+            allow([f"{service}:*"], [names.arn(service, one) for one in resources])
+            for service, resources in whole.items()
         ),
-        # Vended logs and these lists know no resource.
-        _allow(["logs:*LogDelivery*", "logs:*ResourcePolic*", "logs:DescribeLogGroups"], ["*"]),
+        allow(["cloudwatch:*Alarm*", "cloudwatch:*Dashboard*", "cloudwatch:*Tag*"], [alarms, *boards]),
+        allow(_of("budgets", ("ModifyBudget", "ViewBudget", "*Tag*")), budgets),
+        allow(["billing:GetBillingViewData"], [names.arn("billing", "billingview/*", region="")]),
+        allow(["ssm:*Parameter*", "ssm:*Tags*"], [parameters]),
+        allow(_of("secretsmanager", secret_actions), [names.arn("secretsmanager", f"secret:{prefix}/*")]),
+        allow(_of("s3", bucket_actions), buckets),
     ]
 
 
-def _roles(settings: Settings) -> list[dict[str, Any]]:
-    """Roles and policies of this environment's name; with a boundary, no role is made without it."""
+def _logs(settings: Settings) -> list[Statement]:
     names = settings.names
-    roles, policies = names.role_arn("*"), names.policy_arn("*")
-    bound = {"StringEquals": {"iam:PermissionsBoundary": settings.boundary}} if settings.boundary else None
-    passed = {"StringEquals": {"iam:PassedToService": [f"{service}.amazonaws.com" for service in _PASSED_TO]}}
+    groups = [
+        *(
+            f"/aws/{kind}/{names.prefix}-*"
+            for kind in ("lambda", "kinesisfirehose", "vendedlogs/pipes", "vendedlogs/kafka")
+        ),
+        names.log_group("pipe"),
+        f"{names.log_group('pipe')}:*",
+    ]
+    actions = ("*LogGroup*", "*LogStream*", "*RetentionPolicy", "*Tag*", "*KmsKey", "GetDataProtectionPolicy",
+               "DeleteDataProtectionPolicy")  # fmt: skip
+    vended = ("*LogDelivery", "ListLogDeliveries", "DescribeResourcePolicies", "PutResourcePolicy")
     return [
-        _allow(["iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"], [roles], bound),
-        _allow(["iam:DeleteRole", "iam:DeleteRolePolicy", "iam:Get*", "iam:List*", "iam:*TagRole", "iam:UpdateRole*",
-                "iam:UpdateAssumeRolePolicy"], [roles]),
-        _allow(["iam:PassRole"], [roles], passed),
-        _allow(["iam:CreatePolicy*", "iam:DeletePolicy*", "iam:Get*", "iam:List*", "iam:*TagPolicy"], [policies]),
-    ]  # fmt: skip
+        allow(_of("logs", actions), [names.arn("logs", f"log-group:{group}") for group in groups]),
+        # Vended logs and these lists know no resource:
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-infrastructure-V2-CloudWatchLogs.html
+        allow(_of("logs", (*vended, "DescribeIndexPolicies", "DescribeLogGroups")), ["*"]),
+    ]
 
 
-def _keys(settings: Settings) -> list[dict[str, Any]]:
-    """Keys are made with the environment's tag, and only those with it are touched."""
+def _stacks(settings: Settings) -> list[Statement]:
+    """Outputs of this environment's stacks, and CDK's own bucket and version, as CloudFormation reads them.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-getstackoutput.html
+    """
+    names = settings.names
+    return [
+        allow(["cloudformation:DescribeStacks"], [names.arn("cloudformation", f"stack/{names.prefix}-*/*")]),
+        allow(["cloudformation:ListStacks"], ["*"]),
+        allow(["s3:GetObject*"], [f"{names.assets_bucket_arn}/*"]),
+        allow(["ssm:GetParameters"], [names.arn("ssm", f"parameter/cdk-bootstrap/{names.qualifier}/*")]),
+    ]
+
+
+def _roles(settings: Settings) -> list[Statement]:
+    """Roles of this environment's name, all of them with the boundary; no policy, and nothing of CDK's own roles."""
+    names = settings.names
+    roles = [names.role_arn("*")]
+    bounded = ["iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"]
+    passed = {"StringEquals": {"iam:PassedToService": [f"{service}.amazonaws.com" for service in _PASSED_TO]}}
+    service_linked = names.arn("iam", "role/aws-service-role/*", region="")
+    return [
+        allow(bounded, roles, {"StringEquals": {"iam:PermissionsBoundary": settings.boundary}}),
+        allow(_of("iam", (*_ROLE_READS, *_ROLE_CHANGES)), roles),
+        allow(["iam:PassRole"], roles, passed),
+        {
+            "Sid": "NoRoleWithoutTheBoundary",
+            "Effect": "Deny",
+            "Action": [*bounded, "iam:AttachRolePolicy"],
+            "NotResource": [service_linked],
+            "Condition": {"StringNotEquals": {"iam:PermissionsBoundary": settings.boundary}},
+        },
+        # The policies of bootstrap, this one among them, are an administrator's to change, and so are CDK's own roles.
+        {"Sid": "BoundariesAndPoliciesStay", "Effect": "Deny", "Action": _of("iam", _NEVER), "Resource": ["*"]},
+        {
+            "Sid": "ToolkitStays",
+            "Effect": "Deny",
+            "Action": ["iam:*"],
+            "Resource": [names.arn("iam", "role/cdk-*", region="")],
+        },
+    ]
+
+
+def _keys(settings: Settings) -> list[Statement]:
+    """Keys are made with the environment's tag, and only those with it are changed.
+
+    Tagging at creation needs a right on every key of the account and Region, and a tag may take five minutes to count:
+    https://docs.aws.amazon.com/kms/latest/developerguide/tag-permissions.html
+    https://docs.aws.amazon.com/kms/latest/developerguide/tag-authorization.html
+    """
     names = settings.names
     keys, aliases = names.arn("kms", "key/*"), names.arn("kms", f"alias/{names.prefix}-*")
-    tagged = {"StringEquals": {"aws:ResourceTag/lmdp": names.environment}}
+    new, tagged = ({f"aws:{of}Tag/lmdp": names.environment} for of in ("Request", "Resource"))
+    secrets = names.arn("secretsmanager", f"secret:{names.prefix}/*")
     return [
-        _allow(["kms:CreateKey"], ["*"], {"StringEquals": {"aws:RequestTag/lmdp": names.environment}}),
-        # Firehose, Secrets Manager, Lambda and CloudWatch Logs look at a key, or ask for a grant, as whoever deploys.
-        _allow(["kms:*Key*", "kms:PutKeyPolicy", "kms:*Rotation*", "kms:*TagResource", "kms:List*", "kms:CreateGrant",
-                "kms:Decrypt", "kms:Encrypt"], [keys], tagged),
-        _allow(["kms:*Alias"], [keys, aliases]),
-    ]  # fmt: skip
+        allow(["kms:CreateKey"], ["*"], {"StringEquals": new}),
+        allow(["kms:TagResource"], [keys], {"StringEquals": new, "StringEqualsIfExists": tagged}),
+        allow(_of("kms", (*_KEY_READS, "EnableKeyRotation")), [keys]),
+        allow(_of("kms", _KEY_CHANGES), [keys], {"StringEquals": tagged}),
+        # For Firehose and MSK, which ask for grants as whoever deploys.
+        allow(["kms:CreateGrant"], [keys], {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
+        # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html
+        allow(
+            ["kms:Decrypt", "kms:GenerateDataKey"], [keys], {"ArnLike": {"kms:EncryptionContext:SecretARN": secrets}}
+        ),
+        allow(["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"], [keys, aliases]),
+        allow(["kms:ListAliases"], ["*"]),
+    ]
 
 
-def _network(settings: Settings) -> list[dict[str, Any]]:
+def _network(settings: Settings) -> list[Statement]:
     """Rules of the cluster's group; the cluster, endpoints and the topic where they are asked for."""
     names, kafka = settings.names, settings.kafka
-    groups = [names.arn("ec2", f"security-group/{kafka.security_group}"), names.arn("ec2", "security-group-rule/*")]
+    rules = names.arn("ec2", "security-group-rule/*")
     statements = [
-        _allow(["ec2:*SecurityGroupIngress", "ec2:ModifySecurityGroupRules"], groups),
-        _allow(["ec2:Describe*", "kafka:Describe*", "kafka:GetBootstrapBrokers", "kafka:List*"], ["*"]),
+        allow(
+            ["ec2:*SecurityGroupIngress", "ec2:UpdateSecurityGroupRuleDescriptionsIngress"],
+            [names.arn("ec2", f"security-group/{kafka.security_group}"), rules],
+        ),
+        allow(["ec2:Describe*", "kafka:Describe*", "kafka:GetBootstrapBrokers", "kafka:List*"], ["*"]),
     ]
     if kafka.endpoints:
-        made = ("CreateSecurityGroup", "DeleteSecurityGroup", "*SecurityGroupEgress", "*SecurityGroupIngress")
-        actions = [f"ec2:{action}" for action in (*made, "*VpcEndpoint*", "CreateTags", "DeleteTags")]
-        statements.append(_allow(actions, [names.arn("ec2", "*")]))
+        statements += _endpoints(settings, rules)
     if not kafka.cluster_arn:
-        statements.append(_allow(["kafka:*"], [names.arn("kafka", f"*/{names.cluster}/*")]))
-        # Neither knows a resource before it is made.
-        statements.append(
-            _allow(["kafka:CreateConfiguration", "kafka:TagResource", "iam:CreateServiceLinkedRole"], ["*"])
-        )
+        statements += _cluster(settings)
     if kafka.make_topic:
-        cluster = names.arn("kafka", f"*/{kafka.cluster_name}/*")
-        statements.append(_allow(["kafka:*Topic*", "kafka-cluster:Connect", "kafka-cluster:*Topic*"], [cluster]))
+        topics = [names.arn("kafka", f"{kind}/{kafka.cluster_name}/*") for kind in ("cluster", "topic")]
+        statements.append(allow(["kafka:*Topic*", "kafka-cluster:Connect", "kafka-cluster:*Topic*"], topics))
     return statements
+
+
+def _endpoints(settings: Settings, rules: str) -> list[Statement]:
+    """A security group and endpoints are made with the environment's tag, and only those with it are changed."""
+    names, kafka = settings.names, settings.kafka
+    groups, endpoints = names.arn("ec2", "security-group/*"), names.arn("ec2", "vpc-endpoint/*")
+    vpc = names.arn("ec2", f"vpc/{kafka.vpc_id}")
+    subnets = [names.arn("ec2", f"subnet/{subnet}") for subnet in kafka.subnet_ids]
+    new, tagged = ({"StringEquals": {f"aws:{of}Tag/lmdp": names.environment}} for of in ("Request", "Resource"))
+    changes = ("DeleteSecurityGroup", "*SecurityGroupEgress", "*SecurityGroupIngress",
+               "UpdateSecurityGroupRuleDescriptions*", "CreateVpcEndpoint", "ModifyVpcEndpoint", "DeleteVpcEndpoints",
+               "CreateTags", "DeleteTags")  # fmt: skip
+    created = {"StringEquals": {"ec2:CreateAction": ["CreateSecurityGroup", "CreateVpcEndpoint"]}}
+    return [
+        allow(["ec2:CreateSecurityGroup", "ec2:CreateVpcEndpoint"], [groups, endpoints], new),
+        allow(["ec2:CreateSecurityGroup", "ec2:CreateVpcEndpoint", "ec2:ModifyVpcEndpoint"], [vpc, *subnets]),
+        allow(["ec2:CreateTags"], [groups, endpoints], created),
+        allow(_of("ec2", changes), [groups, endpoints], tagged),
+        allow(["ec2:AuthorizeSecurityGroup*"], [rules]),
+        # For the endpoint's private names; the zone is the service's own.
+        allow(["route53:AssociateVPCWithHostedZone"], ["*"]),
+    ]
+
+
+def _cluster(settings: Settings) -> list[Statement]:
+    """The cluster, and MSK's service-linked role.
+
+    https://docs.aws.amazon.com/msk/latest/developerguide/using-service-linked-roles.html
+    """
+    names, kafka = settings.names, settings.kafka
+    linked = names.arn("iam", "role/aws-service-role/kafka.amazonaws.com/AWSServiceRoleForKafka*", region="")
+    named = {"StringLike": {"iam:AWSServiceName": "kafka.amazonaws.com"}}
+    return [
+        allow(["kafka:*"], [names.arn("kafka", f"{kind}/{names.cluster}/*") for kind in ("cluster", "configuration")]),
+        # It knows no resource before it is made.
+        allow(["kafka:CreateConfiguration"], ["*"]),
+        allow(["iam:CreateServiceLinkedRole"], [linked], named),
+        allow(["iam:AttachRolePolicy", "iam:PutRolePolicy"], [linked]),
+        *([allow(["acm-pca:GetCertificateAuthorityCertificate"], [kafka.ca_arn])] if kafka.ca_arn else []),
+    ]

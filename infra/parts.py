@@ -82,7 +82,6 @@ def service_role(  # noqa: PLR0913 - each is a part of a role
     principal: iam.IPrincipal = iam.ServicePrincipal(service)
     if conditions:
         principal = iam.PrincipalWithConditions(principal, dict(conditions))
-    boundary = settings.boundary
     return iam.Role(
         scope,
         id_,
@@ -91,9 +90,6 @@ def service_role(  # noqa: PLR0913 - each is a part of a role
         description=about,
         assumed_by=principal,
         inline_policies={"lmdp": iam.PolicyDocument(statements=list(statements))},
-        permissions_boundary=iam.ManagedPolicy.from_managed_policy_arn(scope, f"{id_}Boundary", boundary)
-        if boundary
-        else None,
     )
 
 

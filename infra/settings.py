@@ -14,6 +14,8 @@ from infra.reading import Reader
 from lmdp.errors import SettingsError
 from lmdp.snowflake.settings import SnowflakeSettings
 
+# The permissions boundary that bootstrap makes.
+BOUNDARY: Final = "boundary"
 # What a pipe calls from an isolated subnet: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-msk.html
 _PIPE_ENDPOINTS: Final = ("pipes-data", "lambda", "sts", "secretsmanager", "kms")
 # What the canary calls, where it is in a VPC.
@@ -137,7 +139,8 @@ class Watch:
 class Settings:
     """Everything that the stacks need to know. `org_id` is None when each bundle's resource names its own.
 
-    `secrets_key_arn` is the key of secrets that are there already, where it is a customer's own. `tags` are the
+    `secrets_key_arn` is the key of secrets that are there already, where it is a customer's own. `boundary` is the ARN
+    of the permissions boundary of every role: the one that bootstrap makes, or a customer's own. `tags` are the
     customer's, on every resource that takes tags.
     """
 
@@ -150,7 +153,7 @@ class Settings:
     snowflake: SnowflakeSettings
     watch: Watch
     secrets_key_arn: str | None
-    boundary: str | None
+    boundary: str
     protect: bool
     tags: Mapping[str, str]
 
@@ -176,7 +179,8 @@ class Settings:
             ),
             boundary=read.optional(
                 "LMDP_PERMISSIONS_BOUNDARY_ARN", r"arn:aws:iam::\d{12}:policy/.+", "the ARN of an IAM policy"
-            ),
+            )
+            or names.policy_arn(BOUNDARY),
             protect=read.yes("LMDP_TERMINATION_PROTECTION"),
             tags=_tags(read),
         )

@@ -62,7 +62,7 @@ def statements(document: Template, template: Template) -> list[str]:
 
 def _told(statement: Template, template: Template) -> str:
     actions = " ".join(sorted(listed(statement["Action"])))
-    where = " ".join(text(resource, template) for resource in listed(statement.get("Resource", [])))
+    where = " ".join(sorted(text(resource, template) for resource in listed(statement.get("Resource", []))))
     principal = statement.get("Principal")
     who = f" by {text(principal, template)}" if principal is not None else ""
     conditions = statement.get("Condition", {})

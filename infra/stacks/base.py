@@ -1,4 +1,4 @@
-"""BaseStack: who is alerted, the logs, what the tools read, and who may run them. `make destroy` leaves it."""
+"""BaseStack: who is alerted, the logs, and what the tools read. `make destroy` leaves it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from constructs import Construct
 
 from infra.naming import Names
 from infra.parts import allow, customer_key, encrypted_log_group, from_here, parameter
-from infra.people import deployer_statements, operator_statements
 from infra.settings import Settings
 
 LOG_GROUPS = ("function", "setup", "canary", "watcher", "firehose", "pipe")
@@ -28,27 +27,11 @@ class BaseStack(cdk.Stack):
 
     def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
         """Make it."""
-        super().__init__(scope, id_, env=env, description="lmdp: alerts, parameters and policies")
+        super().__init__(scope, id_, env=env, description="lmdp: alerts, logs and parameters")
         _log_groups(self, settings)
         self.alerts = _alerts(self, settings)
         for name, value in parameters(settings).items():
             parameter(self, name, value, names=settings.names)
-        iam.ManagedPolicy(
-            self,
-            "Operator",
-            managed_policy_name=settings.names.policy("LmdpOperator"),
-            path=settings.names.iam_path,
-            description="Replay, canary and status of lmdp",
-            statements=operator_statements(settings),
-        )
-        iam.ManagedPolicy(
-            self,
-            "Deployer",
-            managed_policy_name=settings.names.policy("LmdpDeployer"),
-            path=settings.names.iam_path,
-            description="Runs make deploy: assumes CDK's roles, checks secrets and what runs",
-            statements=deployer_statements(settings),
-        )
 
 
 def parameters(settings: Settings) -> dict[str, str]:
@@ -82,10 +65,9 @@ def _logs_key(scope: Construct, names: Names) -> kms.Key:
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
     """
     key = customer_key(scope, "LogsKey", alias=f"{names.prefix}-logs", about="Log groups of lmdp")
-    groups = [
-        names.arn("logs", f"log-group:{prefix}{names.prefix}*")
-        for prefix in ("/aws/lambda/", "/aws/kinesisfirehose/", "/aws/vendedlogs/pipes/", "/aws/vendedlogs/kafka/")
-    ]
+    kinds = ("lambda", "kinesisfirehose", "vendedlogs/pipes", "vendedlogs/kafka")
+    named = [names.log_group("pipe"), *(f"/aws/{kind}/{names.prefix}-*" for kind in kinds)]
+    groups = [names.arn("logs", f"log-group:{name}") for name in named]
     key.add_to_resource_policy(
         allow(
             "LogGroupsOfThisEnvironment",

@@ -136,7 +136,7 @@ def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: l
     subnets = [names.arn("ec2", f"subnet/{subnet}") for subnet in kafka.subnet_ids]
     interface = names.arn("ec2", "network-interface/*")
     statements = [
-        allow("FindCluster", ["kafka:DescribeClusterV2", "kafka:GetBootstrapBrokers"], [source.cluster_arn]),
+        allow("FindCluster", ["kafka:DescribeClusterV2"], [source.cluster_arn]),
         allow("ReadSecret", ["secretsmanager:GetSecretValue"], [source.secret.secret_arn]),
         allow(
             "MakeInterfaces",
@@ -150,9 +150,13 @@ def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: l
             conditions={"ArnEquals": {"ec2:Vpc": names.arn("ec2", f"vpc/{kafka.vpc_id}")}},
         ),
         # None of these knows a resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonmanagedstreamingforapachekafka.html
         allow(
             "LookAtNetwork",
-            [f"ec2:Describe{what}" for what in ("NetworkInterfaces", "Vpcs", "Subnets", "SecurityGroups")],
+            [
+                *(f"ec2:Describe{what}" for what in ("NetworkInterfaces", "Vpcs", "Subnets", "SecurityGroups")),
+                "kafka:GetBootstrapBrokers",
+            ],
             ["*"],
         ),
         allow("CallFunction", ["lambda:InvokeFunction"], [function.function_arn]),

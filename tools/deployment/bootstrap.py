@@ -1,56 +1,70 @@
-"""Bootstrap: CDK's own stack for one environment, whose CloudFormation role has our policy, not an administrator's."""
+"""Bootstrap: CDK's own stack for one environment, and the policies and boundaries that no deployment may change.
+
+An administrator runs it. What it makes lets others deploy without an administrator's rights.
+"""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from infra.execution import execution_policy
+from infra.bootstrap import DEPLOY_BOUNDARY, BootstrapPolicy, bootstrap_policies, own_boundary
+from infra.execution import execution_policies, policy_text
 from infra.settings import Settings
 from tools.deployment.cdk import run_cdk, synthesise
 from tools.deployment.world import Options, World, confirm
 
 
 def bootstrap(settings: Settings, world: World, options: Options) -> None:
-    """Make the policy and CDK's stack, or renew both. Other CDK apps of the account keep their own."""
+    """Make the policies and CDK's stack, or renew them. Other CDK apps of the account keep their own."""
     names = settings.names
     synthesise(settings, world)
+    policies = bootstrap_policies(settings)
     confirm(
         world,
         options,
-        f"Make {names.toolkit_stack} (CDK's resources) in account {names.account}, {names.region}, with the policy "
-        f"{names.policy_arn('cloudformation')}?",
+        f"Make {names.toolkit_stack} (CDK's resources) in account {names.account}, {names.region}, and the policies "
+        f"{', '.join(names.policy(policy.what) for policy in policies)}?",
         names.environment,
     )
-    policies = _policies(settings, world)
+    iam = world.client("iam")
+    for policy in policies:
+        _made(settings, iam, policy)
     where = f"aws://{names.account}/{names.region}"
     tags = [part for key, value in ({**settings.tags, "lmdp": names.environment}).items()
             for part in ("--tags", f"{key}={value}")]  # fmt: skip
-    run_cdk(settings, world, ["bootstrap", where, "--qualifier", names.qualifier, *policies, *tags])
+    run_cdk(settings, world, ["bootstrap", where, "--qualifier", names.qualifier, *_rights(settings), *tags])
+    # CDK puts a boundary on CloudFormation's role alone, and gives its deploy role every stack of the account.
+    iam.put_role_permissions_boundary(
+        RoleName=names.bootstrap_role_arn("deploy").rpartition("/")[2],
+        PermissionsBoundary=names.policy_arn(DEPLOY_BOUNDARY),
+    )
 
 
-def _policies(settings: Settings, world: World) -> list[str]:
-    """Make or renew what CloudFormation's role gets; return CDK's arguments for it."""
-    arn = _made(settings, world, "cloudformation", execution_policy(settings), "What CloudFormation may do for lmdp")
+def _rights(settings: Settings) -> list[str]:
+    """Return CDK's arguments for the rights of CloudFormation's role; a customer's own boundary is on it too."""
+    arns = ",".join(settings.names.policy_arn(what) for what in execution_policies(settings))
     # CDK's template writes `policy/<this>`, so that a path belongs to the name:
     # `InputPermissionsBoundary` in infra/cli/node_modules/aws-cdk/lib/api/bootstrap/bootstrap-template.yaml
-    boundary = settings.boundary.partition(":policy/")[2] if settings.boundary else ""
-    given = ["--custom-permissions-boundary", boundary] if boundary else []
-    return ["--cloudformation-execution-policies", arn, *given]
+    boundary = (
+        [] if own_boundary(settings) else ["--custom-permissions-boundary", settings.boundary.partition(":policy/")[2]]
+    )
+    return ["--cloudformation-execution-policies", arns, *boundary]
 
 
-def _made(settings: Settings, world: World, what: str, document: dict[str, Any], about: str) -> str:
-    """Make a managed policy, or give it a new version. Returns its ARN."""
-    names, iam = settings.names, world.client("iam")
-    text = json.dumps(document, separators=(",", ":"))
+def _made(settings: Settings, iam: Any, policy: BootstrapPolicy) -> None:
+    """Make a managed policy, or give it a new version."""
+    names, text = settings.names, policy_text(policy.document)
     tags = [{"Key": key, "Value": value} for key, value in ({**settings.tags, "lmdp": names.environment}).items()]
     try:
         iam.create_policy(
-            PolicyName=names.policy(what), Path=names.iam_path, PolicyDocument=text, Description=about, Tags=tags
+            PolicyName=names.policy(policy.what),
+            Path=names.iam_path,
+            PolicyDocument=text,
+            Description=policy.about,
+            Tags=tags,
         )
     except iam.exceptions.EntityAlreadyExistsException:
-        _renewed(iam, names.policy_arn(what), text)
-    return names.policy_arn(what)
+        _renewed(iam, names.policy_arn(policy.what), text)
 
 
 def _renewed(iam: Any, arn: str, document: str) -> None:
