@@ -49,7 +49,11 @@ STATUS: dict[str, Any] = {
     "freshnessSeconds": 1.3,
     "sizeBytes": 24882479,
     "freeBytes": 77350752256,
-    "daysLeftOnDisk": 812.0,
+    "daysLeftOnDisk": 8.0,
+    "duplicates": 0,
+    "missing": 0,
+    "holes": 0,
+    "clock": {"ahead": 0, "expired": 0},
 }
 
 
@@ -60,15 +64,16 @@ def test_a_run_at_work() -> None:
         "source      lm.metrics.otlp at 127.0.0.1:35397 (with simulated devices)",
         "page        http://127.0.0.1:8088",
         "",
-        "                published          consumed              rows         warehouse",
-        "path               12,266  →         12,185  →         72,171  →        306,041",
+        "                published          consumed              rows",
+        "this run           12,266  →         12,185  →         72,171",
         "per second                              201             1,193",
         "",
         "lag         18 messages behind",
         "latency     p50 512 ms, p99 897 ms, from Kafka to the warehouse",
+        "all runs    306,041 rows in the warehouse",
         "freshness   1.3 s since the newest row was measured",
         "rejects     3: 2 Decode.Malformed, 1 Row.MissingField",
-        "warehouse   .lmdp/warehouse.duckdb: 25 MB, 77 GB free, full in 812.0 days",
+        "warehouse   .lmdp/warehouse.duckdb: 25 MB, 77 GB free, full in 8.0 days",
         "trouble     none",
     ]
 
@@ -89,6 +94,15 @@ def changed(running: dict[str, Any] | None = None, **status: Any) -> dict[str, A
         (changed(freshnessSeconds=None), "freshness   \u2013 since the newest row was measured"),
         (changed(rejects=0, rejectsByReason={}), "rejects     0"),
         (changed(daysLeftOnDisk=None), "warehouse   .lmdp/warehouse.duckdb: 25 MB, 77 GB free"),
+        (changed(daysLeftOnDisk=812.0), "warehouse   .lmdp/warehouse.duckdb: 25 MB, 77 GB free"),
+        (
+            changed(clock={"ahead": 3, "expired": 0}),
+            "CLOCK       3 rows are dated more than a day ahead: a sender's clock is wrong",
+        ),
+        (
+            changed(duplicates=3, missing=2, holes=1),
+            "WRONG       3 duplicate rows, 2 missing rows, 1 skipped messages; look: lmdp doctor --only local",
+        ),
     ],
 )
 def test_each_figure_has_its_line(status: dict[str, Any], line: str) -> None:
@@ -111,7 +125,7 @@ def test_nothing_jumps_when_numbers_grow() -> None:
     before, after = lines(small), lines(large)
     assert len(before) == len(after)
     assert [line[:12] for line in before] == [line[:12] for line in after]
-    assert [len(line) for line in before[4:6]] == [len(line) for line in after[4:6]] == [79, 79]
+    assert [len(line) for line in before[4:6]] == [len(line) for line in after[4:6]] == [61, 61]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +192,7 @@ def test_run_draws_on_a_terminal_and_ends_cleanly(tmp_path: Path) -> None:
     """The view is drawn again and again, gives room to the last words, and leaves the terminal with its cursor."""
     terminal = Terminal("run", "--broker", "memory", "--simulate", "2", "--interval", "0.5", folder=tmp_path)
     try:
-        until(lambda: terminal.shows(r"path +[1-9][\d,]* +→ +[1-9][\d,]* +→ +[1-9][\d,]* +→ +[1-9]"), 60)
+        until(lambda: terminal.shows(r"this run +[1-9][\d,]* +→ +[1-9][\d,]* +→ +[1-9]"), 60)
         until(lambda: terminal.written.count(b"per second") > 2, 60)
     finally:
         code = terminal.end()

@@ -63,6 +63,20 @@ def test_each_format(folder: Path) -> None:
     assert pyarrow.parquet.read_table(folder / "a.parquet").num_rows == 3
 
 
+def test_a_file_has_all_rows_or_is_not_written(folder: Path) -> None:
+    """Without a limit, more than fit on a screen are written, and more than may be answered are refused."""
+    ended = call("query", "select range from range(20_000)", "-o", "all.csv", "--format", "csv", folder=folder)
+    assert (ended.code, ended.err) == (0, "")
+    assert len((folder / "all.csv").read_text().splitlines()) == 20_001
+    ended = call("query", "select range from range(1_000_001)", "-o", "no.csv", "--format", "csv", folder=folder)
+    assert (ended.code, (folder / "no.csv").exists()) == (1, False)
+    assert "more than 1,000,000 rows, so no.csv was not written" in ended.err
+    ended = call(
+        "query", "select range from range(9)", "-o", "some.csv", "--limit", "2", "--format", "csv", folder=folder
+    )
+    assert (ended.code, ended.err) == (0, "Only the first 2 rows; --limit asks for more.\n")
+
+
 def test_the_question_may_come_on_standard_input_and_is_cut_at_the_limit(folder: Path) -> None:
     """`-` reads it; a cut is said on standard error."""
     ended = call("query", "-", "--limit", "2", "--format", "json", folder=folder, given=b"select * from metrics")

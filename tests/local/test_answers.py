@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sys
@@ -51,9 +52,35 @@ def test_every_type_can_be_written_in_every_form(sql: str, form: str, tmp_path: 
 def test_json_is_what_a_program_expects(tmp_path: Path) -> None:
     """Sums are numbers again, not-a-number is text, times are ISO, nested values stay nested."""
     (row,) = json.loads(written(EVERY_TYPE, "json", tmp_path))
-    wanted = {"a": 1, "c": 1.25, "d": "nan", "e": "2026-11-23T12:00:00.001000", "k": True, "l": None, "m": [1, None]}
+    wanted = {"a": 1, "c": 1.25, "d": "nan", "e": "2026-11-23T12:00:00.001000Z", "k": True, "l": None, "m": [1, None]}
+    wanted |= {"f": "2026-11-23T12:00:00Z"}
     wanted |= {"b": 2**127 - 1, "n": {"x": 1.5, "y": "z"}, "t": 3, "g": "2026-11-23"}
     assert {name: row[name] for name in wanted} == wanted
+
+
+BEYOND = """
+SELECT TIMESTAMP 'infinity' AS a, DATE '-infinity' AS b, TIMESTAMPTZ 'infinity' AS c, TIMESTAMP '290000-01-01' AS d,
+  DATE '0044-03-15 (BC)' AS e, TIMESTAMP_NS '2026-01-01 00:00:00.123456789' AS f, [TIMESTAMP 'infinity', NULL] AS g,
+  {'x': DATE 'infinity'} AS h, MAP {DATE '-infinity': 1} AS i, TIMESTAMP_MS 'infinity' AS j, NULL::DATE AS k
+"""
+BEYOND_TEXTS = {
+    "a": "infinity", "b": "-infinity", "c": "infinity", "d": "290000-01-01 00:00:00", "e": "0044-03-15 (BC)",
+    "f": "2026-01-01 00:00:00.123456789", "g": "[infinity, NULL]", "h": "{'x': infinity}", "i": "{-infinity=1}",
+    "j": "infinity", "k": None,
+}  # fmt: skip
+
+
+def test_times_that_python_has_not_are_text(tmp_path: Path) -> None:
+    """Infinity, years beyond 9999 or before 1, and nanoseconds are what DuckDB itself prints."""
+    (row,) = json.loads(written(BEYOND, "json", tmp_path))
+    assert row == BEYOND_TEXTS
+    lines = list(csv.reader(written(BEYOND, "csv", tmp_path).decode().splitlines()))
+    found = dict(zip(*lines, strict=True))
+    assert {name: found[name] for name in "abcd"} == {name: BEYOND_TEXTS[name] for name in "abcd"}
+    table = written(BEYOND, "table", tmp_path).decode()
+    assert "infinity" in table
+    assert "0044-03-15 (BC)" in table
+    assert written(BEYOND, "parquet", tmp_path)
 
 
 def test_no_row_is_an_empty_list(tmp_path: Path) -> None:

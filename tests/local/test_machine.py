@@ -13,6 +13,7 @@ from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.local import client
 from lmdp.local.broker import MemoryBroker
 from lmdp.local.consumer import ConsumeSettings
+from lmdp.local.file_identity import WarehouseReplaced
 from lmdp.local.machine import MachineSettings, Simulated, run
 from lmdp.local.warehouse import Warehouse
 from lmdp.pipeline import TransformSettings
@@ -70,6 +71,32 @@ def test_it_stops_when_told_and_answers_meanwhile(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 3
     assert not (tmp_path / "run.sock").exists()
     assert rows(tmp_path, "select count(*) as n from row_events") == [{"n": reports[0]["rows"]}]
+
+
+@pytest.mark.parametrize("has_messages", [True, False])
+def test_a_run_stops_when_its_file_is_replaced(tmp_path: Path, has_messages: bool) -> None:
+    """With messages or without any, the run ends with an error; nothing is claimed to be in the file."""
+    stop, failed = threading.Event(), []
+    wanted = settings(tmp_path, simulated=Simulated(3, 5, 0.5) if has_messages else None)
+
+    def go() -> None:
+        try:
+            run(wanted, lambda _: None, lambda _: None, stop)
+        except LmdpError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    try:
+        until((tmp_path / "run.sock").exists)
+        if has_messages:
+            until(lambda: client.status(tmp_path)["rows"] > 0)
+        wanted.warehouse.rename(tmp_path / "moved.duckdb")
+        thread.join(30)
+    finally:
+        stop.set()
+        thread.join()
+    assert [type(error) for error in failed] == [WarehouseReplaced]
 
 
 def test_a_given_broker_is_drained(tmp_path: Path) -> None:

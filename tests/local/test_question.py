@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import duckdb
 import pytest
 
 from lmdp.errors import SettingsError
 from lmdp.local import question
 from lmdp.local.question import check_question
+from lmdp.local.warehouse import Warehouse
+from lmdp.spec_loader import load_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -71,3 +78,20 @@ def test_what_cannot_be_read_in_time(
     monkeypatch.setattr(question, "READ_SECONDS", 2)
     with pytest.raises(SettingsError, match="fewer brackets"):
         check_question(cursor, sql)
+
+
+@pytest.mark.parametrize("name", ["levenshtein", "editdist3", "damerau_levenshtein"])
+def test_what_takes_the_product_of_two_lengths_is_bounded(tmp_path: Path, name: str) -> None:
+    """Short texts are compared as ever, also in columns; long ones, and a name that evades the check, are refused."""
+    with Warehouse.open(tmp_path / "w.duckdb", load_spec()) as opened:
+        sql = f"select {name}('kitten', 'sitting') as a, sum({name}(range::varchar, 'x'))::int as b from range(3)"
+        assert opened.query(sql).table.to_pylist() == [{"a": 3, "b": 3}]
+        for text in (
+            f"{name}(repeat('a', 1000000), repeat('b', 1000000))",
+            f"\"{name.upper()}\"(repeat('a', 10001), 'b')",
+        ):
+            with pytest.raises(SettingsError, match="lengths multiply to 10000 at most"):
+                opened.query(f"select {text}")
+        for called in (f"system.main.{name}", f"main.{name}", f'"main" . "{name}"'):
+            with pytest.raises(SettingsError, match="without a schema before it"):
+                opened.query(f"select {called}('a', 'b')")

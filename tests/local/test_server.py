@@ -237,6 +237,44 @@ def test_a_question_that_fails_midway_is_a_fault(home: Path) -> None:
         ask(home, "select case when range > 900000 then error('odd row') else 'a' end from range(1000000)", 1_000_000)
 
 
+STUBBORN = "select length(regexp_replace(repeat('a', {n}), 'a', 'bb', 'g')) as n"  # some 10 s for 8 million
+
+
+def test_a_query_that_cannot_be_interrupted_keeps_no_place(tmp_path: Path, warehouse: Warehouse) -> None:
+    """Its caller has an answer in time; others query, rows are written, too many of them are refused, the end comes."""
+    with serving(tmp_path, warehouse, dict):
+        failed: list[LmdpError] = []
+
+        def stubborn(n: int) -> None:
+            try:
+                ask(tmp_path, STUBBORN.format(n=n), seconds=0.5)
+            except LmdpError as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=stubborn, args=(8_000_000 + n,)) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ["cannot interrupt" in str(error) for error in failed] == [True, True]
+        with pytest.raises(Unreachable, match="2 queries that cannot be interrupted"):
+            ask(tmp_path, "select 1")
+        until(lambda: _answers(tmp_path), 120)
+        stubborn(8_000_000)
+        assert ask(tmp_path, "select 1 as n").table.to_pylist() == [{"n": 1}]
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 30
+    until(lambda: not any(thread.name == "query" for thread in threading.enumerate()), 120)
+
+
+def _answers(home: Path) -> bool:
+    try:
+        ask(home, "select 1")
+    except Unreachable:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("length", [b"", b"Content-Length: 1000001\r\n", b"Content-Length: -1\r\n"])
 def test_a_question_of_unknown_or_huge_length_is_not_read(home: Path, length: bytes) -> None:
     """The run's memory is not for whoever asks to fill."""

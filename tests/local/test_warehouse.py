@@ -19,6 +19,7 @@ import duckdb
 import pytest
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.local import engine, retention
 from lmdp.local.engine import Limits
 from lmdp.local.schema import MIGRATIONS
 from lmdp.local.warehouse import Load, OffsetRange, Warehouse
@@ -259,6 +260,104 @@ def test_a_clock_that_runs_ahead_takes_no_rows(warehouse: Warehouse) -> None:
     assert (count(warehouse), warehouse.duplicates()) == (1, 0)
 
 
+def test_a_row_far_ahead_proves_no_clock_right(warehouse: Warehouse) -> None:
+    """A row dated more than a day ahead is ignored where days are counted, and so a wrong clock takes nothing."""
+    warehouse.commit(load(10, part(0, 10, 10)))
+    warehouse.commit(load(1, part(10, 11, 1), ms=18_446_744_073_709))  # 2554: the largest uint64, in nanoseconds
+    assert warehouse.keep(30, NOW + timedelta(days=40)).rows == 0
+    assert count(warehouse) == 11
+
+
+@pytest.mark.parametrize(
+    ("ms", "days", "now", "removed"),
+    [
+        (253_402_300_799_999, 30, NOW, 0),
+        (253_402_300_799_999, 60, datetime(9999, 12, 31, 23, 59, tzinfo=UTC), 0),
+        (-62_135_596_800_000, 30, NOW, 1),
+        (T0, 800_000, NOW, 0),
+        (T0, 10**9, NOW, 0),
+        (-62_135_596_800_000, 10**9, datetime(1, 1, 1, tzinfo=UTC), 0),
+    ],
+)
+def test_no_time_and_no_number_of_days_stops_a_removal(
+    warehouse: Warehouse, ms: int, days: int, now: datetime, removed: int
+) -> None:
+    """A datapoint of 9999-12-31, a clock at either end of time, and 800,000 days to keep are all computed with."""
+    warehouse.commit(load(1, part(0, 1, 1), ms=ms))
+    warehouse.commit(load(1, part(1, 2, 1)))
+    assert warehouse.keep(days, now).rows == removed
+
+
+def test_many_old_hours_are_removed_in_few_steps(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps follow the rows, and not the hours that they claim; each adds up, and a load goes through between two."""
+    monkeypatch.setattr(retention, "PORTION", 400)
+    old = [(*row[:8], "", hour * 3_600_000, *row[10:]) for hour, row in enumerate(rows(1_000))]
+    warehouse.commit(Load([*old, *rows(5)], [], [part(0, 5, 1_005)], NOW))
+    removed = []
+    for at, step in enumerate(warehouse.removals(30, NOW)):
+        warehouse.commit(load(1, part(5 + at, 6 + at, 1)))
+        assert warehouse.duplicates() == 0
+        removed.append(step.rows)
+    assert [n for n in removed if n] == [400, 400, 200]
+    assert (count(warehouse), count(warehouse, "METRIC_HOURLY_KEPT")) == (5 + len(removed), 1_000)
+
+
+def test_an_hour_with_more_rows_than_a_step_is_removed_whole(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour is either live or kept, whatever its size; the next one is another step."""
+    monkeypatch.setattr(retention, "PORTION", 10)
+    warehouse.commit(load(50, part(0, 5, 50), ms=T0 - 50 * DAY))
+    warehouse.commit(load(50, part(5, 9, 50), ms=T0 - 49 * DAY))
+    warehouse.commit(load(1, part(9, 10, 1)))
+    assert [step.rows for step in warehouse.removals(30, NOW)][:2] == [50, 50]
+    (line,) = warehouse.query("SELECT sum(SAMPLES)::INT AS n FROM METRIC_HOURLY").table.to_pylist()
+    assert (line["n"], warehouse.duplicates()) == (101, 0)
+
+
+def test_rows_are_written_while_a_step_of_a_removal_computes(warehouse: Warehouse) -> None:
+    """A removal holds no lock but for its commit; what comes for its hours meanwhile stays for the next one."""
+    warehouse.commit(load(10, part(0, 10, 10), ms=T0 - 40 * DAY))
+
+    def step(cursor: duckdb.DuckDBPyConnection) -> retention.Removed:
+        rows_gone = cursor.execute("DELETE FROM ROW_EVENTS").fetchall()[0][0]
+        warehouse.commit(load(3, part(10, 13, 3), ms=T0 - 40 * DAY))
+        cursor.execute("INSERT INTO REMOVALS VALUES (now(), now(), ?, 0)", [rows_gone])
+        return retention.Removed(rows_gone)
+
+    assert warehouse._beside(step).rows == 10
+    assert (count(warehouse), warehouse.duplicates()) == (3, 0)
+
+
+def test_an_end_interrupts_a_removal(warehouse: Warehouse) -> None:
+    """Nothing of the step is written, and the warehouse can be used as before."""
+    warehouse.commit(load(10, part(0, 10, 10)))
+    begun = threading.Event()
+
+    def step(cursor: duckdb.DuckDBPyConnection) -> retention.Removed:
+        cursor.execute("DELETE FROM ROW_EVENTS")
+        begun.set()
+        cursor.execute("SELECT count(*) FROM range(10000000) a, range(1000000) b WHERE a.range < b.range")
+        return retention.Removed()
+
+    failed: list[LmdpError] = []
+
+    def remove() -> None:
+        try:
+            warehouse._beside(step)
+        except LmdpError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=remove)
+    thread.start()
+    assert begun.wait(30)
+    warehouse.end_removal()
+    thread.join(30)
+    assert (len(failed), thread.is_alive(), count(warehouse)) == (1, False, 10)
+    warehouse.commit(load(1, part(10, 11, 1)))
+    assert warehouse.duplicates() == 0
+
+
 def test_forever_removes_nothing(warehouse: Warehouse) -> None:
     """None keeps all; less than a day is refused."""
     warehouse.commit(load(3, part(0, 3, 3), ms=0))
@@ -462,6 +561,57 @@ def _newer(path: Path) -> Path:
     return path
 
 
+def _pipe(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def _pipe_for_a_log(path: Path) -> Path:
+    os.mkfifo(path.with_name(f"{path.name}.wal"))
+    return path
+
+
+def _restored(path: Path) -> Path:
+    """An older file beside the log of a newer state."""
+    with Warehouse.open(path, SPEC):
+        pass
+    old = path.read_bytes()
+    with Warehouse.open(path, SPEC) as opened:
+        opened.commit(load(3, part(0, 1, 3)))
+        opened._connection.execute("CHECKPOINT LM_METRICS")
+        opened.commit(load(3, part(1, 2, 3)))
+        log = path.with_name(f"{path.name}.wal")
+        kept = log.read_bytes()
+    log.write_bytes(kept)
+    path.write_bytes(old)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("version number 38, but we can only read versions between 64 and 69.", "an older DuckDB"),
+        ("version number 71, but we can only read versions between 64 and 69.", "a newer DuckDB"),
+        ("version number 71, but we can only read version 69.", "a newer DuckDB"),
+    ],
+)
+def test_a_file_of_another_duckdb_is_called_what_it_is(path: Path, text: str, told: str) -> None:
+    """DuckDB gives the numbers of its storage versions, and both directions read alike."""
+    assert f"written by {told}" in str(engine._not_opened(path, f"Trying to read a database file with {text}"))
+
+
+def test_a_new_file_is_written_for_the_duckdb_that_people_have(path: Path) -> None:
+    """1.4 and later read it: storage version 67, where 2.0's own is 69. An existing file keeps its own."""
+    with Warehouse.open(path, SPEC) as opened:
+        opened.commit(load(3, part(0, 1, 3)))
+    assert int.from_bytes(path.read_bytes()[12:20], "little") == 67
+    newest = path.with_name("newest.duckdb")
+    duckdb.connect(newest, config={"storage_compatibility_version": "latest"}).close()
+    with Warehouse.open(newest, SPEC) as opened:
+        opened.commit(load(3, part(0, 1, 3)))
+        assert count(opened) == 3
+
+
 def _somebody_elses(path: Path) -> Path:
     with duckdb.connect(path) as other:
         other.execute("CREATE TABLE t AS SELECT 1 AS a")
@@ -477,9 +627,18 @@ def _somebody_elses(path: Path) -> Path:
         (_not_duckdb, False, SettingsError, "no DuckDB file"),
         (_not_duckdb, True, SettingsError, "no DuckDB file"),
         (_cut_short, False, SettingsError, "no DuckDB file, or a damaged one"),
-        (_newer, False, SettingsError, "written by a newer lmdp .version 7 of its tables; this one knows 3"),
+        (_newer, False, SettingsError, "written by a newer lmdp .version 7 of its tables; this one knows 5"),
         (_newer, True, SettingsError, "written by a newer lmdp"),
         (_somebody_elses, True, SettingsError, "not one of lmdp's"),
+        (lambda _: Path(":memory:"), False, SettingsError, "not a plain path"),
+        (lambda _: Path("md:x"), True, SettingsError, "not a plain path"),
+        (lambda _: Path("duckdb:foo"), False, SettingsError, "not a plain path"),
+        (lambda _: Path("s3://bucket/x.duckdb"), True, SettingsError, "not a plain path"),
+        (_pipe, False, SettingsError, "no DuckDB file: it is a named pipe"),
+        (_pipe, True, SettingsError, "no DuckDB file: it is a named pipe"),
+        (_pipe_for_a_log, False, SettingsError, "no DuckDB file: it is a named pipe"),
+        (lambda _: Path("/dev/null"), False, SettingsError, "no DuckDB file: it is a device"),
+        (_restored, False, SettingsError, "log .*wal does not belong to the state of"),
     ],
 )
 def test_what_is_no_warehouse_is_refused(

@@ -105,6 +105,7 @@ def test_rows_beyond_the_limit_are_told(site: Site) -> None:
         (f"/api/chart?{CHART}&points=1", None, 400, "points is a number from 2 to 5000"),
         (f"/api/chart?{CHART}&fromMs=5&toMs=5", None, 400, "from comes first"),
         (f"/api/chart?{CHART}&fromMs=0&toMs=999999999999999", None, 400, "from and to are Unix milliseconds"),
+        (f"/api/chart?{CHART}&fromMs=0&toMs=253402300800000", None, 400, "from and to are Unix milliseconds"),
         (f"/api/chart?{CHART}&toMs=-1", None, 400, "toMs is a whole number"),
         ("/api/query", {"sql": "delete from rejects"}, 400, "a question is one SELECT"),
         ("/api/query", {"sql": "select 1; select 2"}, 400, "a question is one SELECT"),

@@ -26,7 +26,7 @@ LIVE: dict[str, Any] = {
 }  # fmt: skip
 STATUS: dict[str, Any] = {
     "freshnessSeconds": 1.5, "rows": 7, "rejects": 2, "sizeBytes": 100, "freeBytes": 5, "daysLeftOnDisk": None,
-    "running": {"report": {"duplicates": 0}},
+    "duplicates": 0, "missing": 0, "holes": 0, "clock": {"ahead": 0, "expired": 0},
 }  # fmt: skip
 
 

@@ -20,6 +20,8 @@ SHARE = 10  # a look takes a tenth of the time at most, since it asks the wareho
 _LABEL = 12
 _COLUMN = 13
 _ARROW = "  →  "
+_SOON_DAYS = 60
+_WRONG = (("duplicates", "duplicate rows"), ("missing", "missing rows"), ("holes", "skipped messages"))
 
 
 def lines(status: dict[str, Any] | None, fault: str = "") -> list[str]:
@@ -28,16 +30,15 @@ def lines(status: dict[str, Any] | None, fault: str = "") -> list[str]:
         return [_one_line(fault)]
     running = status["running"]
     if running is None or fault:
-        rows = _line("rows", f"{status['rows']:,} in the warehouse")
-        return [_one_line(fault) if fault else f"not running; `{program()} run` starts it", rows, *_warehouse(status)]
+        return [_one_line(fault) if fault else f"not running; `{program()} run` starts it", *_warehouse(status)]
     return [*_source(running), "", *_path(status), "", *_pace(running), *_warehouse(status), *_trouble(running)]
 
 
 def view(status: dict[str, Any] | None, fault: str = "") -> Text:
     """The same for a terminal, each line cut to its width."""
     text = Text("\n".join(lines(status, fault)), no_wrap=True, overflow="ellipsis")
-    text.highlight_regex(r"(?m)^[a-z]+( second)? {2,}", "dim")
-    text.highlight_regex(r"(?m)^LOST .*", "bold red")
+    text.highlight_regex(r"(?m)^[a-z]+( second| runs?)? {2,}", "dim")
+    text.highlight_regex(r"(?m)^(LOST|WRONG|CLOCK) .*", "bold red")
     text.highlight_regex(r"(?m)^trouble +(?!none)\S.*", "bold red")
     return text
 
@@ -57,13 +58,12 @@ def _path(status: dict[str, Any]) -> list[str]:
     stations = [
         ("consumed", report["messages"], figures.rate(running.get("messagesPerSecond"))),
         ("rows", report["rows"], figures.rate(running["rowsPerSecond"])),
-        ("warehouse", status["rows"], ""),
     ]
     if "published" in report:
         stations.insert(0, ("published", report["published"], ""))
     return [
         _line("", (" " * len(_ARROW)).join(f"{name:>{_COLUMN}}" for name, _, _ in stations)),
-        _line("path", _ARROW.join(f"{count:>{_COLUMN},}" for _, count, _ in stations)),
+        _line("this run", _ARROW.join(f"{count:>{_COLUMN},}" for _, count, _ in stations)),
         _line("per second", (" " * len(_ARROW)).join(f"{pace:>{_COLUMN}}" for _, _, pace in stations)),
     ]
 
@@ -82,16 +82,23 @@ def _warehouse(status: dict[str, Any]) -> list[str]:
     left = status["daysLeftOnDisk"]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in status["rejectsByReason"].items())
     drawn = [
+        _line("all runs", f"{status['rows']:,} rows in the warehouse"),
         _line("freshness", f"{_span(status['freshnessSeconds'])} since the newest row was measured"),
         _line("rejects", f"{status['rejects']:,}" + (f": {reasons}" if reasons else "")),
         _line(
             "warehouse",
-            f"{status['warehouse']}: {size}, {free} free" + (f", full in {left:,} days" if left is not None else ""),
+            f"{status['warehouse']}: {size}, {free} free"
+            + (f", full in {left:,} days" if left is not None and left < _SOON_DAYS else ""),
         ),
     ]
     if status["gaps"]:
         drawn.append(_line("LOST", f"{status['gaps']:,} messages had passed the topic's retention; GAPS has which"))
-    return drawn
+    if ahead := status["clock"]["ahead"]:
+        drawn.append(_line("CLOCK", f"{ahead:,} rows are dated more than a day ahead: a sender's clock is wrong"))
+    if expired := status["clock"]["expired"]:
+        drawn.append(_line("CLOCK", f"{expired:,} rows are older than --keep keeps, and go with the next removal"))
+    wrong = [f"{status[name]:,} {what}" for name, what in _WRONG if status[name]]
+    return drawn + ([_line("WRONG", f"{', '.join(wrong)}; look: {program()} doctor --only local")] if wrong else [])
 
 
 def _trouble(running: dict[str, Any]) -> list[str]:

@@ -2,15 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from lmdp.commands.options import DEFAULT_HOME, Home, WarehouseFile, warehouse_file
-from lmdp.errors import SettingsError
+from lmdp.errors import LmdpError, SettingsError
 
-if TYPE_CHECKING:
-    from lmdp.local.warehouse import Answer
+MOST_ROWS = 1_000_000
+_SHOWN_ROWS = 10_000
 
 Sql = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; - reads it from standard input.")]
 Format = Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--format", help="How rows are printed.")]
@@ -18,7 +18,14 @@ Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of standard output.")
 ]
 Limit = Annotated[
-    int, typer.Option("--limit", min=1, max=1_000_000, help="Rows at most; more are cut off, and that is said.")
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        max=MOST_ROWS,
+        help="Rows at most; the rest is left out, with a note. Without it: 10,000; into a FILE all of them, or none.",
+        show_default=False,
+    ),
 ]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, max=3600, metavar="S", help="Seconds at most.")]
 
@@ -28,7 +35,7 @@ def query(
     *,
     form: Format = "table",
     output: Output = None,
-    limit: Limit = 10_000,
+    limit: Limit = None,
     timeout: Timeout = 30.0,
     warehouse: WarehouseFile = None,
     home: Home = DEFAULT_HOME,
@@ -47,11 +54,13 @@ def query(
         raise SettingsError("Parquet is not for a terminal: give --output FILE, or redirect.")
     text = sys.stdin.read() if sql == "-" else sql
     named = str(warehouse.resolve()) if warehouse else None
-    answer = ask(home, warehouse_file(warehouse, home), Question(text, limit, timeout, named))
+    most = limit or (_SHOWN_ROWS if output is None else MOST_ROWS)
+    answer = ask(home, warehouse_file(warehouse, home), Question(text, most, timeout, named))
+    if answer.truncated and output is not None and limit is None:
+        raise LmdpError(
+            f"The answer has more than {most:,} rows, so {output} was not written. Query less (a time range, say), or "
+            f"take the first rows with --limit {most}."
+        )
     write(answer.table, form, output)
-    _tell(answer, limit)
-
-
-def _tell(answer: "Answer", limit: int) -> None:
     if answer.truncated:
-        print(f"Only the first {limit:,} rows; --limit asks for more.", file=sys.stderr)
+        print(f"Only the first {most:,} rows; --limit asks for more.", file=sys.stderr)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -34,6 +34,7 @@ from lmdp.commands.options import (
 )
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.printable import printable
+from lmdp.program import program
 from lmdp.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
@@ -195,11 +196,11 @@ def run(  # noqa: PLR0913 - each is an option
         print(json.dumps(report))
     else:
         say.summary(report)
-    if report["gaps"]:
+    if report["gaps"] or any(report[name] for name in ("duplicates", "missing", "holes")):
         raise typer.Exit(1)
 
 
-def _run(settings: "MachineSettings", say: "_Say") -> dict[str, object]:
+def _run(settings: "MachineSettings", say: "_Say") -> dict[str, Any]:
     from lmdp.local import machine  # noqa: PLC0415 - as above
 
     stop = threading.Event()
@@ -281,12 +282,23 @@ class _Say:
         """A watcher for as long as the pipeline runs."""
         return _Watching(self._console, self)
 
-    def summary(self, report: dict[str, object]) -> None:
+    def summary(self, report: dict[str, Any]) -> None:
         """Say at the end what was done, and what to ask next."""
         self(
             f"ended: {report['messages']:,} messages, {report['rows']:,} rows, {report['rejectedMessages']:,} rejects, "
             f"{report['duplicates']:,} duplicates in {report['warehouse']}"
         )
+        if report["missing"] or report["holes"]:
+            self(
+                f"WRONG: {report['missing']:,} rows are missing, {report['holes']:,} messages were skipped; look: "
+                f"{program()} doctor --only local"
+            )
+        clock: dict[str, int] = report["clock"]
+        if clock["ahead"] or clock["expired"]:
+            self(
+                f"CLOCK: {clock['ahead']:,} rows came dated more than a day ahead, {clock['expired']:,} older than "
+                "--keep keeps: a sender's clock is wrong, or old data was sent"
+            )
         if report["gaps"]:
             self(f"LOST: {report['gaps']:,} messages had passed the topic's retention; the table GAPS has which")
 

@@ -54,7 +54,7 @@ def _look(home: Path, path: Path, last: Status | None) -> Status:
         if last is not None:  # who opens the file again and again stands in the way of a run that starts
             return {**last, "running": None, "freshnessSeconds": _age(last["newest"])}
         with Warehouse.open(path, load_spec(), read_only=True) as opened:
-            return {"running": None, **standing(opened)}
+            return {"running": None, **standing(opened, opened.tally.exact())}
 
 
 def _age(newest: str | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
@@ -12,6 +13,7 @@ from lmdp.program import program
 
 _TERMINAL = f"look at the run's terminal; Ctrl-C there, then {program()} run: it goes on where it was"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this machine's loopback
+_NUMBERS = (("duplicates", "duplicate rows"), ("missing", "missing rows"), ("holes", "skipped messages"))
 _VERSION = "SELECT max(VERSION) AS V FROM MIGRATIONS"
 
 
@@ -24,16 +26,16 @@ def warehouse(place: Place) -> Verdict:
     from lmdp.spec_loader import load_spec  # noqa: PLC0415 - as above
 
     try:
-        held: dict[str, Any] = client.status(place.home)
+        held = _held_by_run(place)
         version = client.ask_run(place.home, Question(_VERSION, timeout_seconds=NET_S)).table
-        twice, by = held["running"]["report"]["duplicates"], f", held by the run with pid {held['running']['pid']}"
+        by = f", held by the run with pid {held['running']['pid']}"
     except client.Away:
         if not place.warehouse.exists():
             return not_tried(f"none at {place.warehouse} yet; {program()} run makes it")
         try:
             with Warehouse.open(place.warehouse, load_spec(), read_only=True) as opened:
-                held, version = standing(opened), opened.query(_VERSION).table
-                twice, by = opened.duplicates(), ", held by nobody"
+                held, version = standing(opened, opened.tally.count()), opened.query(_VERSION).table
+                by = ", held by nobody"
         except LmdpError as error:
             return refused(error, "stop what has the file, upgrade lmdp, or name another file: --warehouse")
     except LmdpError as error:
@@ -42,12 +44,22 @@ def warehouse(place: Place) -> Verdict:
         f"{held['warehouse']}: {held['rows']:,} rows, {held['rejects']:,} rejects, {held['sizeBytes'] / 1e6:,.1f} MB, "
         f"tables of version {version.column('V')[0].as_py()}{by}"
     )
-    if twice:
-        return wrong(
-            f"{told}; {twice:,} duplicates",
-            f'{program()} query "select * from loads order by topic, partition"',  # noqa: S608 - a command to paste
-        )
-    return ok(f"{told}, no duplicates" + (f"; {held['gaps']:,} messages lost to retention" if held["gaps"] else ""))
+    lost = f"; {held['gaps']:,} messages lost to retention" if held["gaps"] else ""
+    numbers = ", ".join(f"{held[name]:,} {what}" for name, what in _NUMBERS if held[name])
+    if numbers:
+        look = f'{program()} query "select * from loads order by topic, partition"'  # noqa: S608 - a command to paste
+        return wrong(f"{told}; {numbers}{lost}", look)
+    return ok(f"{told}, no duplicates, none missing, no holes{lost}")
+
+
+def _held_by_run(place: Place) -> dict[str, Any]:
+    """The status of the run that has this very file. Raises Away."""
+    from lmdp.local import client  # noqa: PLC0415 - as above
+
+    held = client.status(place.home)
+    if Path(held["warehouse"]).resolve() != place.warehouse.resolve():
+        raise client.Away
+    return held
 
 
 def run(place: Place) -> Verdict:

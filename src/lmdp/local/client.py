@@ -46,9 +46,15 @@ def status(home: Path) -> dict[str, Any]:
     return _told(home, "/status")
 
 
+def snapshot(home: Path) -> dict[str, Any]:
+    """The running pipeline's `status`, and under `live` what changes from second to second. Raises Away."""
+    return _told(home, "/snapshot")
+
+
 def live(home: Path) -> dict[str, Any]:
     """What changes from second to second in the running pipeline. Raises Away."""
-    return _told(home, "/live")
+    found: dict[str, Any] = snapshot(home)["live"]
+    return found
 
 
 def _told(home: Path, target: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from lmdp.errors import LmdpError, Unreachable
 from lmdp.local.batch import Batch
 from lmdp.local.consume_settings import ConsumeSettings, Ends, Say
 from lmdp.local.drain import Drain
+from lmdp.local.file_identity import WarehouseReplaced
 from lmdp.local.group import GroupOffsets, owner_of
 from lmdp.local.kafka import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
 from lmdp.local.progress import Progress
@@ -71,7 +72,9 @@ def consume(
         except LmdpError as error:
             if ends.stop.is_set():
                 return
-            if first and not (settings.patient and isinstance(error, Unreachable)):
+            if isinstance(error, WarehouseReplaced) or (
+                first and not (settings.patient and isinstance(error, Unreachable))
+            ):
                 raise
             _trouble(progress, say, str(error))
             ends.stop.wait(_RETRY_S)
@@ -150,7 +153,7 @@ class _Session:
         except KafkaException as error:
             self._trouble(str(translate(error, self._access, topic=self._settings.topic, reasons=self._reasons)))
         except LmdpError as error:
-            if self._ends.stop.is_set():
+            if self._ends.stop.is_set() or isinstance(error, WarehouseReplaced):
                 raise
             self._trouble(str(error))
         self._ends.stop.wait(_RETRY_S)
@@ -242,6 +245,8 @@ class _Session:
             reopened = self._warehouse.reopened
             try:
                 self._batch.commit(self._warehouse, self._progress)
+            except WarehouseReplaced:
+                raise
             except LmdpError as error:
                 self._trouble(str(error), place=error.place if isinstance(error, NoRoom) else "")
                 if not waited_out(error, self._ends.stop):

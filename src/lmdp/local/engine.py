@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import duckdb
 
@@ -14,11 +14,11 @@ from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.program import program
 from lmdp.room import REASONS, NoRoom, free_bytes
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 DATABASE = "LM_METRICS"
 SCHEMA = f"{DATABASE}.PIPELINE"
+STORAGE_VERSION = "v1.4.0"
+"""New files are written for this DuckDB and later ones, which people have: no slower and 4 % larger than the newest
+(measured on 280,000 rows with DuckDB 2.0.0). A file keeps the version that it was made with."""
 
 _OFF = {
     "python_enable_replacements": "false",
@@ -30,6 +30,9 @@ _NEW_BYTES = 2_000_000  # what an empty warehouse takes
 _USED = re.compile(
     r"\([\d.]+ \w+/[\d.]+ \w+ used\)"
 )  # "failed to pin block of size 12.7 MiB (115.5 MiB/122.0 MiB used)"
+_URI = re.compile(r":memory:|[A-Za-z][A-Za-z0-9+.-]*:")
+_KINDS = {"a named pipe": Path.is_fifo, "a socket": Path.is_socket}
+_VERSIONS = re.compile(r"version number (\d+), but we can only read versions? (?:between )?(\d+)")
 _HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 
 
@@ -67,7 +70,8 @@ def attach(path: Path, *, read_only: bool, limits: Limits) -> duckdb.DuckDBPyCon
         connection.execute(f"SET GLOBAL temp_directory = {_literal(f'{path}.tmp')}")
         connection.execute(f"SET GLOBAL max_temp_directory_size = '{limits.temporary}'")
         connection.execute(f"SET GLOBAL threads = {limits.threads or os.cpu_count() or 1}")
-        connection.execute(f"ATTACH {_literal(str(path))} AS {DATABASE}{' (READ_ONLY)' if read_only else ''}")
+        option = " (READ_ONLY)" if read_only else "" if path.exists() else f" (STORAGE_VERSION '{STORAGE_VERSION}')"
+        connection.execute(f"ATTACH {_literal(str(path))} AS {DATABASE}{option}")
         connection.execute("SET GLOBAL enable_external_access = false")
         connection.execute("SET GLOBAL lock_configuration = true")
     except duckdb.Error as error:
@@ -137,6 +141,15 @@ def question_failure(path: Path, error: duckdb.Error, seconds: float) -> LmdpErr
 
 
 def _check_place(path: Path, *, read_only: bool) -> None:
+    if _URI.match(str(path)):
+        raise SettingsError(
+            f"the warehouse {path} is not a plain path: DuckDB would take it for a database in memory or elsewhere. "
+            f"Nothing was written. Name a file; one that really is called so by its absolute path"
+        )
+    for file in (path, Path(f"{path}.wal")):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            kind = next((name for name, is_one in _KINDS.items() if is_one(file)), "a device")
+            raise SettingsError(f"{file} is no DuckDB file: it is {kind}. Nothing was changed. Name another file")
     if read_only and not path.exists():
         raise Unreachable(f"there is no warehouse at {path}; `{program()} run` makes one")
     if not path.parent.is_dir():
@@ -157,16 +170,30 @@ def _not_opened(path: Path, text: str) -> LmdpError:
         return Unreachable(f"the warehouse {path} is already open in this process")
     if "Could not set lock" in text:
         return Unreachable(f"the warehouse {path} is in use by another process. Nothing was changed")
-    if re.search(r"newer|version number", text, re.IGNORECASE):
-        return SettingsError(
-            f"the warehouse {path} was written by a newer DuckDB. Nothing was changed. "
-            "Upgrade lmdp, or name another file"
-        )
+    if fault := _of_another_state(path, text):
+        return SettingsError(fault)
     if re.search(r"not a valid DuckDB|not read enough bytes|orrupt|Is a directory", text):
         return SettingsError(
             f"{path} is no DuckDB file, or a damaged one: {text}\nNothing was changed. Name another file"
         )
     return SettingsError(f"the warehouse {path} cannot be opened: {text}")
+
+
+def _of_another_state(path: Path, text: str) -> str:
+    """What to say of a file of another DuckDB, or beside a log that is not its own; "" where it is neither."""
+    if versions := _VERSIONS.search(text):
+        older = int(versions[1]) < int(versions[2])
+        remedy = "Open it with the DuckDB that wrote it, and EXPORT DATABASE" if older else "Upgrade lmdp"
+        return (
+            f"the warehouse {path} was written by {'an older' if older else 'a newer'} DuckDB than this one "
+            f"({duckdb.__version__}). Nothing was changed. {remedy}, or name another file"
+        )
+    if "WAL checkpoint iteration" in text:
+        return (
+            f"the log {path}.wal does not belong to the state of {path}: {text}\nNothing was changed. Restore both "
+            "from the same moment. Without the .wal the file opens as it is, and Kafka's newer messages are read again"
+        )
+    return ""
 
 
 def _literal(text: str) -> str:

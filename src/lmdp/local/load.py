@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lmdp.local.columns import reject_columns, row_pieces
+from lmdp.local.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import duckdb
 
+    from lmdp.local.totals import Limits
     from lmdp.spec_loader import Spec
 
 
@@ -68,19 +70,29 @@ def is_there(connection: duckdb.DuckDBPyConnection, load: Load) -> bool:
     return False
 
 
-def insert(connection: duckdb.DuckDBPyConnection, load: Load, spec: Spec, written: list[int]) -> int:
-    """Write `load` within the caller's transaction, noting bytes in `written`; returns those of the rows' columns."""
+def insert(
+    connection: duckdb.DuckDBPyConnection, load: Load, spec: Spec, written: list[int], limits: Limits
+) -> tuple[int, Totals]:
+    """Write `load` within the caller's transaction, noting bytes in `written`.
+
+    Returns the bytes of the rows' columns, and what the load adds to the totals.
+    """
+    added = Totals(ranges=list(load.ranges), gaps=sum(part.next - part.first for part in load.gaps))
+    ms = next(field.name for field in spec.fields if field.computed == "time ms")
     for rows in row_pieces(load.rows, spec.fields, load.size):
         written.append(rows.nbytes)
+        added.note_rows(rows.column(ms), limits)
         _insert(connection, "ROW_EVENTS", rows)
     bytes_out = sum(written)
     rejects = load.rejects if isinstance(load.rejects, pa.Table) else reject_columns(load.rejects)
     written.append(rejects.nbytes)
+    if rejects.num_rows:
+        added.rejects.update(rejects.column("ERROR_CODE").to_pylist())
     _insert(connection, "REJECTS", rejects)
     at = load.at.astimezone(UTC).replace(tzinfo=None)
     _note(connection, load.ranges, at)
     _note_gaps(connection, load.gaps, at)
-    return bytes_out
+    return bytes_out, added
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, columns: pa.Table) -> None:
@@ -104,7 +116,7 @@ def _note(connection: duckdb.DuckDBPyConnection, ranges: Sequence[OffsetRange], 
     for part in ranges:
         if part.first < part.next:
             connection.execute(
-                "INSERT INTO LOADS VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO LOADS VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, TRUE)",
                 [*_key(part), part.first, part.next, part.rows, part.rejects, at, part.epoch],
             )
 

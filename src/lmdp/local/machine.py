@@ -13,13 +13,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from lmdp.errors import LmdpError
 from lmdp.local.broker import KafkaBroker, MemoryBroker, embedded
 from lmdp.local.consumer import ConsumeSettings, Ends, Say, consume
 from lmdp.local.engine import Limits
@@ -27,20 +25,20 @@ from lmdp.local.home import make_home
 from lmdp.local.jars import KAFKA_VERSION, Jar, pinned
 from lmdp.local.java import JarsUnavailable
 from lmdp.local.kafka import KafkaAccess
+from lmdp.local.maintenance import maintain
 from lmdp.local.progress import Progress
 from lmdp.local.publisher import Published, Publisher, simulate
 from lmdp.local.revival import Revival
 from lmdp.local.server import serving
 from lmdp.local.simulation import Simulation
 from lmdp.local.standing import standing
+from lmdp.local.totals import Totals
 from lmdp.local.warehouse import Warehouse
 from lmdp.page.launch import page
 from lmdp.pipeline import TransformSettings
 from lmdp.program import program
 
 _BESIDE = Limits(memory="128MB")  # what more would not make faster, the consumer needs (measured on 2.3 million rows)
-_KEEP_EVERY_S = 3600.0
-_KEEP_AGAIN_S = 60.0  # when it could not be done
 _WATCH_EVERY_S = 0.25
 _QUERY = "'select count(*) from metrics'"
 _FLUSH_S = 30.0  # for what is under way when the duration is over
@@ -93,9 +91,22 @@ class Machine:
     started_at: float = field(default_factory=time.time)  # Unix seconds
 
     def status(self) -> dict[str, Any]:
-        """Where it stands, as `lmdp status` shows it."""
+        """Where it stands, as `lmdp status` shows it; from memory alone."""
+        return self._at_once()[0]
+
+    def snapshot(self) -> dict[str, Any]:
+        """The status, and what changes from second to second; of one moment, so that their numbers agree."""
+        status, live = self._at_once()
+        return {"status": status, "live": live}
+
+    def _at_once(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        with self.warehouse.tally.moment() as now:
+            running, live, totals = self._running(now), self.live(), now.copy()
+        return {"running": running, **standing(self.warehouse, totals, running["uptimeSeconds"])}, live
+
+    def _running(self, totals: Totals) -> dict[str, Any]:
         seconds, last = time.monotonic() - self.started, self.progress.last_trouble
-        running = {
+        return {
             "pid": os.getpid(),
             "broker": self.access.bootstrap_servers if self.access else None,
             "topic": self.settings.consume.topic,
@@ -108,9 +119,8 @@ class Machine:
             "gaps": self.progress.gaps,
             "trouble": self.progress.trouble,
             "lastTrouble": {"atMs": last[0], "text": last[1]} if last else None,
-            "report": self.report(seconds),
+            "report": self.report(seconds, totals),
         }
-        return {"running": running, **standing(self.warehouse, seconds)}
 
     def live(self) -> dict[str, Any]:
         """What changes from second to second; asks the warehouse nothing."""
@@ -129,15 +139,19 @@ class Machine:
             **self.progress.live(),
         }
 
-    def report(self, seconds: float) -> dict[str, Any]:
-        """What this run did until now."""
+    def report(self, seconds: float, totals: Totals | None = None) -> dict[str, Any]:
+        """What this run did until now, with the `totals` of the file; they are counted where none are given."""
+        totals = totals or self.warehouse.tally.count()
         told = self.progress.report(seconds)
         published = self.publisher.so_far() if self.publisher else None
         return {
             **(_published(published) if published else {}),
             **told,
             "gaps": self.progress.gaps,
-            "duplicates": self.warehouse.duplicates(),
+            "duplicates": totals.duplicates,
+            "missing": totals.missing,
+            "holes": totals.holes,
+            "clock": self.warehouse.tally.clock(),
             "warehouse": str(self.settings.warehouse),
         }
 
@@ -157,17 +171,23 @@ def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], s
     `watch` is called every now and then from this thread. Raises LmdpError when a part cannot start, or cannot go on.
     """
     make_home(settings.home)
-    with Warehouse.open(settings.warehouse, settings.transform.spec, limits=_BESIDE) as warehouse:
+    opened = Warehouse.open(settings.warehouse, settings.transform.spec, limits=_BESIDE, keep_days=settings.keep_days)
+    with opened as warehouse:
+        warehouse.tally.count()
         with contextlib.ExitStack() as parts:
             machine = Machine(settings, warehouse, ends=Ends(stop=stop))
-            parts.enter_context(serving(settings.home, warehouse, machine.status, machine.live))
+            parts.enter_context(serving(settings.home, warehouse, machine.status, machine.snapshot))
             access, cluster, broker = _broker(settings, say, parts)
             machine.broker, machine.access = broker, access
             if settings.has_page:
                 machine.page = parts.enter_context(page(settings.home, settings.page_port, say))
             consumer = parts.enter_context(_Worker.running("consumer", lambda: _consume(machine, access, cluster, say)))
+            work = partial(maintain, warehouse, settings.keep_days, stop, say)
+            parts.enter_context(_Worker.running("maintenance", work))
+            parts.callback(warehouse.end_removal)
             parts.callback(stop.set)
             _wait(machine, consumer, _publish(machine, access, parts), watch, say)
+        warehouse.check_file()
         return machine.report(time.monotonic() - machine.started)
 
 
@@ -250,15 +270,13 @@ def _wait(
     machine: Machine, consumer: _Worker, publisher: _Worker | None, watch: Callable[[Machine], None], say: Say
 ) -> None:
     """Wait for the end, looking after the broker and the retention meanwhile."""
-    next_keep = 0.0
     news = _News(say)
     revival = Revival(machine.broker, machine.settings.home / "broker", say)
     stop = machine.ends.stop
     while consumer.alive() and not stop.is_set():
         if publisher is not None and not publisher.alive():
             machine.ends.drain.set()
-        if time.monotonic() >= next_keep:
-            next_keep = time.monotonic() + _keep(machine, say)
+        machine.warehouse.check_file()
         revival.look()
         news.look(machine)
         watch(machine)
@@ -284,21 +302,6 @@ class _News:
         if machine.progress.counts.rows and not self._has_rows:
             self._has_rows = True
             self._say(f"rows are arriving; query them from another terminal: {program()} query {_QUERY}")
-
-
-def _keep(machine: Machine, say: Say) -> float:
-    """Remove what is older than the retention, and say so; returns in how many seconds to do it again."""
-    try:
-        removed = machine.warehouse.keep(machine.settings.keep_days, datetime.now(UTC))
-    except LmdpError as error:
-        say(f"old days could not be removed: {error} It is tried again in a minute.")
-        return _KEEP_AGAIN_S
-    if removed.rows or removed.rejects:
-        say(
-            f"removed {removed.rows:,} rows and {removed.rejects:,} rejects from before {removed.before:%Y-%m-%d} "
-            f"(--keep {machine.settings.keep_days}d)"
-        )
-    return _KEEP_EVERY_S
 
 
 class _Worker:

@@ -68,6 +68,14 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
     ("what copies of replayed failures are known by", "CREATE TABLE REPLAYED_FAILURES (COPY_OF VARCHAR NOT NULL)"),
+    (
+        # A line of LOADS begins where reading did, and no longer at its first message: what no line covers is a hole,
+        # and not a transaction's marker.
+        "loads without spaces",
+        """
+        ALTER TABLE LOADS ADD COLUMN IS_COMPLETE BOOLEAN DEFAULT FALSE;
+        """,
+    ),
 )
 """What was done to the file, in order; a version is how many of them. Append only: a file runs each once."""
 

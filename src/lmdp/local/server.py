@@ -1,7 +1,7 @@
 """Answers while `lmdp run` has the warehouse: HTTP on a Unix socket beside it, for this user alone.
 
     GET  /status   what is running and where it stands: a JSON object
-    GET  /live     what changes from second to second, without a look into the warehouse: a JSON object
+    GET  /snapshot {"status", "live"}: the same, and what changes from second to second, of one moment
     POST /query    {"sql", "limitRows", "timeoutSeconds"} → rows as an Arrow IPC stream, its buffers in LZ4;
                    `X-Truncated: true` when cut
     POST /replay   one transaction of `lmdp replay` → {"bytes"}; 409 when it would be the second time
@@ -17,6 +17,7 @@ import hashlib
 import io
 import os
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -47,6 +48,8 @@ MAX_SECONDS = 3_600
 MAX_ANSWER = 512 * 2**20  # bytes, compressed, of a file that nobody sees
 _MAX_HELD = 16 * 2**20  # of an answer, where there is no room on disk
 _AT_ONCE = 4  # questions; the others wait in a line, so that rows go on coming in
+_MOST_GIVEN_UP = 2  # each keeps a processor busy
+_GRACE_S = 3.0  # for an interrupted query to end
 _LONGEST_PATH = 100  # sun_path has 108 bytes on Linux, 104 on macOS
 _MAX_QUESTION = 1_000_000
 _BODY_S = 120.0  # for a body to arrive
@@ -71,8 +74,10 @@ class Desk:
 
     warehouse: Warehouse
     status: Callable[[], dict[str, Any]]
-    live: Callable[[], dict[str, Any]] = dict
+    snapshot: Callable[[], dict[str, Any]] = dict
     questions: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_AT_ONCE))
+    given_up: set[_Job] = field(default_factory=set)
+    """Queries that run on though nobody waits for them."""
     replays: threading.Semaphore = field(default_factory=threading.Semaphore)
 
     def spool(self) -> IO[bytes]:
@@ -125,8 +130,8 @@ def _status(desk: Desk, _asked: Asked) -> Reply:
     return Reply(JSON, msgspec.json.encode(desk.status()))
 
 
-def _live(desk: Desk, _asked: Asked) -> Reply:
-    return Reply(JSON, msgspec.json.encode(desk.live()))
+def _snapshot(desk: Desk, _asked: Asked) -> Reply:
+    return Reply(JSON, msgspec.json.encode(desk.snapshot()))
 
 
 def _query(desk: Desk, asked: Asked) -> Reply:
@@ -138,14 +143,59 @@ def _query(desk: Desk, asked: Asked) -> Reply:
         return _another(desk)
     begun = time.monotonic()
     with _turn(desk.questions, question.timeout_seconds, "others are asking, and this question had no turn"):
-        left = round(question.timeout_seconds - (time.monotonic() - begun), 1)
-        answer = desk.spool()
+        left = max(round(question.timeout_seconds - (time.monotonic() - begun), 1), 0.1)
+        job = _Job(desk, question, left)
+        if not job.done(left + _GRACE_S):
+            raise LmdpError(
+                f"no answer within {question.timeout_seconds:g} s, and DuckDB cannot interrupt what the query "
+                "computes. It runs on with low priority until it or the run ends; rows are written, others can query."
+            )
+    return Reply(ARROW, job.answer, {"X-Truncated": str(job.truncated).lower()})
+
+
+class _Job:
+    """A query in a thread of its own, so that one that cannot be interrupted keeps no place and no connection."""
+
+    def __init__(self, desk: Desk, question: Question, seconds: float) -> None:
+        if len(desk.given_up) >= _MOST_GIVEN_UP:
+            raise Unreachable(
+                f"{len(desk.given_up)} queries that cannot be interrupted are still running. Wait for their end, or "
+                "restart the run: nothing is lost by that."
+            )
+        self.answer = desk.spool()
+        self.truncated = False
+        self._desk = desk
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._has_ended = False
+        self._thread = threading.Thread(target=self._work, args=(question, seconds), name="query", daemon=True)
+        self._thread.start()
+
+    def done(self, seconds: float) -> bool:
+        """Wait for the answer; False when the query was given up. Raises what it did."""
+        self._thread.join(seconds)
+        with self._lock:
+            if not self._has_ended:
+                self._desk.given_up.add(self)
+                if sys.platform == "linux" and self._thread.native_id:  # where threads have priorities of their own
+                    os.setpriority(os.PRIO_PROCESS, self._thread.native_id, 19)
+                return False
+        if self._error is not None:
+            self.answer.close()
+            raise self._error
+        return True
+
+    def _work(self, question: Question, seconds: float) -> None:
         try:
-            truncated = _write_answer(desk.warehouse, question, max(left, 0.1), answer)
-        except BaseException:
-            answer.close()
-            raise
-    return Reply(ARROW, answer, {"X-Truncated": str(truncated).lower()})
+            self.truncated = _write_answer(self._desk.warehouse, question, seconds, self.answer)
+        except BaseException as error:  # noqa: BLE001 - raised again by who waits
+            self._error = error
+        finally:
+            with self._lock:
+                self._has_ended = True
+                if self in self._desk.given_up:
+                    self._desk.given_up.discard(self)
+                    self.answer.close()
 
 
 def _write_answer(warehouse: Warehouse, question: Question, seconds: float, file: IO[bytes]) -> bool:
@@ -185,7 +235,7 @@ Route = Callable[[Desk, Asked], Reply]
 
 ROUTES: Final[Mapping[tuple[str, str], Route]] = {
     ("GET", "/status"): _status,
-    ("GET", "/live"): _live,
+    ("GET", "/snapshot"): _snapshot,
     ("POST", "/query"): _query,
     ("POST", "/replay"): _replay,
 }
@@ -223,7 +273,10 @@ def socket_path(home: Path) -> Path:
 
 @contextlib.contextmanager
 def serving(
-    home: Path, warehouse: Warehouse, status: Callable[[], dict[str, Any]], live: Callable[[], dict[str, Any]] = dict
+    home: Path,
+    warehouse: Warehouse,
+    status: Callable[[], dict[str, Any]],
+    snapshot: Callable[[], dict[str, Any]] = dict,
 ) -> Iterator[Path]:
     """Answer questions in the background until the end of the block.
 
@@ -243,7 +296,7 @@ def serving(
         raise Unreachable(f"cannot listen on {path}: {error.strerror}. Is the folder writable?") from error
     finally:
         os.umask(before)
-    server.desk = Desk(warehouse, status, live)
+    server.desk = Desk(warehouse, status, snapshot)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="answers", daemon=True)
     thread.start()
     try:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
@@ -18,16 +18,21 @@ import pyarrow as pa
 from lmdp.errors import LmdpError
 from lmdp.local import engine, schema
 from lmdp.local.engine import DATABASE, SCHEMA, Limits
+from lmdp.local.file_identity import Believed, FileIdentity
 from lmdp.local.load import Load, OffsetRange, insert, is_there
-from lmdp.local.question import check_question
-from lmdp.local.retention import Removed, remove_days
+from lmdp.local.question import check_question, guards
+from lmdp.local.retention import Removed, Step, steps
+from lmdp.local.totals import Tally, Totals, by_reason, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
     from pathlib import Path
     from types import TracebackType
 
     from lmdp.spec_loader import Spec
+
+    Also = Callable[[duckdb.DuckDBPyConnection], Counter[str]]
 
 __all__ = ["Answer", "Load", "OffsetRange", "Warehouse", "WarehouseCounts"]
 
@@ -37,16 +42,9 @@ _LONGEST_LOG = 64 * 2**20  # bytes; without questions DuckDB folds it in at 16 M
 _PAUSE_S = 5.0
 _END_TRIES = 50  # of 0.1 s; an interrupt that comes before the query begins is lost
 
-_OVERLAPS = """
-SELECT coalesce(sum(ROWS), 0) FROM (
-  SELECT ROWS, FIRST_OFFSET < max(NEXT_OFFSET) OVER (
-    PARTITION BY CLUSTER, TOPIC_ID, TOPIC, PARTITION, LEADER_EPOCH ORDER BY FIRST_OFFSET, NEXT_OFFSET
-    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-  ) AS AGAIN
-  FROM LOADS
-  WHERE FIRST_OFFSET < NEXT_OFFSET
-) WHERE AGAIN
-"""
+_BELIEVED = f"""
+SELECT total_blocks, block_size, wal_size <> '0 bytes' FROM pragma_database_size() WHERE database_name = '{DATABASE}'
+"""  # noqa: S608 - our own name
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +66,28 @@ class WarehouseCounts:
     file_bytes: int
 
 
+@dataclass(slots=True)
+class _Write:
+    """Notes of a transaction: bytes that it wrote, those of the rows' columns, and what it adds to the totals."""
+
+    bytes: list[int] = field(default_factory=list)
+    size: int = 0
+    added: Totals = field(default_factory=Totals)
+
+
 class Warehouse:
     """An open warehouse file. Writing calls take turns; `query` runs beside them, each on a cursor of its own."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, spec: Spec | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        path: Path,
+        spec: Spec | None,
+        limits: Limits,
+        keep_days: int | None = None,
+    ) -> None:
         self.path = path
+        self.keep_days = keep_days
         self.reopened = 0
         """How often a failure had shut the file."""
         self._connection = connection
@@ -83,15 +98,28 @@ class Warehouse:
         self._short = 0  # writes in a row that lacked memory
         self._turn = threading.Lock()
         self._asking: set[duckdb.DuckDBPyConnection] = set()
+        self._stuck: set[duckdb.DuckDBPyConnection] = set()  # of them, those that no interrupt ends
         self._asked = threading.Condition()
         self._longest_log = _LONGEST_LOG
         self._ending = False
+        self._removing: duckdb.DuckDBPyConnection | None = None
         self._bytes_at_open = self.file_bytes()
+        self.tally = Tally(self._cursor, self._turn, keep_days)
+        self._identity = FileIdentity(path, self._believed) if spec else None
 
     @classmethod
-    def open(cls, path: Path, spec: Spec, *, read_only: bool = False, limits: Limits | None = None) -> Warehouse:
+    def open(
+        cls,
+        path: Path,
+        spec: Spec,
+        *,
+        read_only: bool = False,
+        limits: Limits | None = None,
+        keep_days: int | None = None,
+    ) -> Warehouse:
         """Open the file, made or migrated where need be; `read_only` changes nothing, and works while nobody writes.
 
+        `keep_days` is how long rows are kept, for the count of those that have expired; None keeps all.
         Raises Unreachable when another process has it (or, to read, when there is none), SettingsError when it cannot
         be a warehouse: no folder, no DuckDB file, newer than this program, other columns than the specification's.
         """
@@ -105,7 +133,7 @@ class Warehouse:
                     raise
                 limits = more
             else:
-                return cls(connection, path, None if read_only else spec, limits)
+                return cls(connection, path, None if read_only else spec, limits, keep_days)
 
     @staticmethod
     def _connected(path: Path, spec: Spec, limits: Limits, *, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -136,19 +164,23 @@ class Warehouse:
         with self._turn, self._unasked():
             self._let_go()
 
-    def commit(self, load: Load, also: Callable[[duckdb.DuckDBPyConnection], None] | None = None) -> int:
+    def commit(self, load: Load, also: Also | None = None, then: Callable[[int], None] = lambda _: None) -> int:
         """Write all of `load` in one transaction, or nothing of it; returns the bytes of the rows' columns.
 
-        `also` writes what belongs to it, in the same transaction and before it. Raises LmdpError when it could not be
-        written (NoRoom for a full disk), or seems so: the same load again is written only if it is not there.
+        `also` writes what belongs to it, in the same transaction and before it, and returns the rejects that it
+        removed, by code. `then` gets the bytes in the moment in which the totals take up the load. Raises LmdpError
+        when it could not be written (NoRoom for a full disk), or seems so: the same load again is written only if it is
+        not there; WarehouseReplaced when the file is no longer at its path.
         """
         spec = self._writable()
-        with self._writing() as written:
+        with self._writing(then) as write:
             if self._in_doubt and is_there(self._connection, load):
-                return load.size
-            if also is not None:
-                also(self._connection)
-            return insert(self._connection, load, spec, written)
+                write.size, write.added = load.size, Totals(is_exact=False)
+            else:
+                gone = also(self._connection) if also is not None else Counter[str]()
+                write.size, write.added = insert(self._connection, load, spec, write.bytes, self.tally.limits())
+                write.added.rejects.subtract(gone)
+        return write.size
 
     def offsets(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
         """The next offset to read, by partition; a partition that is not in it was never read."""
@@ -173,32 +205,21 @@ class Warehouse:
 
     def gaps(self) -> int:
         """How many messages were gone before they were read, in this file's whole life; GAPS tells which."""
-        ((noted,),) = self._read("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'GAPS'")
-        if not noted:  # an older file that is only read
-            return 0
-        ((lost,),) = self._read("SELECT coalesce(sum(NEXT_OFFSET - FIRST_OFFSET), 0) FROM GAPS")
-        return int(lost)
+        return self.tally.exact().gaps
 
     def rejects_by_reason(self) -> dict[str, int]:
         """How many rejects each error code has, the most first."""
-        found = self._read("SELECT ERROR_CODE, count(*) FROM REJECTS GROUP BY 1 ORDER BY 2 DESC, 1")
-        return {str(code): int(count) for code, count in found}
+        return by_reason(self.tally.exact())
 
     def duplicates(self) -> int:
-        """Rows of offset ranges that overlap, and rows in the table beyond those that LOADS tells of; 0 is right."""
-        ((overlapping,),) = self._read(_OVERLAPS)
-        ((surplus,),) = self._read(
-            "SELECT (SELECT count(*) FROM ROW_EVENTS)"
-            " + (SELECT coalesce(sum(ROWS), 0) FROM REMOVALS)"
-            " - (SELECT coalesce(sum(ROWS), 0) FROM LOADS)"
-        )
-        return int(overlapping) + int(surplus)
+        """Rows that are there more than once, counted by SQL; 0 is right."""
+        return self.tally.count().duplicates
 
     def counts(self) -> WarehouseCounts:
         """What the file holds now."""
-        ((rows, oldest, newest),) = self._read('SELECT count(*), min("ts"), max("ts") FROM ROW_EVENTS')
-        ((rejects,),) = self._read("SELECT count(*) FROM REJECTS")
-        return WarehouseCounts(int(rows), int(rejects), _utc(oldest), _utc(newest), self.file_bytes())
+        totals = self.tally.exact()
+        times = moment_of(totals.oldest), moment_of(totals.newest)
+        return WarehouseCounts(totals.rows, totals.rejects.total(), *times, self.file_bytes())
 
     def file_bytes(self) -> int:
         """Bytes on disk: the file and the log beside it."""
@@ -211,21 +232,70 @@ class Warehouse:
             return log.stat().st_size
         return 0
 
+    def check_file(self) -> None:
+        """Compare the open file with the one at its path. Raises WarehouseReplaced."""
+        if self._identity is not None:
+            self._identity.check_file()
+
     def grown_bytes(self) -> int:
         """How much the file has grown since it was opened; negative when it shrank."""
         return self.file_bytes() - self._bytes_at_open
 
     def keep(self, days: int | None, now: datetime) -> Removed:
+        """Remove everything that `removals` does; returns what left."""
+        return sum(self.removals(days, now), Removed())
+
+    def removals(self, days: int | None, now: datetime) -> Iterator[Removed]:
         """Remove rows (by their own time) and rejects (by arrival) older than `days` whole UTC days; None keeps all.
 
-        A row that arrives older than that stays until the next call. Raises SettingsError for less than a day.
+        Each step is a transaction of bounded size, and rows are written meanwhile. Between two steps the caller may
+        stop; the next call resumes. A row that arrives older than that stays until then. Not to be called twice at a
+        time. Raises SettingsError for less than a day.
         """
         self._writable()
-        if days is None:
-            return Removed()
-        with self._writing() as written:
-            written.append(_REMOVAL_BYTES)
-            return remove_days(self._connection, days, now)
+        for step in steps(self._read, days, now):
+            yield self._beside(step)
+
+    def _beside(self, step: Step) -> Removed:
+        """Run a transaction of its own beside the loads, which wait for its commit alone."""
+        assert self._identity is not None
+        try:
+            with self._cursor() as cursor, self._removing_on(cursor):
+                cursor.begin()
+                removed = step(cursor)
+                with self._turn:
+                    self._identity.check_sizes()
+                    cursor.commit()
+                    self._identity.check()
+                    self._identity.note()
+                    is_exact = not (removed.rows or removed.rejects)
+                    self.tally.note(Totals(rows=-removed.rows, removed=removed.rows, is_exact=is_exact))
+        except duckdb.Error as error:
+            with self._turn:
+                self._failed(error)
+                self._identity.note()
+            raise engine.write_failure(self.path, error, _REMOVAL_BYTES) from error
+        return removed
+
+    @contextlib.contextmanager
+    def _removing_on(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        with self._asked:
+            self._removing = cursor
+        try:
+            yield
+        finally:
+            with self._asked:
+                self._removing = None
+                self._asked.notify_all()
+
+    def end_removal(self) -> None:
+        """Interrupt the step of a removal that is under way; nothing of it is written then."""
+        with self._asked:
+            for _ in range(_END_TRIES):
+                if self._removing is not None:
+                    self._removing.interrupt()
+                if self._asked.wait_for(lambda: self._removing is None, 0.1):
+                    return
 
     def query(self, sql: str, *, limit_rows: int = 10_000, timeout_s: float = 30.0) -> Answer:
         """Answer one SELECT, in a read-only transaction, within these limits; safe from any thread, beside a commit.
@@ -240,10 +310,13 @@ class Warehouse:
     def answering(self, sql: str, *, timeout_s: float) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
         """As `query`, but a batch of rows after the other, for an answer that is not to be held whole."""
         with self._cursor(timeout_s) as cursor:
-            alarm = threading.Timer(timeout_s, cursor.interrupt)
+            done = threading.Event()
+            alarm = threading.Timer(timeout_s, self._end_in_time, (cursor, done))
             alarm.daemon = True
             try:
                 check_question(cursor, sql)
+                for macro in guards(sql):
+                    cursor.execute(macro)
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
                 alarm.start()
                 reader = cursor.sql(sql).to_arrow_reader(_BATCH_ROWS)
@@ -252,6 +325,18 @@ class Warehouse:
                 raise engine.question_failure(self.path, error, timeout_s) from error
             finally:
                 alarm.cancel()
+                done.set()
+
+    def _end_in_time(self, cursor: duckdb.DuckDBPyConnection, done: threading.Event) -> None:
+        """Interrupt a query; one that does not end by that is not waited for when the file is closed."""
+        for _ in range(_END_TRIES):
+            with contextlib.suppress(duckdb.ConnectionException):
+                cursor.interrupt()
+            if done.wait(0.1):
+                return
+        with self._asked:
+            self._stuck.add(cursor)
+            self._asked.notify_all()
 
     def end_questions(self) -> None:
         """End those under way: a thread in DuckDB aborts the process's end."""
@@ -267,7 +352,7 @@ class Warehouse:
                 for cursor in self._asking:
                     with contextlib.suppress(duckdb.ConnectionException):  # it has just ended by itself
                         cursor.interrupt()
-                if self._asked.wait_for(lambda: not self._asking, 0.1):
+                if self._asked.wait_for(lambda: self._asking <= self._stuck, 0.1):
                     break
         try:
             yield
@@ -298,6 +383,7 @@ class Warehouse:
             cursor.close()
             with self._asked:
                 self._asking.discard(cursor)
+                self._stuck.discard(cursor)
                 self._asked.notify_all()
 
     def _begun(self, seconds: float) -> duckdb.DuckDBPyConnection:
@@ -308,7 +394,9 @@ class Warehouse:
         the log has doubled.
         """
         with self._asked:
-            self._asked.wait_for(lambda: not (self._ending or (self._asking and self._is_log_long())), seconds)
+            self._asked.wait_for(
+                lambda: not (self._ending or (self._asking - self._stuck and self._is_log_long())), seconds
+            )
             cursor = self._connection.cursor()
             cursor.execute(f"USE {SCHEMA}")
             if self._is_log_long():
@@ -328,18 +416,33 @@ class Warehouse:
         return self._spec
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[list[int]]:
-        """A transaction, in turn, and the bytes that it notes; a file that its failure shuts is opened anew at once."""
+    def _writing(self, then: Callable[[int], None]) -> Iterator[_Write]:
+        """A transaction, in turn, with its notes; a file that its failure shuts is opened again at once.
+
+        What this returns from is in the file at the path: offsets may be acknowledged then. Raises WarehouseReplaced.
+        """
+        assert self._identity is not None
         with self._turn:
+            self._identity.check_file()
             self._open_again()
-            written: list[int] = []
+            self._identity.check_sizes()
+            write = _Write()
             try:
                 with schema.transaction(self._connection):
-                    yield written
+                    yield write
             except duckdb.Error as error:
                 self._failed(error)
-                raise engine.write_failure(self.path, error, sum(written)) from error
+                self._identity.note()
+                raise engine.write_failure(self.path, error, sum(write.bytes)) from error
+            self._identity.check()
+            self._identity.note()
             self._short = 0
+            self.tally.note(write.added, lambda: then(write.size))
+
+    def _believed(self) -> Believed:
+        found = self._connection.execute(_BELIEVED).fetchone()
+        assert found is not None
+        return Believed(int(found[0]), int(found[1]), bool(found[2]))
 
     def _failed(self, error: duckdb.Error) -> None:
         """Open the file again where that is needed to go on: it was shut, or lacked memory twice in a row."""
@@ -381,10 +484,10 @@ class Warehouse:
             self._shut = self._spec is not None and engine.is_shut(self._connection)
             self._open_again()
 
-    def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def _read(self, sql: str, values: Sequence[object] | dict[str, object] = ()) -> list[tuple[Any, ...]]:
         with self._cursor() as cursor:
             try:
-                return cursor.execute(sql, list(values)).fetchall()
+                return cursor.execute(sql, values).fetchall()
             except duckdb.Error as error:
                 raise LmdpError(f"the warehouse {self.path} could not be read: {error}") from error
 
@@ -407,7 +510,3 @@ def _until(batches: Iterator[pa.RecordBatch], limit_rows: int) -> Iterator[pa.Re
         seen += batch.num_rows
         if seen > limit_rows:
             return
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return moment.replace(tzinfo=UTC) if moment else None

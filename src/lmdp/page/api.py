@@ -46,7 +46,6 @@ class Api:
         """Where everything stands now."""
         live, status = self._seen()
         warehouse = {name: value for name, value in status.items() if name != "running"}
-        warehouse["duplicates"] = status["running"]["report"]["duplicates"]
         told = {name: value for name, value in live.items() if name not in ("latenciesMs", "latencySumMs")}
         return {"run": told | {"latencyMs": self.pipe.latency()}, "warehouse": warehouse}
 
@@ -194,7 +193,7 @@ def csv(table: pa.Table) -> bytes:
 
 def table_rows(table: pa.Table) -> list[list[Any]]:
     """A table's rows as JSON has them: lists in the columns' order, so that two columns may have one name."""
-    columns = [[answers.plain(value) for value in column.to_pylist()] for column in table.columns]
+    columns = [[answers.plain(value) for value in answers.values(column)] for column in table.columns]
     return [list(row) for row in zip(*columns, strict=True)] if columns else []
 
 

@@ -71,6 +71,7 @@ _ALONE = """SELECT COUNT(*) AS FOUND FROM (
 )"""
 _OLDER = 'SELECT COUNT(*) AS FOUND FROM (SELECT 1 FROM ROW_EVENTS WHERE "ts" < {since} LIMIT 1)'
 _LEAST_REACH_MS = 900_000
+_LAST_MS = 253_402_300_799_999  # of the year 9999
 _EVER_MS = -62_135_596_800_000  # the year 1, the first that a row may be of
 
 
@@ -90,8 +91,8 @@ class Picked:
 
     def check(self) -> None:
         """Raise Fault when it makes no chart."""
-        if not 0 <= self.from_ms < self.to_ms <= 253_402_300_800_000:
-            raise _wrong("from and to are Unix milliseconds, and from comes first")
+        if not 0 <= self.from_ms < self.to_ms <= _LAST_MS:
+            raise _wrong("from and to are Unix milliseconds up to the year 9999, and from comes first")
         if not 2 <= self.points <= 5_000:
             raise _wrong("points is a number from 2 to 5000")
 

@@ -20,8 +20,6 @@ from lmdp.program import program
 EVERY_S = 1.0
 KEPT_S = 900
 _WINDOW_S = 60  # over which latencies are told
-_SHARE = 10  # asking the warehouse takes a tenth of the time at most
-_STATUS_S = 5.0
 _QUESTIONS = 3  # at once; the run takes a few more, and `lmdp query` wants one too
 
 _T = TypeVar("_T")
@@ -56,18 +54,14 @@ class Pipe:
 
     async def watch(self) -> None:
         """Look at the run every second, on and on."""
-        next_status = 0.0
         while True:
             begun = time.monotonic()
             try:
-                if begun >= next_status:
-                    self.status = await self._in(self._looking, lambda: client.status(self.home))
-                    next_status = time.monotonic() + max(_STATUS_S, _SHARE * (time.monotonic() - begun))
-                self.live = await self._in(self._looking, lambda: client.live(self.home))
+                found = await self._in(self._looking, lambda: client.snapshot(self.home))
+                self.live, self.status, self.fault = found["live"], found["status"], None
                 self._note(self.live)
-                self.fault = None
             except Fault as fault:
-                self.live, self.status, self.fault, next_status = None, None, fault, 0.0
+                self.live, self.status, self.fault = None, None, fault
                 self._latencies.clear()
             await asyncio.sleep(max(0.0, EVERY_S - (time.monotonic() - begun)))
 

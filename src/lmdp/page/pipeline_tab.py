@@ -81,7 +81,7 @@ _STEPS = (
         ("datapoints converted", figures.count(s["run"]["converted"])),
     ]),
     _Step("duckdb", "DuckDB", 3, lambda s: [
-        ("rows in the warehouse", figures.count(s["warehouse"]["rows"])),
+        ("rows in the warehouse, of all runs", figures.count(s["warehouse"]["rows"])),
         ("on disk", figures.together(figures.size(s["warehouse"]["sizeBytes"]))),
         ("duplicates", figures.count(s["warehouse"]["duplicates"])),
     ]),

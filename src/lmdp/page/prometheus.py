@@ -21,7 +21,7 @@ Samples = Iterable[tuple[Labels, float | None]]
 
 
 class Family(NamedTuple):
-    """A metric: its name, its kind, what it says, and its samples from /live and /status."""
+    """A metric: its name, its kind, what it says, and its samples from the run's snapshot."""
 
     name: str
     kind: str
@@ -72,8 +72,12 @@ FAMILIES = (
     Family("lmdp_disk_free_bytes", "gauge", "Free bytes on the warehouse's disk.", _status("freeBytes")),
     Family("lmdp_disk_left_days", "gauge", "Days until the disk is full at this run's pace; absent while unknown.",
            _status("daysLeftOnDisk")),
-    Family("lmdp_duplicate_rows", "gauge", "Rows that are in the warehouse twice; 0 is right.",
-           lambda _, status: [({}, status["running"]["report"]["duplicates"])]),
+    Family("lmdp_duplicate_rows", "gauge", "Rows that are in the warehouse twice; 0 is right.", _status("duplicates")),
+    Family("lmdp_missing_rows", "gauge", "Rows that were written and are not there; 0 is right.", _status("missing")),
+    Family("lmdp_hole_messages", "gauge", "Messages that were skipped without a record; 0 is right.", _status("holes")),
+    Family("lmdp_wrong_clock_rows", "gauge",
+           "Rows in the warehouse dated more than a day ahead, or before what --keep keeps.",
+           lambda _, status: [({"side": side}, number) for side, number in status["clock"].items()]),
     Family("lmdp_memory_bytes", "gauge", "Resident memory of `lmdp run`, without its broker.", _live("memoryBytes")),
     Family("lmdp_trouble", "gauge", "1 while something stands in the way; `lmdp status` says what.",
            lambda live, _: [({}, int(bool(live["trouble"])))]),

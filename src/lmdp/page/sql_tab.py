@@ -195,7 +195,10 @@ def as_lines(table: pa.Table) -> tuple[str, list[tuple[str, list[list[Any]]]]] |
     at = [number for number, field in enumerate(fields) if number and _is_number(field.type)][:_MOST_LINES]
     if not at or not table.num_rows:
         return None
-    first = table.column(0).to_pylist()
+    try:
+        first = table.column(0).to_pylist()
+    except (OverflowError, ValueError):  # a time that Python has not, as infinity
+        return None
     timed = pa.types.is_temporal(fields[0].type)
     axis = "time" if timed else "value" if _is_number(fields[0].type) else "category"
     order = sorted(range(len(first)), key=lambda row: (first[row] is None, first[row])) if timed else range(len(first))

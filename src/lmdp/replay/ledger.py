@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ _PAGE_BYTES: Final = 32 * 2**20  # of them as they are kept; one may have more
 _DELETE: Final = """
 DELETE FROM REJECTS AS R USING (SELECT unnest(?::BIGINT[]) AS ID, unnest(?::UBIGINT[]) AS SEEN) AS S
 WHERE R.rowid = S.ID AND hash(R) = S.SEEN
+RETURNING R.ERROR_CODE
 """
 _TABLES: Final = "SELECT table_name AS NAME FROM duckdb_tables() WHERE database_name = 'LM_METRICS'"
 _COPIES: Final = 500  # in a query
@@ -97,7 +99,9 @@ def write(warehouse: Warehouse, portion: Portion) -> int:
     return warehouse.commit(Load(portion.rows, portion.rejects, ranges, at), also=partial(_settle, portion, at))
 
 
-def _settle(portion: Portion, at: datetime, connection: duckdb.DuckDBPyConnection) -> None:
+def _settle(portion: Portion, at: datetime, connection: duckdb.DuckDBPyConnection) -> Counter[str]:
+    """Write the mark, and remove the rejects that the portion takes the place of; returns those by their code."""
+    gone: Counter[str] = Counter()
     if (mark := portion.mark) is not None:
         if connection.execute("SELECT 1 FROM REPLAYED WHERE DIGEST = ?", [mark.digest]).fetchone():
             raise Changed(f"{mark.address} is in the warehouse already")
@@ -107,9 +111,10 @@ def _settle(portion: Portion, at: datetime, connection: duckdb.DuckDBPyConnectio
         connection.execute("INSERT INTO REPLAYED_FAILURES SELECT unnest(?::VARCHAR[])", [list(portion.passed)])
     if portion.settled:
         ids, hashes = zip(*portion.settled, strict=True)
-        deleted = connection.execute(_DELETE, [list(ids), list(hashes)]).fetchone()
-        if deleted is None or deleted[0] != len(ids):
+        gone.update(code for (code,) in connection.execute(_DELETE, [list(ids), list(hashes)]).fetchall())
+        if gone.total() != len(ids):
             raise Changed("some of these rejects are gone, or have moved")
+    return gone
 
 
 def known(keeper: Keeper, digest: str) -> Mark | None:
