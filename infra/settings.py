@@ -12,7 +12,8 @@ from infra.load import MAX_PAYLOAD_BYTES, SNOWFLAKE_REGIONS, Load, payload_bytes
 from infra.naming import Names
 from infra.reading import Reader
 from lmdp.errors import SettingsError
-from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.snowflake.settings import SnowflakeSettings, names_of
+from lmdp.snowflake.settings import environment as whose
 
 # The permissions boundary that bootstrap makes.
 BOUNDARY: Final = "boundary"
@@ -162,7 +163,7 @@ class Settings:
         """Read and check them. Raises SettingsError, which names every fault."""
         read = Reader(values)
         names = _names(read, environment)
-        snowflake = _snowflake(read)
+        snowflake = _snowflake(read, environment)
         settings = cls(
             names=names,
             org_id=_org_id(read),
@@ -370,12 +371,30 @@ def _watch(read: Reader) -> Watch:
     )
 
 
-def _snowflake(read: Reader) -> SnowflakeSettings:
+def _snowflake(read: Reader, environment: str) -> SnowflakeSettings:
+    env = {**read.values, "LMDP_ENVIRONMENT": environment}
     try:
-        return SnowflakeSettings.from_env(read.values)
+        found = SnowflakeSettings.from_env(env)
     except SettingsError as error:
         read.fault(str(error))
         return SnowflakeSettings()
+    _check_sharing(read, found, environment, whose(env))
+    return found
+
+
+def _check_sharing(read: Reader, found: SnowflakeSettings, environment: str, owner: str) -> None:
+    """Two key pairs for one user would shut each other out, so that who shares a user shares its secret."""
+    theirs = names_of(owner)
+    shared = {
+        "LMDP_LOADER_SECRET_ARN": found.firehose_user == theirs["firehose_user"],
+        "LMDP_SETUP_SECRET_ARN": found.setup_user == theirs["setup_user"],
+    }
+    missing = [name for name, is_theirs in shared.items() if is_theirs and not read.given(name)]
+    if owner != environment and missing:
+        read.fault(
+            f"SNOWFLAKE_ENVIRONMENT={owner} shares the users of {owner}, whose keys are in its secrets: set "
+            f"{' and '.join(missing)} to those, and LMDP_SECRETS_KMS_KEY_ARN to their key"
+        )
 
 
 def _check_private(read: Reader, delivery: Delivery, endpoints: tuple[str, ...]) -> None:

@@ -87,9 +87,10 @@ def check_secrets(settings: Settings, world: World) -> None:
     setup = delivery.setup_secret_arn or names.secret("snowflake-setup")
     kafka = settings.kafka.secret_arn or names.secret("kafka-client")
     authority = settings.kafka.ca_arn or "ARN"
+    keypair = f"lmdp snowflake keypair --environment {names.environment}"
     wanted = (
-        (loader, snowflake_fault, f"lmdp snowflake keypair --user firehose --secret {loader}"),
-        (setup, snowflake_fault, f"lmdp snowflake keypair --user setup --secret {setup}"),
+        (loader, snowflake_fault, f"{keypair} --user firehose --secret {loader}"),
+        (setup, snowflake_fault, f"{keypair} --user setup --secret {setup}"),
         (kafka, kafka_fault, f"lmdp certs --private-ca {authority} --client {names.prefix} --secret {kafka}"),
     )
     manager = world.client("secretsmanager")

@@ -86,6 +86,25 @@ def test_one_subscriber_suffices_for_a_protected_environment(heard: dict[str, st
     assert Settings.read("example", {**example_values(), "LMDP_TERMINATION_PROTECTION": "true", **heard}).protect
 
 
+def test_a_shared_user_shares_its_secret() -> None:
+    """Two key pairs for one user would shut each other out; with prod's secrets the environment is accepted."""
+    shared = {**example_values(), "SNOWFLAKE_ENVIRONMENT": "prod"}
+    with pytest.raises(SettingsError, match="set LMDP_LOADER_SECRET_ARN and LMDP_SETUP_SECRET_ARN to those"):
+        Settings.read("example", shared)
+    arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:lmdp-prod/snowflake"
+    given = {**shared, "LMDP_LOADER_SECRET_ARN": f"{arn}-loader-AbCdEf", "LMDP_SETUP_SECRET_ARN": f"{arn}-setup-AbCdEf"}
+    assert Settings.read("example", given).snowflake.place == "LM_METRICS.PIPELINE"
+    own = {**shared, "SNOWFLAKE_FIREHOSE_USER": "DEV_A", "SNOWFLAKE_SETUP_USER": "DEV_B"}
+    assert Settings.read("example", own).snowflake.firehose_user == "DEV_A"
+
+
+@pytest.mark.parametrize(("environment", "database"), [("dev", "LM_METRICS_DEV"), ("prod", "LM_METRICS")])
+def test_an_environment_writes_to_its_own_database(environment: str, database: str) -> None:
+    """The environment that is deployed decides, whatever LMDP_ENVIRONMENT says in a `.env` of several tools."""
+    values = {**example_values(), "LMDP_ENVIRONMENT": "prod"}
+    assert Settings.read(environment, values).snowflake.database == database
+
+
 def test_contradictions_and_gaps_come_in_one_message() -> None:
     """Faults of several kinds are told together, each in its own line."""
     wrong = {"LMDP_VPC_ID": "", "LMDP_BATCH_SIZE": "5000", "LMDP_AWS_REGION": "mars-north-1", "LMDP_MSK_CREATE": "true"}

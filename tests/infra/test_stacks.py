@@ -251,12 +251,12 @@ def test_delivery_puts_rows_into_snowflake(example: Templates) -> None:
     to = stream["SnowflakeDestinationConfiguration"]
     assert (to["AccountUrl"], to["Database"], to["Schema"], to["Table"]) == (
         "https://example-account.snowflakecomputing.com",
-        "LM_METRICS",
+        "LM_METRICS_EXAMPLE",
         "PIPELINE",
         "ROW_EVENTS",
     )
     assert to["DataLoadingOption"] == "JSON_MAPPING"
-    assert to["SnowflakeRoleConfiguration"] == {"Enabled": True, "SnowflakeRole": "LM_FIREHOSE_ROLE"}
+    assert to["SnowflakeRoleConfiguration"] == {"Enabled": True, "SnowflakeRole": "LM_FIREHOSE_EXAMPLE_ROLE"}
     assert to["SecretsManagerConfiguration"]["Enabled"] is True
     assert {"PrivateKey", "KeyPassphrase", "User"} & set(to) == set()
     assert to["RetryOptions"] == {"DurationInSeconds": 7200}

@@ -172,6 +172,46 @@ def test_no_command_prints_a_private_key(client: Any, tmp_path: Any) -> None:
     assert "private" not in repr(keypair.make_pair(2048))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "env", "said"),
+    [
+        (["--secret", "lmdp-dev/snowflake-loader"], {}, "LM_FIREHOSE_SVC is the user of prod"),
+        (["--secret", "lmdp-dev/snowflake-loader"], {"LMDP_ENVIRONMENT": "prod"}, "--environment dev"),
+        (["--secret", "arn:aws:secretsmanager:eu-west-1:1:secret:lmdp-dev/x-AbCdEf"], {}, "of the environment dev"),
+        (["--secret", "lmdp-prod/snowflake-loader", "--environment", "dev"], {}, "LM_FIREHOSE_DEV_SVC is the user of"),
+        (
+            ["--secret", "lmdp-dev/snowflake-loader", "--environment", "dev"],
+            {"SNOWFLAKE_ENVIRONMENT": "prod"},
+            "LM_FIREHOSE_SVC is the user of prod",
+        ),
+    ],
+)
+def test_no_key_replaces_that_of_another_environment(
+    client: Any, arguments: list[str], env: dict[str, str], said: str
+) -> None:
+    """A secret of one environment takes no key of another's user; nothing is made, nothing is printed to paste."""
+    secret = arguments[1]
+    done = CliRunner(env={"LMDP_ENVIRONMENT": "", **env}).invoke(app, ["keypair", "--bits", "2048", *arguments])
+    assert said in str(done.exception)
+    assert isinstance(done.exception, SettingsError)
+    assert "ALTER USER" not in done.output
+    with pytest.raises(LmdpError):
+        secrets.read_secret(secret, client=client)
+
+
+def test_each_environment_registers_a_user_of_its_own(client: Any) -> None:
+    """Three environments, three users: none of the statements touches another's."""
+    said = {
+        name: CliRunner(env={"LMDP_ENVIRONMENT": ""})
+        .invoke(app, ["keypair", "--bits", "2048", "--environment", name, "--secret", f"lmdp-{name}/snowflake-loader"])
+        .output
+        for name in ("dev", "test1", "prod")
+    }
+    users = [text.split("ALTER USER ")[1].split(" SET")[0] for text in said.values()]
+    assert users == ["LM_FIREHOSE_DEV_SVC", "LM_FIREHOSE_TEST1_SVC", "LM_FIREHOSE_SVC"]
+    assert secrets.read_secret("lmdp-dev/snowflake-loader", client=client).user == "LM_FIREHOSE_DEV_SVC"
+
+
 @pytest.mark.parametrize("text", ["no JSON", '{"privateKey": "x"}', '["user"]'])
 def test_a_secret_in_another_shape_is_refused_unseen(client: Any, text: str) -> None:
     """The error says what the shape is, and nothing of what is in the secret."""

@@ -39,3 +39,44 @@ def test_a_wrong_setting_is_refused(env: dict[str, str], message: str) -> None:
     """Nothing that would end up in SQL is taken unchecked."""
     with pytest.raises(SettingsError, match=message):
         SnowflakeSettings.from_env(env)
+
+
+PLAIN = ("LM_METRICS.PIPELINE", "LM_FIREHOSE_WH", "LM_SETUP_ROLE", "LM_FIREHOSE_ROLE", "LM_READER_ROLE",
+         "LM_SETUP_SVC", "LM_FIREHOSE_SVC")  # fmt: skip
+DEV = ("LM_METRICS_DEV.PIPELINE", "LM_FIREHOSE_DEV_WH", "LM_SETUP_DEV_ROLE", "LM_FIREHOSE_DEV_ROLE",
+       "LM_READER_DEV_ROLE", "LM_SETUP_DEV_SVC", "LM_FIREHOSE_DEV_SVC")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, PLAIN),
+        ({"LMDP_ENVIRONMENT": "prod"}, PLAIN),
+        ({"LMDP_ENVIRONMENT": "dev"}, DEV),
+        ({"LMDP_ENVIRONMENT": "dev", "SNOWFLAKE_ENVIRONMENT": "prod"}, PLAIN),
+        ({"LMDP_ENVIRONMENT": "dev", "SNOWFLAKE_DATABASE": "METRICS"}, ("METRICS.PIPELINE", *DEV[1:])),
+    ],
+    ids=["one machine", "prod", "dev", "shared", "one name of their own"],
+)
+def test_names_follow_the_environment(env: dict[str, str], expected: tuple[str, ...]) -> None:
+    """Prod and one machine have the plain names; any other environment has its own, unless sharing is asked for."""
+    made = SnowflakeSettings.from_env(env)
+    assert (
+        made.place, made.warehouse, made.setup_role, made.firehose_role, made.reader_role, made.setup_user,
+        made.firehose_user,
+    ) == expected  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"LMDP_ENVIRONMENT": "dev", "SNOWFLAKE_DATABASE": "lm_metrics"}, "SNOWFLAKE_DATABASE is LM_METRICS, which is"),
+        ({"LMDP_ENVIRONMENT": "dev", "SNOWFLAKE_FIREHOSE_USER": "LM_FIREHOSE_SVC"}, "dev has LM_FIREHOSE_DEV_SVC"),
+        ({"LMDP_ENVIRONMENT": "Dev-1"}, "the environment is 'Dev-1'"),
+        ({"SNOWFLAKE_ENVIRONMENT": "a;b"}, "the environment is 'a;b'"),
+    ],
+)
+def test_prods_names_are_not_taken_by_accident(env: dict[str, str], said: str) -> None:
+    """A name of prod's in another environment, as a common `.env` has it, is refused with the setting that shares."""
+    with pytest.raises(SettingsError, match=said):
+        SnowflakeSettings.from_env(env)

@@ -53,6 +53,15 @@ Key = Annotated[
         help="PEM file of that certificate's key: unencrypted, readable by you alone (chmod 600).",
     ),
 ]
+Environment = Annotated[
+    str | None,
+    typer.Option(
+        "--environment",
+        envvar="LMDP_ENVIRONMENT",
+        metavar="NAME",
+        help="The deployment, such as dev: its names in Snowflake (LM_METRICS_DEV). Without it: prod's, LM_METRICS.",
+    ),
+]
 Topic = Annotated[
     str, typer.Option("--topic", envvar="LMDP_TOPIC", metavar="NAME", help="The Kafka topic that carries the bundles.")
 ]

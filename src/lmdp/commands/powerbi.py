@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from lmdp.commands.options import Json
+from lmdp.commands.options import Environment, Json
 from lmdp.powerbi.project import NAME, Written, files, server, write
 from lmdp.powerbi.tmdl import Source
 from lmdp.snowflake.settings import SnowflakeSettings
 
 
-def powerbi(
+def powerbi(  # noqa: PLR0913 - each is an option
     *,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write; nothing else may be in it.")
@@ -35,6 +35,7 @@ def powerbi(
         bool, typer.Option("--import", help="Import points by the hour, instead of asking Snowflake for each visual.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Give up what was changed in the folder since.")] = False,
+    environment: Environment = None,
     as_json: Json = False,
 ) -> None:
     """Write a Power BI project (PBIP): a semantic model over the views, and a report of five pages.
@@ -44,7 +45,7 @@ def powerbi(
 
     Example: lmdp powerbi --server xy12345.snowflakecomputing.com --output report
     """
-    settings = SnowflakeSettings.from_env(os.environ)
+    settings = SnowflakeSettings.from_env({**os.environ, "LMDP_ENVIRONMENT": environment or ""})
     source = Source(
         server=server(address),
         warehouse=warehouse or settings.warehouse,

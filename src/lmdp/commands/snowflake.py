@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lmdp.commands.options import Json
+from lmdp.commands.options import Environment, Json
 from lmdp.errors import SettingsError
 from lmdp.program import program
 from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.snowflake.settings import environment as whose
 from lmdp.spec_loader import load_spec
 
 if TYPE_CHECKING:
@@ -41,20 +43,21 @@ def ddl(
     bootstrap: Annotated[
         bool, typer.Option("--bootstrap", help="What an ACCOUNTADMIN runs once: roles, warehouse, database, users.")
     ] = False,
+    environment: Environment = None,
 ) -> None:
     """Print the SQL for these settings: nothing is run, and no account is needed.
 
     Settings: SNOWFLAKE_DATABASE, SNOWFLAKE_SCHEMA, SNOWFLAKE_WAREHOUSE, SNOWFLAKE_IDENTIFIERS, RETENTION_DAYS.
 
-    Example: lmdp snowflake ddl --bootstrap > bootstrap.sql
+    Example: lmdp snowflake ddl --bootstrap --environment dev > bootstrap.sql
     """
     from lmdp.snowflake.ddl import script  # noqa: PLC0415 - loaded when needed
 
-    typer.echo(script(SnowflakeSettings.from_env(os.environ), load_spec(), bootstrap=bootstrap), nl=False)
+    typer.echo(script(_settings(environment), load_spec(), bootstrap=bootstrap), nl=False)
 
 
 @app.command()
-def setup(*, as_json: Json = False) -> None:
+def setup(*, environment: Environment = None, as_json: Json = False) -> None:
     """Make or migrate table, views and roll-ups as the setup user; running it again changes nothing.
 
     SNOWFLAKE_ACCOUNT_URL says where (xy12345.snowflakecomputing.com); SNOWFLAKE_PRIVATE_KEY_FILE or
@@ -65,7 +68,7 @@ def setup(*, as_json: Json = False) -> None:
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - the connector takes a second
     from lmdp.snowflake.setup import migrate  # noqa: PLC0415 - as above
 
-    settings = SnowflakeSettings.from_env(os.environ)
+    settings = _settings(environment)
     with connected(access_from_env(os.environ, settings)) as connection:
         done = migrate(connection, settings)
     if as_json:
@@ -93,6 +96,7 @@ def verify(  # noqa: PLR0913 - each is an option
     stream: Stream = None,
     bucket: Bucket = None,
     org_id: OrgId = "lmdp",
+    environment: Environment = None,
     as_json: Json = False,
 ) -> None:
     """Check what stands: connection, role, privileges, table, views, freshness, repeats; exit code 1 when one is off.
@@ -103,7 +107,7 @@ def verify(  # noqa: PLR0913 - each is an option
     from lmdp.snowflake.canary import fly, told  # noqa: PLC0415 - as above
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - as above
 
-    settings = SnowflakeSettings.from_env(os.environ)
+    settings = _settings(environment)
     flight = _flight(stream, bucket, wait) if canary else None
     with connected(access_from_env(os.environ, settings)) as connection:
         scope = checks.Scope(connection, settings, load_spec(), datetime.now(UTC), timedelta(minutes=fresh))
@@ -138,6 +142,7 @@ def keypair(  # noqa: PLR0913 - each is an option
     stream: Stream = None,
     bucket: Bucket = None,
     org_id: OrgId = "lmdp",
+    environment: Environment = None,
 ) -> None:
     """Make a key pair, keep its private half, and print the ALTER USER that makes the public half known.
 
@@ -145,12 +150,14 @@ def keypair(  # noqa: PLR0913 - each is an option
     rotation needs the setup user's access, waits for Firehose's cache and a landed canary, and can be stopped at any
     time: the same command goes on.
 
-    Example: lmdp snowflake keypair --secret lmdp/snowflake
+    Example: lmdp snowflake keypair --environment dev --secret lmdp-dev/snowflake-loader
     """
-    settings = SnowflakeSettings.from_env(os.environ)
+    settings = _settings(environment)
     name = settings.firehose_user if user == "firehose" else settings.setup_user
     if (secret is None) == (file is None):
         raise SettingsError("say where the private key is kept: --secret NAME or --file FILE")
+    if secret is not None:
+        _refuse_another_environments(name, secret, whose(_env(environment)))
     if rotate:
         if secret is None or user != "firehose":
             raise SettingsError("--rotate is for Firehose's user, whose key is in a secret: --secret NAME")
@@ -159,6 +166,26 @@ def keypair(  # noqa: PLR0913 - each is an option
         _show(name, secret, file)
     else:
         _make(name, secret, file, bits, rotates=user == "firehose")
+
+
+def _env(environment: str | None) -> dict[str, str]:
+    return {**os.environ, "LMDP_ENVIRONMENT": environment or ""}
+
+
+def _settings(environment: str | None) -> SnowflakeSettings:
+    return SnowflakeSettings.from_env(_env(environment))
+
+
+def _refuse_another_environments(name: str, secret: str, owner: str) -> None:
+    """Refuse a key of one environment's user in the secret of another: it would shut the first one's Firehose out."""
+    found = re.search(r"(?:^|:secret:)lmdp-([a-z0-9]{1,12})/", secret)
+    if found and found[1] != owner:
+        raise SettingsError(
+            f"the secret {secret} is of the environment {found[1]}, and {name} is the user of {owner}: another key "
+            f"would shut {owner} out of Snowflake. No key was made. Name the environment: --environment {found[1]}; "
+            f"where it shares {owner}'s user on purpose, give it {owner}'s secrets (LMDP_LOADER_SECRET_ARN, "
+            "LMDP_SETUP_SECRET_ARN)"
+        )
 
 
 def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotates: bool) -> None:

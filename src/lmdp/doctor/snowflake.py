@@ -23,7 +23,7 @@ def settings(place: Place) -> Verdict:
     if not _is_set(place):
         return not_tried(_UNSET)
     try:
-        found = SnowflakeSettings.from_env(place.env)
+        found = SnowflakeSettings.from_env(_env(place))
     except LmdpError as error:
         return wrong(" ".join(str(error).split()), "correct them in .env; see docs/snowflake-marketplace-setup.md")
     kept = "for ever" if found.retention_days is None else f"{found.retention_days} days"
@@ -41,7 +41,7 @@ def login(place: Place) -> Verdict:
     from lmdp.snowflake.verify import Scope, verify  # noqa: PLC0415 - as above
 
     try:
-        chosen = SnowflakeSettings.from_env(place.env)
+        chosen = SnowflakeSettings.from_env(_env(place))
         with connected(access_from_env(place.env, chosen), login_seconds=_LOGIN_S) as connection:
             checks = verify(Scope(connection, chosen, load_spec(), datetime.now(UTC)), _QUICK)
     except Unreachable as error:
@@ -54,6 +54,10 @@ def login(place: Place) -> Verdict:
     if off:
         return wrong("; ".join(off), f"{program()} snowflake setup, then {program()} snowflake verify")
     return ok("; ".join(check.said for check in checks))
+
+
+def _env(place: Place) -> dict[str, str]:
+    return {**place.env, "LMDP_ENVIRONMENT": place.environment or ""}
 
 
 def _is_set(place: Place) -> bool:

@@ -17,6 +17,9 @@ _NAMES: Final = (
     "database", "schema", "warehouse", "setup_role", "firehose_role", "reader_role", "setup_user", "firehose_user",
 )  # fmt: skip
 
+PROD: Final = "prod"
+_ENVIRONMENT: Final = re.compile(r"[a-z0-9]{1,12}")
+
 # A row has to outlive the moment in which its hour becomes immutable, whatever the session's time zone.
 _LEAST_DAYS: Final = 3
 
@@ -25,6 +28,7 @@ _LEAST_DAYS: Final = 3
 class SnowflakeSettings:
     """Names as Snowflake stores them; `retention_days` of raw rows (None: for ever), lag in minutes, credits a month.
 
+    The defaults are the names of one machine and of the environment `prod`; `names_of` has those of any other.
     `allowed_ips` (CIDR) is who may sign in as the setup user; empty: no network policy.
     """
 
@@ -55,9 +59,13 @@ class SnowflakeSettings:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> SnowflakeSettings:
-        """Read `SNOWFLAKE_DATABASE` and so on, and `RETENTION_DAYS`. Raises SettingsError with every fault."""
-        given: dict[str, object] = {}
-        faults: list[str] = []
+        """Read `SNOWFLAKE_DATABASE` and so on, and `RETENTION_DAYS`. Raises SettingsError with every fault.
+
+        What is not set has the name of the environment: `LMDP_ENVIRONMENT`, or `SNOWFLAKE_ENVIRONMENT` for one that
+        shares another's objects on purpose.
+        """
+        faults = _faults_of_environment(env)
+        given: dict[str, object] = {**names_of(environment(env))}
         for field in fields(cls):
             name = "RETENTION_DAYS" if field.name == "retention_days" else f"SNOWFLAKE_{field.name.upper()}"
             text = env.get(name, "").strip()
@@ -69,6 +77,37 @@ class SnowflakeSettings:
         if faults:
             raise SettingsError.of(faults)
         return cls(**given)  # type: ignore[arg-type]  # checked as it is made
+
+
+def environment(env: Mapping[str, str]) -> str:
+    """Return the environment whose names in Snowflake are used; `prod` on one machine, where none is named."""
+    return (env.get("SNOWFLAKE_ENVIRONMENT", "").strip() or env.get("LMDP_ENVIRONMENT", "").strip()) or PROD
+
+
+def names_of(environment: str) -> dict[str, str]:
+    """Return an environment's names by field: LM_METRICS_DEV, LM_FIREHOSE_DEV_WH; `prod` has the plain ones."""
+    plain = {field.name: str(field.default) for field in fields(SnowflakeSettings) if field.name in _NAMES}
+    if environment == PROD:
+        return plain
+    mark = environment.upper()
+    apart = {name: "_".join((*text.split("_")[:-1], mark, text.split("_")[-1])) for name, text in plain.items()}
+    return {**apart, "database": f"{plain['database']}_{mark}", "schema": plain["schema"]}
+
+
+def _faults_of_environment(env: Mapping[str, str]) -> list[str]:
+    """Refuse a name that cannot be part of an identifier, and prod's names in another environment, unless asked for."""
+    wanted = environment(env)
+    if not _ENVIRONMENT.fullmatch(wanted):
+        return [f"the environment is {wanted!r}; it is 1 to 12 lower-case letters and digits"]
+    if wanted == PROD:
+        return []
+    plain, own = names_of(PROD), names_of(wanted)
+    return [
+        f"SNOWFLAKE_{field.upper()} is {name}, which is prod's; {wanted} has {own[field]}. Leave it out, or share all "
+        "of prod's objects: SNOWFLAKE_ENVIRONMENT=prod"
+        for field, name in plain.items()
+        if field != "schema" and env.get(f"SNOWFLAKE_{field.upper()}", "").strip().upper() == name
+    ]
 
 
 def _read(field: str, text: str) -> object:
