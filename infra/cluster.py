@@ -13,6 +13,9 @@ from infra.settings import Settings
 _REPLICATION = 3
 _MIN_IN_SYNC = 2
 
+# Of what is set below, Express brokers take this one; the others are theirs and read-only:
+# https://docs.aws.amazon.com/msk/latest/developerguide/msk-configuration-express-read-only.html
+_EXPRESS_PROPERTIES = "auto.create.topics.enable=false\n"
 # Properties of the brokers, which hold for topics that set none of their own.
 _SERVER_PROPERTIES = """\
 auto.create.topics.enable=false
@@ -31,7 +34,9 @@ def make_cluster(scope: Construct, *, settings: Settings) -> msk.CfnCluster:
         scope,
         "KafkaConfiguration",
         name=names.cluster,
-        server_properties=_SERVER_PROPERTIES.format(hours=kafka.retention_hours),
+        server_properties=_EXPRESS_PROPERTIES
+        if kafka.express
+        else _SERVER_PROPERTIES.format(hours=kafka.retention_hours),
     )
     cluster = msk.CfnCluster(
         scope,
@@ -43,7 +48,9 @@ def make_cluster(scope: Construct, *, settings: Settings) -> msk.CfnCluster:
             client_subnets=list(kafka.subnet_ids),
             instance_type=kafka.instance_type,
             security_groups=[kafka.security_group],
-            storage_info=msk.CfnCluster.StorageInfoProperty(
+            storage_info=None
+            if kafka.express
+            else msk.CfnCluster.StorageInfoProperty(
                 ebs_storage_info=msk.CfnCluster.EBSStorageInfoProperty(volume_size=kafka.storage_gib)
             ),
         ),

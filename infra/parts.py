@@ -48,8 +48,8 @@ def allow(
     )
 
 
-def from_here(names: Names, source_arn: str) -> dict[str, Any]:
-    """The condition that a service acts for one resource of this account, and for nobody else's."""
+def from_here(names: Names, source_arn: str | list[str]) -> dict[str, Any]:
+    """The condition that a service acts for one resource (or these) of this account, and for nobody else's."""
     return {"StringEquals": {"aws:SourceAccount": names.account}, "ArnLike": {"aws:SourceArn": source_arn}}
 
 

@@ -63,6 +63,7 @@ def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
         allow("SecretsKey", ["kms:Decrypt", "kms:GenerateDataKey"], [names.arn("kms", "key/*")], conditions=of_secrets),
         allow("SendCanary", ["firehose:PutRecord"], [names.stream_arn]),
         *_deploy_checks(settings),
+        *_look_before(settings),
         allow("ListErrors", ["s3:ListBucket"], [names.error_bucket_arn]),
         allow("ReadFailedRecords", ["s3:GetObject"], [f"{names.error_bucket_arn}/{FAILED}/*"]),
         allow("FailedRecordsKey", ["kms:Decrypt"], [names.arn("kms", "key/*")], conditions=bucket_key_use(names)),
@@ -86,6 +87,18 @@ def _deploy_checks(settings: Settings) -> list[iam.PolicyStatement]:
         allow("LookAtNetwork", ["ec2:DescribeSecurityGroups", "ec2:DescribeVpcEndpoints", "kafka:ListClustersV2"],
               ["*"]),
     ]  # fmt: skip
+
+
+def _look_before(settings: Settings) -> list[iam.PolicyStatement]:
+    """What is there already; and the rules of the cluster's group, where the deployment adds what is missing."""
+    names, group = settings.names, settings.kafka.security_group
+    added = [names.arn("ec2", f"security-group/{group}"), names.arn("ec2", "security-group-rule/*")]
+    return [
+        allow("LookAtStream", ["firehose:DescribeDeliveryStream"], [names.stream_arn]),
+        # It knows no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+        allow("LookAtRules", ["ec2:DescribeSecurityGroupRules"], ["*"]),
+        *([allow("AddRules", ["ec2:AuthorizeSecurityGroupIngress"], added)] if settings.kafka.make_rules else []),
+    ]
 
 
 def secret_arns(settings: Settings) -> list[str]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from infra.load import MAX_PAYLOAD_BYTES, SNOWFLAKE_REGIONS, Load, payload_bytes
+from infra.limits import FUNCTION_ENDPOINTS, check_together
+from infra.load import SNOWFLAKE_REGIONS, Load
 from infra.naming import Names
 from infra.reading import Reader
 from lmdp.errors import SettingsError
@@ -19,35 +20,12 @@ from lmdp.snowflake.settings import environment as whose
 BOUNDARY: Final = "boundary"
 # What a pipe calls from an isolated subnet: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-msk.html
 _PIPE_ENDPOINTS: Final = ("pipes-data", "lambda", "sts", "secretsmanager", "kms")
-# What the canary calls, where it is in a VPC.
-_FUNCTION_ENDPOINTS: Final = ("kinesis-firehose", "ssm")
-ENDPOINTS: Final = (*_PIPE_ENDPOINTS, *_FUNCTION_ENDPOINTS)
+ENDPOINTS: Final = (*_PIPE_ENDPOINTS, *FUNCTION_ENDPOINTS)
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 _LOG_DAYS: Final = (
-    1,
-    3,
-    5,
-    7,
-    14,
-    30,
-    60,
-    90,
-    120,
-    150,
-    180,
-    365,
-    400,
-    545,
-    731,
-    1096,
-    1827,
-    2192,
-    2557,
-    2922,
-    3288,
-    3653,
-)
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+)  # fmt: skip
 # A pipe's execution ends after 300 s, the function's time included.
 _MOST_SECONDS: Final = 290
 # What LogicMonitor advises; a topic that keeps less loses data in a night.
@@ -62,7 +40,10 @@ _CA: Final = r"arn:aws:acm-pca:[a-z0-9-]+:\d{12}:certificate-authority/[0-9a-f-]
 
 @dataclass(frozen=True, slots=True)
 class Kafka:
-    """The cluster and the topic. `cluster_arn` is None where this project makes the cluster."""
+    """The cluster and the topic. `cluster_arn` is None where this project makes the cluster.
+
+    `make_rules`: the deployment adds what the cluster's security group lacks; else it stops and names what is missing.
+    """
 
     cluster_arn: str | None
     cluster_name: str
@@ -84,6 +65,12 @@ class Kafka:
     version: str
     instance_type: str
     storage_gib: int
+    make_rules: bool
+
+    @property
+    def express(self) -> bool:
+        """Express brokers: AWS keeps their disks and their copies."""
+        return self.instance_type.startswith("express.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +172,7 @@ class Settings:
             protect=read.yes("LMDP_TERMINATION_PROTECTION"),
             tags=_tags(read),
         )
-        _check_together(read, settings)
+        check_together(read, settings)
         if read.faults:
             raise SettingsError.of(read.faults)
         return settings
@@ -206,7 +193,9 @@ def _names(read: Reader, environment: str) -> Names:
     prefix = read.given("LMDP_ROLE_NAME_PREFIX")
     if not re.fullmatch(r"[\w+=.@-]{0,24}", prefix):
         read.fault(f"LMDP_ROLE_NAME_PREFIX is {prefix!r}; it is up to 24 letters, digits and +=.@_-")
-    return Names(environment, account, region, path, prefix)
+    pipe = read.number("LMDP_PIPE_REVISION", 1, 99, default=1)
+    stream = read.number("LMDP_STREAM_REVISION", 1, 99, default=1)
+    return Names(environment, account, region, path, prefix, pipe, stream)
 
 
 def _tags(read: Reader) -> dict[str, str]:
@@ -280,13 +269,13 @@ def _kafka(read: Reader, names: Names) -> Kafka:
         make_topic=read.yes("LMDP_TOPIC_CREATE"),
         partitions=read.number("LMDP_TOPIC_PARTITIONS", 1, 1000, default=12),
         retention_hours=read.number("LMDP_TOPIC_RETENTION_HOURS", _LEAST_RETENTION_HOURS, 24 * 365, default=24),
-        max_message_bytes=read.number("LMDP_TOPIC_MAX_MESSAGE_BYTES", 1024, 2**20, default=2**20),
+        max_message_bytes=read.number("LMDP_TOPIC_MAX_MESSAGE_BYTES", 1024, 2**20, default=2**16),
         # Lag metrics need an ASCII name without a colon: https://docs.aws.amazon.com/msk/latest/developerguide/consumer-lag.html
         group=read.text(
             "LMDP_CONSUMER_GROUP",
             r"[a-zA-Z0-9\-/_.@]{1,200}",
             "letters, digits and -/_.@",
-            default=f"{names.prefix}-pipe",
+            default=names.group,
         ),
         secret_arn=read.optional("LMDP_KAFKA_SECRET_ARN", _SM_ARN, "the ARN of a secret"),
         ca_arn=ca_arn,
@@ -295,6 +284,7 @@ def _kafka(read: Reader, names: Names) -> Kafka:
             "LMDP_MSK_INSTANCE_TYPE", r"(kafka|express)\.[a-z0-9.]+", "kafka.…", default="kafka.m7g.large"
         ),
         storage_gib=read.number("LMDP_MSK_STORAGE_GIB", 1, 16_384, default=500),
+        make_rules=read.yes("LMDP_CLUSTER_RULES"),
     )
 
 
@@ -311,7 +301,7 @@ def _cidrs(read: Reader) -> tuple[str, ...]:
 
 def _pipe(read: Reader) -> Pipe:
     return Pipe(
-        batch=read.number("LMDP_BATCH_SIZE", 1, 10_000, default=200),
+        batch=read.number("LMDP_BATCH_SIZE", 1, 10_000, default=60),
         window=read.number("LMDP_BATCH_WINDOW_SECONDS", 0, 300, default=5),
         memory=read.number("LMDP_FUNCTION_MEMORY_MIB", 256, 10_240, default=1024),
         timeout=read.number("LMDP_FUNCTION_TIMEOUT_SECONDS", 30, _MOST_SECONDS, default=240),
@@ -395,61 +385,3 @@ def _check_sharing(read: Reader, found: SnowflakeSettings, environment: str, own
             f"SNOWFLAKE_ENVIRONMENT={owner} shares the users of {owner}, whose keys are in its secrets: set "
             f"{' and '.join(missing)} to those, and LMDP_SECRETS_KMS_KEY_ARN to their key"
         )
-
-
-def _check_private(read: Reader, delivery: Delivery, endpoints: tuple[str, ...]) -> None:
-    """A private address needs a function in a VPC, and a VPC both subnets and a group."""
-    idle = [endpoint for endpoint in endpoints if endpoint in _FUNCTION_ENDPOINTS]
-    if idle and not delivery.function_group:
-        read.fault(
-            f"LMDP_VPC_ENDPOINTS has {', '.join(idle)}, which nothing in the VPC calls: leave it out, or set "
-            "LMDP_SNOWFLAKE_SUBNET_IDS and LMDP_SNOWFLAKE_SECURITY_GROUP_ID"
-        )
-    if bool(delivery.function_subnets) != bool(delivery.function_group):
-        read.fault("set both LMDP_SNOWFLAKE_SUBNET_IDS and LMDP_SNOWFLAKE_SECURITY_GROUP_ID, or neither")
-    if delivery.private_host and not delivery.function_group:
-        read.fault(
-            "SNOWFLAKE_PRIVATE_HOST needs LMDP_SNOWFLAKE_SUBNET_IDS and LMDP_SNOWFLAKE_SECURITY_GROUP_ID: "
-            "that name resolves in a VPC alone"
-        )
-
-
-def _check_together(read: Reader, settings: Settings) -> None:
-    """What only shows when settings are seen together."""
-    kafka, pipe, names = settings.kafka, settings.pipe, settings.names
-    size = payload_bytes(pipe.batch, settings.load.message_bytes)
-    if size > MAX_PAYLOAD_BYTES:
-        read.fault(
-            f"LMDP_BATCH_SIZE times LMDP_PLANNED_MESSAGE_BYTES comes to {size / 1e6:.1f} MB as a pipe hands it over; "
-            f"over {MAX_PAYLOAD_BYTES / 1e6:.1f} MB a partition may be blocked: take a smaller batch"
-        )
-    if pipe.reserved is not None and pipe.reserved < kafka.partitions:
-        read.fault(
-            f"LMDP_RESERVED_CONCURRENCY is {pipe.reserved}, less than the topic's {kafka.partitions} partitions: "
-            "the pipe would be throttled; leave it out, or reserve as many"
-        )
-    if kafka.make_topic and kafka.brokers < 3:
-        read.fault("LMDP_TOPIC_CREATE=true needs LMDP_MSK_BROKERS of 3 or more, for three copies of each message")
-    _check_private(read, settings.delivery, kafka.endpoints)
-    watch = settings.watch
-    if settings.protect and not (watch.emails or watch.urls or watch.chatbot_arn):
-        read.fault(
-            "nobody would hear an alarm of this protected environment: set LMDP_ALERT_EMAILS, LMDP_ALERT_URLS or "
-            "LMDP_ALERT_CHATBOT_ARN"
-        )
-    if settings.load.message_bytes > kafka.max_message_bytes:
-        read.fault(
-            f"LMDP_PLANNED_MESSAGE_BYTES is {settings.load.message_bytes:,}, more than the topic takes "
-            f"(LMDP_TOPIC_MAX_MESSAGE_BYTES, {kafka.max_message_bytes:,})"
-        )
-    arns = {
-        "LMDP_MSK_CLUSTER_ARN": kafka.cluster_arn,
-        "LMDP_KAFKA_SECRET_ARN": kafka.secret_arn,
-        "LMDP_LOADER_SECRET_ARN": settings.delivery.loader_secret_arn,
-        "LMDP_SETUP_SECRET_ARN": settings.delivery.setup_secret_arn,
-    }
-    for name, arn in arns.items():
-        if arn and _part(arn, 3) != names.region:
-            read.fault(f"{name} is in {_part(arn, 3)}, and LMDP_AWS_REGION is {names.region}; they have to be the same")
-        if arn and _part(arn, 4) != names.account:
-            read.fault(f"{name} is in the account {_part(arn, 4)}, and this environment is in {names.account}")

@@ -88,6 +88,7 @@ def configure(place: Place) -> None:
         "LMDP_MSK_CLUSTER_ARN": f"arn:aws:kafka:{REGION}:{ACCOUNT}:cluster/metrics/{_CLUSTER}",
         "LMDP_PRIVATE_CA_ARN": place.stage.authority,
         "LMDP_COLLECTOR_CIDRS": "10.20.0.0/16",
+        "LMDP_CLUSTER_RULES": "true",
         "LMDP_MONTHLY_BUDGET_USD": "2000",
         "LMDP_ALERT_EMAILS": "on-call@example.com",
         "SNOWFLAKE_ACCOUNT_URL": HOST,

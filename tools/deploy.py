@@ -30,6 +30,7 @@ from tools.deployment.bootstrap import bootstrap  # noqa: E402 - as above
 from tools.deployment.canary import canary  # noqa: E402 - as above
 from tools.deployment.cdk import cdk, refuse_stubs, synthesise  # noqa: E402 - as above
 from tools.deployment.destroy import destroy  # noqa: E402 - as above
+from tools.deployment.existing import check_in_place, check_rules, check_stacks  # noqa: E402 - as above
 from tools.deployment.kept import adopt  # noqa: E402 - as above
 from tools.deployment.network import check_network  # noqa: E402 - as above
 from tools.deployment.topic import check_topic  # noqa: E402 - as above
@@ -47,7 +48,9 @@ def deploy(settings: Settings, world: World, options: Options) -> None:
     """Every step, each of which may be repeated. Raises LmdpError where it has to stop."""
     synthesise(settings, world)
     refuse_stubs(settings, world)
+    check_stacks(settings, world)
     check_network(settings, world)
+    check_in_place(settings, world)
     cdk(settings, world, "diff", STACKS)
     names = settings.names
     confirm(world, options, f"Deploy this to account {names.account}, {names.region}?", names.environment)
@@ -57,6 +60,7 @@ def deploy(settings: Settings, world: World, options: Options) -> None:
     cdk(settings, world, "deploy", SECOND)
     canary(settings, world)
     cdk(settings, world, "deploy", THIRD)
+    check_rules(settings, world)
     check_topic(settings, world, options)
     cdk(settings, world, "deploy", LAST)
     test_alarm(settings, world)

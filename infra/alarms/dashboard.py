@@ -38,7 +38,11 @@ def _graphs(settings: Settings) -> list[cloudwatch.GraphWidget]:
     return [
         _graph("Kafka: seconds behind", kafka.time_lag(settings)),
         _graph("Kafka: messages that wait", kafka.offset_lag(settings)),
-        _graph("Kafka: disk used, %", *(kafka.disk_used(settings, broker) for broker in brokers)),
+        *(
+            []
+            if settings.kafka.express
+            else [_graph("Kafka: disk used, %", *(kafka.disk_used(settings, broker) for broker in brokers))]
+        ),
         _graph("Oldest record handed over, ms", kafka.oldest_record_age(settings)),
         _graph("Pipe", *map(pipe, ("Invocations", "ExecutionFailed", "ExecutionThrottled"))),
         _graph("Function: calls", *map(function, ("Invocations", "Errors", "Throttles"))),

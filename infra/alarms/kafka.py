@@ -83,12 +83,15 @@ def _brokers(settings: Settings) -> list[AlarmRule]:
                        bad=3, periods=3)]  # fmt: skip
     for broker in range(1, settings.kafka.brokers + 1):
         behind = metric("AWS/Kafka", "UnderReplicatedPartitions", _broker(settings, broker), "Maximum")
-        rules += [
-            AlarmRule(f"broker-{broker}-disk", "page", "brokers", f"The disk of broker {broker} fills up.",
-                      disk_used(settings, broker), ">=", _DISK_PERCENT, bad=3, periods=3),
+        rules.append(
             AlarmRule(f"broker-{broker}-under-replicated", "warn", "brokers", f"Copies on broker {broker} lag behind.",
-                      behind, ">=", 1, bad=3, periods=3),
-        ]  # fmt: skip
+                      behind, ">=", 1, bad=3, periods=3)
+        )  # fmt: skip
+        if not settings.kafka.express:  # whose disks are AWS's
+            rules.append(
+                AlarmRule(f"broker-{broker}-disk", "page", "brokers", f"The disk of broker {broker} fills up.",
+                          disk_used(settings, broker), ">=", _DISK_PERCENT, bad=3, periods=3)
+            )  # fmt: skip
     return rules
 
 

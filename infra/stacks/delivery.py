@@ -66,6 +66,9 @@ class DeliveryStack(cdk.Stack):
         )
         self.canary = add_canary(self, settings=settings, secret=backing.setup_secret,
                                  secret_key=backing.setup_key, data_key=backing.data_key, stub=stub)  # fmt: skip
+        # A stream that another revision replaces still delivers what it took; AWS promises nothing for one in deletion:
+        # https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
+        self.stream.cfn_options.update_replace_policy = cdk.CfnDeletionPolicy.RETAIN
         cdk.CfnOutput(self, "PlannedLoad", value=advice(settings.load, settings.pipe.batch, settings.names.region))
 
 

@@ -1,4 +1,7 @@
-"""NetworkStack: who reaches the brokers, how an isolated subnet reaches AWS, and the cluster where none is there."""
+"""NetworkStack: how an isolated subnet reaches AWS, and the cluster where none is there.
+
+Rules of the cluster's security group are not made here: the group is not ours, and may have them already.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,6 @@ from infra.cluster import make_cluster, make_topic
 from infra.parts import allow, parameter
 from infra.settings import Settings
 
-# https://docs.aws.amazon.com/msk/latest/developerguide/port-info.html
-KAFKA_TLS_PORT = 9094
 HTTPS_PORT = 443
 
 
@@ -27,31 +28,12 @@ class NetworkStack(cdk.Stack):
         """Make what is asked for."""
         super().__init__(scope, id_, env=env, description="lmdp: access to Kafka")
         kafka = settings.kafka
-        self._let_in("FromTheClusterItself", source=kafka.security_group, settings=settings)
-        if kafka.collector_group:
-            self._let_in("FromCollectors", source=kafka.collector_group, settings=settings)
-        for number, cidr in enumerate(kafka.collector_cidrs, 1):
-            self._let_in(f"FromCollectors{number}", source=cidr, settings=settings)
         if kafka.endpoints:
             _endpoints(self, settings)
         self.cluster_arn = kafka.cluster_arn or make_cluster(self, settings=settings).attr_arn
         if kafka.make_topic:
             make_topic(self, settings=settings, cluster_arn=self.cluster_arn)
         parameter(self, "cluster-arn", self.cluster_arn, names=settings.names)
-
-    def _let_in(self, id_: str, *, source: str, settings: Settings) -> None:
-        group = source.startswith("sg-")
-        ec2.CfnSecurityGroupIngress(
-            self,
-            id_,
-            group_id=settings.kafka.security_group,
-            ip_protocol="tcp",
-            from_port=KAFKA_TLS_PORT,
-            to_port=KAFKA_TLS_PORT,
-            source_security_group_id=source if group else None,
-            cidr_ip=None if group else source,
-            description=f"{settings.names.prefix}: Kafka with mutual TLS",
-        )
 
 
 def endpoint_policy(service: str, settings: Settings) -> iam.PolicyDocument | None:

@@ -174,7 +174,7 @@ def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: l
         service="pipes.amazonaws.com",
         about="Reads Kafka and calls the function of lmdp",
         statements=statements,
-        conditions=from_here(names, names.pipe_arn),
+        conditions=from_here(names, names.pipe_arns),
     )
 
 

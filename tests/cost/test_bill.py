@@ -20,7 +20,7 @@ def made(load: Planned | Measured = REFERENCE, /, **given: float) -> Bill:
         "msk_broker": 0.2, "msk_storage": 0.1, "zone_transfer": 0.01, "private_ca": 400, "pipe_requests": 0.4,
         "lambda_requests": 0.2, "lambda_gb_second": 0.00001, "firehose_gb": 0.1, "s3_put": 0.005, "kms_key": 1,
         "endpoint_hour": 0.01, "endpoint_gb": 0.01, "log_ingest": 0.5, "traces": 5, "snowpipe_gb": 0.0037, "credit": 3,
-        "snowflake_storage": 20, "cpu_us_row": 20,
+        "snowflake_storage": 20, "cpu_us_row": 20, "batch": 200,
     }  # fmt: skip
     values = fixed | given
     priced = {
@@ -147,7 +147,9 @@ def test_a_larger_batch_stays_within_what_a_pipe_hands_over() -> None:
     """Messages of 47 KB: 5.5 MB hold 86 of them in base64, and the lever asks for no more."""
     wide = replace(REFERENCE, datapoints=100)
     found = [lever.what for lever in levers(made(wide, batch=50)) if "LMDP_BATCH_SIZE" in lever.what]
-    assert found == ["larger batches (LMDP_BATCH_SIZE=86)"]
+    assert found == [
+        "larger batches (LMDP_BATCH_SIZE=86), for messages up to 47,665 bytes (LMDP_TOPIC_MAX_MESSAGE_BYTES)"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ OTHER_OPTIONS = {
     "LMDP_COLLECTOR_SECURITY_GROUP_ID": "sg-00000000000000002",
     "LMDP_RESERVED_CONCURRENCY": "12",
     "LMDP_PERMISSIONS_BOUNDARY_ARN": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
+    "LMDP_CLUSTER_RULES": "true",
     "LMDP_IAM_PATH": "/team/",
     "LMDP_ROLE_NAME_PREFIX": "acme-",
     "LMDP_TAGS": "team=observability,cost-center=42",
@@ -60,7 +61,8 @@ def example_values() -> dict[str, str]:
     return dict(ENVIRONMENTS["example"])
 
 
-def _synthesised(folder: Path, values: dict[str, str]) -> Templates:
+def synthesised(folder: Path, values: dict[str, str]) -> Templates:
+    """The templates of `example` with these settings, by the stacks' short names."""
     from infra.acknowledgements import acknowledge  # noqa: PLC0415 - as above
     from infra.app import build, open_app  # noqa: PLC0415 - as above
     from infra.settings import Settings  # noqa: PLC0415 - as above
@@ -89,7 +91,7 @@ def example_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def example(example_folder: Path) -> Templates:
     """The example's templates by the stacks' short names; no finding of cdk-nag is left."""
-    return _synthesised(example_folder, example_values())
+    return synthesised(example_folder, example_values())
 
 
 @pytest.fixture(scope="session")
@@ -101,4 +103,4 @@ def full_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def full(full_folder: Path) -> Templates:
     """Templates with a cluster, a topic and endpoints of our own, and with secrets that are there."""
-    return _synthesised(full_folder, {**example_values(), **OTHER_OPTIONS})
+    return synthesised(full_folder, {**example_values(), **OTHER_OPTIONS})

@@ -122,6 +122,9 @@ PEOPLE = {
         ("NoteRetention Allow: ssm:PutParameter on "
         f"arn:aws:ssm:{HERE}:parameter/lmdp/example/state/topic-retention-hours"),
         "LookAtNetwork Allow: ec2:DescribeSecurityGroups ec2:DescribeVpcEndpoints kafka:ListClustersV2 on *",
+        (f"LookAtStream Allow: firehose:DescribeDeliveryStream on arn:aws:firehose:{HERE}:deliverystream/"
+        "lmdp-example-rows"),
+        "LookAtRules Allow: ec2:DescribeSecurityGroupRules on *",
         f"ListErrors Allow: s3:ListBucket on {BUCKET}",
         f"ReadFailedRecords Allow: s3:GetObject on {BUCKET}/snowflake-failed/*",
         f"FailedRecordsKey Allow: kms:Decrypt on arn:aws:kms:{HERE}:key/* {S3_KEY}",

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lmdp.deployment.security_group import wanted
 from lmdp.errors import SettingsError
 
 from .conftest import ROOT, STUB_MARK, example_values
@@ -27,7 +28,7 @@ KAFKA = json.dumps({"certificate": CERTIFICATE, "privateKey": "-----BEGIN " + "P
 LANDED = json.dumps({"landed": True, "error": "", "canary": [{"style": "quoted", "landed": True, "error": ""}]})
 LOST = json.dumps({"landed": False, "error": "no canary landed in the style quoted (Snowflake.ExtraColumns: orgId)"})
 SHAPE = json.dumps({"retention_ms": 36 * 3_600_000, "faults": []})
-CHECK = "lmdp topic check --topic lm.metrics.otlp --partitions 12 --retention-hours 24 --max-message-bytes 1048576"
+CHECK = "lmdp topic check --topic lm.metrics.otlp --partitions 12 --retention-hours 24 --max-message-bytes 65536"
 STACK = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {}}}})
 ACLS = "User:CN=pipe  allow read topic lm.metrics.otlp"
 
@@ -156,11 +157,15 @@ def place(tool: ModuleType, tmp_path: Path, client: Callable[[str], Any]) -> Pla
     client("pipes").create_pipe(
         Name="lmdp-dev",
         RoleArn=f"arn:aws:iam::{ACCOUNT}:role/pipe",
-        Source=f"arn:aws:sqs:us-east-1:{ACCOUNT}:source",
+        Source=settings().kafka.cluster_arn,
         Target=f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:rows",
         DesiredState="RUNNING",
     )
-    return Place(tool, tmp_path, client)
+    client("cloudformation").create_stack(StackName="lmdp-dev-toolkit", TemplateBody=STACK)
+    made = Place(tool, tmp_path, client)
+    for rule in wanted(made.group, None, ["10.20.0.0/16"]):
+        client("ec2").authorize_security_group_ingress(GroupId=made.group, IpPermissions=[rule.permission("x")])
+    return made
 
 
 def test_deploy_goes_in_steps(tool: ModuleType, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +242,7 @@ def test_every_secret_that_is_not_ready_is_named(tool: ModuleType, place: Place,
     assert "lmdp-dev/snowflake-loader has no value" in told
     assert "lmdp-dev/snowflake-setup has no `private_key` of one line" in told
     assert "lmdp-dev/kafka-client has no `privateKey` in PKCS#8" in told
-    assert "lmdp snowflake keypair --user setup --secret lmdp-dev/snowflake-setup" in told
+    assert "lmdp snowflake keypair --environment dev --user setup --secret lmdp-dev/snowflake-setup" in told
     assert told.endswith("Then: make deploy ENVIRONMENT=dev")
     assert "HIDDEN" not in told
     assert place.commands[-1].startswith("deploy base")
@@ -332,7 +337,7 @@ def test_bootstrap_passes_our_policies(
 ) -> None:
     """Policies and boundaries are made, renewed each time; CDK's roles get them in the place of an administrator's."""
     for _ in range(7):
-        tool.bootstrap(settings(), place.world, tool.Options(yes=True))
+        tool.bootstrap(place.settings(), place.world, tool.Options(yes=True))
     policy = f"arn:aws:iam::{ACCOUNT}:policy/lmdp-dev-"
     # The place takes `lmdp-dev-` out of what it notes.
     passed = ",".join(f"arn:aws:iam::{ACCOUNT}:policy/cloudformation{part}" for part in ("", "-access", "-network"))
@@ -358,7 +363,7 @@ def test_bootstrap_keeps_a_path(tool: ModuleType, place: Place, client: Callable
         "LMDP_ROLE_NAME_PREFIX": "acme-",
         "LMDP_TAGS": "team=observability,cost-center=42",
     }
-    tool.bootstrap(settings(**changed), place.world, tool.Options(yes=True))
+    tool.bootstrap(place.settings(**changed), place.world, tool.Options(yes=True))
     assert place.commands[-1].endswith(
         f",arn:aws:iam::{ACCOUNT}:policy/team/acme-cloudformation-network "
         "--custom-permissions-boundary team/x/boundary --tags team=observability --tags cost-center=42 --tags lmdp=dev"

@@ -240,6 +240,10 @@ def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> N
     manager = _client("secretsmanager")
     done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 0)
     world = tool.World(run=lambda *_: done, keep=None, client=_client, ask=None, say=print, cloud=None)
+    with pytest.raises(LmdpError, match="make bootstrap"):
+        tool.check_stacks(settings, world)
+    tool.check_in_place(settings, world)
+    tool.check_rules(settings, world)
     with pytest.raises(LmdpError):
         tool.check_secrets(settings, world)
     held = secrets.KeySecret("U", "MA==")
@@ -312,7 +316,7 @@ def test_the_deployers_tools(calls: Calls) -> None:
     _client("pipes").create_pipe(
         Name="lmdp-dev",
         RoleArn="arn:aws:iam::123456789012:role/pipe",
-        Source="arn:aws:sqs:us-east-1:123456789012:source",
+        Source="arn:aws:kafka:us-east-1:123456789012:cluster/example/00000000-0000-0000-0000-000000000000-1",
         Target="arn:aws:lambda:us-east-1:123456789012:function:rows",
     )
     topic = _client("sns").create_topic(Name="lmdp-dev-alerts")["TopicArn"]
@@ -323,8 +327,10 @@ def test_the_deployers_tools(calls: Calls) -> None:
     )  # fmt: skip
     assert topic
     authority = _authority()
+    group = _client("ec2").create_security_group(GroupName="kafka", Description="of the cluster")["GroupId"]
     calls.made.clear()
-    _deployers_tools(settings(), load_tool(), bucket, authority)
+    asked = settings(LMDP_SECURITY_GROUP_ID=group, LMDP_CLUSTER_RULES="true")
+    _deployers_tools(asked, load_tool(), bucket, authority)
     assert calls.made | {"sts:AssumeRole"} == _managed("LmdpDeployer", **OTHER_OPTIONS)
 
 
@@ -353,7 +359,7 @@ def test_the_operators_tools(calls: Calls) -> None:
     _client("pipes").create_pipe(
         Name="lmdp-dev",
         RoleArn="arn:aws:iam::123456789012:role/pipe",
-        Source="arn:aws:sqs:us-east-1:123456789012:source",
+        Source="arn:aws:kafka:us-east-1:123456789012:cluster/example/00000000-0000-0000-0000-000000000000-1",
         Target="arn:aws:lambda:us-east-1:123456789012:function:rows",
     )
     calls.made.clear()

@@ -10,13 +10,20 @@ from infra.settings import Settings
 
 from lmdp.errors import SettingsError
 
-from .conftest import ROOT, example_values
+from .conftest import OTHER_OPTIONS, ROOT, example_values
 
 REQUIRED = [
     "LMDP_AWS_ACCOUNT", "LMDP_ORG_ID", "LMDP_PLANNED_DEVICES", "LMDP_PLANNED_DATAPOINTS", "LMDP_PLANNED_MESSAGE_BYTES",
     "LMDP_MSK_CLUSTER_ARN", "LMDP_VPC_ID", "LMDP_SUBNET_IDS", "LMDP_SECURITY_GROUP_ID", "LMDP_MONTHLY_BUDGET_USD",
     "SNOWFLAKE_ACCOUNT_URL",
 ]  # fmt: skip
+
+TWO = "subnet-00000000000000001,subnet-00000000000000002"
+MADE = {
+    "LMDP_MSK_CREATE": "true",
+    "LMDP_MSK_CLUSTER_ARN": "",
+    "LMDP_PRIVATE_CA_ARN": OTHER_OPTIONS["LMDP_PRIVATE_CA_ARN"],
+}
 
 
 def test_one_message_names_every_setting_that_is_missing() -> None:
@@ -36,7 +43,23 @@ def test_one_message_names_every_setting_that_is_missing() -> None:
         ({"LMDP_ORG_ID_FROM_RESOURCE": "true"}, "LMDP_ORG_ID and LMDP_ORG_ID_FROM_RESOURCE=true contradict each other"),
         ({"LMDP_MSK_CREATE": "true"}, "set LMDP_MSK_CLUSTER_ARN (a cluster that is there) or LMDP_MSK_CREATE=true"),
         ({"LMDP_MSK_CREATE": "true", "LMDP_MSK_CLUSTER_ARN": ""}, "LMDP_MSK_CREATE=true needs LMDP_PRIVATE_CA_ARN"),
-        ({"LMDP_BATCH_SIZE": "1200"}, "comes to 5.9 MB as a pipe hands it over"),
+        ({"LMDP_BATCH_SIZE": "200"}, "Take LMDP_BATCH_SIZE=62, or LMDP_TOPIC_MAX_MESSAGE_BYTES=20325 and the topic's"),
+        ({"LMDP_TOPIC_MAX_MESSAGE_BYTES": "1048576"}, "come to 83.9 MB as a pipe hands them over"),
+        ({"LMDP_TOPIC_MAX_MESSAGE_BYTES": "1048576"}, "Take LMDP_BATCH_SIZE=3"),
+        ({"LMDP_BATCH_SIZE": "10000"}, "Take LMDP_BATCH_SIZE=62"),
+        ({**MADE, "LMDP_MSK_INSTANCE_TYPE": "express.m7g.large", "LMDP_SUBNET_IDS": TWO, "LMDP_MSK_BROKERS": "4"},
+         "LMDP_SUBNET_IDS has 2 subnets; Express brokers take three"),
+        ({**MADE, "LMDP_MSK_INSTANCE_TYPE": "express.m7g.large", "LMDP_MSK_STORAGE_GIB": "500"},
+         "LMDP_MSK_STORAGE_GIB is set, and Express brokers have no disks"),
+        ({**MADE, "LMDP_SUBNET_IDS": TWO}, "take LMDP_MSK_BROKERS=4"),
+        ({**MADE, "LMDP_MSK_BROKERS": "4"}, "has 3 subnets, over which MSK spreads brokers evenly: take"),
+        ({**MADE, "LMDP_SUBNET_IDS": f"{TWO},{TWO}"}, "LMDP_SUBNET_IDS has 4 subnets; a cluster takes two or three"),
+        ({**MADE, "LMDP_MSK_BROKERS": "2", "LMDP_SUBNET_IDS": TWO}, "LMDP_MSK_CREATE=true needs LMDP_MSK_BROKERS of 3"),
+        ({**MADE, "LMDP_MSK_INSTANCE_TYPE": "kafka.t3.small", "LMDP_TOPIC_PARTITIONS": "400"},
+         "kafka.t3.small is made for 300. Take LMDP_TOPIC_PARTITIONS=300"),
+        ({**MADE, "LMDP_TOPIC_CREATE": "true", "LMDP_MSK_VERSION": "3.5.1"}, "LMDP_MSK_VERSION of 3.6 or newer"),
+        ({"LMDP_PIPE_REVISION": "0"}, "LMDP_PIPE_REVISION is '0'; it is a whole number from 1 to 99"),
+        ({"LMDP_STREAM_REVISION": "two"}, "LMDP_STREAM_REVISION is 'two'"),
         ({"LMDP_RESERVED_CONCURRENCY": "11"}, "LMDP_RESERVED_CONCURRENCY is 11, less than the topic's 12 partitions"),
         ({"LMDP_FUNCTION_TIMEOUT_SECONDS": "300"}, "it is a whole number from 30 to 290"),
         ({"LMDP_CONSUMER_GROUP": "lmdp:pipe"}, "LMDP_CONSUMER_GROUP is 'lmdp:pipe'"),
@@ -131,6 +154,13 @@ def test_the_quota_to_raise_first_is_the_fullest() -> None:
         ("PutRequestsPerSecondLimit", 0.015),
     ]
     assert quota_use(load, 200, "eu-north-1")[0].quota == 1
+
+
+def test_a_value_that_a_message_names_is_accepted() -> None:
+    """Each of the two ways out of a batch that is too large is taken as it is named."""
+    for ways in ({"LMDP_BATCH_SIZE": "62"}, {"LMDP_BATCH_SIZE": "200", "LMDP_TOPIC_MAX_MESSAGE_BYTES": "20325"},
+                 {"LMDP_BATCH_SIZE": "3", "LMDP_TOPIC_MAX_MESSAGE_BYTES": "1048576"}):  # fmt: skip
+        assert Settings.read("example", {**example_values(), **ways}).pipe.batch == int(ways["LMDP_BATCH_SIZE"])
 
 
 def test_a_batch_is_measured_as_the_pipe_hands_it_over() -> None:

@@ -13,7 +13,7 @@ from infra.naming import STACKS
 
 from templates import of_type, only, statements, text
 
-from .conftest import ROOT, Templates
+from .conftest import OTHER_OPTIONS, ROOT, Templates, example_values, synthesised
 
 HERE = "us-east-1:000000000000"
 
@@ -280,6 +280,37 @@ def test_delivery_goes_over_private_link_when_told(full: Templates) -> None:
     }
 
 
+def test_a_new_revision_is_a_new_name(tmp_path: Path) -> None:
+    """Pipe, group and stream get new names; the old stream delivers what it has, the role serves both pipes."""
+    made = synthesised(tmp_path, {**example_values(), "LMDP_PIPE_REVISION": "3", "LMDP_STREAM_REVISION": "2"})
+    pipe = _props(only(made["pipe"], "AWS::Pipes::Pipe"))
+    assert pipe["Name"] == "lmdp-example-r3"
+    group = pipe["SourceParameters"]["ManagedStreamingKafkaParameters"]["ConsumerGroupID"]
+    assert group == "lmdp-example-pipe-r3"
+    stream = only(made["delivery"], "AWS::KinesisFirehose::DeliveryStream")
+    assert _props(stream)["DeliveryStreamName"] == "lmdp-example-rows-r2"
+    assert stream["UpdateReplacePolicy"] == "Retain"
+    function = _props(only(made["pipe"], "AWS::Lambda::Function"))
+    assert function["Environment"]["Variables"]["LMDP_DELIVERY_STREAM"] == "lmdp-example-rows-r2"
+    role = _props(only(made["pipe"], "AWS::IAM::Role", RoleName="lmdp-example-pipe"))
+    (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Condition"]["ArnLike"]["aws:SourceArn"] == [
+        f"arn:aws:pipes:{HERE}:pipe/lmdp-example{mark}" for mark in ("", "-r2", "-r3")
+    ]
+    logs = {_props(one)["LogGroupName"] for one in _every(made, "AWS::Logs::LogGroup")}
+    assert {"/aws/vendedlogs/pipes/lmdp-example", "/aws/kinesisfirehose/lmdp-example-rows"} <= logs
+
+
+def test_express_brokers_have_no_disks_of_ours(tmp_path: Path) -> None:
+    """Neither storage, nor properties that are theirs, nor alarms and graphs of disks."""
+    made = synthesised(tmp_path, {**example_values(), **OTHER_OPTIONS, "LMDP_MSK_INSTANCE_TYPE": "express.m7g.large"})
+    cluster = _props(only(made["network"], "AWS::MSK::Cluster"))
+    assert "StorageInfo" not in cluster["BrokerNodeGroupInfo"]
+    properties = _props(only(made["network"], "AWS::MSK::Configuration"))["ServerProperties"]
+    assert properties == "auto.create.topics.enable=false\n"
+    assert "KafkaDataLogsDiskUsed" not in json.dumps(made["alarms"])
+
+
 def test_delivery_says_which_quota_to_raise(example: Templates) -> None:
     """The planned load stands in the stack's outputs."""
     told = example["delivery"]["Outputs"]["PlannedLoad"]["Value"]
@@ -290,18 +321,12 @@ def test_delivery_says_which_quota_to_raise(example: Templates) -> None:
 # NetworkStack
 
 
-def test_network_opens_the_tls_port_to_the_cluster_and_collectors(example: Templates, full: Templates) -> None:
-    """9094 from the group itself and from the Collectors, by range or by group; and no endpoint unasked."""
-
-    def rules(templates: Templates) -> list[tuple[object, ...]]:
-        return sorted(
-            (one["FromPort"], one["ToPort"], str(one.get("CidrIp") or one["SourceSecurityGroupId"]))
-            for one in map(_props, of_type(templates["network"], "AWS::EC2::SecurityGroupIngress"))
-            if one["GroupId"] == "sg-00000000000000000"
-        )  # fmt: skip
-
-    assert rules(example) == [(9094, 9094, "10.20.0.0/16"), (9094, 9094, "sg-00000000000000000")]
-    assert rules(full) == [(9094, 9094, "sg-00000000000000000"), (9094, 9094, "sg-00000000000000002")]
+def test_network_makes_no_rule_of_a_group_that_is_not_ours(example: Templates, full: Templates) -> None:
+    """A rule that is there already would stop the stack, and a destroy would take it; and no endpoint unasked."""
+    for templates in (example, full):
+        for one in map(_props, of_type(templates["network"], "AWS::EC2::SecurityGroupIngress")):
+            assert one["GroupId"] != "sg-00000000000000000"
+    assert of_type(example["network"], "AWS::EC2::SecurityGroupIngress") == []
     assert of_type(example["network"], "AWS::EC2::VPCEndpoint") == []
 
 

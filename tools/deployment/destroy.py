@@ -8,6 +8,7 @@ from typing import Any
 from infra.naming import STACKS
 from infra.settings import Settings
 from tools.deployment.cdk import run_cdk, synthesise
+from tools.deployment.existing import check_stacks
 from tools.deployment.world import Options, World, confirm
 
 from lmdp.errors import SettingsError
@@ -28,6 +29,7 @@ def destroy(settings: Settings, world: World, options: Options) -> None:
     if settings.protect:
         raise SettingsError("LMDP_TERMINATION_PROTECTION is true: deploy with false first; then nothing protects it.")
     synthesise(settings, world)
+    check_stacks(settings, world, verb="destroy")
     confirm(world, options, f"Remove the stacks of {names.prefix}? Kafka's messages then wait.", names.environment)
     _remove(settings, world, [stack for stack in STACKS if stack not in kept])
     if not options.delete_data:

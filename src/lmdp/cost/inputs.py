@@ -34,7 +34,7 @@ _ALL: Final = (
     Input("zones", 3, "zones", "deployed", "subnets of cluster and endpoints (LMDP_SUBNET_IDS)"),
     Input("cas", 1, "CAs", "deployed", "private CAs; 0 where one is there already"),
     Input("certificates", 1, "a month", "assumed", "certificates issued: the pipe's, and the Collectors'"),
-    Input("batch", 200, "messages", "deployed", "messages an invocation (LMDP_BATCH_SIZE)"),
+    Input("batch", 60, "messages", "deployed", "messages an invocation (LMDP_BATCH_SIZE)"),
     Input("window_seconds", 5, "seconds", "deployed", "a batch that is not full goes then (LMDP_BATCH_WINDOW_SECONDS)"),
     Input("partitions", 12, "partitions", "deployed", "LMDP_TOPIC_PARTITIONS"),
     Input("record_overhead_bytes", 400, "bytes", "assumed", "the JSON that a pipe puts around a message's value"),

@@ -56,7 +56,10 @@ def _changes(made: Bill) -> list[tuple[str, Basis]]:
          _set(basis, {"report_hours": inputs["report_hours"].value / 2})),
     ]  # fmt: skip
     if batch > inputs["batch"].value:
-        changes.append((f"larger batches (LMDP_BATCH_SIZE={batch:,})", _set(basis, {"batch": batch})))
+        overhead = inputs["record_overhead_bytes"].value
+        largest = int((_PAYLOAD_BYTES / batch - overhead) * 3 / 4)
+        limit = f"for messages up to {largest:,} bytes (LMDP_TOPIC_MAX_MESSAGE_BYTES)"
+        changes.append((f"larger batches (LMDP_BATCH_SIZE={batch:,}), {limit}", _set(basis, {"batch": batch})))
     return changes + _lighter(basis)
 
 

@@ -6,6 +6,7 @@ Deterministic names let a policy name what another stack makes, without an expor
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +23,8 @@ class Names:
     """The names of one environment in one account and Region.
 
     Roles and policies are made under `iam_path`, which begins and ends with a slash; their names begin with
-    `role_prefix`.
+    `role_prefix`. Some properties of a pipe and of a stream cannot be changed in place: a new revision is a new name,
+    under which CloudFormation makes another one.
     """
 
     environment: str
@@ -30,6 +32,8 @@ class Names:
     region: str
     iam_path: str = "/"
     role_prefix: str = ""
+    pipe_revision: int = 1
+    stream_revision: int = 1
 
     @property
     def prefix(self) -> str:
@@ -78,7 +82,7 @@ class Names:
     @property
     def pipe(self) -> str:
         """The EventBridge pipe."""
-        return self.prefix
+        return self.prefix + _mark(self.pipe_revision)
 
     @property
     def function(self) -> str:
@@ -88,7 +92,15 @@ class Names:
     @property
     def stream(self) -> str:
         """The Firehose stream."""
-        return f"{self.prefix}-rows"
+        return f"{self.prefix}-rows{_mark(self.stream_revision)}"
+
+    @property
+    def group(self) -> str:
+        """The pipe's consumer group: of its own for each revision, since two pipes may not share one.
+
+        https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-msk.html
+        """
+        return f"{self.prefix}-pipe{_mark(self.pipe_revision)}"
 
     @property
     def error_bucket(self) -> str:
@@ -155,7 +167,7 @@ class Names:
         return f"/lmdp/{self.environment}/{what}"
 
     def log_group(self, what: str) -> str:
-        """A log group's name: Lambda's own form for a function, vended logs for a pipe.
+        """A log group's name: Lambda's own form for a function, vended logs for a pipe; the same for every revision.
 
         The second needs no resource policy of its own:
         https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
@@ -165,8 +177,8 @@ class Names:
             "canary": f"/aws/lambda/{self.canary_function}",
             "setup": f"/aws/lambda/{self.setup_function}",
             "watcher": f"/aws/lambda/{self.watcher_function}",
-            "firehose": f"/aws/kinesisfirehose/{self.stream}",
-            "pipe": f"/aws/vendedlogs/pipes/{self.pipe}",
+            "firehose": f"/aws/kinesisfirehose/{self.prefix}-rows",
+            "pipe": f"/aws/vendedlogs/pipes/{self.prefix}",
             "kafka": f"/aws/vendedlogs/kafka/{self.cluster}",
         }[what]
 
@@ -178,6 +190,12 @@ class Names:
     def pipe_arn(self) -> str:
         """The pipe's ARN."""
         return self.arn("pipes", f"pipe/{self.pipe}")
+
+    @property
+    def pipe_arns(self) -> list[str]:
+        """This pipe and its earlier revisions: while one replaces the other, both use the role."""
+        made = range(1, self.pipe_revision + 1)
+        return [self.arn("pipes", f"pipe/{self.prefix}{_mark(revision)}") for revision in made]
 
     @property
     def stream_arn(self) -> str:
@@ -193,3 +211,13 @@ class Names:
     def canary_parameter(self) -> str:
         """When a canary row last landed (ISO 8601); written by the tools, not by CloudFormation."""
         return self.parameter("state/canary-landed")
+
+
+def revisions_of(values: Mapping[str, str]) -> dict[str, int]:
+    """Return `pipe_revision` and `stream_revision` as settings name them; 1 where nothing usable is set."""
+    texts = {name: values.get(f"LMDP_{name.upper()}", "").strip() for name in ("pipe_revision", "stream_revision")}
+    return {name: int(text) if text.isdecimal() else 1 for name, text in texts.items()}
+
+
+def _mark(revision: int) -> str:
+    return "" if revision == 1 else f"-r{revision}"

@@ -11,7 +11,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import serialization
 
 from lmdp.deployment.egress import egress_faults, egress_fix
-from lmdp.deployment.naming import STACKS, Names
+from lmdp.deployment.naming import STACKS, Names, revisions_of
 from lmdp.deployment.secret_shapes import json_object, kafka_fault, snowflake_fault
 from lmdp.doctor.finding import Verdict, not_tried, ok, wrong
 from lmdp.doctor.place import NET_S, Place
@@ -125,9 +125,10 @@ def _secrets(place: Place, client: Callable[[str], Any], names: Names) -> Verdic
     setup = env.get("LMDP_SETUP_SECRET_ARN") or names.secret("snowflake-setup")
     kafka = env.get("LMDP_KAFKA_SECRET_ARN") or names.secret("kafka-client")
     authority = env.get("LMDP_PRIVATE_CA_ARN") or "ARN"
+    keypair = f"{program()} snowflake keypair --environment {names.environment}"
     wanted = (
-        (loader, _snowflake_fault, f"{program()} snowflake keypair --user firehose --secret {loader}"),
-        (setup, _snowflake_fault, f"{program()} snowflake keypair --user setup --secret {setup}"),
+        (loader, _snowflake_fault, f"{keypair} --user firehose --secret {loader}"),
+        (setup, _snowflake_fault, f"{keypair} --user setup --secret {setup}"),
         (kafka, kafka_fault, f"{program()} certs --private-ca {authority} --client {names.prefix} --secret {kafka}"),
     )
     off = [(f"{name} {fault}", mend) for name, check, mend in wanted if (fault := check(_value(manager, name)))]
@@ -236,7 +237,8 @@ def _asked(
     where = place.env.get("LMDP_AWS_REGION") or (_REGION if place.environment else None)
     try:
         session = boto3.Session(region_name=where)
-        names = Names(place.environment or "", "", session.region_name or _REGION)
+        revisions = revisions_of(place.env)
+        names = Names(place.environment or "", "", session.region_name or _REGION, **revisions)
 
         def client(service: str) -> Any:
             return session.client(service, region_name=names.region, config=calls)

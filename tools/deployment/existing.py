@@ -1,0 +1,145 @@
+"""What is there already, checked before a step would fail on it: stacks, the pipe, the stream, the security group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from infra.naming import STACKS
+from infra.settings import Settings
+from tools.deployment.world import World
+
+from lmdp.deployment.security_group import missing, wanted
+from lmdp.errors import LmdpError
+
+MOVING = "docs/operations.md#moving"
+
+
+def check_stacks(settings: Settings, world: World, *, verb: str = "deploy") -> None:
+    """Stop while another deployment runs, and where a stack needs a decision first. Raises LmdpError."""
+    names = settings.names
+    cloudformation = world.client("cloudformation")
+    states = {name: _state(cloudformation, name) for name in (names.toolkit_stack, *map(names.stack, STACKS))}
+    if verb == "deploy" and not states[names.toolkit_stack]:
+        raise LmdpError(
+            f"There is no stack {names.toolkit_stack}, where CDK keeps its own resources. Nothing was changed. "
+            f"First, once: make bootstrap ENVIRONMENT={names.environment}"
+        )
+    faults = [fault for name, state in states.items() if (fault := _fault(name, state, names.region))]
+    if faults:
+        raise LmdpError("Nothing was changed.\n  - " + "\n  - ".join(faults))
+
+
+def check_in_place(settings: Settings, world: World) -> None:
+    """Stop where a pipe or stream would have to be replaced under its own name, which CloudFormation refuses."""
+    faults = [*_pipe_faults(settings, world), *_stream_faults(settings, world)]
+    if faults:
+        raise LmdpError(
+            f"Nothing was changed. Some properties cannot be changed in place; see {MOVING}.\n  - "
+            + "\n  - ".join(faults)
+        )
+
+
+def check_rules(settings: Settings, world: World) -> None:
+    """The cluster's security group lets the pipe and the Collectors in; what is missing is added only when asked for.
+
+    The group is not ours: a rule that is there is left alone, and a destroy removes none.
+    """
+    kafka, names, ec2 = settings.kafka, settings.names, world.client("ec2")
+    group = kafka.security_group
+    pages = ec2.get_paginator("describe_security_group_rules").paginate(
+        Filters=[{"Name": "group-id", "Values": [group]}]
+    )
+    found = [rule for page in pages for rule in page["SecurityGroupRules"]]
+    lacking = missing(found, wanted(group, kafka.collector_group, kafka.collector_cidrs))
+    if lacking and not kafka.make_rules:
+        commands = [f"for {rule.why}: {rule.command(group, names.region)}" for rule in lacking]
+        raise LmdpError(
+            f"Stopped: the security group {group} lacks a rule. Add it, and deploy again; or let the deployment add "
+            "it: LMDP_CLUSTER_RULES=true. It stays when the environment is destroyed.\n  - " + "\n  - ".join(commands)
+        )
+    for rule in lacking:
+        ec2.authorize_security_group_ingress(
+            GroupId=group, IpPermissions=[rule.permission(f"{names.prefix}: Kafka with mutual TLS")]
+        )
+        world.say(f"Added to {group}: TCP {rule.port} from {rule.peer}, for {rule.why}.")
+
+
+def _state(cloudformation: Any, name: str) -> str:
+    """The stack's status; empty when there is no such stack, which CloudFormation answers with a ValidationError."""
+    try:
+        return str(cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
+    except cloudformation.exceptions.ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return ""
+
+
+def _fault(name: str, state: str, region: str) -> str:
+    """What stands in the way, with the command that continues; CDK itself replaces a stack whose creation failed.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
+    """
+    of = f"--region {region} --stack-name {name}"
+    if state == "REVIEW_IN_PROGRESS":
+        return ""
+    if state.endswith("_IN_PROGRESS"):
+        wait = f"aws cloudformation describe-stacks {of} --query 'Stacks[0].StackStatus'"
+        return f"{name} is {state}: another deployment runs. Wait until it ends ({wait}), then repeat the command."
+    if state == "UPDATE_ROLLBACK_FAILED":
+        return (
+            f"{name} is {state}: what it went back to could not be restored. Fix what its events report, then "
+            f"aws cloudformation continue-update-rollback {of}, and repeat the command."
+        )
+    if state == "DELETE_FAILED":
+        return (
+            f"{name} is {state}: something in it could not be deleted. Its events name it: aws cloudformation "
+            f"describe-stack-events {of}. Fix that, then aws cloudformation delete-stack {of}, and repeat the command."
+        )
+    return ""
+
+
+def _pipe_faults(settings: Settings, world: World) -> list[str]:
+    """Source, topic and group of a pipe are fixed when it is made.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-pipes-pipe.html
+    """
+    names, kafka, pipes = settings.names, settings.kafka, world.client("pipes")
+    try:
+        found = pipes.describe_pipe(Name=names.pipe)
+    except pipes.exceptions.NotFoundException:
+        return []
+    given = found.get("SourceParameters", {}).get("ManagedStreamingKafkaParameters", {})
+    pairs = (
+        ("LMDP_MSK_CLUSTER_ARN", found.get("Source"), kafka.cluster_arn),
+        ("LMDP_TOPIC", given.get("TopicName"), kafka.topic),
+        ("LMDP_CONSUMER_GROUP", given.get("ConsumerGroupID"), kafka.group),
+    )
+    return [
+        f"{name} is {new}, and the pipe {names.pipe} was made with {old}. Keep that, or move to a new pipe: "
+        f"LMDP_PIPE_REVISION={names.pipe_revision + 1}"
+        for name, old, new in pairs
+        if old and new and old != new
+    ]
+
+
+def _stream_faults(settings: Settings, world: World) -> list[str]:
+    """PrivateLink of a stream is fixed when it is made.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kinesisfirehose-deliverystream.html
+    """
+    names, firehose = settings.names, world.client("firehose")
+    try:
+        found = firehose.describe_delivery_stream(DeliveryStreamName=names.stream)["DeliveryStreamDescription"]
+    except firehose.exceptions.ResourceNotFoundException:
+        return []
+    to = next(iter(found.get("Destinations", ())), {}).get("SnowflakeDestinationDescription")
+    if to is None:
+        return []
+    old, new = to.get("SnowflakeVpcConfiguration", {}).get("PrivateLinkVpceId"), settings.delivery.private_link
+    if old == new:
+        return []
+    fault = (
+        f"SNOWFLAKE_PRIVATELINK_VPCE_ID is {new or 'not set'}, and the stream {names.stream} was made with "
+        f"{old or 'none'}. Keep that, or move to a new stream: LMDP_STREAM_REVISION={names.stream_revision + 1}"
+    )
+    return [fault]
