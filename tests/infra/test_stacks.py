@@ -239,7 +239,7 @@ def test_the_hash_follows_the_settings() -> None:
     def of(**changed: str) -> str:
         return setup_hash(Settings.read("example", {**example_values(), **changed}))
 
-    assert of() == of(LMDP_BATCH_SIZE="100") != of(RETENTION_DAYS="60")
+    assert of() == of(LMDP_BATCH_SIZE="50") != of(RETENTION_DAYS="60")
 
 
 # DeliveryStack
@@ -430,14 +430,14 @@ def test_network_makes_a_cluster_that_wants_certificates(full: Templates) -> Non
 
 
 def test_pipe_reads_the_topic_with_a_certificate(example: Templates) -> None:
-    """The explicit consumer group, from the topic's begin, batches of 200; it waits for the function's answer."""
+    """The explicit consumer group, from the topic's begin, batches of 60; it waits for the function's answer."""
     pipe = _props(only(example["pipe"], "AWS::Pipes::Pipe"))
     kafka = pipe["SourceParameters"]["ManagedStreamingKafkaParameters"]
     assert {name: kafka[name] for name in kafka if name != "Credentials"} == {
         "TopicName": "lm.metrics.otlp",
         "ConsumerGroupID": "lmdp-example-pipe",
         "StartingPosition": "TRIM_HORIZON",
-        "BatchSize": 200,
+        "BatchSize": 60,
         "MaximumBatchingWindowInSeconds": 5,
     }
     assert text(kafka["Credentials"]["ClientCertificateTlsAuth"]) == "<auth:KafkaClient>"
@@ -501,7 +501,7 @@ def test_topic_loses_nothing_when_a_broker_dies(example: Templates, full: Templa
     assert base64.b64decode(found["Configs"]).decode().splitlines() == [
         "retention.ms=86400000",
         "min.insync.replicas=2",
-        "max.message.bytes=1048576",
+        "max.message.bytes=65536",
         "cleanup.policy=delete",
     ]
     assert _every(example, "AWS::MSK::Topic") == []

@@ -132,7 +132,8 @@ def _stream_faults(settings: Settings, world: World) -> list[str]:
         found = firehose.describe_delivery_stream(DeliveryStreamName=names.stream)["DeliveryStreamDescription"]
     except firehose.exceptions.ResourceNotFoundException:
         return []
-    to = next(iter(found.get("Destinations", ())), {}).get("SnowflakeDestinationDescription")
+    destinations = found.get("Destinations") or [{}]
+    to = destinations[0].get("SnowflakeDestinationDescription")
     if to is None:
         return []
     old, new = to.get("SnowflakeVpcConfiguration", {}).get("PrivateLinkVpceId"), settings.delivery.private_link

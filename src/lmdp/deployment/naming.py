@@ -213,10 +213,10 @@ class Names:
         return self.parameter("state/canary-landed")
 
 
-def revisions_of(values: Mapping[str, str]) -> dict[str, int]:
-    """Return `pipe_revision` and `stream_revision` as settings name them; 1 where nothing usable is set."""
-    texts = {name: values.get(f"LMDP_{name.upper()}", "").strip() for name in ("pipe_revision", "stream_revision")}
-    return {name: int(text) if text.isdecimal() else 1 for name, text in texts.items()}
+def revisions_of(values: Mapping[str, str]) -> tuple[int, int]:
+    """Return the pipe's and the stream's revision as settings have them; 1 where nothing usable is set."""
+    pipe, stream = (values.get(f"LMDP_{what}_REVISION", "").strip() for what in ("PIPE", "STREAM"))
+    return int(pipe) if pipe.isdecimal() else 1, int(stream) if stream.isdecimal() else 1
 
 
 def _mark(revision: int) -> str:

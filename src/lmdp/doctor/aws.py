@@ -237,8 +237,10 @@ def _asked(
     where = place.env.get("LMDP_AWS_REGION") or (_REGION if place.environment else None)
     try:
         session = boto3.Session(region_name=where)
-        revisions = revisions_of(place.env)
-        names = Names(place.environment or "", "", session.region_name or _REGION, **revisions)
+        pipe, stream = revisions_of(place.env)
+        names = Names(
+            place.environment or "", "", session.region_name or _REGION, pipe_revision=pipe, stream_revision=stream
+        )
 
         def client(service: str) -> Any:
             return session.client(service, region_name=names.region, config=calls)
