@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+# As with an activated environment: messages then name the program `lmdp`, wherever the tests run.
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: Any) -> str | None:

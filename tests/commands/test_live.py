@@ -88,6 +88,7 @@ def changed(running: dict[str, Any] | None = None, **status: Any) -> dict[str, A
     [
         (changed({"trouble": "Kafka is away.\nIt is tried again."}), "trouble     Kafka is away. It is tried again."),
         (changed({"trouble": "\x1b[2Jgone"}), "trouble     \\x1b[2Jgone"),
+        (changed({"warning": "All 2 messages rejected."}), "trouble     All 2 messages rejected."),
         (changed({"page": None}), "page        none"),
         (changed({"simulating": False}), "source      lm.metrics.otlp at 127.0.0.1:35397"),
         (changed(gaps=20), "LOST        20 messages had passed the topic's retention; GAPS has which"),

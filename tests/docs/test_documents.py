@@ -97,7 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "bundle.json").write_bytes(bundle(1))
     (made / "ours.toml").write_text("[credit]\nvalue = 2\n")
     (made / "rejects").mkdir()
-    assert call("flatten", "bundle.json", "--rejects", "rejects/one.jsonl", folder=made).code == 0
+    assert call("flatten", "bundle.json", "--rejects", "rejects/one.jsonl", folder=made).code == 1
     short = ("--simulate", "5", "--instances", "2", "--interval", "1", "--duration", "1")
     ran = lmdp("run", "--broker", "memory", *short, "--json", folder=made, seconds=180)
     assert ran.returncode == 0, ran.stderr

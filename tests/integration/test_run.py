@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from lmdp.errors import LmdpError
 from lmdp.local import client
+from lmdp.program import program
 from running import bundle, call, expected, lmdp, options, publish, rows, started, until
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def test_a_second_run_takes_nothing_from_the_first(
         same_home = call(*words, "--warehouse", str(tmp_path / "other.duckdb"), folder=tmp_path)
         assert (same_file.code, same_home.code) == (3, 3)
         assert f"is in use by process {program.pid}" in same_file.err
-        assert "another `lmdp run` answers on" in same_home.err
+        assert "another run answers on" in same_home.err
         assert client.status(home)["running"]["pid"] == program.pid
 
 
@@ -160,6 +161,28 @@ def test_what_was_lost_is_in_the_report_the_status_and_the_exit_code(
     after = call(*words, "--json", folder=tmp_path)
     assert (after.code, json.loads(after.out)["gaps"], _total(tmp_path / ".lmdp")) == (0, 0, 30)
     assert "LOST        20 messages" in call("status", folder=tmp_path).out
+
+
+def test_a_run_that_rejects_everything_says_why_and_how_to_go_on(
+    kafka_broker: KafkaBroker, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """No tenant on a first run: terminal, report and exit code say so, and the command that is named repairs it."""
+    name = new_topic(1)
+    publish(kafka_broker.access, name, map(bundle, range(5)))
+    words = ("run", *options(kafka_broker.access), "--topic", name, "--until-idle")
+    ended = call(*words, folder=tmp_path)
+    assert ended.code == 1
+    shown = [line.split(" ", 1)[1] for line in ended.err.splitlines()]
+    remedy = f"Stop, set --org-id NAME (LMDP_ORG_ID), then `{program()} replay warehouse --org-id NAME`"
+    assert shown.count(f"All 5 messages rejected: no tenant. {remedy}") >= 1
+    assert "0 rows, 5 rejects" in ended.err
+    assert "the first reject: Row.MissingField: orgId: " in ended.err
+    assert "trouble     everything was rejected." in call("status", folder=tmp_path).out
+    again = remedy.partition("`")[2].rstrip("`").replace("NAME", "acme").removeprefix(f"{program()} ")
+    assert call(*again.split(), folder=tmp_path).code == 0
+    assert _total(tmp_path / ".lmdp") == 5
+    well = call(*words, "--org-id", "acme", "--json", folder=tmp_path)
+    assert (well.code, json.loads(well.out)["warning"], json.loads(well.out)["firstReject"]) == (0, None, None)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from lmdp.local.progress import Latencies, Progress
 from lmdp.pipeline import Counts
+from lmdp.rejects import Reject
 
 
 @pytest.mark.parametrize(
@@ -45,11 +44,32 @@ def test_a_billion_messages_take_no_room() -> None:
     assert len(latencies._buckets) < 300
 
 
+def rejected(*codes: str) -> list[Reject]:
+    """Rejects of one topic, for lack of a tenant."""
+    return [Reject(code, "orgId: not there", b"", "t", 0, at, None, None) for at, code in enumerate(codes)]
+
+
+def test_rejects_are_a_fault_of_the_whole_run_and_of_the_last_minute() -> None:
+    """A run that was well for a week and rejects everything now is not well; the first reason is kept."""
+    progress = Progress()
+    progress.committed(Counts(messages=100, datapoints=100, converted=100, rows=100), (), 10)
+    assert not progress.lately().is_fault()
+    progress._recent.clear()  # a minute later
+    progress.committed(
+        Counts(messages=3, datapoints=3, rejected_messages=3, rejected_datapoints=3), rejected(*["Row.A"] * 3), 0
+    )
+    assert not progress.tally.is_fault()
+    assert progress.lately().is_fault()
+    assert progress.first_reject == "Row.A: orgId: not there"
+
+
 def test_transactions_add_up() -> None:
     """The report is the sum of what was committed, under the report's names."""
     progress = Progress()
-    progress.committed(Counts(messages=2, datapoints=9, converted=8, rows=8), Counter({"Row.MissingField": 1}), 100)
-    progress.committed(Counts(messages=1, rejected_messages=1), Counter({"Row.MissingField": 2, "Decode.X": 1}), 50)
+    progress.committed(Counts(messages=2, datapoints=9, converted=8, rows=8), rejected("Row.MissingField"), 100)
+    progress.committed(
+        Counts(messages=1, rejected_messages=1), rejected("Row.MissingField", "Row.MissingField", "Decode.X"), 50
+    )
     assert progress.commits == 2
     assert progress.reasons == {"Row.MissingField": 3, "Decode.X": 1}
     report = progress.report(4.0)
@@ -61,7 +81,7 @@ def test_transactions_add_up() -> None:
 def test_the_live_view_has_what_the_report_has_and_more() -> None:
     """Counts under the report's names, latencies in their buckets, lag by partition; messages a second beside rows."""
     progress = Progress(lag={1: 0, 0: 7})
-    progress.committed(Counts(messages=20, rows=50), Counter({"Row.MissingField": 1}), 10)
+    progress.committed(Counts(messages=20, rows=50), rejected("Row.MissingField"), 10)
     progress.latencies.add(100, 3)
     progress.latencies.add(5000, 1)
     live = progress.live()

@@ -323,7 +323,7 @@ def test_a_live_run_keeps_its_socket_and_a_dead_one_does_not(tmp_path: Path, war
     """A second run is refused while the first answers; what a killed run left behind is replaced."""
     with serving(tmp_path, warehouse, lambda: {"first": True}) as path:
         with (
-            pytest.raises(Unreachable, match=r"another `lmdp run` answers on .*run\.sock"),
+            pytest.raises(Unreachable, match=r"another run answers on .*run\.sock"),
             serving(tmp_path, warehouse, dict),
         ):
             pass

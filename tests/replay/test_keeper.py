@@ -177,8 +177,8 @@ def test_a_request_that_is_cut_changes_nothing(home: Path, warehouse: Warehouse)
         (lambda good: b"\xff" * 8 + good[8:], 400, "no transaction"),
         (lambda good: good.replace(b"messages", b"massages"), 400, "no transaction"),
         (lambda good: good.replace(b"warehouse.duckdb", b"warehouse.other_"), 421, "file of this run"),
-        (lambda good: good.replace(b"orgId", b"orgXX"), 400, "other columns"),
-        (lambda good: good.replace(b"SOURCE_KEY", b"SOURCE_XXX"), 400, "other columns"),
+        (lambda good: good.replace(b"orgId", b"orgXX"), 400, "different columns"),
+        (lambda good: good.replace(b"SOURCE_KEY", b"SOURCE_XXX"), 400, "different columns"),
         (lambda good: good.replace(b'"name":"Cpu"', b'"name":"C\xffu"'), 400, "no transaction"),
         (lambda _: b"", 400, "no transaction"),
         (lambda _: b"\x00" * 500, 400, "no transaction"),
@@ -228,7 +228,7 @@ def test_one_replay_at_a_time(home: Path, warehouse: Warehouse) -> None:
     """A second one is refused; a dry run is not; and the end of the first frees the place."""
     with keeping(home, warehouse.path, dry=False):
         with (
-            pytest.raises(Unreachable, match="another `lmdp replay` is at work"),
+            pytest.raises(Unreachable, match="another replay is at work"),
             keeping(home, warehouse.path, dry=False),
         ):
             pass

@@ -15,6 +15,7 @@ from lmdp.encode import encode
 from lmdp.errors import SettingsError, Unreachable
 from lmdp.files import read_messages
 from lmdp.pipeline import Counts, Message, TransformSettings, transform
+from lmdp.reject_share import Tally, warning
 from lmdp.rejects import Reject
 
 Files = Annotated[
@@ -29,7 +30,9 @@ Rejects = Annotated[
     Path | None, typer.Option("--rejects", metavar="FILE", help="Where rejects go, one JSON object a line.")
 ]
 Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Where the counts go, one JSON object.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 when anything was rejected.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with 1 when anything was rejected, not only when most was.")
+]
 
 
 def flatten(
@@ -42,7 +45,8 @@ def flatten(
 ) -> None:
     """Flatten OTLP bundles to row events: NDJSON on standard output.
 
-    What is rejected is counted on standard error, and kept with --rejects; the rows still come.
+    What is rejected is counted on standard error, and kept with --rejects; the rows still come. Exit code 1 when no row
+    was made of what was read, or when most of it was rejected.
 
     Example: lmdp flatten --org-id acme bundle.json | head -1
     """
@@ -50,11 +54,12 @@ def flatten(
         raise SettingsError.of(found)
     started = time.monotonic()
     settings = TransformSettings(org_id=org_id)
-    counts, bytes_out, first = Counts(), 0, None
+    counts, tally, bytes_out, first = Counts(), Tally(), 0, None
     with _writing(rejects) as rejects_file:
         for message in _messages(files):
             done = transform((message,), settings)
             counts += done.counts
+            tally = tally.plus(Tally.of(done.counts, done.rejects))
             bytes_out += _print_rows(encode(done.rows))
             first = first or next(iter(done.rejects), None)
             _write_rejects(rejects_file, done.rejects)
@@ -63,7 +68,12 @@ def flatten(
         with _writing(report) as report_file:
             print(json.dumps(told), file=report_file)
     _tell(counts, first, rejects)
-    if strict and counts.rejected_messages:
+    found = warning(
+        tally, first.code if first else "", no_tenant="Run it again with --org-id NAME (LMDP_ORG_ID).", otherwise=""
+    )
+    if found:
+        print(found.rstrip(), file=sys.stderr)
+    if found or (strict and counts.rejected_messages):
         raise typer.Exit(1)
 
 

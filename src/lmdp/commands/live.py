@@ -6,13 +6,16 @@ Every line has its place and its label, so that nothing jumps when numbers grow.
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
+from lmdp.commands.options import DEFAULT_HOME
 from lmdp.page import figures
 from lmdp.printable import printable
 from lmdp.program import program
+from lmdp.reject_share import replay_command
 
 EVERY_S = 2.0
 SHARE = 10  # a look takes a tenth of the time at most, since it asks the warehouse
@@ -30,7 +33,8 @@ def lines(status: dict[str, Any] | None, fault: str = "") -> list[str]:
         return [_one_line(fault)]
     running = status["running"]
     if running is None or fault:
-        return [_one_line(fault) if fault else f"not running; `{program()} run` starts it", *_warehouse(status)]
+        first = _one_line(fault) if fault else f"not running; `{program()} run` starts it"
+        return [first, *_warehouse(status), *_only_rejects(status)]
     return [*_source(running), "", *_path(status), "", *_pace(running), *_warehouse(status), *_trouble(running)]
 
 
@@ -101,8 +105,15 @@ def _warehouse(status: dict[str, Any]) -> list[str]:
     return drawn + ([_line("WRONG", f"{', '.join(wrong)}; look: {program()} doctor --only local")] if wrong else [])
 
 
+def _only_rejects(status: dict[str, Any]) -> list[str]:
+    if status["rows"] or not status["rejects"]:
+        return []
+    again = replay_command("--dry-run", DEFAULT_HOME, Path(status["warehouse"]))
+    return [_line("trouble", f"everything was rejected. Fix the cause, then look at what a replay would do: {again}")]
+
+
 def _trouble(running: dict[str, Any]) -> list[str]:
-    now, last = running["trouble"], running.get("lastTrouble")
+    now, last = running["trouble"] or running.get("warning"), running.get("lastTrouble")
     if now or not last:
         return [_line("trouble", now or "none")]
     at = datetime.fromtimestamp(last["atMs"] / 1000).astimezone()

@@ -196,7 +196,7 @@ def run(  # noqa: PLR0913 - each is an option
         print(json.dumps(report))
     else:
         say.summary(report)
-    if report["gaps"] or any(report[name] for name in ("duplicates", "missing", "holes")):
+    if report["gaps"] or any(report[name] for name in ("duplicates", "missing", "holes", "warning")):
         raise typer.Exit(1)
 
 
@@ -284,9 +284,10 @@ class _Say:
 
     def summary(self, report: dict[str, Any]) -> None:
         """Say at the end what was done, and what to ask next."""
+        first = f"; the first reject: {report['firstReject']}" if report["firstReject"] else ""
         self(
             f"ended: {report['messages']:,} messages, {report['rows']:,} rows, {report['rejectedMessages']:,} rejects, "
-            f"{report['duplicates']:,} duplicates in {report['warehouse']}"
+            f"{report['duplicates']:,} duplicates in {report['warehouse']}{first}"
         )
         if report["missing"] or report["holes"]:
             self(
@@ -299,6 +300,8 @@ class _Say:
                 f"CLOCK: {clock['ahead']:,} rows came dated more than a day ahead, {clock['expired']:,} older than "
                 "--keep keeps: a sender's clock is wrong, or old data was sent"
             )
+        if report["warning"]:
+            self(str(report["warning"]))
         if report["gaps"]:
             self(f"LOST: {report['gaps']:,} messages had passed the topic's retention; the table GAPS has which")
 

@@ -38,6 +38,7 @@ from lmdp.local.warehouse import Warehouse
 from lmdp.page.launch import page
 from lmdp.pipeline import TransformSettings
 from lmdp.program import program
+from lmdp.reject_share import replay_command, warning
 
 _BESIDE = Limits(memory="128MB")  # what more would not make faster, the consumer needs (measured on 2.3 million rows)
 _WATCH_EVERY_S = 0.25
@@ -119,6 +120,7 @@ class Machine:
             "lag": sum(self.progress.lag.values()),
             "gaps": self.progress.gaps,
             "trouble": self.progress.trouble,
+            "warning": self.warning() or None,
             "lastTrouble": {"atMs": last[0], "text": last[1]} if last else None,
             "report": self.report(seconds, totals),
         }
@@ -138,7 +140,21 @@ class Machine:
             "publishedDatapoints": published.datapoints if published else None,
             "memoryBytes": psutil.Process().memory_info().rss,
             **self.progress.live(),
+            "warning": self.warning(),
         }
+
+    def warning(self, *, lately: bool = True) -> str:
+        """Return the share of rejects as a fault, of the run or of the last minute, with what to do; "" without one."""
+        progress, settings = self.progress, self.settings
+        tally = progress.tally if progress.tally.is_fault() or not lately else progress.lately()
+        again = replay_command("--org-id NAME", settings.home, settings.warehouse)
+        look = replay_command("--dry-run", settings.home, settings.warehouse)
+        return warning(
+            tally,
+            progress.first_reject,
+            no_tenant=f"Stop, set --org-id NAME (LMDP_ORG_ID), then `{again}`",
+            otherwise=f"They are kept; fix the cause, then look at what a replay would do: `{look}`",
+        )
 
     def report(self, seconds: float, totals: Totals | None = None) -> dict[str, Any]:
         """What this run did until now, with the `totals` of the file; they are counted where none are given."""
@@ -148,6 +164,8 @@ class Machine:
         return {
             **(_published(published) if published else {}),
             **told,
+            "firstReject": self.progress.first_reject or None,
+            "warning": self.warning(lately=False) or None,
             "gaps": self.progress.gaps,
             "duplicates": totals.duplicates,
             "missing": totals.missing,
@@ -273,13 +291,17 @@ def _wait(
     """Wait for the end, looking after the broker and the retention meanwhile."""
     news = _News(say)
     revival = Revival(machine.broker, machine.settings.home / "broker", say)
-    stop = machine.ends.stop
+    stop, warned = machine.ends.stop, False
     while consumer.alive() and not stop.is_set():
         if publisher is not None and not publisher.alive():
             machine.ends.drain.set()
         machine.warehouse.check_file()
         revival.look()
         news.look(machine)
+        found = machine.warning()
+        if found and not warned:
+            say(found)
+        warned = bool(found)
         watch(machine)
         stop.wait(_WATCH_EVERY_S)
 

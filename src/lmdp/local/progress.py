@@ -8,12 +8,16 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lmdp.pipeline import Counts
+from lmdp.reject_share import Tally
+from lmdp.rejects import Reject
 
 _RATE_SECONDS = 10.0
+_LATELY_SECONDS = 60.0
 
 
 class Latencies:
@@ -56,25 +60,31 @@ class Progress:
     last_commit: float | None = None
     trouble: str = ""
     last_trouble: tuple[int, str] | None = None  # Unix ms, and what it was
-    _recent: deque[tuple[float, tuple[int, int]]] = field(default_factory=lambda: deque(maxlen=1000))
+    first_reject: str = ""
+    tally: Tally = field(default_factory=Tally)
+    _recent: deque[tuple[float, Tally]] = field(default_factory=lambda: deque(maxlen=1000))
 
-    def committed(self, counts: Counts, codes: Counter[str], bytes_out: int) -> None:
+    def committed(self, counts: Counts, rejects: Sequence[Reject], bytes_out: int) -> None:
         """Note a transaction that is in the warehouse."""
         now = time.monotonic()
         self.counts += counts
-        self.reasons += codes
+        self.reasons += Counter(reject.code for reject in rejects)
+        if rejects and not self.first_reject:
+            self.first_reject = f"{rejects[0].code}: {rejects[0].message}"
+        tally = Tally.of(counts, rejects)
+        self.tally = self.tally.plus(tally)
         self.bytes_out += bytes_out
         self.commits += 1
         self.last_commit = now
-        self._recent.append((now, (counts.rows, counts.messages)))
+        self._recent.append((now, tally))
 
     def rows_per_second(self) -> float:
         """Rows a second over the last ten seconds."""
-        return self._recently(0)
+        return self.lately(_RATE_SECONDS).rows / _RATE_SECONDS
 
     def messages_per_second(self) -> float:
         """Messages a second over the last ten seconds."""
-        return self._recently(1)
+        return self.lately(_RATE_SECONDS).messages / _RATE_SECONDS
 
     def live(self) -> dict[str, Any]:
         """What changes from second to second; read from memory alone."""
@@ -103,6 +113,10 @@ class Progress:
             "latencyMs": {"p50": self.latencies.quantile(0.5), "p99": self.latencies.quantile(0.99)},
         }
 
-    def _recently(self, which: int) -> float:
-        now = time.monotonic()
-        return sum(counts[which] for at, counts in list(self._recent) if now - at <= _RATE_SECONDS) / _RATE_SECONDS
+    def lately(self, seconds: float = _LATELY_SECONDS) -> Tally:
+        """Return the tally of the last seconds; a rate of commits beyond sixteen a second shortens them."""
+        since, total = time.monotonic() - seconds, Tally()
+        for at, tally in list(self._recent):
+            if at >= since:
+                total = total.plus(tally)
+        return total

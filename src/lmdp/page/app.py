@@ -127,7 +127,7 @@ class _Built:
         """Show the newest numbers; a fault is a state of the page, and never its end."""
         pipe = self._view.api.pipe
         fault, live = pipe.fault, pipe.live
-        trouble = str(fault) if fault else str(live["trouble"]) if live else ""
+        trouble = str(fault) if fault else str(live["trouble"] or live.get("warning", "")) if live else ""
         self._banner.visible = bool(trouble)
         self._banner.set_text(f"{trouble} Next: {fault.next}" if fault else trouble)
         kind, text = (

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import shlex
 from pathlib import Path
 from typing import NamedTuple
 
 from lmdp.page.pipe import Json, Pipe
 from lmdp.program import program
+from lmdp.reject_share import replay_command
 
-_HOME = Path(".lmdp")
 _EXCERPT = 2_000  # characters of a message that are shown
 _RAW = 4_000  # of its base64 that are read; a multiple of four
 
@@ -123,10 +122,11 @@ _UNKNOWN_DROP = _Drop("datapoints", "A later version of the program may know thi
 
 async def rejects(pipe: Pipe) -> list[Json]:
     """Every code in the warehouse, the most first, with its newest reject. Raises Fault."""
-    return [_told(row, pipe.home) for row in await pipe.rows(_REJECTS)]
+    warehouse = Path(pipe.status["warehouse"]) if pipe.status else None
+    return [_told(row, pipe.home, warehouse) for row in await pipe.rows(_REJECTS)]
 
 
-def _told(row: Json, home: Path) -> Json:
+def _told(row: Json, home: Path, warehouse: Path | None) -> Json:
     example = dict(row["example"])
     code = _NO_TENANT if example["message"].startswith("orgId:") else CODES.get(row["code"], _UNKNOWN)
     example["excerpt"] = _excerpt(example.pop("raw"))
@@ -134,7 +134,7 @@ def _told(row: Json, home: Path) -> Json:
         **row,
         "meaning": code.meaning,
         "mend": code.mend,
-        "command": command(code.options, home),
+        "command": replay_command(code.options, home, warehouse),
         "example": example,
     }
 
@@ -145,12 +145,6 @@ def drops(live: Json) -> list[Json]:
     return [
         {"reason": reason, "count": count, **DROPS.get(reason, _UNKNOWN_DROP)._asdict()} for reason, count in dropped
     ]
-
-
-def command(options: str, home: Path) -> str:
-    """How to put rejects back."""
-    elsewhere = "" if home == _HOME else f" --home {shlex.quote(str(home))}"
-    return f"{program()} replay warehouse{elsewhere} {options}".rstrip()
 
 
 def _excerpt(raw: str) -> str:
