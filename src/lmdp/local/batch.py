@@ -126,10 +126,10 @@ class Batch:
         ]
         if self._rejects_folder is not None:
             write_to_folder(self._rejects_folder, self._rejects, now_ms)  # a batch that comes again overwrites them
-        reasons = Counter(reject.code for reject in self._rejects)
+        rejects = self._rejects
         warehouse.commit(
             Load(self._rows, [reject.envelope(now_ms) for reject in self._rejects], ranges, now, self._gaps, self.size),
-            then=lambda bytes_out: progress.committed(self._counts, reasons, bytes_out),
+            then=lambda bytes_out: progress.committed(self._counts, rejects, bytes_out),
         )
         done_ms = time.time_ns() // 1_000_000
         for timestamp, messages in self._timestamps.items():

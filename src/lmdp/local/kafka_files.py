@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from lmdp import pem
+from lmdp.local.home import replaceable
 from lmdp.program import program
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 def file_faults(ca: Path | None, cert: Path | None, key: Path | None) -> list[str]:
     """Return everything that is wrong with these files, each with what to do."""
+    given = (("--ca", ca), ("--cert", cert), ("--key", key))
+    if special := [f"{option} {path} is no file." for option, path in given if path and _is_special(path)]:
+        return special  # reading a pipe would wait for ever
     return [
         *_pair_faults(cert, key),
         *(_certificate_faults("--ca", ca) if ca else []),
@@ -104,20 +108,23 @@ def _key_faults(path: Path, cert: Path | None) -> list[str]:
 
 
 def _open_faults(option: str, path: Path | None) -> list[str]:
-    """Whoever can replace the CA chooses the broker, and whoever can replace the key with its certificate the client.
-
-    A folder with the sticky bit is none where others can replace a file.
-    """
-    faults: list[str] = []
+    """Whoever can replace the CA chooses the broker; whoever can replace key and certificate chooses the client."""
     if path is None or os.name != "posix":
-        return faults
-    with contextlib.suppress(OSError):
-        folder = path.absolute().parent
-        if folder.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
-            faults.append(f"{option} {path}: everybody may replace it. Run: chmod o-w {folder}")
+        return []
+    try:
+        faults = [f"{option} {path}: {fault}" for fault in replaceable(path)]
         if option == "--ca" and path.stat().st_mode & stat.S_IWOTH:
             faults.append(f"{option} {path}: everybody may write it. Run: chmod o-w {path}")
+    except (OSError, ValueError):  # that it cannot be read is a fault of its own
+        return []
     return faults
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def _belongs(public_key: object, cert: Path) -> bool:

@@ -22,7 +22,7 @@ import psutil
 from lmdp.local.broker import KafkaBroker, MemoryBroker, embedded
 from lmdp.local.consumer import ConsumeSettings, Ends, Say, consume
 from lmdp.local.engine import Limits
-from lmdp.local.home import make_home
+from lmdp.local.home import make_home, only_run
 from lmdp.local.jars import KAFKA_VERSION, Jar, pinned
 from lmdp.local.java import JarsUnavailable
 from lmdp.local.kafka import KafkaAccess
@@ -190,8 +190,12 @@ def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], s
     `watch` is called every now and then from this thread. Raises LmdpError when a part cannot start, or cannot go on.
     """
     make_home(settings.home)
-    opened = Warehouse.open(settings.warehouse, settings.transform.spec, limits=_BESIDE, keep_days=settings.keep_days)
-    with opened as warehouse:
+    with (
+        only_run(settings.home),
+        Warehouse.open(
+            settings.warehouse, settings.transform.spec, limits=_BESIDE, keep_days=settings.keep_days
+        ) as warehouse,
+    ):
         warehouse.tally.count()
         with contextlib.ExitStack() as parts:
             machine = Machine(settings, warehouse, ends=Ends(stop=stop))
