@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from dotenv import load_dotenv
+from dotenv.parser import parse_stream
 
 from lmdp import streams
 from lmdp.commands import (
@@ -27,9 +30,11 @@ from lmdp.commands import (
     topic,
     validate,
 )
+from lmdp.commands.options import Command
+from lmdp.doctor.settings_file import OURS
 from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.printable import printable
-from lmdp.program import install_extras
+from lmdp.program import install_extras, program
 
 ENV_FILE = ".env"
 _EXTRAS = {"boto3", "botocore", "aws_lambda_powertools", "pybase64", "snowflake"}  # what `make run` leaves out
@@ -41,17 +46,17 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run.run)
-app.command()(publish.publish)
-app.command()(flatten.flatten)
-app.command()(validate.validate)
-app.command()(query.query)
-app.command()(status.status)
-app.command()(replay.replay)
-app.command()(powerbi.powerbi)
-app.command()(certs.certs)
-app.command()(cost.cost)
-app.command()(doctor.doctor)
+app.command(cls=Command)(run.run)
+app.command(cls=Command)(publish.publish)
+app.command(cls=Command)(flatten.flatten)
+app.command(cls=Command)(validate.validate)
+app.command(cls=Command)(query.query)
+app.command(cls=Command)(status.status)
+app.command(cls=Command)(replay.replay)
+app.command(cls=Command)(powerbi.powerbi)
+app.command(cls=Command)(certs.certs)
+app.command(cls=Command)(cost.cost)
+app.command(cls=Command)(doctor.doctor)
 app.add_typer(topic.app, name="topic")
 app.add_typer(snowflake.app, name="snowflake")
 
@@ -89,6 +94,7 @@ def execute() -> int:
     streams.open_closed()
     try:
         _read_env_file()
+        _check_text()
         try:
             app()
         finally:
@@ -111,7 +117,10 @@ def execute() -> int:
         streams.let_go(sys.stdout)
     except OSError as error:
         if not streams.is_unwritable(error):
-            raise
+            streams.tell(
+                printable(f"lmdp: the system refused: {error}. What was committed stays. Next: {program()} doctor")
+            )
+            return Unreachable.exit_code
         streams.let_go(sys.stdout)
         streams.tell(
             f"lmdp: standard output could not be written: {error.strerror}. What was printed is cut short; what the "
@@ -123,7 +132,41 @@ def execute() -> int:
 
 
 def _read_env_file() -> None:
+    """Set what `.env` sets and the environment does not. Raises SettingsError, which names the line."""
+    path = Path(ENV_FILE)
+    if not path.exists():
+        return
+    where = f"{ENV_FILE} in this folder ({path.absolute()})"
+    if not path.is_file():  # reading a pipe would wait for ever
+        raise SettingsError(f"{where} is no file. Move it away, or make it a file of NAME=value lines.")
     try:
-        load_dotenv(ENV_FILE)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{ENV_FILE} in this folder cannot be read: {error}") from error
+        text = path.read_text("utf-8")
+        wrong = [line.original.line for line in parse_stream(io.StringIO(text)) if line.error]
+        wrong += [number for number, line in enumerate(text.split("\n"), 1) if "\0" in line]
+        if wrong:
+            raise SettingsError(
+                f"{where}: line {min(wrong)} cannot be read: a quote is open, a name is missing, or it has a NUL."
+            )
+        load_dotenv(stream=io.StringIO(text))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{where} cannot be read: {error}") from error
+
+
+def _check_text() -> None:
+    """Refuse options and settings that are no UTF-8. Raises SettingsError.
+
+    Files that are there may be named in any bytes.
+    """
+    named = [(f"argument {word!r}", word) for word in sys.argv[1:] if not Path(word).is_file()]
+    named += [(f"{name}={value!r}", value) for name, value in os.environ.items() if OURS.match(name)]
+    faults = [f"{what} is no UTF-8" for what, text in named if not _is_utf8(text)]
+    if faults:
+        raise SettingsError.of([printable(fault) for fault in faults])
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

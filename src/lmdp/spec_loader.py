@@ -118,8 +118,10 @@ def _load(name: str) -> Spec:
     if not name:
         return parse_spec(resources.files("lmdp").joinpath("kafka_ingest_spec.md").read_text("utf-8"))
     try:
+        if not Path(name).is_file():  # reading a pipe would wait for ever
+            raise SettingsError(f"LMDP_SPEC: {name} is no file")
         text = Path(name).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(f"LMDP_SPEC: cannot read {name}: {error}") from error
     try:
         return parse_spec(text)

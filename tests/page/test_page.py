@@ -132,6 +132,54 @@ def test_a_chart_draws_what_sql_gives(
     assert [row["AT_MS"] for row in told] == [point[0] for point in wanted]
 
 
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_keeps_its_address(browser: Browser, path: str) -> None:
+    """Opening, what the page does by itself, and a reload change neither the address nor the tab that is shown."""
+
+    def shown() -> tuple[str, str]:
+        active = browser.js("return document.querySelector('[role=tab][aria-selected=true]').textContent.trim()")
+        return browser.driver.current_url.removeprefix(browser.base), active
+
+    wanted = (path, {"/": "Pipeline", "/explore": "Explore", "/sql": "SQL"}[path])
+    for _ in range(2):
+        browser.until(lambda: shown() == wanted)
+        filled(browser, path)
+        time.sleep(1.5)  # more than one of its ticks, and what follows the first drawing of the chart
+        assert shown() == wanted
+        browser.driver.refresh()
+        browser.until(lambda: browser.text("state").startswith("Running"))
+
+
+def test_a_tab_is_a_place_to_go_back_to(browser: Browser) -> None:
+    """Each tab that a person chooses is an entry of the browser's history; the SQL is still there after a reload."""
+
+    def path() -> str:
+        return str(browser.js("return location.pathname"))
+
+    browser.open("/")
+    for tab, there in (("sql", "/sql"), ("explore", "/explore"), ("pipeline", "/")):
+        browser.one(f"tab-{tab}").click()
+        browser.until(lambda there=there: path() == there)
+    for there, sees in (("/explore", "chart"), ("/sql", "sql-run"), ("/", "duckdb-0")):
+        browser.driver.back()
+        browser.until(lambda there=there: path() == there)
+        browser.until(lambda sees=sees: browser.one(sees).is_displayed())
+    browser.driver.forward()
+    browser.until(lambda: browser.one("sql-run").is_displayed())
+    editor = browser.one("sql-editor").find_element("css selector", ".cm-content")
+    editor.click()
+    editor.send_keys(Keys.CONTROL, "a")
+    editor.send_keys("select 40 + 2 as answer")
+    kept = "return sessionStorage.getItem('lmdp-sql')"
+    browser.until(lambda: browser.js(kept) == "select 40 + 2 as answer")
+    browser.driver.refresh()
+    browser.until(lambda: "select 40 + 2 as answer" in browser.text("sql-editor"))
+    assert path() == "/sql"
+    browser.one("sql-run").click()
+    browser.until(lambda: "42" in browser.text("sql-answer"))
+    browser.js("sessionStorage.clear()")
+
+
 def test_several_series_share_a_chart_and_its_address(browser: Browser) -> None:
     """What was kept is drawn beside what is picked; the address shows the same again, and a chip lets it go."""
     browser.open("/explore")
@@ -299,18 +347,22 @@ def test_a_restart_is_survived(one_browser: Browser, tmp_path: Path) -> None:
     """While the run is away the page says so; when it is back, the same tab shows its numbers, untouched."""
     with site_in(tmp_path) as site:
         browser = one_browser.at(site.base)
-        browser.open("/", size=WIDE)
+        browser.open("/sql", size=WIDE)
+        browser.js("sessionStorage.setItem('lmdp-sql', 'select count(*) from metrics')")
+        browser.one("tab-pipeline").click()
         browser.until(lambda: browser.text("duckdb-0") == "0")
         site.process.kill()  # as a crash would
         site.process.wait()
         browser.until(lambda: browser.js("return getComputedStyle(document.querySelector('#popup')).opacity") == "1")
         says = "return getComputedStyle(document.querySelector('#popup'), '::before').content"
-        assert "lmdp run does not answer" in browser.js(says)
+        assert "The run does not answer" in browser.js(says)
         browser.complaints()
         with site_in(tmp_path, site.port) as again:
             again.publish(message("7", "Cpu", [{"name": "CpuUsage", "gauge": {"dataPoints": [{"asDouble": 1}]}}]))
             browser.until(lambda: browser.text("duckdb-0") == "1")
             assert browser.text("state").startswith("Running")
+            assert browser.driver.current_url == f"{site.base}/"
+            assert "select count(*) from metrics" in browser.text("sql-editor")
 
 
 def filled(browser: Browser, path: str) -> None:

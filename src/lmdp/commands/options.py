@@ -1,9 +1,12 @@
 """The options that several commands share: one name, one environment variable and one help text each."""
 
+import math
+import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from lmdp.errors import SettingsError
 from lmdp.program import program
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TOPIC = "lm.metrics.otlp"
 DEFAULT_HOME = Path(".lmdp")
+_MOST_SIMULATED = 2_000_000  # instances of all devices; each takes about 0.8 kB
+_LARGEST = 2**31 - 1
 
 BootstrapServers = Annotated[
     str | None,
@@ -96,6 +101,20 @@ WarehouseFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value for a program to read.")]
 
 
+class Command(TyperCommand):
+    """A command whose numbers are numbers: no NaN, no infinity, and none that no use of this program needs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, and refuse such a number with exit code 2."""
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) <= _LARGEST):
+                raise typer.BadParameter(
+                    f"{value} is not a number of at most {_LARGEST:,}", ctx, param_hint=f"--{name.replace('_', '-')}"
+                )
+        return rest
+
+
 def kafka_access(
     servers: str | None,
     ca: Path | None,
@@ -135,6 +154,23 @@ def typed(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def too_many(devices: int, instances: int | None) -> list[str]:
+    """Return a fault where so many instances would be simulated that memory is not enough."""
+    if devices * (instances or 1) <= _MOST_SIMULATED:
+        return []
+    return [f"--simulate {devices} with --instances {instances}: at most {_MOST_SIMULATED:,} instances are simulated"]
+
+
 def warehouse_file(chosen: Path | None, home: Path) -> Path:
-    """The warehouse to use: the one that was named, else the one of `home`."""
-    return chosen if chosen is not None else home / "warehouse.duckdb"
+    """The warehouse to use: the one that was named, else the one of `home`.
+
+    Raises SettingsError for what is there and no file: opening a pipe would wait for ever.
+    """
+    path = chosen if chosen is not None else home / "warehouse.duckdb"
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # what is wrong with the path is shown when it is opened
+        return path
+    if not stat.S_ISREG(mode):
+        raise SettingsError(f"--warehouse (LMDP_WAREHOUSE): {path} is no file. Name a file that DuckDB may write.")
+    return path

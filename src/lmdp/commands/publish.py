@@ -23,6 +23,7 @@ from lmdp.commands.options import (
     Plaintext,
     Topic,
     kafka_access,
+    too_many,
     typed,
 )
 from lmdp.errors import LmdpError, SettingsError, Unreachable
@@ -44,10 +45,12 @@ Files = Annotated[
 ]
 Simulate = Annotated[
     int | None,
-    typer.Option("--simulate", min=1, metavar="N", help="Instead of files: N simulated devices of several kinds."),
+    typer.Option(
+        "--simulate", min=1, max=1_000_000, metavar="N", help="Instead of files: N simulated devices of several kinds."
+    ),
 ]
 Instances = Annotated[
-    int, typer.Option("--instances", min=1, help="Instances a device; each is one message an interval.")
+    int, typer.Option("--instances", min=1, max=1_000_000, help="Instances a device; each is one message an interval.")
 ]
 Interval = Annotated[
     float, typer.Option("--interval", min=0.1, metavar="S", help="Seconds between two polls of an instance.")
@@ -122,6 +125,7 @@ def _faults(context: typer.Context, files: list[str], simulate: int | None, *, g
             "--simulate into a given broker needs its topic on the command line (--topic NAME), so that simulated "
             "devices never reach a real topic by default; LMDP_TOPIC does not count."
         )
+    faults += too_many(simulate or 0, context.params.get("instances"))
     if not simulate:
         idle = [name for name in ("instances", "interval", "duration", "seed", "burst") if typed(context, name)]
         faults += [f"--{name} is for --simulate only." for name in idle]

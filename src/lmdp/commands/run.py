@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import threading
 import time
@@ -29,9 +30,11 @@ from lmdp.commands.options import (
     Topic,
     WarehouseFile,
     kafka_access,
+    too_many,
     typed,
     warehouse_file,
 )
+from lmdp.doctor.settings_file import unread
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.printable import printable
 from lmdp.program import program
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from lmdp.local.machine import Machine, MachineSettings, Simulated
 
 _PLAIN_EVERY_S = 10.0
+_MOST_DAYS = 36_500
 _T = TypeVar("_T")
 
 Broker = Annotated[
@@ -60,12 +64,15 @@ Simulate = Annotated[
     typer.Option(
         "--simulate",
         min=0,
+        max=1_000_000,
         metavar="N",
         help="Simulate N devices (0: none). By itself 20, and only on a broker that this command starts; into any "
         "other one only with this option and --topic.",
     ),
 ]
-Instances = Annotated[int, typer.Option("--instances", min=1, help="Instances a device; each is one message a poll.")]
+Instances = Annotated[
+    int, typer.Option("--instances", min=1, max=1_000_000, help="Instances a device; each is one message a poll.")
+]
 Interval = Annotated[float, typer.Option("--interval", min=0.1, metavar="S", help="Seconds between two polls.")]
 Duration = Annotated[
     float | None,
@@ -172,9 +179,11 @@ def run(  # noqa: PLR0913 - each is an option
     days = _parsed(_days, keep, faults)
     if faults:
         raise SettingsError.of(faults)
+    say = _Say()
+    for name in unread(os.environ):
+        say(f"nothing reads the setting {name}")
     access = None if own else kafka_access(servers, ca, cert, key, plaintext=plaintext)
     tenant = org_id or ("demo" if own and devices else None)
-    say = _Say()
     if tenant != org_id:
         say("the simulated devices' tenant is `demo`; --org-id or LMDP_ORG_ID sets another")
     settings = MachineSettings(
@@ -233,6 +242,7 @@ def _faults(context: typer.Context, *, own: bool, simulate: int | None, devices:
         ]
     if context.params.get("broker") == "memory" and typed(context, "kafka_home"):
         faults.append("--kafka-home is not used by --broker memory; give the one or the other")
+    faults += too_many(devices, context.params.get("instances"))
     if not devices:
         idle = [name for name in ("instances", "interval", "duration") if typed(context, name)]
         faults += [f"--{name} is for simulated devices, and there are none" for name in idle]
@@ -252,7 +262,7 @@ def _parsed(parse: Callable[[str], _T], text: str | None, faults: list[str]) -> 
 def _partitions(text: str) -> tuple[int, ...]:
     chosen: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part.strip())
+        match = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", part.strip())
         if match is None or int(match[2] or match[1]) < int(match[1]):
             raise ValueError(f"--partitions: {part.strip()!r} is no number and no range such as 0-3")
         chosen.update(range(int(match[1]), int(match[2] or match[1]) + 1))
@@ -262,9 +272,9 @@ def _partitions(text: str) -> tuple[int, ...]:
 def _days(text: str) -> int | None:
     if text == "forever":
         return None
-    match = re.fullmatch(r"([1-9]\d{0,5})d?", text)
-    if match is None:
-        raise ValueError(f"--keep: {text!r} is not a number of whole days, such as 30d, and not `forever`")
+    match = re.fullmatch(r"([1-9][0-9]{0,4})d?", text)
+    if match is None or int(match[1]) > _MOST_DAYS:
+        raise ValueError(f"--keep: {text!r} is not 1d to {_MOST_DAYS}d, in whole days, and not `forever`")
     return int(match[1])
 
 

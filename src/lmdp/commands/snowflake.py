@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lmdp.commands.options import Environment, Json
+from lmdp.commands.options import Command, Environment, Json
 from lmdp.errors import SettingsError
 from lmdp.program import program
 from lmdp.snowflake.settings import SnowflakeSettings
@@ -37,7 +37,7 @@ Bucket = Annotated[
 OrgId = Annotated[str, typer.Option("--org-id", envvar="LMDP_ORG_ID", help="The tenant of the canary's row.")]
 
 
-@app.command()
+@app.command(cls=Command)
 def ddl(
     *,
     bootstrap: Annotated[
@@ -56,7 +56,7 @@ def ddl(
     typer.echo(script(_settings(environment), load_spec(), bootstrap=bootstrap), nl=False)
 
 
-@app.command()
+@app.command(cls=Command)
 def setup(*, environment: Environment = None, as_json: Json = False) -> None:
     """Make or migrate table, views and roll-ups as the setup user; running it again changes nothing.
 
@@ -81,7 +81,7 @@ def setup(*, environment: Environment = None, as_json: Json = False) -> None:
     typer.echo(f"{len(done.applied)} files run, {done.unchanged} unchanged: {settings.place} is up to date.")
 
 
-@app.command()
+@app.command(cls=Command)
 def verify(  # noqa: PLR0913 - each is an option
     *,
     reconcile: Annotated[
@@ -124,7 +124,7 @@ def verify(  # noqa: PLR0913 - each is an option
     raise typer.Exit(1 if any(check.ok is False for check in found) else 0)
 
 
-@app.command()
+@app.command(cls=Command)
 def keypair(  # noqa: PLR0913 - each is an option
     *,
     rotate: Annotated[
@@ -135,7 +135,7 @@ def keypair(  # noqa: PLR0913 - each is an option
     file: Annotated[
         Path | None, typer.Option("--file", help="Write the private key there instead (mode 0600), as PEM.")
     ] = None,
-    bits: Annotated[int, typer.Option("--bits", help="Of the RSA key; 2048 or more.")] = 4096,
+    bits: Annotated[int, typer.Option("--bits", min=2048, max=8192, help="Of the RSA key.")] = 4096,
     show: Annotated[
         bool, typer.Option("--show", help="Make nothing: print the ALTER USER for the key in use.")
     ] = False,

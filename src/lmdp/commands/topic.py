@@ -12,6 +12,7 @@ from lmdp.commands.options import (
     BootstrapServers,
     Ca,
     Cert,
+    Command,
     Home,
     Json,
     Key,
@@ -30,7 +31,7 @@ Partitions = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Command)
 def check(  # noqa: PLR0913 - each is an option
     *,
     servers: BootstrapServers = None,
@@ -66,7 +67,7 @@ def check(  # noqa: PLR0913 - each is an option
     raise typer.Exit(1 if faults else 0)
 
 
-@app.command()
+@app.command(cls=Command)
 def create(  # noqa: PLR0913 - each is an option
     *,
     servers: BootstrapServers = None,
@@ -97,7 +98,7 @@ def create(  # noqa: PLR0913 - each is an option
     typer.echo(f"{'Created' if made else 'Already there, left as it is'}: {admin.told(shape)}")
 
 
-@app.command()
+@app.command(cls=Command)
 def acls(  # noqa: PLR0913 - each is an option
     *,
     servers: BootstrapServers = None,

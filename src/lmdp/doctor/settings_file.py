@@ -49,7 +49,7 @@ def settings_file(place: Place) -> Verdict:
     file = place.env_file
     named = set(dotenv_values(file)) if file.is_file() else set()
     given = {name for name in {*named, *place.env} if OURS.match(name)}
-    unknown = [_guessed(name) for name in sorted(_unknown(given))]
+    unknown = unread(given)
     if unknown:
         return wrong(
             f"nothing reads {', '.join(unknown)}", f"correct it in {file} or the environment; see .env.example"
@@ -59,6 +59,11 @@ def settings_file(place: Place) -> Verdict:
     if not given:
         return not_tried("nothing is set; everything has a default for a first look")
     return ok(f"{len(given)} names are set" + (f", {len(named & given)} of them in {file}" if named else ""))
+
+
+def unread(names: Iterable[str]) -> list[str]:
+    """Which of these settings nothing reads, each with the nearest name that is read; other programs' are left out."""
+    return [_guessed(name) for name in sorted(_unknown(name for name in names if OURS.match(name)))]
 
 
 def _unknown(names: Iterable[str]) -> set[str]:

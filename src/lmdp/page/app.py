@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from nicegui import Client, ui
+from nicegui.events import GenericEventArguments
 
 from lmdp.page import figures
 from lmdp.page.api import Api
@@ -16,6 +19,7 @@ from lmdp.page.explore_tab import ExploreTab
 from lmdp.page.pipe import Fault
 from lmdp.page.pipeline_tab import PipelineTab
 from lmdp.page.sql_tab import SqlTab
+from lmdp.program import program
 
 _TABS = {"pipeline": "Pipeline", "explore": "Explore", "sql": "SQL"}
 _PATHS = {"pipeline": "/", "explore": "/explore", "sql": "/sql"}
@@ -36,11 +40,16 @@ _THEME = """
 """
 
 
+# The browser changes the address by itself on Back and Forward; the page follows.
+_ON_BACK = "addEventListener('popstate', () => emitEvent('lmdp-address', location.pathname + location.search))"
+
+
 @dataclass(slots=True)
 class View:
-    """One browser's page: what its tabs need of each other."""
+    """One browser's page: what its tabs need of each other. `tab` is the one that its address names."""
 
     api: Api
+    tab: str
     colours: Colours = LIGHT
     redraw: list[Callable[[], None]] = field(default_factory=list)
 
@@ -58,7 +67,7 @@ class Page:
 
     def _builder(self, first: str) -> Callable[[Client], Awaitable[None]]:
         async def build(client: Client) -> None:
-            await _Built(View(self._api), first).build(client)
+            await _Built(View(self._api, first)).build(client)
 
         return build
 
@@ -66,19 +75,21 @@ class Page:
 class _Built:
     """The page of one browser, from the frame to the ticking of its numbers."""
 
-    def __init__(self, view: View, first: str) -> None:
-        self._view, self._first = view, first
+    def __init__(self, view: View) -> None:
+        self._view = view
         self._dark = ui.dark_mode(None)
         self._pipeline, self._explore, self._sql = PipelineTab(view), ExploreTab(view), SqlTab(view)
 
     async def build(self, client: Client) -> None:
         ui.add_css(_CSS)
+        start = f"This page connects again by itself. To start the pipeline: {program()} run"
+        ui.add_css(f":root {{ --lm-start: {json.dumps(start, ensure_ascii=False)} }}")
         ui.colors(primary=LIGHT.accent)
         self._header()
         with ui.element("main").classes("lm-main").props("id=content"):
             self._banner = ui.label().classes("lm-banner").props('role="status" data-testid=banner')
             self._banner.visible = False
-            panels = ui.tab_panels(self._tabs, value=self._first, animated=False, keep_alive=True)
+            panels = ui.tab_panels(self._tabs, value=self._view.tab, animated=False, keep_alive=True)
             with panels.classes("lm-panels"):
                 for name, tab in (("pipeline", self._pipeline), ("explore", self._explore), ("sql", self._sql)):
                     with ui.tab_panel(name).classes("lm-panel").props(f"aria-label={_TABS[name]}"):
@@ -86,7 +97,10 @@ class _Built:
         await client.connected(timeout=_CONNECT_S)
         await self._theme()
         ui.on("lmdp-theme", self._theme)
-        await self._explore.open(dict(client.request.query_params) if self._first == "explore" else {})
+        ui.on("lmdp-address", self._back)
+        ui.run_javascript(_ON_BACK)
+        await self._sql.restore(_CONNECT_S)
+        await self._explore.open(dict(client.request.query_params) if self._view.tab == "explore" else {})
         ui.timer(1.0, self._tick)
 
     def _header(self) -> None:
@@ -94,16 +108,31 @@ class _Built:
             with ui.element("div").classes("lm-brand"):
                 ui.label("lmdp").classes("lm-name")
                 self._state = ui.label("Connecting").classes("lm-state").props('role="status" data-testid=state')
-            self._tabs = ui.tabs(on_change=lambda event: self._moved(str(event.value)))
+            self._tabs = ui.tabs(value=self._view.tab, on_change=lambda event: self._moved(str(event.value)))
             with self._tabs.classes("lm-tabs").props('no-caps inline-label aria-label="Parts of the page"'):
                 for name, title in _TABS.items():
                     ui.tab(name, title).props(f"data-testid=tab-{name}")
-            self._tabs.set_value(self._first)
             self._toggle = ui.button("Dark", on_click=self._switch).props("flat no-caps dense data-testid=theme")
             self._toggle.classes("lm-toggle")
 
     def _moved(self, name: str) -> None:
-        ui.navigate.history.replace(self._explore.address() if name == "explore" else _PATHS[name])
+        """Give a tab that a person chose an address of its own, to which Back returns."""
+        if name == self._view.tab:  # chosen by the address
+            return
+        self._show(name)
+        ui.navigate.history.push(self._explore.address() if name == "explore" else _PATHS[name])
+
+    async def _back(self, event: GenericEventArguments) -> None:
+        """Follow the address, which Back or Forward has changed already."""
+        address = urlsplit(str(event.args))
+        name = next((name for name, path in _PATHS.items() if path == address.path), self._view.tab)
+        self._show(name)
+        self._tabs.set_value(name)
+        if name == "explore" and address.query and str(event.args) != self._explore.address():
+            await self._explore.open(dict(parse_qsl(address.query)))
+
+    def _show(self, name: str) -> None:
+        self._view.tab = name
         ui.run_javascript(f"document.title = 'lmdp \\u00b7 {_TABS[name]}'")
 
     async def _theme(self) -> None:

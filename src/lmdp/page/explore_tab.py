@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -85,15 +86,15 @@ class ExploreTab:
         """The pickers, the chart, and the place of the SQL."""
         heading("Explore", "a device, then what is measured there")
         with ui.element("section").classes("lm-card lm-pickers").props('aria-label="What to draw"'):
-            self._device = self._picker("Device", "device", self._device_picked)
-            self._datasource = self._picker("DataSource", "datasource", self._datasource_picked)
-            self._instance = self._picker("Instance", "instance", self._instance_picked)
-            self._metric = self._picker("Metric", "metric", self._metric_picked)
+            self._device = self._picker("Device", "device", self._by_person(self._device_picked))
+            self._datasource = self._picker("DataSource", "datasource", self._by_person(self._picked))
+            self._instance = self._picker("Instance", "instance", self._by_person(self._picked))
+            self._metric = self._picker("Metric", "metric", self._by_person(self._picked))
         with ui.element("section").classes("lm-card").props('aria-label="Chart"'):
             with ui.element("div").classes("lm-row lm-spread"):
-                self._as = ui.toggle({"raw": "Raw"}, value="raw", on_change=self._changed)
+                self._as = ui.toggle({"raw": "Raw"}, value="raw", on_change=self._by_person(self._changed))
                 self._as.props('no-caps unelevated dense data-testid=view aria-label="How to draw it"')
-                self._range = ui.toggle(_RANGE_NAMES, value="1h", on_change=self._range_picked)
+                self._range = ui.toggle(_RANGE_NAMES, value="1h", on_change=self._by_person(self._range_picked))
                 self._range.props('no-caps unelevated dense data-testid=range aria-label="Time range"')
             with ui.element("div").classes("lm-row") as self._own:
                 self._from = self._time("From (UTC)", -3_600)
@@ -116,7 +117,10 @@ class ExploreTab:
     async def open(self, query: dict[str, str]) -> None:
         """Show what the page's address names, else the first series that there is."""
         if query.get("range") in RANGES:
+            self._quiet = True
             self._range.set_value(query["range"])
+            self._quiet = self._own.visible = False
+        self._kept.clear()
         try:
             wanted = msgspec.json.decode(query.get("s", "[]"), type=list[Series])[:_MOST]
         except msgspec.MsgspecError:
@@ -196,18 +200,9 @@ class ExploreTab:
     async def _device_picked(self) -> None:
         await self._picked(datasource=True)
 
-    async def _datasource_picked(self) -> None:
-        await self._picked()
-
-    async def _instance_picked(self) -> None:
-        await self._picked()
-
-    async def _metric_picked(self) -> None:
-        await self._picked()
-
     async def _picked(self, *, datasource: bool = False) -> None:
         """Follow a picker: what stands behind it is offered anew."""
-        if self._quiet or not self._device.value:
+        if not self._device.value:
             return
         org, device = msgspec.json.decode(self._device.value)
         kept = "" if datasource and not self._datasource.value else self._datasource.value
@@ -224,10 +219,16 @@ class ExploreTab:
         await self._changed()
 
     async def _changed(self) -> None:
-        if self._quiet:
-            return
         await self._redraw()
-        ui.navigate.history.replace(self.address())
+        if self._view.tab == "explore":
+            ui.navigate.history.replace(self.address())
+
+    def _by_person(self, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None] | None]:
+        """A handler of changes that a person makes.
+
+        It looks at once: the library starts a coroutine later, when the program's own changes are over.
+        """
+        return lambda: None if self._quiet else work()
 
     async def _keep_it(self) -> None:
         current = self._current()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ _SHOWN = 1_000
 _CSV_ROWS = api.MAX_ROWS
 _CHART_ROWS = 5_000
 _MOST_LINES = 8
+_KEPT = "lmdp-sql"  # in the browser's tab, so that a restart of the run loses nothing
 
 EXAMPLES = {
     "Rows by metric": """
@@ -82,6 +84,7 @@ class SqlTab:
                     theme="githubLight",
                     line_wrapping=True,
                     keymap={"Mod-Enter": self._run},
+                    on_change=self._remember,
                 )
                 .classes("lm-editor")
                 .props('data-testid=sql-editor aria-label="SQL"')
@@ -99,6 +102,15 @@ class SqlTab:
                     self._csv = ui.button("CSV", on_click=self._download).props("outline no-caps data-testid=sql-csv")
                     self._csv.disable()
             self._place = ui.element("div").classes("lm-answer-place").props("data-testid=sql-answer")
+
+    async def restore(self, seconds: float) -> None:
+        """Put back what was in the editor before this tab of the browser was loaded again."""
+        kept = await ui.run_javascript(f"sessionStorage.getItem('{_KEPT}')", timeout=seconds)
+        if isinstance(kept, str):
+            self._editor.set_value(kept)
+
+    def _remember(self) -> None:
+        ui.run_javascript(f"sessionStorage.setItem('{_KEPT}', {json.dumps(self._editor.value)})")
 
     def _example(self, event: Any) -> None:
         if event.value in EXAMPLES:
