@@ -6,6 +6,8 @@ import asyncio
 import http.client
 import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -204,3 +206,46 @@ def test_it_listens_on_loopback_alone(site: Site) -> None:
             if line.split()[3] == "0A" and line.split()[1].endswith(f":{site.port:04X}")
         ]
     assert listening == [f"0100007F:{site.port:04X}"]
+
+
+HOLDING = """
+import os, socket, sys, time
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+lines = []
+for _ in range(260):
+    try:
+        line = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5)
+        line.send(b"GET /metr")
+        lines.append(line)
+    except OSError:
+        pass
+print(len(lines), flush=True)
+begun, open_ = time.monotonic(), lines
+while open_ and time.monotonic() - begun < 60:
+    still = []
+    for line in open_:
+        line.settimeout(0.01)
+        try:
+            line.send(b"i")  # a drop of a head
+            if line.recv(1):
+                still.append(line)
+        except TimeoutError:
+            still.append(line)
+        except OSError:
+            pass
+    open_ = still
+    time.sleep(0.5)
+print(len(open_), flush=True)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_another_user_who_holds_connections_shuts_out_nobody(site: Site) -> None:
+    """260 silent connections of `nobody`: this user and a monitor are answered meanwhile, and they are cut."""
+    words = [sys.executable, "-c", HOLDING, str(site.port)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd="/") as others:
+        assert others.stdout is not None
+        assert int(others.stdout.readline()) > 100
+        assert [site.get(path)[0] for path in ("/api/status", "/metrics", "/") * 3] == [200] * 9
+        assert int(others.stdout.readline()) == 0
+        assert site.get("/api/status")[0] == 200

@@ -81,7 +81,7 @@ class Gate:
             return "a page of another origin may not ask here"
         if given.get(b"sec-fetch-site") in ("cross-site", "same-site") and not _is_a_visit(given):
             return "a page of another site may not ask here"
-        if scope["path"] != _OPEN_TO_ALL and not _is_ours(scope.get("client"), self._port, self._tables):
+        if scope["path"] != _OPEN_TO_ALL and not is_ours(scope.get("client"), self._port, self._tables):
             return "the page is for the user who runs the pipeline"
         return None
 
@@ -91,7 +91,7 @@ def _is_a_visit(headers: dict[bytes, str]) -> bool:
     return headers.get(b"sec-fetch-mode") == "navigate" and headers.get(b"sec-fetch-dest") == "document"
 
 
-def _is_ours(peer: tuple[str, int] | None, port: int, tables: Iterable[Path]) -> bool:
+def is_ours(peer: tuple[str, int] | None, port: int, tables: Iterable[Path] = _TABLES) -> bool:
     """Whether the other end of a connection is held by this user, or by root; True where the system does not tell.
 
     A connection that no program holds any more (another one of that port, in TIME_WAIT) is root's in the table, so both

@@ -15,10 +15,10 @@ from lmdp.page.access import Gate
 from lmdp.page.api import Api, routes
 from lmdp.page.app import Page
 from lmdp.page.catalogue import Catalogue
+from lmdp.page.connections import MOST, Connection
 from lmdp.page.launch import LISTENING
 from lmdp.page.pipe import Pipe
 
-_CONNECTIONS = 200
 _RECONNECT_S = 30.0  # a sleeping tab finds its page as it left it
 _ICON = Path(__file__).with_name("icon.svg")
 
@@ -54,7 +54,8 @@ def server(home: Path, port: int) -> uvicorn.Server:
         log_level="warning",
         access_log=False,
         server_header=False,
-        limit_concurrency=_CONNECTIONS,
+        http=Connection,
+        limit_concurrency=MOST,
         ws_max_size=2_000_000,
         timeout_graceful_shutdown=1,
     )
