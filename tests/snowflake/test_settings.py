@@ -27,8 +27,12 @@ def test_settings_come_from_the_environment(env: dict[str, str], expected: Snowf
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({"SNOWFLAKE_DATABASE": "x; DROP"}, "database is 'X; DROP'"),
+        ({"SNOWFLAKE_DATABASE": "x; DROP"}, "SNOWFLAKE_DATABASE is 'X; DROP'"),
         ({"SNOWFLAKE_IDENTIFIERS": "lower"}, "one of quoted, wrapped, upper"),
+        ({"SNOWFLAKE_DATABASE": "TABLE"}, "SNOWFLAKE_DATABASE is TABLE, a word that Snowflake reserves"),
+        ({"SNOWFLAKE_SCHEMA": "order"}, "SNOWFLAKE_SCHEMA is ORDER, a word that Snowflake reserves"),
+        ({"SNOWFLAKE_READER_ROLE": "Select"}, "SNOWFLAKE_READER_ROLE is SELECT, a word"),
+        ({"RETENTION_DAYS": "9" * 30}, "it is 100,000 at most"),
         ({"RETENTION_DAYS": "2"}, "it is 3 or more, or forever"),
         ({"RETENTION_DAYS": "soon"}, "whole number, or forever"),
         ({"SNOWFLAKE_ALLOWED_IPS": "here"}, "'here' is no IPv4 range"),

@@ -15,8 +15,6 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from lmdp.program import program
 
-from lmdp.program import program
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path

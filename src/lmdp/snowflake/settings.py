@@ -13,6 +13,17 @@ from lmdp.identifiers import KEY_STYLES, KeyStyle
 
 # https://docs.snowflake.com/en/sql-reference/identifiers-syntax, without the lower case that would be upper-cased.
 _NAME: Final = re.compile(r"[A-Z_][A-Z0-9_$]{0,254}")
+# Reserved or limited as names of objects: https://docs.snowflake.com/en/sql-reference/reserved-keywords
+_RESERVED: Final = frozenset(
+    """
+    ACCOUNT ALL ALTER AND ANY AS BETWEEN BY CASE CAST CHECK COLUMN CONNECT CONNECTION CONSTRAINT CREATE CROSS CURRENT
+    CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER DATABASE DELETE DISTINCT DROP ELSE EXISTS FALSE FOLLOWING
+    FOR FROM FULL GRANT GROUP GSCLUSTER HAVING ILIKE IN INCREMENT INNER INSERT INTERSECT INTO IS ISSUE JOIN LATERAL LEFT
+    LIKE LOCALTIME LOCALTIMESTAMP MINUS NATURAL NOT NULL OF ON OR ORDER ORGANIZATION QUALIFY REGEXP REVOKE RIGHT RLIKE
+    ROW ROWS SAMPLE SCHEMA SELECT SET SOME START TABLE TABLESAMPLE THEN TO TRIGGER TRUE TRY_CAST UNION UNIQUE UPDATE
+    USING VALUES VIEW WHEN WHENEVER WHERE WITH
+    """.split()  # noqa: SIM905 - as a list it has a hundred lines
+)
 _NAMES: Final = (
     "database", "schema", "warehouse", "setup_role", "firehose_role", "reader_role", "setup_user", "firehose_user",
 )  # fmt: skip
@@ -22,6 +33,7 @@ _ENVIRONMENT: Final = re.compile(r"[a-z0-9]{1,12}")
 
 # A row has to outlive the moment in which its hour becomes immutable, whatever the session's time zone.
 _LEAST_DAYS: Final = 3
+_MOST: Final = 100_000  # of days, minutes and credits: beyond any use, and within every date and number of SQL
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +133,21 @@ def _read(field: str, text: str) -> object:
         return None
     if not text.isdecimal():
         raise ValueError("it is a whole number" + (", or forever" if field == "retention_days" else ""))
+    if int(text) > _MOST:
+        raise ValueError(f"it is {_MOST:,} at most")
     return int(text)
 
 
 def _faults(settings: SnowflakeSettings) -> list[str]:
     faults = [
-        f"{name} is {getattr(settings, name)!r}; it is letters, digits and _, and begins with a letter"
+        f"SNOWFLAKE_{name.upper()} is {getattr(settings, name)!r}; it is letters, digits and _, and begins with a letter"
         for name in _NAMES
         if not _NAME.fullmatch(getattr(settings, name))
+    ]
+    faults += [
+        f"SNOWFLAKE_{name.upper()} is {getattr(settings, name)}, a word that Snowflake reserves; give another name"
+        for name in _NAMES
+        if getattr(settings, name) in _RESERVED
     ]
     if settings.identifiers not in KEY_STYLES:
         faults.append(f"SNOWFLAKE_IDENTIFIERS is {settings.identifiers!r}; it is one of {', '.join(KEY_STYLES)}")
