@@ -140,7 +140,7 @@ def _read(field: str, text: str) -> object:
 
 def _faults(settings: SnowflakeSettings) -> list[str]:
     faults = [
-        f"SNOWFLAKE_{name.upper()} is {getattr(settings, name)!r}; it is letters, digits and _, and begins with a letter"
+        f"SNOWFLAKE_{name.upper()} is {getattr(settings, name)!r}; it is letters, digits and _, and a letter first"
         for name in _NAMES
         if not _NAME.fullmatch(getattr(settings, name))
     ]
