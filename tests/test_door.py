@@ -85,7 +85,11 @@ def _is_an_answer(code: int, err: str, seconds: float) -> None:
     assert seconds < 30, "a minute's patience at the door is none"
 
 
-AWAY = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+AWAY: dict[str, Any] = {
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
 
 
 @settings(
@@ -123,7 +127,8 @@ ASKED = [
 def test_no_setting_ends_in_a_traceback(folder: Path, name: str, words: tuple[str, ...], value: str) -> None:
     """Each setting that something reads, with a hostile value."""
     begun = time.monotonic()
-    ended = call(*words, folder=folder, **AWAY, **{name: value})
+    env = AWAY | {name: value}
+    ended = call(*words, folder=folder, **env)
     _is_an_answer(ended.code, ended.err, time.monotonic() - begun)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -141,6 +142,7 @@ def test_a_page_keeps_its_address(browser: Browser, path: str) -> None:
         return browser.driver.current_url.removeprefix(browser.base), active
 
     wanted = (path, {"/": "Pipeline", "/explore": "Explore", "/sql": "SQL"}[path])
+    browser.open(path)
     for _ in range(2):
         browser.until(lambda: shown() == wanted)
         filled(browser, path)
@@ -159,11 +161,11 @@ def test_a_tab_is_a_place_to_go_back_to(browser: Browser) -> None:
     browser.open("/")
     for tab, there in (("sql", "/sql"), ("explore", "/explore"), ("pipeline", "/")):
         browser.one(f"tab-{tab}").click()
-        browser.until(lambda there=there: path() == there)
+        browser.until(partial(lambda wanted: path() == wanted, there))
     for there, sees in (("/explore", "chart"), ("/sql", "sql-run"), ("/", "duckdb-0")):
         browser.driver.back()
-        browser.until(lambda there=there: path() == there)
-        browser.until(lambda sees=sees: browser.one(sees).is_displayed())
+        browser.until(partial(lambda wanted: path() == wanted, there))
+        browser.until(partial(lambda wanted: browser.one(wanted).is_displayed(), sees))
     browser.driver.forward()
     browser.until(lambda: browser.one("sql-run").is_displayed())
     editor = browser.one("sql-editor").find_element("css selector", ".cm-content")
@@ -362,7 +364,9 @@ def test_a_restart_is_survived(one_browser: Browser, tmp_path: Path) -> None:
             browser.until(lambda: browser.text("duckdb-0") == "1")
             assert browser.text("state").startswith("Running")
             assert browser.driver.current_url == f"{site.base}/"
-            assert "select count(*) from metrics" in browser.text("sql-editor")
+            browser.one("tab-sql").click()
+            browser.until(lambda: "select count(*) from metrics" in browser.text("sql-editor"))
+            browser.js("sessionStorage.clear()")
 
 
 def filled(browser: Browser, path: str) -> None:

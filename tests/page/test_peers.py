@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmdp.page.access import _is_ours
+from lmdp.page.access import is_ours
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,4 +48,4 @@ def test_both_ends_tell_whose_it_is(tmp_path: Path, lines: str, ours: bool) -> N
     """What the port was used for before, or what nobody holds any more, is no proof: the table has it as root's."""
     table = tmp_path / "tcp"
     table.write_text(HEAD + lines)
-    assert _is_ours(("127.0.0.1", PEER), PORT, [table]) is ours
+    assert is_ours(("127.0.0.1", PEER), PORT, [table]) is ours

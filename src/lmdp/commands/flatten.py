@@ -68,12 +68,12 @@ def flatten(
         with _writing(report) as report_file:
             print(json.dumps(told), file=report_file)
     _tell(counts, first, rejects)
-    found = warning(
+    fault = warning(
         tally, first.code if first else "", no_tenant="Run it again with --org-id NAME (LMDP_ORG_ID).", otherwise=""
     )
-    if found:
-        print(found.rstrip(), file=sys.stderr)
-    if found or (strict and counts.rejected_messages):
+    if fault:
+        print(fault.rstrip(), file=sys.stderr)
+    if fault or (strict and counts.rejected_messages):
         raise typer.Exit(1)
 
 

@@ -108,10 +108,11 @@ class _Built:
             with ui.element("div").classes("lm-brand"):
                 ui.label("lmdp").classes("lm-name")
                 self._state = ui.label("Connecting").classes("lm-state").props('role="status" data-testid=state')
-            self._tabs = ui.tabs(value=self._view.tab, on_change=lambda event: self._moved(str(event.value)))
+            self._tabs = ui.tabs(on_change=lambda event: self._moved(str(event.value)))
             with self._tabs.classes("lm-tabs").props('no-caps inline-label aria-label="Parts of the page"'):
                 for name, title in _TABS.items():
                     ui.tab(name, title).props(f"data-testid=tab-{name}")
+            self._tabs.set_value(self._view.tab)
             self._toggle = ui.button("Dark", on_click=self._switch).props("flat no-caps dense data-testid=theme")
             self._toggle.classes("lm-toggle")
 
