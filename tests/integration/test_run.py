@@ -141,7 +141,7 @@ def test_a_second_run_takes_nothing_from_the_first(
         same_home = call(*words, "--warehouse", str(tmp_path / "other.duckdb"), folder=tmp_path)
         assert (same_file.code, same_home.code) == (3, 3)
         assert f"is in use by process {program.pid}" in same_file.err
-        assert "another run answers on" in same_home.err
+        assert f"another run (pid {program.pid}) has the folder" in same_home.err
         assert client.status(home)["running"]["pid"] == program.pid
 
 

@@ -144,8 +144,8 @@ def test_what_the_retention_removes_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "kind", "told"),
     [
-        ({"home": "file"}, SettingsError, r"the folder .*file cannot be made: File exists"),
-        ({"home": "file/inner"}, SettingsError, r"the folder .*inner cannot be made: Not a directory"),
+        ({"home": "file"}, SettingsError, r"the folder .*file cannot be made or read: Not a directory"),
+        ({"home": "file/inner"}, SettingsError, r"the folder .*inner cannot be made or read: Not a directory"),
         ({"warehouse": "none/w.duckdb"}, SettingsError, "needs a folder"),
         ({"warehouse": "file"}, SettingsError, "no DuckDB file"),
         ({"warehouse": "."}, SettingsError, "no DuckDB file|cannot be opened"),
