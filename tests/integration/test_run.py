@@ -87,7 +87,7 @@ def test_a_kafka_of_its_own(tmp_path: Path) -> None:
         assert json.loads(told.out)[0]["n"] > 0
         again = call("run", *SMALL, folder=tmp_path)
         assert again.code == 3
-        assert "is in use by process" in again.err
+        assert f"another run (pid {program.pid}) has the folder" in again.err
         second, took = _interrupted(program, signal.SIGINT)
     assert took < 5
     assert (second["duplicates"], _total(home)) == (0, first["rows"] + second["rows"])
