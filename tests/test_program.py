@@ -13,8 +13,8 @@ from lmdp.program import named
 
 SOURCES = Path(lmdp.__file__).parent
 COMMANDS = "run|publish|flatten|validate|query|status|replay|certs|topic|snowflake|powerbi|cost|doctor"
-# What is no message of this machine: a metric's help is compared between machines, a script is read on another one.
-ELSEWHERE = {"page/prometheus.py", "snowflake/ddl.py"}
+# What is no message of this machine: a metric's help, a script and a reject's reason are read on others, and compared.
+ELSEWHERE = {"page/prometheus.py", "snowflake/ddl.py", "otlp/formats.py"}
 
 
 def _script(folder: Path, name: str = "lmdp") -> Path:

@@ -295,17 +295,13 @@ def _wait(
     """Wait for the end, looking after the broker and the retention meanwhile."""
     news = _News(say)
     revival = Revival(machine.broker, machine.settings.home / "broker", say)
-    stop, warned = machine.ends.stop, False
+    stop = machine.ends.stop
     while consumer.alive() and not stop.is_set():
         if publisher is not None and not publisher.alive():
             machine.ends.drain.set()
         machine.warehouse.check_file()
         revival.look()
         news.look(machine)
-        found = machine.warning()
-        if found and not warned:
-            say(found)
-        warned = bool(found)
         watch(machine)
         stop.wait(_WATCH_EVERY_S)
 
@@ -315,7 +311,7 @@ class _News:
 
     def __init__(self, say: Say) -> None:
         self._say = say
-        self._is_reading = self._has_rows = False
+        self._is_reading = self._has_rows = self._has_warned = False
 
     def look(self, machine: Machine) -> None:
         """Report what is new."""
@@ -329,6 +325,10 @@ class _News:
         if machine.progress.counts.rows and not self._has_rows:
             self._has_rows = True
             self._say(f"rows are arriving; query them from another terminal: {program()} query {_QUERY}")
+        warning = machine.warning()
+        if warning and not self._has_warned:
+            self._say(warning)
+        self._has_warned = bool(warning)
 
 
 class _Worker:
