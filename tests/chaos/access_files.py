@@ -52,6 +52,7 @@ def certs_at_once(site: Site) -> Outcome:
             home = site.folder() / "home"
             if renews:
                 old = dt.datetime.now(dt.UTC) - dt.timedelta(days=certs.LEAF_DAYS - 1)
+                home.mkdir(mode=0o700)
                 certs.make(home / "certs", now=old)
             words = [*PROGRAM, "certs", "--home", str(home), "--client"]
             at_once = [
@@ -93,8 +94,8 @@ def open_files(site: Site) -> Outcome:
     tried = [
         (options(dataclasses.replace(good, key=open_key)), f"chmod 600 {open_key}"),
         (options(dataclasses.replace(good, ca=open_ca)), f"chmod o-w {open_ca}"),
-        (options(dataclasses.replace(good, ca=inside)), f"chmod o-w {open_place}"),
-        (["--home", str(open_place), "--broker", "memory"], f"chmod o-w {open_place}"),
+        (options(dataclasses.replace(good, ca=inside)), f"chmod go-w {open_place}"),
+        (["--home", str(open_place), "--broker", "memory"], f"chmod 700 {open_place}"),
     ]
     faults = list[str]()
     for words, told in tried:

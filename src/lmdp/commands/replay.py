@@ -34,6 +34,7 @@ from lmdp.commands.options import (
 )
 from lmdp.errors import LmdpError, SettingsError, Unreachable
 from lmdp.identifiers import KeyStyle, key_overhead, styled
+from lmdp.local.home import make_home
 from lmdp.pipeline import TransformSettings
 from lmdp.printable import printable
 from lmdp.spec_loader import load_spec
@@ -215,8 +216,11 @@ def _keeper(wanted: _Wanted) -> Iterator["Keeper | None"]:
     if wanted.dry and (wanted.to != "warehouse" or not wanted.warehouse.exists()):
         yield None
         return
-    with contextlib.suppress(OSError):  # what is wrong with the folder is said when the file is opened
-        wanted.warehouse.parent.mkdir(parents=True, exist_ok=True)
+    if wanted.warehouse.parent == wanted.home:
+        make_home(wanted.home)
+    else:
+        with contextlib.suppress(OSError):  # what is wrong with the folder is shown when the file is opened
+            wanted.warehouse.parent.mkdir(parents=True, exist_ok=True)
     with keeping(wanted.home, wanted.warehouse, dry=wanted.dry) as keeper:
         yield keeper
 

@@ -28,7 +28,9 @@ def make_home(folder: Path) -> None:
         if os.name != "posix":
             return
         faults = [*_not_private(folder), *replaceable(folder)]
-        faults += [fault for child in sorted(folder.iterdir()) for fault in _owner_fault(child)]
+        for child in sorted(folder.iterdir()):
+            with contextlib.suppress(FileNotFoundError):  # another command's temporary file
+                faults += _owner_fault(child)
     except OSError as error:
         raise SettingsError(
             f"the folder {folder} cannot be made or read: {error.strerror}. Name another: --home"
