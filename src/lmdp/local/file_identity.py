@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from lmdp.errors import LmdpError
+from lmdp.program import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +32,8 @@ class WarehouseReplaced(LmdpError):  # noqa: N818 - a state, as Unreachable is
         super().__init__(
             f"{path} was {what} while it was open, so writing has stopped. Nothing that was written since then was "
             "acknowledged to Kafka.\n"
-            "Put the warehouse back, together with its .wal if it has one, and start `lmdp run` again: it resumes from "
-            "the offsets in that file. Without the file it reads everything that Kafka still has."
+            f"Put the warehouse back, together with its .wal if it has one, and start `{program()} run` again: it "
+            "resumes from the offsets in that file. Without the file it reads everything that Kafka still has."
         )
 
 
