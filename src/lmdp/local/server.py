@@ -180,9 +180,10 @@ class _Job:
                 if sys.platform == "linux" and self._thread.native_id:  # where threads have priorities of their own
                     os.setpriority(os.PRIO_PROCESS, self._thread.native_id, 19)
                 return False
-        if self._error is not None:
+        error, self._error = self._error, None  # the traceback would keep this object, and what it has open
+        if error is not None:
             self.answer.close()
-            raise self._error
+            raise error
         return True
 
     def _work(self, question: Question, seconds: float) -> None:
