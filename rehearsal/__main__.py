@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from rehearsal.stage import ACCOUNT, REGION, Outcome, Place, Stage, checkout, st
 from rehearsal.steps import BUILD, FIRST, SECOND, Step, play
 
 _TAIL_LINES = 60
+_WARNINGS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Played:
         shown = lines if len(lines) <= _TAIL_LINES else [f"… {len(lines) - _TAIL_LINES} lines", *lines[-_TAIL_LINES:]]
         return "\n".join(
             [f"\n{self.environment}: {self.step.name}", f"$ {self.step.command or '(no command)'}", *shown,
-             f"wrong: {self.fault}", f"look at: {self.step.look or 'docs/troubleshooting.md'}"]
+             f"wrong: {self.fault}", f"look at: {self.step.look}"]
         )  # fmt: skip
 
 
@@ -83,6 +86,12 @@ def table(played: Sequence[Played]) -> Table:
     return drawn
 
 
+def warnings(log: Path) -> list[str]:
+    """The emulator's last warnings and errors, in which a function's own may be."""
+    lines = log.read_text("utf-8", errors="replace").splitlines()
+    return [line[:400] for line in lines if re.search(r" (WARNING|ERROR) ", line)][-_WARNINGS:]
+
+
 def main() -> int:
     """Play, print, and end with 0 only where each step did what the document says."""
     parser = argparse.ArgumentParser(prog="make rehearse", description=__doc__)
@@ -96,11 +105,18 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         with staged(folder) as stage:
             played = rehearse(stage, console, given.only)
+        warned = warnings(folder / "emulator.log")
     failed = [one for one in played if one.fault]
     for one in failed:
         console.print(one.report())
+    if failed:
+        console.print("\nthe emulator's last warnings", *warned, sep="\n")
     console.print(table(played))
-    console.print(f"{len(played)} steps in {time.monotonic() - begun:.0f} s, {len(failed)} failed")
+    used = os.times()
+    console.print(
+        f"{len(played)} steps in {time.monotonic() - begun:.0f} s, {len(failed)} failed; "
+        f"{used.user + used.system + used.children_user + used.children_system:.0f} s of CPU"
+    )
     return int(bool(failed))
 
 

@@ -72,7 +72,7 @@ def test_the_list_of_what_the_emulator_lacks_only_shrinks() -> None:
             "exit code 2 instead of 1",
         ),
         (Step("a", "lmdp x", exits=1), Outcome(1, "", 1.0), ""),
-        (Step("a", "lmdp x", says=("landed",)), Outcome(0, "late", 1.0), "does not say: landed"),
+        (Step("a", "lmdp x", says=("landed",)), Outcome(0, "late", 1.0), "does not print: landed"),
         (Step("a", "lmdp x", check=lambda _place, _outcome: "no row"), Outcome(0, "", 1.0), "no row"),
         (Step("a", "lmdp x", check=lambda _place, _outcome: str(1 // 0)), Outcome(0, "", 1.0), "ZeroDivisionError"),
     ],
