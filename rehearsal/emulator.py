@@ -17,11 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ministack.services import ec2, firehose
+from ministack.services import firehose
 from ministack.services.cloudformation import provisioners
 
 HANDLERS: Final = provisioners._RESOURCE_HANDLERS
-_INGRESS: Final = "AWS::EC2::SecurityGroupIngress"
 _BUDGET: Final = "AWS::Budgets::Budget"
 _ALARM: Final = "AWS::CloudWatch::Alarm"
 _SECRET: Final = "AWS::SecretsManager::Secret"
@@ -36,25 +35,6 @@ class Lack:
     why: str
     needed: Callable[[], bool]
     fill: Callable[[], None]
-
-
-def _fill_ingress() -> None:
-    """Keep the rule in its group, and refuse one that is there, as EC2 does."""
-
-    def create(_logical_id: str, props: dict[str, Any], _stack: str) -> tuple[str, dict[str, Any]]:
-        held = ec2._security_groups[props["GroupId"]]["IpPermissions"]
-        for rule in provisioners._ec2_sg_permissions([props]):
-            if rule in held:
-                raise ValueError("InvalidPermission.Duplicate: the specified rule already exists")
-            held.append(rule)
-        return f"{props['GroupId']}|{json.dumps(props, sort_keys=True)}", {}
-
-    def delete(_physical_id: str, props: dict[str, Any]) -> None:
-        held = ec2._security_groups[props["GroupId"]]["IpPermissions"]
-        for rule in provisioners._ec2_sg_permissions([props]):
-            held.remove(rule)
-
-    HANDLERS[_INGRESS] = {"create": create, "delete": delete}
 
 
 def _fill_budget() -> None:
@@ -127,7 +107,6 @@ def _hand_over(stream: str, records: list[str]) -> None:
 
 
 LACKS: Final = (
-    Lack(_INGRESS, "no provisioner; the rules of the cluster's group", lambda: _INGRESS not in HANDLERS, _fill_ingress),
     Lack(_BUDGET, "no provisioner; the monthly budget", lambda: _BUDGET not in HANDLERS, _fill_budget),
     Lack(f"{_ALARM} with Metrics", "refused; the alarms over an expression", _refuses_expressions, _fill_alarm),
     Lack(

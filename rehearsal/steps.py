@@ -20,7 +20,7 @@ from rehearsal.stage import ACCOUNT, HOST, NETWORK, REGION, Outcome, Place
 PRELUDE: Final = "set -a; . ./.env; set +a"
 """What the document has a person type before `lmdp`, so that it has the settings of the deployment."""
 NOT_REHEARSED: Final = {
-    "lmdp topic create --partitions 12 --replication 3 --retention-hours 24 --max-message-bytes 1048576":
+    "lmdp topic create --partitions 12 --replication 3 --retention-hours 24 --max-message-bytes 65536":
         "the emulator has no brokers; tests/integration/test_topic_command.py runs it against a real one",
     "lmdp topic acls --collector collector-1 --reader lmdp-prod --group lmdp-prod-pipe": "as above",
 }  # fmt: skip

@@ -57,7 +57,7 @@ def test_the_list_of_what_the_emulator_lacks_only_shrinks() -> None:
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     names = [ast.unparse(call.args[0]) for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Lack"]
     assert set(names) <= {
-        "_INGRESS", "_BUDGET", "f'{_ALARM} with Metrics'", "f'{_SECRET} without a value'", "'Firehose to Snowflake'",
+        "_BUDGET", "f'{_ALARM} with Metrics'", "f'{_SECRET} without a value'", "'Firehose to Snowflake'",
     }  # fmt: skip
 
 
