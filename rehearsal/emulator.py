@@ -7,6 +7,7 @@ the templates are deployed as CDK made them.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
@@ -17,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ministack.services import firehose
+from ministack import app
+from ministack.services import firehose, pipes
 from ministack.services.cloudformation import provisioners
 
 HANDLERS: Final = provisioners._RESOURCE_HANDLERS
@@ -106,6 +108,10 @@ def _hand_over(stream: str, records: list[str]) -> None:
         pass
 
 
+def _elsewhere() -> None:
+    """Leave it to the step that needs it."""
+
+
 LACKS: Final = (
     Lack(_BUDGET, "no provisioner; the monthly budget", lambda: _BUDGET not in HANDLERS, _fill_budget),
     Lack(f"{_ALARM} with Metrics", "refused; the alarms over an expression", _refuses_expressions, _fill_alarm),
@@ -118,8 +124,20 @@ LACKS: Final = (
     Lack(
         "Firehose to Snowflake",
         "records stay in memory; the canary and the rows have to arrive",
-        lambda: not hasattr(firehose, "_deliver_to_snowflake"),
+        lambda: "Snowflake" not in inspect.getsource(firehose._put_record),
         _fill_delivery,
+    ),
+    Lack(
+        "a pipe from Kafka",
+        "runs, and reads nothing; a step hands the function what a pipe would",
+        lambda: "kafka" not in inspect.getsource(pipes).lower(),
+        _elsewhere,
+    ),
+    Lack(
+        "AWS Private CA",
+        "no such service; moto's signs the pipe's certificate",
+        lambda: "acm-pca" not in app.SERVICE_REGISTRY,
+        _elsewhere,
     ),
 )
 
@@ -136,6 +154,4 @@ def fill(lacks: tuple[Lack, ...] = LACKS) -> list[str]:
 if __name__ == "__main__":
     if surplus := fill():
         sys.exit(f"The emulator does these by itself now; take them out of LACKS in {__file__}: {', '.join(surplus)}")
-    from ministack.app import main
-
-    main()
+    app.main()

@@ -91,8 +91,7 @@ def opened(folder: Path, client: Callable[[str], Any]) -> Iterator[Double]:
         # Without its own log, only warnings are printed.
         patch.setattr(uvicorn, "Config", functools.partial(uvicorn.Config, log_config=None))
         warnings.filterwarnings("ignore", message="Arrow output on a DB-API")  # fakesnow's own
-        for name in ("sqlglot", "werkzeug"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger("sqlglot").setLevel(logging.ERROR)
         account = stack.enter_context(snowflake_double.served(patch, "WORKSHEET", "PUBLIC"))
         account.keys = keys
         authority, context = _certificate(folder)

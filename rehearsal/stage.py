@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import shutil
 import signal
@@ -105,6 +106,7 @@ def staged(folder: Path) -> Iterator[Stage]:
     """Start the emulator, the double and the CA; end them all afterwards."""
     with contextlib.ExitStack() as stack:
         endpoint = f"http://127.0.0.1:{_free_port()}"
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         pca = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         pca.start()
         stack.callback(pca.stop)
