@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from typer.testing import CliRunner
 
 from lmdp.commands.snowflake import app
+from lmdp.deployment.secret_shapes import snowflake_fault
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.snowflake import keypair, secrets
 from lmdp.snowflake.connection import der
@@ -197,6 +198,25 @@ def test_no_key_replaces_that_of_another_environment(
     assert "ALTER USER" not in done.output
     with pytest.raises(LmdpError):
         secrets.read_secret(secret, client=client)
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ("{}", "has no value"),
+        ('{"user": "LM_FIREHOSE_SVC", "private_key": "-----BEGIN PRIVATE KEY-----"}', "has no `private_key`"),
+        ('{"username": "me", "password": "x"}', "has no `user`"),
+    ],
+)
+def test_a_value_of_the_wrong_shape_is_replaced(client: Any, there: str, expected: str) -> None:
+    """The command that `make deploy` names for such a secret fills it; the value that was there is AWSPREVIOUS."""
+    client.create_secret(Name=NAME, SecretString=there)
+    done = CliRunner().invoke(app, ["keypair", "--bits", "2048", "--secret", NAME])
+    assert (done.exit_code, snowflake_fault(client.get_secret_value(SecretId=NAME)["SecretString"])) == (0, "")
+    assert expected in done.output
+    assert client.get_secret_value(SecretId=NAME, VersionStage="AWSPREVIOUS")["SecretString"] == there
+    again = CliRunner().invoke(app, ["keypair", "--bits", "2048", "--secret", NAME])
+    assert isinstance(again.exception, SettingsError)
 
 
 def test_each_environment_registers_a_user_of_its_own(client: Any) -> None:

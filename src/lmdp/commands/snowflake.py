@@ -189,7 +189,8 @@ def _refuse_another_environments(name: str, secret: str, owner: str) -> None:
 
 
 def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotates: bool) -> None:
-    from lmdp.local.certs import write_atomic  # noqa: PLC0415 - loaded when needed
+    from lmdp.deployment.secret_shapes import snowflake_fault  # noqa: PLC0415 - loaded when needed
+    from lmdp.local.certs import write_atomic  # noqa: PLC0415 - as above
     from lmdp.snowflake import keypair as keys  # noqa: PLC0415 - as above
     from lmdp.snowflake import secrets  # noqa: PLC0415 - as above
 
@@ -200,13 +201,18 @@ def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotate
         write_atomic(file, keys.pem(pair), mode=0o600)
     elif secret is not None:
         client = secrets.secrets_client()
-        if secrets.read_versions(secret, client).current is not None:
+        held = secrets.read_versions(secret, client).current
+        # What neither Firehose nor the deployment can use is replaced; Secrets Manager keeps it as AWSPREVIOUS.
+        fault = snowflake_fault(secrets.read_text(secret, held, client)) if held else "is empty"
+        if not fault:
             instead = f"--rotate --secret {secret}" if rotates else "--user setup --secret ANOTHER"
             raise SettingsError(
                 f"the secret {secret} holds a key already, and is left as it is. Replace it without a gap: "
                 f"{program()} snowflake keypair {instead}"
             )
         secrets.write_current(secret, secrets.KeySecret(name, pair.private), client)
+        if held:
+            typer.echo(f"-- The value that was there {fault}: it was replaced, and is kept as the version AWSPREVIOUS.")
     typer.echo(f"-- {file or f'secret {secret}'}: the private key of {name}. Run this as an ACCOUNTADMIN:")
     typer.echo(f"{keys.register(name, pair)};")
 

@@ -62,17 +62,21 @@ def aws_client(service: str) -> Any:
 
 def read_secret(name: str, version: str | None = None, client: Any = None) -> KeySecret:
     """The current version of a secret, or that one. Raises LmdpError, never with what is in it."""
-    aws = client or secrets_client()
-    which = {"VersionId": version} if version else {"VersionStage": "AWSCURRENT"}
-    answer = _call(name, lambda: aws.get_secret_value(SecretId=name, **which))
     try:
-        held = json.loads(answer["SecretString"])
+        held = json.loads(read_text(name, version, client))
         return KeySecret(str(held["user"]), str(held["private_key"]), held.get("key_passphrase") or None)
     except (KeyError, TypeError, ValueError):
         raise SettingsError(
             f"the secret {name} is not in Firehose's shape: a JSON object with `user` and `private_key`. "
             f"`{program()} snowflake keypair` writes it so."
         ) from None
+
+
+def read_text(name: str, version: str | None = None, client: Any = None) -> str:
+    """Return what a version holds, whatever its shape; empty where it is no text. Raises LmdpError."""
+    aws = client or secrets_client()
+    which = {"VersionId": version} if version else {"VersionStage": "AWSCURRENT"}
+    return str(_call(name, lambda: aws.get_secret_value(SecretId=name, **which)).get("SecretString", ""))
 
 
 def read_versions(name: str, client: Any) -> Versions:
