@@ -15,7 +15,7 @@ from lmdp.encode import encode
 from lmdp.errors import SettingsError, Unreachable
 from lmdp.files import read_messages
 from lmdp.pipeline import Counts, Message, TransformSettings, transform
-from lmdp.reject_share import Tally, warning
+from lmdp.reject_share import Tally
 from lmdp.rejects import Reject
 
 Files = Annotated[
@@ -68,12 +68,7 @@ def flatten(
         with _writing(report) as report_file:
             print(json.dumps(told), file=report_file)
     _tell(counts, first, rejects)
-    fault = warning(
-        tally, first.code if first else "", no_tenant="Run it again with --org-id NAME (LMDP_ORG_ID).", otherwise=""
-    )
-    if fault:
-        print(fault.rstrip(), file=sys.stderr)
-    if fault or (strict and counts.rejected_messages):
+    if tally.is_fault() or (strict and counts.rejected_messages):
         raise typer.Exit(1)
 
 
