@@ -73,7 +73,7 @@ def test_the_command_replays_this_warehouse(home: str, warehouse: str | None, op
         ([bundle(1), bundle(2)], ["--org-id", "acme"], 0, ""),
         ([bundle(1), bundle(2)], [], 1, "2 of 2 messages rejected, whole or in part (2 datapoints); keep"),
         ([bundle(1), b"{"], ["--org-id", "acme"], 0, "1 of 2 messages rejected"),
-        ([bundle(1), b"{", b"{"], ["--org-id", "acme"], 1, "2 of 3 messages rejected, whole or in part. The first"),
+        ([bundle(1), b"{", b"{"], ["--org-id", "acme"], 1, "2 of 3 messages rejected, whole or in part (0 datapoints)"),
         ([], [], 0, ""),
     ],
 )
