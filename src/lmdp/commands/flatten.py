@@ -14,6 +14,7 @@ from lmdp.commands.options import OrgId
 from lmdp.encode import encode
 from lmdp.errors import SettingsError, Unreachable
 from lmdp.files import read_messages
+from lmdp.opening import at_once
 from lmdp.pipeline import Counts, Message, TransformSettings, transform
 from lmdp.reject_share import Tally
 from lmdp.rejects import Reject
@@ -103,7 +104,7 @@ def _writing(path: Path | None) -> Iterator[IO[str] | None]:
         yield None
         return
     try:
-        with path.open("w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", opener=at_once) as file:
             yield file
     except BrokenPipeError:  # of standard output
         raise

@@ -13,6 +13,7 @@ import typer
 
 from lmdp.commands.options import Command, Environment, Json
 from lmdp.errors import SettingsError
+from lmdp.opening import read_bytes
 from lmdp.program import program
 from lmdp.snowflake.settings import SnowflakeSettings
 from lmdp.snowflake.settings import environment as whose
@@ -222,7 +223,7 @@ def _show(name: str, secret: str | None, file: Path | None) -> None:
     from lmdp.snowflake import secrets  # noqa: PLC0415 - as above
 
     if file is not None:
-        held = secrets.KeySecret(name, file.read_text("utf-8"), os.environ.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"))
+        held = secrets.KeySecret(name, read_bytes(file).decode(), os.environ.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"))
     else:
         held = secrets.read_secret(secret or "")
     typer.echo(f"{keys.register(name, keys.pair_of(held))};")

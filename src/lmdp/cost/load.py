@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from lmdp.cost.figures import Figure, Sheet
 from lmdp.cost.prices import is_amount
+from lmdp.opening import read_bytes
 from lmdp.program import program
 
 STDIN: Final = "-"
@@ -109,7 +110,7 @@ def read_run(file: str, faults: list[str]) -> Measured | None:
     """The report of `lmdp run --json`, or the run that `lmdp status --json` shows; a fault where it is neither."""
     where = "standard input" if file == STDIN else file
     try:
-        text = sys.stdin.read() if file == STDIN else Path(file).read_text("utf-8")
+        text = sys.stdin.read() if file == STDIN else read_bytes(Path(file)).decode()
         found = json.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"--report: {where} cannot be read: {error}")

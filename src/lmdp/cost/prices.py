@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from lmdp.cost.names import near
+from lmdp.opening import read_bytes
 
 Certainty: TypeAlias = Literal["sure", "likely", "unsure", "given"]
 """`given`: the person who asks gave it."""
@@ -45,7 +46,7 @@ def shipped() -> dict[str, Price]:
 def with_file(prices: Mapping[str, Price], file: Path, faults: list[str]) -> dict[str, Price]:
     """The prices, with those of a TOML file of the same form in their place; only `value` has to be there."""
     try:
-        found = tomllib.loads(file.read_text("utf-8"))
+        found = tomllib.loads(read_bytes(file).decode())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         faults.append(f"--prices {file} cannot be read: {error}")
         return dict(prices)

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lmdp.errors import Unreachable
+from lmdp.opening import at_once
 from lmdp.printable import printable
 
 
@@ -38,7 +39,7 @@ def write(table: pa.Table, form: str, output: Path | None) -> None:
         write_to(table, form, sys.stdout.buffer)
         return
     try:
-        with output.open("wb") as file:
+        with open(output, "wb", opener=at_once) as file:
             write_to(table, form, file)
     except OSError as error:
         raise Unreachable(f"cannot write {output}: {error.strerror}") from error

@@ -25,6 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lmdp import pem
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.opening import read_bytes
 from lmdp.program import program
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _take(lock: int, folder: Path) -> None:
 def read_certificate(path: Path) -> x509.Certificate:
     """Read the first certificate of a PEM file; raises SettingsError that names the file."""
     try:
-        return pem.certificates(path.read_bytes())[0]
+        return pem.certificates(read_bytes(path))[0]
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path} is not a readable PEM certificate: {_cause(error)}") from error
 
@@ -291,7 +292,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(read_bytes(path), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise SettingsError(f"{path} is not a readable, unencrypted PEM key: {_cause(error)}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lmdp import pem
 from lmdp.local.home import replaceable
+from lmdp.opening import read_bytes
 from lmdp.program import program
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def tls_files(ca: Path | None, cert: Path | None, key: Path | None) -> dict[str,
 def content(path: Path | None) -> bytes:
     """Return a file's bytes; none where it cannot be read."""
     try:
-        return path.read_bytes() if path is not None else b""
+        return read_bytes(path) if path is not None else b""
     except OSError:
         return b""
 
@@ -72,7 +73,7 @@ def _pair_faults(cert: Path | None, key: Path | None) -> list[str]:
 
 def _certificate_faults(option: str, path: Path) -> list[str]:
     try:
-        certs = pem.certificates(path.read_bytes())
+        certs = pem.certificates(read_bytes(path))
     except OSError as error:
         return [f"{option} {path} cannot be read: {error.strerror}."]
     except ValueError:
@@ -92,7 +93,7 @@ def _certificate_faults(option: str, path: Path) -> list[str]:
 def _key_faults(path: Path, cert: Path | None) -> list[str]:
     try:
         mode = path.stat().st_mode
-        key = pem.private_key(path.read_bytes())
+        key = pem.private_key(read_bytes(path))
     except OSError as error:
         return [f"--key {path} cannot be read: {error.strerror}."]
     except TypeError:
@@ -130,6 +131,6 @@ def _is_special(path: Path) -> bool:
 def _belongs(public_key: object, cert: Path) -> bool:
     """Tell whether `cert` holds `public_key`; an unreadable certificate is told by its own fault."""
     try:
-        return pem.certificates(cert.read_bytes())[0].public_key() == public_key
+        return pem.certificates(read_bytes(cert))[0].public_key() == public_key
     except (OSError, ValueError):
         return True

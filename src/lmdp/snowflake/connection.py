@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 from lmdp import pem
 from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.opening import read_bytes
 from lmdp.program import program
 from lmdp.snowflake.secrets import read_secret
 from lmdp.snowflake.settings import SnowflakeSettings
@@ -209,6 +210,6 @@ def _key_from_env(env: Mapping[str, str]) -> bytes:
             f"SNOWFLAKE_PRIVATE_KEY_SECRET (a Secrets Manager name or ARN); `{program()} snowflake keypair` makes one"
         )
     try:
-        return der(Path(file).read_bytes(), env.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"))
+        return der(read_bytes(Path(file)), env.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"))
     except OSError as error:
         raise SettingsError(f"SNOWFLAKE_PRIVATE_KEY_FILE: {file} cannot be read: {error.strerror}") from error
