@@ -95,7 +95,9 @@ AWAY: dict[str, Any] = {
 @settings(
     max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(where=st.sampled_from(OPTIONS), value=st.sampled_from(HOSTILE) | st.text(max_size=20))
+@given(
+    where=st.sampled_from(OPTIONS), value=st.sampled_from(HOSTILE) | st.text(st.characters(codec="utf-8"), max_size=20)
+)
 def test_no_option_ends_in_a_traceback(folder: Path, where: tuple[tuple[str, ...], str], value: str) -> None:
     """Each option of each command with a hostile value: an exit code that is documented, and no traceback."""
     names, option = where
@@ -122,7 +124,7 @@ ASKED = [
 @given(
     name=st.sampled_from(sorted(KNOWN)),
     words=st.sampled_from(ASKED),
-    value=st.sampled_from(HOSTILE) | st.text(st.characters(exclude_characters="\0"), max_size=20),
+    value=st.sampled_from(HOSTILE) | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
 )
 def test_no_setting_ends_in_a_traceback(folder: Path, name: str, words: tuple[str, ...], value: str) -> None:
     """Each setting that something reads, with a hostile value."""
