@@ -183,18 +183,11 @@ def _keys(settings: Settings) -> list[Statement]:
 
 
 def _network(settings: Settings) -> list[Statement]:
-    """Rules of the cluster's group; the cluster, endpoints and the topic where they are asked for."""
+    """What only reads; the cluster, endpoints and the topic where they are asked for."""
     names, kafka = settings.names, settings.kafka
-    rules = names.arn("ec2", "security-group-rule/*")
-    statements = [
-        allow(
-            ["ec2:*SecurityGroupIngress", "ec2:UpdateSecurityGroupRuleDescriptionsIngress"],
-            [names.arn("ec2", f"security-group/{kafka.security_group}"), rules],
-        ),
-        allow(["ec2:Describe*", "kafka:Describe*", "kafka:GetBootstrapBrokers", "kafka:List*"], ["*"]),
-    ]
+    statements = [allow(["ec2:Describe*", "kafka:Describe*", "kafka:GetBootstrapBrokers", "kafka:List*"], ["*"])]
     if kafka.endpoints:
-        statements += _endpoints(settings, rules)
+        statements += _endpoints(settings)
     if not kafka.cluster_arn:
         statements += _cluster(settings)
     if kafka.make_topic:
@@ -203,10 +196,11 @@ def _network(settings: Settings) -> list[Statement]:
     return statements
 
 
-def _endpoints(settings: Settings, rules: str) -> list[Statement]:
+def _endpoints(settings: Settings) -> list[Statement]:
     """A security group and endpoints are made with the environment's tag, and only those with it are changed."""
     names, kafka = settings.names, settings.kafka
     groups, endpoints = names.arn("ec2", "security-group/*"), names.arn("ec2", "vpc-endpoint/*")
+    rules = names.arn("ec2", "security-group-rule/*")
     vpc = names.arn("ec2", f"vpc/{kafka.vpc_id}")
     subnets = [names.arn("ec2", f"subnet/{subnet}") for subnet in kafka.subnet_ids]
     new, tagged = ({"StringEquals": {f"aws:{of}Tag/lmdp": names.environment}} for of in ("Request", "Resource"))

@@ -16,8 +16,8 @@ def add_dashboard(scope: Construct, *, settings: Settings, alarms: Sequence[clou
     dashboard = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=settings.names.prefix)
     dashboard.add_widgets(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(alarms), width=24, height=4))
     graphs = _graphs(settings)
-    for left, right in zip(graphs[::2], graphs[1::2], strict=True):
-        dashboard.add_widgets(left, right)
+    for at in range(0, len(graphs), 2):
+        dashboard.add_widgets(*graphs[at : at + 2])
 
 
 def _graphs(settings: Settings) -> list[cloudwatch.GraphWidget]:

@@ -69,6 +69,7 @@ class DeliveryStack(cdk.Stack):
         # A stream that another revision replaces still delivers what it took; AWS promises nothing for one in deletion:
         # https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
         self.stream.cfn_options.update_replace_policy = cdk.CfnDeletionPolicy.RETAIN
+        self.stream.cfn_options.deletion_policy = cdk.CfnDeletionPolicy.DELETE
         cdk.CfnOutput(self, "PlannedLoad", value=advice(settings.load, settings.pipe.batch, settings.names.region))
 
 

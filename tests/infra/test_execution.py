@@ -319,7 +319,7 @@ def _inline(templates: Sequence[Template]) -> list[Document]:
 LONG = {
     "LMDP_ROLE_NAME_PREFIX": "a-prefix-of-24-character",
     "LMDP_IAM_PATH": "/an-organisation/its-department/its-team/",
-    "LMDP_SUBNET_IDS": ",".join(f"subnet-{number:017d}" for number in range(6)),
+    "LMDP_SUBNET_IDS": ",".join(f"subnet-{number:017d}" for number in range(3)),
 }
 
 
