@@ -148,8 +148,11 @@ def test_no_setting_ends_in_a_traceback(folder: Path, name: str, words: tuple[st
         (["run", "--keep", "99999d"], "--keep: '99999d' is not 1d to 36500d"),
         (["run", "--warehouse", "fifo"], "fifo is no file"),
         (["run", "--warehouse", "folder"], "folder is no file"),
-        (["run", "--bootstrap-servers", "b:1", "--ca", "fifo"], "--ca fifo is no file"),
-        (["run", "--bootstrap-servers", "b:1", "--cert", "folder", "--key", "fifo"], "--key fifo is no file"),
+        (["run", "--bootstrap-servers", "b:1", "--ca", "fifo"], "--ca fifo is no PEM certificate"),
+        (
+            ["run", "--bootstrap-servers", "b:1", "--cert", "folder", "--key", "fifo"],
+            "--key fifo is no PEM private key",
+        ),
         (["snowflake", "verify", "--fresh", "nan"], "Invalid value for '--fresh'"),
         (["snowflake", "keypair", "--file", "k", "--bits", "99999"], "less than or equal to 8192"),
     ],

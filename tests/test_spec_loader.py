@@ -105,9 +105,10 @@ def test_a_required_datapoint_field_comes_before_the_time() -> None:
     old = 'name = "instance"\ntype = "text"\nrequired = false'
     spec = parse_spec(edited((old, old.replace("false", "true"))))
     (reject,) = run(spec, {"asDouble": 1.5}).rejects
-    assert (reject.code, reject.message) == (
-        "Row.MissingField",
-        "instance: none of dataSourceInstanceName, wildValue in datapoint attributes",
+    assert reject.code == "Row.MissingField"
+    assert reject.message == (
+        "instance: none of dataSourceInstanceName, wildValue in datapoint attributes (add the key that has it to "
+        "`from` of instance in the specification (LMDP_SPEC))"
     )
     assert len(run(spec, {**POINT, "attributes": [text("wildValue", "x")]}).rows) == 1
 
@@ -227,7 +228,7 @@ def test_another_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [(None, "cannot read"), (b"\xff", "cannot read"), (b"# Nothing", "the specification has no block")],
+    [(None, "is no file"), (b"\xff", "cannot read"), (b"# Nothing", "the specification has no block")],
 )
 def test_a_page_that_cannot_be_used(
     content: bytes | None, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -104,11 +104,11 @@ def test_a_run_from_standard_input(tmp_path: Path) -> None:
 
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     """Exit code 2, and nothing on standard output."""
-    words = ["--devices", "0", "--interval", "nan", "--prices", "none.toml", "--price", "firehos=1",
+    words = ["--devices", "0", "--interval", "0", "--prices", "none.toml", "--price", "firehos=1",
              "--price", "credit", "--set", "batch=0", "--set", "zones=many"]  # fmt: skip
     ended = call("cost", *words, folder=tmp_path)
     assert (ended.code, ended.out) == (2, "")
-    for told in ("7 settings are wrong", "--devices is 0", "--interval is nan", "none.toml cannot be read", "'firehos'",
+    for told in ("7 settings are wrong", "--devices is 0", "--interval is 0", "none.toml cannot be read", "'firehos'",
                  "--price 'credit' is not NAME=VALUE", "--set batch is 0", "--set zones is 'many'"):  # fmt: skip
         assert told in ended.err
 

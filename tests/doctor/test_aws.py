@@ -150,8 +150,18 @@ _NO_CERTIFICATE = _spoilt("kafka-client", {"privateKey": "HIDDEN"})
         (_no_pipe, aws.pipe, "there is no pipe lmdp-dev", "make deploy ENVIRONMENT=dev"),
         (_off, aws.alarms, "off: lmdp-dev-rejects", "docs/operations.md"),
         (_no_group, aws.logs, "not there: /aws/vendedlogs/pipes/lmdp-dev", "make deploy ENVIRONMENT=dev"),
-        (_NO_KEY, aws.secrets, "no PKCS#8 key", "keypair --user firehose --secret lmdp-dev/snowflake-loader"),
-        (_PEM, aws.secrets, "one line of base64", "keypair --user setup --secret lmdp-dev/snowflake-setup"),
+        (
+            _NO_KEY,
+            aws.secrets,
+            "no PKCS#8 key",
+            "--environment dev --user firehose --secret lmdp-dev/snowflake-loader",
+        ),
+        (
+            _PEM,
+            aws.secrets,
+            "one line of base64",
+            "--environment dev --user setup --secret lmdp-dev/snowflake-setup",
+        ),
         (_NO_CERTIFICATE, aws.secrets, "no `certificate` in PEM", "--client lmdp-dev --secret lmdp-dev/kafka-client"),
     ],
 )

@@ -139,7 +139,7 @@ def test_what_everybody_may_replace_is_refused(tmp_path: Path) -> None:
     for mode, faults in ((0o755, 0), (0o777, 2), (0o1777, 0)):
         place.chmod(mode)
         told = access.faults()
-        assert [f"chmod o-w {place}" in fault for fault in told] == [True] * faults
+        assert [f"chmod go-w {place}" in fault for fault in told] == [True] * faults
     ca.chmod(0o666)
     assert [f"chmod o-w {ca}" in fault for fault in access.faults()] == [True]
 

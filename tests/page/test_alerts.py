@@ -103,7 +103,7 @@ CASES: list[tuple[str, list[Scrape], dict[int, set[str]]]] = [
     ),
     (
         "rows twice",
-        scrapes(lambda _: {}, lambda _: {"running": {"report": {"duplicates": 2}}}),
+        scrapes(lambda _: {}, lambda _: {"duplicates": 2}),
         {1: {"LmdpDuplicates"}},
     ),
     ("a full disk", scrapes(lambda _: {}, lambda _: {"freeBytes": 10**9}), {14: set(), 16: {"LmdpDiskFull"}}),

@@ -24,6 +24,7 @@ from lmdp.page.explore_tab import told_apart
 from lmdp.page.pipe import Fault, Pipe
 from lmdp.page.sql_tab import as_lines
 from lmdp.pipeline import Message, TransformSettings
+from lmdp.refusals import DROP_REASONS
 from lmdp.spec_loader import load_spec
 from page.sites import message
 
@@ -105,7 +106,7 @@ def test_nobody_at_home_is_told(tmp_path: Path) -> None:
 def test_every_code_and_reason_of_the_specification_is_explained() -> None:
     """A reject or drop that the pipeline knows is none that the page does not."""
     assert set(re.findall(r"`((?:Decode|Row)\.[A-Za-z]+)`", SPECIFICATION)) <= set(reasons.CODES)
-    assert {"noRecordedValue", "nonFinite", "exemplars", "empty"} == set(reasons.DROPS)
+    assert set(DROP_REASONS) == set(reasons.DROPS)
 
 
 @pytest.mark.parametrize(

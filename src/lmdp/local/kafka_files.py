@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 def file_faults(ca: Path | None, cert: Path | None, key: Path | None) -> list[str]:
     """Return everything that is wrong with these files, each with what to do."""
-    given = (("--ca", ca), ("--cert", cert), ("--key", key))
-    if special := [f"{option} {path} is no file." for option, path in given if path and _is_special(path)]:
-        return special  # reading a pipe would wait for ever
     return [
         *_pair_faults(cert, key),
         *(_certificate_faults("--ca", ca) if ca else []),
@@ -119,13 +116,6 @@ def _open_faults(option: str, path: Path | None) -> list[str]:
     except (OSError, ValueError):  # that it cannot be read is a fault of its own
         return []
     return faults
-
-
-def _is_special(path: Path) -> bool:
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except (OSError, ValueError):
-        return False
 
 
 def _belongs(public_key: object, cert: Path) -> bool:

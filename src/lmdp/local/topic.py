@@ -180,7 +180,7 @@ def faults(
         (
             max_message_bytes is not None and shape.max_message_bytes > max_message_bytes + BATCH_OVERHEAD_BYTES,
             (
-                f"max.message.bytes is {shape.max_message_bytes:,}, more than the {max_message_bytes:,} that are "
+                f"max.message.bytes is {shape.max_message_bytes:,}, more than the {max_message_bytes or 0:,} that are "
                 f"expected: a batch of such messages may not fit into one call of the consumer. "
                 f"{alter} max.message.bytes={max_message_bytes}"
             ),

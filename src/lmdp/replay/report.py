@@ -11,7 +11,7 @@ from lmdp.pipeline import Counts
 from lmdp.replay.again import Outcome
 from lmdp.replay.objects import Unread
 
-_LONGEST: Final = 200  # characters of a reason that are shown
+_LONGEST: Final = 400  # characters of a reason that are shown
 
 
 @dataclass(slots=True)
