@@ -11,8 +11,9 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from benchmarks import workloads
 from benchmarks.peers import plain
@@ -70,15 +71,20 @@ def ours() -> Callable[[list[dict[str, Any]]], int]:
     """The function, as the process's environment sets it up; its log goes nowhere."""
     from lmdp.aws.function import open_function  # noqa: PLC0415 - it reads the environment
 
-    nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - as long as the process
-    with contextlib.redirect_stdout(nowhere):  # the logger keeps what it finds now, the metrics look each time
+    with contextlib.redirect_stdout(_nowhere()):  # the logger keeps what it finds now, the metrics look each time
         function = open_function(dict(os.environ))
 
     def handle(given: list[dict[str, Any]]) -> int:
-        with contextlib.redirect_stdout(nowhere):
+        with contextlib.redirect_stdout(_nowhere()):
             return int(function(given, Context())["delivered"])
 
     return handle
+
+
+@cache
+def _nowhere() -> TextIO:
+    """One file for as long as the process: the logger keeps it, and is itself kept."""
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def theirs() -> Callable[[list[dict[str, Any]]], int]:

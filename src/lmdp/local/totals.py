@@ -206,12 +206,12 @@ def count(connection: duckdb.DuckDBPyConnection, limits: Limits) -> Totals:
 
 
 class Tally:
-    """The totals of an open file. `cursor` opens a connection of its own; `turn` is held by every commit."""
+    """The totals of an open file. `cursor` opens a connection of its own; every commit is made in a `turn`."""
 
     def __init__(
         self,
         cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
-        turn: threading.Lock,
+        turn: Callable[[], AbstractContextManager[None]],
         keep_days: int | None,
     ) -> None:
         self._cursor = cursor
@@ -231,7 +231,7 @@ class Tally:
         """Count by SQL, beside commits; what is committed meanwhile is added."""
         with self._counting, self._cursor() as cursor:
             cursor.begin()
-            with self._turn:
+            with self._turn():
                 cursor.execute("FROM OFFSETS LIMIT 0")  # DuckDB takes the snapshot with the first statement
                 with self._noting:
                     self._later = Totals()

@@ -104,7 +104,7 @@ class Warehouse:
         self._ending = False
         self._removing: duckdb.DuckDBPyConnection | None = None
         self._bytes_at_open = self.file_bytes()
-        self.tally = Tally(self._cursor, self._turn, keep_days)
+        self.tally = Tally(self._reading, self._turn_unless_ending, keep_days)
         self._identity = FileIdentity(path, self._believed) if spec else None
 
     @classmethod
@@ -263,7 +263,7 @@ class Warehouse:
             with self._cursor() as cursor, self._removing_on(cursor):
                 cursor.begin()
                 removed = step(cursor)
-                with self._turn:
+                with self._turn_unless_ending():
                     self._identity.check_sizes()
                     cursor.commit()
                     self._identity.check()
@@ -410,6 +410,20 @@ class Warehouse:
     def _is_log_long(self) -> bool:
         return self.log_bytes() > self._longest_log
 
+    @contextlib.contextmanager
+    def _turn_unless_ending(self) -> Iterator[None]:
+        """Take the turn of the writing calls while a cursor is open, which a call that closes the file waits for.
+
+        Raises LmdpError once the file is being closed.
+        """
+        while not self._turn.acquire(timeout=0.1):
+            if self._ending:
+                raise LmdpError(f"the warehouse {self.path} is being closed")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
     def _writable(self) -> Spec:
         if self._spec is None:
             raise LmdpError(f"the warehouse {self.path} is open to read only; nothing was written")
@@ -425,16 +439,16 @@ class Warehouse:
         with self._turn:
             self._identity.check_file()
             self._open_again()
-            self._identity.check_sizes()
             write = _Write()
             try:
+                self._identity.check_sizes()
                 with schema.transaction(self._connection):
                     yield write
+                self._identity.check()
             except duckdb.Error as error:
                 self._failed(error)
                 self._identity.note()
                 raise engine.write_failure(self.path, error, sum(write.bytes)) from error
-            self._identity.check()
             self._identity.note()
             self._short = 0
             self.tally.note(write.added, lambda: then(write.size))
@@ -467,6 +481,8 @@ class Warehouse:
                     self._limits = self._limits.more() or self._limits
                 raise
             self._connection.execute(f"USE {SCHEMA}")
+        assert self._identity is not None
+        self._identity.note()  # the checkpoint at closing truncates the file below the block count in its header
         self.reopened += 1
         self._shut = False
 
@@ -485,9 +501,15 @@ class Warehouse:
             self._open_again()
 
     def _read(self, sql: str, values: Sequence[object] | dict[str, object] = ()) -> list[tuple[Any, ...]]:
+        with self._reading() as cursor:
+            return cursor.execute(sql, values).fetchall()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for our own SQL. Raises LmdpError."""
         with self._cursor() as cursor:
             try:
-                return cursor.execute(sql, values).fetchall()
+                yield cursor
             except duckdb.Error as error:
                 raise LmdpError(f"the warehouse {self.path} could not be read: {error}") from error
 
