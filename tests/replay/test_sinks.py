@@ -81,7 +81,7 @@ def test_kafka_is_not_there(tmp_path: Path) -> None:
     """Nothing is sent before the broker is known to be there."""
     rejects(tmp_path, message(bundle(1), 5))
     with pytest.raises(LmdpError):
-        into_kafka(KafkaAccess("127.0.0.1:9"), "t")
+        into_kafka(KafkaAccess("127.0.0.1:9"), "t", seconds=1)
     assert not (tmp_path / "replayed").exists()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Mapping
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from lmdp.errors import LmdpError
 from lmdp.snowflake.connection import ask
-from lmdp.snowflake.custom_resource import MARGIN_SECONDS, handler, respond
+from lmdp.snowflake.custom_resource import MARGIN_SECONDS, handler, respond, run_sql
 from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.settings import SnowflakeSettings
 from snowflake_double import Account
@@ -278,7 +279,8 @@ def test_a_schema_that_is_not_there_is_told(
 def test_snowflake_out_of_reach_fails_the_request(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody answers at the account's address: one answer, before Lambda's time is over."""
     monkeypatch.setenv("SNOWFLAKE_ACCOUNT_URL", "http://127.0.0.1:1")
-    handler(_request(answers, "Create"), Lambda(MARGIN_SECONDS + 1))
+    run = partial(run_sql, login_seconds=3)
+    respond(_request(answers, "Create"), Lambda(MARGIN_SECONDS + 1), run)
     assert [one["Status"] for one in answers.got] == ["FAILED"]
     # The connector goes on trying, and draws lots meanwhile, which a property test in this process would stumble over.
     for left in threading.enumerate():

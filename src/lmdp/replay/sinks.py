@@ -25,18 +25,22 @@ Send: TypeAlias = Callable[[Outcome], int]
 FIREHOSE_SECONDS: Final = 300.0
 """How long an object's rows are tried before it is given up; the next run tries them again."""
 
+_ASK_SECONDS: Final = 10.0
 _FLUSH_SECONDS: Final = 150.0  # beyond librdkafka's own time for a message, which is 120 s here
 _CALLS: Final = 8
 
 
-def into_kafka(access: KafkaAccess, topic: str) -> Send:
-    """Messages as they were: value, key and time, since a row may have its time from there. Raises LmdpError."""
+def into_kafka(access: KafkaAccess, topic: str, *, seconds: float = _ASK_SECONDS) -> Send:
+    """Messages as they were: value, key and time, since a row may have its time from there.
+
+    `seconds` is how long the broker may take to answer at first. Raises LmdpError.
+    """
     from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 - librdkafka, only where it is wanted
 
     from lmdp.local.kafka import cluster_identity  # noqa: PLC0415 - as above
     from lmdp.local.publisher import PRODUCER_SETTINGS  # noqa: PLC0415 - as above
 
-    cluster_identity(access, topic)  # nothing is sent before the topic is known to be there
+    cluster_identity(access, topic, seconds=seconds)  # nothing is sent before the topic is known to be there
     producer = Producer({**access.config(), **PRODUCER_SETTINGS})
 
     def send(outcome: Outcome) -> int:

@@ -100,7 +100,7 @@ def _send(scope: Scope, flight: Flight, org_id: str, style: KeyStyle) -> Landing
         error = _error(flight.failed(begun - timedelta(minutes=1)), mark)
         if error:
             return Landing(style, landed=False, error=error)
-        flight.sleep(_POLL_SECONDS)
+        flight.sleep(min(_POLL_SECONDS, flight.wait))
     return Landing(style, landed=False)
 
 
