@@ -53,7 +53,7 @@ def killed_consumer(site: Site) -> Outcome:
     for turn in range(kills):
         (home / "run.sock").unlink(missing_ok=True)
         with started(*words, folder=folder) as program:
-            until((home / "run.sock").exists)
+            until(lambda: (home / "run.sock").exists() or program.poll() is not None)  # it may have ended already
             if turn % 3 == 0:  # when it has written, however fast or slow it is here; else at any time
                 until(functools.partial(_further, home, seen[-1], messages))
             time.sleep(chance.uniform(0.0, 0.6))
@@ -190,7 +190,7 @@ def power_cut(site: Site) -> Outcome:
     words = ("run", *options(site.broker.access), "--topic", topic, "--org-id", "acme", "--until-idle", "--json")
     copies: list[Path] = []
     with started(*words, folder=folder) as program:
-        until((home / "run.sock").exists)
+        until(lambda: (home / "run.sock").exists() or program.poll() is not None)
         until(lambda: rows(home, "select 1 as n from loads limit 1"))
         while len(copies) < cuts and program.poll() is None:
             if len(copies) % 3 == 0:  # or all of them were of one transaction
