@@ -48,7 +48,8 @@ class Disk:
 @contextlib.contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Disk]:
     """A disk of so many megabytes in the empty `folder`."""
-    _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0777", "lmdp-chaos", str(folder))
+    options = f"size={megabytes}m,mode=0700,uid={os.getuid()}"  # a home that others can replace is refused
+    _run("mount", "-t", "tmpfs", "-o", options, "lmdp-chaos", str(folder))
     try:
         yield Disk(folder)
     finally:
