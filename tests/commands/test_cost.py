@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def line(found: dict[str, Any], part: str, what: str) -> dict[str, Any]:
 
 def test_the_page_has_the_reference_table() -> None:
     """docs/cost.md is current: put what `lmdp cost --format markdown` prints between its markers."""
-    ended = call("cost", "--format", "markdown", folder=PAGE.parent)
+    # The page names the program as PATH finds it; without PATH it would be the path of this checkout's script.
+    ended = call("cost", "--format", "markdown", folder=PAGE.parent, PATH=str(Path(sys.executable).parent))
     assert f"<!-- cost: begin -->\n{ended.out}<!-- cost: end -->" in PAGE.read_text("utf-8")
 
 
