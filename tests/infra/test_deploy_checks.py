@@ -72,6 +72,32 @@ def test_a_stack_whose_creation_failed_is_left_to_cdk(tool: ModuleType, place: P
     assert place.commands[-1].startswith("deploy pipe alarms")
 
 
+@pytest.mark.parametrize(
+    ("state", "left"),
+    [
+        ("CREATE_COMPLETE", False),
+        ("UPDATE_ROLLBACK_COMPLETE", False),
+        ("CREATE_FAILED", False),
+        ("", True),
+        ("REVIEW_IN_PROGRESS", True),
+        ("ROLLBACK_COMPLETE", True),
+        ("ROLLBACK_FAILED", True),
+    ],
+)
+def test_a_secret_is_in_the_way_where_its_stack_is_made_again(
+    tool: ModuleType, place: Place, state: str, *, left: bool
+) -> None:
+    """A stack that CDK updates owns its secrets; where CDK creates it, the same names would clash."""
+    owning = dict.fromkeys(("storage", "snowflake-auth"), "CREATE_COMPLETE")
+    clients = {"cloudformation": States(auth=state, **owning)}
+    world = dataclasses.replace(place.world, client=lambda service: clients.get(service) or place.aws(service))
+    if not left:
+        tool.adopt(place.settings(), world)
+        return
+    with pytest.raises(tool.LmdpError, match="the secret lmdp-dev/kafka-client was kept"):
+        tool.adopt(place.settings(), world)
+
+
 def test_without_bootstrap_the_deployment_names_it(
     tool: ModuleType, place: Place, client: Callable[[str], Any]
 ) -> None:

@@ -32,7 +32,7 @@ EGRESS: list[tuple[list[dict[str, Any]], list[int]]] = [
 @pytest.mark.parametrize(("rules", "ports"), EGRESS)
 def test_the_way_out_that_a_pipe_needs(rules: list[dict[str, Any]], ports: list[int]) -> None:
     """Port 443 to anywhere, and the brokers' port to the group itself or to addresses."""
-    from lmdp.deployment.egress import egress_faults  # noqa: PLC0415 - as the others here
+    from lmdp.deployment.security_group import egress_faults  # noqa: PLC0415 - as the others here
 
     found = egress_faults({"GroupId": "sg-1", "IpPermissionsEgress": rules})
     assert [port for port in (443, 9094) if any(f"port {port}" in fault for fault in found)] == ports

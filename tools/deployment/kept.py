@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from infra.settings import Settings
 from tools.deployment.cdk import run_cdk
 from tools.deployment.world import World
 
 from lmdp.errors import LmdpError
+
+_CREATED_AGAIN: Final = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS", "DELETE_COMPLETE")
 
 
 def adopt(settings: Settings, world: World) -> None:
@@ -80,7 +82,12 @@ def _cluster(settings: Settings, world: World) -> list[str]:
 
 
 def _stack_is_there(settings: Settings, world: World, stack: str) -> bool:
-    """Whether CloudFormation has it, in a state that an update can follow."""
+    """Whether CloudFormation has it, in a state that an update can follow.
+
+    CDK deletes a stack whose creation was rolled back, and creates it again. The rollback deleted what that creation
+    made (RetainExceptOnCreate); what a failed rollback left is retained by CDK's deletion, and its name is then taken:
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
+    """
     from botocore.exceptions import ClientError  # noqa: PLC0415 - as boto3
 
     try:
@@ -89,7 +96,7 @@ def _stack_is_there(settings: Settings, world: World, stack: str) -> bool:
         if error.response["Error"]["Code"] != "ValidationError":
             raise
         return False
-    return bool(found) and found[0]["StackStatus"] not in ("ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS", "DELETE_COMPLETE")
+    return bool(found) and found[0]["StackStatus"] not in _CREATED_AGAIN
 
 
 def _bucket_is_there(world: World, bucket: str) -> bool:

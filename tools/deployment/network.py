@@ -5,7 +5,7 @@ from __future__ import annotations
 from infra.settings import Settings
 from tools.deployment.world import World
 
-from lmdp.deployment.egress import egress_faults, egress_fix
+from lmdp.deployment.security_group import egress_faults, egress_fix
 from lmdp.errors import LmdpError
 
 

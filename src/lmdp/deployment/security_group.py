@@ -1,4 +1,4 @@
-"""The rules that the cluster's security group has to have, and which of them it lacks. No vendor, no I/O."""
+"""The rules that the cluster's security group has to have, both ways, and which of them it lacks. No vendor, no I/O."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 
 # https://docs.aws.amazon.com/msk/latest/developerguide/port-info.html
 KAFKA_TLS_PORT: Final = 9094
+HTTPS_PORT: Final = 443
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +61,44 @@ def _covers(found: Mapping[str, Any], rule: Rule) -> bool:
         return bool(found.get("ReferencedGroupInfo", {}).get("GroupId") == rule.peer)
     cidr = found.get("CidrIpv4")
     return bool(cidr) and ipaddress.IPv4Network(rule.peer).subnet_of(ipaddress.IPv4Network(cidr, strict=False))
+
+
+def egress_faults(group: Mapping[str, Any]) -> list[str]:
+    """Return what the group does not let out, each with what then fails; `group` is one of DescribeSecurityGroups.
+
+    A pipe's interfaces have the cluster's own group:
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-msk.html
+    """
+    name = str(group["GroupId"])
+    rules = list(group.get("IpPermissionsEgress", ()))
+    faults = []
+    if not any(_lets_out(rule, HTTPS_PORT) for rule in rules):
+        faults.append(
+            f"{name} lets nothing out on port {HTTPS_PORT}: the pipe's interfaces reach neither Lambda nor Secrets "
+            "Manager, and the pipe does not start"
+        )
+    if not any(_lets_out(rule, KAFKA_TLS_PORT) and _reaches(rule, name) for rule in rules):
+        faults.append(
+            f"{name} lets nothing out to itself on port {KAFKA_TLS_PORT}: the pipe's interfaces reach no broker"
+        )
+    return faults
+
+
+def egress_fix(group_id: str) -> str:
+    """Return the commands that let both out."""
+    tcp = f"aws ec2 authorize-security-group-egress --group-id {group_id} --protocol tcp"
+    return (
+        f"{tcp} --port {HTTPS_PORT} --cidr 0.0.0.0/0; {tcp} --port {KAFKA_TLS_PORT} --source-group {group_id} "
+        "(each where it is missing)"
+    )
+
+
+def _lets_out(rule: Mapping[str, Any], port: int) -> bool:
+    protocol = str(rule.get("IpProtocol"))
+    return protocol == "-1" or (protocol == "tcp" and int(rule["FromPort"]) <= port <= int(rule["ToPort"]))
+
+
+def _reaches(rule: Mapping[str, Any], group: str) -> bool:
+    """Whether the rule names the group, or ranges, which a broker's address may be in."""
+    groups = {pair.get("GroupId") for pair in rule.get("UserIdGroupPairs", ())}
+    return group in groups or bool(rule.get("IpRanges") or rule.get("Ipv6Ranges") or rule.get("PrefixListIds"))

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives import serialization
 
-from lmdp.deployment.egress import egress_faults, egress_fix
 from lmdp.deployment.naming import STACKS, Names, revisions_of
 from lmdp.deployment.secret_shapes import json_object, kafka_fault, snowflake_fault
+from lmdp.deployment.security_group import egress_faults, egress_fix
 from lmdp.doctor.finding import Verdict, not_tried, ok, wrong
 from lmdp.doctor.place import NET_S, Place
 from lmdp.program import install_extras, program
