@@ -30,7 +30,7 @@ def operator_statements(settings: Settings) -> list[iam.PolicyStatement]:
             [names.arn("kms", "key/*")],
             conditions=bucket_key_use(names),
         ),
-        allow("SendRows", ["firehose:PutRecord", "firehose:PutRecordBatch"], [names.stream_arn]),
+        allow("SendRows", ["firehose:PutRecord", "firehose:PutRecordBatch"], _streams(names)),
         # The function reads the setup owner's key with rights of its own.
         allow("SendCanary", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.canary_function}")]),
         *_look(names),
@@ -61,7 +61,7 @@ def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
             secret_arns(settings),
         ),
         allow("SecretsKey", ["kms:Decrypt", "kms:GenerateDataKey"], [names.arn("kms", "key/*")], conditions=of_secrets),
-        allow("SendCanary", ["firehose:PutRecord"], [names.stream_arn]),
+        allow("SendCanary", ["firehose:PutRecord"], _streams(names)),
         *_deploy_checks(settings),
         *_look_before(settings),
         allow("ListErrors", ["s3:ListBucket"], [names.error_bucket_arn]),
@@ -94,7 +94,7 @@ def _look_before(settings: Settings) -> list[iam.PolicyStatement]:
     names, group = settings.names, settings.kafka.security_group
     added = [names.arn("ec2", f"security-group/{group}"), names.arn("ec2", "security-group-rule/*")]
     return [
-        allow("LookAtStream", ["firehose:DescribeDeliveryStream"], [names.stream_arn]),
+        allow("LookAtStream", ["firehose:DescribeDeliveryStream"], _streams(names)),
         # It knows no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
         allow("LookAtRules", ["ec2:DescribeSecurityGroupRules"], ["*"]),
         *([allow("AddRules", ["ec2:AuthorizeSecurityGroupIngress"], added)] if settings.kafka.make_rules else []),
@@ -113,7 +113,7 @@ def secret_arns(settings: Settings) -> list[str]:
 
 def _look(names: Names) -> list[iam.PolicyStatement]:
     return [
-        allow("LookAtPipe", ["pipes:DescribePipe"], [names.pipe_arn]),
+        allow("LookAtPipe", ["pipes:DescribePipe"], _revisions(names, "pipes", f"pipe/{names.prefix}")),
         allow("LookAtAlarms", ["cloudwatch:DescribeAlarms"], [names.arn("cloudwatch", f"alarm:{names.prefix}-*")]),
         allow("ReadParameters", ["ssm:GetParameter"], [names.arn("ssm", f"parameter{names.parameter('*')}")]),
     ]
@@ -123,3 +123,12 @@ def _certificates(settings: Settings) -> list[iam.PolicyStatement]:
     arn = settings.kafka.ca_arn
     actions = ["acm-pca:DescribeCertificateAuthority", "acm-pca:GetCertificate", "acm-pca:IssueCertificate"]
     return [allow("IssueCertificates", actions, [arn])] if arn else []
+
+
+def _streams(names: Names) -> list[str]:
+    return _revisions(names, "firehose", f"deliverystream/{names.prefix}-rows")
+
+
+def _revisions(names: Names, service: str, first: str) -> list[str]:
+    """Return what every revision is called: raising one is a deployment, which needs no administrator."""
+    return [names.arn(service, first), names.arn(service, f"{first}-r*")]

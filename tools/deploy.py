@@ -57,6 +57,9 @@ def deploy(settings: Settings, world: World, options: Options) -> None:
     adopt(settings, world)
     cdk(settings, world, "deploy", FIRST)
     check_secrets(settings, world)
+    if settings.delivery.function_group:
+        # Setup and canary call AWS through the endpoints of this stack, which let the current stream through alone.
+        cdk(settings, world, "deploy", THIRD)
     cdk(settings, world, "deploy", SECOND)
     canary(settings, world)
     cdk(settings, world, "deploy", THIRD)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,17 +90,18 @@ ROLES = {
 }  # fmt: skip
 
 LOOK = [
-    f"LookAtPipe Allow: pipes:DescribePipe on arn:aws:pipes:{HERE}:pipe/lmdp-example",
+    (f"LookAtPipe Allow: pipes:DescribePipe on arn:aws:pipes:{HERE}:pipe/lmdp-example "
+     f"arn:aws:pipes:{HERE}:pipe/lmdp-example-r*"),
     f"LookAtAlarms Allow: cloudwatch:DescribeAlarms on arn:aws:cloudwatch:{HERE}:alarm:lmdp-example-*",
     f"ReadParameters Allow: ssm:GetParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/*",
-]
+]  # fmt: skip
+STREAMS = " ".join(f"arn:aws:firehose:{HERE}:deliverystream/lmdp-example-rows{which}" for which in ("", "-r*"))
 PEOPLE = {
     "lmdp-example-LmdpOperator": [
         f"ListErrors Allow: s3:ListBucket on {BUCKET}",
         f"ReplayErrors Allow: s3:DeleteObject s3:GetObject s3:PutObject on {BUCKET}/*",
         f"ErrorBucketKey Allow: kms:Decrypt kms:GenerateDataKey on arn:aws:kms:{HERE}:key/* {S3_KEY}",
-        ("SendRows Allow: firehose:PutRecord firehose:PutRecordBatch on "
-        f"arn:aws:firehose:{HERE}:deliverystream/lmdp-example-rows"),
+        f"SendRows Allow: firehose:PutRecord firehose:PutRecordBatch on {STREAMS}",
         f"SendCanary Allow: lambda:InvokeFunction on arn:aws:lambda:{HERE}:function:lmdp-example-canary",
         *LOOK,
         "LookAtMetrics Allow: cloudwatch:GetMetricStatistics on *",
@@ -113,7 +116,7 @@ PEOPLE = {
         f"secretsmanager:TagResource secretsmanager:UpdateSecretVersionStage on {SECRETS}"),
         (f"SecretsKey Allow: kms:Decrypt kms:GenerateDataKey on arn:aws:kms:{HERE}:key/* "
         "when kms:EncryptionContext:SecretARN kms:ViaService"),
-        f"SendCanary Allow: firehose:PutRecord on arn:aws:firehose:{HERE}:deliverystream/lmdp-example-rows",
+        f"SendCanary Allow: firehose:PutRecord on {STREAMS}",
         f"FlyCanary Allow: lambda:InvokeFunction on arn:aws:lambda:{HERE}:function:lmdp-example-canary",
         f"TestAlarm Allow: cloudwatch:SetAlarmState on arn:aws:cloudwatch:{HERE}:alarm:lmdp-example-*",
         f"LookAtSubscribers Allow: sns:ListSubscriptionsByTopic on arn:aws:sns:{HERE}:lmdp-example-alerts",
@@ -122,8 +125,7 @@ PEOPLE = {
         ("NoteRetention Allow: ssm:PutParameter on "
         f"arn:aws:ssm:{HERE}:parameter/lmdp/example/state/topic-retention-hours"),
         "LookAtNetwork Allow: ec2:DescribeSecurityGroups ec2:DescribeVpcEndpoints kafka:ListClustersV2 on *",
-        (f"LookAtStream Allow: firehose:DescribeDeliveryStream on arn:aws:firehose:{HERE}:deliverystream/"
-        "lmdp-example-rows"),
+        f"LookAtStream Allow: firehose:DescribeDeliveryStream on {STREAMS}",
         "LookAtRules Allow: ec2:DescribeSecurityGroupRules on *",
         f"ListErrors Allow: s3:ListBucket on {BUCKET}",
         f"ReadFailedRecords Allow: s3:GetObject on {BUCKET}/snowflake-failed/*",
@@ -160,6 +162,36 @@ def test_people_may_do_this_and_nothing_else(policy: str) -> None:
 
     made = {settings().names.policy(one.what): one.document for one in bootstrap_policies(settings())}
     assert statements(made[policy], {}) == PEOPLE[policy]
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ({"LMDP_PIPE_REVISION": "2"}, []),
+        ({"LMDP_STREAM_REVISION": "2"}, []),
+        ({"LMDP_CONSUMER_GROUP": "other-group"}, []),
+        ({"LMDP_TOPIC": "other.topic"}, []),
+        ({"LMDP_BATCH_SIZE": "50"}, []),
+        ({"LMDP_CLUSTER_RULES": "true"}, ["LmdpDeployer"]),
+        ({"LMDP_TOPIC_CREATE": "true"}, ["cloudformation-network"]),
+        ({"LMDP_IAM_PATH": "/team/"}, ["cloudformation-access"]),
+    ],
+)
+def test_which_settings_ask_for_bootstrap_again(changed: dict[str, str], again: list[str]) -> None:
+    """Those that docs/deploy.md lists change a policy of bootstrap; others, revisions among them, change none."""
+    from infra.bootstrap import bootstrap_policies  # noqa: PLC0415 - only where the infrastructure's packages are
+
+    from .test_execution import settings  # noqa: PLC0415 - as above
+
+    # The names of policies have the path; their documents are compared.
+    before, after = (
+        {one.what: one.document for one in bootstrap_policies(settings(**given))}
+        for given in ({"LMDP_CLUSTER_RULES": ""}, {"LMDP_CLUSTER_RULES": "", **changed})
+    )
+    assert sorted(what for what in after if after[what] != before[what]) == again
+    page = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text("utf-8")
+    (listed,) = re.findall(r"setting that asks for other\s+rights: (.*?)\.\n\n", page, re.DOTALL)
+    assert all((f"`{name}`" in listed) is bool(again) for name in changed)
 
 
 def test_who_assumes_a_role_acts_for_this_account(example: Templates) -> None:

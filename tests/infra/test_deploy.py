@@ -191,6 +191,18 @@ def test_deploy_goes_in_steps(tool: ModuleType, place: Place, monkeypatch: pytes
     assert not any("PRIVATE" in line or DER in line for line in place.said)
 
 
+def test_the_network_comes_first_where_functions_are_in_a_vpc(tool: ModuleType, place: Place) -> None:
+    """Setup and canary reach AWS through its endpoints, and would wait for them in vain."""
+    private = {
+        "LMDP_SNOWFLAKE_SUBNET_IDS": "subnet-00000000000000001,subnet-00000000000000002",
+        "LMDP_SNOWFLAKE_SECURITY_GROUP_ID": "sg-00000000000000009",
+        "LMDP_VPC_ENDPOINTS": "secretsmanager,kinesis-firehose,ssm",
+    }
+    tool.deploy(place.settings(**private), place.world, tool.Options(yes=True, topic_checked=True))
+    deployed = [command.partition(" --")[0] for command in place.commands if command.startswith("deploy")]
+    assert deployed[1:3] == ["deploy network", "deploy snowflake-setup delivery"]
+
+
 @pytest.mark.parametrize(
     ("stop", "last", "said"),
     [
