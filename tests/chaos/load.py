@@ -273,10 +273,11 @@ def questions(site: Site) -> Outcome:
     for loud in (False, True):
         folder = site.folder()
         home = folder / ".lmdp"
-        with started(*run_words(site, topic, "--until-idle"), folder=folder) as program:
+        with started(*run_words(site, topic), folder=folder) as program:
             until((home / "run.sock").exists, 60)
             with watched(program.pid, home) as watch, crowd.at(home) if loud else contextlib.nullcontext():
                 until(lambda: program.poll() is not None or (watch.rows() >= count and crowd.has_asked(loud)), 1_200)  # noqa: B023 - called at once
+            program.terminate()
             ended(program, 120)
         seen.append(watch)
         books.append(Books.of(home))

@@ -87,7 +87,7 @@ def test_a_kafka_of_its_own(tmp_path: Path) -> None:
         assert json.loads(told.out)[0]["n"] > 0
         again = call("run", *SMALL, folder=tmp_path)
         assert again.code == 3
-        assert f"another run (pid {program.pid}) has the folder" in again.err
+        assert f"another run (process {program.pid}) has the folder" in again.err
         second, took = _interrupted(program, signal.SIGINT)
     assert took < 5
     assert (second["duplicates"], _total(home)) == (0, first["rows"] + second["rows"])
@@ -141,7 +141,7 @@ def test_a_second_run_takes_nothing_from_the_first(
         same_home = call(*words, "--warehouse", str(tmp_path / "other.duckdb"), folder=tmp_path)
         assert (same_file.code, same_home.code) == (3, 3)
         assert f"is in use by process {program.pid}" in same_file.err
-        assert f"another run (pid {program.pid}) has the folder" in same_home.err
+        assert f"another run (process {program.pid}) has the folder" in same_home.err
         assert client.status(home)["running"]["pid"] == program.pid
 
 

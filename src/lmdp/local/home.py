@@ -78,7 +78,7 @@ def only_run(home: Path) -> Iterator[None]:
             file.seek(0)
             pid, shown = file.read(20).strip() or "unknown", f"{program()} status --home {shlex.quote(str(home))}"
             raise Unreachable(
-                f"another run (pid {pid}) has the folder {home}, so this one was not started. Stop that one first "
+                f"another run (process {pid}) has the folder {home}, so this one was not started. Stop that one first "
                 f"(`{shown}` shows it), or name another folder for this one: --home"
             ) from None
         except OSError as error:

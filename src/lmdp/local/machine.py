@@ -205,11 +205,15 @@ def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], s
             if settings.has_page:
                 machine.page = parts.enter_context(page(settings.home, settings.page_port, say))
             consumer = parts.enter_context(_Worker.running("consumer", lambda: _consume(machine, access, cluster, say)))
-            work = partial(maintain, warehouse, settings.keep_days, stop, say)
+            removed = threading.Event()
+            work = partial(maintain, warehouse, settings.keep_days, stop, say, removed)
             parts.enter_context(_Worker.running("maintenance", work))
             parts.callback(warehouse.end_removal)
             parts.callback(stop.set)
             _wait(machine, consumer, _publish(machine, access, parts), watch, say)
+            # Runs that end at once, one after the other, have to remove old days too.
+            while not stop.is_set() and not removed.wait(0.1):
+                pass
         warehouse.check_file()
         return machine.report(time.monotonic() - machine.started)
 

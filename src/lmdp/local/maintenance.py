@@ -18,8 +18,17 @@ _COUNT_EVERY_S = 5.0
 _SHARE = 10  # counting takes a tenth of the time at most
 
 
-def maintain(warehouse: Warehouse, days: int | None, stop: threading.Event, say: Callable[[str], None]) -> None:
-    """Remove what is older than `days` at the start and every hour, and count again what is inexact, until `stop`."""
+def maintain(
+    warehouse: Warehouse,
+    days: int | None,
+    stop: threading.Event,
+    say: Callable[[str], None],
+    first: threading.Event | None = None,
+) -> None:
+    """Remove what is older than `days` at the start and every hour, and count again what is inexact, until `stop`.
+
+    `first` is set once the removal of the start was tried.
+    """
     next_removal, pause = 0.0, 0.0
     while not stop.wait(pause):
         begun = time.monotonic()
@@ -33,6 +42,9 @@ def maintain(warehouse: Warehouse, days: int | None, stop: threading.Event, say:
         except LmdpError as error:
             if not stop.is_set():
                 say(f"Old days could not be removed: {error} Another try follows in a minute.")
+        finally:
+            if first is not None:
+                first.set()
         begun = time.monotonic()
         if not stop.is_set():
             _count(warehouse)
