@@ -116,7 +116,8 @@ def test_a_home_is_one_runs_at_a_time(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", held, str(tmp_path)], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         first.stdout.readline()
-        with pytest.raises(Unreachable, match=rf"another run \(process {first.pid}\) has the folder"), only_run(tmp_path):
+        refused = pytest.raises(Unreachable, match=rf"another run \(process {first.pid}\) has the folder")
+        with refused, only_run(tmp_path):
             pass
         first.kill()
     with only_run(tmp_path):
