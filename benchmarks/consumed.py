@@ -19,7 +19,7 @@ from typing import Any, Final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from benchmarks.measure import peak_mib
-from lmdp.local.kafka import KafkaAccess
+from lmdp.machine.kafka.access import KafkaAccess
 
 BATCH_ROWS: Final = 50_000
 
@@ -52,10 +52,10 @@ class Task:
 
 def lmdp(task: Task) -> dict[str, Any]:
     """The consumer of `lmdp run`, from its start to its last commit."""
-    from lmdp.local.consumer import ConsumeSettings, Ends, consume  # noqa: PLC0415 - the others do without
-    from lmdp.local.progress import Progress  # noqa: PLC0415 - as above
-    from lmdp.local.warehouse import Warehouse  # noqa: PLC0415 - as above
-    from lmdp.pipeline import TransformSettings  # noqa: PLC0415 - as above
+    from lmdp.core.pipeline import TransformSettings  # noqa: PLC0415 - as above
+    from lmdp.machine.kafka.consumer import ConsumeSettings, Ends, consume  # noqa: PLC0415 - the others do without
+    from lmdp.machine.metrics import Progress  # noqa: PLC0415 - as above
+    from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - as above
 
     settings = TransformSettings(org_id="acme")
     progress, ends = Progress(), Ends()

@@ -69,7 +69,7 @@ def events(messages: Sequence[bytes]) -> list[list[dict[str, Any]]]:
 
 def ours() -> Callable[[list[dict[str, Any]]], int]:
     """The function, as the process's environment sets it up; its log goes nowhere."""
-    from lmdp.aws.function import open_function  # noqa: PLC0415 - it reads the environment
+    from lmdp.cloud.function import open_function  # noqa: PLC0415 - it reads the environment
 
     with contextlib.redirect_stdout(_nowhere()):  # the logger keeps what it finds now, the metrics look each time
         function = open_function(dict(os.environ))
@@ -95,7 +95,7 @@ def theirs() -> Callable[[list[dict[str, Any]]], int]:
 @contextlib.contextmanager
 def double() -> Iterator[str]:
     """The Firehose double in a process of its own, and the environment that leads there; gives its URL."""
-    command = [sys.executable, "-m", "lmdp.aws.firehose_double"]
+    command = [sys.executable, "-m", "lmdp.testing.firehose"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
         assert process.stdout

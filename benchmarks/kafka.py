@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from benchmarks import scratch, workloads
 from benchmarks.consumed import Task
-from lmdp.local.broker import KafkaBroker, embedded
-from lmdp.local.java import JarsUnavailable
-from lmdp.local.publisher import Publisher
-from lmdp.local.simulation import SimulatedMessage, Simulation
+from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
+from lmdp.machine.embedded_kafka.java import JarsUnavailable
+from lmdp.machine.kafka.producer import Publisher
+from lmdp.machine.simulation.collectors import SimulatedMessage, Simulation
 
 CORES: Final = 2  # of any machine: the goals are set for two, the broker on them
 PARTITIONS: Final = 4

@@ -27,8 +27,8 @@ from typing import Any
 
 import duckdb
 
-from lmdp.local.warehouse import Warehouse
-from lmdp.spec_loader import load_spec
+from lmdp.core.specification import load_spec
+from lmdp.machine.warehouse.warehouse import Warehouse
 
 ROUNDS = 5
 SERIES = 1_000
@@ -107,7 +107,7 @@ def running(home: Path) -> Iterator[None]:
     """Run the pipeline with a hundred messages a second beside the block."""
     words = ["run", "--home", str(home), "--broker", "memory", "--simulate", "20", "--interval", "4"]
     words += ["--keep", "forever", "--page", "--page-port", str(PORT)]
-    program = [sys.executable, "-c", "from lmdp.cli import main; main()", *words]
+    program = [sys.executable, "-c", "from lmdp.cli.main import main; main()", *words]
     with subprocess.Popen(program, cwd=home, stderr=subprocess.DEVNULL, env=os.environ) as run:
         try:
             ends = time.monotonic() + START_S

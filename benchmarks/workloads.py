@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, Final
 
 from benchmarks import otel_mix
-from lmdp.local.simulation import Odds, Simulation
+from lmdp.machine.simulation.collectors import Odds, Simulation
 
 START_MS: Final = 1_764_000_000_000
 INTERVAL_MS: Final = 60_000

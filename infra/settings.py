@@ -13,8 +13,8 @@ from infra.load import SNOWFLAKE_REGIONS, Load
 from infra.naming import Names
 from infra.reading import Reader
 from lmdp.errors import SettingsError
-from lmdp.snowflake.settings import SnowflakeSettings, names_of
-from lmdp.snowflake.settings import environment as whose
+from lmdp.sql.settings import SnowflakeSettings, names_of
+from lmdp.sql.settings import environment as whose
 
 # The permissions boundary that bootstrap makes.
 BOUNDARY: Final = "boundary"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from lmdp import Message, Transformed, TransformSettings, encode, transform
-from lmdp.spec_loader import load_spec
+from lmdp.core.specification import load_spec
 
 SPEC = load_spec()
 NS = 1_715_263_558_360_000_000  # 2024-05-09T14:05:58.360Z

@@ -19,18 +19,18 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
-from lmdp.cli import execute
-from lmdp.local.client import ask
-from lmdp.local.consumer import ConsumeSettings, Ends, consume
-from lmdp.local.kafka import KafkaAccess
-from lmdp.local.progress import Progress
-from lmdp.local.server import Question
-from lmdp.local.warehouse import Warehouse
-from lmdp.pipeline import TransformSettings
-from lmdp.spec_loader import load_spec
+from lmdp.cli.main import execute
+from lmdp.core.pipeline import TransformSettings
+from lmdp.core.specification import load_spec
+from lmdp.machine.api.client import ask
+from lmdp.machine.api.server import Question
+from lmdp.machine.kafka.access import KafkaAccess
+from lmdp.machine.kafka.consumer import ConsumeSettings, Ends, consume
+from lmdp.machine.metrics import Progress
+from lmdp.machine.warehouse.warehouse import Warehouse
 
 NOW_NS = time.time_ns() // 10**9 * 10**9  # rows of long ago would be removed by the retention
-PROGRAM = [sys.executable, "-c", "from lmdp.cli import main; main()"]
+PROGRAM = [sys.executable, "-c", "from lmdp.cli.main import main; main()"]
 
 
 def bundle(number: int, *, tenant: str | None = None) -> bytes:

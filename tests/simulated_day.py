@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from lmdp.spec_loader import load_spec
+from lmdp.core.specification import load_spec
 
 SPEC = load_spec()
 NAMES = [field.name for field in SPEC.fields]

@@ -19,11 +19,11 @@ import pytest
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
-from lmdp.identifiers import KeyStyle
+from lmdp.core.column_names import KeyStyle
+from lmdp.core.specification import load_spec
 from lmdp.snowflake.connection import ask
-from lmdp.snowflake.render import column
-from lmdp.snowflake.settings import SnowflakeSettings
-from lmdp.spec_loader import load_spec
+from lmdp.sql.render import column
+from lmdp.sql.settings import SnowflakeSettings
 
 # The function: once it runs, a module of the same name takes its place.
 _SERVE = fakesnow.server

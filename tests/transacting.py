@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka.admin import AdminClient
 
-    from lmdp.local.kafka import KafkaAccess
+    from lmdp.machine.kafka.access import KafkaAccess
 
 _S = 60
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[1]
+KAFKA_JARS: Final = "src/lmdp/machine/embedded_kafka/kafka_jars.txt"  # checksums
 PIP_AUDIT: Final = "pip-audit==2.10.1"
 
 _SECRETS_FOUND: Final = 1  # 3: only lines have moved
@@ -97,7 +98,7 @@ def faults() -> list[str]:
         for path in sorted((ROOT / "requirements").glob("*.txt"))
         for fault in pin_faults(path.read_text(encoding="utf-8"))
     ]
-    found += jar_faults((ROOT / "src/lmdp/local/kafka_jars.txt").read_text(encoding="utf-8"))
+    found += jar_faults((ROOT / KAFKA_JARS).read_text(encoding="utf-8"))
     found += node_faults((ROOT / "infra/cli/package-lock.json").read_text(encoding="utf-8"))
     wrong = {name: told for name, told in licences().items() if not is_allowed(name, told)}
     return [*found, *(f"{name}: the licence {told!r} is not one of ours" for name, told in wrong.items())]
@@ -116,9 +117,7 @@ def secrets() -> int:
         "\n"
     )
     files = [
-        name
-        for name in listed
-        if name and not name.startswith((".secrets.baseline", "requirements/", "src/lmdp/local/kafka_jars.txt"))
+        name for name in listed if name and not name.startswith((".secrets.baseline", "requirements/", KAFKA_JARS))
     ]
     with tempfile.NamedTemporaryFile() as copy:  # the hook writes moved lines into its baseline
         shutil.copyfile(ROOT / ".secrets.baseline", copy.name)

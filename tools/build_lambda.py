@@ -37,11 +37,9 @@ MAX_UNZIPPED_BYTES = 250 * 2**20
 HANDLER = (
     "lmdp/*.py",
     "lmdp/*.md",
-    "lmdp/otlp/*.py",
-    "lmdp/aws/*.py",
-    "!lmdp/aws/firehose_double.py",
-    "!lmdp/cli.py",
-    "!lmdp/files.py",
+    "lmdp/core/**",
+    "lmdp/cloud/**",
+    "lmdp/support/**",
     "msgspec/**",
     "zstandard/__init__.py",
     "zstandard/backend_c.*",
@@ -91,10 +89,9 @@ HANDLER = (
 SNOWFLAKE_SETUP = (
     "lmdp/*.py",
     "lmdp/*.md",
-    "lmdp/otlp/*.py",
+    "lmdp/core/**",
     "lmdp/snowflake/**",
-    "!lmdp/cli.py",
-    "!lmdp/files.py",
+    "lmdp/sql/**",
     *(
         f"{package}/**"
         for package in ("asn1crypto", "certifi", "cffi", "charset_normalizer", "cryptography", "dateutil")

@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from lmdp.cli import app
+from lmdp.cli.main import app
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 SHARED_BY = 3

@@ -20,14 +20,14 @@ from xml.sax.saxutils import escape
 
 import duckdb
 
-from lmdp.local.simulation import Odds, Simulation
-from lmdp.local.warehouse import Load, Warehouse
-from lmdp.pipeline import Message, TransformSettings, transform
+from lmdp.core.pipeline import Message, TransformSettings, transform
+from lmdp.core.specification import load_spec
+from lmdp.machine.simulation.collectors import Odds, Simulation
+from lmdp.machine.warehouse.warehouse import Load, Warehouse
 from lmdp.powerbi.layout import Page, Place, Shown, Visual
 from lmdp.powerbi.model import Model, Table
 from lmdp.powerbi.pages import pages
 from lmdp.powerbi.semantic_model import semantic_model
-from lmdp.spec_loader import load_spec
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -24,13 +24,13 @@ from selenium.webdriver.common.keys import Keys
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from browsing import PHONE, Browser, browsing
-from lmdp.local.batch import Batch
-from lmdp.local.progress import Progress
-from lmdp.local.simulation import Simulation
-from lmdp.local.warehouse import Warehouse
-from lmdp.local.watch import Identity
-from lmdp.pipeline import Message, TransformSettings
-from lmdp.spec_loader import load_spec
+from lmdp.core.pipeline import Message, TransformSettings
+from lmdp.core.specification import load_spec
+from lmdp.machine.batch import Batch
+from lmdp.machine.kafka.topic_identity import Identity
+from lmdp.machine.metrics import Progress
+from lmdp.machine.simulation.collectors import Simulation
+from lmdp.machine.warehouse.warehouse import Warehouse
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 DEVICES = 20
@@ -82,7 +82,7 @@ def fill(path: Path) -> None:
 def running(folder: Path) -> Iterator[str]:
     """`lmdp run` beside the block; its page's address."""
     words = ["run", "--broker", "memory", "--simulate", str(DEVICES), "--interval", "5", "--page"]
-    command = [sys.executable, "-c", "from lmdp.cli import main; main()", *words]
+    command = [sys.executable, "-c", "from lmdp.cli.main import main; main()", *words]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as run:
         try:
             assert run.stderr is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from lmdp.cli import main
+from lmdp.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["snowflake", "verify"]

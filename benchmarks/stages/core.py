@@ -18,9 +18,10 @@ from benchmarks.peers import json_format, native, plain
 from benchmarks.peers.duckdb_sql import Sql
 from benchmarks.table import Line, line
 from benchmarks.workloads import Workload
-from lmdp import Message, TransformSettings, encode, pipeline, transform
-from lmdp.flatten import flatten
-from lmdp.otlp import decode
+from lmdp import Message, TransformSettings, encode, transform
+from lmdp.core import pipeline
+from lmdp.core.flatten import flatten
+from lmdp.core.otlp.decode import decode
 
 SETTINGS: Final = TransformSettings(org_id=plain.ORG)
 PATH: Final = pipeline._path(SETTINGS)  # noqa: SLF001 - the parts as the pipeline calls them

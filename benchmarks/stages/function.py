@@ -22,7 +22,7 @@ from benchmarks.measure import LMDP, Contender, compare, one_core
 from benchmarks.stages.core import PLAIN, rows_of
 from benchmarks.table import Line, figure, line
 from lmdp import encode
-from lmdp.aws.batches import body, cut
+from lmdp.cloud.batches import body, cut
 
 FLOOR: Final = "SHA-256 + a copy"
 READ_FLOOR: Final = "base64 + orjson.loads + SHA-256"
@@ -34,7 +34,7 @@ wall, cpu = time.perf_counter(), time.process_time()
 print(time.perf_counter() - wall, time.process_time() - cpu)
 """
 _STARTS: Final = {
-    LMDP: "import lmdp.aws.handler",
+    LMDP: "import lmdp.cloud.handler",
     "boto3.client": "import json, boto3; boto3.client('firehose')",
     "botocore.httpsession": "import botocore.httpsession",
 }
@@ -42,7 +42,7 @@ _STARTS: Final = {
 
 def measure_firehose(bench: Bench) -> Iterator[Line]:
     """Rows to Firehose in calls of 500: the client's CPU. The floor signs nothing and sends nothing."""
-    from lmdp.aws.firehose import deliver, open_firehose  # noqa: PLC0415 - it reads the environment
+    from lmdp.cloud.firehose_sink import deliver, open_firehose  # noqa: PLC0415 - it reads the environment
 
     with double():
         firehose, client = open_firehose(STREAM, REGION, dict(os.environ), 1), open_client()

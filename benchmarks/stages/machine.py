@@ -14,8 +14,8 @@ from benchmarks.measure import LMDP, Unequal
 from benchmarks.peers import collector
 from benchmarks.stages.core import PLAIN
 from benchmarks.table import Line, figure
-from lmdp.local.publisher import Publisher, simulate
-from lmdp.local.simulation import Simulation
+from lmdp.machine.kafka.producer import Publisher, simulate
+from lmdp.machine.simulation.collectors import Simulation
 
 CONSUME, OTELCOL = "consume alone", "OTel Collector to OTLP file"
 PACED_DEVICES, PACED_INSTANCES = 100, 20  # 2,000 messages of about 6 datapoints a second: 12,000 rows

@@ -117,7 +117,7 @@ def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -
         runtime=RUNTIME,
         architecture=lambda_.Architecture.ARM_64,
         code=code(HANDLER_ZIP, stub=stub),
-        handler="lmdp.aws.handler.handler",
+        handler="lmdp.cloud.handler.handler",
         role=role.without_policy_updates(),
         log_group=log_group(stack, "function", names),
         memory_size=settings.pipe.memory,

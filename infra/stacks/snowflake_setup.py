@@ -113,7 +113,7 @@ def sql_settings(settings: Settings) -> dict[str, str]:
 def setup_hash(settings: Settings) -> str:
     """Changes when a SQL file, the specification or a setting does."""
     package = resources.files("lmdp")
-    parts = [package / "kafka_ingest_spec.md", *_files(package / "snowflake" / "sql")]
+    parts = [package / "kafka_ingest_spec.md", *_files(package / "sql")]
     whole = hashlib.sha256(as_text(sql_settings(settings)).encode())
     for part in parts:
         whole.update(part.name.encode() + b"\0" + part.read_bytes())

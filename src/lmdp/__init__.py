@@ -3,8 +3,8 @@
 The core: `transform` turns messages into rows and rejects, `encode` turns rows into JSON. It does no I/O.
 """
 
-from lmdp.encode import encode
-from lmdp.pipeline import Counts, Message, Transformed, TransformSettings, transform
-from lmdp.rejects import Reject
+from lmdp.core.encode import encode
+from lmdp.core.pipeline import Counts, Message, Transformed, TransformSettings, transform
+from lmdp.core.rejects import Reject
 
 __all__ = ["Counts", "Message", "Reject", "TransformSettings", "Transformed", "encode", "transform"]

@@ -8,8 +8,8 @@ import pytest
 
 from lmdp.cost import inputs, prices
 from lmdp.cost.bill import Basis, Bill, bill, warnings
-from lmdp.cost.levers import levers
 from lmdp.cost.load import Measured, Planned
+from lmdp.cost.savings import levers
 
 REFERENCE = Planned(devices=1000, instances=120, datapoints=6, interval=60)
 

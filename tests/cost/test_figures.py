@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmdp.cost.figures import Figure, Sheet, least, most, plain, shown, up
+from lmdp.cost.formula import Figure, Sheet, least, most, plain, shown, up
 
 SHEET = Sheet({"a": 6, "b": 4, "c": 0.5})
 A, B, C = SHEET["a"], SHEET["b"], SHEET["c"]

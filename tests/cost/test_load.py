@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from lmdp.core.pipeline import Counts
 from lmdp.cost.load import Measured, read_run
-from lmdp.local.progress import Progress
-from lmdp.pipeline import Counts
+from lmdp.machine.metrics import Progress
 
 REPORT = {
     "messages": 200,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lmdp.cost import inputs
-from lmdp.cost.figures import Sheet
-from lmdp.cost.lines import lines
+from lmdp.cost.formula import Sheet
+from lmdp.cost.items import lines
 from lmdp.cost.load import Planned, flow
 from lmdp.cost.prices import shipped, with_file, with_given
 

@@ -16,9 +16,9 @@ import pytest
 import typer
 
 from documents import PAGES, ROOT, Command, Line, anchors, fenced, lines, links, spans
-from lmdp.cli import app
-from lmdp.commands import publish, replay, run
-from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.cli import publish, replay, run
+from lmdp.cli.main import app
+from lmdp.sql.settings import SnowflakeSettings
 from running import bundle, call, lmdp
 
 pytestmark = pytest.mark.xdist_group("documents")  # one warehouse for all

@@ -12,8 +12,8 @@ import pytest
 
 from lmdp.deployment.naming import STACKS, Names
 from lmdp.doctor import aws
-from lmdp.doctor.finding import Verdict
-from lmdp.doctor.place import Place
+from lmdp.doctor.context import Place
+from lmdp.doctor.result import Verdict
 from lmdp.snowflake.keypair import make_pair
 
 ACCOUNT = "123456789012"

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from lmdp.certificates import development_ca
 from lmdp.doctor.certificates import client, embedded
-from lmdp.doctor.place import Place
-from lmdp.local import certs
+from lmdp.doctor.context import Place
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     """A home with certificates, and a broker that is named with its client's."""
     folder = tmp_path / "certs"
-    certs.make(folder)
+    development_ca.make(folder)
     ca, cert, key = folder / "ca.pem", folder / "client.pem", folder / "client.key"
     return Place(tmp_path, tmp_path / "w", {}, "t", servers="k:1", ca=ca, cert=cert, key=key)
 
@@ -26,7 +26,9 @@ def place(tmp_path: Path) -> Place:
 def _old(folder: Path) -> None:
     for path in (folder / "certs").glob("*"):
         path.unlink()
-    certs.make(folder / "certs", now=dt.datetime.now(dt.UTC) - dt.timedelta(days=certs.LEAF_DAYS - 9, hours=-1))
+    development_ca.make(
+        folder / "certs", now=dt.datetime.now(dt.UTC) - dt.timedelta(days=development_ca.LEAF_DAYS - 9, hours=-1)
+    )
 
 
 def _open_key(folder: Path) -> None:
@@ -42,7 +44,7 @@ def _other_key(folder: Path) -> None:
 
 
 def _other_ca(folder: Path) -> None:
-    other = certs.make(folder / "other")
+    other = development_ca.make(folder / "other")
     for name in ("ca.pem", "ca.key"):
         (folder / "certs" / name).write_bytes((folder / "other" / name).read_bytes())
     assert other.ca.made

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.doctor import examine as examination
-from lmdp.doctor.examine import CHECKS, Check, examine
-from lmdp.doctor.finding import Verdict, not_tried, ok, wrong
-from lmdp.doctor.place import Place
+from lmdp.doctor import runner as examination
+from lmdp.doctor.context import Place
+from lmdp.doctor.result import Verdict, not_tried, ok, wrong
+from lmdp.doctor.runner import CHECKS, Check, examine
 from lmdp.errors import SettingsError
 from running import call, environment
 
@@ -131,7 +131,7 @@ def test_vendors_are_loaded_only_where_they_are_set_up(tmp_path: Path) -> None:
     import sys  # noqa: PLC0415 - as above
 
     code = (
-        "import sys; from lmdp.cli import app\n"
+        "import sys; from lmdp.cli.main import app\n"
         "try: app(['doctor', '--only', 'aws'])\nexcept SystemExit: pass\n"
         "try: app(['doctor', '--only', 'snowflake'])\nexcept SystemExit: pass\n"
         "print([name for name in ('boto3', 'snowflake.connector') if name in sys.modules])"

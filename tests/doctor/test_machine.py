@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lmdp.doctor import machine
-from lmdp.doctor.place import Place
-from lmdp.local import jars
+from lmdp.doctor.context import Place
+from lmdp.machine.embedded_kafka import jars
 
 ONE = jars.Jar("g", "a", "1", 5, hashlib.sha256(b"right").hexdigest())
 

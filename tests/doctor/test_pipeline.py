@@ -12,15 +12,16 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from lmdp.core.pipeline import TransformSettings
+from lmdp.core.specification import load_spec
 from lmdp.doctor import kafka, pipeline
-from lmdp.doctor.finding import Verdict
-from lmdp.doctor.place import Place
-from lmdp.local import client, machine
-from lmdp.local.consumer import ConsumeSettings, _trouble
-from lmdp.local.machine import Machine, MachineSettings
-from lmdp.local.warehouse import Warehouse
-from lmdp.pipeline import TransformSettings
-from lmdp.spec_loader import load_spec
+from lmdp.doctor.context import Place
+from lmdp.doctor.result import Verdict
+from lmdp.machine import services
+from lmdp.machine.api import client
+from lmdp.machine.kafka.consumer import ConsumeSettings, _trouble
+from lmdp.machine.services import Machine, MachineSettings
+from lmdp.machine.warehouse.warehouse import Warehouse
 from running import until
 
 
@@ -41,10 +42,10 @@ def at_work(place: Place, *, page: bool = False) -> Iterator[Machine]:
         TransformSettings(org_id="demo"),
         ConsumeSettings("t"),
         memory=True,
-        simulated=machine.Simulated(2, 2, 0.5),
+        simulated=services.Simulated(2, 2, 0.5),
         has_page=page,
     )
-    thread = threading.Thread(target=lambda: machine.run(settings, lambda _: None, seen.append, stop))
+    thread = threading.Thread(target=lambda: services.run(settings, lambda _: None, seen.append, stop))
     thread.start()
     try:
         until(lambda: (place.home / "run.sock").exists() and client.status(place.home)["rows"] > 0)

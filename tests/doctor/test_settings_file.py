@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.doctor.finding import State
-from lmdp.doctor.place import Place
+from lmdp.doctor.context import Place
+from lmdp.doctor.result import State
 from lmdp.doctor.settings_file import KNOWN, settings_file
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -167,7 +167,7 @@ class Context:
 def test_the_function(example: Templates, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row and a reject: every call that the handler makes, and no other, is allowed to its role."""
     pytest.importorskip("aws_lambda_powertools")
-    from lmdp.aws.function import open_function  # noqa: PLC0415 - needs what is asked for above
+    from lmdp.cloud.function import open_function  # noqa: PLC0415 - needs what is asked for above
 
     monkeypatch.setenv("POWERTOOLS_TRACE_DISABLED", "true")
     bucket, stream = "lmdp-example-errors-000000000000-us-east-1", "lmdp-example-rows"
@@ -233,7 +233,7 @@ def test_the_canary(example: Templates, calls: Calls) -> None:
 
 def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> None:
     """What make deploy, lmdp snowflake keypair and lmdp certs call."""
-    from lmdp.aws import private_ca  # noqa: PLC0415 - boto3
+    from lmdp.certificates import private_ca  # noqa: PLC0415 - boto3
     from lmdp.errors import LmdpError  # noqa: PLC0415 - as above
     from lmdp.snowflake import canary, reconcile, secrets  # noqa: PLC0415 - as above
 
@@ -338,7 +338,7 @@ def test_the_operators_tools(calls: Calls) -> None:
     """Replay, the canary, the status and the reconciliation: the operator's own policy has those calls and no other."""
     from typer.testing import CliRunner  # noqa: PLC0415 - only where it is
 
-    from lmdp.cli import app  # noqa: PLC0415 - as above
+    from lmdp.cli.main import app  # noqa: PLC0415 - as above
     from lmdp.snowflake import canary, reconcile  # noqa: PLC0415 - as above
 
     from .test_deploy import load_tool, settings  # noqa: PLC0415 - only where the infrastructure's packages are

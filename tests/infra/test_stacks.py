@@ -476,7 +476,7 @@ def test_functions_run_on_what_the_zips_are_built_for(example: Templates) -> Non
 
 def test_function_has_the_settings_that_the_handler_reads(example: Templates, full: Templates) -> None:
     """The handler's own check takes the environment of either template."""
-    from lmdp.aws.settings import Settings  # noqa: PLC0415 - beside infra's of the same name
+    from lmdp.cloud.settings import Settings  # noqa: PLC0415 - beside infra's of the same name
 
     for templates in (example, full):
         function = _props(only(templates["pipe"], "AWS::Lambda::Function"))

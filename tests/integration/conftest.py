@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmdp.local.broker import KafkaBroker, embedded
-from lmdp.local.broker_config import BrokerSettings
-from lmdp.local.java import JarsUnavailable
+from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
+from lmdp.machine.embedded_kafka.config import BrokerSettings
+from lmdp.machine.embedded_kafka.java import JarsUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

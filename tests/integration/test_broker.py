@@ -15,21 +15,22 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from lmdp.certificates import development_ca
 from lmdp.errors import SettingsError, Unreachable
-from lmdp.local import certs, topic
-from lmdp.local.broker import KafkaBroker, running_access
-from lmdp.local.kafka import KafkaAccess, cluster_identity
+from lmdp.machine.embedded_kafka.broker import KafkaBroker, running_access
+from lmdp.machine.kafka import topics
+from lmdp.machine.kafka.access import KafkaAccess, cluster_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lmdp.local.broker_config import BrokerSettings
+    from lmdp.machine.embedded_kafka.config import BrokerSettings
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from lmdp.local.broker import KafkaBroker, embedded
+from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
 broker = KafkaBroker(embedded(Path(sys.argv[1])))
 broker.start()
 print(broker.pid, broker.bootstrap_servers, flush=True)
@@ -43,7 +44,7 @@ def own_settings(kafka_settings: BrokerSettings, tmp_path: Path) -> BrokerSettin
     return dataclasses.replace(kafka_settings, folder=tmp_path / "broker")
 
 
-def _client(broker: KafkaBroker, made: certs.Certificate) -> KafkaAccess:
+def _client(broker: KafkaBroker, made: development_ca.Certificate) -> KafkaAccess:
     return dataclasses.replace(broker.access, cert=made.cert, key=made.key)
 
 
@@ -120,7 +121,7 @@ def test_a_client_without_a_certificate_is_refused(kafka_broker: KafkaBroker) ->
 
 def test_a_certificate_of_another_ca_is_refused(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
     """A client certificate that another CA signed is refused, and so is a broker that another CA signed."""
-    other = certs.make(tmp_path)
+    other = development_ca.make(tmp_path)
     stranger = dataclasses.replace(kafka_broker.access, cert=other.client.cert, key=other.client.key)
     with pytest.raises(SettingsError, match=r"refuses the client certificate .*client\.pem"):
         cluster_identity(stranger, "t", seconds=2)
@@ -157,21 +158,21 @@ def test_acls_decide_what_another_client_may_do(
 ) -> None:
     """A certificate of our CA may do nothing until an ACL lets it, only that, and nothing again once revoked."""
     name = new_topic()
-    made = certs.make_client(kafka_settings.certs.ca.cert.parent, "collector-1")
+    made = development_ca.make_client(kafka_settings.certs.ca.cert.parent, "collector-1")
     collector = _client(kafka_broker, made)
     assert _produce(collector, name, b"too early") is not None
 
-    wanted = topic.grants(name, collectors=[made.principal])
-    assert topic.apply_grants(kafka_broker.access, name, wanted) == sorted(wanted)
-    assert topic.apply_grants(kafka_broker.access, name, wanted) == []
+    wanted = topics.grants(name, collectors=[made.principal])
+    assert topics.apply_grants(kafka_broker.access, name, wanted) == sorted(wanted)
+    assert topics.apply_grants(kafka_broker.access, name, wanted) == []
     assert _produce(collector, name, b"allowed") is None
     refusal = _consume(collector, name).error()
     assert refusal is not None
     # It has rights on neither; which of the two the broker tells first is chance.
     assert refusal.name() in {"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED"}
 
-    assert topic.revoke(kafka_broker.access, name, made.principal) == sorted(wanted)
-    assert topic.list_grants(kafka_broker.access, name) == []
+    assert topics.revoke(kafka_broker.access, name, made.principal) == sorted(wanted)
+    assert topics.list_grants(kafka_broker.access, name) == []
     assert _produce(collector, name, b"too late") is not None
     assert _consume(kafka_broker.access, name).value() == b"allowed"
 
@@ -181,10 +182,10 @@ def test_readers_read_the_topic_with_their_group(
 ) -> None:
     """A reader reads and cannot write; it has its group and no other."""
     name = new_topic()
-    made = certs.make_client(kafka_settings.certs.ca.cert.parent, "pipe")
+    made = development_ca.make_client(kafka_settings.certs.ca.cert.parent, "pipe")
     reader = _client(kafka_broker, made)
-    topic.apply_grants(kafka_broker.access, name, topic.grants(name, readers=[made.principal], group="readers"))
-    assert [(one.resource, one.name, one.operation) for one in topic.list_grants(kafka_broker.access, name)] == [
+    topics.apply_grants(kafka_broker.access, name, topics.grants(name, readers=[made.principal], group="readers"))
+    assert [(one.resource, one.name, one.operation) for one in topics.list_grants(kafka_broker.access, name)] == [
         ("group", "readers", "read"),
         ("topic", name, "describe"),
         ("topic", name, "read"),
@@ -198,27 +199,27 @@ def test_readers_read_the_topic_with_their_group(
     other_group.close()
     assert refusal is not None
     assert str(refusal.error()).count("GROUP_AUTHORIZATION_FAILED") == 1
-    topic.revoke(kafka_broker.access, name, made.principal)
+    topics.revoke(kafka_broker.access, name, made.principal)
 
 
 def test_a_topic_is_created_once_and_checked(kafka_broker: KafkaBroker, new_topic: Callable[..., str]) -> None:
     """Creating again changes nothing; the check reads the real shape and says what is off."""
     name = f"{new_topic()}.shape"
-    made = topic.Wanted(partitions=3, retention_hours=1, max_message_bytes=500_000)
-    assert topic.create(kafka_broker.access, name, made) is True
-    assert topic.create(kafka_broker.access, name, topic.Wanted(partitions=9)) is False
-    shape = topic.describe(kafka_broker.access, name)
+    made = topics.Wanted(partitions=3, retention_hours=1, max_message_bytes=500_000)
+    assert topics.create(kafka_broker.access, name, made) is True
+    assert topics.create(kafka_broker.access, name, topics.Wanted(partitions=9)) is False
+    shape = topics.describe(kafka_broker.access, name)
     assert (shape.partitions, shape.replication, shape.brokers) == (3, 1, 1)
     assert (shape.retention_ms, shape.max_message_bytes, shape.cleanup) == (3_600_000, 500_000, "delete")
-    assert [fault.split(":")[0] for fault in topic.faults(shape, partitions=6)] == [
+    assert [fault.split(":")[0] for fault in topics.faults(shape, partitions=6)] == [
         "3 partitions, fewer than 6",
         "retention is 1 hour",
         "max.message.bytes is 500,000",
     ]
-    assert topic.faults(topic.describe(kafka_broker.access, new_topic())) == []
+    assert topics.faults(topics.describe(kafka_broker.access, new_topic())) == []
 
 
-SHAPE = topic.Shape("a", "id", 3, 12, 3, (), 2, 24 * 3_600_000, 1_048_588, "delete", unclean_election=False)
+SHAPE = topics.Shape("a", "id", 3, 12, 3, (), 2, 24 * 3_600_000, 1_048_588, "delete", unclean_election=False)
 EXPECTED: list[tuple[dict[str, int], dict[str, int], str, str]] = [
     ({}, {"retention_hours": 24, "max_message_bytes": 1_048_576}, "", ""),
     ({"retention_ms": 6 * 3_600_000}, {}, "", ""),
@@ -235,7 +236,7 @@ def test_a_topic_is_compared_with_what_is_expected(
     changed: dict[str, int], expected: dict[str, int], fault: str, fix: str
 ) -> None:
     """What alarms and batches count on is compared with the real shape; a fault ends with the setting that fixes it."""
-    found = topic.faults(dataclasses.replace(SHAPE, **changed), **expected)  # type: ignore[arg-type]  # names of numbers
+    found = topics.faults(dataclasses.replace(SHAPE, **changed), **expected)  # type: ignore[arg-type]  # names of numbers
     assert [(one.startswith(fault), one.endswith(fix)) for one in found] == [(True, True)] * bool(fault)
 
 
@@ -272,7 +273,7 @@ def test_it_ends_with_the_process_that_started_it(kafka_settings: BrokerSettings
         assert access.bootstrap_servers == address
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-    certificates = certs.make(tmp_path / "certs")
+    certificates = development_ca.make(tmp_path / "certs")
     with KafkaBroker(dataclasses.replace(kafka_settings, folder=tmp_path / "broker", certs=certificates)) as again:
         assert again.bootstrap_servers == address
     assert _gone(_port(again), int(guard), seconds=1)

@@ -6,16 +6,17 @@ import dataclasses
 import shutil
 from typing import TYPE_CHECKING
 
-from lmdp.local import certs, topic
-from lmdp.local.consumer import ConsumeSettings
+from lmdp.certificates import development_ca
+from lmdp.machine.kafka import topics
+from lmdp.machine.kafka.consumer import ConsumeSettings
 from running import bundle, consuming, expected, publish, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lmdp.local.broker import KafkaBroker
-    from lmdp.local.broker_config import BrokerSettings
+    from lmdp.machine.embedded_kafka.broker import KafkaBroker
+    from lmdp.machine.embedded_kafka.config import BrokerSettings
 
 
 def test_replaced_certificate_files_are_taken_up(
@@ -26,9 +27,9 @@ def test_replaced_certificate_files_are_taken_up(
     Two clients with rights of their own: the first one's are taken away, so that only a new client can read on.
     """
     name, folder = new_topic(2), kafka_settings.certs.ca.cert.parent
-    old, new = certs.make_client(folder, "rotating-1"), certs.make_client(folder, "rotating-2")
+    old, new = development_ca.make_client(folder, "rotating-1"), development_ca.make_client(folder, "rotating-2")
     readers = [old.principal, new.principal]
-    topic.apply_grants(kafka_broker.access, name, topic.grants(name, readers=readers, group="lmdp"))
+    topics.apply_grants(kafka_broker.access, name, topics.grants(name, readers=readers, group="lmdp"))
     files = tmp_path / "client.pem", tmp_path / "client.key"
     shutil.copy(old.cert, files[0])
     shutil.copy(old.key, files[1])
@@ -39,10 +40,10 @@ def test_replaced_certificate_files_are_taken_up(
         shutil.copy(new.key, files[1])
         until(lambda: run.told("TLS with"))
         shutil.copy(new.cert, files[0])
-        topic.revoke(kafka_broker.access, name, old.principal)
+        topics.revoke(kafka_broker.access, name, old.principal)
         publish(kafka_broker.access, name, map(bundle, range(50, 100)))
         until(lambda: run.rows() >= 100)
         assert run.told("the certificate files changed")
         assert run.instances() == expected(range(100))
         assert run.warehouse.duplicates() == 0
-    topic.revoke(kafka_broker.access, name, new.principal)
+    topics.revoke(kafka_broker.access, name, new.principal)

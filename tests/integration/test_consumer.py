@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lmdp.certificates import development_ca
+from lmdp.core.pipeline import TransformSettings
+from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
-from lmdp.local import certs, topic
-from lmdp.local.broker import KafkaBroker
-from lmdp.local.consumer import ConsumeSettings, Ends, consume
-from lmdp.local.progress import Progress
-from lmdp.local.warehouse import Warehouse
-from lmdp.pipeline import TransformSettings
-from lmdp.spec_loader import load_spec
+from lmdp.machine.embedded_kafka.broker import KafkaBroker
+from lmdp.machine.kafka import topics
+from lmdp.machine.kafka.consumer import ConsumeSettings, Ends, consume
+from lmdp.machine.metrics import Progress
+from lmdp.machine.warehouse.warehouse import Warehouse
 from running import bundle, consuming, expected, publish, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lmdp.local.broker_config import BrokerSettings
+    from lmdp.machine.embedded_kafka.config import BrokerSettings
 
 
 def test_a_broker_restart_and_another_cluster(
@@ -104,9 +105,11 @@ def test_a_reader_without_rights_on_the_group_reads(
 ) -> None:
     """The group is for lag monitors: without an ACL for it the rows still come."""
     name = new_topic(1)
-    made = certs.make_client(kafka_settings.certs.ca.cert.parent, "groupless")
-    topic.apply_grants(
-        kafka_broker.access, name, [topic.Grant(made.principal, "topic", name, right) for right in ("read", "describe")]
+    made = development_ca.make_client(kafka_settings.certs.ca.cert.parent, "groupless")
+    topics.apply_grants(
+        kafka_broker.access,
+        name,
+        [topics.Grant(made.principal, "topic", name, right) for right in ("read", "describe")],
     )
     publish(kafka_broker.access, name, map(bundle, range(50)))
     reader = dataclasses.replace(kafka_broker.access, cert=made.cert, key=made.key)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lmdp.doctor.context import Place
 from lmdp.doctor.kafka import topic
-from lmdp.doctor.place import Place
-from lmdp.local.broker import KafkaBroker
+from lmdp.machine.embedded_kafka.broker import KafkaBroker
 
 
 @pytest.mark.parametrize(

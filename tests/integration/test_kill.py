@@ -10,7 +10,7 @@ from chaos.scenario import Site
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lmdp.local.broker import KafkaBroker
+    from lmdp.machine.embedded_kafka.broker import KafkaBroker
 
 
 def test_every_row_is_there_once_whenever_it_is_killed(kafka_broker: KafkaBroker, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from lmdp.errors import SettingsError
-from lmdp.local.broker import MemoryBroker
-from lmdp.local.kafka import cluster_identity
+from lmdp.machine.embedded_kafka.broker import MemoryBroker
+from lmdp.machine.kafka.access import cluster_identity
 
 
 def test_messages_pass_from_one_client_to_another() -> None:

@@ -9,14 +9,14 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # it re-exports in silence
 
 from lmdp.errors import SettingsError
-from lmdp.local.consumer import ConsumeSettings
+from lmdp.machine.kafka.consumer import ConsumeSettings
 from running import bundle, consuming, expected, publish, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lmdp.local.broker import KafkaBroker
+    from lmdp.machine.embedded_kafka.broker import KafkaBroker
 
 
 @pytest.fixture(scope="module")

@@ -19,16 +19,16 @@ from botocore.session import Session
 from confluent_kafka import Consumer, TopicPartition
 from moto.server import ThreadedMotoServer
 
-from lmdp.local.simulation import Odds, Simulation
-from lmdp.local.warehouse import Load, Warehouse
-from lmdp.spec_loader import load_spec
+from lmdp.core.specification import load_spec
+from lmdp.machine.simulation.collectors import Odds, Simulation
+from lmdp.machine.warehouse.warehouse import Load, Warehouse
 from running import publish
 
 if TYPE_CHECKING:
     from confluent_kafka import Message as Delivered
 
-    from lmdp.local.broker import KafkaBroker
-    from lmdp.local.kafka import KafkaAccess
+    from lmdp.machine.embedded_kafka.broker import KafkaBroker
+    from lmdp.machine.kafka.access import KafkaAccess
 
 REGION, BUCKET, STREAM = "eu-west-1", "lmdp-pipes", "metrics"
 START_MS = 1_764_000_000_000
@@ -109,8 +109,8 @@ def hand_over(
     function: Callable[[object, Any], dict[str, Any]], event: list[dict[str, Any]], told: Counter[str]
 ) -> None:
     """As a Kafka pipe does: an error sends the whole batch again, without end. Here there is one, far away."""
-    from lmdp.aws.firehose import NotDelivered  # noqa: PLC0415 - needs botocore
-    from lmdp.aws.rejects import RejectsNotWritten  # noqa: PLC0415 - as above
+    from lmdp.cloud.firehose_sink import NotDelivered  # noqa: PLC0415 - needs botocore
+    from lmdp.cloud.reject_sink import RejectsNotWritten  # noqa: PLC0415 - as above
 
     for _ in range(50):
         try:
@@ -150,8 +150,8 @@ def test_every_datapoint_once(
     kafka_broker: KafkaBroker, new_topic: Callable[..., str], bucket: Any, tmp_path: Path
 ) -> None:
     """With refused entries, throttling and broken connections METRICS has each datapoint once; repeats are counted."""
-    from lmdp.aws.firehose_double import FINE, THROTTLED, Fault, Weather, firehose_double  # noqa: PLC0415 - needs botocore
-    from lmdp.aws.function import open_function  # noqa: PLC0415 - needs botocore
+    from lmdp.cloud.function import open_function  # noqa: PLC0415 - needs botocore
+    from lmdp.testing.firehose import FINE, THROTTLED, Fault, Weather, firehose_double  # noqa: PLC0415 - needs botocore
 
     name = new_topic(2)
     simulation = Simulation(10, 20, odds=Odds(no_data=0, restart=0, repeat=0, late=0))

@@ -13,17 +13,17 @@ import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from lmdp.errors import SettingsError
-from lmdp.local import publisher as publisher_module
-from lmdp.local.broker import MemoryBroker
-from lmdp.local.kafka import KafkaAccess
-from lmdp.local.publisher import Publisher, publish_files, simulate
-from lmdp.local.simulation import Odds, Simulation
+from lmdp.machine.embedded_kafka.broker import MemoryBroker
+from lmdp.machine.kafka import producer as publisher_module
+from lmdp.machine.kafka.access import KafkaAccess
+from lmdp.machine.kafka.producer import Publisher, publish_files, simulate
+from lmdp.machine.simulation.collectors import Odds, Simulation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from lmdp.local.broker import KafkaBroker
+    from lmdp.machine.embedded_kafka.broker import KafkaBroker
 
 TOPIC = "lm.metrics.otlp"
 

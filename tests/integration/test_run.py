@@ -14,8 +14,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from lmdp.errors import LmdpError
-from lmdp.local import client
-from lmdp.program import program
+from lmdp.machine.api import client
+from lmdp.support.program import program
 from running import bundle, call, expected, lmdp, options, publish, rows, started, until
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lmdp.local.broker import KafkaBroker
+    from lmdp.machine.embedded_kafka.broker import KafkaBroker
 
 SMALL = ("--simulate", "4", "--instances", "10", "--interval", "1")
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner, Result
 
-from lmdp.commands.topic import app
+from lmdp.cli.topic import app
 from lmdp.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lmdp.local.broker import KafkaBroker
+    from lmdp.machine.embedded_kafka.broker import KafkaBroker
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     NewTopic,
 )
 
-from lmdp.local.consumer import ConsumeSettings
-from lmdp.local.group import owner_of
+from lmdp.machine.kafka.consumer import ConsumeSettings
+from lmdp.machine.kafka.group_offsets import owner_of
 from running import bundle, consuming, expected, publish, until
 from transacting import aborted, committed, group_offsets, remove_before, transaction
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from lmdp.local.broker import KafkaBroker
-    from lmdp.local.kafka import KafkaAccess
+    from lmdp.machine.embedded_kafka.broker import KafkaBroker
+    from lmdp.machine.kafka.access import KafkaAccess
     from running import Consuming
 
 

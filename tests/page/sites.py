@@ -12,7 +12,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lmdp.local.kafka import KafkaAccess
+from lmdp.machine.kafka.access import KafkaAccess
 from running import publish, started, until
 
 if TYPE_CHECKING:

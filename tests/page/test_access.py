@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lmdp.page.access import Gate
+from lmdp.page.security import Gate
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from lmdp.core.reject_codes import CODES, DROP_REASONS
 from lmdp.page.prometheus import render
-from lmdp.refusals import CODES, DROP_REASONS
 from page.test_prometheus import LIVE, STATUS, samples
 
 if TYPE_CHECKING:

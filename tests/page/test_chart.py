@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lmdp.local.server import serving
-from lmdp.local.warehouse import Load, Warehouse
+from lmdp.core.specification import load_spec
+from lmdp.machine.api.server import serving
+from lmdp.machine.warehouse.warehouse import Load, Warehouse
 from lmdp.page import chart
 from lmdp.page.chart import Picked, View
-from lmdp.page.pipe import Pipe
-from lmdp.spec_loader import load_spec
+from lmdp.page.run_client import Pipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from lmdp.page.launch import page
+from lmdp.page.process import page
 from page.sites import Site, free_port, site_in
 from running import PROGRAM, environment, rows, started, until
 

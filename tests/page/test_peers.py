@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmdp.page.access import is_ours
+from lmdp.page.security import is_ours
 
 if TYPE_CHECKING:
     from pathlib import Path

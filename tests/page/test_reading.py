@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from lmdp.local.batch import Batch
-from lmdp.local.progress import Progress
-from lmdp.local.server import serving
-from lmdp.local.warehouse import Warehouse
-from lmdp.local.watch import Identity
-from lmdp.page import chart, figures, reasons
-from lmdp.page.catalogue import Catalogue
+from lmdp.core.pipeline import Message, TransformSettings
+from lmdp.core.reject_codes import DROP_REASONS
+from lmdp.core.specification import load_spec
+from lmdp.machine.api.server import serving
+from lmdp.machine.batch import Batch
+from lmdp.machine.kafka.topic_identity import Identity
+from lmdp.machine.metrics import Progress
+from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.page import chart, formats, reject_texts
 from lmdp.page.chart import Picked
+from lmdp.page.devices import Catalogue
 from lmdp.page.explore_tab import told_apart
-from lmdp.page.pipe import Fault, Pipe
+from lmdp.page.run_client import Fault, Pipe
 from lmdp.page.sql_tab import as_lines
-from lmdp.pipeline import Message, TransformSettings
-from lmdp.refusals import DROP_REASONS
-from lmdp.spec_loader import load_spec
 from page.sites import message
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def test_nobody_at_home_is_told(tmp_path: Path) -> None:
 
 def test_every_code_and_reason_of_the_specification_is_explained() -> None:
     """A reject or drop that the pipeline knows is none that the page does not."""
-    assert set(re.findall(r"`((?:Decode|Row)\.[A-Za-z]+)`", SPECIFICATION)) <= set(reasons.CODES)
-    assert set(DROP_REASONS) == set(reasons.DROPS)
+    assert set(re.findall(r"`((?:Decode|Row)\.[A-Za-z]+)`", SPECIFICATION)) <= set(reject_texts.CODES)
+    assert set(DROP_REASONS) == set(reject_texts.DROPS)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_example_is_shown_as_text_where_it_is_text(
     warehouse._connection.execute(
         f"INSERT INTO REJECTS VALUES ({marks}, NULL, NULL)".replace("NULL, NULL", "NULL, 1"), values
     )
-    (told,) = asyncio.run(reasons.rejects(Pipe(warehouse.path.parent)))
+    (told,) = asyncio.run(reject_texts.rejects(Pipe(warehouse.path.parent)))
     assert (told["example"]["excerpt"], told["example"]["bytes"]) == (excerpt, size)
     assert told["command"] == f"lmdp replay warehouse --home {warehouse.path.parent} --dry-run"
 
@@ -148,24 +148,24 @@ def test_a_point_stands_for_a_round_time(span_ms: int, points: int, width: int) 
 @pytest.mark.parametrize(
     ("told", "wanted"),
     [
-        (figures.count(None), "\u2013"),
-        (figures.count(1_234_567), "1,234,567"),
-        (figures.rate(0), "0"),
-        (figures.rate(0.42), "0.4"),
-        (figures.rate(1234.5), "1,234"),
-        (figures.together(figures.size(999)), "999 B"),
-        (figures.together(figures.size(9_940)), "9.9 kB"),
-        (figures.together(figures.size(9_960)), "10 kB"),
-        (figures.together(figures.size(999_999)), "1.0 MB"),
-        (figures.together(figures.size(352_071_680)), "352 MB"),
-        (figures.together(figures.span(0.4456)), "446 ms"),
-        (figures.together(figures.span(2.25)), "2.2 s"),
-        (figures.together(figures.span(90)), "1.5 min"),
-        (figures.together(figures.span(40 * 86_400)), "40 d"),
-        (figures.together(figures.span(None)), "\u2013"),
-        (figures.width(10_000), "10 s"),
-        (figures.width(7_200_000), "2 h"),
-        (figures.moment(1_795_450_445_000), "2026-11-23 16:14:05 UTC"),
+        (formats.count(None), "\u2013"),
+        (formats.count(1_234_567), "1,234,567"),
+        (formats.rate(0), "0"),
+        (formats.rate(0.42), "0.4"),
+        (formats.rate(1234.5), "1,234"),
+        (formats.together(formats.size(999)), "999 B"),
+        (formats.together(formats.size(9_940)), "9.9 kB"),
+        (formats.together(formats.size(9_960)), "10 kB"),
+        (formats.together(formats.size(999_999)), "1.0 MB"),
+        (formats.together(formats.size(352_071_680)), "352 MB"),
+        (formats.together(formats.span(0.4456)), "446 ms"),
+        (formats.together(formats.span(2.25)), "2.2 s"),
+        (formats.together(formats.span(90)), "1.5 min"),
+        (formats.together(formats.span(40 * 86_400)), "40 d"),
+        (formats.together(formats.span(None)), "\u2013"),
+        (formats.width(10_000), "10 s"),
+        (formats.width(7_200_000), "2 h"),
+        (formats.moment(1_795_450_445_000), "2026-11-23 16:14:05 UTC"),
     ],
 )
 def test_figures_are_written_for_people(told: str, wanted: str) -> None:

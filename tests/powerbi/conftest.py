@@ -9,12 +9,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from lmdp.local.simulation import Simulation
-from lmdp.local.warehouse import Load, Warehouse
-from lmdp.pipeline import Message, TransformSettings, transform
+from lmdp.core.pipeline import Message, TransformSettings, transform
+from lmdp.core.specification import load_spec
+from lmdp.machine.simulation.collectors import Simulation
+from lmdp.machine.warehouse.warehouse import Load, Warehouse
 from lmdp.powerbi.project import files
 from lmdp.powerbi.tmdl import Source
-from lmdp.spec_loader import load_spec
 
 HOUR = 3_600_000
 T0 = 1_767_139_200_000  # 2025-12-31T00:00:00Z, so that the days cross a year

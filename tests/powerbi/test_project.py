@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from lmdp.commands.powerbi import powerbi
+from lmdp.cli.powerbi import powerbi
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.powerbi.project import MANIFEST, files, server, write
 from lmdp.powerbi.tmdl import Source

@@ -8,10 +8,10 @@ from collections import Counter
 import duckdb
 import pytest
 
+from lmdp.core.specification import load_spec
 from lmdp.powerbi.tmdl import name
-from lmdp.snowflake.render import statements
-from lmdp.snowflake.settings import SnowflakeSettings
-from lmdp.spec_loader import load_spec
+from lmdp.sql.render import statements
+from lmdp.sql.settings import SnowflakeSettings
 from powerbi.tmdl_reader import REFERENCE, Node, read, unquoted
 
 DEFINITION = "lmdp.SemanticModel/definition/"

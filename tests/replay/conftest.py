@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from aws.names import BUCKET, REGION, SECRET, STREAM
-from lmdp.local.warehouse import Warehouse
-from lmdp.spec_loader import load_spec
+from cloud.names import BUCKET, REGION, SECRET, STREAM
+from lmdp.core.specification import load_spec
+from lmdp.machine.warehouse.warehouse import Warehouse
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def double(credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A Firehose."""
-    from lmdp.aws.firehose_double import firehose_double  # noqa: PLC0415 - only where there is botocore
+    from lmdp.testing.firehose import firehose_double  # noqa: PLC0415 - only where there is botocore
 
     with firehose_double(STREAM) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL_FIREHOSE", running.url)

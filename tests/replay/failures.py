@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from lmdp import Message, TransformSettings, encode, transform
-from lmdp.local.warehouse import Load, OffsetRange, Warehouse
-from lmdp.reject_files import write_to_folder
+from lmdp.core.specification import load_spec
+from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
 from lmdp.replay.again import Path as Way
 from lmdp.replay.ledger import own
 from lmdp.replay.replay import Run, into_warehouse, replay_objects
 from lmdp.replay.report import Report
 from lmdp.replay.rows import row_reader
-from lmdp.replay.stores import Store
-from lmdp.spec_loader import load_spec
+from lmdp.replay.sources import Store
+from lmdp.support.reject_files import write_to_folder
 from running import bundle
 
 NOW = 1_795_000_000_000

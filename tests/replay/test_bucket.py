@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from aws.names import BUCKET, REGION
+from cloud.names import BUCKET, REGION
 from lmdp import TransformSettings, transform
-from lmdp.aws.rejects import put_object
+from lmdp.cloud.reject_sink import put_object
 from lmdp.errors import SettingsError, Unreachable
-from lmdp.local.warehouse import Warehouse
-from lmdp.reject_files import reject_files
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.bucket import Bucket, open_bucket
+from lmdp.support.reject_files import reject_files
 from replay.failures import NOW, firehose_record, message, replayed, row_json, run, told
 from running import bundle
 

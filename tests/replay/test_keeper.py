@@ -12,12 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from lmdp.core.pipeline import TransformSettings, transform
 from lmdp.errors import SettingsError, Unreachable
-from lmdp.local import client
-from lmdp.local.columns import reject_columns
-from lmdp.local.server import serving, socket_path
-from lmdp.local.warehouse import Load, Warehouse
-from lmdp.pipeline import TransformSettings, transform
+from lmdp.machine.api import client
+from lmdp.machine.api.server import serving, socket_path
+from lmdp.machine.warehouse.arrow import reject_columns
+from lmdp.machine.warehouse.warehouse import Load, Warehouse
 from lmdp.replay import wire
 from lmdp.replay.again import now
 from lmdp.replay.folder import Folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.replay.objects import Failed, Unread, Unusable, failed, packed, read, unpacked
+from lmdp.replay.failed_records import Failed, Unread, Unusable, failed, packed, read, unpacked
 from replay.failures import NOW, firehose_record, message, rejects
 from running import bundle
 

@@ -14,13 +14,13 @@ import typer
 from confluent_kafka import Producer
 from typer.testing import CliRunner, Result
 
-from aws.names import BUCKET, SECRET, STREAM
+from cloud.names import BUCKET, SECRET, STREAM
 from lmdp import TransformSettings, transform
-from lmdp.aws.rejects import put_object
-from lmdp.commands.replay import replay
+from lmdp.cli.replay import replay
+from lmdp.cloud.reject_sink import put_object
 from lmdp.errors import LmdpError, SettingsError
-from lmdp.local.warehouse import Warehouse
-from lmdp.reject_files import reject_files
+from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.support.reject_files import reject_files
 from replay.failures import NOW, SPEC, files, firehose_record, message, reject_into, rejects, row_json, told
 from running import PROGRAM, bundle, environment, until
 
@@ -72,7 +72,7 @@ def test_no_region(credentials: None, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_stream_that_refuses(failures: Any, double: Any) -> None:
     """The error names the object, and says what was done before it and how to go on."""
-    from lmdp.aws.firehose_double import NO_STREAM, Fault  # noqa: PLC0415 - only where there is botocore
+    from lmdp.testing.firehose import NO_STREAM, Fault  # noqa: PLC0415 - only where there is botocore
 
     double.script.extend([Fault(), NO_STREAM])
     error = run(SOURCE, "--to", "firehose", "--stream", STREAM, "--org-id", "acme").exception
@@ -115,7 +115,7 @@ def test_stopped_by_a_signal(tmp_path: Path) -> None:
     for n in range(300):
         rejects(tmp_path / "r", message(bundle(n), n))
     code = (
-        "import sys, typer; from lmdp.commands.replay import replay; from lmdp.errors import LmdpError\n"
+        "import sys, typer; from lmdp.cli.replay import replay; from lmdp.errors import LmdpError\n"
         "app = typer.Typer(pretty_exceptions_enable=False); app.command()(replay)\n"
         "try:\n    app()\nexcept LmdpError as error:\n    print(error, file=sys.stderr); sys.exit(error.exit_code)\n"
     )

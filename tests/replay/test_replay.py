@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
-from lmdp.local.warehouse import Warehouse
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay import ledger
 from lmdp.replay.folder import Folder
 from lmdp.replay.ledger import Rejects, own
 from lmdp.replay.replay import Sink, replay_objects, replay_rejects
 from lmdp.replay.report import Report
-from lmdp.replay.stores import Stored
+from lmdp.replay.sources import Stored
 from replay.failures import (
     NOW,
     files,

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmdp import encode
-from lmdp.identifiers import KEY_STYLES, KeyStyle, row_key, styled
-from lmdp.local.warehouse import Load
-from lmdp.refusals import PointRefused
+from lmdp.core.column_names import KEY_STYLES, KeyStyle, row_key, styled
+from lmdp.core.reject_codes import PointRefused
+from lmdp.machine.warehouse.warehouse import Load
 from lmdp.replay.rows import row_reader
-from lmdp.validator import faults, validator
+from lmdp.support.row_validator import faults, validator
 from replay.failures import SPEC, row_json
 
 if TYPE_CHECKING:
-    from lmdp.local.warehouse import Warehouse
+    from lmdp.machine.warehouse.warehouse import Warehouse
 
 READ = row_reader(SPEC, 10_000)
 ROW = row_json(7, value=2**60 + 1, attributes={"b": 1.50, "a": ["é"]}, resource={}, instance="i-7")

@@ -12,16 +12,16 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from msgspec import structs
 
-from aws.names import REGION, STREAM
+from cloud.names import REGION, STREAM
 from lmdp import TransformSettings, transform
-from lmdp.aws.firehose_double import DENIED
+from lmdp.core.column_names import styled
 from lmdp.errors import LmdpError, Unreachable
-from lmdp.identifiers import styled
-from lmdp.local.kafka import KafkaAccess
+from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.replay.folder import Folder
 from lmdp.replay.replay import Sink, replay_objects
 from lmdp.replay.report import Report
 from lmdp.replay.sinks import Send, into_firehose, into_kafka
+from lmdp.testing.firehose import DENIED
 from replay.failures import SPEC, files, firehose_record, message, rejects, row_json, run, two
 from running import bundle
 

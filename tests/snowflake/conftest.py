@@ -10,7 +10,7 @@ import pytest
 
 from lmdp.snowflake.connection import Access, connected, der
 from lmdp.snowflake.keypair import make_pair
-from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account, served
 
 KEY = der(make_pair(2048).private.encode())

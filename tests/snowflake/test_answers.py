@@ -10,11 +10,11 @@ import pytest
 
 import simulated_day as day
 import snowflake_double
+from lmdp.core.specification import load_spec
 from lmdp.snowflake.connection import Access, ask, connected, der
 from lmdp.snowflake.keypair import make_pair
-from lmdp.snowflake.settings import SnowflakeSettings
 from lmdp.snowflake.setup import migrate, setup_statements
-from lmdp.spec_loader import load_spec
+from lmdp.sql.settings import SnowflakeSettings
 from view_questions import QUESTIONS, in_order
 
 pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API")  # fakesnow's own

@@ -11,8 +11,8 @@ import pytest
 from lmdp.errors import Unreachable
 from lmdp.snowflake.canary_function import answer, fly_in_aws
 from lmdp.snowflake.keypair import make_pair
-from lmdp.snowflake.settings import SnowflakeSettings
 from lmdp.snowflake.setup import migrate
+from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account
 
 pytestmark = [

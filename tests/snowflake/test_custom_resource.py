@@ -15,7 +15,7 @@ from lmdp.errors import LmdpError
 from lmdp.snowflake.connection import ask
 from lmdp.snowflake.custom_resource import MARGIN_SECONDS, handler, respond, run_sql
 from lmdp.snowflake.keypair import make_pair
-from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account
 
 pytestmark = [

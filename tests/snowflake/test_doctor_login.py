@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from lmdp.core.specification import load_spec
 from lmdp.doctor import snowflake
-from lmdp.doctor.place import Place
+from lmdp.doctor.context import Place
 from lmdp.snowflake.keypair import make_pair, pem
-from lmdp.snowflake.settings import SnowflakeSettings
 from lmdp.snowflake.setup import account_statements, migrate
-from lmdp.spec_loader import load_spec
+from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account
 
 pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API")  # fakesnow's own

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from typer.testing import CliRunner
 
-from lmdp.commands.snowflake import app
+from lmdp.cli.snowflake import app
 from lmdp.deployment.secret_shapes import snowflake_fault
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.snowflake import keypair, secrets

@@ -9,11 +9,11 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
+from lmdp.core.specification import Spec, load_spec
 from lmdp.errors import SettingsError
-from lmdp.snowflake.render import IdentifierStyle, Part, clean_name, column, statements
-from lmdp.snowflake.settings import SnowflakeSettings
 from lmdp.snowflake.verify import VIEWS
-from lmdp.spec_loader import Spec, load_spec
+from lmdp.sql.render import IdentifierStyle, Part, clean_name, column, statements
+from lmdp.sql.settings import SnowflakeSettings
 
 SPEC = load_spec()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lmdp.errors import SettingsError
-from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.sql.settings import SnowflakeSettings
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from sqlglot import exp
 
 import simulated_day as day
 import snowflake_double
+from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.snowflake.connection import MissingPrivilege, NotThere, ask
-from lmdp.snowflake.render import Part, statements
-from lmdp.snowflake.settings import SnowflakeSettings
 from lmdp.snowflake.setup import Migrated, migrate
-from lmdp.spec_loader import load_spec
+from lmdp.sql.render import Part, statements
+from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account
 
 pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API")  # fakesnow's own

@@ -18,17 +18,17 @@ from typer.testing import CliRunner
 
 import simulated_day as day
 import snowflake_double
-from lmdp.commands.snowflake import app
+from lmdp.cli.snowflake import app
+from lmdp.core.column_names import KeyStyle
+from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
-from lmdp.identifiers import KeyStyle
 from lmdp.snowflake import keypair
 from lmdp.snowflake.canary import Flight, Landing, fly, told
 from lmdp.snowflake.connection import ask
 from lmdp.snowflake.reconcile import Hour, failed_by_hour, reconcile, rows_by_hour, whole_hour
-from lmdp.snowflake.settings import SnowflakeSettings
 from lmdp.snowflake.setup import account_statements, migrate
 from lmdp.snowflake.verify import Scope, samples, verify
-from lmdp.spec_loader import load_spec
+from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account
 
 pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API")  # fakesnow's own

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lmdp.cost.figures import Sheet, Step
+from lmdp.cost.formula import Sheet, Step
 from lmdp.cost.inputs import Input
-from lmdp.cost.lines import Line, lines
+from lmdp.cost.items import Line, lines
 from lmdp.cost.load import Measured, Planned, flow
 from lmdp.cost.prices import Price
 

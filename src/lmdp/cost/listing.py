@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from lmdp.cost.bill import Bill, warnings
-from lmdp.cost.figures import shown
+from lmdp.cost.formula import shown
 from lmdp.cost.inputs import Input
-from lmdp.cost.levers import levers
-from lmdp.cost.lines import Line
+from lmdp.cost.items import Line
 from lmdp.cost.prices import Price
+from lmdp.cost.savings import levers
 
 
 def as_object(made: Bill) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lmdp.cost.figures import Figure, Sheet
+from lmdp.cost.formula import Figure, Sheet
 from lmdp.cost.prices import is_amount
-from lmdp.opening import read_bytes
-from lmdp.program import program
+from lmdp.support.opening import read_bytes
+from lmdp.support.program import program
 
 STDIN: Final = "-"
 _COUNTS: Final = ("messages", "rows", "bytesIn", "seconds")

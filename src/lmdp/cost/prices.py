@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from lmdp.cost.names import near
-from lmdp.opening import read_bytes
+from lmdp.support.opening import read_bytes
 
 Certainty: TypeAlias = Literal["sure", "likely", "unsure", "given"]
 """`given`: the person who asks gave it."""

@@ -6,9 +6,9 @@ from textwrap import wrap
 from typing import Final
 
 from lmdp.cost.bill import Bill, warnings
-from lmdp.cost.figures import shown
-from lmdp.cost.levers import levers
-from lmdp.cost.lines import Line
+from lmdp.cost.formula import shown
+from lmdp.cost.items import Line
+from lmdp.cost.savings import levers
 
 HEAD: Final = ("part", "what", "USD a month", "at most", "")
 _WIDTH: Final = 100

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 from lmdp.deployment.naming import STACKS, Names, revisions_of
 from lmdp.deployment.secret_shapes import json_object, kafka_fault, snowflake_fault
 from lmdp.deployment.security_group import egress_faults, egress_fix
-from lmdp.doctor.finding import Verdict, not_tried, ok, wrong
-from lmdp.doctor.place import NET_S, Place
-from lmdp.program import install_extras, program
+from lmdp.doctor.context import NET_S, Place
+from lmdp.doctor.result import Verdict, not_tried, ok, wrong
+from lmdp.support.program import install_extras, program
 
 _REGION: Final = "us-east-1"  # what a deployment takes when LMDP_AWS_REGION is not set
 _SIGNS: Final = (

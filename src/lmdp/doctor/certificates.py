@@ -8,12 +8,12 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 
-from lmdp.doctor.finding import Verdict, days_left, not_tried, ok, wrong
-from lmdp.doctor.place import Place
+from lmdp.certificates.development_ca import RENEW_DAYS, read_certificate
+from lmdp.doctor.context import Place
+from lmdp.doctor.result import Verdict, days_left, not_tried, ok, wrong
 from lmdp.errors import LmdpError
-from lmdp.local.certs import RENEW_DAYS, read_certificate
-from lmdp.local.kafka import KafkaAccess
-from lmdp.program import program
+from lmdp.machine.kafka.access import KafkaAccess
+from lmdp.support.program import program
 
 _ANYWHERE = "localhost:1"  # nobody is asked; only the files are looked at
 

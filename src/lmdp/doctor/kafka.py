@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
-from lmdp.doctor.place import NET_S, Place
+from lmdp.doctor.context import NET_S, Place
+from lmdp.doctor.result import Verdict, not_tried, ok, refused, wrong
 from lmdp.errors import LmdpError
-from lmdp.program import program
+from lmdp.support.program import program
 
 
 def topic(place: Place) -> Verdict:
     """The topic's shape, asked of the broker that is named, or of the one that runs under the home."""
-    from lmdp.local import topic as admin  # noqa: PLC0415 - librdkafka is loaded when needed
-    from lmdp.local.broker import running_access  # noqa: PLC0415 - as above
-    from lmdp.local.kafka import KafkaAccess  # noqa: PLC0415 - as above
+    from lmdp.machine.embedded_kafka.broker import running_access  # noqa: PLC0415 - as above
+    from lmdp.machine.kafka import topics as admin  # noqa: PLC0415 - librdkafka is loaded when needed
+    from lmdp.machine.kafka.access import KafkaAccess  # noqa: PLC0415 - as above
 
     if place.servers is None:
         access = running_access(place.home)

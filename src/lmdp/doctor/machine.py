@@ -6,10 +6,10 @@ import platform
 import sys
 from pathlib import Path
 
-from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
-from lmdp.doctor.place import Place
-from lmdp.program import program
-from lmdp.room import free_bytes
+from lmdp.doctor.context import Place
+from lmdp.doctor.result import Verdict, not_tried, ok, refused, wrong
+from lmdp.support.disk_space import free_bytes
+from lmdp.support.program import program
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE = 1.0  # GB: an hour of 1,000 devices, and Kafka's segments beside it
@@ -27,7 +27,7 @@ def python(_place: Place) -> Verdict:
 
 def disk(place: Place) -> Verdict:
     """Room where the warehouse, the home and the cache of jars are."""
-    from lmdp.local.jars import cache_folder  # noqa: PLC0415 - slow to load
+    from lmdp.machine.embedded_kafka.jars import cache_folder  # noqa: PLC0415 - slow to load
 
     folders = {"home": place.home, "warehouse": place.warehouse.parent, "cache": cache_folder()}
     free = {name: free_bytes(_there(folder)) / 1e9 for name, folder in folders.items()}
@@ -41,7 +41,7 @@ def disk(place: Place) -> Verdict:
 
 def java(place: Place) -> Verdict:
     """A Java for the embedded Kafka."""
-    from lmdp.local.java import JarsUnavailable, find_java  # noqa: PLC0415 - slow to load
+    from lmdp.machine.embedded_kafka.java import JarsUnavailable, find_java  # noqa: PLC0415 - slow to load
 
     if place.servers is not None:
         return not_tried("a broker is named, so none is started here")
@@ -54,7 +54,7 @@ def java(place: Place) -> Verdict:
 
 def jars(place: Place) -> Verdict:
     """Kafka's jars in the cache: all of them, and the pinned ones."""
-    from lmdp.local.jars import KAFKA_VERSION, cache_folder, looked_at, pinned  # noqa: PLC0415 - slow to load
+    from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, cache_folder, looked_at, pinned  # noqa: PLC0415 - slow to load
 
     if place.servers is not None:
         return not_tried("a broker is named, so none is started here")

@@ -6,10 +6,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
-from lmdp.doctor.place import NET_S, Place
+from lmdp.doctor.context import NET_S, Place
+from lmdp.doctor.result import Verdict, not_tried, ok, refused, wrong
 from lmdp.errors import LmdpError
-from lmdp.program import program
+from lmdp.support.program import program
 
 _TERMINAL = f"look at the run's terminal; Ctrl-C there, then {program()} run: it goes on where it was"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this machine's loopback
@@ -19,11 +19,11 @@ _VERSION = "SELECT max(VERSION) AS V FROM MIGRATIONS"
 
 def warehouse(place: Place) -> Verdict:
     """What the file holds: asked of the run that has it, else of the file itself."""
-    from lmdp.local import client  # noqa: PLC0415 - DuckDB is loaded when needed
-    from lmdp.local.server import Question  # noqa: PLC0415 - as above
-    from lmdp.local.standing import standing  # noqa: PLC0415 - as above
-    from lmdp.local.warehouse import Warehouse  # noqa: PLC0415 - as above
-    from lmdp.spec_loader import load_spec  # noqa: PLC0415 - as above
+    from lmdp.core.specification import load_spec  # noqa: PLC0415 - as above
+    from lmdp.machine.api import client  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.machine.api.server import Question  # noqa: PLC0415 - as above
+    from lmdp.machine.warehouse.status import standing  # noqa: PLC0415 - as above
+    from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - as above
 
     try:
         held = _held_by_run(place)
@@ -54,7 +54,7 @@ def warehouse(place: Place) -> Verdict:
 
 def _held_by_run(place: Place) -> dict[str, Any]:
     """The status of the run that has this very file. Raises Away."""
-    from lmdp.local import client  # noqa: PLC0415 - as above
+    from lmdp.machine.api import client  # noqa: PLC0415 - as above
 
     held = client.status(place.home)
     if Path(held["warehouse"]).resolve() != place.warehouse.resolve():
@@ -64,7 +64,7 @@ def _held_by_run(place: Place) -> dict[str, Any]:
 
 def run(place: Place) -> Verdict:
     """Whether `lmdp run` is at work, and whether something stands in its way."""
-    from lmdp.local import client  # noqa: PLC0415 - as above
+    from lmdp.machine.api import client  # noqa: PLC0415 - as above
 
     try:
         running = client.status(place.home)["running"]
@@ -83,7 +83,7 @@ def run(place: Place) -> Verdict:
 
 def page(place: Place) -> Verdict:
     """Whether the run's page answers."""
-    from lmdp.local import client  # noqa: PLC0415 - as above
+    from lmdp.machine.api import client  # noqa: PLC0415 - as above
 
     try:
         url = client.status(place.home)["running"].get("page")

@@ -11,8 +11,8 @@ from typing import Final
 
 from dotenv import dotenv_values
 
-from lmdp.doctor.finding import Verdict, not_tried, ok, wrong
-from lmdp.doctor.place import Place
+from lmdp.doctor.context import Place
+from lmdp.doctor.result import Verdict, not_tried, ok, wrong
 
 OURS: Final = re.compile(r"LMDP_|SNOWFLAKE_|RETENTION_")
 

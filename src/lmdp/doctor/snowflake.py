@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.util import find_spec
 
-from lmdp.doctor.finding import Verdict, not_tried, ok, refused, wrong
-from lmdp.doctor.place import Place
+from lmdp.core.specification import load_spec
+from lmdp.doctor.context import Place
+from lmdp.doctor.result import Verdict, not_tried, ok, refused, wrong
 from lmdp.errors import LmdpError, Unreachable
-from lmdp.program import install_extras, program
-from lmdp.spec_loader import load_spec
+from lmdp.support.program import install_extras, program
 
 _LOGIN_S = 10
 _QUICK = ("connection", "role", "privileges", "table")
@@ -18,7 +18,7 @@ _UNSET = "SNOWFLAKE_ACCOUNT_URL is not set"
 
 def settings(place: Place) -> Verdict:
     """Names, roles, style, retention: whether SQL can be rendered for them."""
-    from lmdp.snowflake.settings import SnowflakeSettings  # noqa: PLC0415 - loaded when needed
+    from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - loaded when needed
 
     if not _is_set(place):
         return not_tried(_UNSET)
@@ -37,8 +37,8 @@ def login(place: Place) -> Verdict:
     if find_spec("snowflake") is None or find_spec("snowflake.connector") is None:
         return wrong("the connector is not installed", install_extras())
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - the connector takes a second
-    from lmdp.snowflake.settings import SnowflakeSettings  # noqa: PLC0415 - as above
     from lmdp.snowflake.verify import Scope, verify  # noqa: PLC0415 - as above
+    from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - as above
 
     try:
         chosen = SnowflakeSettings.from_env(_env(place))

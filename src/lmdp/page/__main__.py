@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from lmdp.page.launch import PORT
+from lmdp.page.process import PORT
 
 _NEAR = 20  # ports that are tried before any other, so that a restart finds the same one
 _END_S = 3.0
@@ -29,7 +29,7 @@ def main() -> int:
     except OSError as error:
         print(f"it cannot listen on 127.0.0.1: {error.strerror}")
         return 3
-    from lmdp.page.serving import server  # noqa: PLC0415 - a second's work, which a taken port spares
+    from lmdp.page.server import server  # noqa: PLC0415 - a second's work, which a taken port spares
 
     serving = server(given.home, listener.getsockname()[1])
     threading.Thread(target=_end_with_parent, args=[serving], name="parent", daemon=True).start()

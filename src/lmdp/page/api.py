@@ -14,12 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from lmdp.local import answers
-from lmdp.local.warehouse import Answer
-from lmdp.page import chart, prometheus, reasons
-from lmdp.page.catalogue import Catalogue
-from lmdp.page.pipe import KEPT_S, Fault, Json, Pipe
-from lmdp.program import program
+from lmdp.machine.api import formats
+from lmdp.machine.warehouse.warehouse import Answer
+from lmdp.page import chart, prometheus, reject_texts
+from lmdp.page.devices import Catalogue
+from lmdp.page.run_client import KEPT_S, Fault, Json, Pipe
+from lmdp.support.program import program
 
 MAX_ROWS = 100_000  # more is for `lmdp query`, which can write to a file
 MAX_SECONDS = 60.0
@@ -61,7 +61,7 @@ class Api:
     async def reasons(self) -> Json:
         """Rejects and drops by reason."""
         live, _ = self._seen()
-        return {"rejects": await reasons.rejects(self.pipe), "drops": reasons.drops(live)}
+        return {"rejects": await reject_texts.rejects(self.pipe), "drops": reject_texts.drops(live)}
 
     async def devices(self) -> Json:
         """Every device."""
@@ -187,13 +187,13 @@ async def _body(request: Request) -> bytes:
 def csv(table: pa.Table) -> bytes:
     """A table as CSV."""
     file = io.BytesIO()
-    answers.write_to(table, "csv", file)
+    formats.write_to(table, "csv", file)
     return file.getvalue()
 
 
 def table_rows(table: pa.Table) -> list[list[Any]]:
     """A table's rows as JSON has them: lists in the columns' order, so that two columns may have one name."""
-    columns = [[answers.plain(value) for value in answers.values(column)] for column in table.columns]
+    columns = [[formats.plain(value) for value in formats.values(column)] for column in table.columns]
     return [list(row) for row in zip(*columns, strict=True)] if columns else []
 
 
@@ -234,4 +234,4 @@ def _number(request: Request, name: str, default: int) -> int:
 
 def text(value: Any) -> str:
     """A value as JSON text."""
-    return msgspec.json.encode(answers.plain(value)).decode()
+    return msgspec.json.encode(formats.plain(value)).decode()

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Literal
 
-from lmdp.page.catalogue import literal
-from lmdp.page.pipe import Fault, Json, Pipe
+from lmdp.page.devices import literal
+from lmdp.page.run_client import Fault, Json, Pipe
 
 View = Literal["raw", "rate", "percentile"]
 VIEWS: tuple[View, ...] = ("raw", "rate", "percentile")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from lmdp.page.access import is_ours
+from lmdp.page.security import is_ours
 
 ASK_SECONDS: Final = 10.0
 """For a request's head to arrive, from the connection's start or from the request before."""

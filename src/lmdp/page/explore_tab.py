@@ -13,13 +13,13 @@ from urllib.parse import quote
 import msgspec
 from nicegui import ui
 
-from lmdp.page import chart, drawing, figures
-from lmdp.page.parts import code, heading
-from lmdp.page.pipe import Fault, Json
-from lmdp.program import program
+from lmdp.page import chart, echarts, formats
+from lmdp.page.run_client import Fault, Json
+from lmdp.page.widgets import code, heading
+from lmdp.support.program import program
 
 if TYPE_CHECKING:
-    from lmdp.page.app import View
+    from lmdp.page.layout import View
 
 RANGES = {"15m": 900, "1h": 3_600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 _RANGE_NAMES = {
@@ -102,7 +102,7 @@ class ExploreTab:
             self._own.visible = False
             self._chips = ui.element("div").classes("lm-row lm-chips").props("data-testid=chips")
             self._title = ui.label().classes("lm-note lm-title")
-            self._chart = ui.echart(drawing.lines([], self._view.colours)).classes("lm-chart")
+            self._chart = ui.echart(echarts.lines([], self._view.colours)).classes("lm-chart")
             self._chart.props('role=img data-testid=chart aria-label="Chart of the chosen series"')
             with ui.element("div").classes("lm-row lm-spread"):
                 self._said = ui.label(" ").classes("lm-note").props('role="status" data-testid=explore-said')
@@ -299,7 +299,7 @@ class ExploreTab:
         ]
         unit = _unit(self._drawn)
         self._title.set_text(f"{title} ({unit})" if unit else title)
-        options = drawing.lines(named, self._view.colours)
+        options = echarts.lines(named, self._view.colours)
         if self._drawn:
             told = self._drawn[0][1]
             first = min((points[0][0] for _, points in named if points), default=told["fromMs"])
@@ -310,10 +310,10 @@ class ExploreTab:
 
     def _tell(self, seconds: float) -> None:
         points = sum(len(one["points"]) for _, told in self._drawn for one in told["lines"])
-        width = figures.width(self._drawn[0][1]["widthMs"]) if self._drawn else ""
+        width = formats.width(self._drawn[0][1]["widthMs"]) if self._drawn else ""
         left_out = sum(told["linesLeftOut"] for _, told in self._drawn)
         self._say(
-            f"{points:,} points, one for each {width}, in {figures.together(figures.span(seconds))}"
+            f"{points:,} points, one for each {width}, in {formats.together(formats.span(seconds))}"
             + (f"; {left_out} more lines are left out" if left_out else "")
             if points
             else "No points in this time."

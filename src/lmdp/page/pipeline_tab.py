@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nicegui import ui
 
-from lmdp.page import drawing, figures
-from lmdp.page.parts import code, empty, heading
-from lmdp.page.pipe import KEPT_S, Json
+from lmdp.page import echarts, formats
+from lmdp.page.run_client import KEPT_S, Json
+from lmdp.page.widgets import code, empty, heading
 
 if TYPE_CHECKING:
-    from lmdp.page.app import View
+    from lmdp.page.layout import View
 
 _REASONS_S = 5.0
 _SPARK_S = 2.0
@@ -36,13 +36,13 @@ def _plain(write: Callable[[float | None], str]) -> Callable[[float | None], tup
 
 
 _TILES = (
-    _Tile("rate", "Rows per second", lambda s: s["rowsPerSecond"], _plain(figures.rate),
-          lambda s: f"{figures.rate(s['messagesPerSecond'])} messages per second"),
-    _Tile("lag", "Lag", lambda s: s["lag"], _plain(figures.count), lambda _: "messages behind"),
-    _Tile("freshness", "Freshness", lambda s: s["freshnessSeconds"], figures.span, lambda _: "since the newest row"),
-    _Tile("latency", "Latency p99", lambda s: _seconds(s["latencyMs"]["p99"]), figures.span,
-          lambda s: f"p50 {figures.together(figures.span(_seconds(s['latencyMs']['p50'])))}, last minute"),
-    _Tile("memory", "Memory", lambda s: s["memoryBytes"], figures.size, lambda _: "of the run"),
+    _Tile("rate", "Rows per second", lambda s: s["rowsPerSecond"], _plain(formats.rate),
+          lambda s: f"{formats.rate(s['messagesPerSecond'])} messages per second"),
+    _Tile("lag", "Lag", lambda s: s["lag"], _plain(formats.count), lambda _: "messages behind"),
+    _Tile("freshness", "Freshness", lambda s: s["freshnessSeconds"], formats.span, lambda _: "since the newest row"),
+    _Tile("latency", "Latency p99", lambda s: _seconds(s["latencyMs"]["p99"]), formats.span,
+          lambda s: f"p50 {formats.together(formats.span(_seconds(s['latencyMs']['p50'])))}, last minute"),
+    _Tile("memory", "Memory", lambda s: s["memoryBytes"], formats.size, lambda _: "of the run"),
 )  # fmt: skip
 
 
@@ -59,44 +59,44 @@ def _source(status: Json) -> list[tuple[str, str]]:
     run = status["run"]
     if run["simulatedDevices"]:
         return [
-            ("messages published", figures.count(run["published"])),
-            ("devices, simulated", figures.count(run["simulatedDevices"])),
+            ("messages published", formats.count(run["published"])),
+            ("devices, simulated", formats.count(run["simulatedDevices"])),
         ]
-    return [("messages received", figures.count(run["messages"])), ("topic", run["topic"])]
+    return [("messages received", formats.count(run["messages"])), ("topic", run["topic"])]
 
 
 _STEPS = (
     _Step("source", "Publisher", 2, _source),
     _Step("kafka", "Kafka", 3, lambda s: [
-        ("messages consumed", figures.count(s["run"]["messages"])),
-        ("waiting", figures.count(sum(s["run"]["lag"].values()))),
-        ("partitions", figures.count(len(s["run"]["lag"]))),
+        ("messages consumed", formats.count(s["run"]["messages"])),
+        ("waiting", formats.count(sum(s["run"]["lag"].values()))),
+        ("partitions", formats.count(len(s["run"]["lag"]))),
     ]),
     _Step("decode", "Decode", 2, lambda s: [
-        ("datapoints", figures.count(s["run"]["datapoints"])),
-        ("received", figures.together(figures.size(s["run"]["bytesIn"]))),
+        ("datapoints", formats.count(s["run"]["datapoints"])),
+        ("received", formats.together(formats.size(s["run"]["bytesIn"]))),
     ]),
     _Step("rows", "Rows", 2, lambda s: [
-        ("rows of this run", figures.count(s["run"]["rows"])),
-        ("datapoints converted", figures.count(s["run"]["converted"])),
+        ("rows of this run", formats.count(s["run"]["rows"])),
+        ("datapoints converted", formats.count(s["run"]["converted"])),
     ]),
     _Step("duckdb", "DuckDB", 3, lambda s: [
-        ("rows in the warehouse, of all runs", figures.count(s["warehouse"]["rows"])),
-        ("on disk", figures.together(figures.size(s["warehouse"]["sizeBytes"]))),
-        ("duplicates", figures.count(s["warehouse"]["duplicates"])),
+        ("rows in the warehouse, of all runs", formats.count(s["warehouse"]["rows"])),
+        ("on disk", formats.together(formats.size(s["warehouse"]["sizeBytes"]))),
+        ("duplicates", formats.count(s["warehouse"]["duplicates"])),
     ]),
 )  # fmt: skip
 
 # What leaves the path, by the station where it does.
 _LEAVING = {
     "kafka": _Step("lost", "Lost", 1, lambda s: [
-        ("messages, to retention", figures.count(s["run"]["lost"])),
+        ("messages, to retention", formats.count(s["run"]["lost"])),
     ]),
     "decode": _Step("rejects", "Rejects", 1, lambda s: [
-        ("messages, kept with reason", figures.count(s["run"]["rejectedMessages"])),
+        ("messages, kept with reason", formats.count(s["run"]["rejectedMessages"])),
     ]),
     "rows": _Step("drops", "Dropped by rule", 1, lambda s: [
-        ("counted by reason", figures.count(sum(s["run"]["dropped"].values()))),
+        ("counted by reason", formats.count(sum(s["run"]["dropped"].values()))),
     ]),
 }  # fmt: skip
 
@@ -153,10 +153,10 @@ class PipelineTab:
         with ui.element("div").classes("lm-card lm-tile").props(f"data-testid=tile-{tile.key}"):
             ui.label(tile.title).classes("lm-label")
             with ui.element("div").classes("lm-figure"):
-                self._labels[tile.key] = ui.label(figures.NONE).classes("lm-number")
+                self._labels[tile.key] = ui.label(formats.NONE).classes("lm-number")
                 self._labels[f"{tile.key}-unit"] = ui.label().classes("lm-unit")
             self._labels[f"{tile.key}-note"] = ui.label(" ").classes("lm-note")
-            chart = ui.echart(drawing.spark([], self._view.colours), renderer="svg").classes("lm-spark")
+            chart = ui.echart(echarts.spark([], self._view.colours), renderer="svg").classes("lm-spark")
             self._sparks[tile.key] = chart.props(f'role=img aria-label="{tile.title}, last 15 minutes"')
 
     def _step(self, step: _Step, kind: str) -> None:
@@ -164,7 +164,7 @@ class PipelineTab:
             ui.label(step.title).classes("lm-step-title")
             for at in range(step.many):
                 with ui.element("div").classes("lm-step-main" if at == 0 else "lm-step-more"):
-                    number = ui.label(figures.NONE).classes("lm-step-number").props(f"data-testid={step.key}-{at}")
+                    number = ui.label(formats.NONE).classes("lm-step-number").props(f"data-testid={step.key}-{at}")
                     self._labels[f"{step.key}-{at}"] = number
                     self._labels[f"{step.key}-{at}-label"] = ui.label(" ").classes("lm-note")
 
@@ -179,7 +179,7 @@ class PipelineTab:
             self._labels[tile.key].set_text(value)
             self._labels[f"{tile.key}-unit"].set_text(unit)
             self._labels[f"{tile.key}-note"].set_text(tile.note(samples[-1]))
-            options = drawing.spark(_thinned(samples, tile.value), self._view.colours)
+            options = echarts.spark(_thinned(samples, tile.value), self._view.colours)
             since = samples[-1]["atMs"] - max(_SPARK_LEAST_S * 1000, samples[-1]["atMs"] - samples[0]["atMs"])
             options["xAxis"]["min"] = max(since, samples[-1]["atMs"] - KEPT_S * 1000)
             chart.options.clear()
@@ -207,7 +207,7 @@ def _show(place: ui.element, reasons: list[Json], draw: Callable[[Json], None], 
 
 def _reject(reject: Json) -> None:
     example = reject["example"]
-    _title(reject["code"], reject["rejects"], "messages", f"last {figures.moment(reject['lastMs'])}")
+    _title(reject["code"], reject["rejects"], "messages", f"last {formats.moment(reject['lastMs'])}")
     ui.label(reject["meaning"]).classes("lm-text")
     ui.label(example["message"]).classes("lm-text lm-strong")
     with ui.expansion(f"Newest example: {_place(example)}").classes("lm-example").props("dense"):
@@ -232,7 +232,7 @@ def _title(name: str, number: int, units: str, note: str) -> None:
 
 
 def _place(example: Json) -> str:
-    size = figures.together(figures.size(example["bytes"]))
+    size = formats.together(formats.size(example["bytes"]))
     return f"{example['topic']}, partition {example['partition']}, offset {example['offset']:,} ({size})"
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from nicegui import ui
 
-from lmdp.page import api, drawing, figures
-from lmdp.page.parts import heading
-from lmdp.page.pipe import Fault
-from lmdp.program import program
+from lmdp.page import api, echarts, formats
+from lmdp.page.run_client import Fault
+from lmdp.page.widgets import heading
+from lmdp.support.program import program
 
 if TYPE_CHECKING:
-    from lmdp.page.app import View
+    from lmdp.page.layout import View
 
 _SHOWN = 1_000
 _CSV_ROWS = api.MAX_ROWS
@@ -126,9 +126,9 @@ class SqlTab:
             self._said.set_text(f"{fault}")
         else:
             self._table = answer.table
-            many = figures.count(answer.table.num_rows)
+            many = formats.count(answer.table.num_rows)
             cut = f"only the first {many}" if answer.truncated else many
-            self._said.set_text(f"{cut} rows in {figures.together(figures.span(seconds))}")
+            self._said.set_text(f"{cut} rows in {formats.together(formats.span(seconds))}")
         self._button.enable()
         self._csv.set_enabled(self._table is not None)
         self._show()
@@ -153,11 +153,11 @@ class SqlTab:
             )
             return
         axis, named = found
-        chart = ui.echart(drawing.lines(named, self._view.colours, axis=axis)).classes("lm-chart")
+        chart = ui.echart(echarts.lines(named, self._view.colours, axis=axis)).classes("lm-chart")
         chart.props('role=img data-testid=sql-chart aria-label="The answer as a chart"')
 
     def _themed(self) -> None:
-        self._editor.set_theme("githubDark" if self._view.colours is drawing.DARK else "githubLight")
+        self._editor.set_theme("githubDark" if self._view.colours is echarts.DARK else "githubLight")
         if self._form.value == "chart":
             self._show()
 

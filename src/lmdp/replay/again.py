@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from lmdp.flatten import Row
-from lmdp.pipeline import Counts, Message, TransformSettings, transform
-from lmdp.refusals import PointRefused
-from lmdp.replay.objects import Failed, Unread
+from lmdp.core.flatten import Row
+from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
+from lmdp.core.reject_codes import PointRefused
+from lmdp.replay.failed_records import Failed, Unread
 from lmdp.replay.rows import ReadRow
 
 Before: TypeAlias = Callable[[Failed], bool]

@@ -11,8 +11,8 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lmdp.errors import SettingsError, Unreachable
-from lmdp.replay.objects import LARGEST, Unusable
-from lmdp.replay.stores import REPLAYED, Stored, is_replayed
+from lmdp.replay.failed_records import LARGEST, Unusable
+from lmdp.replay.sources import REPLAYED, Stored, is_replayed
 
 _URL: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?", re.DOTALL)
 # Another version is there by now, or one is being written.
@@ -108,7 +108,7 @@ def open_bucket(url: str, region: str | None) -> Bucket:
 
     from botocore.session import Session  # noqa: PLC0415 - slow to import
 
-    from lmdp.aws.rejects import s3_client  # noqa: PLC0415 - as above
+    from lmdp.cloud.reject_sink import s3_client  # noqa: PLC0415 - as above
 
     region = region or Session().get_config_variable("region")
     return Bucket(s3_client(region or "us-east-1"), match["bucket"], f"{prefix}/" if prefix else "")

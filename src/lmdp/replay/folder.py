@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmdp.errors import SettingsError, Unreachable
-from lmdp.reject_files import write_whole
-from lmdp.replay.objects import LARGEST, Unusable
-from lmdp.replay.stores import REPLAYED, Stored, is_replayed
+from lmdp.replay.failed_records import LARGEST, Unusable
+from lmdp.replay.sources import REPLAYED, Stored, is_replayed
+from lmdp.support.reject_files import write_whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError, Unreachable
-from lmdp.local import client
-from lmdp.local.server import Question
-from lmdp.local.warehouse import Warehouse
+from lmdp.machine.api import client
+from lmdp.machine.api.server import Question
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay import wire
 from lmdp.replay.ledger import ASK_SECONDS, Keeper, Portion, own
-from lmdp.spec_loader import load_spec
 
 _GONE = (
     "the run that has {} has ended meanwhile. What was written is marked. Run the same command again: it goes on, "

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from lmdp.core.flatten import Row
 from lmdp.errors import LmdpError
-from lmdp.flatten import Row
-from lmdp.local.warehouse import Load, OffsetRange, Warehouse
+from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
 from lmdp.replay.again import Outcome, now
-from lmdp.replay.objects import Failed, Unread, failed
+from lmdp.replay.failed_records import Failed, Unread, failed
 
 if TYPE_CHECKING:
     import duckdb

@@ -15,11 +15,11 @@ from typing import Final, TypeAlias
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.replay import ledger
 from lmdp.replay.again import Before, Outcome, Path, again, now
+from lmdp.replay.failed_records import Failed, Unread, Unusable, packed, read, unpacked
 from lmdp.replay.ledger import Changed, Keeper, Mark, Rejects
-from lmdp.replay.objects import Failed, Unread, Unusable, packed, read, unpacked
 from lmdp.replay.report import Report, placed
 from lmdp.replay.sinks import Send
-from lmdp.replay.stores import Store, place_of_replayed
+from lmdp.replay.sources import Store, place_of_replayed
 from lmdp.replay.taken import Taken
 
 _ROWS: Final = (

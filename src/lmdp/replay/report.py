@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from lmdp.core.pipeline import Counts
 from lmdp.errors import LmdpError, SettingsError, Unreachable
-from lmdp.pipeline import Counts
 from lmdp.replay.again import Outcome
-from lmdp.replay.objects import Unread
+from lmdp.replay.failed_records import Unread
 
 _LONGEST: Final = 400  # characters of a reason that are shown
 

@@ -7,11 +7,11 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from lmdp.encode import row_bytes
-from lmdp.flatten import Row
-from lmdp.refusals import ROW_TOO_LARGE, PointRefused
-from lmdp.spec_loader import Field, Spec
-from lmdp.validator import faults, validator
+from lmdp.core.encode import row_bytes
+from lmdp.core.flatten import Row
+from lmdp.core.reject_codes import ROW_TOO_LARGE, PointRefused
+from lmdp.core.specification import Field, Spec
+from lmdp.support.row_validator import faults, validator
 
 INVALID: Final = "Row.Invalid"
 """The code of a row event that does not fit the specification."""

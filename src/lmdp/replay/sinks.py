@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from lmdp.core.pipeline import Message
 from lmdp.errors import Unreachable
-from lmdp.pipeline import Message
 from lmdp.replay.again import Outcome
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError
 
-    from lmdp.local.kafka import KafkaAccess
-    from lmdp.spec_loader import Spec
+    from lmdp.core.specification import Spec
+    from lmdp.machine.kafka.access import KafkaAccess
 
 Send: TypeAlias = Callable[[Outcome], int]
 """Delivers an outcome whole or raises, and returns the bytes that it sent."""
@@ -37,8 +37,8 @@ def into_kafka(access: KafkaAccess, topic: str, *, seconds: float = _ASK_SECONDS
     """
     from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 - librdkafka, only where it is wanted
 
-    from lmdp.local.kafka import cluster_identity  # noqa: PLC0415 - as above
-    from lmdp.local.publisher import PRODUCER_SETTINGS  # noqa: PLC0415 - as above
+    from lmdp.machine.kafka.access import cluster_identity  # noqa: PLC0415 - as above
+    from lmdp.machine.kafka.producer import PRODUCER_SETTINGS  # noqa: PLC0415 - as above
 
     cluster_identity(access, topic, seconds=seconds)  # nothing is sent before the topic is known to be there
     producer = Producer({**access.config(), **PRODUCER_SETTINGS})
@@ -92,8 +92,8 @@ def _refuse(topic: str, failures: Counter[str], unanswered: int, messages: int) 
 
 def into_firehose(stream: str, region: str, env: Mapping[str, str], keys: Spec) -> Send:
     """Rows to a stream; `keys` is the specification with its fields named as the rows' keys. Raises LmdpError."""
-    from lmdp.aws.firehose import deliver, open_firehose  # noqa: PLC0415 - botocore, only where it is wanted
-    from lmdp.encode import encode  # noqa: PLC0415 - as above
+    from lmdp.cloud.firehose_sink import deliver, open_firehose  # noqa: PLC0415 - botocore, only where it is wanted
+    from lmdp.core.encode import encode  # noqa: PLC0415 - as above
 
     firehose = open_firehose(stream, region, env, _CALLS)
 

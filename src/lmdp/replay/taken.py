@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from lmdp.replay.objects import Failed, Unread
+from lmdp.replay.failed_records import Failed, Unread
 
 # <topic>-<partition>-<first offset>-<last offset>.<digest>.ndjson.gz, behind what a replayed object has in front.
 _NAME = re.compile(

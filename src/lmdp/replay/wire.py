@@ -18,11 +18,11 @@ import msgspec
 import pyarrow as pa
 
 from lmdp.errors import SettingsError
-from lmdp.local.columns import REJECTS, reject_columns, row_columns
+from lmdp.machine.warehouse.arrow import REJECTS, reject_columns, row_columns
 from lmdp.replay.ledger import Mark, Portion
 
 if TYPE_CHECKING:
-    from lmdp.spec_loader import Spec
+    from lmdp.core.specification import Spec
 
 LARGEST: Final = 2**30
 """Bytes of one transaction."""

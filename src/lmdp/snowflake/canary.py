@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lmdp.encode import encode
+from lmdp.core.column_names import KEY_STYLES, KeyStyle
+from lmdp.core.encode import encode
+from lmdp.core.specification import Field, Spec
+from lmdp.core.timestamps import moment
 from lmdp.errors import LmdpError
-from lmdp.identifiers import KEY_STYLES, KeyStyle
 from lmdp.snowflake.secrets import aws_client
 from lmdp.snowflake.verify import CANARY, Scope
-from lmdp.spec_loader import Field, Spec
-from lmdp.times import moment
 
 WAIT_SECONDS: Final = 180.0
 _POLL_SECONDS: Final = 5.0

@@ -68,12 +68,12 @@ def answer(env: Mapping[str, str], seconds: float, fly: Fly) -> dict[str, Any]:
 def fly_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]], str]:
     """Sign in as the setup owner, send a row, look for it, and note when it landed."""
     # Imported here, so that a package that does not load is an answer, too.
+    from lmdp.core.specification import load_spec  # noqa: PLC0415 - see above
     from lmdp.snowflake.canary import Flight, firehose, fly, told, utc_now  # noqa: PLC0415 - see above
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
     from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - see above
-    from lmdp.snowflake.settings import SnowflakeSettings  # noqa: PLC0415 - see above
     from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - see above
-    from lmdp.spec_loader import load_spec  # noqa: PLC0415 - see above
+    from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - see above
 
     settings = SnowflakeSettings.from_env(env)
     bucket = env["LMDP_REJECTS_BUCKET"]

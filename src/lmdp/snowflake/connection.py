@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization
 
-from lmdp import pem
+from lmdp.certificates import pem
 from lmdp.errors import LmdpError, SettingsError, Unreachable
-from lmdp.opening import read_bytes
-from lmdp.program import program
 from lmdp.snowflake.secrets import read_secret
-from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.sql.settings import SnowflakeSettings
+from lmdp.support.opening import read_bytes
+from lmdp.support.program import program
 
 if TYPE_CHECKING:
     from snowflake.connector.errors import Error

@@ -66,8 +66,8 @@ def run_sql(given: Mapping[str, str], **options: int) -> str:
     """Sign in as the setup owner, and bring the schema to this version; `options` are those of `connected`."""
     # Imported here, so that a package that does not load is a failure which CloudFormation hears of.
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
-    from lmdp.snowflake.settings import SnowflakeSettings  # noqa: PLC0415 - see above
     from lmdp.snowflake.setup import migrate  # noqa: PLC0415 - see above
+    from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - see above
 
     settings = SnowflakeSettings.from_env(given)
     with connected(access_from_secret(os.environ, settings), **options) as connection:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lmdp.snowflake.render import Statement
-from lmdp.snowflake.settings import SnowflakeSettings
+from lmdp.core.specification import Spec
 from lmdp.snowflake.setup import account_statements, setup_statements
-from lmdp.spec_loader import Spec
+from lmdp.sql.render import Statement
+from lmdp.sql.settings import SnowflakeSettings
 
 _BOOTSTRAP = """-- lmdp: run once, as an ACCOUNTADMIN. It may be run again.
 """

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lmdp.errors import LmdpError, SettingsError
-from lmdp.program import program
 from lmdp.snowflake import secrets
 from lmdp.snowflake.connection import ask, der
 from lmdp.snowflake.secrets import KeySecret, Versions
+from lmdp.support.program import program
 
 LEAST_BITS: Final = 2048
 BITS: Final = 4096

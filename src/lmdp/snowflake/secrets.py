@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lmdp.errors import LmdpError, SettingsError, Unreachable
-from lmdp.program import program
+from lmdp.support.program import program
 
 PENDING: Final = "LMDP_PENDING"
 """The staging label of a key that is made and not yet in use."""

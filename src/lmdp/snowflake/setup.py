@@ -12,12 +12,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lmdp.program import program
+from lmdp.core.specification import Spec, load_spec
 from lmdp.snowflake.connection import NotThere, ask
-from lmdp.snowflake.render import Statement, statements
-from lmdp.snowflake.settings import SnowflakeSettings
-from lmdp.snowflake.shape import columns_query, mend, read_columns
-from lmdp.spec_loader import Spec, load_spec
+from lmdp.sql.render import Statement, statements
+from lmdp.sql.settings import SnowflakeSettings
+from lmdp.sql.table_diff import columns_query, mend, read_columns
+from lmdp.support.program import program
 
 # An ACCOUNTADMIN makes these; the setup role may not.
 _NOT_OURS: Final = "010_database.sql"

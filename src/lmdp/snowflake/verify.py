@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from lmdp.core.specification import Spec
 from lmdp.errors import LmdpError
-from lmdp.program import program
 from lmdp.snowflake.connection import ask
-from lmdp.snowflake.render import column
-from lmdp.snowflake.settings import SnowflakeSettings
-from lmdp.snowflake.shape import columns_query, faults, read_columns
-from lmdp.spec_loader import Spec
+from lmdp.sql.render import column
+from lmdp.sql.settings import SnowflakeSettings
+from lmdp.sql.table_diff import columns_query, faults, read_columns
+from lmdp.support.program import program
 
 VIEWS: Final = (
     "METRICS", "METRIC_RATES", "METRIC_HOURLY", "METRIC_DAILY", "METRIC_RATES_HOURLY", "METRIC_LATEST",

@@ -1,0 +1,1 @@
+"""Certificate authorities: for development, and AWS Private CA."""

@@ -1,0 +1,342 @@
+"""A development CA and the certificates that it signs: server, clients.
+
+Keys are EC P-256 in unencrypted PKCS#8 PEM: the one form that Kafka's PEM stores (KIP-651) and librdkafka both
+read without a conversion. A key file is created with mode 0600, so that nobody reads it even for a moment. Who changes
+a folder has its lock, so that two at once leave no key beside the other's certificate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import fcntl
+import ipaddress
+import os
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from lmdp.certificates import pem
+from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.support.opening import read_bytes
+from lmdp.support.program import program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CA_DAYS = 3650
+LEAF_DAYS = 825  # the longest that Apple's TLS stack accepts: https://support.apple.com/en-us/103769
+RENEW_DAYS = 30
+CLOCK_SKEW = dt.timedelta(minutes=5)
+LOCK_SECONDS = 30  # a renewal takes milliseconds
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,58}")  # with its prefix within the 64 characters of a CN (RFC 5280)
+
+_BOTH_ROLES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+_CLIENT_ROLE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+_LOOPBACK = x509.SubjectAlternativeName(
+    [
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        x509.IPAddress(ipaddress.ip_address("::1")),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One certificate on disk. `key` is its private key's file, `made` tells whether this call wrote it."""
+
+    name: str
+    cert: Path
+    key: Path
+    principal: str
+    ends: dt.datetime
+    made: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """What a certificate folder holds."""
+
+    ca: Certificate
+    server: Certificate
+    client: Certificate
+    others: tuple[Certificate, ...] = ()
+
+    def all(self) -> tuple[Certificate, ...]:
+        """Every certificate, the CA first."""
+        return (self.ca, self.server, self.client, *self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class _Authority:
+    cert: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+
+def make(folder: Path, *, now: dt.datetime | None = None) -> Certificates:
+    """Make what is missing in `folder`, renew what ends within 30 days, and leave the rest as it is.
+
+    A CA is never replaced: everything that trusts it would break. Raises SettingsError when half of it is missing
+    or when it has ended.
+    """
+    with locked(folder):
+        return _make(folder, now or dt.datetime.now(dt.UTC))
+
+
+def _make(folder: Path, moment: dt.datetime) -> Certificates:
+    authority, ca = _authority(folder, moment)
+    return Certificates(
+        ca=ca,
+        server=_leaf(folder, "server", authority, moment),
+        client=_leaf(folder, "client", authority, moment),
+        others=tuple(_leaf(folder, name, authority, moment) for name in _other_names(folder, authority)),
+    )
+
+
+def make_client(folder: Path, name: str, *, now: dt.datetime | None = None) -> Certificate:
+    """Issue one more client certificate, `NAME.pem` and `NAME.key` with the common name NAME; keep a good one."""
+    if not NAME.fullmatch(name) or name in {"ca", "server", "client"} or name.startswith("lmdp-"):
+        raise SettingsError(
+            f"{name!r} cannot name a client: take 1 to 59 letters, digits or . _ -, not ca, server, client or lmdp-*."
+        )
+    moment = now or dt.datetime.now(dt.UTC)
+    with locked(folder):
+        made = _make(folder, moment)
+        known = next((other for other in made.others if other.name == name), None)
+        if known is not None:
+            return known
+        authority, _ = _authority(folder, moment)
+        return _leaf(folder, name, authority, moment)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder, for its owner alone, and be the only one who changes certificates in it.
+
+    Raises SettingsError when it cannot be made, Unreachable when another process has had it for 30 s.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise SettingsError(
+            f"certificates cannot be kept in {folder}: {_cause(error)}. It has to be a folder of this user's own; "
+            "name another with --home."
+        ) from error
+    try:
+        _take(lock, folder)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int, folder: Path) -> None:
+    ends = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= ends:
+                raise Unreachable(
+                    f"another process has been changing the certificates in {folder} for {LOCK_SECONDS} s. "
+                    "Nothing was changed here. Look for an `lmdp` that hangs, and run the command again."
+                ) from error
+            time.sleep(0.02)
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Read the first certificate of a PEM file; raises SettingsError that names the file."""
+    try:
+        return pem.certificates(read_bytes(path))[0]
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} is not a readable PEM certificate: {_cause(error)}") from error
+
+
+def principal_of(cert: x509.Certificate) -> str:
+    """Kafka's principal of a certificate, with the default mapping rule: `User:` and the RFC 2253 subject."""
+    return f"User:{cert.subject.rfc4514_string()}"
+
+
+def _authority(folder: Path, now: dt.datetime) -> tuple[_Authority, Certificate]:
+    cert_path, key_path = folder / "ca.pem", folder / "ca.key"
+    made = not cert_path.exists() and not key_path.exists()
+    if made:
+        _write_authority(cert_path, key_path, now)
+    for missing in (path for path in (cert_path, key_path) if not path.exists()):
+        raise SettingsError(
+            f"{missing} is missing while its other half is there. Put it back, or move the folder {folder} away and "
+            f"run '{program()} certs' again: all certificates are then new."
+        )
+    authority = _Authority(read_certificate(cert_path), _read_key(key_path))
+    if authority.cert.public_key() != authority.key.public_key():
+        raise SettingsError(f"{key_path} is not the key of {cert_path}. Put the right pair back.")
+    if authority.cert.not_valid_after_utc <= now:
+        raise SettingsError(
+            f"The CA {cert_path} ended on {authority.cert.not_valid_after_utc:%Y-%m-%d}. It is never replaced: "
+            f"move the folder {folder} away, run '{program()} certs' again and give the new ca.pem to every client."
+        )
+    return authority, _described("ca", cert_path, key_path, made=made)
+
+
+def _write_authority(cert_path: Path, key_path: Path, now: dt.datetime) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _subject(f"lmdp development CA {secrets.token_hex(4)}")
+    usage = _usage(signs_certificates=True)
+    cert = (
+        _builder(subject, subject, key.public_key(), now, CA_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    _write_pair(cert_path, key_path, cert, key)
+
+
+def _leaf(folder: Path, name: str, authority: _Authority, now: dt.datetime) -> Certificate:
+    cert_path, key_path = folder / f"{name}.pem", folder / f"{name}.key"
+    made = not _is_good(cert_path, key_path, authority, now)
+    if made:
+        key = ec.generate_private_key(ec.SECP256R1())
+        _write_pair(cert_path, key_path, _sign_leaf(name, key, authority, now), key)
+    return _described(name, cert_path, key_path, made=made)
+
+
+def _sign_leaf(name: str, key: ec.EllipticCurvePrivateKey, authority: _Authority, now: dt.datetime) -> x509.Certificate:
+    common_name = f"lmdp-{name}" if name in {"server", "client"} else name
+    named = _LOOPBACK if name == "server" else x509.SubjectAlternativeName([x509.DNSName(common_name)])
+    return (
+        _builder(_subject(common_name), authority.cert.subject, key.public_key(), now, LEAF_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(_BOTH_ROLES if name == "server" else _CLIENT_ROLE, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
+        .add_extension(named, critical=False)  # strict verifiers want one, of clients too
+        .sign(authority.key, hashes.SHA256())
+    )
+
+
+def _is_good(cert_path: Path, key_path: Path, authority: _Authority, now: dt.datetime) -> bool:
+    if not cert_path.exists() or not key_path.exists():
+        return False
+    cert = read_certificate(cert_path)
+    _refuse_foreign(cert_path, cert, authority)
+    if cert.not_valid_after_utc - now < dt.timedelta(days=RENEW_DAYS):
+        return False
+    return bool(cert.public_key() == _read_key(key_path).public_key())
+
+
+def _refuse_foreign(cert_path: Path, cert: x509.Certificate, authority: _Authority) -> None:
+    if cert.issuer != authority.cert.subject:
+        raise SettingsError(
+            f"{cert_path} was issued by {cert.issuer.rfc4514_string()!r}, not by this folder's ca.pem, so it is left "
+            f"as it is. Move it and its key away and run '{program()} certs' again."
+        )
+
+
+def _other_names(folder: Path, authority: _Authority) -> list[str]:
+    return sorted(
+        path.stem
+        for path in folder.glob("*.pem")
+        if path.stem not in {"ca", "server", "client"}
+        and path.with_suffix(".key").exists()
+        and read_certificate(path).issuer == authority.cert.subject
+    )
+
+
+def _described(name: str, cert_path: Path, key_path: Path, *, made: bool) -> Certificate:
+    cert = read_certificate(cert_path)
+    return Certificate(name, cert_path, key_path, principal_of(cert), cert.not_valid_after_utc, made)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, now: dt.datetime, days: int
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + dt.timedelta(days=days))
+    )
+
+
+def _subject(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(read_bytes(path), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(f"{path} is not a readable, unencrypted PEM key: {_cause(error)}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise SettingsError(f"{path} is not an EC key, so '{program()} certs' did not make it; it is left as it is.")
+    return key
+
+
+def _write_pair(cert_path: Path, key_path: Path, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    pem_key = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    write_pair(cert_path, key_path, cert.public_bytes(serialization.Encoding.PEM), pem_key)
+
+
+def write_pair(cert_path: Path, key_path: Path, cert: bytes, key: bytes) -> None:
+    """Replace a certificate and its key: both are on the disk before the first of the two is renamed."""
+    with _beside(key_path, key, mode=0o600) as new_key, _beside(cert_path, cert, mode=0o644) as new_cert:
+        new_key.replace(key_path)
+        new_cert.replace(cert_path)
+
+
+def write_atomic(path: Path, content: bytes, *, mode: int) -> None:
+    """Write `content` beside `path`, flush it to the disk and rename it; `mode` holds from the first byte."""
+    with _beside(path, content, mode=mode) as new:
+        new.replace(path)
+
+
+@contextlib.contextmanager
+def _beside(path: Path, content: bytes, *, mode: int) -> Iterator[Path]:
+    """A new file beside `path`, gone again at the end unless it was renamed."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield aside
+    except OSError as error:
+        raise LmdpError(f"{path} cannot be written: {_cause(error)}. Nothing was changed.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def _cause(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,0 +1,116 @@
+"""`lmdp cost`: what a load costs in a month, line by line."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmdp.cli.options import Json, typed
+from lmdp.cost import inputs as quantities
+from lmdp.cost import prices as priced
+from lmdp.cost.bill import Basis, Bill, bill
+from lmdp.cost.inputs import Input, given
+from lmdp.cost.listing import as_object, listed, numbers
+from lmdp.cost.load import Measured, Planned, read_run
+from lmdp.cost.names import amounts
+from lmdp.cost.prices import Price
+from lmdp.cost.table import explained, markdown, text
+from lmdp.errors import SettingsError
+from lmdp.support.printable import printable
+
+_LOAD = ("devices", "instances", "datapoints", "interval")
+
+
+class Format(StrEnum):
+    """How the bill is printed."""
+
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+
+
+Devices = Annotated[int, typer.Option("--devices", metavar="N", help="Devices that are monitored.")]
+Instances = Annotated[int, typer.Option("--instances", metavar="N", help="Instances a device, of all its DataSources.")]
+Datapoints = Annotated[int, typer.Option("--datapoints", metavar="N", help="Datapoints an instance; each is a row.")]
+Interval = Annotated[float, typer.Option("--interval", metavar="SECONDS", help="Seconds from poll to poll.")]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="A measured run in place of a planned load: what `lmdp run --json` or `lmdp status --json` printed; "
+        "- is standard input.",
+    ),
+]
+Prices = Annotated[
+    Path | None,
+    typer.Option("--prices", metavar="FILE", help="A TOML file of your prices: [firehose_gb], then value = 0.03"),
+]
+OnePrice = Annotated[list[str] | None, typer.Option("--price", metavar="NAME=VALUE", help="One price of yours.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One quantity of yours: brokers=6, batch=1000.")
+]
+
+
+def cost(  # noqa: PLR0913 - the options of the command
+    context: typer.Context,
+    *,
+    devices: Devices = 1000,
+    instances: Instances = 120,
+    datapoints: Datapoints = 6,
+    interval: Interval = 60,
+    report: Report = None,
+    prices: Prices = None,
+    price: OnePrice = None,
+    settings: Set = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how each sum comes about.")] = False,
+    list_prices: Annotated[
+        bool, typer.Option("--list-prices", help="Print all prices and quantities with their sources, and no bill.")
+    ] = False,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+    as_json: Json = False,
+) -> None:
+    """Say what a load costs in a month on AWS and in Snowflake, line by line, and what would lower it.
+
+    Where a rule of billing is not known a line has two sums. Prices are dated; those that nobody confirmed are marked.
+
+    Example: lmdp cost --devices 1000 --instances 120 --datapoints 6 --interval 60
+    """
+    faults: list[str] = []
+    shipped = priced.shipped()
+    found = shipped if prices is None else priced.with_file(shipped, prices, faults)
+    found = priced.with_given(found, amounts("--price", price or (), found, faults))
+    known = quantities.shipped()
+    known = given(known, amounts("--set", settings or (), known, faults))
+    faults += quantities.faults(known)
+    load: Planned | Measured | None = None
+    if report is None:
+        load = Planned(devices, instances, datapoints, interval)
+        faults += load.faults()
+    else:
+        if twice := [f"--{name}" for name in _LOAD if typed(context, name)]:
+            faults.append(f"--report measures the load and {', '.join(twice)} plans it: give one of the two")
+        load = read_run(report, faults)
+    if faults or load is None:
+        raise SettingsError.of(faults)
+    form = Format.json if as_json else form
+    if list_prices:
+        _print_numbers(found, known, form)
+    else:
+        _print_bill(bill(Basis(load, found, known)), form, explain=explain)
+
+
+def _print_numbers(found: dict[str, Price], known: dict[str, Input], form: Format) -> None:
+    print(json.dumps(numbers(found, known)) if form is Format.json else printable(listed(found, known)))
+
+
+def _print_bill(made: Bill, form: Format, *, explain: bool) -> None:
+    if form is Format.json:
+        print(json.dumps(as_object(made)))
+        return
+    print(printable(text(made) if form is Format.table else markdown(made)))
+    if explain:
+        fence = "```" if form is Format.markdown else ""
+        print(printable("\n".join(["", fence, explained(made), fence]).rstrip()))

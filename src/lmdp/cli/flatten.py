@@ -1,0 +1,130 @@
+"""`lmdp flatten`: bundles in, row events out, with no broker and no warehouse."""
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from lmdp.cli.options import OrgId
+from lmdp.core.encode import encode
+from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
+from lmdp.core.rejects import Reject
+from lmdp.errors import SettingsError, Unreachable
+from lmdp.support.input_files import read_messages
+from lmdp.support.opening import at_once
+from lmdp.support.reject_share import Tally
+
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE…",
+        help="Bundles: .jsonl and .ndjson (also .gz, .zst) and - (standard input) hold one a line, "
+        "and so does any file whose first line is a request of several; any other file is one message.",
+    ),
+]
+Rejects = Annotated[
+    Path | None, typer.Option("--rejects", metavar="FILE", help="Where rejects go, one JSON object a line.")
+]
+Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Where the counts go, one JSON object.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with 1 when anything was rejected, not only when most was.")
+]
+
+
+def flatten(
+    files: Files,
+    *,
+    org_id: OrgId = None,
+    rejects: Rejects = None,
+    report: Report = None,
+    strict: Strict = False,
+) -> None:
+    """Flatten OTLP bundles to row events: NDJSON on standard output.
+
+    What is rejected is counted on standard error, and kept with --rejects; the rows still come. Exit code 1 when no row
+    was made of what was read, or when most of it was rejected.
+
+    Example: lmdp flatten --org-id acme bundle.json | head -1
+    """
+    if found := _faults(files, rejects, report):
+        raise SettingsError.of(found)
+    started = time.monotonic()
+    settings = TransformSettings(org_id=org_id)
+    counts, tally, bytes_out, first = Counts(), Tally(), 0, None
+    with _writing(rejects) as rejects_file:
+        for message in _messages(files):
+            done = transform((message,), settings)
+            counts += done.counts
+            tally = tally.plus(Tally.of(done.counts, done.rejects))
+            bytes_out += _print_rows(encode(done.rows))
+            first = first or next(iter(done.rejects), None)
+            _write_rejects(rejects_file, done.rejects)
+    told = {**counts.report(), "bytesOut": bytes_out, "seconds": round(time.monotonic() - started, 3)}
+    if report is not None:
+        with _writing(report) as report_file:
+            print(json.dumps(told), file=report_file)
+    _tell(counts, first, rejects)
+    if tally.is_fault() or (strict and counts.rejected_messages):
+        raise typer.Exit(1)
+
+
+def _faults(files: list[str], rejects: Path | None, report: Path | None) -> list[str]:
+    faults = []
+    if files.count("-") > 1:
+        faults.append("- is named more than once: standard input can be read once")
+    if rejects and report and rejects.resolve() == report.resolve():
+        faults.append("--rejects and --report name the same file")
+    read = {Path(name).resolve() for name in files if name != "-"}
+    for option, path in (("--rejects", rejects), ("--report", report)):
+        if path and path.resolve() in read:
+            faults.append(f"{option} {path} would overwrite a file that is to be read")
+    return faults
+
+
+def _messages(files: Iterable[str]) -> Iterator[Message]:
+    for name in files:
+        yield from read_messages(name)
+
+
+def _print_rows(rows: list[bytes]) -> int:
+    """Print rows a line each; returns their bytes, line ends not counted."""
+    if rows:
+        sys.stdout.buffer.write(b"\n".join(rows) + b"\n")
+    return sum(map(len, rows))
+
+
+@contextlib.contextmanager
+def _writing(path: Path | None) -> Iterator[IO[str] | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        with open(path, "w", encoding="utf-8", opener=at_once) as file:
+            yield file
+    except BrokenPipeError:  # of standard output
+        raise
+    except OSError as error:
+        raise Unreachable(f"cannot write {path}: {error.strerror}. The bundles are as they were.") from error
+
+
+def _write_rejects(file: IO[str] | None, rejects: list[Reject]) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for reject in rejects if file is not None else ():
+        print(json.dumps(reject.envelope(now_ms)), file=file)
+
+
+def _tell(counts: Counts, first: Reject | None, kept: Path | None) -> None:
+    """Say what was rejected: on standard error, since standard output is for rows."""
+    if first is None:
+        return
+    where = f"kept in {kept}" if kept else "keep them with --rejects FILE"
+    print(
+        f"{counts.rejected_messages:,} of {counts.messages:,} messages rejected, whole or in part "
+        f"({counts.rejected_datapoints:,} datapoints); {where}. The first: {first.code}: {first.message}",
+        file=sys.stderr,
+    )

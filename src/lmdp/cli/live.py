@@ -1,0 +1,137 @@
+"""Where the pipeline stands, as lines for a terminal: the same of a run's own view and of who asks from elsewhere.
+
+Every line has its place and its label, so that nothing jumps when numbers grow.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from lmdp.cli.options import DEFAULT_HOME
+from lmdp.page import formats
+from lmdp.support.printable import printable
+from lmdp.support.program import program
+from lmdp.support.reject_share import replay_command
+
+EVERY_S = 2.0
+SHARE = 10  # a look takes a tenth of the time at most, since it asks the warehouse
+
+_LABEL = 12
+_COLUMN = 13
+_ARROW = "  →  "
+_SOON_DAYS = 60
+_WRONG = (("duplicates", "duplicate rows"), ("missing", "missing rows"), ("holes", "skipped messages"))
+
+
+def lines(status: dict[str, Any] | None, fault: str = "") -> list[str]:
+    """Draw a status; `fault` is why there is no newer one."""
+    if status is None:
+        return [_one_line(fault)]
+    running = status["running"]
+    if running is None or fault:
+        first = _one_line(fault) if fault else f"not running; `{program()} run` starts it"
+        return [first, *_warehouse(status), *_only_rejects(status)]
+    return [*_source(running), "", *_path(status), "", *_pace(running), *_warehouse(status), *_trouble(running)]
+
+
+def view(status: dict[str, Any] | None, fault: str = "") -> Text:
+    """The same for a terminal, each line cut to its width."""
+    text = Text("\n".join(lines(status, fault)), no_wrap=True, overflow="ellipsis")
+    text.highlight_regex(r"(?m)^[a-z]+( second| runs?)? {2,}", "dim")
+    text.highlight_regex(r"(?m)^(LOST|WRONG|CLOCK) .*", "bold red")
+    text.highlight_regex(r"(?m)^trouble +(?!none)\S.*", "bold red")
+    return text
+
+
+def _source(running: dict[str, Any]) -> list[str]:
+    simulating = " (with simulated devices)" if running["simulating"] else ""
+    return [
+        _line("running", f"pid {running['pid']} for {_uptime(running['uptimeSeconds'])}"),
+        _line("source", f"{running['topic']} at {running['broker'] or 'the broker that is starting'}{simulating}"),
+        _line("page", running.get("page") or "none"),
+    ]
+
+
+def _path(status: dict[str, Any]) -> list[str]:
+    """The stations, the counts of this run at each, and what passes there in a second."""
+    running, report = status["running"], status["running"]["report"]
+    stations = [
+        ("consumed", report["messages"], formats.rate(running.get("messagesPerSecond"))),
+        ("rows", report["rows"], formats.rate(running["rowsPerSecond"])),
+    ]
+    if "published" in report:
+        stations.insert(0, ("published", report["published"], ""))
+    return [
+        _line("", (" " * len(_ARROW)).join(f"{name:>{_COLUMN}}" for name, _, _ in stations)),
+        _line("this run", _ARROW.join(f"{count:>{_COLUMN},}" for _, count, _ in stations)),
+        _line("per second", (" " * len(_ARROW)).join(f"{pace:>{_COLUMN}}" for _, _, pace in stations)),
+    ]
+
+
+def _pace(running: dict[str, Any]) -> list[str]:
+    latency = running["report"]["latencyMs"]
+    p50, p99 = (_span(None if latency[q] is None else latency[q] / 1000) for q in ("p50", "p99"))
+    return [
+        _line("lag", f"{running['lag']:,} messages behind"),
+        _line("latency", f"p50 {p50}, p99 {p99}, from Kafka to the warehouse"),
+    ]
+
+
+def _warehouse(status: dict[str, Any]) -> list[str]:
+    size, free = (formats.together(formats.size(status[name])) for name in ("sizeBytes", "freeBytes"))
+    left = status["daysLeftOnDisk"]
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in status["rejectsByReason"].items())
+    drawn = [
+        _line("all runs", f"{status['rows']:,} rows in the warehouse"),
+        _line("freshness", f"{_span(status['freshnessSeconds'])} since the newest row was measured"),
+        _line("rejects", f"{status['rejects']:,}" + (f": {reasons}" if reasons else "")),
+        _line(
+            "warehouse",
+            f"{status['warehouse']}: {size}, {free} free"
+            + (f", full in {left:,} days" if left is not None and left < _SOON_DAYS else ""),
+        ),
+    ]
+    if status["gaps"]:
+        drawn.append(_line("LOST", f"{status['gaps']:,} messages had passed the topic's retention; GAPS has which"))
+    if ahead := status["clock"]["ahead"]:
+        drawn.append(_line("CLOCK", f"{ahead:,} rows are dated more than a day ahead: a sender's clock is wrong"))
+    if expired := status["clock"]["expired"]:
+        drawn.append(_line("CLOCK", f"{expired:,} rows are older than --keep keeps, and go with the next removal"))
+    wrong = [f"{status[name]:,} {what}" for name, what in _WRONG if status[name]]
+    return drawn + ([_line("WRONG", f"{', '.join(wrong)}; look: {program()} doctor --only local")] if wrong else [])
+
+
+def _only_rejects(status: dict[str, Any]) -> list[str]:
+    if status["rows"] or not status["rejects"]:
+        return []
+    again = replay_command("--dry-run", DEFAULT_HOME, Path(status["warehouse"]))
+    return [_line("trouble", f"everything was rejected. Fix the cause, then look at what a replay would do: {again}")]
+
+
+def _trouble(running: dict[str, Any]) -> list[str]:
+    now, last = running["trouble"] or running.get("warning"), running.get("lastTrouble")
+    if now or not last:
+        return [_line("trouble", now or "none")]
+    at = datetime.fromtimestamp(last["atMs"] / 1000).astimezone()
+    return [_line("trouble", f"none now; at {at:%H:%M:%S}: {last['text']}")]
+
+
+def _line(label: str, text: str) -> str:
+    return _one_line(f"{label:<{_LABEL}}{text}")
+
+
+def _one_line(text: str) -> str:
+    return printable(text.replace("\n", " ").replace("\t", " ")).rstrip()
+
+
+def _span(seconds: float | None) -> str:
+    return formats.together(formats.span(seconds))
+
+
+def _uptime(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

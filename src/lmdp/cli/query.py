@@ -1,0 +1,66 @@
+"""`lmdp query`: a question to the warehouse of this machine, also while `lmdp run` writes it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lmdp.cli.options import DEFAULT_HOME, Home, WarehouseFile, warehouse_file
+from lmdp.errors import LmdpError, SettingsError
+
+MOST_ROWS = 1_000_000
+_SHOWN_ROWS = 10_000
+
+Sql = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; - reads it from standard input.")]
+Format = Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--format", help="How rows are printed.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of standard output.")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        max=MOST_ROWS,
+        help="Rows at most; the rest is left out, with a note. Without it: 10,000; into a FILE all of them, or none.",
+        show_default=False,
+    ),
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, max=3600, metavar="S", help="Seconds at most.")]
+
+
+def query(
+    sql: Sql,
+    *,
+    form: Format = "table",
+    output: Output = None,
+    limit: Limit = None,
+    timeout: Timeout = 30.0,
+    warehouse: WarehouseFile = None,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Ask the warehouse of this machine one SELECT; tables and views are those of Snowflake.
+
+    METRICS has each row once, METRIC_RATES counters per second, REJECTS what failed, LOADS what was written when.
+
+    Example: lmdp query "select metric, count(*), max(ts) from metrics group by 1 order by 2 desc"
+    """
+    from lmdp.machine.api.client import ask  # noqa: PLC0415 - as above
+    from lmdp.machine.api.formats import write  # noqa: PLC0415 - Arrow and DuckDB are loaded when needed
+    from lmdp.machine.api.server import Question  # noqa: PLC0415 - as above
+
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise SettingsError("Parquet is not for a terminal: give --output FILE, or redirect.")
+    text = sys.stdin.read() if sql == "-" else sql
+    named = str(warehouse.resolve()) if warehouse else None
+    most = limit or (_SHOWN_ROWS if output is None else MOST_ROWS)
+    answer = ask(home, warehouse_file(warehouse, home), Question(text, most, timeout, named))
+    if answer.truncated and output is not None and limit is None:
+        raise LmdpError(
+            f"The answer has more than {most:,} rows, so {output} was not written. Query less (a time range, say), or "
+            f"take the first rows with --limit {most}."
+        )
+    write(answer.table, form, output)
+    if answer.truncated:
+        print(f"Only the first {most:,} rows; --limit asks for more.", file=sys.stderr)

@@ -1,0 +1,308 @@
+"""`lmdp snowflake ddl | setup | verify | keypair`: the Snowflake side, made, checked and kept."""
+
+import dataclasses
+import json
+import os
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from lmdp.cli.options import Command, Environment, Json
+from lmdp.core.specification import load_spec
+from lmdp.errors import SettingsError
+from lmdp.sql.settings import SnowflakeSettings
+from lmdp.sql.settings import environment as whose
+from lmdp.support.opening import read_bytes
+from lmdp.support.program import program
+
+if TYPE_CHECKING:
+    from lmdp.snowflake.canary import Flight, Landing
+    from lmdp.snowflake.reconcile import Hour
+    from lmdp.snowflake.verify import Check, Scope
+
+app = typer.Typer(no_args_is_help=True, help="The Snowflake side: its SQL, setup, checks, and keys.")
+
+Secret = Annotated[
+    str | None, typer.Option("--secret", envvar="SNOWFLAKE_FIREHOSE_SECRET", help="Name or ARN in Secrets Manager.")
+]
+Stream = Annotated[
+    str | None, typer.Option("--stream", envvar="LMDP_DELIVERY_STREAM", help="The Firehose stream, for the canary.")
+]
+Bucket = Annotated[
+    str | None, typer.Option("--bucket", envvar="LMDP_REJECTS_BUCKET", help="Where Firehose leaves failed records.")
+]
+OrgId = Annotated[str, typer.Option("--org-id", envvar="LMDP_ORG_ID", help="The tenant of the canary's row.")]
+
+
+@app.command(cls=Command)
+def ddl(
+    *,
+    bootstrap: Annotated[
+        bool, typer.Option("--bootstrap", help="What an ACCOUNTADMIN runs once: roles, warehouse, database, users.")
+    ] = False,
+    environment: Environment = None,
+) -> None:
+    """Print the SQL for these settings: nothing is run, and no account is needed.
+
+    Settings: SNOWFLAKE_DATABASE, SNOWFLAKE_SCHEMA, SNOWFLAKE_WAREHOUSE, SNOWFLAKE_IDENTIFIERS, RETENTION_DAYS.
+
+    Example: lmdp snowflake ddl --bootstrap --environment dev > bootstrap.sql
+    """
+    from lmdp.snowflake.ddl import script  # noqa: PLC0415 - loaded when needed
+
+    typer.echo(script(_settings(environment), load_spec(), bootstrap=bootstrap), nl=False)
+
+
+@app.command(cls=Command)
+def setup(*, environment: Environment = None, as_json: Json = False) -> None:
+    """Make or migrate table, views and roll-ups as the setup user; running it again changes nothing.
+
+    SNOWFLAKE_ACCOUNT_URL says where (xy12345.snowflakecomputing.com); SNOWFLAKE_PRIVATE_KEY_FILE or
+    SNOWFLAKE_PRIVATE_KEY_SECRET holds the key. What `ddl --bootstrap` prints has to be run first.
+
+    Example: lmdp snowflake setup --json
+    """
+    from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - the connector takes a second
+    from lmdp.snowflake.setup import migrate  # noqa: PLC0415 - as above
+
+    settings = _settings(environment)
+    with connected(access_from_env(os.environ, settings)) as connection:
+        done = migrate(connection, settings)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(done), indent=2))
+        return
+    for sql in done.mended:
+        typer.echo(f"changed  {sql}")
+    for file in done.applied:
+        typer.echo(f"ran      {file}")
+    typer.echo(f"{len(done.applied)} files run, {done.unchanged} unchanged: {settings.place} is up to date.")
+
+
+@app.command(cls=Command)
+def verify(  # noqa: PLR0913 - each is an option
+    *,
+    reconcile: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--reconcile", metavar="FROM TO", help="Whole hours (UTC): delivered = rows + failed records?"),
+    ] = None,
+    canary: Annotated[
+        bool, typer.Option("--canary", help="Send one marked row through Firehose, and say whether it landed.")
+    ] = False,
+    fresh: Annotated[float, typer.Option("--fresh", min=1, metavar="MIN", help="How old the newest row may be.")] = 15,
+    wait: Annotated[float, typer.Option("--wait", min=1, metavar="S", help="How long a canary may take.")] = 180,
+    stream: Stream = None,
+    bucket: Bucket = None,
+    org_id: OrgId = "lmdp",
+    environment: Environment = None,
+    as_json: Json = False,
+) -> None:
+    """Check what stands: connection, role, privileges, table, views, freshness, repeats; exit code 1 when one is off.
+
+    Example: lmdp snowflake verify --reconcile 2026-11-23T10:00 2026-11-23T14:00
+    """
+    from lmdp.snowflake import verify as checks  # noqa: PLC0415 - the connector takes a second
+    from lmdp.snowflake.canary import fly, told  # noqa: PLC0415 - as above
+    from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - as above
+
+    settings = _settings(environment)
+    flight = _flight(stream, bucket, wait) if canary else None
+    with connected(access_from_env(os.environ, settings)) as connection:
+        scope = checks.Scope(connection, settings, load_spec(), datetime.now(UTC), timedelta(minutes=fresh))
+        found = checks.verify(scope)
+        rows = checks.samples(scope) if all(check.ok is not False for check in found) else []
+        landings = fly(scope, flight, org_id) if flight else []
+        hours = _hours(scope, reconcile, bucket) if reconcile else []
+    if landings:
+        found.append(checks.Check("canary", landings[0].landed, told(landings, settings.identifiers, wait)))
+    if hours:
+        missing = sum(hour.missing for hour in hours)
+        found.append(checks.Check("reconcile", missing == 0, f"{missing:,} of {_delivered(hours):,} rows missing"))
+    typer.echo(_as_json(found, rows, landings, hours) if as_json else _as_text(found, rows, hours))
+    raise typer.Exit(1 if any(check.ok is False for check in found) else 0)
+
+
+@app.command(cls=Command)
+def keypair(  # noqa: PLR0913 - each is an option
+    *,
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="Replace Firehose's key through the second slot; repeat it to go on.")
+    ] = False,
+    user: Annotated[Literal["firehose", "setup"], typer.Option("--user", help="Whose key.")] = "firehose",
+    secret: Secret = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Write the private key there instead (mode 0600), as PEM.")
+    ] = None,
+    bits: Annotated[int, typer.Option("--bits", min=2048, max=8192, help="Of the RSA key.")] = 4096,
+    show: Annotated[
+        bool, typer.Option("--show", help="Make nothing: print the ALTER USER for the key in use.")
+    ] = False,
+    stream: Stream = None,
+    bucket: Bucket = None,
+    org_id: OrgId = "lmdp",
+    environment: Environment = None,
+) -> None:
+    """Make a key pair, keep its private half, and print the ALTER USER that makes the public half known.
+
+    The private half goes into the secret in the shape that Firehose reads, or into a file; it is never printed. A
+    rotation needs the setup user's access, waits for Firehose's cache and a landed canary, and can be stopped at any
+    time: the same command goes on.
+
+    Example: lmdp snowflake keypair --environment dev --secret lmdp-dev/snowflake-loader
+    """
+    settings = _settings(environment)
+    name = settings.firehose_user if user == "firehose" else settings.setup_user
+    if (secret is None) == (file is None):
+        raise SettingsError("say where the private key is kept: --secret NAME or --file FILE")
+    if secret is not None:
+        _refuse_another_environments(name, secret, whose(_env(environment)))
+    if rotate:
+        if secret is None or user != "firehose":
+            raise SettingsError("--rotate is for Firehose's user, whose key is in a secret: --secret NAME")
+        _rotate(settings, secret, _flight(stream, bucket, 180), org_id)
+    elif show:
+        _show(name, secret, file)
+    else:
+        _make(name, secret, file, bits, rotates=user == "firehose")
+
+
+def _env(environment: str | None) -> dict[str, str]:
+    return {**os.environ, "LMDP_ENVIRONMENT": environment or ""}
+
+
+def _settings(environment: str | None) -> SnowflakeSettings:
+    return SnowflakeSettings.from_env(_env(environment))
+
+
+def _refuse_another_environments(name: str, secret: str, owner: str) -> None:
+    """Refuse a key of one environment's user in the secret of another: it would shut the first one's Firehose out."""
+    found = re.search(r"(?:^|:secret:)lmdp-([a-z0-9]{1,12})/", secret)
+    if found and found[1] != owner:
+        raise SettingsError(
+            f"the secret {secret} is of the environment {found[1]}, and {name} is the user of {owner}: another key "
+            f"would shut {owner} out of Snowflake. No key was made. Name the environment: --environment {found[1]}; "
+            f"where it shares {owner}'s user on purpose, give it {owner}'s secrets (LMDP_LOADER_SECRET_ARN, "
+            "LMDP_SETUP_SECRET_ARN)"
+        )
+
+
+def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotates: bool) -> None:
+    from lmdp.certificates.development_ca import write_atomic  # noqa: PLC0415 - as above
+    from lmdp.deployment.secret_shapes import snowflake_fault  # noqa: PLC0415 - loaded when needed
+    from lmdp.snowflake import keypair as keys  # noqa: PLC0415 - as above
+    from lmdp.snowflake import secrets  # noqa: PLC0415 - as above
+
+    pair = keys.make_pair(bits)
+    if file is not None:
+        if file.exists():
+            raise SettingsError(f"{file} is there already, and is left as it is; name another, or move it away")
+        write_atomic(file, keys.pem(pair), mode=0o600)
+    elif secret is not None:
+        client = secrets.secrets_client()
+        held = secrets.read_versions(secret, client).current
+        # What neither Firehose nor the deployment can use is replaced; Secrets Manager keeps it as AWSPREVIOUS.
+        fault = snowflake_fault(secrets.read_text(secret, held, client)) if held else "is empty"
+        if not fault:
+            instead = f"--rotate --secret {secret}" if rotates else "--user setup --secret ANOTHER"
+            raise SettingsError(
+                f"the secret {secret} holds a key already, and is left as it is. Replace it without a gap: "
+                f"{program()} snowflake keypair {instead}"
+            )
+        secrets.write_current(secret, secrets.KeySecret(name, pair.private), client)
+        if held:
+            typer.echo(f"-- The value that was there {fault}: it was replaced, and is kept as the version AWSPREVIOUS.")
+    typer.echo(f"-- {file or f'secret {secret}'}: the private key of {name}. Run this as an ACCOUNTADMIN:")
+    typer.echo(f"{keys.register(name, pair)};")
+
+
+def _show(name: str, secret: str | None, file: Path | None) -> None:
+    from lmdp.snowflake import keypair as keys  # noqa: PLC0415 - loaded when needed
+    from lmdp.snowflake import secrets  # noqa: PLC0415 - as above
+
+    if file is not None:
+        held = secrets.KeySecret(name, read_bytes(file).decode(), os.environ.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"))
+    else:
+        held = secrets.read_secret(secret or "")
+    typer.echo(f"{keys.register(name, keys.pair_of(held))};")
+
+
+def _rotate(settings: SnowflakeSettings, secret: str, flight: "Flight", org_id: str) -> None:
+    from lmdp.snowflake import keypair as keys  # noqa: PLC0415 - loaded when needed
+    from lmdp.snowflake.canary import fly  # noqa: PLC0415 - as above
+    from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - as above
+    from lmdp.snowflake.secrets import secrets_client  # noqa: PLC0415 - as above
+    from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - as above
+
+    with connected(access_from_env(os.environ, settings)) as connection:
+        scope = Scope(connection, settings, load_spec(), datetime.now(UTC))
+        keys.rotate(
+            keys.Rotation(
+                user=settings.firehose_user,
+                secret=secret,
+                client=secrets_client(),
+                connection=connection,
+                now=time.time,
+                sleep=time.sleep,
+                landed=lambda: fly(scope, flight, org_id)[0].landed,
+                tell=typer.echo,
+            )
+        )
+
+
+def _flight(stream: str | None, bucket: str | None, wait: float) -> "Flight":
+    from lmdp.snowflake.canary import Flight, firehose, utc_now  # noqa: PLC0415 - loaded when needed
+    from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - as above
+
+    if not stream:
+        raise SettingsError("a canary needs the Firehose stream: --stream NAME, or LMDP_DELIVERY_STREAM")
+
+    def failed(since: datetime) -> list[dict[str, Any]]:
+        return list(failed_records(bucket, since)) if bucket else []
+
+    return Flight(firehose(stream), failed, utc_now, time.sleep, wait)
+
+
+def _hours(scope: "Scope", stretch: tuple[str, str], bucket: str | None) -> "list[Hour]":
+    from lmdp.snowflake import reconcile as sums  # noqa: PLC0415 - loaded when needed
+
+    begin, end = sums.whole_hour(stretch[0]), sums.whole_hour(stretch[1])
+    if begin >= end:
+        raise SettingsError("--reconcile FROM TO: FROM is before TO")
+    if not bucket:
+        raise SettingsError("--reconcile needs the bucket of failed records: --bucket NAME, or LMDP_REJECTS_BUCKET")
+    return sums.reconcile(
+        begin,
+        end,
+        sums.delivered_by_hour(begin, end),
+        sums.rows_by_hour(scope, begin, end),
+        sums.failed_by_hour(bucket, begin, end),
+    )
+
+
+def _delivered(hours: "list[Hour]") -> int:
+    return sum(hour.delivered for hour in hours)
+
+
+def _as_json(found: "list[Check]", rows: list[dict[str, Any]], landings: "list[Landing]", hours: "list[Hour]") -> str:
+    report = {
+        "checks": [dataclasses.asdict(check) for check in found],
+        "samples": rows,
+        "canary": [dataclasses.asdict(landing) for landing in landings],
+        "hours": [{**dataclasses.asdict(hour), "missing": hour.missing} for hour in hours],
+    }
+    return json.dumps(report, indent=2, default=str)
+
+
+def _as_text(found: "list[Check]", rows: list[dict[str, Any]], hours: "list[Hour]") -> str:
+    signs = {True: "ok ", False: "OFF", None: "-  "}
+    lines = [f"{signs[check.ok]} {check.name:12} {check.said}" for check in found]
+    lines += [
+        f"    {hour.hour:%Y-%m-%d %H:00}  delivered {hour.delivered:>12,}  rows {hour.rows:>12,}"
+        f"  failed {hour.failed:>8,}  missing {hour.missing:>8,}"
+        for hour in hours
+    ]
+    lines += ["    " + "  ".join(str(value) for value in row.values()) for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,88 @@
+"""`lmdp status`: what is running on this machine, and where it stands."""
+
+import contextlib
+import json
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from lmdp.cli.live import EVERY_S, lines, view
+from lmdp.cli.options import DEFAULT_HOME, Home, Json, WarehouseFile, warehouse_file
+from lmdp.errors import LmdpError
+from lmdp.support.signals import stopped_by_signals
+
+Status = dict[str, Any]
+
+
+def status(
+    *,
+    warehouse: WarehouseFile = None,
+    home: Home = DEFAULT_HOME,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is running and where it stands: the path, lag, rows a second, freshness, size, rejects by reason.
+
+    Without a run, it says what the warehouse holds. --watch goes on through the run's end and its next start.
+
+    Example: lmdp status --json
+    """
+    path = warehouse_file(warehouse, home)
+    if watch:
+        _watch(home, path, as_json=as_json)
+        return
+    found = _look(home, path, None)
+    print(json.dumps(found) if as_json else "\n".join(lines(found)))
+
+
+def _look(home: Path, path: Path, last: Status | None) -> Status:
+    """Ask the run, else open the file, else tell the `last` again. Raises LmdpError."""
+    from lmdp.core.specification import load_spec  # noqa: PLC0415 - as above
+    from lmdp.machine.api import client  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.machine.warehouse.status import standing  # noqa: PLC0415 - as above
+    from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - as above
+
+    try:
+        return client.status(home)
+    except client.Away:
+        if last is not None:  # who opens the file again and again stands in the way of a run that starts
+            return {**last, "running": None, "freshnessSeconds": _age(last["newest"])}
+        with Warehouse.open(path, load_spec(), read_only=True) as opened:
+            return {"running": None, **standing(opened, opened.tally.exact())}
+
+
+def _age(newest: str | None) -> float | None:
+    return round((datetime.now(UTC) - datetime.fromisoformat(newest)).total_seconds(), 1) if newest else None
+
+
+def _watch(home: Path, path: Path, *, as_json: bool) -> None:
+    """Look until a signal; what fails is shown, and looked at again."""
+    console = Console()
+    stop, last = threading.Event(), None
+    screen = Live(console=console, auto_refresh=False) if console.is_terminal and not as_json else None
+    with stopped_by_signals(stop), screen or contextlib.nullcontext():
+        while not stop.is_set():
+            fault = ""
+            try:
+                last = _look(home, path, last)
+            except LmdpError as error:
+                fault = str(error)
+            if screen:
+                screen.update(view(last, fault), refresh=True)
+            elif as_json:
+                told = last or {"running": None}
+                _print(json.dumps({**told, "fault": fault} if fault else told))
+            else:
+                _print("\n".join([*lines(last, fault), ""]))
+            stop.wait(EVERY_S)
+
+
+def _print(text: str) -> None:
+    print(text)
+    sys.stdout.flush()

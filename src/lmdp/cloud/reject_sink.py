@@ -1,0 +1,114 @@
+"""Rejects to the error bucket, before anything is delivered: a reject is data too.
+
+What cannot be written raises, and the pipe sends the batch again: the same objects are then written again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lmdp.cloud.deadline import within
+from lmdp.cloud.retries import Failure
+from lmdp.core.rejects import Reject
+from lmdp.errors import Unreachable
+from lmdp.support.reject_files import RejectFile, reject_files
+
+WriteRejects: TypeAlias = Callable[[Sequence[Reject], int, float], int]
+"""Takes rejects, the time in ms, and the seconds that there are; says how many objects were written."""
+
+_CONNECT_SECONDS: Final = 3
+_READ_SECONDS: Final = 10
+# A try that has less time than this is not begun.
+_LEAST_SECONDS: Final = 0.1
+
+
+class RejectsNotWritten(Unreachable):
+    """The error bucket did not take an object."""
+
+
+def reject_bucket(bucket: str, prefix: str, kms_key: str | None, client: Callable[[], Any]) -> WriteRejects:
+    """A place for rejects. `client` makes the S3 client, which takes long: only when there is something to write."""
+    made: list[Any] = []
+
+    def put(file: RejectFile) -> None:
+        if not made:
+            made.append(client())
+        made[0].put_object(**put_object(bucket, prefix, kms_key, file))
+
+    def write(rejects: Sequence[Reject], now_ms: int, seconds: float) -> int:
+        ends = time.monotonic() + seconds
+        files = list(reject_files(rejects, now_ms))
+        for file in files:
+            try:
+                _until(ends, partial(put, file))
+            except (BotoCoreError, ClientError, TimeoutError) as error:
+                raise RejectsNotWritten(
+                    f"s3://{bucket}/{prefix}: {len(rejects):,} rejects could not be written ({_name(error)}). "
+                    "Nothing of their batch was delivered; it is sent again. Check that the bucket and its key are "
+                    "there and can be reached, and that the function's role allows s3:PutObject, kms:GenerateDataKey "
+                    "and kms:Decrypt."
+                ) from None
+        return len(files)
+
+    return write
+
+
+def _until(ends: float, put: Callable[[], None]) -> None:
+    """Try until it is there; raises the last error when the time is over, or when trying does not mend it."""
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return within(ends - time.monotonic(), put)
+        except (BotoCoreError, ClientError, TimeoutError) as error:
+            failure = _failure(error, attempt)
+            left = ends - time.monotonic()
+            if left < 2 * _LEAST_SECONDS or not failure.passing():
+                raise
+            time.sleep(min(failure.delay(), left / 2))
+
+
+def _failure(error: Exception, attempt: int) -> Failure:
+    if not isinstance(error, ClientError):
+        return Failure(attempt, error=error)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return Failure(attempt, _name(error), status, error)
+
+
+def put_object(bucket: str, prefix: str, kms_key: str | None, file: RejectFile) -> dict[str, Any]:
+    """The parameters of the call that writes `file`. Without a key of its own, the bucket's default key is taken.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+    """
+    key = {"SSEKMSKeyId": kms_key} if kms_key else {}
+    return {
+        "Bucket": bucket,
+        "Key": prefix + file.name,
+        "Body": file.content,
+        "ContentType": "application/gzip",
+        "ServerSideEncryption": "aws:kms",
+        "BucketKeyEnabled": True,
+        **key,
+    }
+
+
+def s3_client(region: str, attempts: int = 4) -> Any:
+    """boto3's S3 client, without boto3's own layer. `attempts`: how often it tries a call by itself."""
+    from botocore.config import Config  # noqa: PLC0415 - most invocations have no rejects
+    from botocore.session import Session  # noqa: PLC0415 - as above
+
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+    )
+    return Session().create_client("s3", region_name=region, config=config)
+
+
+def _name(error: Exception) -> str:
+    return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else type(error).__name__

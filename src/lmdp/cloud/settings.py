@@ -1,0 +1,130 @@
+"""What the function has to know: read once from its environment, checked whole, then frozen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from lmdp.cloud.batches import MAX_RECORD_BYTES
+from lmdp.core.column_names import KEY_STYLES, KeyStyle, key_overhead, styled
+from lmdp.core.pipeline import TransformSettings
+from lmdp.core.specification import Spec, load_spec
+from lmdp.errors import SettingsError
+
+# https://docs.aws.amazon.com/general/latest/gr/rande.html
+_REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
+# https://docs.aws.amazon.com/firehose/latest/APIReference/API_CreateDeliveryStream.html
+_STREAM: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html (key identifiers)
+_KMS_KEY: Final = re.compile(r"(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)/|alias/)?[\w/-]{1,256}")
+
+# A pipe ends an execution after 5 minutes, the target's part included:
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html
+_PIPE_SECONDS: Final = 300.0
+# Each call holds up to 4 MiB, so that 32 of them are 128 MiB: the smallest function.
+_MAX_CONCURRENCY: Final = 32
+# A function that runs out of memory over a message is given it again and again. So a message may take a quarter of the
+# memory to read, and its rows an eighth as JSON, which is three eighths beside it.
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+_MEMORY: Final = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
+_MEMORY_MIB: Final = 1024  # where nobody says: what the stacks give it
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The function's settings.
+
+    `keys` is the specification with its fields named as the rows' keys; `margin` is the time in seconds that is kept
+    back for the end of an invocation.
+    """
+
+    region: str
+    stream: str
+    bucket: str
+    prefix: str
+    kms_key: str | None
+    concurrency: int
+    margin: float
+    keys: Spec
+    transform: TransformSettings
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Settings:
+        """Read the settings. Raises SettingsError, which names every fault."""
+        read = _Reader(env)
+        style, spec = read.style(), read.spec()
+        settings = {
+            "region": read.text("AWS_REGION", _REGION, "a Region, such as eu-west-1"),
+            "stream": read.text("LMDP_DELIVERY_STREAM", _STREAM, "the name of a Firehose stream"),
+            "bucket": read.text("LMDP_REJECTS_BUCKET", _BUCKET, "the name of the error bucket"),
+            "kms_key": read.text("LMDP_REJECTS_KMS_KEY", _KMS_KEY, "a KMS key's ARN, id or alias", required=False),
+            "concurrency": int(read.number("LMDP_FIREHOSE_CONCURRENCY", 8, 1, _MAX_CONCURRENCY)),
+            "margin": read.number("LMDP_MARGIN_SECONDS", 3, 0.5, _PIPE_SECONDS),
+        }
+        decompressed = int(read.number("LMDP_MAX_DECOMPRESSED_BYTES", 64 * 2**20, 1, 2**30))
+        whole = int(read.number(_MEMORY, _MEMORY_MIB, 128, 10_240)) * 2**20
+        memory = int(read.number("LMDP_MAX_MESSAGE_MEMORY", whole // 4, 1, 2**33))
+        message_rows = int(read.number("LMDP_MAX_MESSAGE_ROW_BYTES", whole // 8, 1, 2**31))
+        if read.faults or spec is None:
+            raise SettingsError.of(read.faults)
+        return cls(
+            **settings,  # type: ignore[arg-type]  # each is checked above, and required ones are there
+            prefix=(env.get("LMDP_REJECTS_PREFIX") or "rejects").strip("/") + "/",
+            keys=styled(spec, style),
+            transform=TransformSettings(
+                org_id=env.get("LMDP_ORG_ID") or None,
+                max_decompressed_bytes=decompressed,
+                max_message_memory=memory,
+                max_message_row_bytes=message_rows,
+                max_row_bytes=MAX_RECORD_BYTES - key_overhead(spec, style),
+                spec=spec,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads single settings, and gathers what is wrong with them."""
+
+    env: Mapping[str, str]
+    faults: list[str] = field(default_factory=list)
+
+    def text(self, name: str, shape: re.Pattern[str], what: str, *, required: bool = True) -> str | None:
+        value = self.env.get(name, "").strip()
+        if not value:
+            if required:
+                self.faults.append(f"{name} is not set; it is {what}")
+            return None
+        if not shape.fullmatch(value):
+            self.faults.append(f"{name} is {value!r}; it is {what}")
+        return value
+
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        value = self.env.get(name, "").strip()
+        try:
+            number = float(value) if value else float(default)
+        except ValueError:
+            number = float("nan")
+        if not least <= number <= most:
+            self.faults.append(f"{name} is {value!r}; it is a number from {least:,g} to {most:,g}")
+            return default
+        return number
+
+    def style(self) -> KeyStyle:
+        value = self.env.get("SNOWFLAKE_IDENTIFIERS") or "quoted"
+        for style in KEY_STYLES:
+            if style == value:
+                return style
+        self.faults.append(f"SNOWFLAKE_IDENTIFIERS is {value!r}; it is one of {', '.join(KEY_STYLES)}")
+        return "quoted"
+
+    def spec(self) -> Spec | None:
+        try:
+            return load_spec(self.env.get("LMDP_SPEC"))
+        except SettingsError as error:
+            self.faults.append(str(error))
+            return None

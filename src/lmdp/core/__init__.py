@@ -1,0 +1,1 @@
+"""From a message's bytes to rows and rejects: no I/O, no clock, no vendor."""

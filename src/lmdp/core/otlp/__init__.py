@@ -1,0 +1,1 @@
+"""OTLP metrics: bytes to structs, in JSON and protobuf."""

@@ -1,0 +1,197 @@
+"""The order of the path: messages → decompress → decode → flatten → rows and rejects.
+
+This is the only file that knows it. It does no I/O, reads no clock and knows no vendor; sources hand messages in, sinks
+take rows and rejects out.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import Struct
+
+from lmdp.core.encode import row_bytes
+from lmdp.core.flatten import Flat, Limits, Row, flatten
+from lmdp.core.otlp.decode import decode
+from lmdp.core.otlp.memory_estimate import MEMORY
+from lmdp.core.promotion import Rules
+from lmdp.core.reject_codes import MALFORMED, TOO_DEEP, Refused
+from lmdp.core.rejects import Reject, cut_down, reasons
+from lmdp.core.scopes import Scopes
+from lmdp.core.specification import Spec, load_spec
+from lmdp.errors import SettingsError
+
+
+class Message(Struct, frozen=True, gc=False):
+    """One Kafka record, or what stands for one. `timestamp` is Kafka's, in milliseconds; a tombstone has no value."""
+
+    value: bytes | None
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+    timestamp: int | None = None
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransformSettings:
+    """What `transform` has to know. `org_id` is the tenant of messages that name none; the limits are in bytes.
+
+    `max_message_memory` is what reading a message may take, estimated beforehand and on the safe side.
+    `max_row_bytes` is Firehose's limit for a record before base64:
+    https://docs.aws.amazon.com/firehose/latest/dev/limits.html
+    """
+
+    org_id: str | None = None
+    max_decompressed_bytes: int = 64 * 2**20
+    max_message_memory: int = MEMORY
+    max_message_row_bytes: int = 256 * 2**20
+    max_row_bytes: int = 1_000 * 2**10
+    spec: Spec = field(default_factory=load_spec)
+
+    def __post_init__(self) -> None:
+        limits = ("max_decompressed_bytes", "max_message_memory", "max_message_row_bytes", "max_row_bytes")
+        faults = [f"{name} is {getattr(self, name)}; it is at least 1" for name in limits if getattr(self, name) < 1]
+        if faults:
+            raise SettingsError.of(faults)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What went in and what became of it.
+
+    `datapoints` = `converted` + `dropped["noRecordedValue"]` + `rejected_datapoints`.
+    """
+
+    messages: int = 0
+    datapoints: int = 0
+    converted: int = 0
+    rows: int = 0
+    rejected_messages: int = 0
+    rejected_datapoints: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    bytes_in: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.messages + other.messages,
+            self.datapoints + other.datapoints,
+            self.converted + other.converted,
+            self.rows + other.rows,
+            self.rejected_messages + other.rejected_messages,
+            self.rejected_datapoints + other.rejected_datapoints,
+            self.dropped + other.dropped,
+            self.bytes_in + other.bytes_in,
+        )
+
+    def report(self) -> dict[str, Any]:
+        """The counts under the names that every report uses."""
+        return {
+            "messages": self.messages,
+            "datapoints": self.datapoints,
+            "converted": self.converted,
+            "rows": self.rows,
+            "rejectedMessages": self.rejected_messages,
+            "rejectedDatapoints": self.rejected_datapoints,
+            "dropped": {reason: count for reason, count in sorted(self.dropped.items()) if count},
+            "bytesIn": self.bytes_in,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """The rows of some messages, what was rejected of them, and how it adds up.
+
+    `size` is how many characters the rows have as JSON, and rather more than fewer.
+    """
+
+    rows: list[Row]
+    rejects: list[Reject]
+    counts: Counts
+    size: int = 0
+
+
+def transform(messages: Iterable[Message], settings: TransformSettings) -> Transformed:
+    """Turn messages into rows and rejects. Nothing in the data raises."""
+    path = _path(settings)
+    counts = Counts()
+    done = Transformed([], [], counts)
+    size = 0
+    for message in messages:
+        counts.messages += 1
+        counts.bytes_in += len(message.value or b"")
+        try:
+            size += _one(message, path, done)
+        except Refused as refused:
+            _reject(done, message, refused.code, refused.text, message.value or b"", 0)
+        except RecursionError:
+            _reject(done, message, MALFORMED, TOO_DEEP, message.value or b"", 0)
+    counts.rows = len(done.rows)
+    return Transformed(done.rows, done.rejects, counts, size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    scopes: Scopes
+    limits: Limits
+    decompressed: int
+    memory: int
+
+
+@functools.lru_cache(maxsize=8)
+def _path(settings: TransformSettings) -> _Path:
+    measure = functools.partial(row_bytes, spec=settings.spec)
+    limits = Limits(settings.max_message_row_bytes, settings.max_row_bytes, measure)
+    scopes = Scopes.of(Rules.of(settings.spec, settings.org_id))
+    return _Path(scopes, limits, settings.max_decompressed_bytes, settings.max_message_memory)
+
+
+def _one(message: Message, path: _Path, done: Transformed) -> int:
+    """Add a message to `done`; returns the characters of its rows."""
+    bundle = decode(message.value, path.decompressed, path.memory) if message.value else None
+    if bundle is None:
+        done.counts.dropped["empty"] += 1
+        return 0
+    flat = flatten(bundle, path.scopes, path.limits, message.timestamp)
+    if flat.failures:
+        code, text = reasons([failure.refused for failure in flat.failures])
+        _reject(done, message, code, text, cut_down(flat.failures), len(flat.failures))
+    done.rows.extend(flat.rows)
+    _count(done.counts, flat)
+    return flat.size
+
+
+def _count(counts: Counts, flat: Flat) -> None:
+    counts.datapoints += flat.datapoints
+    counts.converted += flat.converted
+    counts.rejected_datapoints += len(flat.failures)
+    if flat.no_recorded_value:
+        counts.dropped["noRecordedValue"] += flat.no_recorded_value
+    if flat.non_finite:
+        counts.dropped["nonFinite"] += flat.non_finite
+    if flat.exemplars:
+        counts.dropped["exemplars"] += flat.exemplars
+    if flat.unknown_data:
+        counts.dropped["unknownData"] += flat.unknown_data
+
+
+def _reject(done: Transformed, message: Message, code: str, text: str, raw: bytes, datapoints: int) -> None:
+    done.counts.rejected_messages += 1
+    done.rejects.append(
+        Reject(
+            code,
+            text,
+            raw,
+            message.topic,
+            message.partition,
+            message.offset,
+            message.timestamp,
+            message.key,
+            datapoints,
+        )
+    )

@@ -1,1 +1,0 @@
-"""One machine's ends of the path: broker, publisher, consumer, warehouse, and the answers to questions."""

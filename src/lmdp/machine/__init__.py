@@ -1,0 +1,1 @@
+"""One process alongside Kafka, into DuckDB."""

@@ -1,0 +1,1 @@
+"""The run's API on a Unix socket: server, client, formats."""

@@ -1,0 +1,160 @@
+"""Answers as people and programs read them: a table, JSON, CSV or Parquet."""
+
+from __future__ import annotations
+
+import base64
+import math
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+from rich.console import Console
+from rich.table import Table
+
+from lmdp.errors import Unreachable
+from lmdp.support.opening import at_once
+from lmdp.support.printable import printable
+
+
+def _not_in_csv(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(kind) or pa.types.is_binary(kind)) or _not_in_parquet(kind)
+
+
+def _not_in_parquet(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_union(kind)) or kind == pa.month_day_nano_interval()
+
+
+def write(table: pa.Table, form: str, output: Path | None) -> None:
+    """Write `table` in the form `table`, `json`, `csv` or `parquet`; to standard output where `output` is None."""
+    if output is None:
+        write_to(table, form, sys.stdout.buffer)
+        return
+    try:
+        with open(output, "wb", opener=at_once) as file:
+            write_to(table, form, file)
+    except OSError as error:
+        raise Unreachable(f"cannot write {output}: {error.strerror}") from error
+
+
+def write_to(answer: pa.Table, form: str, file: BinaryIO) -> None:
+    """Write `answer` to an open file, in the form `table`, `json`, `csv` or `parquet`."""
+    table = answer.rename_columns(_told_apart(answer.column_names))
+    if form == "json":
+        file.write(b"[" + b",\n ".join(json_row(row) for row in rows(table)) + b"]\n")
+    elif form == "csv":
+        pyarrow.csv.write_csv(_in_range(_as_text(table, _not_in_csv)), file)
+    elif form == "parquet":
+        pyarrow.parquet.write_table(_as_text(table, _not_in_parquet), file)
+    else:
+        file.write(_drawn(table).encode())
+    file.flush()
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Names as they are, but for those that were there before: a question may name two columns alike."""
+    found: list[str] = []
+    for name in names:
+        free = (name, *(f"{name}_{n}" for n in range(1, len(names) + 1)))
+        found.append(next(one for one in free if one not in found))
+    return found
+
+
+def values(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; those of a time that Python has not, as infinity, make it DuckDB's text throughout."""
+    try:
+        found: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):  # ValueError: nanoseconds
+        return list(_texts(column))
+    return found
+
+
+def rows(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of a table, with values as `values` gives them; its column names differ."""
+    columns = [values(column) for column in table.columns]
+    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _texts(column: pa.ChunkedArray) -> list[str | None]:
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("answer", pa.table({"c": column}))
+        return [text for (text,) in connection.execute("SELECT CAST(c AS VARCHAR) FROM answer").fetchall()]
+
+
+def _in_range(table: pa.Table) -> pa.Table:
+    """The table with DuckDB's text in columns of times that Arrow cannot write."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
+            try:
+                pc.min_max(table.column(at)).as_py()
+            except OverflowError:
+                table = table.set_column(at, field.name, pa.array(_texts(table.column(at)), pa.string()))
+            except ValueError:  # nanoseconds, which it can
+                continue
+    return table
+
+
+def _as_text(table: pa.Table, odd: Callable[[pa.DataType], bool]) -> pa.Table:
+    """The table with JSON text in the columns of types that the form does not know."""
+    for at, field in enumerate(table.schema):
+        if odd(field.type):
+            texts = (None if value is None else _text(value) for value in values(table.column(at)))
+            table = table.set_column(at, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _text(value: Any) -> str:
+    simple = plain(value)
+    return simple if isinstance(simple, str) else msgspec.json.encode(simple).decode()
+
+
+def json_row(row: dict[str, Any]) -> bytes:
+    """One row as a JSON object; sums of integers, which DuckDB gives as decimals, are numbers again."""
+    return msgspec.json.encode({name: plain(value) for name, value in row.items()})
+
+
+def plain(value: Any) -> Any:  # noqa: PLR0911 - a case a type
+    """A value as JSON has it: text for what JSON has no form for, numbers for decimals, times as RFC 3339 has them."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, datetime):
+        return _moment(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return value
+
+
+def _moment(value: datetime) -> str:
+    """A time as RFC 3339 in UTC, which the warehouse's times are without a zone too."""
+    at = value.astimezone(UTC) if value.tzinfo else value
+    return f"{at.replace(tzinfo=None).isoformat()}Z"
+
+
+def _drawn(table: pa.Table) -> str:
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for field in table.schema:
+        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
+        drawn.add_column(printable(field.name), justify="right" if number else "left", overflow="fold")
+    for row in rows(table):
+        drawn.add_row(*("" if value is None else printable(str(value)) for value in row.values()))
+    # A pipe is not cut to a screen's width.
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
+    with console.capture() as captured:
+        console.print(drawn)
+    text = captured.get()
+    return text if sys.stdout.isatty() else "".join(line.rstrip() + "\n" for line in text.splitlines())

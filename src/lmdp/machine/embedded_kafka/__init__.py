@@ -1,0 +1,1 @@
+"""Apache Kafka on loopback: fetched, configured, started, watched."""

@@ -1,0 +1,230 @@
+"""Kafka's server jars, by Maven coordinates and pinned SHA-256.
+
+The tools' own configuration decides where the jars come from (`jgo.conf`, Maven's `settings.xml`): a company's
+mirror is set there, once, for every program.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from platformdirs import user_cache_path
+
+from lmdp.errors import LmdpError, SettingsError
+from lmdp.machine.embedded_kafka.java import JarsUnavailable
+
+KAFKA_VERSION = "4.4.0"
+CONNECT_SECONDS = 10
+MAVEN_SECONDS = 300
+PARALLEL = 4
+
+
+class WrongChecksum(LmdpError):  # noqa: N818 - it names the state of a file, as Unreachable does
+    """A jar is not the pinned one. Nothing falls back from this: a person has to look."""
+
+
+class _DownloadError(Exception):
+    """One tool could not bring the jars; the next one is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One pinned artifact. `size` is in bytes, `sha256` is lower-case hex."""
+
+    group: str
+    artifact: str
+    version: str
+    size: int
+    sha256: str
+
+    @property
+    def filename(self) -> str:
+        """The file name that Maven gives it."""
+        return f"{self.artifact}-{self.version}.jar"
+
+    @property
+    def coordinate(self) -> str:
+        """`group:artifact:version`."""
+        return f"{self.group}:{self.artifact}:{self.version}"
+
+
+Progress = Callable[[Jar], None]  # told of each jar once it is in the cache
+# Where a tool's files are: each jar with the file that came for it, as soon as it is there.
+_Tool = Callable[[tuple[Jar, ...], Path], Iterator[tuple[Jar, Path]]]
+
+
+def pinned() -> tuple[Jar, ...]:
+    """List the jars of the pinned Kafka version."""
+    text = resources.files(__package__).joinpath("kafka_jars.txt").read_text(encoding="utf-8")
+    lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
+    return tuple(_jar(coordinate, size, sha256) for coordinate, size, sha256 in lines)
+
+
+def _jar(coordinate: str, size: str, sha256: str) -> Jar:
+    group, artifact, version = coordinate.split(":")
+    return Jar(group, artifact, version, int(size), sha256)
+
+
+def cache_folder() -> Path:
+    """Where the jars are kept: `$LMDP_CACHE`, else the user's cache folder, then `kafka/<version>`."""
+    chosen = os.environ.get("LMDP_CACHE")
+    return (Path(chosen) if chosen else user_cache_path("lmdp")) / "kafka" / KAFKA_VERSION
+
+
+def kafka_jars(home: Path | None = None, *, progress: Progress | None = None) -> tuple[Path, ...]:
+    """Return the class path of the broker, downloading what the cache lacks (37 MB at first).
+
+    `home` names an unpacked Kafka distribution instead. Raises JarsUnavailable where a jar cannot be had, and
+    WrongChecksum where one is not the pinned one.
+    """
+    if home is not None:
+        return _distribution(home)
+    return fetch(pinned(), cache_folder(), progress=progress)
+
+
+def fetch(jars: tuple[Jar, ...], cache: Path, *, progress: Progress | None = None) -> tuple[Path, ...]:
+    """Bring `jars` into `cache` and return their paths; only files with the right checksum ever get there."""
+    missing = tuple(jar for jar in jars if not _is_pinned(cache / jar.filename, jar))
+    if missing:
+        _download(missing, cache, progress or _silent)
+    return tuple(cache / jar.filename for jar in jars)
+
+
+def looked_at(jars: tuple[Jar, ...], cache: Path) -> tuple[list[Path], list[Path]]:
+    """What `cache` lacks of `jars`, and which of its files are not the pinned ones; nothing is downloaded."""
+    missing = [cache / jar.filename for jar in jars if not (cache / jar.filename).is_file()]
+    wrong = [path for jar in jars if (path := cache / jar.filename).is_file() and not _is_pinned(path, jar)]
+    return missing, wrong
+
+
+def _distribution(home: Path) -> tuple[Path, ...]:
+    jars = tuple(sorted((home / "libs").glob("*.jar")))
+    if not any(jar.name.startswith("kafka_2.13-") for jar in jars):
+        raise SettingsError(
+            f"--kafka-home {home} is not an unpacked Kafka distribution: there is no libs/kafka_2.13-*.jar in it."
+        )
+    return jars
+
+
+def _download(jars: tuple[Jar, ...], cache: Path, progress: Progress) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as aside:
+            _by_first_tool(jars, Path(aside), cache, progress)
+    except OSError as error:
+        raise JarsUnavailable(
+            f"Kafka's jars cannot be kept in {cache}: {error.strerror or error}. Name another folder with LMDP_CACHE."
+        ) from error
+
+
+def _by_first_tool(jars: tuple[Jar, ...], aside: Path, cache: Path, progress: Progress) -> None:
+    failures = []
+    tools: tuple[tuple[str, _Tool], ...] = (("jgo", _by_jgo), ("mvn", _by_mvn))
+    for name, tool in tools:
+        try:
+            _keep(tool(jars, aside / name), aside, cache, progress)
+        except _DownloadError as error:
+            failures.append(f"{name}: {error}")
+        else:
+            return
+    raise JarsUnavailable(
+        f"Apache Kafka {KAFKA_VERSION} cannot be downloaded ({'; '.join(failures)}). Nothing incomplete was kept. "
+        "Check the network, or the mirror in jgo.conf or Maven's settings.xml; name an unpacked Kafka with "
+        "--kafka-home; or take the broker in memory: --broker memory."
+    )
+
+
+def _keep(files: Iterator[tuple[Jar, Path]], aside: Path, cache: Path, progress: Progress) -> None:
+    for jar, path in files:
+        whole = aside / jar.filename
+        shutil.copyfile(path, whole)
+        _check(whole, jar, came_from=path)
+        whole.replace(cache / jar.filename)
+        progress(jar)
+
+
+def _check(path: Path, jar: Jar, *, came_from: Path) -> None:
+    found = _sha256(path)
+    if found != jar.sha256:
+        raise WrongChecksum(
+            f"{jar.coordinate} is not the pinned file: SHA-256 {found}, expected {jar.sha256} (from {came_from}). "
+            "It was not used. A mirror or a local Maven repository serves another file under this name: find out why, "
+            "or name an unpacked Kafka with --kafka-home."
+        )
+
+
+def _by_jgo(jars: tuple[Jar, ...], aside: Path) -> Iterator[tuple[Jar, Path]]:
+    import requests  # noqa: PLC0415 - 0.2 s that only a download pays
+    from jgo.config import GlobalSettings  # noqa: PLC0415 - as above
+    from jgo.maven import MavenContext  # noqa: PLC0415 - as above
+
+    settings = GlobalSettings.load()
+    local = [settings.repo_cache] if settings.repo_cache.is_dir() else []
+    context = MavenContext(repo_cache=aside, local_repos=local, timeout=CONNECT_SECONDS)
+    context.remote_repos = {**settings.repositories, **context.remote_repos}
+    pool = ThreadPoolExecutor(PARALLEL)
+    try:
+        paths = pool.map(lambda jar: context.create_dependency(jar.coordinate).artifact.resolve(), jars)
+        yield from zip(jars, paths, strict=True)
+    except (requests.RequestException, RuntimeError, AssertionError) as error:
+        raise _DownloadError(_first_line(str(error))) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _by_mvn(jars: tuple[Jar, ...], aside: Path) -> Iterator[tuple[Jar, Path]]:
+    mvn = shutil.which("mvn")
+    if mvn is None:
+        raise _DownloadError("not installed")
+    aside.mkdir()
+    project = aside / "pom.xml"
+    project.write_text(_project(jars), encoding="utf-8")
+    command = [mvn, "-B", "-q", "-f", str(project), f"-Daether.connector.connectTimeout={CONNECT_SECONDS * 1000}"]
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={aside}", "-DexcludeTransitive=true"]
+    try:
+        ended = subprocess.run([*command, *goal], capture_output=True, text=True, timeout=MAVEN_SECONDS, check=False)  # noqa: S603 - the user's own mvn
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _DownloadError(_first_line(str(error))) from error
+    if ended.returncode != 0:
+        raise _DownloadError(_first_line(ended.stdout or ended.stderr))
+    for jar in jars:
+        yield jar, aside / jar.filename
+
+
+def _project(jars: tuple[Jar, ...]) -> str:
+    dependencies = "".join(
+        f"<dependency><groupId>{escape(jar.group)}</groupId><artifactId>{escape(jar.artifact)}</artifactId>"
+        f"<version>{escape(jar.version)}</version></dependency>"
+        for jar in jars
+    )
+    return (
+        "<project><modelVersion>4.0.0</modelVersion><groupId>lmdp</groupId><artifactId>kafka</artifactId>"
+        f"<version>1</version><packaging>pom</packaging><dependencies>{dependencies}</dependencies></project>"
+    )
+
+
+def _is_pinned(path: Path, jar: Jar) -> bool:
+    return path.is_file() and path.stat().st_size == jar.size and _sha256(path) == jar.sha256
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[0][:300]
+
+
+def _silent(_jar: Jar) -> None:
+    """Show nothing."""

@@ -1,0 +1,1 @@
+"""Kafka's side of one machine: access, consumer, producer, topics."""

@@ -1,0 +1,296 @@
+"""Where a Kafka is and how this client proves itself to it; librdkafka's errors in words.
+
+librdkafka reads certificate files once, when a client is made
+(https://github.com/confluentinc/librdkafka/issues/2868): compare fingerprints, and make a new client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import socket
+import ssl
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.machine.kafka.certificate_files import content, file_faults, tls_files
+from lmdp.support.program import program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # it re-exports without saying so
+
+_PROBED = 3
+_NOT_BOTH = "--plaintext is given with --ca, --cert or --key: leave out the one or the other."
+MEMORY_CLUSTER = "mockCluster"  # how librdkafka's test broker names its cluster; it knows no topic ids
+REQUEST_SECONDS = 10.0
+# A connection that is dead without a word is found out after this time. A fetch must come within it.
+_SILENCE_MS = 30_000
+
+# Names of error codes: https://docs.confluent.io/platform/current/clients/librdkafka/html/rdkafka_8h.html
+_AWAY = {
+    "_TRANSPORT",
+    "_ALL_BROKERS_DOWN",
+    "_TIMED_OUT",
+    "_RESOLVE",
+    "BROKER_NOT_AVAILABLE",
+    "REQUEST_TIMED_OUT",
+    "NETWORK_EXCEPTION",
+}
+# A partition goes to another broker, or was made just now: seen for some 50 ms (Kafka 4.4).
+_MOVING = {
+    "LEADER_NOT_AVAILABLE",
+    "NOT_LEADER_FOR_PARTITION",
+    "REPLICA_NOT_AVAILABLE",
+    "OFFSET_NOT_AVAILABLE",
+    "FENCED_LEADER_EPOCH",
+    "UNKNOWN_LEADER_EPOCH",
+    "NOT_CONTROLLER",
+    "KAFKA_STORAGE_ERROR",
+    "_UNKNOWN_PARTITION",
+}
+_NO_NAME = {"TOPIC_EXCEPTION", "INVALID_TOPIC_EXCEPTION"}
+_DENIED = {"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"}
+_NO_TOPIC = {"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"}
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaAccess:
+    """A Kafka, and the files for mutual TLS; no `ca` means the system's CAs.
+
+    Without files it is TLS as well, unless `plaintext` is asked for or every server is on loopback.
+    """
+
+    bootstrap_servers: str
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    plaintext: bool = field(default=False, kw_only=True)
+
+    def is_tls(self) -> bool:
+        """Tell whether this client speaks TLS."""
+        if any((self.ca, self.cert, self.key)):
+            return True
+        return not self.plaintext and not all(map(_is_loopback, self.bootstrap_servers.split(",")))
+
+    def faults(self) -> list[str]:
+        """Everything that is wrong with these settings, each with what to do; empty when they are usable."""
+        return [
+            *_address_faults(self.bootstrap_servers),
+            *file_faults(self.ca, self.cert, self.key),
+            *([_NOT_BOTH] if self.plaintext and any((self.ca, self.cert, self.key)) else []),
+        ]
+
+    def config(self) -> dict[str, str | int | float]:
+        """Librdkafka's settings for this access. Its log is off: what it says also reaches `error_cb`."""
+        settings: dict[str, str | int | float] = {
+            "bootstrap.servers": self.bootstrap_servers,
+            "client.id": "lmdp",
+            "log_level": 0,
+            "reconnect.backoff.max.ms": 2000,
+            "socket.timeout.ms": _SILENCE_MS,
+        }
+        if not self.is_tls():
+            return settings
+        return {
+            **settings,
+            "security.protocol": "ssl",
+            "ssl.endpoint.identification.algorithm": "https",
+            **tls_files(self.ca, self.cert, self.key),
+        }
+
+    def fingerprint(self) -> str:
+        """Digest the certificate files as they are on disk now; an unreadable one counts as empty."""
+        digest = hashlib.sha256()
+        for path in (self.ca, self.cert, self.key):
+            held = content(path)
+            digest.update(len(held).to_bytes(8, "big") + held)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Collects what librdkafka says through `error_cb`: its calls return only 'timed out', the reason comes here."""
+
+    errors: deque[KafkaError] = field(default_factory=lambda: deque(maxlen=50))
+
+    def __call__(self, error: KafkaError) -> None:
+        """Take one error; librdkafka calls this from `poll`."""
+        self.errors.append(error)
+
+
+def translate(
+    error: KafkaError | KafkaException, access: KafkaAccess, *, topic: str = "", reasons: Reasons | None = None
+) -> LmdpError:
+    """Turn librdkafka's error into one that a person can act on; `reasons` are the errors that came before it."""
+    first = error.args[0] if isinstance(error, KafkaException) else error
+    seen = [first, *(reasons.errors if reasons else ())]
+    tls = next((one for one in seen if _is_tls_error(one)), None)
+    if tls is not None:
+        return _tls_error(tls, access)
+    if first.name() in _NO_TOPIC:
+        return SettingsError(
+            f"The topic {topic!r} does not exist on {access.bootstrap_servers}. Create it: "
+            f"{program()} topic create --topic {topic or 'NAME'}"
+        )
+    if first.name() in _NO_NAME:
+        return SettingsError(
+            f"{topic!r} is no name for a topic: it takes letters, digits, '.', '_' and '-', 249 at most. "
+            "Name another: --topic"
+        )
+    if first.name() in _DENIED:
+        return Unreachable(
+            f"{access.bootstrap_servers} denies this client: {_text(first)}. Its rights are given by "
+            f"an administrator of the broker: {program()} topic acls --topic {topic or 'NAME'}"
+        )
+    if first.name() in _AWAY | _MOVING:
+        return _away_error(seen, access)
+    return LmdpError(f"Kafka at {access.bootstrap_servers} refused the request: {_text(first)}.")
+
+
+def admin_client(access: KafkaAccess) -> tuple[AdminClient, Reasons]:
+    """Make an administrative client, and the list of reasons that it fills when it is polled."""
+    reasons = Reasons()
+    try:
+        return AdminClient({**access.config(), "error_cb": reasons}), reasons  # type: ignore[dict-item]  # the stub forgets callbacks
+    except KafkaException as error:
+        raise _tls_error(error.args[0], access) from error
+
+
+def ask_metadata(admin: AdminClient, reasons: Reasons, seconds: float = REQUEST_SECONDS) -> ClusterMetadata:
+    """Ask for the brokers and topics, by the second, so that a refused TLS handshake is told at once."""
+    ends = time.monotonic() + seconds
+    patience = 1.0
+    while True:
+        try:
+            return admin.list_topics(timeout=min(patience, seconds))
+        except KafkaException:
+            admin.poll(0)
+            if time.monotonic() >= ends or any(map(_is_tls_error, list(reasons.errors))):
+                raise
+        patience = min(2 * patience, max(1.0, ends - time.monotonic()))  # an answer may take longer than a second
+
+
+def is_away(error: KafkaError) -> bool:
+    """Tell whether the broker could not be reached, which passes."""
+    return error.name() in _AWAY
+
+
+def is_moving(error: KafkaError) -> bool:
+    """Tell whether the partition has just been made or goes to another broker, which passes within a moment."""
+    return error.name() in _MOVING | _NO_TOPIC  # a broker may not know yet of what another one has made
+
+
+def cluster_identity(access: KafkaAccess, topic: str, *, seconds: float = REQUEST_SECONDS) -> tuple[str, str | None]:
+    """Return the cluster's id and the topic's id (None where the broker gives none), within `seconds` each.
+
+    Raises SettingsError when the topic is not there, Unreachable when the broker is not.
+    """
+    admin, reasons = admin_client(access)
+    try:
+        cluster = str(ask_metadata(admin, reasons, seconds).cluster_id)
+        if cluster.startswith(MEMORY_CLUSTER):
+            return cluster, None
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
+        return cluster, str(described[topic].result().topic_id)
+    except KafkaException as error:
+        admin.poll(0)
+        raise translate(error, access, topic=topic, reasons=reasons) from error
+
+
+def _is_tls_error(error: KafkaError) -> bool:
+    # An alert from the broker comes as a lost connection, with OpenSSL's words in the text.
+    return error.name() == "_SSL" or "SSL routines" in error.str()
+
+
+def _tls_error(error: KafkaError, access: KafkaAccess) -> LmdpError:
+    text = error.str()
+    if "verify failed" in text:
+        look = (
+            f"The broker's certificate is not signed by {access.ca or 'a CA of this system'}, or names another host: "
+        )
+        look += "give the CA that signed it with --ca (LMDP_KAFKA_CA), and the host name that its certificate carries."
+    elif " alert " in text and access.cert is None:
+        look = "It asks for a client certificate: give one with --cert and --key (LMDP_KAFKA_CERT, LMDP_KAFKA_KEY)."
+    elif " alert " in text:
+        look = f"It refuses the client certificate {access.cert}: take one that its CA signed and that has not ended."
+    else:
+        look = "Look at --ca, --cert and --key, and whether this port of the broker speaks TLS."
+    return SettingsError(f"TLS with {access.bootstrap_servers} failed. {look} (librdkafka: {text})")
+
+
+def _away_error(seen: list[KafkaError], access: KafkaAccess) -> Unreachable:
+    # What the call itself says is only that no answer came; the newest of the others says why.
+    told = next((error for error in reversed(seen[1:]) if error.name() in ("_RESOLVE", "_TRANSPORT")), seen[0])
+    if told.name() == "_RESOLVE":
+        return Unreachable(
+            f"Kafka at {access.bootstrap_servers} does not answer: {_text(told)}. Check the address "
+            "(--bootstrap-servers) and that this machine can resolve the name."
+        )
+    if told.name() in _MOVING:
+        return Unreachable(
+            f"Kafka at {access.bootstrap_servers} has no leader for a partition: {_text(told)}. That passes soon after "
+            "a topic is made, or a broker has gone. Try again; if it lasts, look at the brokers."
+        )
+    hint = ""
+    if access.is_tls() and any("PLAINTEXT broker listener" in error.str() for error in seen):
+        hint = " It seems to speak no TLS on this port. If that is meant: --plaintext (LMDP_KAFKA_PLAINTEXT=true)."
+    elif not access.is_tls() and speaks_tls(access.bootstrap_servers):
+        hint = " It speaks TLS on this port, and this client was to speak plaintext: give --ca, --cert and --key."
+    return Unreachable(
+        f"Kafka at {access.bootstrap_servers} does not answer: {_text(told)}. Check the address "
+        f"(--bootstrap-servers) and that the broker runs.{hint}"
+    )
+
+
+def speaks_tls(servers: str, seconds: float = 0.5) -> bool:
+    """Tell whether one of the first servers begins a TLS handshake; a client that speaks plaintext cannot see that."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent: whether it answers matters
+    for server in servers.split(",")[:_PROBED]:
+        host, _, port = server.strip().rpartition(":")
+        place = host.strip("[]")
+        try:
+            with socket.create_connection((place, int(port)), seconds) as line:
+                context.wrap_socket(line, server_hostname=place).close()
+        except ssl.SSLError as error:
+            if "ALERT" in str(error.reason):  # an alert is an answer in TLS
+                return True
+        except (OSError, ValueError):
+            continue
+        else:
+            return True
+    return False
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.strip().rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _text(error: KafkaError) -> str:
+    return str(error.str()).rstrip(".")
+
+
+def _address_faults(servers: str) -> list[str]:
+    bad = [
+        part
+        for part in servers.split(",")
+        if not re.fullmatch(r"[^\s/:]+:\d{1,5}|\[[0-9A-Fa-f:]+\]:\d{1,5}", part.strip())
+    ]
+    if not servers.strip():
+        return ["--bootstrap-servers is empty: give host:port, several with commas."]
+    return [f"--bootstrap-servers: {part.strip()!r} is not host:port." for part in bad]

@@ -1,0 +1,152 @@
+"""Offsets for those who watch a consumer's lag: Kafka's group gets them, and nothing here reads them.
+
+The metadata of a committed offset carries its owner, so that two warehouses that share a group find out.
+https://kafka.apache.org/documentation/#brokerconfigs_offset.metadata.max.bytes
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from lmdp.support.program import program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+DEFAULT_GROUP = "lmdp"
+_MARK = "lmdp "
+_LONGEST_OWNER = 1_000  # the broker takes 4,096 bytes by default
+_LOOK_S = 15.0
+_ANSWER_S = 2.0
+_GLANCE_S = 0.05
+
+Owners = dict[int, str]
+
+
+def owner_of(warehouse: Path) -> str:
+    """Name a warehouse by its host and path."""
+    return f"{_MARK}{socket.gethostname()}:{warehouse.resolve()}"[:_LONGEST_OWNER]
+
+
+def read_owners(consumer: Consumer) -> Owners:
+    """Return the metadata of the group's offsets, by assigned partition that has one; none where no answer comes.
+
+    librdkafka's administrative client crashes here when the group's coordinator has just begun:
+    https://github.com/confluentinc/confluent-kafka-javascript/issues/374
+    """
+    try:
+        places = consumer.committed(consumer.assignment(), timeout=_ANSWER_S)
+    except KafkaException:
+        return {}
+    return {place.partition: place.metadata or "" for place in places if place.offset >= 0}
+
+
+class GroupOffsets:
+    """Commits to the group `group` how far `topic` is read, unless that is denied or the group is another client's.
+
+    Who has committed before is looked up in a thread of its own, from the first commit on: it waits for the answer.
+    """
+
+    def __init__(self, consumer: Consumer, topic: str, group: str, *, owner: str, say: Callable[[str], None]) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._group = group
+        self._owner = owner
+        self._say = say
+        self._denied = False
+        self._owners: Owners | None = None
+        self._is_checked = False
+        self._waiting: dict[int, int] = {}
+        self._committed: set[int] = set()
+        self._others: set[str] = set()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def note(self, offsets: Mapping[int, int]) -> None:
+        """Commit these for the partitions that the group has nothing of from this client yet."""
+        self.commit({part: offset for part, offset in offsets.items() if part not in self._committed})
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Commit the next offset of each partition; not waited for, and lag monitors see it later when it fails."""
+        self._waiting.update(offsets)
+        if self._thread is None and self._waiting:
+            self._thread = threading.Thread(target=self._look_up, name="group", daemon=True)
+            self._thread.start()
+        if not self._waiting or not self._may():
+            return
+        places = [
+            TopicPartition(self._topic, part, offset, metadata=self._owner) for part, offset in self._waiting.items()
+        ]
+        try:
+            self._consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException:
+            return
+        self._committed |= self._waiting.keys()
+        self._waiting.clear()
+
+    def look(self) -> None:
+        """Commit what has waited, and report another warehouse that commits to the same group."""
+        self.commit({})
+        for part, other in (self._owners or {}).items():
+            if part in self._committed and other.startswith(_MARK) and other not in {self._owner, *self._others}:
+                self._others.add(other)
+                self._say(
+                    f"the group {self._group} is used by two warehouses, {_named(other)} and {_named(self._owner)}: "
+                    "lag monitors see now the one, now the other. The rows of both are complete. Give one of them a "
+                    f"group of its own: {program()} run --group NAME"
+                )
+
+    def close(self, seconds: float) -> None:
+        """Commit what has waited, which may need an answer first."""
+        ends = time.monotonic() + seconds
+        while self._waiting and not self._denied and self._owners is None and time.monotonic() < ends:
+            time.sleep(_GLANCE_S)
+        self.commit({})
+        self._stop.set()
+
+    def close_client(self) -> None:
+        """Close the consumer's client once the look-up has ended: nobody may use one that is closed."""
+        if self._thread is not None:
+            self._thread.join()
+        self._consumer.close()
+
+    def deny(self) -> None:
+        """Commit no more: this client has no rights on the group."""
+        if not self._denied:
+            self._denied = True
+            self._say(
+                f"no rights on the group {self._group}: lag monitors will not see this consumer, and the rows come all "
+                f"the same. To grant them: {program()} topic acls --reader NAME --group {self._group}"
+            )
+
+    def _look_up(self) -> None:
+        while not (self._stop.is_set() or self._denied):
+            self._owners = read_owners(self._consumer)
+            self._stop.wait(_LOOK_S)
+
+    def _may(self) -> bool:
+        """Tell whether the group is known not to be another client's, whose place would be lost."""
+        owners = self._owners
+        if self._denied or owners is None:
+            return False
+        if not self._is_checked:
+            self._is_checked = True
+            # Before owners were written, `lmdp` was the only group.
+            if any(not name.startswith(_MARK) and (name or self._group != DEFAULT_GROUP) for name in owners.values()):
+                self._denied = True
+                self._say(
+                    f"the group {self._group} has offsets of another client on {self._topic}, which stay as they are: "
+                    "lag monitors will not see this consumer, and the rows come all the same. Name another group: "
+                    f"{program()} run --group NAME"
+                )
+        return not self._denied
+
+
+def _named(owner: str) -> str:
+    return owner.removeprefix(_MARK)

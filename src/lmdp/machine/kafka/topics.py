@@ -1,0 +1,336 @@
+"""The topic's shape and who may do what on it, by Kafka's admin protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from lmdp.errors import SettingsError
+from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, admin_client, ask_metadata, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
+
+PARTITIONS = 4
+SAFE_REPLICATION = 3  # https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices.html
+RETENTION_HOURS = 6  # LogicMonitor's own advice: a consumer that is away for longer loses data
+MAX_MESSAGE_BYTES = 1_048_588  # Kafka's own default: 1 MiB, and what a record batch adds
+BATCH_OVERHEAD_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The shape that a topic should have. No `replication`: 3, or as many brokers as there are."""
+
+    partitions: int = PARTITIONS
+    replication: int | None = None
+    retention_hours: float = 24
+    max_message_bytes: int = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a topic is: `retention_ms` is -1 for ever; `min_replicas` is how many must have a message in sync."""
+
+    name: str
+    topic_id: str
+    brokers: int
+    partitions: int
+    replication: int
+    behind: tuple[int, ...]  # partitions that lack a replica or a leader
+    min_replicas: int
+    retention_ms: int
+    max_message_bytes: int
+    cleanup: str
+    unclean_election: bool
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Grant:
+    """One ACL. `resource` is `topic` or `group`; `operation` is Kafka's name in lower case; `allow` or `deny`."""
+
+    principal: str
+    resource: str
+    name: str
+    operation: str
+    pattern: str = "literal"
+    permission: str = "allow"
+    host: str = "*"
+
+
+def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS) -> Shape:
+    """Read a topic's shape, within `seconds` a request; raises SettingsError when it does not exist."""
+    admin, reasons = admin_client(access)
+
+    def ask() -> Shape:
+        brokers = len(ask_metadata(admin, reasons, seconds).brokers)
+        described = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+        config = admin.describe_configs([resource], request_timeout=seconds)[resource].result()
+        infos = described.partitions
+        return Shape(
+            name=name,
+            topic_id=str(described.topic_id),
+            brokers=brokers,
+            partitions=len(infos),
+            replication=min(len(info.replicas) for info in infos),
+            behind=tuple(info.id for info in infos if len(info.isr) < len(info.replicas) or info.leader is None),
+            min_replicas=int(config["min.insync.replicas"].value),
+            retention_ms=int(config["retention.ms"].value),
+            max_message_bytes=int(config["max.message.bytes"].value),
+            cleanup=config["cleanup.policy"].value,
+            unclean_election=config["unclean.leader.election.enable"].value == "true",
+        )
+
+    return _asked(access, admin, reasons, name, ask)
+
+
+def told(shape: Shape) -> str:
+    """Describe a topic's shape in one line."""
+    kept = "forever" if shape.retention_ms < 0 else f"for {_duration(shape.retention_ms)}"
+    return (
+        f"{shape.name}: {_count(shape.partitions, 'partition')}, replication {shape.replication} on "
+        f"{_count(shape.brokers, 'broker')}, messages are kept {kept}, and have up to "
+        f"{shape.max_message_bytes / 1_048_576:.3g} MiB"
+    )
+
+
+def _duration(ms: float) -> str:
+    """Return a time in the largest unit that fits: 30 s, 45 min, 6 hours, 7 days."""
+    for length, one, many in ((86_400_000, "day", "days"), (3_600_000, "hour", "hours"), (60_000, "min", "min")):
+        if ms >= length:
+            return f"{ms / length:.3g} {one if ms == length else many}"
+    return f"{ms / 1000:.3g} s"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def faults(
+    shape: Shape,
+    *,
+    partitions: int | None = None,
+    retention_hours: float | None = None,
+    max_message_bytes: int | None = None,
+) -> list[str]:
+    """Name what is wrong with a topic's shape, and what it leads to.
+
+    The least that is wanted: `partitions`, `retention_hours` (6 without it); the most that a message may have, which a
+    consumer counts on: `max_message_bytes`.
+    """
+    alter = f"kafka-configs.sh --alter --topic {shape.name} --add-config"
+    hours = shape.retention_ms / 3_600_000
+    kept = RETENTION_HOURS if retention_hours is None else retention_hours
+    why = f"LogicMonitor advises {RETENTION_HOURS} hours" if retention_hours is None else f"{kept:g} hours are expected"
+    least_bytes = min(MAX_MESSAGE_BYTES, max_message_bytes or MAX_MESSAGE_BYTES)
+    checks = (
+        (
+            partitions is not None and shape.partitions < partitions,
+            (
+                f"{_count(shape.partitions, 'partition')}, fewer than {partitions}: they bound how many "
+                "consumers share the work."
+            ),
+        ),
+        (
+            shape.brokers > 1 and shape.replication < min(SAFE_REPLICATION, shape.brokers),
+            f"replication {shape.replication} on {shape.brokers} brokers: losing a broker loses messages.",
+        ),
+        (
+            shape.replication >= SAFE_REPLICATION and shape.min_replicas < SAFE_REPLICATION - 1,
+            (
+                f"min.insync.replicas is {shape.min_replicas}: a broker may acknowledge a message alone, and die. "
+                f"{alter} min.insync.replicas=2"
+            ),
+        ),
+        (
+            bool(shape.behind),
+            f"partitions {list(shape.behind)} lack a leader or a replica in sync: look at the brokers.",
+        ),
+        (
+            shape.retention_ms >= 0 and hours < kept,
+            (
+                f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses data; {why}. "
+                f"{alter} retention.ms={int(kept * 3_600_000)}"
+            ),
+        ),
+        (
+            shape.max_message_bytes < least_bytes,
+            (
+                f"max.message.bytes is {shape.max_message_bytes:,}: a larger bundle is refused at the Collector. "
+                f"{alter} max.message.bytes={least_bytes}"
+            ),
+        ),
+        (
+            max_message_bytes is not None and shape.max_message_bytes > max_message_bytes + BATCH_OVERHEAD_BYTES,
+            (
+                f"max.message.bytes is {shape.max_message_bytes:,}, more than the {max_message_bytes or 0:,} that are "
+                f"expected: a batch of such messages may not fit into one call of the consumer. "
+                f"{alter} max.message.bytes={max_message_bytes}"
+            ),
+        ),
+        (
+            shape.unclean_election,
+            (
+                "unclean.leader.election.enable is true: a replica that lacks acknowledged messages may become the "
+                f"leader, and they are lost. {alter} unclean.leader.election.enable=false"
+            ),
+        ),
+        (
+            "compact" in shape.cleanup,
+            (
+                f"cleanup.policy is {shape.cleanup}: compaction deletes messages that share a key, and refuses those "
+                f"without one. {alter} cleanup.policy=delete"
+            ),
+        ),
+    )
+    return [text for is_off, text in checks if is_off]
+
+
+def create(access: KafkaAccess, name: str, wanted: Wanted) -> bool:
+    """Create the topic; returns False, and changes nothing, when it is there already."""
+    admin, reasons = admin_client(access)
+
+    def ask() -> bool:
+        brokers = len(ask_metadata(admin, reasons).brokers)
+        replication = wanted.replication or min(SAFE_REPLICATION, brokers)
+        settings = {
+            "retention.ms": str(int(wanted.retention_hours * 3_600_000)),
+            "max.message.bytes": str(wanted.max_message_bytes),
+            "min.insync.replicas": str(max(1, replication - 1)),
+        }
+        new = NewTopic(name, wanted.partitions, replication, config=settings)
+        return _made(admin.create_topics([new], request_timeout=REQUEST_SECONDS)[name].result)
+
+    return _asked(access, admin, reasons, name, ask)
+
+
+def grants(topic: str, *, collectors: Iterable[str] = (), readers: Iterable[str] = (), group: str = "*") -> list[Grant]:
+    """What each principal needs: Collectors write and describe the topic, readers read it and their group.
+
+    A principal is Kafka's, as in `User:CN=collector-1`.
+    """
+    writing = [Grant(who, "topic", topic, operation) for who in collectors for operation in ("write", "describe")]
+    reading = [Grant(who, "topic", topic, operation) for who in readers for operation in ("read", "describe")]
+    return [*writing, *reading, *(Grant(who, "group", group, "read") for who in readers)]
+
+
+def list_grants(access: KafkaAccess, topic: str) -> list[Grant]:
+    """List every ACL that speaks of `topic`, by its name, by a prefix or by `*`, and every ACL on a group."""
+    admin, reasons = admin_client(access)
+
+    def ask() -> list[Grant]:
+        on_topic = _filter(ResourceType.TOPIC, topic, ResourcePatternType.MATCH)
+        on_groups = _filter(ResourceType.GROUP, None, ResourcePatternType.ANY)
+        found = [
+            binding
+            for wanted in (on_topic, on_groups)
+            for binding in admin.describe_acls(wanted, request_timeout=REQUEST_SECONDS).result()
+        ]
+        return sorted(_grant(binding) for binding in found)
+
+    return _asked(access, admin, reasons, topic, ask)
+
+
+def apply_grants(access: KafkaAccess, topic: str, wanted: list[Grant]) -> list[Grant]:
+    """Add those of `wanted` that are not there, and return them."""
+    missing = sorted(set(wanted) - set(list_grants(access, topic)))
+    admin, reasons = admin_client(access)
+
+    def ask() -> list[Grant]:
+        bindings = [_binding(grant) for grant in missing]
+        for done in admin.create_acls(bindings, request_timeout=REQUEST_SECONDS).values() if bindings else ():
+            done.result()
+        return missing
+
+    return _asked(access, admin, reasons, topic, ask)
+
+
+def revoke(access: KafkaAccess, topic: str, principal: str) -> list[Grant]:
+    """Take from `principal` what it was given on the topic by name and on groups; returns what was taken."""
+    admin, reasons = admin_client(access)
+    filters = [
+        _filter(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, principal),
+        _filter(ResourceType.GROUP, None, ResourcePatternType.ANY, principal),
+    ]
+
+    def ask() -> list[Grant]:
+        ended = admin.delete_acls(filters, request_timeout=REQUEST_SECONDS).values()
+        return sorted(_grant(binding) for done in ended for binding in done.result())
+
+    return _asked(access, admin, reasons, topic, ask)
+
+
+def _asked(access: KafkaAccess, admin: AdminClient, reasons: Reasons, name: str, ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except KafkaException as error:
+        admin.poll(0)
+        if error.args[0].name() == "SECURITY_DISABLED":
+            raise SettingsError(
+                f"{access.bootstrap_servers} has no authorizer, so it knows no ACLs: every client may do everything."
+            ) from error
+        raise translate(error, access, topic=name, reasons=reasons) from error
+
+
+def _made(result: Callable[[], object]) -> bool:
+    try:
+        result()
+    except KafkaException as error:
+        if error.args[0].name() == "TOPIC_ALREADY_EXISTS":
+            return False
+        raise
+    return True
+
+
+def _filter(
+    resource: ResourceType, name: str | None, pattern: ResourcePatternType, principal: str | None = None
+) -> AclBindingFilter:
+    anything = (AclOperation.ANY, AclPermissionType.ANY)
+    return AclBindingFilter(resource, name, pattern, principal, None, *anything)  # type: ignore[arg-type]  # None: any
+
+
+def _grant(binding: AclBinding) -> Grant:
+    return Grant(
+        principal=binding.principal,
+        resource=_word(binding.restype),
+        name=binding.name,
+        operation=_word(binding.operation),
+        pattern=_word(binding.resource_pattern_type),
+        permission=_word(binding.permission_type),
+        host=binding.host,
+    )
+
+
+def _word(member: object) -> str:
+    """Name an enum's member; the annotations of confluent_kafka allow text and numbers, which it never returns."""
+    assert isinstance(member, Enum)
+    return member.name.lower()
+
+
+def _binding(grant: Grant) -> AclBinding:
+    return AclBinding(
+        ResourceType[grant.resource.upper()],
+        grant.name,
+        ResourcePatternType[grant.pattern.upper()],
+        grant.principal,
+        grant.host,
+        AclOperation[grant.operation.upper()],
+        AclPermissionType[grant.permission.upper()],
+    )

@@ -1,0 +1,122 @@
+"""How far a consumer is: what it counted, how late it is, and what it last stumbled over.
+
+One thread writes; any may read, since every reading is of whole values.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmdp.core.pipeline import Counts
+from lmdp.core.rejects import Reject
+from lmdp.support.reject_share import Tally
+
+_RATE_SECONDS = 10.0
+_LATELY_SECONDS = 60.0
+
+
+class Latencies:
+    """How long messages took, in buckets a twentieth wide, so that a billion of them take no more room than one."""
+
+    def __init__(self) -> None:
+        self._buckets: Counter[int] = Counter()
+        self.total_ms = 0.0
+
+    def add(self, milliseconds: float, messages: int = 1) -> None:
+        """Count `messages` that took so long; a clock that runs ahead counts as no time."""
+        self._buckets[round(math.log(max(milliseconds, 1.0)) * 20)] += messages
+        self.total_ms += max(milliseconds, 0.0) * messages
+
+    def buckets(self) -> list[tuple[float, int]]:
+        """Each bucket's time in milliseconds, right to a fortieth, and how many messages took so long; in order."""
+        return [(round(math.exp(bucket / 20), 3), messages) for bucket, messages in sorted(self._buckets.items())]
+
+    def quantile(self, q: float) -> int | None:
+        """The time in milliseconds that a share `q` of the messages did not exceed; None before the first."""
+        wanted, seen = q * self._buckets.total(), 0
+        for bucket, messages in sorted(self._buckets.items()):
+            seen += messages
+            if seen >= wanted:
+                return round(math.exp(bucket / 20))
+        return None
+
+
+@dataclass(slots=True)
+class Progress:
+    """A run's counts so far. `lag` is in messages by partition; `gaps` counts messages that retention took."""
+
+    counts: Counts = field(default_factory=Counts)
+    bytes_out: int = 0
+    commits: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    lag: dict[int, int] = field(default_factory=dict)
+    gaps: int = 0
+    latencies: Latencies = field(default_factory=Latencies)
+    last_commit: float | None = None
+    trouble: str = ""
+    last_trouble: tuple[int, str] | None = None  # Unix ms, and what it was
+    first_reject: str = ""
+    tally: Tally = field(default_factory=Tally)
+    _recent: deque[tuple[float, Tally]] = field(default_factory=lambda: deque(maxlen=1000))
+
+    def committed(self, counts: Counts, rejects: Sequence[Reject], bytes_out: int) -> None:
+        """Note a transaction that is in the warehouse."""
+        now = time.monotonic()
+        self.counts += counts
+        self.reasons += Counter(reject.code for reject in rejects)
+        if rejects and not self.first_reject:
+            self.first_reject = f"{rejects[0].code}: {rejects[0].message}"
+        tally = Tally.of(counts, rejects)
+        self.tally = self.tally.plus(tally)
+        self.bytes_out += bytes_out
+        self.commits += 1
+        self.last_commit = now
+        self._recent.append((now, tally))
+
+    def rows_per_second(self) -> float:
+        """Rows a second over the last ten seconds."""
+        return self.lately(_RATE_SECONDS).rows / _RATE_SECONDS
+
+    def messages_per_second(self) -> float:
+        """Messages a second over the last ten seconds."""
+        return self.lately(_RATE_SECONDS).messages / _RATE_SECONDS
+
+    def live(self) -> dict[str, Any]:
+        """What changes from second to second; read from memory alone."""
+        return {
+            **self.counts.report(),
+            "bytesOut": self.bytes_out,
+            "commits": self.commits,
+            "secondsSinceCommit": round(time.monotonic() - self.last_commit, 1) if self.last_commit else None,
+            "rowsPerSecond": round(self.rows_per_second(), 1),
+            "messagesPerSecond": round(self.messages_per_second(), 1),
+            "rejectsByCode": dict(sorted(self.reasons.items())),
+            "lag": {str(partition): messages for partition, messages in sorted(self.lag.items())},
+            "lost": self.gaps,
+            "latenciesMs": self.latencies.buckets(),
+            "latencySumMs": round(self.latencies.total_ms, 1),
+            "trouble": self.trouble,
+        }
+
+    def report(self, seconds: float) -> dict[str, Any]:
+        """The counts, rates and latencies of a run that took `seconds`."""
+        return {
+            **self.counts.report(),
+            "bytesOut": self.bytes_out,
+            "seconds": round(seconds, 3),
+            "rowsPerSecond": round(self.counts.rows / seconds, 1) if seconds > 0 else 0.0,
+            "latencyMs": {"p50": self.latencies.quantile(0.5), "p99": self.latencies.quantile(0.99)},
+        }
+
+    def lately(self, seconds: float = _LATELY_SECONDS) -> Tally:
+        """Return the tally of the last seconds; a rate of commits beyond sixteen a second shortens them."""
+        since, total = time.monotonic() - seconds, Tally()
+        for at, tally in list(self._recent):
+            if at >= since:
+                total = total.plus(tally)
+        return total

@@ -1,0 +1,1 @@
+"""The DuckDB file: written by one thread, read by many."""

@@ -1,0 +1,222 @@
+"""DuckDB opened so that SQL from outside can read this one file and nothing else of the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+
+from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.support.disk_space import REASONS, NoRoom, free_bytes
+from lmdp.support.program import program
+
+DATABASE = "LM_METRICS"
+SCHEMA = f"{DATABASE}.PIPELINE"
+STORAGE_VERSION = "v1.4.0"
+"""New files are written for this DuckDB and later ones, which people have: no slower and 4 % larger than the newest
+(measured on 280,000 rows with DuckDB 2.0.0). A file keeps the version that it was made with."""
+
+_OFF = {
+    "python_enable_replacements": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+}
+_NEW_BYTES = 2_000_000  # what an empty warehouse takes
+_USED = re.compile(
+    r"\([\d.]+ \w+/[\d.]+ \w+ used\)"
+)  # "failed to pin block of size 12.7 MiB (115.5 MiB/122.0 MiB used)"
+_URI = re.compile(r":memory:|[A-Za-z][A-Za-z0-9+.-]*:")
+_KINDS = {"a named pipe": Path.is_fifo, "a socket": Path.is_socket}
+_VERSIONS = re.compile(r"version number (\d+), but we can only read versions? (?:between )?(\d+)")
+_HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the engine may use: memory and temporary disk in DuckDB's notation, threads (0: one a core)."""
+
+    memory: str = "256MB"
+    temporary: str = "8GB"
+    threads: int = 0
+
+    def more(self) -> Limits | None:
+        """Twice the memory; None where that would be more than half of the machine's.
+
+        A checkpoint holds 2,048 values of a column at once (tried with DuckDB 2.0.0), however large they are: thousands
+        of rejects of a megabyte need gigabytes, and the file could else not be written or opened again.
+        """
+        doubled = 2 * int(self.memory.removesuffix("MB"))
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return replace(self, memory=f"{doubled}MB") if doubled * 1_000_000 <= machine // 2 else None
+
+
+def attach(path: Path, *, read_only: bool, limits: Limits) -> duckdb.DuckDBPyConnection:
+    """Open the file as LM_METRICS, everything outside it shut, times in UTC.
+
+    Without this a read-only transaction still reads and writes files (tried with DuckDB 2.0.0).
+    Raises SettingsError or Unreachable.
+    """
+    _check_place(path, read_only=read_only)
+    connection = duckdb.connect(":memory:", config=dict(_OFF))
+    try:
+        connection.execute("SET enable_progress_bar = false")  # it is drawn on standard output, between rows
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute(f"SET GLOBAL memory_limit = '{limits.memory}'")
+        connection.execute(f"SET GLOBAL temp_directory = {_literal(f'{path}.tmp')}")
+        connection.execute(f"SET GLOBAL max_temp_directory_size = '{limits.temporary}'")
+        connection.execute(f"SET GLOBAL threads = {limits.threads or os.cpu_count() or 1}")
+        option = " (READ_ONLY)" if read_only else "" if path.exists() else f" (STORAGE_VERSION '{STORAGE_VERSION}')"
+        connection.execute(f"ATTACH {_literal(str(path))} AS {DATABASE}{option}")
+        connection.execute("SET GLOBAL enable_external_access = false")
+        connection.execute("SET GLOBAL lock_configuration = true")
+    except duckdb.Error as error:
+        connection.close()
+        raise _full(path, error) or _not_opened(path, str(error)) from error
+    return connection
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Whether DuckDB failed for want of memory; a commit or an attachment says so only in its text."""
+    return isinstance(error, duckdb.Error) and _USED.search(str(error)) is not None
+
+
+def is_shut(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a failure has shut the file until it is opened again, as a checkpoint on a full disk does."""
+    try:
+        connection.execute(f"FROM {SCHEMA}.OFFSETS LIMIT 0")
+    except duckdb.Error:
+        return True
+    return False
+
+
+def not_prepared(path: Path, error: duckdb.Error) -> LmdpError:
+    """What a person is told when the tables could not be made, or brought up to date."""
+    return _full(path, error) or SettingsError(f"the tables of {path} could not be made: {error}\nNothing was changed.")
+
+
+def write_failure(path: Path, error: duckdb.Error, wanted: int) -> LmdpError:
+    """What a person is told when a transaction of about `wanted` bytes could not be written."""
+    kept = (
+        "Rows and offsets are one transaction: nothing is lost or doubled, and reading goes on from the last one kept."
+    )
+    text = _first_line(error)
+    if reason := _no_room(error):
+        return NoRoom(
+            path.absolute().parent,
+            reason,
+            wanted + _size(path.with_name(f"{path.name}.wal")),  # which a checkpoint folds in
+            f"{kept}\nMake room, or start again with fewer days (`{program()} run --keep`). A run goes on by itself.",
+        )
+    return LmdpError(
+        f"{path} could not be written: {text}\n{kept}\nMend the cause; a run that goes on tries again by itself."
+    )
+
+
+def broken(path: Path, error: duckdb.Error) -> LmdpError:
+    """What a person is told when an earlier failure has shut the file until it is opened again."""
+    return LmdpError(
+        f"the warehouse {path} cannot be used until it is opened again: {_first_line(error)}\n"
+        "What was committed is in it. A run opens it by itself with its next write; ask again then."
+    )
+
+
+def question_failure(path: Path, error: duckdb.Error, seconds: float) -> LmdpError:
+    """What a person is told when their SELECT gave no answer."""
+    if reason := _no_room(error):
+        folder = path.absolute().parent
+        return LmdpError(
+            f"the question needs more room in {folder} than there is: {reason} ({free_bytes(folder):,} bytes free "
+            "there). Ask for less (a time range, a LIMIT), or make room."
+        )
+    if isinstance(error, duckdb.InterruptException):
+        return LmdpError(f"no answer within {seconds:g} s; ask for less (a time range, a LIMIT), or allow more time")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return LmdpError(f"the question needs more memory than it may use: {_first_line(error)}")
+    return SettingsError(f"the question was refused: {error}".rstrip())
+
+
+def _check_place(path: Path, *, read_only: bool) -> None:
+    if _URI.match(str(path)):
+        raise SettingsError(
+            f"the warehouse {path} is not a plain path: DuckDB would take it for a database in memory or elsewhere. "
+            f"Nothing was written. Name a file; one that really is called so by its absolute path"
+        )
+    for file in (path, Path(f"{path}.wal")):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            kind = next((name for name, is_one in _KINDS.items() if is_one(file)), "a device")
+            raise SettingsError(f"{file} is no DuckDB file: it is {kind}. Nothing was changed. Name another file")
+    if read_only and not path.exists():
+        raise Unreachable(f"there is no warehouse at {path}; `{program()} run` makes one")
+    if not path.parent.is_dir():
+        raise SettingsError(f"the warehouse {path} needs a folder, and {path.parent} is none; make it, or name another")
+    if not read_only and not os.access(path.parent, os.W_OK):
+        raise SettingsError(f"the folder {path.parent} cannot be written; a warehouse needs that")
+
+
+def _not_opened(path: Path, text: str) -> LmdpError:
+    """The error for a file that DuckDB would not attach; nothing in it was changed."""
+    if holder := _HOLDER.search(text):
+        return Unreachable(
+            f"the warehouse {path} is in use by process {holder['pid']} ({holder['program']}). Nothing was changed.\n"
+            f"`{program()} status` and `{program()} query` work alongside it. To open it here, stop that process; "
+            "to run alongside it, name another file (--warehouse) or another folder for everything (--home)."
+        )
+    if "already attached" in text:
+        return Unreachable(f"the warehouse {path} is already open in this process")
+    if "Could not set lock" in text:
+        return Unreachable(f"the warehouse {path} is in use by another process. Nothing was changed")
+    if fault := _of_another_state(path, text):
+        return SettingsError(fault)
+    if re.search(r"not a valid DuckDB|not read enough bytes|orrupt|Is a directory", text):
+        return SettingsError(
+            f"{path} is no DuckDB file, or a damaged one: {text}\nNothing was changed. Name another file"
+        )
+    return SettingsError(f"the warehouse {path} cannot be opened: {text}")
+
+
+def _of_another_state(path: Path, text: str) -> str:
+    """What to say of a file of another DuckDB, or beside a log that is not its own; "" where it is neither."""
+    if versions := _VERSIONS.search(text):
+        older = int(versions[1]) < int(versions[2])
+        remedy = "Open it with the DuckDB that wrote it, and EXPORT DATABASE" if older else "Upgrade lmdp"
+        return (
+            f"the warehouse {path} was written by {'an older' if older else 'a newer'} DuckDB than this one "
+            f"({duckdb.__version__}). Nothing was changed. {remedy}, or name another file"
+        )
+    if "WAL checkpoint iteration" in text:
+        return (
+            f"the log {path}.wal does not belong to the state of {path}: {text}\nNothing was changed. Restore both "
+            "from the same moment. Without the .wal the file opens as it is, and Kafka's newer messages are read again"
+        )
+    return ""
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _full(path: Path, error: duckdb.Error) -> NoRoom | None:
+    """The error of a file that could not be opened or made for want of room; None where it was something else."""
+    if reason := _no_room(error):
+        return NoRoom(path.absolute().parent, reason, _NEW_BYTES, "Nothing was changed. Make room, and start again.")
+    return None
+
+
+def _no_room(error: duckdb.Error) -> str:
+    """Why there was no room, where that is what failed; else nothing."""
+    return next((reason for reason in REASONS if reason in str(error)), "")
+
+
+def _first_line(error: duckdb.Error) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0

@@ -1,0 +1,239 @@
+"""The warehouse's tables: the ones that Snowflake has too, from the same files, and the consumer's own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from lmdp.errors import SettingsError
+from lmdp.machine.warehouse.connection import DATABASE, SCHEMA
+from lmdp.machine.warehouse.step_macros import narrowed
+from lmdp.sql.render import statements
+from lmdp.sql.settings import SnowflakeSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lmdp.core.specification import Spec
+
+SETTINGS = SnowflakeSettings(retention_days=None)
+"""The SQL as one machine has it: the retention is looked after here, so no clause keeps old rows."""
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    (
+        "the consumer's tables",
+        """
+        CREATE TABLE REJECTS (
+          ERROR_CODE VARCHAR NOT NULL, ERROR_MESSAGE VARCHAR NOT NULL, ATTEMPTS_MADE INTEGER NOT NULL,
+          ARRIVAL_TIMESTAMP TIMESTAMP NOT NULL, ATTEMPT_ENDING_TIMESTAMP TIMESTAMP NOT NULL,
+          RAW_DATA VARCHAR NOT NULL, SOURCE_TOPIC VARCHAR NOT NULL, SOURCE_PARTITION INTEGER NOT NULL,
+          SOURCE_OFFSET BIGINT NOT NULL, SOURCE_TIMESTAMP BIGINT, SOURCE_KEY VARCHAR, DATAPOINTS BIGINT NOT NULL
+        );
+        CREATE TABLE OFFSETS (
+          CLUSTER VARCHAR, TOPIC_ID VARCHAR, TOPIC VARCHAR, PARTITION INTEGER, NEXT_OFFSET BIGINT NOT NULL,
+          PRIMARY KEY (CLUSTER, TOPIC_ID, TOPIC, PARTITION)
+        );
+        CREATE TABLE LOADS (
+          CLUSTER VARCHAR NOT NULL, TOPIC_ID VARCHAR NOT NULL, TOPIC VARCHAR NOT NULL, PARTITION INTEGER NOT NULL,
+          FIRST_OFFSET BIGINT NOT NULL, NEXT_OFFSET BIGINT NOT NULL, ROWS BIGINT NOT NULL, REJECTS BIGINT NOT NULL,
+          LOADED_AT TIMESTAMP NOT NULL
+        );
+        CREATE TABLE REMOVALS (
+          REMOVED_AT TIMESTAMP NOT NULL, BEFORE_TS TIMESTAMP NOT NULL, ROWS BIGINT NOT NULL, REJECTS BIGINT NOT NULL
+        );
+        """,
+    ),
+    (
+        "marks of replayed objects",
+        """
+        CREATE TABLE REPLAYED (
+          DIGEST VARCHAR PRIMARY KEY, OBJECT VARCHAR NOT NULL, REMAINS BLOB, REPLAYED_AT TIMESTAMP NOT NULL
+        );
+        """,
+    ),
+    (
+        "leader epochs, and messages that were gone before they were read",
+        """
+        ALTER TABLE OFFSETS ADD COLUMN LEADER_EPOCH INTEGER DEFAULT -1;
+        ALTER TABLE LOADS ADD COLUMN LEADER_EPOCH INTEGER DEFAULT -1;
+        CREATE TABLE GAPS (
+          CLUSTER VARCHAR NOT NULL, TOPIC_ID VARCHAR NOT NULL, TOPIC VARCHAR NOT NULL, PARTITION INTEGER NOT NULL,
+          FIRST_OFFSET BIGINT NOT NULL, NEXT_OFFSET BIGINT NOT NULL, FOUND_AT TIMESTAMP NOT NULL
+        );
+        """,
+    ),
+    ("what copies of replayed failures are known by", "CREATE TABLE REPLAYED_FAILURES (COPY_OF VARCHAR NOT NULL)"),
+    (
+        # A line of LOADS begins where reading did, and no longer at its first message: what no line covers is a hole,
+        # and not a transaction's marker.
+        "loads without spaces",
+        """
+        ALTER TABLE LOADS ADD COLUMN IS_COMPLETE BOOLEAN DEFAULT FALSE;
+        """,
+    ),
+)
+"""What was done to the file, in order; a version is how many of them. Append only: a file runs each once."""
+
+KEPT = ("METRIC_HOURLY",)
+"""Roll-ups whose old rows stay when their raw rows go. METRIC_DAILY reads METRIC_HOURLY, and so has them too."""
+
+# An hour is either live or kept: what comes late for one that is kept changes it no more, as on Snowflake.
+_KEPT_AND_LIVE = """
+CREATE OR REPLACE VIEW {name} AS
+SELECT * FROM {name}_LIVE
+WHERE HOUR_TS >= (SELECT coalesce(max(BEFORE_TS), TIMESTAMP '-infinity') FROM REMOVALS)
+UNION ALL BY NAME
+SELECT * FROM {name}_KEPT
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column as DuckDB describes it; names compare without case, as they do there."""
+
+    name: str
+    type: str
+    required: bool
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, path: Path, spec: Spec) -> None:
+    """Bring the file to this version of the program and of the specification, in one transaction.
+
+    Raises SettingsError, with the file as it was, when it is newer or when its rows cannot follow the specification.
+    """
+    shared = shared_statements(spec)
+    with transaction(connection):
+        _migrate(connection, path)
+        _follow(connection, path, _wanted(shared))
+        for sql in shared:
+            _create(connection, sql)
+        for sql in narrowed(shared):
+            connection.execute(sql)
+
+
+def check(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """For a file that is only read: raises SettingsError when it is newer, or no warehouse at all."""
+    if not _has_table(connection, "MIGRATIONS"):
+        raise SettingsError(f"{path} is a DuckDB file, but not one of lmdp's: it has no table PIPELINE.MIGRATIONS")
+    connection.execute(f"USE {SCHEMA}")
+    _version(connection, path)
+
+
+@functools.lru_cache(maxsize=4)
+def shared_statements(spec: Spec) -> tuple[str, ...]:
+    """The tables and views that Snowflake has too, in DuckDB's dialect, in the order to run them."""
+    # The translator takes 0.2 s to import, and a file that is only read needs none.
+    from lmdp.sql.duckdb_dialect import to_duckdb  # noqa: PLC0415 - see above
+
+    translated = (to_duckdb(statement.sql) for statement in statements(spec, SETTINGS))
+    return tuple(sql for sql in translated if sql is not None)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Run a statement; a roll-up that is kept becomes a view of its own, under the name `…_LIVE`."""
+    kept = next((name for name in KEPT if sql.startswith(f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS ")), None)
+    if kept is None:
+        connection.execute(sql)
+        return
+    connection.execute(sql.replace(f"{SCHEMA}.{kept} AS ", f"{SCHEMA}.{kept}_LIVE AS ", 1))
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {kept}_KEPT AS FROM {kept}_LIVE LIMIT 0")
+    there = {column.name for column in _columns(connection, f"{kept}_KEPT")}
+    for column in _columns(connection, f"{kept}_LIVE"):
+        if column.name not in there:
+            connection.execute(f'ALTER TABLE {kept}_KEPT ADD COLUMN "{column.name}" {column.type}')
+    connection.execute(_KEPT_AND_LIVE.format(name=kept))
+
+
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All of the block, or nothing of it."""
+    connection.begin()
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        # A commit that failed has already rolled back, and says so.
+        with contextlib.suppress(duckdb.Error):
+            connection.rollback()
+        raise
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.execute(f"USE {SCHEMA}")
+    connection.execute("CREATE TABLE IF NOT EXISTS MIGRATIONS (VERSION INTEGER, NAME VARCHAR, APPLIED_AT TIMESTAMP)")
+    done = _version(connection, path)
+    for version, (name, sql) in enumerate(MIGRATIONS[done:], start=done + 1):
+        connection.execute(sql)
+        connection.execute("INSERT INTO MIGRATIONS VALUES (?, ?, CAST(now() AS TIMESTAMP))", [version, name])
+
+
+def _version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    """How many migrations the file has had. Raises SettingsError when they are more than this program knows."""
+    answer = connection.execute("SELECT coalesce(max(VERSION), 0) FROM MIGRATIONS").fetchone()
+    version = int(answer[0]) if answer else 0
+    if version > len(MIGRATIONS):
+        raise SettingsError(
+            f"the warehouse {path} was written by a newer lmdp (version {version} of its tables; "
+            f"this one knows {len(MIGRATIONS)}).\nNothing was changed. Upgrade lmdp, or name another file."
+        )
+    return version
+
+
+def _follow(connection: duckdb.DuckDBPyConnection, path: Path, wanted: list[_Column]) -> None:
+    """Let an older ROW_EVENTS follow the specification where that loses nothing, or say what stands against it."""
+    if not _has_table(connection, "ROW_EVENTS"):
+        return
+    there = {column.name.lower(): column for column in _columns(connection)}
+    faults = []
+    for column in wanted:
+        old = there.pop(column.name.lower(), None)
+        if old is None and column.required:
+            faults.append(f"the required column {column.name} is missing")
+        elif old is not None and (old.type, old.required) != (column.type, column.required):
+            faults.append(f"the column {column.name} is {_shape(old)}, and the specification says {_shape(column)}")
+    faults += [
+        f"the required column {column.name} is not in the specification" for column in there.values() if column.required
+    ]
+    if faults:
+        raise SettingsError(
+            f"the rows in {path} do not fit the specification:\n  - "
+            + "\n  - ".join(faults)
+            + "\nNothing was changed. Name another file, or go back to the specification that it was made with."
+        )
+    old_names = {column.name.lower() for column in _columns(connection)}
+    for column in (column for column in wanted if column.name.lower() not in old_names):
+        connection.execute(f'ALTER TABLE ROW_EVENTS ADD COLUMN "{column.name}" {column.type}')
+
+
+def _wanted(shared: tuple[str, ...]) -> list[_Column]:
+    """The columns that ROW_EVENTS has in a new file."""
+    with duckdb.connect(":memory:") as scratch:
+        scratch.execute(f"ATTACH ':memory:' AS {DATABASE}")
+        for sql in shared:
+            if sql.startswith(("CREATE SCHEMA", "CREATE TABLE")):
+                scratch.execute(sql)
+        scratch.execute(f"USE {SCHEMA}")
+        return _columns(scratch)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, table: str = "ROW_EVENTS") -> list[_Column]:
+    described = connection.execute(f"DESCRIBE {table}").fetchall()
+    return [_Column(name, kind, null == "NO") for name, kind, null, *_ in described]
+
+
+def _has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'PIPELINE' AND table_name = ?",
+        [DATABASE, name],
+    )
+    return found.fetchone() is not None
+
+
+def _shape(column: _Column) -> str:
+    return f"{column.type}{' NOT NULL' if column.required else ''}"

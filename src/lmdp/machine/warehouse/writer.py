@@ -1,0 +1,130 @@
+"""One transaction's rows, rejects and offsets, and how they are put into the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lmdp.machine.warehouse.arrow import reject_columns, row_pieces
+from lmdp.machine.warehouse.totals import Totals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+
+    from lmdp.core.specification import Spec
+    from lmdp.machine.warehouse.totals import Limits
+
+
+_SAME = """
+SELECT 1 FROM LOADS
+WHERE CLUSTER = ? AND TOPIC_ID = ? AND TOPIC = ? AND PARTITION = ?
+  AND FIRST_OFFSET = ? AND NEXT_OFFSET = ? AND LEADER_EPOCH = ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """The messages `first` up to, not including, `next` of a partition, and what they became.
+
+    A broker that lost its newest messages gives their offsets to others, with a higher leader `epoch` (-1: none).
+    """
+
+    cluster: str
+    topic_id: str
+    topic: str
+    partition: int
+    first: int
+    next: int
+    rows: int
+    rejects: int
+    epoch: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One transaction: row tuples in the specification's order, reject envelopes, and where they came from.
+
+    Rows and rejects may be columns already, as `row_columns` and `reject_columns` make them. `size`: characters of the
+    rows, about, if known.
+    """
+
+    rows: Sequence[tuple[Any, ...]] | pa.Table
+    rejects: Sequence[dict[str, Any]] | pa.Table
+    ranges: Sequence[OffsetRange]
+    at: datetime
+    gaps: Sequence[OffsetRange] = ()  # gone before they were read
+    size: int = 0
+
+
+def is_there(connection: duckdb.DuckDBPyConnection, load: Load) -> bool:
+    """Whether `load` is in the file: a commit can fail after it has become durable, in the checkpoint that follows."""
+    for part in load.ranges:
+        if part.first < part.next:
+            found = connection.execute(_SAME, [*_key(part), part.first, part.next, part.epoch]).fetchone()
+            return found is not None
+    return False
+
+
+def insert(
+    connection: duckdb.DuckDBPyConnection, load: Load, spec: Spec, written: list[int], limits: Limits
+) -> tuple[int, Totals]:
+    """Write `load` within the caller's transaction, noting bytes in `written`.
+
+    Returns the bytes of the rows' columns, and what the load adds to the totals.
+    """
+    added = Totals(ranges=list(load.ranges), gaps=sum(part.next - part.first for part in load.gaps))
+    ms = next(field.name for field in spec.fields if field.computed == "time ms")
+    for rows in row_pieces(load.rows, spec.fields, load.size):
+        written.append(rows.nbytes)
+        added.note_rows(rows.column(ms), limits)
+        _insert(connection, "ROW_EVENTS", rows)
+    bytes_out = sum(written)
+    rejects = load.rejects if isinstance(load.rejects, pa.Table) else reject_columns(load.rejects)
+    written.append(rejects.nbytes)
+    if rejects.num_rows:
+        added.rejects.update(rejects.column("ERROR_CODE").to_pylist())
+    _insert(connection, "REJECTS", rejects)
+    at = load.at.astimezone(UTC).replace(tzinfo=None)
+    _note(connection, load.ranges, at)
+    _note_gaps(connection, load.gaps, at)
+    return bytes_out, added
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, columns: pa.Table) -> None:
+    if not columns.num_rows:
+        return
+    names = ", ".join(f'"{name}"' for name in columns.column_names)
+    connection.register("incoming", columns)
+    try:
+        connection.execute(
+            f"INSERT INTO {table} ({names}) SELECT {names} FROM incoming"  # noqa: S608 - our own names
+        )
+    finally:
+        connection.unregister("incoming")
+
+
+def _note(connection: duckdb.DuckDBPyConnection, ranges: Sequence[OffsetRange], at: datetime) -> None:
+    for part in {_key(part): part for part in ranges}.values():  # the last of each partition
+        connection.execute(
+            "INSERT OR REPLACE INTO OFFSETS VALUES (?, ?, ?, ?, ?, ?)", [*_key(part), part.next, part.epoch]
+        )
+    for part in ranges:
+        if part.first < part.next:
+            connection.execute(
+                "INSERT INTO LOADS VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, TRUE)",
+                [*_key(part), part.first, part.next, part.rows, part.rejects, at, part.epoch],
+            )
+
+
+def _note_gaps(connection: duckdb.DuckDBPyConnection, gaps: Sequence[OffsetRange], at: datetime) -> None:
+    for part in gaps:
+        connection.execute("INSERT INTO GAPS VALUES (?, ?, ?, ?, ?, ?, ?)", [*_key(part), part.first, part.next, at])
+
+
+def _key(part: OffsetRange) -> tuple[str, str, str, int]:
+    return part.cluster, part.topic_id, part.topic, part.partition

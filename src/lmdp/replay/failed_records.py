@@ -1,0 +1,177 @@
+"""What stands in an object of failures: our rejects, Firehose's failed records, and what is neither.
+
+Both are JSON objects with `rawData`; ours say where the message came from (`source`), Firehose's hold one row event:
+https://docs.aws.amazon.com/firehose/latest/dev/retry.html
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from lmdp.core.pipeline import Message
+
+LARGEST: Final = 512 * 2**20
+"""Bytes of an object, decompressed, that is read; Firehose buffers at most 128 MiB before it compresses."""
+
+UNKNOWN: Final = -1
+
+_SPARE: Final = 2**20
+_TOO_DEEP: Final = 10_000
+"""What failing attempts to read may cost, in characters: this and four times the object; and what a deep one costs."""
+
+_GZIP: Final = b"\x1f\x8b"
+_SPACE: Final = re.compile(r"[\s\x00\ufeff]*")
+_json = json.JSONDecoder()
+_T = TypeVar("_T")
+
+
+class Unusable(Exception):  # noqa: N818 - a state of an object, which is then left as it is
+    """An object that cannot be read; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One failure: its JSON object as it was found, and its `rawData`: a message, or (`message` None) a row event."""
+
+    envelope: dict[str, Any]
+    raw: bytes
+    message: Message | None
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried."""
+        made = self.envelope.get("attemptsMade")
+        return made if isinstance(made, int) and made > 0 else 1
+
+    @property
+    def copy_of(self) -> str:
+        """What two copies of this failure share, wherever they are kept: its place in Kafka, its time, its content.
+
+        Attempts are no part of it: the same content that failed once more is the same failure.
+        """
+        message = self.message
+        place = message and (message.topic, message.partition, message.offset, message.timestamp)
+        return hashlib.sha256(repr(place).encode(errors="surrogatepass") + b"\n" + self.raw).hexdigest()[:32]
+
+    @property
+    def identity(self) -> tuple[object, ...] | None:
+        """What two copies of this failure share; None where it does not say which message it is.
+
+        The content is part of it: a copy with other content may hold what this one has not. The attempts are, since
+        what is left of a message after a replay is no copy of it.
+        """
+        message = self.message
+        if message is None or not message.topic or message.partition < 0 or message.offset < 0:
+            return None
+        content = hashlib.sha256(self.raw).digest()
+        return (message.topic, message.partition, message.offset, message.timestamp, self.attempts, content)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A piece of an object that is no failure, as it was found."""
+
+    content: bytes
+
+
+def unpacked(content: bytes) -> bytes:
+    """The content without gzip, should there be any around it. Raises Unusable."""
+    if not content.startswith(_GZIP):
+        return content
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            text = file.read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unusable(f"its gzip is damaged or was cut short: {error}") from error
+    if len(text) > LARGEST:
+        raise Unusable(f"it has more than {LARGEST // 2**20} MiB")
+    return text
+
+
+def packed(pieces: Iterable[dict[str, Any] | Unread], like: bytes) -> bytes:
+    """An object that holds `pieces`, one a line, compressed as `like` is."""
+    lines = b"".join(
+        (piece.content if isinstance(piece, Unread) else json.dumps(piece).encode()) + b"\n" for piece in pieces
+    )
+    return gzip.compress(lines, compresslevel=6, mtime=0) if like.startswith(_GZIP) else lines
+
+
+def read(content: bytes) -> Iterator[Failed | Unread]:
+    """The failures in `content`: JSON objects one a line, or one behind the other, as Firehose may write them.
+
+    The work grows with the content alone: once failing attempts cost too much, an object has to be one line.
+    """
+    text = content.decode("utf-8", "surrogateescape")
+    spare = 4 * len(text) + _SPARE
+    at = _next(text, 0)
+    while at < len(text):
+        value, end, cost = _object(text, at, whole_line=spare <= 0)
+        spare -= cost
+        yield failed(value) or Unread(text[at:end].encode("utf-8", "surrogateescape"))
+        at = _next(text, end)
+
+
+def _object(text: str, at: int, *, whole_line: bool) -> tuple[object, int, int]:
+    """The JSON object at `at`, its end, and what a failing attempt cost; None and the end of the line where none is."""
+    cost, line_end = 0, text.find("\n", at)
+    line_end = len(text) if line_end < 0 else line_end
+    if text[at] == "{":
+        try:
+            if whole_line:
+                return json.loads(text[at:line_end]), line_end, 0
+            return *_json.raw_decode(text, at), 0
+        except json.JSONDecodeError as error:
+            # The error counts its lines from the beginning.
+            cost = 0 if whole_line else error.pos - at + error.pos // 100
+        except (ValueError, RecursionError):
+            cost = _TOO_DEEP
+    return None, line_end, cost
+
+
+def _next(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def failed(value: object) -> Failed | None:
+    """The failure that a JSON object is; None where it is none."""
+    if not isinstance(value, dict):
+        return None
+    raw, source = _bytes(value.get("rawData")), value.get("source")
+    if raw is None:
+        return None
+    return Failed(value, raw, _message(raw, source) if isinstance(source, dict) else None)
+
+
+def _message(raw: bytes, source: dict[str, Any]) -> Message:
+    topic = source.get("topic")
+    return Message(
+        value=raw,
+        topic=topic if isinstance(topic, str) else "",
+        partition=_whole(source.get("partition"), UNKNOWN),
+        offset=_whole(source.get("offset"), UNKNOWN),
+        timestamp=_whole(source.get("timestamp"), None),
+        key=_bytes(source.get("key")),
+    )
+
+
+def _whole(value: object, otherwise: _T) -> int | _T:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63 else otherwise
+
+
+def _bytes(value: object) -> bytes | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return base64.b64decode(value, validate=True)
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""The warehouse's SQL, written once in Snowflake's dialect."""

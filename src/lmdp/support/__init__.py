@@ -1,0 +1,1 @@
+"""Files, streams, signals and child processes: what commands share."""

@@ -1,0 +1,44 @@
+"""The program's own name, as a person can type it here: every command that a message names starts with it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+NAME: Final = "lmdp"
+
+
+@functools.cache
+def program() -> str:
+    """Return `lmdp` where PATH finds this program, else the path of its script, quoted for a shell.
+
+    Below the working folder that path is relative, as in `.venv/bin/lmdp`.
+    """
+    return named(Path(sys.argv[0]), Path(sys.executable), os.environ.get("PATH", os.defpath), Path.cwd())
+
+
+def install_extras() -> str:
+    """Return the command that installs what the AWS and Snowflake commands need: from this checkout, never by a name.
+
+    No package index has this project, so whoever registers its name there would be installed.
+    """
+    checkout = Path(__file__).absolute().parents[3]
+    if not (checkout / "Makefile").is_file():
+        return "install this version's wheel again, with its extras: 'lmdp-….whl[aws,snowflake]'"
+    return "make extras" if checkout == Path.cwd() else f"make -C {shlex.quote(str(checkout))} extras"
+
+
+def named(called: Path, python: Path, path: str, folder: Path) -> str:
+    """Return the name for a program that was started as `called`, by `python`, with PATH, in `folder`."""
+    # The page's own process is started by its module; the script lies where its Python does.
+    script = called if called.name == NAME else python.with_name(NAME)
+    found = shutil.which(NAME, path=path)
+    if not script.exists() or (found and Path(found).exists() and script.samefile(found)):
+        return NAME
+    whole = (folder / script).absolute()
+    return shlex.quote(str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole))

@@ -1,0 +1,119 @@
+"""Rejects at rest: NDJSON in gzip, one object a topic, partition and batch, in a folder or a bucket.
+
+An object's name is made of what is in it (topic, partition, first and last offset, the day of the first record, a
+digest), not of when it was written: a batch that is tried again writes the same objects again, nothing is there twice,
+and a topic that was made anew overwrites nothing of the old one. A batch may be cut differently the next time, so that
+a reader takes each topic, partition and offset once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from lmdp.core.rejects import Reject
+from lmdp.errors import Unreachable
+from lmdp.support.disk_space import FULL, NoRoom
+
+SUFFIX: Final = ".ndjson.gz"
+_LONGEST_TOPIC: Final = 150
+_NOT_DONE: Final = (
+    "Rejects could not be written, and their batch counts as not done. Make room, or name another folder."
+)
+
+# The years that a `datetime` can say, in milliseconds since 1970.
+_YEARS: Final = range(-62_135_596_800_000, 253_402_300_800_000)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectFile:
+    """One object: its name below the prefix or folder, and its content."""
+
+    name: str
+    content: bytes
+
+
+def reject_files(rejects: Iterable[Reject], now_ms: int) -> Iterator[RejectFile]:
+    """The objects that hold `rejects`. `now_ms` goes into their lines; into a name, only without a Kafka timestamp."""
+    parts: defaultdict[tuple[str, int], list[Reject]] = defaultdict(list)
+    for reject in rejects:
+        parts[reject.topic, reject.partition].append(reject)
+    for part in parts.values():
+        part.sort(key=lambda reject: reject.offset)
+        lines = b"".join(json.dumps(reject.envelope(now_ms)).encode() + b"\n" for reject in part)
+        # Without the time in the gzip header: the same lines are the same bytes.
+        yield RejectFile(_name(part, now_ms), gzip.compress(lines, compresslevel=6, mtime=0))
+
+
+def _name(part: list[Reject], now_ms: int) -> str:
+    first, last = part[0], part[-1]
+    at = now_ms if first.timestamp is None or first.timestamp not in _YEARS else first.timestamp
+    day = datetime.fromtimestamp(at / 1000, UTC)
+    place = f"{_topic(first.topic)}-{first.partition}-{first.offset}-{last.offset}"
+    digest = _hash(b"\0".join(reject.raw for reject in part))
+    return f"year={day:%Y}/month={day:%m}/day={day:%d}/{place}.{digest}{SUFFIX}"
+
+
+def _topic(topic: str) -> str:
+    """The topic as part of a file's name, which has 255 bytes at most; a topic of Kafka's has 249."""
+    name = quote(topic, safe="", errors="replace")
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"  # else the file is hidden, and no replay finds it
+    return name if len(name) <= _LONGEST_TOPIC else f"{name[:_LONGEST_TOPIC]}~{_hash(topic.encode(errors='replace'))}"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def write_to_folder(folder: Path, rejects: Iterable[Reject], now_ms: int) -> list[Path]:
+    """Write the rejects of a batch below `folder`; a file is either there whole or not at all.
+
+    Raises NoRoom on a full disk, Unreachable when one could not be written otherwise.
+    """
+    written = []
+    for file in reject_files(rejects, now_ms):
+        path = folder / file.name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, file.content)
+        except OSError as error:
+            if error.errno in FULL:
+                raise NoRoom(folder.absolute(), os.strerror(error.errno), len(file.content), _NOT_DONE) from error
+            raise Unreachable(
+                f"{path}: rejects could not be written ({error.strerror or error}). "
+                "Their batch counts as not done. Make room or name another folder, and run the same command again."
+            ) from error
+        written.append(path)
+    return written
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write aside, flush to the disk, rename, and flush the folder, so that a crash leaves no half file."""
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(aside).unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,260 @@
+"""A small Firehose for tests and benchmarks: the real protocol and limits over HTTP, and faults on request.
+
+It keeps every record that it accepted, also of calls whose answer was lost. It is not in the function's package. To run
+it beside a benchmark: `python -m lmdp.testing.firehose`, which prints its URL; `GET /` gives its counts.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import ssl
+import sys
+import threading
+import time
+from base64 import b64decode
+from binascii import Error as NoBase64
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final, TypeAlias
+
+from lmdp.cloud.batches import MAX_CALL_BYTES, MAX_RECORD_BYTES, MAX_RECORDS
+
+TARGET: Final = "Firehose_20150804.PutRecordBatch"
+
+Refuse: TypeAlias = Callable[[int], frozenset[int]]
+"""Which entries of a call to refuse, by their number of entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to one call.
+
+    `status` and `code`: an error answer, nothing is accepted. `entries`: these are refused with `entry_code`. `drop`:
+    the connection is closed before anything is accepted. `lose`: the call is carried out and its answer is not sent.
+    `garble`: carried out, and half the answer is sent. `instead`: carried out, and these bytes are its answer. `drip`:
+    carried out, and the answer comes byte by byte, so many seconds apart. `seconds`: the time before the answer.
+    """
+
+    status: int = 200
+    code: str = ""
+    entries: frozenset[int] = frozenset()
+    entry_code: str = "ServiceUnavailableException"
+    drop: bool = False
+    lose: bool = False
+    garble: bool = False
+    instead: bytes = b""
+    drip: float = 0.0
+    seconds: float = 0.0
+
+
+FINE: Final = Fault()
+THROTTLED: Final = Fault(400, "ThrottlingException")
+UNAVAILABLE: Final = Fault(503, "ServiceUnavailableException")
+INTERNAL: Final = Fault(500, "InternalFailure")
+NO_STREAM: Final = Fault(400, "ResourceNotFoundException")
+DENIED: Final = Fault(400, "AccessDeniedException")
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """Faults by chance, each a probability: of an entry, or of a call. Throttling comes in bursts of calls."""
+
+    entry_failures: float = 0.0
+    throttle_bursts: float = 0.0
+    burst_calls: int = 5
+    drops: float = 0.0
+    losses: float = 0.0
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class Double:
+    """A running double. `script` holds the faults of the next calls, in order; after it the weather decides."""
+
+    url: str
+    stream: str = "metrics"
+    weather: Weather = field(default_factory=Weather)
+    script: deque[Fault] = field(default_factory=deque)
+    accepted: list[bytes] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    requests: deque[tuple[dict[str, str], bytes]] = field(default_factory=lambda: deque(maxlen=100))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    chance: random.Random = field(default_factory=random.Random)
+    burst: int = 0
+
+    def fault(self, entries: int) -> Fault:
+        """The fate of the next call."""
+        if self.script:
+            return self.script.popleft()
+        weather, chance = self.weather, self.chance.random
+        if self.burst == 0 and chance() < weather.throttle_bursts:
+            self.burst = weather.burst_calls
+        if self.burst:
+            self.burst -= 1
+            return THROTTLED
+        refused = weather.entry_failures and {n for n in range(entries) if chance() < weather.entry_failures}
+        return Fault(
+            entries=frozenset(refused or ()),
+            drop=chance() < weather.drops,
+            lose=chance() < weather.losses,
+        )
+
+
+@contextmanager
+def firehose_double(
+    stream: str = "metrics",
+    weather: Weather | None = None,
+    *,
+    port: int = 0,
+    keep: bool = True,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[Double]:
+    """Run a double on loopback as long as the block lasts."""
+    server = _Server(("127.0.0.1", port), _Handler, bind_and_activate=False)
+    server.request_queue_size = 128
+    server.server_bind()
+    server.server_activate()
+    if tls is not None:  # each connection shakes hands in its own thread, so that a silent one holds up no other
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    weather = weather or Weather()
+    double = Double(
+        f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}",
+        stream,
+        weather,
+        chance=random.Random(weather.seed),  # noqa: S311 - chance, no secret
+    )
+    server.double = double  # type: ignore[attr-defined]  # how http.server's handlers know of anything
+    server.keep = keep  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield double
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Refused(Exception):  # noqa: N818 - an answer of the API
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def read_records(stream: str, headers: dict[str, str], body: bytes) -> list[bytes]:
+    """The records of a request, checked as Firehose checks them. Raises for the answer that it gets."""
+    if headers.get("x-amz-target") != TARGET or headers.get("content-type") != "application/x-amz-json-1.1":
+        raise _Refused("UnknownOperationException", "")
+    if not headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
+        raise _Refused("MissingAuthenticationTokenException", "")
+    try:
+        request = json.loads(body)
+        name, records = request["DeliveryStreamName"], request["Records"]
+        data = [b64decode(record["Data"], validate=True) for record in records]
+    except (ValueError, KeyError, TypeError, NoBase64) as error:
+        raise _Refused("SerializationException", "") from error
+    if not 1 <= len(data) <= MAX_RECORDS:
+        raise _Refused("InvalidArgumentException", f"{len(data)} records")
+    if any(len(record) > MAX_RECORD_BYTES for record in data):
+        raise _Refused("InvalidArgumentException", "a record is too large")
+    if sum(map(len, data)) > MAX_CALL_BYTES:
+        raise _Refused("InvalidArgumentException", "the records are too large together")
+    if name != stream:
+        raise _Refused("ResourceNotFoundException", f"no stream {name}")
+    return data
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A caller that gave up is no error."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: Any
+
+    def do_GET(self) -> None:
+        double: Double = self.server.double
+        self._answer(200, {"calls": len(double.calls), "records": sum(double.calls)})
+
+    def do_POST(self) -> None:
+        double: Double = self.server.double
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        try:
+            data = read_records(double.stream, headers, body)
+        except _Refused as refused:
+            self._answer(400, {"__type": refused.code, "message": str(refused)})
+            return
+        with double.lock:
+            fault = double.fault(len(data))
+            if self.server.keep:
+                double.requests.append((headers, body))
+            if not fault.drop and fault.status == 200:
+                taken = [record for n, record in enumerate(data) if n not in fault.entries]
+                double.calls.append(len(taken))
+                if self.server.keep:
+                    double.accepted.extend(taken)
+        self._fate(fault, len(data))
+
+    def _fate(self, fault: Fault, entries: int) -> None:
+        time.sleep(fault.seconds)
+        if fault.drop or fault.lose:
+            self._hang_up()
+        elif fault.instead:
+            self._send(200, fault.instead)
+        elif fault.status != 200:
+            # As AWS does: the message of a refusal may repeat what was sent.
+            self._answer(fault.status, {"__type": f"com.amazonaws.firehose#{fault.code}", "message": "sent: {…}"})
+        else:
+            responses = [
+                {"ErrorCode": fault.entry_code, "ErrorMessage": "Slow down."}
+                if n in fault.entries
+                else {"RecordId": f"{n:0220d}"}
+                for n in range(entries)
+            ]
+            failed = len(fault.entries & set(range(entries)))
+            answer = {"FailedPutCount": failed, "Encrypted": False, "RequestResponses": responses}
+            self._send(200, json.dumps(answer).encode(), half=fault.garble, drip=fault.drip)
+
+    def _answer(self, status: int, answer: dict[str, Any]) -> None:
+        self._send(status, json.dumps(answer).encode())
+
+    def _send(self, status: int, body: bytes, *, half: bool = False, drip: float = 0.0) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-amz-json-1.1")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        for n in range(len(body) if drip else 0):
+            self.wfile.write(body[n : n + 1])
+            self.wfile.flush()
+            time.sleep(drip)
+        if not drip:
+            self.wfile.write(body[: len(body) // 2] if half else body)
+        if half:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing: a test's output is its own."""
+
+
+if __name__ == "__main__":
+    with firehose_double(keep=False) as running:
+        sys.stdout.write(running.url + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()  # until the one who started it closes the pipe

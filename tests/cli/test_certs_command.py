@@ -1,0 +1,44 @@
+"""`lmdp certs` as a person and a program use it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+from typer.testing import CliRunner
+
+from lmdp.cli.certs import certs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _run(*arguments: str) -> str:
+    app = typer.Typer()
+    app.command()(certs)
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_it_tells_what_it_made_and_what_it_kept(tmp_path: Path) -> None:
+    """The first call makes three certificates; the next one issues the client asked for and keeps the rest."""
+    first = _run("--home", str(tmp_path), "--json")
+    second = _run("--home", str(tmp_path), "--client", "collector-1", "--json")
+    assert {one["name"]: one["made"] for one in json.loads(first)} == {"ca": True, "server": True, "client": True}
+    assert {one["name"]: one["made"] for one in json.loads(second)} == {
+        "ca": False,
+        "server": False,
+        "client": False,
+        "collector-1": True,
+    }
+    assert json.loads(second)[3]["principal"] == "User:CN=collector-1"
+
+
+def test_the_table_names_files_and_ends(tmp_path: Path) -> None:
+    """Each line has the name, when it ends, its file and its Kafka principal, and no key is ever printed."""
+    lines = _run("--home", str(tmp_path)).splitlines()
+    assert [line.split()[:2] for line in lines] == [["ca", "made"], ["server", "made"], ["client", "made"]]
+    assert lines[2].endswith(f"{tmp_path}/certs/client.pem  User:CN=lmdp-client")
+    assert not any("PRIVATE" in line for line in lines)

@@ -1,0 +1,123 @@
+"""What the tests of the AWS half share: credentials that open nothing, a Firehose double, and an S3 on loopback."""
+
+from __future__ import annotations
+
+import functools
+import json
+import uuid
+from base64 import b64decode
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cloud.names import BUCKET, REGION, SECRET, STREAM
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lambda's way to give credentials, and no other place where some could be found."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_SESSION_TOKEN": "an-example-session-token",
+        "AWS_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/nonexistent",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def double() -> Iterator[Any]:
+    """A Firehose; every request that it got is checked by botocore's own model and signature in the end."""
+    from lmdp.testing.firehose import firehose_double  # noqa: PLC0415 - only where there is botocore
+
+    with firehose_double(STREAM) as running:
+        yield running
+    for headers, body in running.requests:
+        validate(headers, body)
+        verify_signature(running.url, headers, body)
+
+
+@functools.cache
+def firehose_model() -> Any:
+    """Botocore's description of the API."""
+    from botocore.session import Session  # noqa: PLC0415
+
+    return Session().get_service_model("firehose")
+
+
+def validate(headers: dict[str, str], body: bytes) -> None:
+    """What boto3's own client makes of the same records is the same request."""
+    from botocore.serialize import create_serializer  # noqa: PLC0415
+    from botocore.validate import ParamValidator  # noqa: PLC0415
+
+    model = firehose_model()
+    operation = model.operation_model("PutRecordBatch")
+    request = json.loads(body)
+    params = {**request, "Records": [{"Data": b64decode(record["Data"])} for record in request["Records"]]}
+    report = ParamValidator().validate(params, operation.input_shape)
+    assert not report.has_errors(), report.generate_report()
+    expected = create_serializer(model.protocol).serialize_to_request(params, operation)
+    assert json.loads(expected["body"]) == request
+    for name, value in expected["headers"].items():
+        assert headers[name.lower()] == value
+
+
+def verify_signature(url: str, headers: dict[str, str], body: bytes) -> None:
+    """Sign what arrived, with the same key and at the same time: the signature is the same."""
+    from botocore.auth import SigV4Auth  # noqa: PLC0415
+    from botocore.awsrequest import AWSRequest  # noqa: PLC0415
+    from botocore.credentials import Credentials  # noqa: PLC0415
+
+    given = headers["authorization"]
+    signed = given.split("SignedHeaders=")[1].split(",")[0].split(";")
+    request = AWSRequest("POST", url + "/", {name: headers[name] for name in signed}, body)
+    request.context["timestamp"] = headers["x-amz-date"]
+    signer = SigV4Auth(Credentials("AKIDEXAMPLE", SECRET), "firehose", REGION)
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    assert given.endswith(signer.signature(text, request))
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """Moto's S3, for the whole run."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty error bucket, as a boto3 bucket client: `.keys()` and `.read(key)`."""
+    from botocore.session import Session  # noqa: PLC0415
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_url)
+    client = Session().create_client("s3", region_name=REGION)
+    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    yield client
+    for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        client.delete_object(Bucket=BUCKET, Key=entry["Key"])
+    client.delete_bucket(Bucket=BUCKET)
+    client.close()
+
+
+@pytest.fixture
+def function_env(double: Any, bucket: Any, s3_url: str) -> dict[str, str]:
+    """The environment of a function whose stream and bucket are the doubles."""
+    return {
+        "AWS_REGION": REGION,
+        "LMDP_DELIVERY_STREAM": STREAM,
+        "LMDP_REJECTS_BUCKET": BUCKET,
+        "LMDP_ORG_ID": "acme",
+        "AWS_ENDPOINT_URL_FIREHOSE": double.url,
+        "AWS_ENDPOINT_URL_S3": s3_url,
+        # A logger keeps the stream that it was made with; one of this name has this test's.
+        "POWERTOOLS_SERVICE_NAME": f"lmdp-{uuid.uuid4()}",
+    }

@@ -1,0 +1,169 @@
+"""Connections that ask nothing, or ask and do not read: they cost a place for a while, and nobody else's answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmdp.core.specification import load_spec
+from lmdp.errors import Unreachable
+from lmdp.machine.api import client, connections, server
+from lmdp.machine.api.connections import MOST
+from lmdp.machine.api.server import Question, serving, socket_path
+from lmdp.machine.warehouse.warehouse import Warehouse
+from running import until
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """The folder in which an empty warehouse answers."""
+    with (
+        Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()) as warehouse,
+        serving(tmp_path, warehouse, lambda: {"pid": 7}),
+    ):
+        yield tmp_path
+
+
+@contextlib.contextmanager
+def connected(home: Path, count: int, said: bytes = b"") -> Iterator[list[socket.socket]]:
+    """So many connections on which only this is said."""
+    with contextlib.ExitStack() as held:
+        opened = [held.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(count)]
+        for line in opened:
+            line.settimeout(30)
+            line.connect(str(socket_path(home)))
+            line.sendall(said)
+        yield opened
+
+
+def is_open(line: socket.socket) -> bool:
+    """Whether the other side still holds it."""
+    line.setblocking(False)
+    try:
+        return bool(line.recv(1))
+    except BlockingIOError:
+        return True
+    finally:
+        line.settimeout(30)
+
+
+OTHERS: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    """What other tests of this process left behind does not count."""
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
+def answering() -> int:
+    """How many threads answer that were not there before the test."""
+    return sum("process_request_thread" in thread.name for thread in set(threading.enumerate()) - OTHERS)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"GET /sta", b"GET /status HTTP/1.0\r\nX: ", b"POST /query HTTP/1.0\r\nContent-Length: 9\r\n\r\n{"],
+)
+def test_those_who_do_not_finish_make_room(home: Path, said: bytes) -> None:
+    """More of them than there are places keep nobody from an answer, and hold no more threads than that."""
+    with connected(home, 2 * MOST, said) as silent:
+        for _ in range(5):
+            assert client.status(home) == {"pid": 7}
+        until(lambda: sum(map(is_open, silent)) <= MOST)
+        assert answering() <= MOST + 2  # one may be about to end
+
+
+def test_those_who_do_not_finish_are_cut(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that comes by drops has the same time as one that never comes: the whole of it counts."""
+    monkeypatch.setattr(connections, "ASK_SECONDS", 0.5)
+    with connected(home, 2) as (silent, slow):
+        begun = time.monotonic()
+        with contextlib.suppress(OSError):
+            while is_open(slow) and time.monotonic() - begun < 20:
+                slow.sendall(b"G")
+                time.sleep(0.05)
+        assert time.monotonic() - begun < 20
+        until(lambda: not is_open(silent))
+    until(lambda: not answering())
+
+
+def test_an_answer_that_nobody_reads_is_cut(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not hold its thread for ever."""
+    monkeypatch.setattr(server, "_READ_S", 0.5)
+    body = json.dumps({"sql": "select * from range(1000000)", "limitRows": 1_000_000}).encode()
+    with connected(home, 1, b"POST /query HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body):
+        until(answering)
+        until(lambda: not answering())
+    assert client.status(home) == {"pid": 7}
+
+
+@pytest.fixture
+def two_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only two may connect at once."""
+    monkeypatch.setattr(connections, "MOST", 2)
+
+
+@pytest.mark.usefixtures("two_places")
+def test_while_all_places_are_taken_by_answers(home: Path) -> None:
+    """Who comes then is told so at once; nobody who is being answered is cut for him."""
+    sql = "select count(*) from range(1000000000) a, range(1000000000) b where a.range % 7 = b.range % 5"
+    body = json.dumps({"sql": sql, "timeoutSeconds": 3}).encode()
+    with connected(home, 2, b"POST /query HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as asking:
+        time.sleep(0.5)
+        with pytest.raises(Unreachable, match=r"too many are asking|does not answer"):
+            client.status(home)
+        answers = [b"".join(iter(partial(line.recv, 65536), b"")) for line in asking]
+    assert [b"no answer within" in answer for answer in answers] == [True, True]
+    assert client.status(home) == {"pid": 7}
+
+
+def test_questions_take_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More at once than run side by side are all answered; one whose time is over before its turn is told so."""
+    found: list[Any] = []
+
+    def ask(sql: str, seconds: float) -> None:
+        question = Question(sql, timeout_seconds=seconds)
+        try:
+            found.append(client.ask(home, home / "warehouse.duckdb", question).table.num_rows)
+        except Exception as error:  # noqa: BLE001 - looked at below
+            found.append(str(error))
+
+    threads = [threading.Thread(target=ask, args=("select 1", 30)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [1] * 20
+    found.clear()
+    endless = "select count(*) from range(1000000000) a, range(1000000000) b where a.range % 7 = b.range % 5"
+    threads = [threading.Thread(target=ask, args=(endless, 3)) for _ in range(server._AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    ask("select 1", 0.3)
+    for thread in threads:
+        thread.join()
+    assert "had no turn within 0.3 s" in found[0]
+    assert ["no answer within 3 s" in text for text in found[1:]] == [True] * server._AT_ONCE
+
+
+def test_the_end_does_not_wait_for_those_who_say_nothing(tmp_path: Path) -> None:
+    """A run ends as soon with them as without."""
+    with Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()) as warehouse, contextlib.ExitStack() as held:
+        with serving(tmp_path, warehouse, dict):
+            held.enter_context(connected(tmp_path, 10))
+            until(lambda: answering() == 10)
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 1.5
+    until(lambda: not answering())

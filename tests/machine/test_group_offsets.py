@@ -1,0 +1,100 @@
+"""Whose offsets a group has, and what is committed to it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from lmdp.machine.kafka.group_offsets import GroupOffsets, Owners, owner_of
+from running import until
+
+
+class _Client:
+    """Takes commits as librdkafka's client does, and has `owners` once they are `known`."""
+
+    def __init__(self, owners: Owners) -> None:
+        self.committed_here: list[tuple[int, int, str]] = []
+        self.owners = owners
+        self.known = threading.Event()
+
+    def commit(self, *, offsets: list[Any], asynchronous: bool) -> None:
+        """Keep them."""
+        assert asynchronous
+        self.committed_here += [(place.partition, place.offset, place.metadata) for place in offsets]
+
+    def close(self) -> None:
+        """End it."""
+
+    def assignment(self) -> list[Any]:
+        """The partition that this client reads."""
+        return [TopicPartition("t", 0)]
+
+    def committed(self, partitions: list[Any], timeout: float) -> list[Any]:
+        """What the group has."""
+        assert self.known.wait(timeout + 30)
+        return [
+            TopicPartition(one.topic, one.partition, 1, metadata=self.owners[one.partition])
+            if one.partition in self.owners
+            else TopicPartition(one.topic, one.partition, -1001)
+            for one in partitions
+        ]
+
+
+def group_of(client: _Client, said: list[str], group: str = "lmdp") -> GroupOffsets:
+    """A group as the warehouse /a has it."""
+    return GroupOffsets(client, "t", group, owner="lmdp here:/a", say=said.append)  # type: ignore[arg-type]  # enough
+
+
+@pytest.mark.parametrize(
+    ("group", "owners", "committed", "told"),
+    [
+        ("lmdp", {}, True, ""),
+        ("lmdp", {0: ""}, True, ""),  # by an older version, which wrote none
+        ("lmdp", {0: "lmdp here:/b"}, True, "used by two warehouses, here:/b and here:/a"),
+        ("lmdp", {1: "lmdp here:/b"}, True, ""),  # of a partition that this warehouse does not read
+        ("lmdp", {0: "lmdp here:/a"}, True, ""),
+        ("lmdp", {0: "a flink job"}, False, "offsets of another client"),
+        ("pipe", {0: ""}, False, "offsets of another client"),
+        ("mine", {0: "lmdp here:/a"}, True, ""),
+    ],
+)
+def test_a_group_is_shared_knowingly(group: str, owners: Owners, *, committed: bool, told: str) -> None:
+    """Another client's offsets stay as they are, and another warehouse's are overwritten with both names reported."""
+    client, said = _Client(owners), list[str]()
+    client.known.set()
+    offsets = group_of(client, said, group)
+    offsets.commit({0: 7})
+    until(lambda: offsets._owners is not None)
+    offsets.look()
+    offsets.look()
+    offsets.close(1)
+    offsets.close_client()
+    assert client.committed_here == ([(0, 7, "lmdp here:/a")] if committed else [])
+    assert len(said) == bool(told)
+    assert told in "".join(said)
+
+
+def test_nothing_is_committed_before_the_owners_are_known() -> None:
+    """What waited meanwhile is committed with the newest offset of each partition, at the end at the latest."""
+    client = _Client({})
+    offsets = group_of(client, [])
+    offsets.commit({0: 7, 1: 3})
+    offsets.commit({0: 9})
+    offsets.close(0.1)
+    assert client.committed_here == []
+    client.known.set()
+    offsets.close(10)
+    assert sorted(client.committed_here) == [(0, 9, "lmdp here:/a"), (1, 3, "lmdp here:/a")]
+    offsets.note({0: 9, 1: 3, 2: 0})
+    assert client.committed_here[2:] == [(2, 0, "lmdp here:/a")]
+    offsets.close_client()
+
+
+def test_an_owner_is_a_host_and_a_path(tmp_path: Path) -> None:
+    """However long the path is: the broker bounds it."""
+    assert owner_of(tmp_path / "w.duckdb").endswith(f":{(tmp_path / 'w.duckdb').resolve()}")
+    assert len(owner_of(Path("x" * 5_000))) == 1_000
