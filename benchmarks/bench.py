@@ -11,7 +11,7 @@ from typing import Final
 
 from benchmarks import workloads
 from benchmarks.kafka import Kafka
-from benchmarks.scratch import Missing
+from benchmarks.scratch import PeerMissingError
 from benchmarks.table import Line
 from benchmarks.workloads import Workload
 
@@ -86,7 +86,7 @@ TINY: Final = Sizes(
 class Bench:
     """A run. `skip` is told what was left out and why; `say` what is under way.
 
-    `kafka` gives the broker, started for the first who asks; it raises Missing where there is none.
+    `kafka` gives the broker, started for the first who asks; it raises PeerMissingError where there is none.
     `may_install`: whether packages and peers that are not there yet may be fetched and built.
     """
 
@@ -102,7 +102,7 @@ class Bench:
         """Leave `name` out, and say why, when it turns out that it cannot be had."""
         try:
             yield
-        except Missing as missing:
+        except PeerMissingError as missing:
             self.skip(name, str(missing))
 
     def new_folder(self) -> Path:

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from benchmarks import scratch, workloads
 from benchmarks.consumed import Task
+from lmdp.errors import KafkaUnavailableError
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
-from lmdp.machine.embedded_kafka.java import JarsUnavailable
 from lmdp.machine.kafka.producer import Publisher
 from lmdp.machine.simulation.collectors import SimulatedMessage, Simulation
 
@@ -81,11 +81,14 @@ class Kafka:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Kafka]:
-    """A broker, and this process and all that it starts meanwhile on two cores. Raises Missing where there is none."""
+    """A broker, and this process and all that it starts meanwhile on two cores.
+
+    Raises PeerMissingError where there is none.
+    """
     try:
         settings = embedded(folder / "kafka")
-    except JarsUnavailable as error:
-        raise scratch.Missing(str(error)) from error
+    except KafkaUnavailableError as error:
+        raise scratch.PeerMissingError(str(error)) from error
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     if cores:
         os.sched_setaffinity(0, set(sorted(cores)[:CORES]))

@@ -25,7 +25,7 @@ def cpu() -> float:
     return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
-class Unequal(Exception):  # noqa: N818 - it names what was found
+class UnequalError(Exception):
     """Contenders that should make the same rows did not."""
 
 
@@ -60,14 +60,14 @@ def compare(
 ) -> dict[str, Cost]:
     """Seconds a row (or a message) of each contender, `lmdp` among them; the first round only warms up.
 
-    Raises Unequal when contenders that make rows make different numbers of them.
+    Raises UnequalError when contenders that make rows make different numbers of them.
     """
     spent: dict[str, list[float]] = {name: [] for name in contenders}
     for number, messages in enumerate(rounds):
         units = {name: _timed(contender, messages, clock) for name, contender in _turned(contenders, number)}
         made = {name: rows for name, (_, rows) in units.items() if contenders[name].counts == "same"}
         if len(set(made.values())) != 1:
-            raise Unequal(f"rows of the same {len(messages):,} messages: {made}")
+            raise UnequalError(f"rows of the same {len(messages):,} messages: {made}")
         per = len(messages) if unit == "message" else made[LMDP]
         if number or len(rounds) == 1:
             for name, (seconds, rows) in units.items():

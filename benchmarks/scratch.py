@@ -24,19 +24,19 @@ INSTALL_SECONDS: Final = 300
 BUILD_SECONDS: Final = 1800
 
 
-class Missing(Exception):  # noqa: N818 - a peer that cannot be had is skipped, with this as the reason
+class PeerMissingError(Exception):
     """A peer or a floor that cannot be had here."""
 
 
 def orjson(*, install: bool) -> ModuleType:
-    """The orjson of the benchmark's own folder, made if need be. Raises Missing."""
+    """The orjson of the benchmark's own folder, made if need be. Raises PeerMissingError."""
     site = _packages(install=install)
     if str(site) not in sys.path:
         sys.path.append(str(site))  # behind the runtime's own packages
     try:
         return importlib.import_module("orjson")
     except ImportError as error:
-        raise Missing(f"orjson does not load: {error}") from error
+        raise PeerMissingError(f"orjson does not load: {error}") from error
 
 
 def _packages(*, install: bool) -> Path:
@@ -52,7 +52,7 @@ def _packages(*, install: bool) -> Path:
 
 
 def go_program(name: str, say: Callable[[str], None], *, install: bool) -> Path:
-    """The Go program in the folder `name` beside this file, built once for its source. Raises Missing."""
+    """The Go program in the folder `name` beside this file, built once for its source. Raises PeerMissingError."""
     folder = HERE / name
 
     def make(aside: Path) -> None:
@@ -65,7 +65,7 @@ def go_program(name: str, say: Callable[[str], None], *, install: bool) -> Path:
 
 
 def cargo_program(name: str, say: Callable[[str], None], *, install: bool) -> Path:
-    """The Rust program in the folder `name` beside this file, built once for its source. Raises Missing."""
+    """The Rust program in the folder `name` beside this file, built once for its source. Raises PeerMissingError."""
     source = [HERE / name / "Cargo.toml", HERE / name / "main.rs"]
 
     def make(aside: Path) -> None:
@@ -87,7 +87,7 @@ def _made(wanted: Path, make: Callable[[Path], None], *, install: bool) -> Path:
     if wanted.exists():
         return wanted
     if not install:
-        raise Missing("it is not there yet, and nothing may be installed in this run")
+        raise PeerMissingError("it is not there yet, and nothing may be installed in this run")
     CACHE.mkdir(parents=True, exist_ok=True)
     aside = wanted.with_name(f"{wanted.name}.{os.getpid()}")
     make(aside)
@@ -98,7 +98,7 @@ def _made(wanted: Path, make: Callable[[Path], None], *, install: bool) -> Path:
 def _tool(name: str, otherwise: str) -> str:
     found = shutil.which(name) or shutil.which(name, path=otherwise)
     if found is None:
-        raise Missing(f"there is no {name} here to build it with")
+        raise PeerMissingError(f"there is no {name} here to build it with")
     return found
 
 
@@ -107,14 +107,14 @@ def _digest(*files: Path) -> str:
 
 
 def run(command: list[str], *, seconds: float, folder: Path | None = None, env: dict[str, str] | None = None) -> None:
-    """Run a tool to its end. Raises Missing with the last line that it said."""
+    """Run a tool to its end. Raises PeerMissingError with the last line that it said."""
     given = {**os.environ, **(env or {})}
     try:
         ended = subprocess.run(
             command, cwd=folder, env=given, capture_output=True, text=True, timeout=seconds, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Missing(f"{Path(command[0]).name} did not run: {error}") from error
+        raise PeerMissingError(f"{Path(command[0]).name} did not run: {error}") from error
     if ended.returncode:
         said = [told for told in ended.stderr.splitlines() if told.strip()] or ["nothing"]
-        raise Missing(f"{Path(command[0]).name} failed: {said[-1].strip()}")
+        raise PeerMissingError(f"{Path(command[0]).name} failed: {said[-1].strip()}")

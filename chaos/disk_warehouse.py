@@ -46,7 +46,7 @@ def full_warehouse(site: Site) -> Outcome:
             no_checkpoint_failed=again > 0 or site.size == "short",
             rows_went_back=answered == sorted(answered),
             the_report_tells_of_duplicates=report["duplicates"] == 0,
-            it_said_the_same_again_and_again=run.said().count("no room to write") <= 4 * times,
+            it_said_the_same_again_and_again=run.said().count("no space to write") <= 4 * times,
             a_traceback_was_printed="Traceback" not in run.said(),
         )
 

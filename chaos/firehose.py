@@ -65,7 +65,7 @@ def hanging(site: Site) -> Outcome:
         running.to_firehose.become("silent")
         hand_over(running.function, batch, told)
         running.to_firehose.become("pass")
-        promises = {"a call without an answer was called delivered": told.failures["NotDelivered"] >= 3}
+        promises = {"a call without an answer was called delivered": told.failures["DeliveryError"] >= 3}
         assert running.to_firehose.harmed, "no connection fell silent"
         pipe(running.function, batch, told, lambda _: 200)
         return judged(site, running, put, told, 4, promises)
@@ -83,7 +83,7 @@ def no_name(site: Site) -> Outcome:
             assert asked, "no name was looked up"
         accepted = len(running.double.accepted)
         promises = {
-            "it was not told": told.failures["NotDelivered"] == 2,
+            "it was not told": told.failures["DeliveryError"] == 2,
             "a row came through": accepted == 0,
             "a call that was never made counts as a repeat": told.repeats <= put.datapoints,
         }
@@ -126,7 +126,7 @@ def no_tls(site: Site) -> Outcome:
             harmed = between.harmed
             between.become("pass")
             promises = {
-                "it was not told": told.failures["NotDelivered"] == 2,
+                "it was not told": told.failures["DeliveryError"] == 2,
                 "a row came through": safe.accepted == [],
                 "a refused certificate counts as a repeat": unsure == 0,
             }
@@ -147,7 +147,7 @@ def no_bucket(site: Site) -> Outcome:
             hand_over(running.function, batch, told)
         assert running.to_s3.harmed >= 2, "S3 was not harmed"
         promises = {
-            "it was not told": told.failures["RejectsNotWritten"] == len(modes),
+            "it was not told": told.failures["RejectsNotWrittenError"] == len(modes),
             "rows were delivered before their batch's rejects": running.double.accepted == [],
             "an invocation outlasted its time": told.longest < SECONDS + LOAD,
         }

@@ -28,8 +28,8 @@ import msgspec
 from chaos.mutate import Corpus, corpus
 from chaos.second_reading import compared, verdict
 from lmdp import Message, Reject, Transformed, TransformSettings, encode, transform
-from lmdp.core.reject_codes import TOO_DEEP
 from lmdp.core.specification import load_spec
+from lmdp.errors import TOO_DEEP
 from lmdp.machine.warehouse.warehouse import Load, Warehouse
 from lmdp.support.row_validator import faults as row_faults
 from lmdp.support.row_validator import validator
@@ -129,7 +129,7 @@ class Shelf:
         self.rows, self.rejects = [], []
 
 
-class TookTooLong(Exception):  # noqa: N818 - a verdict
+class TimeLimitError(Exception):
     """One message took longer than any may."""
 
 
@@ -161,7 +161,7 @@ def fuzz(seed: int, numbers: Iterable[int], given: Corpus | None = None) -> Tall
 @contextlib.contextmanager
 def _alarm() -> Iterator[None]:
     def ring(*_: object) -> None:
-        raise TookTooLong(f"more than {SECONDS} s")
+        raise TimeLimitError(f"more than {SECONDS} s")
 
     before = signal.signal(signal.SIGALRM, ring)
     try:

@@ -17,7 +17,7 @@ from typing import Any
 from chaos.scenario import Outcome, Scenario, Site, broken
 from chaos.watched import Books, ask, beside, bundles, watched
 from lmdp.core.pipeline import Message, TransformSettings, transform
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.machine.api import client
 from lmdp.machine.api.server import Question, socket_path
 from lmdp.support.reject_files import write_to_folder
@@ -328,7 +328,7 @@ class Crowd:
             yield
 
     def _ask(self, home: Path) -> None:
-        with contextlib.suppress(LmdpError, client.Away):
+        with contextlib.suppress(LmdpError, RunNotFoundError):
             client.ask_run(home, Question("select metric, count(*), max(value) from metrics group by 1"))
             self.answered += 1
 

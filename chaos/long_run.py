@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.scenario import Outcome, broken
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.machine.api import client
 from lmdp.machine.api.server import Question
 from running import NOW_NS, rows, started, until
@@ -24,7 +24,8 @@ POINTS = 50  # rows a message
 SLOW = 120.0  # seconds; other work may share the machine
 
 _NO_ROOM = re.compile(
-    r"no room to write in (?P<folder>\S+): [^(]+ \((?P<free>[\d,]+) bytes free there, about (?P<wanted>[\d,]+) wanted\)"
+    r"no space to write in (?P<folder>\S+): [^(]+ "
+    r"\((?P<free>[\d,]+) bytes free there, about (?P<wanted>[\d,]+) wanted\)"
 )
 
 
@@ -68,7 +69,7 @@ class Run:
         """What stands in its way, as `lmdp status` says it; nothing where it cannot be asked just now."""
         try:
             return str(client.status(self.home)["running"]["trouble"])
-        except (LmdpError, client.Away):
+        except (LmdpError, RunNotFoundError):
             return ""
 
     def rows(self) -> int:

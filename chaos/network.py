@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from chaos import firehose
 from chaos.proxy import Proxy, Slow, proxy_to
 from chaos.scenario import Outcome, Scenario, Site, broken
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.machine.api import client
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
 from lmdp.machine.kafka.access import KafkaAccess
@@ -91,7 +91,7 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """What it says of itself now; empty while it starts."""
-        with contextlib.suppress(client.Away, LmdpError):
+        with contextlib.suppress(RunNotFoundError, LmdpError):
             return client.status(self.home)
         return {}
 

@@ -26,10 +26,9 @@ from moto.server import ThreadedMotoServer
 
 from chaos.proxy import Proxy, proxy_to
 from chaos.scenario import Outcome, Site, broken
-from lmdp.cloud.firehose_sink import NotDelivered
 from lmdp.cloud.function import Function, open_function
 from lmdp.core.specification import load_spec
-from lmdp.errors import LmdpError
+from lmdp.errors import DeliveryError, LmdpError
 from lmdp.machine.simulation.collectors import Odds, Simulation
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.machine.warehouse.writer import Load
@@ -208,7 +207,7 @@ def hand_over(function: Function, batch: Sequence[dict[str, Any]], told: Told) -
         told.add(function(json.loads(json.dumps(batch)), context))
     except LmdpError as error:
         told.failures[type(error).__name__] += 1
-        told.repeats += error.delivered.repeats if isinstance(error, NotDelivered) else 0
+        told.repeats += error.delivered.repeats if isinstance(error, DeliveryError) else 0
         return False
     finally:
         told.longest = max(told.longest, time.monotonic() - context.began)

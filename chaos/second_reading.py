@@ -38,7 +38,7 @@ _OUTDATED = re.compile(rb"labels|instrumentation")
 _EPOCH = re.compile(rb'"(e|\\u0065)poch"\s*:')  # a field that is not OTLP's
 
 
-class Differs(Exception):  # noqa: N818 - a verdict
+class DifferenceError(Exception):
     """Another reader does not take it: with a reason where nobody may, without one where we may."""
 
 
@@ -76,7 +76,7 @@ def _content(
     found, told = verdict(done), done.rejects[0].message if done.rejects else ""
     try:
         canonical = _json(text) if text.startswith(b"{") else _protobuf(value)
-    except Differs as differs:
+    except DifferenceError as differs:
         # What begins with a line feed and a brace may be protobuf all the same.
         # What is logs, traces or a part of metrics, in protobuf, is said to be that.
         if str(differs) and found not in ("Decode.Malformed", "Decode.NotMetrics") and not value.startswith(b"\n"):
@@ -94,7 +94,7 @@ def _content(
 
 
 def _json(text: bytes) -> dict[str, Any]:
-    """Canonical OTLP/JSON by protobuf's own reader. Raises Differs."""
+    """Canonical OTLP/JSON by protobuf's own reader. Raises DifferenceError."""
 
     def constant(name: str) -> None:
         raise ValueError(f"{name} is no JSON")
@@ -102,17 +102,17 @@ def _json(text: bytes) -> dict[str, Any]:
     try:
         tree = json.loads(text.decode(), parse_constant=constant)
     except RecursionError:
-        raise Differs from None
+        raise DifferenceError from None
     except ValueError as error:
-        raise Differs("" if "digits" in str(error) else f"no JSON ({error})") from None
+        raise DifferenceError("" if "digits" in str(error) else f"no JSON ({error})") from None
     if not isinstance(tree, dict) or any(odd.search(text) for odd in (_EPOCH, _ENUM, _NEGATIVE_ZERO)):
-        raise Differs
+        raise DifferenceError
     message = metrics_pb2.MetricsData()
     try:
         json_format.Parse(text.decode(), message, ignore_unknown_fields=True)
         return _canonical(message)
     except Exception:  # noqa: BLE001 - it has many; the contract is more lenient
-        raise Differs from None
+        raise DifferenceError from None
 
 
 def _protobuf(data: bytes) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _protobuf(data: bytes) -> dict[str, Any]:
     try:
         message.ParseFromString(data)
     except DecodeError as error:
-        raise Differs(f"no protobuf ({error})") from None
+        raise DifferenceError(f"no protobuf ({error})") from None
     return _canonical(message)
 
 
@@ -136,7 +136,7 @@ def _as_expected(
         expected = oracle.expect(canonical, org_id, timestamp)
     except KeyError:  # a kind of value that only profiles have
         return
-    except oracle.Malformed as error:
+    except oracle.MalformedError as error:
         if verdict(done) != "Decode.Malformed":
             yield f"malformed by the second reading ({error}), but {verdict(done)}"
         return

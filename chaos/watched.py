@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.machine.api import client
 from lmdp.machine.api.server import Question
 from running import NOW_NS, rows
@@ -66,7 +66,7 @@ class Watched:
 
     def look(self) -> None:
         """Look once; one that does not answer now is seen the next time."""
-        with contextlib.suppress(LmdpError, client.Away, psutil.Error):
+        with contextlib.suppress(LmdpError, RunNotFoundError, psutil.Error):
             live = client.live(self.home)
             memory, threads = self.process.memory_info().rss, self.process.num_threads()
             self.seen.append(Seen(time.monotonic(), memory, threads, live["rows"], sum(live["lag"].values())))
@@ -153,7 +153,7 @@ class Books:
 def ask(home: Path, asked: list[float]) -> None:
     """Ask the run a question and its status, and note the seconds that both took; a run that ends is not asked."""
     begun = time.monotonic()
-    with contextlib.suppress(LmdpError, client.Away):
+    with contextlib.suppress(LmdpError, RunNotFoundError):
         client.ask_run(home, Question("select count(*), max(value), max(ts) from row_events"))
         client.status(home)
         asked.append(time.monotonic() - begun)

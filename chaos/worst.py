@@ -19,7 +19,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from lmdp import Message, TransformSettings, encode, transform
 from lmdp.core.otlp.memory_estimate import weigh_json, weigh_protobuf
-from lmdp.core.reject_codes import Refused
+from lmdp.errors import MessageError
 
 MIB = 2**20
 _STATUS = Path("/proc/self/status")
@@ -149,7 +149,7 @@ def passes(kind: str, size: int, memory: int) -> bool:
             weigh_json(value, memory, lenient="slow way" in kind)
         else:
             weigh_protobuf(value, memory, metrics_pb2.MetricsData.DESCRIPTOR)
-    except Refused:
+    except MessageError:
         return False
     return True
 

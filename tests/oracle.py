@@ -38,11 +38,11 @@ FIRST_MS = -62_135_596_800_000
 LAST_MS = 253_402_300_799_999
 
 
-class Malformed(Exception):  # noqa: N818 - a verdict
+class MalformedError(Exception):
     """The whole message is refused."""
 
 
-class NotMetrics(Exception):  # noqa: N818 - a verdict
+class NotMetricsError(Exception):
     """The whole message is refused: something was there, and nothing at all could be read."""
 
 
@@ -67,9 +67,9 @@ def integer(value: Any, low: int, high: int) -> int:
     try:
         number = Decimal(str(value))
     except ArithmeticError:
-        raise Malformed(value) from None
+        raise MalformedError(value) from None
     if not number.is_finite() or number != int(number) or not low <= number <= high:
-        raise Malformed(value)
+        raise MalformedError(value)
     return int(number)
 
 
@@ -239,7 +239,7 @@ def number(point: Json) -> Derived | None:
 
 
 def expect(bundle: Json, org_id: str | None = None, kafka_ms: int | None = None) -> Expected:
-    """What must come of `bundle`. Raises Malformed or NotMetrics where the whole message is refused."""
+    """What must come of `bundle`. Raises MalformedError or NotMetricsError where the whole message is refused."""
     done = Expected()
     bundle = without_nul(bundle)
     unread = False
@@ -256,7 +256,7 @@ def expect(bundle: Json, org_id: str | None = None, kafka_ms: int | None = None)
                     if (r, s, m, p) not in done.failed:  # those of a reject come back with it
                         done.dropped["exemplars"] += len(point.get("exemplars") or [])
     if unread and not done.datapoints:
-        raise NotMetrics
+        raise NotMetricsError
     return done
 
 

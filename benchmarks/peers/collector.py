@@ -21,12 +21,12 @@ CHUNK: Final = 2**22
 
 
 def program(say: Callable[[str], None], *, install: bool) -> Path:
-    """The Collector, built if need be. Raises Missing."""
+    """The Collector, built if need be. Raises PeerMissingError."""
     return scratch.go_program("collector", say, install=install)
 
 
 def read(collector: Path, task: Task, datapoints: int) -> Ran:
-    """Read the topic to its end. Raises Missing when what it wrote is not `datapoints`.
+    """Read the topic to its end. Raises PeerMissingError when what it wrote is not `datapoints`.
 
     Its seconds begin with the first output, so that its start is not in them; its start is in its CPU.
     """
@@ -45,11 +45,11 @@ def read(collector: Path, task: Task, datapoints: int) -> Ran:
         process.terminate()
         said = (process.communicate()[1] or "nothing").splitlines()[-1]
     if not alive:
-        raise scratch.Missing(f"the Collector ended by itself; it said: {said}")
+        raise scratch.PeerMissingError(f"the Collector ended by itself; it said: {said}")
     written = count(out)
     out.unlink(missing_ok=True)
     if written != datapoints:
-        raise scratch.Missing(f"the Collector wrote {written:,} of {datapoints:,} datapoints")
+        raise scratch.PeerMissingError(f"the Collector wrote {written:,} of {datapoints:,} datapoints")
     return Ran(written, last - first + FLUSH_SECONDS, cpu, max(peaks) / 2**20)
 
 

@@ -14,7 +14,7 @@ from benchmarks import scratch
 
 
 def program(say: Callable[[str], None], *, install: bool) -> Path:
-    """The program, built if need be. Raises Missing."""
+    """The program, built if need be. Raises PeerMissingError."""
     return scratch.cargo_program("native", say, install=install)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks import kafka
 from benchmarks.bench import Bench
 from benchmarks.kafka import Backlog, Kafka, Ran
-from benchmarks.measure import LMDP, Unequal
+from benchmarks.measure import LMDP, UnequalError
 from benchmarks.peers import collector
 from benchmarks.stages.core import PLAIN
 from benchmarks.table import Line, figure
@@ -77,7 +77,7 @@ def _paced(broker: Kafka, seconds: int) -> dict[str, Any]:
         out, _ = process.communicate("that was all\n", timeout=kafka.READ_SECONDS)
     told: dict[str, Any] = json.loads(out.splitlines()[-1])
     if told["messages"] != published.messages:
-        raise Unequal(f"{told['messages']:,} of {published.messages:,} published messages were read")
+        raise UnequalError(f"{told['messages']:,} of {published.messages:,} published messages were read")
     return told
 
 
@@ -89,7 +89,7 @@ def _lines(workload: str, runs: dict[str, list[Ran]]) -> Iterator[Line]:
     ours = runs[LMDP]
     made = {name: {run.made for run in each} for name, each in runs.items() if name in (LMDP, f"{PLAIN} + Arrow")}
     if any(each != {ours[0].made} for each in made.values()):
-        raise Unequal(f"rows of the same topic: {made}")
+        raise UnequalError(f"rows of the same topic: {made}")
     rows = ours[0].made
     seconds = median(run.seconds for run in ours)
     parts: tuple[tuple[str, Callable[[Ran], float]], ...] = (

@@ -1,23 +1,117 @@
-"""The errors that a person reads, and the exit code that each one ends with.
+"""Every error, reject code and drop reason of lmdp, drawn once.
 
-    LmdpError                 1  the check that was asked for failed
-    ├── NoRoom                1  a disk is full (it lives with what measures the room)
-    ├── SettingsError         2  wrong usage or settings; the message names every fault at once
-    └── Unreachable           3  a part (broker, file, endpoint) could not be reached
+Errors that a person reads; the program ends with their exit code, and shows their text without a traceback:
 
-A message says what failed, what became of the data, and the next command. Faults *in the data* are no
-exceptions to a person: they become rejects (see the specification), and never leave `transform`.
+    LmdpError                        1  the check that was asked for failed, or data was lost
+    ├── AlreadyReplayedError         1  what a replay was made from has changed: it was written before
+    ├── ChecksumError                1  a download is not the pinned file
+    ├── DeliveryError                1  Firehose did not take every row of a batch
+    ├── DiskFullError                1  a disk has no space for a write
+    ├── InternalError                1  a fault of the program itself
+    ├── ObjectNotFoundError          1  an object in Snowflake does not exist, or is hidden from the role
+    ├── PrivilegeError               1  the role in Snowflake lacks a privilege
+    ├── SecretNotFoundError          1  there is no such secret
+    ├── WarehouseReplacedError       1  the open file is no longer the one at its path
+    ├── SettingsError                2  wrong usage or settings; the message names every fault at once
+    └── UnreachableError             3  a part that is needed cannot be reached
+        ├── KafkaUnavailableError    3  there are no jars, or no Java, for an embedded Kafka
+        └── RejectsNotWrittenError   3  the rejects bucket did not take an object
+
+Errors that stay inside the program, and become something else before a person sees them:
+
+    ApiError                         a request to the page's API, refused with an HTTP status
+    DeadlineError                    a call that did not end in time
+    RejectError                      data that makes no row: it becomes a reject with its code
+    ├── DatapointError       one datapoint, with a `Row.` code
+    └── MessageError         a whole message, with a `Decode.` code
+    RunNotFoundError                 no run answers, or it has another warehouse
+    UnreadableObjectError            an object with failed records that cannot be read
+
+The message of an LmdpError says what failed, what became of the data, and the next command.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MALFORMED: Final = "Decode.Malformed"
+NOT_METRICS: Final = "Decode.NotMetrics"
+DECODE_TOO_LARGE: Final = "Decode.TooLarge"
+MISSING_FIELD: Final = "Row.MissingField"
+BAD_TIMESTAMP: Final = "Row.BadTimestamp"
+BAD_HISTOGRAM: Final = "Row.BadHistogram"
+ROW_TOO_LARGE: Final = "Row.TooLarge"
+
+REJECT_CODES: Final = (
+    MALFORMED, NOT_METRICS, DECODE_TOO_LARGE, MISSING_FIELD, BAD_TIMESTAMP, BAD_HISTOGRAM, ROW_TOO_LARGE,
+)  # fmt: skip
+"""Every reject code of the core. All are permanent: the same bytes fail until a setting or the sender changes."""
+
+DROP_REASONS: Final = ("empty", "exemplars", "noRecordedValue", "nonFinite", "unknownData")
+"""Every reason for which something makes no row by rule."""
+
+TOO_DEEP: Final = "nested too deep"
+"""The reason for what is nested beyond a limit: one text, whoever notices."""
 
 
 class LmdpError(Exception):
-    """Something that a person has to know; its text is shown as it is, without a traceback."""
+    """An error for a person to read."""
 
     exit_code: ClassVar[int] = 1
+
+
+class AlreadyReplayedError(LmdpError):
+    """What a replay's transaction was made from has changed: it was written before, or its rejects are others now."""
+
+
+class ChecksumError(LmdpError):
+    """A jar is not the pinned one. Nothing falls back from this."""
+
+
+class DeliveryError(LmdpError):
+    """Firehose refused rows: until the time was over (`retryable`), or for a reason that no retry removes.
+
+    `delivered` has the sink's counts of the batch.
+    """
+
+    def __init__(self, text: str, code: str, delivered: Any, *, retryable: bool) -> None:
+        super().__init__(text)
+        self.code = code
+        self.delivered = delivered
+        self.retryable = retryable
+
+
+class DiskFullError(LmdpError):
+    """A write found no space in `folder`; it wanted about `wanted` bytes. `place` is the text's constant part."""
+
+    def __init__(self, text: str, folder: Path, wanted: int, place: str) -> None:
+        super().__init__(text)
+        self.folder = folder
+        self.wanted = wanted
+        self.place = place
+
+
+class InternalError(LmdpError):
+    """A fault of the program; what it was is in the log, without any value."""
+
+
+class ObjectNotFoundError(LmdpError):
+    """Something does not exist in Snowflake, or the role cannot see it: Snowflake does not distinguish the two."""
+
+
+class PrivilegeError(LmdpError):
+    """The role in Snowflake may not do something; an administrator has to grant it."""
+
+
+class SecretNotFoundError(LmdpError):
+    """There is no secret of that name."""
+
+
+class WarehouseReplacedError(LmdpError):
+    """The file at the path is no longer the one that is open. No retry can help."""
 
 
 class SettingsError(LmdpError):
@@ -27,13 +121,63 @@ class SettingsError(LmdpError):
 
     @classmethod
     def of(cls, faults: list[str]) -> SettingsError:
-        """One error that names every fault in `faults` (at least one)."""
+        """Return one error that names every fault in `faults` (at least one)."""
         if len(faults) == 1:
             return cls(faults[0])
         return cls(f"{len(faults)} settings are wrong:\n" + "\n".join(f"  - {fault}" for fault in faults))
 
 
-class Unreachable(LmdpError):  # noqa: N818 - it names the state of a part, as in 'the broker is unreachable'
+class UnreachableError(LmdpError):
     """A part that this command needs cannot be reached: a broker, a file in use, an endpoint."""
 
     exit_code: ClassVar[int] = 3
+
+
+class KafkaUnavailableError(UnreachableError):
+    """Kafka's jars, or a Java for them, cannot be had on this machine."""
+
+
+class RejectsNotWrittenError(UnreachableError):
+    """The rejects bucket did not take an object."""
+
+
+class ApiError(Exception):
+    """A request that cannot be answered: the HTTP status, what failed, and the next command."""
+
+    def __init__(self, status: int, error: str, next_step: str) -> None:
+        super().__init__(error)
+        self.status = status
+        self.next = next_step
+
+    def json(self) -> dict[str, Any]:
+        """Return the body of the answer."""
+        return {"error": str(self), "next": self.next}
+
+
+class DeadlineError(TimeoutError):
+    """A call did not end in time. Nothing waits for its result any longer."""
+
+
+class RejectError(Exception):
+    """Data that makes no row, for a permanent reason."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text
+
+
+class DatapointError(RejectError):
+    """A datapoint that makes no row; the code is one of `Row.`."""
+
+
+class MessageError(RejectError):
+    """A message that makes no rows; the code is one of `Decode.`."""
+
+
+class RunNotFoundError(Exception):
+    """No run answers for this home, or it has another warehouse."""
+
+
+class UnreadableObjectError(Exception):
+    """An object that cannot be read; the text says why. It stays as it is."""

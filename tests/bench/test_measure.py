@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import table
-from benchmarks.measure import LMDP, Contender, Cost, Unequal, compare
+from benchmarks.measure import LMDP, Contender, Cost, UnequalError, compare
 from benchmarks.table import Line
 
 
@@ -41,7 +41,7 @@ def test_costs_are_a_row_and_ratios_to_lmdp() -> None:
 def test_other_rows_are_refused() -> None:
     """A peer that makes fewer rows of the same messages has no place in the table."""
     clock = Clock()
-    with pytest.raises(Unequal, match="'peer': 1"):
+    with pytest.raises(UnequalError, match="'peer': 1"):
         compare({LMDP: clock.taking(1.0), "peer": clock.taking(1.0, rows=1)}, [[b""]], clock=clock)
 
 

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
 
 from lmdp.cli.publish import publish
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,7 @@ def test_a_broker_that_is_not_there_is_told(tmp_path: Path) -> None:
     """Nothing is read or sent when no broker answers: exit code 3."""
     (tmp_path / "a.json").write_bytes(b"{}")
     error = run(str(tmp_path / "a.json"), "--bootstrap-servers", "127.0.0.1:1").exception
-    assert isinstance(error, Unreachable)
+    assert isinstance(error, UnreachableError)
     assert "127.0.0.1:1" in str(error)
 
 

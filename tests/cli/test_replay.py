@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from lmdp import TransformSettings, transform
 from lmdp.cli.replay import replay
-from lmdp.errors import SettingsError, Unreachable
+from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.kafka.consumer import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -96,7 +96,7 @@ def test_wrong_usage(words: list[str], faults: list[str], tmp_path: Path) -> Non
 
 def test_there_is_no_warehouse(tmp_path: Path) -> None:
     """None is made where the rejects of one are asked for."""
-    assert isinstance(run("warehouse", "--home", tmp_path).exception, Unreachable)
+    assert isinstance(run("warehouse", "--home", tmp_path).exception, UnreachableError)
     assert files(tmp_path) == []
 
 
@@ -110,7 +110,7 @@ def test_beside_a_run(tmp_path: Path) -> None:
         until((tmp_path / "run.sock").exists)
         file = tmp_path / "warehouse.duckdb"
         error = run(tmp_path / "r", "--home", tmp_path / "other", "--warehouse", file, "--org-id", "acme").exception
-        assert isinstance(error, Unreachable)
+        assert isinstance(error, UnreachableError)
         assert f"in use by process {program.pid}" in str(error)
         for source in ("warehouse", tmp_path / "r"):
             dry, wet = (

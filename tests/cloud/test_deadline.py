@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from lmdp.cloud.deadline import Unanswered, within
+from lmdp.cloud.deadline import within
+from lmdp.errors import DeadlineError
 
 
 def test_what_the_call_gives_or_raises() -> None:
@@ -31,7 +32,7 @@ def test_a_time_out_of_the_call_is_its_own() -> None:
 def test_a_call_that_hangs_is_left(seconds: float) -> None:
     """Nothing waits for it, not even the end of the program: its thread is a daemon."""
     end, begun = threading.Event(), time.monotonic()
-    with pytest.raises(Unanswered):
+    with pytest.raises(DeadlineError):
         within(seconds, end.wait)
     assert time.monotonic() - begun < 10
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "call")

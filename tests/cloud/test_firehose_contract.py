@@ -10,7 +10,8 @@ import pytest
 
 from cloud.names import REGION, STREAM
 from contract.sink_contract import RULES, Fate, Outcome, Rig
-from lmdp.cloud.firehose_sink import Firehose, NotDelivered, deliver, open_firehose
+from lmdp.cloud.firehose_sink import Firehose, deliver, open_firehose
+from lmdp.errors import DeliveryError
 from lmdp.testing.firehose import DENIED, THROTTLED, UNAVAILABLE, Double, Fault
 
 SCRIPTS: dict[Fate, list[Fault]] = {
@@ -49,7 +50,7 @@ class FirehoseRig:
         seconds = 1.0 if len(self.double.script) > 100 else 30.0
         try:
             done = deliver(self.firehose, rows, self.firehose.clock() + seconds)
-        except NotDelivered as error:
+        except DeliveryError as error:
             done, raised = error.delivered, "retryable" if error.retryable else "permanent"
         else:
             raised = ""

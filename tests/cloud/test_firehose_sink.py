@@ -13,8 +13,8 @@ from botocore.exceptions import CredentialRetrievalError
 
 from cloud.names import REGION, SECRET, STREAM
 from lmdp.cloud.aws_client import connect, endpoint, post
-from lmdp.cloud.firehose_sink import TARGET, Firehose, NotDelivered, deliver, open_firehose
-from lmdp.errors import LmdpError
+from lmdp.cloud.firehose_sink import TARGET, Firehose, deliver, open_firehose
+from lmdp.errors import DeliveryError, LmdpError
 from lmdp.testing.firehose import (
     DENIED,
     INTERNAL,
@@ -77,7 +77,7 @@ def test_what_goes_again(
 def test_what_no_retry_mends(firehose: Firehose, double: Double, fault: Fault, hint: str) -> None:
     """A permanent fault raises at once, with the code and what to do about it."""
     double.script.extend([fault] * 3)
-    with pytest.raises(NotDelivered, match=hint) as caught:
+    with pytest.raises(DeliveryError, match=hint) as caught:
         deliver(firehose, ROWS, firehose.clock() + 30)
     assert not caught.value.retryable
     assert caught.value.code == fault.code
@@ -89,7 +89,7 @@ def test_the_time_is_used_and_kept(firehose: Firehose, double: Double) -> None:
     """While Firehose throttles, it goes on until its time is nearly over, and then says what will be there twice."""
     double.script.extend([Fault(entries=frozenset(range(1, 500))), *[THROTTLED] * 1000])
     begun = firehose.clock()
-    with pytest.raises(NotDelivered, match="METRICS hides") as caught:
+    with pytest.raises(DeliveryError, match="METRICS hides") as caught:
         deliver(replace(firehose, concurrency=1), ROWS[:500], begun + 2)
     done = caught.value.delivered
     assert caught.value.retryable
@@ -105,7 +105,7 @@ def test_out_of_turns_is_out_of_time(firehose: Firehose, double: Double) -> None
         assert start is not None
         firehose.pace.throttled(start)
     begun = firehose.clock()
-    with pytest.raises(NotDelivered, match="OutOfTime") as caught:
+    with pytest.raises(DeliveryError, match="OutOfTime") as caught:
         deliver(firehose, ROWS, begun + 5)
     assert (caught.value.retryable, caught.value.delivered.calls, caught.value.delivered.retried) == (True, 0, 0)
     assert firehose.clock() - begun < 1
@@ -116,7 +116,7 @@ def test_a_slow_answer_does_not_outlast_the_deadline(firehose: Firehose, double:
     """A call is given only the time that is left; what it carried out meanwhile counts as a probable repeat."""
     double.script.append(Fault(seconds=3))
     begun = firehose.clock()
-    with pytest.raises(NotDelivered, match="ReadTimeoutError") as caught:
+    with pytest.raises(DeliveryError, match="ReadTimeoutError") as caught:
         deliver(firehose, ROWS[:10], begun + 0.5)
     assert firehose.clock() - begun < 1.5
     assert caught.value.delivered.repeats == 10
@@ -146,7 +146,7 @@ def test_an_answer_that_is_none(firehose: Firehose, double: Double, answer: byte
 def test_a_code_is_a_name(firehose: Firehose, double: Double) -> None:
     """Whatever stands in an entry's code reaches no error and no log, unless it is a name."""
     double.script.extend([Fault(entries=ALL, entry_code="row content")] * 100)
-    with pytest.raises(NotDelivered, match=r"\(Http200\)"):
+    with pytest.raises(DeliveryError, match=r"\(Http200\)"):
         deliver(firehose, ROWS[:10], firehose.clock() + 0.5)
 
 
@@ -155,7 +155,7 @@ def test_no_answer_outlasts_the_deadline(firehose: Firehose, double: Double, fau
     """An answer that comes for ever is not waited for; what became of the rows is not known."""
     double.script.append(fault)
     begun = firehose.clock()
-    with pytest.raises(NotDelivered, match="Look at the way to Firehose") as caught:
+    with pytest.raises(DeliveryError, match="Look at the way to Firehose") as caught:
         deliver(firehose, ROWS[:500], begun + 1)
     assert firehose.clock() - begun < 8
     assert (caught.value.retryable, caught.value.delivered.repeats) == (True, 500)
@@ -172,7 +172,7 @@ def test_a_silent_name_server_does_not_outlast_the_deadline(monkeypatch: pytest.
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     firehose = open_firehose(STREAM, REGION, {}, 1)
     begun = firehose.clock()
-    with pytest.raises(NotDelivered, match="Unanswered") as caught:
+    with pytest.raises(DeliveryError, match="DeadlineError") as caught:
         deliver(firehose, ROWS[:10], begun + 1)
     end.set()
     assert caught.value.retryable
@@ -195,7 +195,7 @@ def test_credentials_that_ended_and_are_not_renewed() -> None:
 def test_nobody_there() -> None:
     """A stream that cannot be reached is not delivered to, and nothing can have got through."""
     firehose = open_firehose(STREAM, REGION, {"AWS_ENDPOINT_URL_FIREHOSE": "http://127.0.0.1:9"}, 2)
-    with pytest.raises(NotDelivered, match="EndpointConnectionError") as caught:
+    with pytest.raises(DeliveryError, match="EndpointConnectionError") as caught:
         deliver(firehose, ROWS[:10], firehose.clock() + 0.5)
     assert caught.value.retryable
     assert caught.value.delivered.repeats == 0
@@ -220,7 +220,7 @@ def test_no_row_and_no_secret_in_logs_or_errors(
     """Neither the log, from INFO up, nor an error's text has anything of a row or of the credentials."""
     double.script.extend([fault] * 100)
     caplog.set_level(logging.INFO)
-    with pytest.raises(NotDelivered) as caught:
+    with pytest.raises(DeliveryError) as caught:
         deliver(firehose, ROWS, firehose.clock() + 0.4)
     for text in (str(caught.value), repr(caught.value.delivered), caplog.text):
         assert "row content" not in text

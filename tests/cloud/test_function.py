@@ -14,9 +14,7 @@ import pytest
 
 from cloud.names import BUCKET, SECRET
 from lmdp.cloud import function as entry
-from lmdp.cloud.firehose_sink import NotDelivered
-from lmdp.cloud.reject_sink import RejectsNotWritten
-from lmdp.errors import SettingsError
+from lmdp.errors import DeliveryError, RejectsNotWrittenError, SettingsError
 from lmdp.testing.firehose import DENIED, THROTTLED, Double
 
 TIME = 1_770_000_000_000
@@ -159,7 +157,7 @@ def test_the_same_batch_again(function_env: dict[str, str], bucket: Any) -> None
 def test_rejects_come_first(function_env: dict[str, str], double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where rejects cannot be written, the invocation raises and nothing was delivered."""
     function = entry.open_function({**function_env, "LMDP_REJECTS_BUCKET": "lmdp-no-such-bucket"})
-    with pytest.raises(RejectsNotWritten):
+    with pytest.raises(RejectsNotWrittenError):
         function([record(7, b"?"), record(8, bundle())], Context())
     assert double.calls == []
 
@@ -177,7 +175,7 @@ def test_what_cannot_be_delivered_raises(
     function = entry.open_function(function_env)
     function([record(8, b"?")], Context())  # S3's client takes long to make
     double.script.extend([fault] * 1000)
-    with pytest.raises(NotDelivered):
+    with pytest.raises(DeliveryError):
         function([record(7, bundle()), record(8, b"?")], Context(seconds=5))
     assert len(envelopes(bucket)) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -17,7 +17,8 @@ from chaos.proxy import Mode, Proxy, proxy_to
 
 from cloud.names import BUCKET, REGION, SECRET
 from lmdp import Reject
-from lmdp.cloud.reject_sink import RejectsNotWritten, put_object, reject_bucket, s3_client
+from lmdp.cloud.reject_sink import put_object, reject_bucket, s3_client
+from lmdp.errors import RejectsNotWrittenError
 from lmdp.support.reject_files import reject_files
 
 NOW = 1_795_000_000_000
@@ -61,7 +62,7 @@ def test_the_request_is_what_the_model_takes(key: str | None) -> None:
 def test_what_cannot_be_written_raises() -> None:
     """A bucket that is not there stops the batch, in words without data or secrets."""
     write = reject_bucket("lmdp-no-such-bucket", "rejects/", None, partial(s3_client, REGION))
-    with pytest.raises(RejectsNotWritten, match=r"2 rejects could not be written \(NoSuchBucket\)") as caught:
+    with pytest.raises(RejectsNotWrittenError, match=r"2 rejects could not be written \(NoSuchBucket\)") as caught:
         write(REJECTS, NOW, 30)
     assert "row content" not in str(caught.value)
     assert SECRET not in str(caught.value)
@@ -83,7 +84,7 @@ def test_an_s3_that_is_away_ends_in_time(mode: Mode, network: Proxy) -> None:
     assert write(REJECTS, NOW, 60) == 2
     network.become(mode)
     begun = time.monotonic()
-    with pytest.raises(RejectsNotWritten, match="Nothing of their batch was delivered; it is sent again"):
+    with pytest.raises(RejectsNotWrittenError, match="Nothing of their batch was delivered; it is sent again"):
         write(REJECTS, NOW, 1.0)
     assert time.monotonic() - begun < 8
 
@@ -102,6 +103,6 @@ def test_an_s3_that_comes_back_gets_them(network: Proxy, bucket: Any) -> None:
 def test_what_trying_does_not_mend_is_told_at_once(network: Proxy) -> None:
     """A bucket that is not there is asked once."""
     write = reject_bucket("lmdp-no-such-bucket", "rejects/", None, partial(s3_client, REGION, attempts=1))
-    with pytest.raises(RejectsNotWritten, match="NoSuchBucket"):
+    with pytest.raises(RejectsNotWrittenError, match="NoSuchBucket"):
         write(REJECTS, NOW, 60)
     assert network.connections == 1

@@ -94,7 +94,7 @@ def test_what_cannot_be_delivered_is_an_error_of_the_invocation(function: Runtim
     """Lambda is told, the pipe tries again, and neither the answer nor the log has a row or a secret."""
     double.script.append(DENIED)
     kind, answer = function.invoke([record(0, bundle())])
-    assert (kind, answer["errorType"]) == ("error", "NotDelivered")
+    assert (kind, answer["errorType"]) == ("error", "DeliveryError")
     assert function.invoke([record(0, bundle())])[0] == "response"
     text = json.dumps(answer) + function.log.read_text()
     for secret in ("row content", "cm93IGNvbnRlbnQ", SECRET, "example-session"):

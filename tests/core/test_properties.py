@@ -102,7 +102,7 @@ def test_rows_and_counts_are_the_oracles(bundle: Any, org_id: str | None, kafka_
     done = run(text(bundle), org_id, kafka_ms)
     try:
         expected = oracle.expect(bundle, org_id, kafka_ms)
-    except oracle.NotMetrics:
+    except oracle.NotMetricsError:
         assert [(reject.code, reject.raw) for reject in done.rejects] == [("Decode.NotMetrics", text(bundle))]
         assert (done.rows, done.counts.datapoints, +done.counts.dropped) == ([], 0, {})
         return

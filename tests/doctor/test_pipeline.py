@@ -22,6 +22,7 @@ from lmdp.machine.api import client
 from lmdp.machine.kafka.consumer import ConsumeSettings, _trouble
 from lmdp.machine.services import Machine, MachineSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.page import process
 from running import until
 
 
@@ -43,7 +44,7 @@ def at_work(place: Place, *, page: bool = False) -> Iterator[Machine]:
         ConsumeSettings("t"),
         memory=True,
         simulated=services.Simulated(2, 2, 0.5),
-        has_page=page,
+        page=process.page if page else None,
     )
     thread = threading.Thread(target=lambda: services.run(settings, lambda _: None, seen.append, stop))
     thread.start()

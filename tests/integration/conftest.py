@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lmdp.errors import KafkaUnavailableError
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
 from lmdp.machine.embedded_kafka.config import BrokerSettings
-from lmdp.machine.embedded_kafka.java import JarsUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ def kafka_settings(tmp_path_factory: pytest.TempPathFactory) -> BrokerSettings:
     """What an embedded Kafka needs; where it cannot be had, the tests are skipped, in CI they fail."""
     try:
         return embedded(tmp_path_factory.mktemp("kafka"))
-    except JarsUnavailable as error:
+    except KafkaUnavailableError as error:
         if os.environ.get("CI"):
             pytest.fail(f"CI must run the Kafka tests: {error}")
         pytest.skip(str(error))

@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from lmdp.certificates import development_ca
-from lmdp.errors import SettingsError, Unreachable
+from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, running_access
 from lmdp.machine.kafka import topics
 from lmdp.machine.kafka.access import KafkaAccess, cluster_identity
@@ -131,7 +131,7 @@ def test_a_certificate_of_another_ca_is_refused(kafka_broker: KafkaBroker, tmp_p
 
 def test_plaintext_is_refused(kafka_broker: KafkaBroker) -> None:
     """No listener speaks plaintext, and the error says that it speaks TLS."""
-    with pytest.raises(Unreachable, match=r"It speaks TLS on this port.*give --ca, --cert and --key"):
+    with pytest.raises(UnreachableError, match=r"It speaks TLS on this port.*give --ca, --cert and --key"):
         cluster_identity(KafkaAccess(kafka_broker.bootstrap_servers), "t", seconds=2)
 
 
@@ -245,7 +245,9 @@ def test_a_restart_keeps_everything_and_a_stop_leaves_nothing(own_settings: Brok
     broker = KafkaBroker(own_settings)
     broker.start()
     try:
-        with pytest.raises(Unreachable, match=f"is in use: .* process {broker.pid}, started by process {os.getpid()}"):
+        with pytest.raises(
+            UnreachableError, match=f"is in use: .* process {broker.pid}, started by process {os.getpid()}"
+        ):
             KafkaBroker(own_settings).start()
         broker.create_topic("kept", 2)
         assert _produce(broker.access, "kept", b"before") is None
@@ -300,7 +302,7 @@ def test_it_comes_back_when_its_guard_is_killed(own_settings: BrokerSettings) ->
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             other.bind(("127.0.0.1", _port(broker)))
             other.listen()
-            with pytest.raises(Unreachable, match=f"cannot have its ports {_port(broker)}"):
+            with pytest.raises(UnreachableError, match=f"cannot have its ports {_port(broker)}"):
                 broker.start()
     finally:
         broker.stop()
@@ -314,7 +316,7 @@ def _until_gone(broker: KafkaBroker) -> None:
 def test_a_start_that_fails_shows_the_log(own_settings: BrokerSettings) -> None:
     """When Kafka does not come up, the error ends with what Kafka said, and nothing is left running."""
     (own_settings.folder / "data").mkdir(parents=True)  # not formatted, so not Kafka's
-    with pytest.raises(Unreachable, match=r"(?s)ended with exit code 1.*broker\.log.*meta\.properties"):
+    with pytest.raises(UnreachableError, match=r"(?s)ended with exit code 1.*broker\.log.*meta\.properties"):
         KafkaBroker(own_settings).start()
-    with pytest.raises(Unreachable, match=r"(?s)ended with exit code 1.*heap"):
+    with pytest.raises(UnreachableError, match=r"(?s)ended with exit code 1.*heap"):
         KafkaBroker(dataclasses.replace(own_settings, heap_mb=1)).start()

@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, TopicPartition
 from moto.server import ThreadedMotoServer
 
 from lmdp.core.specification import load_spec
+from lmdp.errors import DeliveryError, RejectsNotWrittenError
 from lmdp.machine.simulation.collectors import Odds, Simulation
 from lmdp.machine.warehouse.warehouse import Load, Warehouse
 from running import publish
@@ -109,16 +110,13 @@ def hand_over(
     function: Callable[[object, Any], dict[str, Any]], event: list[dict[str, Any]], told: Counter[str]
 ) -> None:
     """As a Kafka pipe does: an error sends the whole batch again, without end. Here there is one, far away."""
-    from lmdp.cloud.firehose_sink import NotDelivered  # noqa: PLC0415 - needs botocore
-    from lmdp.cloud.reject_sink import RejectsNotWritten  # noqa: PLC0415 - as above
-
     for _ in range(50):
         try:
             summary = function(event, Context())
-        except NotDelivered as error:
+        except DeliveryError as error:
             told["batches again"] += 1
             told["repeats"] += error.delivered.repeats
-        except RejectsNotWritten:  # the first client of S3 takes long to make
+        except RejectsNotWrittenError:  # the first client of S3 takes long to make
             told["batches again"] += 1
         else:
             told["repeats"] += summary["probableRepeats"]

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError
 from cryptography.hazmat.primitives import serialization
 
 from lmdp.certificates import development_ca
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess, Reasons, cluster_identity, translate
 
 
@@ -168,15 +168,21 @@ TLS = KafkaAccess("b:1", Path("ca.pem"), Path("me.pem"), Path("me.key"))
 @pytest.mark.parametrize(
     ("code", "before", "access", "kind", "told"),
     [
-        ("_TRANSPORT", None, KafkaAccess("b:1", plaintext=True), Unreachable, "b:1 does not answer.*the broker runs.$"),
+        (
+            "_TRANSPORT",
+            None,
+            KafkaAccess("b:1", plaintext=True),
+            UnreachableError,
+            "b:1 does not answer.*the broker runs.$",
+        ),
         (
             "_TRANSPORT",
             KafkaError(KafkaError._TRANSPORT, "SSL handshake failed: connecting to a PLAINTEXT broker listener?"),
             KafkaAccess("b:1"),
-            Unreachable,
+            UnreachableError,
             "seems to speak no TLS on this port.*--plaintext",
         ),
-        ("_TIMED_OUT", None, TLS, Unreachable, "b:1 does not answer"),
+        ("_TIMED_OUT", None, TLS, UnreachableError, "b:1 does not answer"),
         ("_TRANSPORT", _tls_alert(), TLS, SettingsError, r"refuses the client certificate me\.pem"),
         (
             "_TRANSPORT",
@@ -196,14 +202,14 @@ TLS = KafkaAccess("b:1", Path("ca.pem"), Path("me.pem"), Path("me.key"))
             "_TRANSPORT",
             KafkaError(KafkaError._RESOLVE, "b:1: Failed to resolve 'b:1': Name or service not known"),
             KafkaAccess("b:1"),
-            Unreachable,
+            UnreachableError,
             "does not answer: b:1: Failed to resolve .* that this machine can resolve the name",
         ),
         ("UNKNOWN_TOPIC_OR_PART", None, TLS, SettingsError, "'t' does not exist.*lmdp topic create --topic t"),
         ("_UNKNOWN_TOPIC", None, TLS, SettingsError, "lmdp topic create --topic t"),
         ("TOPIC_EXCEPTION", None, TLS, SettingsError, "'t' is no name for a topic.*--topic"),
-        ("TOPIC_AUTHORIZATION_FAILED", None, TLS, Unreachable, "denies this client.*lmdp topic acls --topic t"),
-        ("NOT_LEADER_FOR_PARTITION", None, TLS, Unreachable, "has no leader for a partition: .*Try again"),
+        ("TOPIC_AUTHORIZATION_FAILED", None, TLS, UnreachableError, "denies this client.*lmdp topic acls --topic t"),
+        ("NOT_LEADER_FOR_PARTITION", None, TLS, UnreachableError, "has no leader for a partition: .*Try again"),
         ("INVALID_REPLICATION_FACTOR", None, TLS, LmdpError, "refused the request"),
     ],
 )
@@ -220,9 +226,9 @@ def test_errors_in_words(
 
 
 def test_a_broker_that_is_not_there() -> None:
-    """Nobody at the address: Unreachable within the time given, with the address in it."""
+    """Nobody at the address: UnreachableError within the time given, with the address in it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    with pytest.raises(Unreachable, match=f"{address} does not answer.*refused"):
+    with pytest.raises(UnreachableError, match=f"{address} does not answer.*refused"):
         cluster_identity(KafkaAccess(address), "t", seconds=1)

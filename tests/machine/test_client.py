@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lmdp.core.specification import load_spec
-from lmdp.errors import SettingsError, Unreachable
+from lmdp.errors import RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.server import Question, serving, socket_path
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -40,7 +40,7 @@ def test_without_a_run_the_file_is_asked(tmp_path: Path) -> None:
     dead.bind(str(socket_path(tmp_path)))
     dead.close()
     assert client.ask(tmp_path, path, ONE).table.to_pylist() == [{"a": 1}]
-    with pytest.raises(client.Away):
+    with pytest.raises(RunNotFoundError):
         client.status(tmp_path)
 
 
@@ -57,7 +57,7 @@ def test_a_named_file_is_never_answered_for_by_the_run_of_another(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("home", "kind", "told"),
-    [("none", Unreachable, "there is no warehouse"), ("file", Unreachable, "there is no warehouse")],
+    [("none", UnreachableError, "there is no warehouse"), ("file", UnreachableError, "there is no warehouse")],
 )
 def test_nothing_there_is_told(tmp_path: Path, home: str, kind: type[Exception], told: str) -> None:
     """No folder, or a file in its place: there is no warehouse, and what makes one."""
@@ -100,7 +100,7 @@ def _speaking(home: Path, answer: bytes) -> Iterator[None]:
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"])
 def test_a_run_that_breaks_off_is_told(tmp_path: Path, answer: bytes) -> None:
     """A run that dies while it answers is no traceback."""
-    with _speaking(tmp_path, answer), pytest.raises(Unreachable, match="does not answer"):
+    with _speaking(tmp_path, answer), pytest.raises(UnreachableError, match="does not answer"):
         client.ask(tmp_path, tmp_path / "w.duckdb", ONE)
 
 
@@ -117,6 +117,6 @@ def test_another_users_socket_is_not_asked(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", listen, str(path)], stdout=subprocess.PIPE, cwd="/") as squatter:
         assert squatter.stdout is not None
         squatter.stdout.readline()
-        with pytest.raises(Unreachable, match=r"another user \(uid 65534\)"):
+        with pytest.raises(UnreachableError, match=r"another user \(uid 65534\)"):
             client.status(tmp_path)
         assert squatter.stdout.readline() == b"b''\n"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lmdp.core.specification import load_spec
-from lmdp.errors import Unreachable
+from lmdp.errors import UnreachableError
 from lmdp.machine.api import client, connections, server
 from lmdp.machine.api.connections import MOST
 from lmdp.machine.api.server import Question, serving, socket_path
@@ -121,7 +121,7 @@ def test_while_all_places_are_taken_by_answers(home: Path) -> None:
     body = json.dumps({"sql": sql, "timeoutSeconds": 3}).encode()
     with connected(home, 2, b"POST /query HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as asking:
         time.sleep(0.5)
-        with pytest.raises(Unreachable, match=r"too many are asking|does not answer"):
+        with pytest.raises(UnreachableError, match=r"too many are asking|does not answer"):
             client.status(home)
         answers = [b"".join(iter(partial(line.recv, 65536), b"")) for line in asking]
     assert [b"no answer within" in answer for answer in answers] == [True, True]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.errors import SettingsError, Unreachable
+from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.data_dir import make_home, only_run, replaceable
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -116,7 +116,7 @@ def test_a_home_is_one_runs_at_a_time(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", held, str(tmp_path)], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         first.stdout.readline()
-        refused = pytest.raises(Unreachable, match=rf"another run \(process {first.pid}\) has the folder")
+        refused = pytest.raises(UnreachableError, match=rf"another run \(process {first.pid}\) has the folder")
         with refused, only_run(tmp_path):
             pass
         first.kill()

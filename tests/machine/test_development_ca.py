@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from lmdp.certificates import development_ca
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,7 +171,7 @@ def test_two_at_once_leave_whole_pairs(tmp_path: Path, renews: bool) -> None:
 def test_a_lock_that_is_never_let_go_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a while it says so, and has changed nothing."""
     monkeypatch.setattr(development_ca, "LOCK_SECONDS", 0.1)
-    with development_ca.locked(tmp_path), pytest.raises(Unreachable, match="another process"):
+    with development_ca.locked(tmp_path), pytest.raises(UnreachableError, match="another process"):
         development_ca.make(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 

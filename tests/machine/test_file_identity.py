@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lmdp.core.specification import load_spec
-from lmdp.machine.warehouse.file_identity import WarehouseReplaced
+from lmdp.errors import WarehouseReplacedError
 from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
 
 SPEC = load_spec()
@@ -82,7 +82,7 @@ def test_no_commit_returns_when_the_file_is_another(tmp_path: Path, change: Call
         opened.commit(load(2))
         change(path)
         for _ in range(2):  # no retry helps
-            with pytest.raises(WarehouseReplaced, match=text) as caught:
+            with pytest.raises(WarehouseReplacedError, match=text) as caught:
                 opened.commit(load(3))
         assert "Nothing that was written since then was acknowledged to Kafka" in str(caught.value)
 
@@ -95,9 +95,9 @@ def test_a_run_without_messages_finds_out_too(tmp_path: Path, change: Callable[[
         opened.commit(load(0))
         opened.check_file()
         change(path)
-        with pytest.raises(WarehouseReplaced):
+        with pytest.raises(WarehouseReplacedError):
             opened.check_file()
-        with pytest.raises(WarehouseReplaced):
+        with pytest.raises(WarehouseReplacedError):
             opened.keep(1, NOW)
 
 
@@ -128,5 +128,5 @@ def test_a_link_to_the_file_is_the_file(tmp_path: Path) -> None:
     with Warehouse.open(link, SPEC) as opened:
         opened.commit(load(0))
         link.unlink()
-        with pytest.raises(WarehouseReplaced):
+        with pytest.raises(WarehouseReplacedError):
             opened.commit(load(1))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from lmdp.errors import Unreachable
+from lmdp.errors import UnreachableError
 from lmdp.machine.api.formats import write
 
 if TYPE_CHECKING:
@@ -122,5 +122,5 @@ def test_standard_output_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """The folder that is none is named."""
     (tmp_path / "file").touch()
-    with pytest.raises(Unreachable, match=r"cannot write .*file/a\.csv: Not a directory"):
+    with pytest.raises(UnreachableError, match=r"cannot write .*file/a\.csv: Not a directory"):
         write(answer("SELECT 1 AS a"), "csv", tmp_path / "file" / "a.csv")

@@ -73,7 +73,7 @@ def test_a_log_without_room_is_waited_out(path: Path) -> None:
         print(opened.duplicates())
     """
     first, full, *others = elsewhere(code, path)
-    assert first.startswith(f"1 no room to write in {path.parent}: File too large (")
+    assert first.startswith(f"1 no space to write in {path.parent}: File too large (")
     assert first.endswith(" wanted).")
     assert "bytes free there, about " in first
     assert [full, *others] == ["{0: 1} 10 0", "{0: 2} 20010 0", "0"]
@@ -93,8 +93,8 @@ def test_a_checkpoint_without_room_shuts_the_file_for_a_moment(path: Path) -> No
         print(following, t.count(opened), opened.duplicates())
     """
     first, full, second, end = elsewhere(code, path)
-    assert first.startswith(f"1 no room to write in {path.parent}")
-    assert second.startswith(f"1 no room to write in {path.parent}")
+    assert first.startswith(f"1 no space to write in {path.parent}")
+    assert second.startswith(f"1 no space to write in {path.parent}")
     following, rows, reopened = map(int, full.split())
     assert (rows, reopened) == ({1: 10, 2: 100_010}[following], 1)
     assert [int(number) for number in end.split()][1:] == [rows + 7, 0]
@@ -175,10 +175,10 @@ def test_a_consumer_goes_on_when_there_is_room(path: Path) -> None:
             opened = at_work.warehouse
             no_file_beyond(path.with_name(path.name + ".wal").stat().st_size + 4_096)
             publish(broker.access, "t", map(bundle, range(1_000)))
-            until(lambda: at_work.progress.trouble.startswith("no room to write in"), 60)
+            until(lambda: at_work.progress.trouble.startswith("no space to write in"), 60)
             no_file_beyond(resource.RLIM_INFINITY)
             until(lambda: at_work.rows() == 1_000, 60)
-            print(sum(at_work.told(text) for text in ("no room to write in", "going on")))
+            print(sum(at_work.told(text) for text in ("no space to write in", "going on")))
             no_file_beyond(path.stat().st_size + 100_000)
             commit(1, 2, 100_000)
             no_file_beyond(resource.RLIM_INFINITY)
@@ -188,7 +188,7 @@ def test_a_consumer_goes_on_when_there_is_room(path: Path) -> None:
             print(found.table.column(0).to_pylist() == expected(range(2_000)), opened.reopened, opened.duplicates())
     """
     told, refused, found = elsewhere(code, path)
-    assert refused.startswith("1 no room to write in")
+    assert refused.startswith("1 no space to write in")
     assert (told, found) == ("2", "True 1 0")
 
 
@@ -205,6 +205,6 @@ def test_a_start_without_room_says_so(path: Path) -> None:
         print(path.read_bytes() == before)
     """
     first, second, same = elsewhere(code, path)
-    assert first.startswith(f"1 no room to write in {path.parent}")
+    assert first.startswith(f"1 no space to write in {path.parent}")
     assert second == "Nothing was changed. Make room, and start again."
     assert same == "True"

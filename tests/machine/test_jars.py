@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmdp.errors import SettingsError
-from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, WrongChecksum, cache_folder, fetch, kafka_jars, pinned
-from lmdp.machine.embedded_kafka.java import JarsUnavailable, find_java
+from lmdp.errors import ChecksumError, KafkaUnavailableError, SettingsError
+from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, cache_folder, fetch, kafka_jars, pinned
+from lmdp.machine.embedded_kafka.java import find_java
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def test_the_machines_own_maven_repository_is_asked_first(repository: Path, tmp_
 def test_a_wrong_checksum_is_refused(repository: Path, tmp_path: Path) -> None:
     """A file that is not the pinned one is told with both checksums and never kept."""
     with pytest.raises(
-        WrongChecksum, match=r"org\.example:one:1\.0 is not the pinned file: SHA-256 .* expected"
+        ChecksumError, match=r"org\.example:one:1\.0 is not the pinned file: SHA-256 .* expected"
     ) as told:
         fetch((Jar("org.example", "one", "1.0", 9, "0" * 64),), tmp_path / "cache")
     assert hashlib.sha256(CONTENT["one"]).hexdigest() in str(told.value)
@@ -114,7 +114,9 @@ def test_a_wrong_checksum_is_refused(repository: Path, tmp_path: Path) -> None:
 def test_jars_that_cannot_be_had(repository: Path, tmp_path: Path) -> None:
     """No source has it: one error that names both tools and the way on, and nothing incomplete is kept."""
     missing = _jar("missing", b"x")
-    with pytest.raises(JarsUnavailable, match=r"jgo: .*; mvn: not installed.*--kafka-home.*--broker memory") as told:
+    with pytest.raises(
+        KafkaUnavailableError, match=r"jgo: .*; mvn: not installed.*--kafka-home.*--broker memory"
+    ) as told:
         fetch((missing,), tmp_path / "cache")
     assert told.value.exit_code == 3
     assert list((tmp_path / "cache").iterdir()) == []
@@ -123,7 +125,7 @@ def test_jars_that_cannot_be_had(repository: Path, tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     """The cache folder cannot be made: the error names it and the setting for another."""
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(JarsUnavailable, match=r"file/cache: .* LMDP_CACHE"):
+    with pytest.raises(KafkaUnavailableError, match=r"file/cache: .* LMDP_CACHE"):
         fetch(JARS, tmp_path / "file" / "cache")
 
 

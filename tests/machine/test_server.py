@@ -14,7 +14,7 @@ import pytest
 
 from lmdp.core.pipeline import Message, TransformSettings
 from lmdp.core.specification import load_spec
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.server import Question, serving, socket_path
 from lmdp.machine.batch import Batch
@@ -257,7 +257,7 @@ def test_a_query_that_cannot_be_interrupted_keeps_no_place(tmp_path: Path, wareh
         for thread in threads:
             thread.join()
         assert ["cannot interrupt" in str(error) for error in failed] == [True, True]
-        with pytest.raises(Unreachable, match="2 queries that cannot be interrupted"):
+        with pytest.raises(UnreachableError, match="2 queries that cannot be interrupted"):
             ask(tmp_path, "select 1")
         until(lambda: not _are_querying(), 120)
         stubborn(8_000_000)
@@ -301,9 +301,9 @@ def test_a_failing_status_is_a_fault(tmp_path: Path, warehouse: Warehouse) -> No
     """What the status cannot tell is answered like any fault."""
 
     def fails() -> dict[str, Any]:
-        raise Unreachable("the disk is gone")
+        raise UnreachableError("the disk is gone")
 
-    with serving(tmp_path, warehouse, fails), pytest.raises(Unreachable, match="the disk is gone"):
+    with serving(tmp_path, warehouse, fails), pytest.raises(UnreachableError, match="the disk is gone"):
         client.status(tmp_path)
 
 
@@ -319,7 +319,7 @@ def test_a_live_run_keeps_its_socket_and_a_dead_one_does_not(tmp_path: Path, war
     """A second run is refused while the first answers; what a killed run left behind is replaced."""
     with serving(tmp_path, warehouse, lambda: {"first": True}) as path:
         with (
-            pytest.raises(Unreachable, match=r"another run answers on .*run\.sock"),
+            pytest.raises(UnreachableError, match=r"another run answers on .*run\.sock"),
             serving(tmp_path, warehouse, dict),
         ):
             pass
@@ -345,7 +345,7 @@ def test_a_folder_that_is_none_is_told(tmp_path: Path, warehouse: Warehouse) -> 
     """A file where the folder should be, in words."""
     (tmp_path / "file").touch()
     with (
-        pytest.raises(Unreachable, match=r"cannot listen on .*: Not a directory"),
+        pytest.raises(UnreachableError, match=r"cannot listen on .*: Not a directory"),
         serving(tmp_path / "file", warehouse, dict),
     ):
         pass

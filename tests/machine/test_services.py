@@ -11,12 +11,11 @@ import pytest
 
 from lmdp.core.pipeline import TransformSettings
 from lmdp.core.specification import load_spec
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError, WarehouseReplacedError
 from lmdp.machine.api import client
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.kafka.consumer import ConsumeSettings
 from lmdp.machine.services import MachineSettings, Simulated, run
-from lmdp.machine.warehouse.file_identity import WarehouseReplaced
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import bundle, publish, rows, until
 
@@ -96,7 +95,7 @@ def test_a_run_stops_when_its_file_is_replaced(tmp_path: Path, has_messages: boo
     finally:
         stop.set()
         thread.join()
-    assert [type(error) for error in failed] == [WarehouseReplaced]
+    assert [type(error) for error in failed] == [WarehouseReplacedError]
 
 
 def test_a_given_broker_is_drained(tmp_path: Path) -> None:
@@ -165,5 +164,8 @@ def test_what_cannot_start_is_told(tmp_path: Path, changed: dict[str, Any], kind
 
 def test_a_second_run_on_the_same_file_is_refused(tmp_path: Path) -> None:
     """One file has one writer, even within one process."""
-    with Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()), pytest.raises(Unreachable, match="already open"):
+    with (
+        Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()),
+        pytest.raises(UnreachableError, match="already open"),
+    ):
         ended(settings(tmp_path))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError
 
-from lmdp.errors import Unreachable
+from lmdp.errors import UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.kafka.consumer import ConsumeSettings
 from lmdp.machine.kafka.topic_identity import Identity, Watch
@@ -31,7 +31,7 @@ def test_the_first_look_ends_with_the_stop(silent: KafkaAccess) -> None:
     watch.start(60)
     threading.Timer(0.3, stop.set).start()
     begun = time.monotonic()
-    with pytest.raises(Unreachable, match="had not answered yet"):
+    with pytest.raises(UnreachableError, match="had not answered yet"):
         watch.first(stop)
     watch.stop()
     assert time.monotonic() - begun < 5
@@ -51,7 +51,7 @@ def test_what_was_wrong_before_is_not_told_again() -> None:
     """A fault of TLS that is over does not stand for what is wrong now."""
     watch = Watch(KafkaAccess("127.0.0.1:9"), "t")
     watch._reasons(KafkaError(KafkaError._SSL, "SSL handshake failed"))
-    with pytest.raises(Unreachable, match="does not answer"):
+    with pytest.raises(UnreachableError, match="does not answer"):
         watch.look(0.5)
 
 
@@ -60,6 +60,6 @@ def test_a_check_ends_soon_after_the_stop(silent: KafkaAccess) -> None:
     watch, stop = Watch(silent, "t"), threading.Event()
     threading.Timer(0.3, stop.set).start()
     begun = time.monotonic()
-    with pytest.raises(Unreachable, match="does not answer"):
+    with pytest.raises(UnreachableError, match="does not answer"):
         watch.replaced(Identity("c", "id", "t"), 60, stop)
     assert time.monotonic() - begun < 20

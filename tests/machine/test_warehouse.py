@@ -19,7 +19,7 @@ import duckdb
 import pytest
 
 from lmdp.core.specification import Spec, load_spec
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.warehouse import connection, retention
 from lmdp.machine.warehouse.connection import Limits
 from lmdp.machine.warehouse.schema import MIGRATIONS
@@ -538,7 +538,7 @@ def test_a_file_in_use_names_who_has_it(warehouse: Warehouse, path: Path) -> Non
         said = elsewhere(code, path, read_only).stdout
         assert said.startswith(f"3 the warehouse {path} is in use by process {os.getpid()} (")
         assert "status` and `" in said
-    with pytest.raises(Unreachable, match="already open in this process"):
+    with pytest.raises(UnreachableError, match="already open in this process"):
         Warehouse.open(path, SPEC)
     assert count(warehouse) == 0
 
@@ -621,7 +621,7 @@ def _somebody_elses(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "read_only", "kind", "message"),
     [
-        (lambda path: path, True, Unreachable, "there is no warehouse at .*; `lmdp run` makes one"),
+        (lambda path: path, True, UnreachableError, "there is no warehouse at .*; `lmdp run` makes one"),
         (lambda path: path.parent / "no" / "w.duckdb", False, SettingsError, "needs a folder, and .*/no is none"),
         (lambda path: path.parent, False, SettingsError, "no DuckDB file"),
         (_not_duckdb, False, SettingsError, "no DuckDB file"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from lmdp.core.reject_codes import CODES, DROP_REASONS
+from lmdp.errors import DROP_REASONS, REJECT_CODES
 from lmdp.page.prometheus import render
 from page.test_prometheus import LIVE, STATUS, samples
 
@@ -162,7 +162,7 @@ def test_every_alert_has_a_case() -> None:
 def test_codes_and_reasons_are_there_from_the_start() -> None:
     """`increase` needs a 0 before the first value."""
     found = samples(render(QUIET, HEALTHY))
-    assert all(found[f'lmdp_rejects_total{{code="{code}"}}'] == 0 for code in CODES)
+    assert all(found[f'lmdp_rejects_total{{code="{code}"}}'] == 0 for code in REJECT_CODES)
     assert all(found[f'lmdp_dropped_datapoints_total{{reason="{reason}"}}'] == 0 for reason in DROP_REASONS)
 
 

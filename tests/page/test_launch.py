@@ -69,7 +69,7 @@ def test_a_page_that_cannot_start_stops_nothing(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "nicegui").mkdir()
     (tmp_path / "nicegui" / "__init__.py").write_text("raise ImportError('no such thing')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with page(tmp_path, free_port(), said.append):
+    with page(tmp_path, said.append, port=free_port()):
         until(lambda: said, 60)
     assert said == ["no page: ImportError: no such thing. The pipeline runs without it"]
 

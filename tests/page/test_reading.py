@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from lmdp.core.pipeline import Message, TransformSettings
-from lmdp.core.reject_codes import DROP_REASONS
 from lmdp.core.specification import load_spec
+from lmdp.errors import DROP_REASONS, ApiError
 from lmdp.machine.api.server import serving
 from lmdp.machine.batch import Batch
 from lmdp.machine.kafka.topic_identity import Identity
@@ -24,7 +24,7 @@ from lmdp.page import chart, formats, reject_texts
 from lmdp.page.chart import Picked
 from lmdp.page.devices import Catalogue
 from lmdp.page.explore_tab import told_apart
-from lmdp.page.run_client import Fault, Pipe
+from lmdp.page.run_client import Pipe
 from lmdp.page.sql_tab import as_lines
 from page.sites import message
 
@@ -98,9 +98,9 @@ def test_a_series_with_more_attributes_has_a_line_for_each(warehouse: Warehouse)
 
 def test_nobody_at_home_is_told(tmp_path: Path) -> None:
     """While no run is there, the file is left alone, so that the next one can have it."""
-    with pytest.raises(Fault) as raised:
+    with pytest.raises(ApiError) as raised:
         asyncio.run(Pipe(tmp_path).ask("select 1"))
-    assert (raised.value.code, raised.value.next) == (503, "lmdp run")
+    assert (raised.value.status, raised.value.next) == (503, "lmdp run")
 
 
 def test_every_code_and_reason_of_the_specification_is_explained() -> None:

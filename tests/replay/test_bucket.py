@@ -12,7 +12,7 @@ import pytest
 from cloud.names import BUCKET, REGION
 from lmdp import TransformSettings, transform
 from lmdp.cloud.reject_sink import put_object
-from lmdp.errors import SettingsError, Unreachable
+from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.bucket import Bucket, open_bucket
 from lmdp.support.reject_files import reject_files
@@ -122,5 +122,5 @@ def test_what_was_replayed_is_no_source() -> None:
 
 def test_a_bucket_that_is_not_there(bucket: Any, warehouse: Warehouse, tmp_path: Path) -> None:
     """It says what could not be read, and which rights it needs."""
-    with pytest.raises(Unreachable, match=r"s3://lmdp-none/ could not be read or moved \(NoSuchBucket\)"):
+    with pytest.raises(UnreachableError, match=r"s3://lmdp-none/ could not be read or moved \(NoSuchBucket\)"):
         replayed(open_bucket("s3://lmdp-none", REGION), warehouse, run())

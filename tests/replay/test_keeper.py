@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from lmdp.core.pipeline import TransformSettings, transform
-from lmdp.errors import SettingsError, Unreachable
+from lmdp.errors import AlreadyReplayedError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.server import serving, socket_path
 from lmdp.machine.warehouse.arrow import reject_columns
@@ -21,8 +21,8 @@ from lmdp.machine.warehouse.warehouse import Load, Warehouse
 from lmdp.replay import wire
 from lmdp.replay.again import now
 from lmdp.replay.folder import Folder
-from lmdp.replay.keeper import keeping
-from lmdp.replay.ledger import Changed, Mark, Portion, Rejects, own
+from lmdp.replay.keeper import commit, keeping
+from lmdp.replay.ledger import Mark, Portion, Rejects, own
 from lmdp.replay.replay import into_warehouse, replay_objects, replay_rejects
 from lmdp.replay.report import Report
 from replay.failures import SPEC, files, message, reject_into, rejects, run, told, two
@@ -36,7 +36,7 @@ MARKED = Portion("s", 3, ROWS, mark=Mark("0" * 64, "a/b", b"rest"))
 @pytest.fixture
 def home(tmp_path: Path, warehouse: Warehouse) -> Iterator[Path]:
     """The folder of a run that has the warehouse."""
-    with serving(tmp_path, warehouse, dict):
+    with serving(tmp_path, warehouse, dict, replay=commit):
         yield tmp_path
 
 
@@ -101,13 +101,13 @@ def test_the_runs_own_rejects(home: Path, warehouse: Warehouse) -> None:
 def test_what_is_sent_twice_is_written_once(home: Path, warehouse: Warehouse) -> None:
     """The second time is refused, whether it has the mark of an object or takes rejects' place."""
     assert client.replay(home, body(MARKED, warehouse)) > 0
-    with pytest.raises(Changed, match="a/b is in the warehouse already"):
+    with pytest.raises(AlreadyReplayedError, match="a/b is in the warehouse already"):
         client.replay(home, body(MARKED, warehouse))
     reject_into(warehouse, bundle(1), b"no bundle")
     ids = Rejects.of(own(warehouse)).page().ids
     settles = Portion("r", 2, ROWS, settled=ids)
     client.replay(home, body(settles, warehouse))
-    with pytest.raises(Changed, match="gone"):
+    with pytest.raises(AlreadyReplayedError, match="gone"):
         client.replay(home, body(settles, warehouse))
     assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (6, 0, 0)
 
@@ -117,7 +117,7 @@ def test_rejects_that_are_others_by_now_stay(home: Path, warehouse: Warehouse) -
     reject_into(warehouse, bundle(1), bundle(2))
     (first, second) = Rejects.of(own(warehouse)).page().ids
     for wrong in ([first, (second[0], second[1] ^ 1)], [first, (second[0] + 1, second[1])], [(second[0], first[1])]):
-        with pytest.raises(Changed):
+        with pytest.raises(AlreadyReplayedError):
             client.replay(home, body(Portion("r", 2, ROWS, settled=wrong), warehouse))
     assert (warehouse.counts().rows, warehouse.counts().rejects) == (0, 2)
 
@@ -132,11 +132,11 @@ def test_an_answer_that_was_lost(home: Path, warehouse: Warehouse) -> None:
         with socket.socket(socket.AF_UNIX) as line:
             line.connect(str(socket_path(home)))
             line.sendall(b"POST /replay HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(sent[0]) + sent[0])
-        raise Unreachable("no answer")
+        raise UnreachableError("no answer")
 
     with keeping(home, warehouse.path, dry=False) as keeper:
         killed = into_warehouse(type(keeper)(keeper.ask, lost), "x")
-        with pytest.raises(Unreachable, match="no answer"):
+        with pytest.raises(UnreachableError, match="no answer"):
             replay_objects(Folder.open(home / "rejects"), killed, run(), Report())
     assert path.exists()
     until(lambda: warehouse.counts().rows)
@@ -228,7 +228,7 @@ def test_one_replay_at_a_time(home: Path, warehouse: Warehouse) -> None:
     """A second one is refused; a dry run is not; and the end of the first frees the place."""
     with keeping(home, warehouse.path, dry=False):
         with (
-            pytest.raises(Unreachable, match="another replay is at work"),
+            pytest.raises(UnreachableError, match="another replay is at work"),
             keeping(home, warehouse.path, dry=False),
         ):
             pass
@@ -250,11 +250,11 @@ def test_the_run_of_another_file_is_not_asked(home: Path) -> None:
 
 def test_a_run_that_ends_meanwhile(tmp_path: Path, warehouse: Warehouse) -> None:
     """It says so, and what to do."""
-    with serving(tmp_path, warehouse, dict):
+    with serving(tmp_path, warehouse, dict, replay=commit):
         kept = keeping(tmp_path, warehouse.path, dry=False)
         keeper = kept.__enter__()
     for go_on in (lambda: keeper.write(MARKED), lambda: keeper.ask("SELECT 1")):
-        with pytest.raises(Unreachable, match=r"has ended meanwhile.*Run the same command again"):
+        with pytest.raises(UnreachableError, match=r"has ended meanwhile.*Run the same command again"):
             go_on()
     kept.__exit__(None, None, None)
 
@@ -262,7 +262,7 @@ def test_a_run_that_ends_meanwhile(tmp_path: Path, warehouse: Warehouse) -> None
 def test_a_file_in_use_by_another(tmp_path: Path, warehouse: Warehouse) -> None:
     """Where the one who has it does not answer here, nothing is changed."""
     with (
-        pytest.raises((Unreachable, SettingsError), match=r"already open|in use"),
+        pytest.raises((UnreachableError, SettingsError), match=r"already open|in use"),
         keeping(tmp_path, warehouse.path, dry=False),
     ):
         pass

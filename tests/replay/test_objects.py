@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.replay.failed_records import Failed, Unread, Unusable, failed, packed, read, unpacked
+from lmdp.errors import UnreadableObjectError
+from lmdp.replay.failed_records import Failed, Unread, failed, packed, read, unpacked
 from replay.failures import NOW, firehose_record, message, rejects
 from running import bundle
 
@@ -65,7 +66,7 @@ def test_gzip() -> None:
     assert raws(unpacked(zipped)) == [b'{"n":1}', b'{"n":2}']
     assert unpacked(b"{}") == b"{}"
     for damaged in (zipped[:-9], zipped[:40], b"\x1f\x8b\x08\x00"):
-        with pytest.raises(Unusable, match="damaged or was cut short"):
+        with pytest.raises(UnreadableObjectError, match="damaged or was cut short"):
             unpacked(damaged)
 
 

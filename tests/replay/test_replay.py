@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay import ledger
 from lmdp.replay.folder import Folder
@@ -154,7 +154,7 @@ def test_firehoses_records(folder: Path, warehouse: Warehouse) -> None:
         replayed(Folder.open(folder), warehouse, run(whole=True))
 
 
-class Crash(Exception):  # noqa: N818 - what it stands for
+class CrashError(Exception):
     """The end of a process."""
 
 
@@ -169,7 +169,7 @@ class Crashing(Folder):
         if self.after_link:
             (self.root / to).parent.mkdir(parents=True, exist_ok=True)
             os.link(self.root / name, self.root / to)
-        raise Crash
+        raise CrashError
 
 
 @pytest.mark.parametrize("after_link", [False, True])
@@ -182,7 +182,7 @@ def test_a_crash_before_the_move_doubles_nothing(
     found = lines(path)
     found[0]["rawData"] = base64.b64encode(two(1)).decode()
     path.write_text("\n".join(map(json.dumps, found)))
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         replayed(Crashing(folder.resolve(), after_link), warehouse, run(None))
     assert told(warehouse, INSTANCES) == ["i-1"]
     # The settings may be others by now; what had passed then does not pass twice.
@@ -273,7 +273,7 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path, warehouse: Warehou
     (folder / "file").symlink_to(path)
     (folder / "folder").symlink_to(outside)
     (folder / "replayed").symlink_to(outside)
-    with pytest.raises(Unreachable, match="replayed is a link"):
+    with pytest.raises(UnreachableError, match="replayed is a link"):
         replayed(Folder.open(folder), warehouse, run())
     assert files(outside) == [path.relative_to(outside).as_posix()]
     (folder / "replayed").unlink()
@@ -311,9 +311,9 @@ def test_an_error_names_the_object(folder: Path, warehouse: Warehouse) -> None:
     rejects(folder, message(bundle(1), 5))
 
     def refuse(_outcome: Any, _mark: Any) -> int:
-        raise Unreachable("the sink is away.")
+        raise UnreachableError("the sink is away.")
 
-    with pytest.raises(Unreachable, match=r"lm\.metrics\.otlp-0-5-5\.[0-9a-f]{16}\.ndjson\.gz: the sink is away"):
+    with pytest.raises(UnreachableError, match=r"lm\.metrics\.otlp-0-5-5\.[0-9a-f]{16}\.ndjson\.gz: the sink is away"):
         replay_objects(Folder.open(folder), Sink(refuse), run(), Report())
     assert not any(name.startswith("replayed") for name in files(folder))
 

@@ -10,7 +10,7 @@ import pytest
 
 from lmdp import encode
 from lmdp.core.column_names import KEY_STYLES, KeyStyle, row_key, styled
-from lmdp.core.reject_codes import PointRefused
+from lmdp.errors import DatapointError
 from lmdp.machine.warehouse.warehouse import Load
 from lmdp.replay.rows import row_reader
 from lmdp.support.row_validator import faults, validator
@@ -57,7 +57,7 @@ def test_a_row_is_the_same_row() -> None:
 )
 def test_what_is_no_row(raw: Any, code: str, text: str) -> None:
     """A row that does not fit the specification says why."""
-    with pytest.raises(PointRefused, match=text) as caught:
+    with pytest.raises(DatapointError, match=text) as caught:
         READ(raw if isinstance(raw, bytes) else json.dumps(raw).encode())
     assert caught.value.code == code
 
@@ -91,6 +91,6 @@ def test_a_value_beyond_a_double_is_refused_by_both() -> None:
     """Neither `validate` nor `replay` takes an integer that no double holds."""
     line = json.dumps({**ROW, "value": 10**400}).encode()
     assert faults(line, SPEC, validator(SPEC)) == ["value is beyond the largest double"]
-    with pytest.raises(PointRefused, match="beyond the largest double") as caught:
+    with pytest.raises(DatapointError, match="beyond the largest double") as caught:
         READ(line)
     assert caught.value.code == "Row.Invalid"

@@ -15,7 +15,7 @@ from msgspec import structs
 from cloud.names import REGION, STREAM
 from lmdp import TransformSettings, transform
 from lmdp.core.column_names import styled
-from lmdp.errors import LmdpError, Unreachable
+from lmdp.errors import LmdpError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.replay.folder import Folder
 from lmdp.replay.replay import Sink, replay_objects
@@ -94,7 +94,7 @@ def test_kafka_refuses(tmp_path: Path, broker: KafkaAccess) -> None:
         outcome.messages = [structs.replace(outcome.messages[0], value=b"x" * 70_000_000)]
         return send(outcome)
 
-    with pytest.raises(Unreachable, match="1 of 1 messages to refused were not acknowledged"):
+    with pytest.raises(UnreachableError, match="1 of 1 messages to refused were not acknowledged"):
         replay(tmp_path, too_large, run(whole=True))
     assert not any(name.startswith("replayed") for name in files(tmp_path))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lmdp.errors import Unreachable
+from lmdp.errors import UnreachableError
 from lmdp.snowflake.canary_function import answer, fly_in_aws
 from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.setup import migrate
@@ -46,7 +46,7 @@ OUTCOMES: list[tuple[Any, dict[str, Any]]] = [
     (([LANDED], "a canary landed"), {"landed": True, "error": "", "canary": [LANDED]}),
     (([LOST], "no canary landed: why"), {"landed": False, "error": "no canary landed: why", "canary": [LOST]}),
     (
-        Unreachable("Snowflake cannot be reached"),
+        UnreachableError("Snowflake cannot be reached"),
         {"landed": False, "error": "Snowflake cannot be reached", "canary": []},
     ),
     (

@@ -14,8 +14,8 @@ from sqlglot import exp
 import simulated_day as day
 import snowflake_double
 from lmdp.core.specification import load_spec
-from lmdp.errors import SettingsError
-from lmdp.snowflake.connection import MissingPrivilege, NotThere, ask
+from lmdp.errors import ObjectNotFoundError, PrivilegeError, SettingsError
+from lmdp.snowflake.connection import ask
 from lmdp.snowflake.setup import Migrated, migrate
 from lmdp.sql.render import Part, statements
 from lmdp.sql.settings import SnowflakeSettings
@@ -120,7 +120,7 @@ def test_a_table_that_cannot_follow_is_refused(connection: Any, settings: Snowfl
 def test_a_missing_privilege_is_one_clear_error(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
     """It names the statement and the way out; the next setup goes on where this one ended."""
     account.denied = re.compile("CREATE DYNAMIC TABLE")
-    with pytest.raises(MissingPrivilege) as raised:
+    with pytest.raises(PrivilegeError) as raised:
         migrate(connection, settings)
     assert "CREATE DYNAMIC TABLE" in str(raised.value)
     assert "ddl --bootstrap" in str(raised.value)
@@ -130,7 +130,7 @@ def test_a_missing_privilege_is_one_clear_error(connection: Any, settings: Snowf
 
 def test_without_a_schema_the_bootstrap_is_named(connection: Any, settings: SnowflakeSettings) -> None:
     """The setup role makes no schema: an administrator does, once."""
-    with pytest.raises(NotThere, match=r"no schema LM_.*\.ELSEWHERE"):
+    with pytest.raises(ObjectNotFoundError, match=r"no schema LM_.*\.ELSEWHERE"):
         migrate(connection, SnowflakeSettings(database=settings.database, schema="ELSEWHERE"))
 
 

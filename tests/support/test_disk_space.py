@@ -9,22 +9,22 @@ import time
 from pathlib import Path
 
 from lmdp.errors import LmdpError
-from lmdp.support.disk_space import REASONS, NoRoom, free_bytes, waited_out
+from lmdp.support.disk_space import REASONS, disk_full, free_bytes, has_space, waited_out
 
 
 def test_the_message_names_folder_free_and_wanted_bytes(tmp_path: Path) -> None:
     """And what became of the data."""
-    error = NoRoom(tmp_path, os.strerror(errno.EDQUOT), 1_234_567, "Nothing is lost.")
+    error = disk_full(tmp_path, os.strerror(errno.EDQUOT), 1_234_567, "Nothing is lost.")
     first, kept = str(error).split("\n")
-    assert first.startswith(f"no room to write in {tmp_path}: Disk quota exceeded (")
+    assert first.startswith(f"no space to write in {tmp_path}: Disk quota exceeded (")
     assert first.endswith(" bytes free there, about 1,234,567 wanted).")
     assert (kept, error.exit_code) == ("Nothing is lost.", 1)
 
 
 def test_room_is_there_when_as_much_is_free_as_is_wanted(tmp_path: Path) -> None:
     """Of a folder that is gone nothing is free."""
-    assert NoRoom(tmp_path, "", 1, "").is_over()
-    assert not NoRoom(tmp_path, "", free_bytes(tmp_path) * 2, "").is_over()
+    assert has_space(disk_full(tmp_path, "", 1, ""))
+    assert not has_space(disk_full(tmp_path, "", free_bytes(tmp_path) * 2, ""))
     assert free_bytes(tmp_path / "gone") == 0
 
 
@@ -35,9 +35,9 @@ def test_full_disks_quotas_and_limits_are_known_by_their_text() -> None:
 
 def test_the_end_comes_before_the_room(tmp_path: Path) -> None:
     """A stop ends the waiting at once; room, or another fault, ends it after a second."""
-    full, other, stop = NoRoom(tmp_path, "", 2**62, ""), LmdpError("else"), threading.Event()
+    full, other, stop = disk_full(tmp_path, "", 2**62, ""), LmdpError("else"), threading.Event()
     assert waited_out(other, stop)
-    assert waited_out(NoRoom(tmp_path, "", 1, ""), stop)
+    assert waited_out(disk_full(tmp_path, "", 1, ""), stop)
     threading.Timer(0.1, stop.set).start()
     begun = time.monotonic()
     assert not waited_out(full, stop)

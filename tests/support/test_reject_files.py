@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from lmdp import Reject
-from lmdp.errors import Unreachable
-from lmdp.support.disk_space import NoRoom
+from lmdp.errors import DiskFullError, UnreachableError
 from lmdp.support.reject_files import reject_files, write_to_folder
 
 NOW = 1_795_000_000_000  # 2026-11-18
@@ -93,7 +92,7 @@ def test_a_folder(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """It says so, and leaves no half file."""
     (tmp_path / "rejects").write_text("a file")
-    with pytest.raises(Unreachable, match="rejects could not be written"):
+    with pytest.raises(UnreachableError, match="rejects could not be written"):
         write_to_folder(tmp_path / "rejects", [reject(5)], NOW)
 
 
@@ -104,6 +103,6 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(NoRoom, match=r"No space left on device .* bytes free there, about"):
+    with pytest.raises(DiskFullError, match=r"No space left on device .* bytes free there, about"):
         write_to_folder(tmp_path, [reject(5)], NOW)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -12,7 +12,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from lmdp.errors import LmdpError, Unreachable
+from lmdp.errors import LmdpError, UnreachableError
 
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 _NO_LOGIN = frozenset({
@@ -29,19 +29,19 @@ def translated(error: BotoCoreError | ClientError, region: str) -> LmdpError:
         return _refused(error, region)
     text = " ".join(str(error).split())
     if isinstance(error, NoCredentialsError | PartialCredentialsError | SSOError | TokenRetrievalError):
-        return Unreachable(f"Not signed in to AWS: {text} Sign in (aws sso login, or set AWS_PROFILE). {_AGAIN}")
+        return UnreachableError(f"Not signed in to AWS: {text} Sign in (aws sso login, or set AWS_PROFILE). {_AGAIN}")
     if isinstance(error, EndpointConnectionError):
-        return Unreachable(
+        return UnreachableError(
             f"{text} Either this machine has no way to AWS (network, proxy), or {region} does not have that service. "
             f"{_AGAIN}"
         )
-    return Unreachable(f"AWS did not answer: {text} {_AGAIN}")
+    return UnreachableError(f"AWS did not answer: {text} {_AGAIN}")
 
 
 def _refused(error: ClientError, region: str) -> LmdpError:
     code, said = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
     if code in _NO_LOGIN:
-        return Unreachable(
+        return UnreachableError(
             f"AWS does not accept this login ({code}): it has expired, or {region} is not enabled in this account. "
             f"Sign in (aws sso login, or set AWS_PROFILE). {_AGAIN}"
         )

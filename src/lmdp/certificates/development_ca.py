@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lmdp.certificates import pem
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
 
@@ -122,7 +122,7 @@ def make_client(folder: Path, name: str, *, now: dt.datetime | None = None) -> C
 def locked(folder: Path) -> Iterator[None]:
     """Make the folder, for its owner alone, and be the only one who changes certificates in it.
 
-    Raises SettingsError when it cannot be made, Unreachable when another process has had it for 30 s.
+    Raises SettingsError when it cannot be made, UnreachableError when another process has had it for 30 s.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ def _take(lock: int, folder: Path) -> None:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if time.monotonic() >= ends:
-                raise Unreachable(
+                raise UnreachableError(
                     f"another process has been changing the certificates in {folder} for {LOCK_SECONDS} s. "
                     "Nothing was changed here. Look for an `lmdp` that hangs, and run the command again."
                 ) from error

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 from lmdp.certificates.development_ca import NAME, Certificate, locked, principal_of, read_certificate, write_pair
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 
 KEY_BITS: Final = 2048
 DAYS: Final = 365
@@ -66,7 +66,7 @@ class Issued:
 def issue(arn: str, name: str, *, days: int = DAYS, client: Any = None) -> Issued:
     """Make a key, and have the Private CA `arn` sign a client certificate with the common name `name`.
 
-    Raises SettingsError, LmdpError or Unreachable.
+    Raises SettingsError, LmdpError or UnreachableError.
     """
     if not NAME.fullmatch(name):
         raise SettingsError(f"{name!r} cannot name a client: take 1 to 59 letters, digits or . _ -.")
@@ -173,4 +173,4 @@ def _told(what: str, then: str = "Nothing was changed.") -> Iterator[None]:
         code = error.response.get("Error", {}).get("Code", "")
         raise LmdpError(f"{what} refused {error.operation_name}: {code}. {then}") from error
     except BotoCoreError as error:
-        raise Unreachable(f"{what} cannot be reached: {error}. {then}") from error
+        raise UnreachableError(f"{what} cannot be reached: {error}. {then}") from error

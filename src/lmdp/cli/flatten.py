@@ -14,7 +14,7 @@ from lmdp.cli.options import OrgId
 from lmdp.core.encode import encode
 from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
 from lmdp.core.rejects import Reject
-from lmdp.errors import SettingsError, Unreachable
+from lmdp.errors import SettingsError, UnreachableError
 from lmdp.support.input_files import read_messages
 from lmdp.support.opening import at_once
 from lmdp.support.reject_share import Tally
@@ -109,7 +109,7 @@ def _writing(path: Path | None) -> Iterator[IO[str] | None]:
     except BrokenPipeError:  # of standard output
         raise
     except OSError as error:
-        raise Unreachable(f"cannot write {path}: {error.strerror}. The bundles are as they were.") from error
+        raise UnreachableError(f"cannot write {path}: {error.strerror}. The bundles are as they were.") from error
 
 
 def _write_rejects(file: IO[str] | None, rejects: list[Reject]) -> None:

@@ -31,7 +31,7 @@ from lmdp.cli import (
 )
 from lmdp.cli.options import Command
 from lmdp.doctor.settings_file import OURS
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.support import stdio
 from lmdp.support.printable import printable
 from lmdp.support.program import install_extras, program
@@ -112,7 +112,7 @@ def execute() -> int:
             f"lmdp: this command needs the package {part}, which is not installed. Nothing was done. "
             f"Next: {install_extras()}"
         )
-        return Unreachable.exit_code
+        return UnreachableError.exit_code
     except BrokenPipeError:  # whoever read the rows has seen enough
         stdio.let_go(sys.stdout)
     except OSError as error:
@@ -120,7 +120,7 @@ def execute() -> int:
             stdio.tell(
                 printable(f"lmdp: the system refused: {error}. What was committed stays. Next: {program()} doctor")
             )
-            return Unreachable.exit_code
+            return UnreachableError.exit_code
         stdio.let_go(sys.stdout)
         stdio.tell(
             f"lmdp: standard output could not be written: {error.strerror}. What was printed is cut short; what the "

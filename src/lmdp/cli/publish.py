@@ -26,7 +26,7 @@ from lmdp.cli.options import (
     too_many,
     typed,
 )
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.support.program import program
 from lmdp.support.signals import stopped_by_signals
 
@@ -180,7 +180,7 @@ def _report(published: "Published", simulation: "Simulation | None", topic: str,
     sys.stdout.flush()
     if published.failed:
         reasons = "; ".join(f"{count}: {reason}" for reason, count in published.failures.items())
-        raise (LmdpError if published.messages else Unreachable)(
+        raise (LmdpError if published.messages else UnreachableError)(
             f"{published.failed} messages to {topic} were not acknowledged ({reasons}). Publish those again; "
             f"look at the topic with '{program()} topic check'."
         )

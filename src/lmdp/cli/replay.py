@@ -35,7 +35,7 @@ from lmdp.cli.options import (
 from lmdp.core.column_names import KeyStyle, key_overhead, styled
 from lmdp.core.pipeline import TransformSettings
 from lmdp.core.specification import load_spec
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.data_dir import make_home
 from lmdp.support.printable import printable
 from lmdp.support.signals import stopped_by_signals
@@ -180,7 +180,7 @@ def _own(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> 
     from lmdp.replay.replay import replay_rejects  # noqa: PLC0415 - as above
 
     if not wanted.warehouse.exists():
-        raise Unreachable(f"there is no warehouse at {wanted.warehouse}; nothing was replayed.")
+        raise UnreachableError(f"there is no warehouse at {wanted.warehouse}; nothing was replayed.")
     with keeping(wanted.home, wanted.warehouse, dry=wanted.dry) as keeper:
         replay_rejects(keeper, send, run, report)
 

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -171,6 +172,8 @@ def run(  # noqa: PLR0913 - each is an option
     from lmdp.core.pipeline import TransformSettings  # noqa: PLC0415 - as above
     from lmdp.machine.kafka.consumer import ConsumeSettings  # noqa: PLC0415 - librdkafka and DuckDB are loaded when needed
     from lmdp.machine.services import MachineSettings  # noqa: PLC0415 - as above
+    from lmdp.page import process  # noqa: PLC0415 - as above
+    from lmdp.replay.keeper import commit  # noqa: PLC0415 - as above
 
     own = servers is None
     devices = simulate if simulate is not None else (20 if own and not until_idle else 0)
@@ -179,6 +182,7 @@ def run(  # noqa: PLR0913 - each is an option
     days = _parsed(_days, keep, faults)
     if faults:
         raise SettingsError.of(faults)
+    has_page = page if page is not None else duration is None and not until_idle
     say = _Say()
     for name in unread(os.environ):
         say(f"nothing reads the setting {name}")
@@ -197,8 +201,8 @@ def run(  # noqa: PLR0913 - each is an option
         simulated=_simulated(devices, instances, interval, duration),
         until_idle=until_idle,
         keep_days=days,
-        has_page=page if page is not None else duration is None and not until_idle,
-        page_port=page_port,
+        page=partial(process.page, port=page_port) if has_page else None,
+        replay=commit,
     )
     report = _run(settings, say)
     if as_json:

@@ -14,7 +14,7 @@ from rich.live import Live
 
 from lmdp.cli.live import EVERY_S, lines, view
 from lmdp.cli.options import DEFAULT_HOME, Home, Json, WarehouseFile, warehouse_file
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.support.signals import stopped_by_signals
 
 Status = dict[str, Any]
@@ -50,7 +50,7 @@ def _look(home: Path, path: Path, last: Status | None) -> Status:
 
     try:
         return client.status(home)
-    except client.Away:
+    except RunNotFoundError:
         if last is not None:  # who opens the file again and again stands in the way of a run that starts
             return {**last, "running": None, "freshnessSeconds": _age(last["newest"])}
         with Warehouse.open(path, load_spec(), read_only=True) as opened:

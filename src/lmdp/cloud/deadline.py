@@ -14,6 +14,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeAlias, TypeVar
 
+from lmdp.errors import DeadlineError
+
 _T = TypeVar("_T")
 _Work: TypeAlias = Callable[[], Any]
 _Caller: TypeAlias = "SimpleQueue[tuple[_Work, Future[Any]]]"
@@ -24,19 +26,15 @@ if hasattr(os, "register_at_fork"):  # threads do not come along
     os.register_at_fork(after_in_child=_idle.clear)
 
 
-class Unanswered(TimeoutError):  # noqa: N818 - it names what became of a call
-    """The time was over before the call was; whatever it does from now on, nobody hears of."""
-
-
 def within(seconds: float, call: Callable[[], _T]) -> _T:
-    """What `call` gives or raises; raises Unanswered after `seconds`.
+    """What `call` gives or raises; raises DeadlineError after `seconds`.
 
     The call is made in another thread, which nothing waits for: it ends with its sockets' time-outs.
     """
     answer: Future[_T] = Future()
     _caller().put((call, answer))
     if not wait([answer], max(seconds, 0.0)).done:
-        raise Unanswered(f"no answer in {seconds:.1f} s")
+        raise DeadlineError(f"no answer in {seconds:.1f} s")
     return answer.result()
 
 

@@ -18,8 +18,8 @@ from typing import Any, Final
 from pybase64 import b64decode
 
 from lmdp.core.pipeline import Message
-from lmdp.core.reject_codes import MALFORMED
 from lmdp.core.rejects import Reject
+from lmdp.errors import MALFORMED
 
 UNKNOWN: Final = -1
 """The partition or offset of a record that does not say."""

@@ -19,10 +19,10 @@ from botocore.exceptions import BotoCoreError
 from lmdp.cloud import firehose_response
 from lmdp.cloud.aws_client import connect, post
 from lmdp.cloud.batches import body, cut
-from lmdp.cloud.deadline import Unanswered, within
+from lmdp.cloud.deadline import within
 from lmdp.cloud.firehose_response import Verdict
 from lmdp.cloud.rate_limiter import Pace
-from lmdp.errors import LmdpError
+from lmdp.errors import DeadlineError, DeliveryError
 
 TARGET: Final = "Firehose_20150804.PutRecordBatch"
 # The slowest answer that is waited for; most come within 100 ms.
@@ -52,25 +52,20 @@ class Delivered:
     seconds: float = 0.0
 
 
-class NotDelivered(LmdpError):  # noqa: N818 - it names what became of the rows
-    """Some rows were refused until the time was over (`retryable`), or for a reason that trying does not mend."""
-
-    def __init__(self, stream: str, delivered: Delivered, code: str, *, retryable: bool) -> None:
-        reason = f"refused until the time was over ({code})" if retryable else f"refused: {code}"
-        super().__init__(
-            f"Firehose stream {stream}: {delivered.refused:,} of {delivered.rows:,} rows were {reason}. "
-            f"The whole batch counts as not delivered and has to be sent again; {delivered.accepted:,} rows will then "
-            f"be there twice, which METRICS hides. {_hint(code, retryable=retryable)}"
-        )
-        self.delivered = delivered
-        self.code = code
-        self.retryable = retryable
+def _not_delivered(stream: str, delivered: Delivered, code: str, *, retryable: bool) -> DeliveryError:
+    reason = f"refused until the time was over ({code})" if retryable else f"refused: {code}"
+    text = (
+        f"Firehose stream {stream}: {delivered.refused:,} of {delivered.rows:,} rows were {reason}. "
+        f"The whole batch counts as not delivered and has to be sent again; {delivered.accepted:,} rows will then "
+        f"be there twice, which METRICS hides. {_hint(code, retryable=retryable)}"
+    )
+    return DeliveryError(text, code, delivered, retryable=retryable)
 
 
 def _hint(code: str, *, retryable: bool) -> str:
     if code in _HINTS or not retryable:
         return _HINTS.get(code, _LOOK)
-    return _NO_WAY if code.endswith(("Error", "Unanswered", "Answer")) else _BUSY
+    return _NO_WAY if code.endswith(("Error", "Answer")) else _BUSY
 
 
 _BUSY: Final = "Look at ThrottledRecords and the stream's quota."
@@ -113,7 +108,7 @@ def open_firehose(stream: str, region: str, env: Mapping[str, str], concurrency:
 
 
 def deliver(firehose: Firehose, rows: Sequence[bytes], deadline: float) -> Delivered:
-    """Deliver every row before `deadline` (of the stream's clock), or raise NotDelivered."""
+    """Deliver every row before `deadline` (of the stream's clock), or raise DeliveryError."""
     begun = firehose.clock()
     done = Delivered(len(rows), accepted=0, refused=len(rows))
     pending: Sequence[bytes] = rows
@@ -132,7 +127,7 @@ def deliver(firehose: Firehose, rows: Sequence[bytes], deadline: float) -> Deliv
             if fault.permanent or left < 2 * LEAST_SECONDS or not fault.sent:
                 # What is in, and what may be, comes again with the batch.
                 given_up = replace(done, repeats=done.repeats + done.accepted)
-                raise NotDelivered(firehose.stream, given_up, code, retryable=not fault.permanent)
+                raise _not_delivered(firehose.stream, given_up, code, retryable=not fault.permanent)
             # However long the back-off is by now, the time that is left is for trying.
             firehose.sleep(min(fault.delay, left / 2))
     return done
@@ -174,7 +169,7 @@ def _once(
     try:
         # A socket that was told the same time ends by itself, and with a better word.
         verdict = within(left + LEAST_SECONDS, partial(firehose.put, batch, attempt, min(left, READ_SECONDS)))
-    except Unanswered as error:
+    except DeadlineError as error:
         verdict = firehose_response.of_silence(batch, error, attempt)
     if verdict.throttled:
         firehose.pace.throttled(start)

@@ -14,7 +14,7 @@ from lmdp.cloud.pipeline import Path, Report, invoke
 from lmdp.cloud.reject_sink import reject_bucket, s3_client
 from lmdp.cloud.settings import Settings
 from lmdp.cloud.telemetry import Telemetry, open_telemetry
-from lmdp.errors import LmdpError
+from lmdp.errors import InternalError, LmdpError
 
 
 class Context(Protocol):
@@ -24,10 +24,6 @@ class Context(Protocol):
 
     def get_remaining_time_in_millis(self) -> int:
         """The milliseconds until Lambda ends this invocation."""
-
-
-class InternalFault(LmdpError):  # noqa: N818 - it is the program that is at fault
-    """Something that should not happen; what it was is in the log, without any value."""
 
 
 @dataclass(slots=True)
@@ -48,7 +44,7 @@ class Function:
             raise
         except Exception as error:  # noqa: BLE001 - its text might hold data, and Lambda would log it
             failure = telemetry.fault(self.telemetry, error)
-            raise InternalFault(
+            raise InternalError(
                 f"{failure} inside the function; the log says where. The batch is sent again."
             ) from None
         finally:

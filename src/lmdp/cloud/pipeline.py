@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lmdp.cloud.event_source import UNKNOWN, read_event
-from lmdp.cloud.firehose_sink import Delivered, Firehose, NotDelivered, deliver
+from lmdp.cloud.firehose_sink import Delivered, Firehose, deliver
 from lmdp.cloud.reject_sink import WriteRejects
 from lmdp.core.encode import encode
 from lmdp.core.pipeline import Counts, Message, Transformed, TransformSettings, transform
-from lmdp.core.reject_codes import DECODE_TOO_LARGE
 from lmdp.core.rejects import Reject
 from lmdp.core.specification import Spec
+from lmdp.errors import DECODE_TOO_LARGE, DeliveryError
 
 _PORTION_BYTES: Final = 64 * 2**10
 
@@ -72,7 +72,7 @@ class Report:
 
 
 def invoke(event: object, path: Path, report: Report, *, now_ms: int, seconds_left: float) -> None:
-    """Handle one event. Raises RejectsNotWritten or NotDelivered when the batch has to be sent again."""
+    """Handle one event. Raises RejectsNotWrittenError or DeliveryError when the batch has to be sent again."""
     deadline = path.firehose.clock() + seconds_left - path.margin
     with path.step("transform"):
         rows, rejects = _transform(event, path, report, now_ms)
@@ -81,7 +81,7 @@ def invoke(event: object, path: Path, report: Report, *, now_ms: int, seconds_le
     with path.step("firehose"):
         try:
             report.delivered = deliver(path.firehose, rows, deadline)
-        except NotDelivered as error:
+        except DeliveryError as error:
             report.delivered, report.firehose_code = error.delivered, error.code
             raise
 

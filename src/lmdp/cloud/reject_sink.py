@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lmdp.cloud.deadline import within
 from lmdp.cloud.retries import Failure
 from lmdp.core.rejects import Reject
-from lmdp.errors import Unreachable
+from lmdp.errors import RejectsNotWrittenError
 from lmdp.support.reject_files import RejectFile, reject_files
 
 WriteRejects: TypeAlias = Callable[[Sequence[Reject], int, float], int]
@@ -25,10 +25,6 @@ _CONNECT_SECONDS: Final = 3
 _READ_SECONDS: Final = 10
 # A try that has less time than this is not begun.
 _LEAST_SECONDS: Final = 0.1
-
-
-class RejectsNotWritten(Unreachable):
-    """The error bucket did not take an object."""
 
 
 def reject_bucket(bucket: str, prefix: str, kms_key: str | None, client: Callable[[], Any]) -> WriteRejects:
@@ -47,7 +43,7 @@ def reject_bucket(bucket: str, prefix: str, kms_key: str | None, client: Callabl
             try:
                 _until(ends, partial(put, file))
             except (BotoCoreError, ClientError, TimeoutError) as error:
-                raise RejectsNotWritten(
+                raise RejectsNotWrittenError(
                     f"s3://{bucket}/{prefix}: {len(rejects):,} rejects could not be written ({_name(error)}). "
                     "Nothing of their batch was delivered; it is sent again. Check that the bucket and its key are "
                     "there and can be reached, and that the function's role allows s3:PutObject, kms:GenerateDataKey "

@@ -111,7 +111,7 @@ def digester(fields: tuple[tuple[Source, ...], ...]) -> Callable[[Attributes], D
     """A function that digests datapoint attributes by the sources of `fields`, and remembers those it saw.
 
     The same instance is polled every minute with the same attributes, so that most are in the cache; it is emptied
-    when full. Attributes that are no key-values raise Refused.
+    when full. Attributes that are no key-values raise MessageError.
     """
     cache: dict[bytes, Digest] = {}
 

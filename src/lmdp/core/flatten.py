@@ -27,17 +27,17 @@ from lmdp.core.otlp.model import (
 )
 from lmdp.core.otlp.scalars import double, enum, read_all, signed, unsigned
 from lmdp.core.promotion import Rules
-from lmdp.core.reject_codes import (
+from lmdp.core.scopes import Scope, Scopes, field_epoch
+from lmdp.core.timestamps import Moment, epoch_ns, kafka_ns, moment
+from lmdp.errors import (
     BAD_TIMESTAMP,
     DECODE_TOO_LARGE,
     MALFORMED,
     MISSING_FIELD,
     ROW_TOO_LARGE,
-    PointRefused,
-    Refused,
+    DatapointError,
+    MessageError,
 )
-from lmdp.core.scopes import Scope, Scopes, field_epoch
-from lmdp.core.timestamps import Moment, epoch_ns, kafka_ns, moment
 
 Row: TypeAlias = tuple[Any, ...]
 Path: TypeAlias = tuple[Any, ...]
@@ -79,7 +79,7 @@ class Failure:
     """A datapoint that was refused, and the way to it."""
 
     path: Path
-    refused: PointRefused
+    refused: DatapointError
 
 
 class Flat(Struct, gc=False):
@@ -114,7 +114,7 @@ class _Series:
 def flatten(bundle: MetricsData, scopes: Scopes, limits: Limits, timestamp: int | None = None) -> Flat:
     """Flatten one message; `timestamp` is Kafka's, in milliseconds.
 
-    Raises Refused where the message as a whole cannot be read, or makes more than the limits allow.
+    Raises MessageError where the message as a whole cannot be read, or makes more than the limits allow.
     """
     walk = _Walk(scopes.rules, limits, timestamp)
     for resource_metrics in bundle.resourceMetrics or ():
@@ -124,16 +124,16 @@ def flatten(bundle: MetricsData, scopes: Scopes, limits: Limits, timestamp: int 
             for metric in scope_metrics.metrics or ():
                 try:
                     walk.metric(scope, (resource_metrics, scope_metrics, metric))
-                except Refused as refused:
+                except MessageError as refused:
                     raise _in_metric(metric, refused) from None
     return walk.flat
 
 
-def _in_metric(metric: Metric, refused: Refused) -> Refused:
+def _in_metric(metric: Metric, refused: MessageError) -> MessageError:
     """The same for what cannot be read, with the place."""
     if refused.code != MALFORMED:
         return refused
-    return Refused(MALFORMED, f"metric {(metric.name or '')[:_SHOWN]!r}: {refused.text}")
+    return MessageError(MALFORMED, f"metric {(metric.name or '')[:_SHOWN]!r}: {refused.text}")
 
 
 class _Walk:
@@ -152,7 +152,7 @@ class _Walk:
         self._largest_row = limits.row_bytes // _WIDEST
         self._most = limits.message_bytes // _WIDEST
         self.known: Known = {}  # bytes of long texts that many rows share
-        self.reasons: dict[tuple[str, str], PointRefused] = {}
+        self.reasons: dict[tuple[str, str], DatapointError] = {}
 
     def metric(self, scope: Scope, path: Path) -> None:
         """Flatten the datapoints of the last in `path`."""
@@ -202,7 +202,7 @@ class _Walk:
                     attributes = _extended(digest, reserved, began, value)
                 row = (*shared.columns, *narrow, name, unit, kind, at.text, at.ms, value, attributes, *maps)
                 keep(row, size + digest.size + len(attributes))
-            except PointRefused as refused:
+            except DatapointError as refused:
                 self._failed((*path, data), point, refused)
                 continue
             converted += 1
@@ -245,7 +245,7 @@ class _Walk:
                 before = len(flat.rows), flat.size, flat.measured, flat.bytes
                 try:
                     flat.non_finite += self._rows(series, point, parts)
-                except PointRefused as refused:
+                except DatapointError as refused:
                     kept, flat.size, flat.measured, flat.bytes = before
                     del flat.rows[kept:]
                     self._failed(series.path, point, refused)
@@ -260,7 +260,7 @@ class _Walk:
         self.digest(point.attributes)
         read_all(point)
 
-    def _failed(self, path: Path, point: DataPoint, refused: PointRefused) -> None:
+    def _failed(self, path: Path, point: DataPoint, refused: DatapointError) -> None:
         self._unread(point)
         # One exception a reason, and no traceback: its frames would be a kilobyte a datapoint.
         kept = self.reasons.setdefault((refused.code, refused.text), refused.with_traceback(None))
@@ -293,11 +293,11 @@ class _Walk:
         return non_finite
 
     def _narrow(self, scope: Scope, own: tuple[str | None, ...], missing: str) -> tuple[str | None, ...]:
-        """The datapoint columns with what the scope has for them. Raises PointRefused where one is missing."""
+        """The datapoint columns with what the scope has for them. Raises DatapointError where one is missing."""
         narrow = tuple(one or other for one, other in zip(own, scope.shared.fallback, strict=True))
         missing = missing or self.rules.missing_narrow(narrow)
         if missing:
-            raise PointRefused(MISSING_FIELD, missing)
+            raise DatapointError(MISSING_FIELD, missing)
         return narrow
 
     def _time(self, scope: Scope, given: Integer) -> Moment:
@@ -312,14 +312,14 @@ class _Walk:
         for ns in (epoch_ns(attribute), epoch_ns(field_epoch(field)), kafka_ns(self.timestamp)):
             if ns is not None:
                 return ns
-        raise PointRefused(BAD_TIMESTAMP, "ts: no timeUnixNano, no epoch in the scope, and no Kafka timestamp")
+        raise DatapointError(BAD_TIMESTAMP, "ts: no timeUnixNano, no epoch in the scope, and no Kafka timestamp")
 
     def keep(self, row: Row, size: int) -> None:
         """Add a row of so many characters in its columns; raises where it, or the message, is too large."""
         flat = self.flat
         if size > self._largest_row and self.limits.measure(row, known=self.known) > self.limits.row_bytes:
             shown = row[_METRIC][:_SHOWN]
-            raise PointRefused(ROW_TOO_LARGE, f"a row of {shown} is larger than {self.limits.row_bytes:,} bytes")
+            raise DatapointError(ROW_TOO_LARGE, f"a row of {shown} is larger than {self.limits.row_bytes:,} bytes")
         flat.rows.append(row)
         flat.size += size
         if flat.size > self._most:
@@ -331,7 +331,7 @@ class _Walk:
         flat.bytes += sum(map(self.limits.measure, flat.rows[flat.measured :]))
         flat.measured = len(flat.rows)
         if flat.bytes > limit:
-            raise Refused(DECODE_TOO_LARGE, f"its rows would take more than {limit:,} bytes")
+            raise MessageError(DECODE_TOO_LARGE, f"its rows would take more than {limit:,} bytes")
 
 
 def _number(point: NumberDataPoint) -> int | float | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from lmdp.core.attributes import number_text
 from lmdp.core.otlp.model import Buckets, ExponentialHistogramDataPoint, HistogramDataPoint, SummaryDataPoint
 from lmdp.core.otlp.scalars import double, signed, unsigned
-from lmdp.core.reject_codes import BAD_HISTOGRAM, PointRefused
+from lmdp.errors import BAD_HISTOGRAM, DatapointError
 
 
 class Part(NamedTuple):
@@ -27,13 +27,13 @@ class Part(NamedTuple):
 
 
 def histogram(point: HistogramDataPoint) -> Iterator[Part]:
-    """Parts of an explicit histogram. Raises PointRefused where counts and bounds do not fit."""
+    """Parts of an explicit histogram. Raises DatapointError where counts and bounds do not fit."""
     counts = [unsigned(count, "bucketCounts") for count in point.bucketCounts or ()]
     bounds = [double(bound, "explicitBounds") for bound in point.explicitBounds or ()]
     if counts and len(counts) != len(bounds) + 1:
-        raise PointRefused(BAD_HISTOGRAM, f"{len(counts)} bucket counts do not fit {len(bounds)} bounds")
+        raise DatapointError(BAD_HISTOGRAM, f"{len(counts)} bucket counts do not fit {len(bounds)} bounds")
     if counts and (any(not low < high for low, high in pairwise(bounds)) or any(map(math.isnan, bounds))):
-        raise PointRefused(BAD_HISTOGRAM, "the bounds do not rise from each to the next")
+        raise DatapointError(BAD_HISTOGRAM, "the bounds do not rise from each to the next")
     yield from _statistics(point)
     if counts:
         yield from _buckets(zip([*bounds, math.inf], accumulate(counts), strict=True))

@@ -19,11 +19,10 @@ from lmdp.core.flatten import Flat, Limits, Row, flatten
 from lmdp.core.otlp.decode import decode
 from lmdp.core.otlp.memory_estimate import MEMORY
 from lmdp.core.promotion import Rules
-from lmdp.core.reject_codes import MALFORMED, TOO_DEEP, Refused
 from lmdp.core.rejects import Reject, cut_down, reasons
 from lmdp.core.scopes import Scopes
 from lmdp.core.specification import Spec, load_spec
-from lmdp.errors import SettingsError
+from lmdp.errors import MALFORMED, TOO_DEEP, MessageError, SettingsError
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -127,7 +126,7 @@ def transform(messages: Iterable[Message], settings: TransformSettings) -> Trans
         counts.bytes_in += len(message.value or b"")
         try:
             size += _one(message, path, done)
-        except Refused as refused:
+        except MessageError as refused:
             _reject(done, message, refused.code, refused.text, message.value or b"", 0)
         except RecursionError:
             _reject(done, message, MALFORMED, TOO_DEEP, message.value or b"", 0)

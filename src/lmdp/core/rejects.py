@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from lmdp.core.flatten import Failure
 from lmdp.core.otlp.model import MetricsData
 from lmdp.core.otlp.values import to_json
-from lmdp.core.reject_codes import PointRefused
+from lmdp.errors import DatapointError
 
 _REASONS: Final = 1_000
 """How many different reasons a reject lists; one is the rule, and a hostile message could have one a datapoint."""
@@ -103,7 +103,7 @@ def _json(part: Any) -> Any:
     return replace(part, attributes=to_json(part.attributes))
 
 
-def reasons(refusals: Sequence[PointRefused]) -> tuple[str, str]:
+def reasons(refusals: Sequence[DatapointError]) -> tuple[str, str]:
     """The code of the first refusal, and the texts of all that differ."""
     texts = list(dict.fromkeys(f"{refused.code}: {refused.text}" for refused in refusals))
     first = refusals[0]

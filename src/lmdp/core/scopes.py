@@ -64,7 +64,7 @@ class Scopes:
         return cls(rules, {})
 
     def resource(self, given: model.Resource | None) -> Resource:
-        """The attributes of a resource. Raises Refused where they are no key-values."""
+        """The attributes of a resource. Raises MessageError where they are no key-values."""
         if given is None:
             return Resource({})
         if isinstance(given.attributes, list):
@@ -80,7 +80,7 @@ class Scopes:
         return found
 
     def scope(self, given: model.InstrumentationScope | None, resource: Resource) -> Scope:
-        """What the datapoints of a scope share. Raises Refused where its attributes are no key-values."""
+        """What the datapoints of a scope share. Raises MessageError where its attributes are no key-values."""
         scope = given or _NO_SCOPE
         name, values = scope.name or "", mapping(scope.attributes)
         shared = self._shared(name, values, resource)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from lmdp.core.otlp.scalars import NUMBER
-from lmdp.core.reject_codes import BAD_TIMESTAMP, PointRefused
+from lmdp.errors import BAD_TIMESTAMP, DatapointError
 
 _MS_IN_NS = 1_000_000
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC throughout; a zone would only cost
@@ -28,10 +28,10 @@ class Moment(NamedTuple):
 
 
 def moment(ns: int) -> Moment:
-    """The time `ns` nanoseconds after 1970. Raises PointRefused outside the years 1 to 9999."""
+    """The time `ns` nanoseconds after 1970. Raises DatapointError outside the years 1 to 9999."""
     ms = ns // _MS_IN_NS
     if not _FIRST_MS <= ms <= _LAST_MS:
-        raise PointRefused(BAD_TIMESTAMP, f"ts: {ms} ms after 1970 is outside the years 1 to 9999")
+        raise DatapointError(BAD_TIMESTAMP, f"ts: {ms} ms after 1970 is outside the years 1 to 9999")
     second, rest = divmod(ms, 1000)
     return Moment(ms, f"{_second(second)}.{rest:03}Z", ns)
 

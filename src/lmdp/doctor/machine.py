@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lmdp.doctor.context import Place
 from lmdp.doctor.result import Verdict, not_tried, ok, refused, wrong
+from lmdp.errors import KafkaUnavailableError
 from lmdp.support.disk_space import free_bytes
 from lmdp.support.program import program
 
@@ -41,13 +42,13 @@ def disk(place: Place) -> Verdict:
 
 def java(place: Place) -> Verdict:
     """A Java for the embedded Kafka."""
-    from lmdp.machine.embedded_kafka.java import JarsUnavailable, find_java  # noqa: PLC0415 - slow to load
+    from lmdp.machine.embedded_kafka.java import find_java  # noqa: PLC0415 - slow to load
 
     if place.servers is not None:
         return not_tried("a broker is named, so none is started here")
     try:
         found = find_java()
-    except JarsUnavailable as error:
+    except KafkaUnavailableError as error:
         return refused(error, f"{program()} run --broker memory, or install Java 17")
     return ok(f"Java {found.major}, {found.path}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from lmdp.doctor.context import NET_S, Place
 from lmdp.doctor.result import Verdict, not_tried, ok, refused, wrong
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.support.program import program
 
 _TERMINAL = f"look at the run's terminal; Ctrl-C there, then {program()} run: it goes on where it was"
@@ -29,7 +29,7 @@ def warehouse(place: Place) -> Verdict:
         held = _held_by_run(place)
         version = client.ask_run(place.home, Question(_VERSION, timeout_seconds=NET_S)).table
         by = f", held by the run with pid {held['running']['pid']}"
-    except client.Away:
+    except RunNotFoundError:
         if not place.warehouse.exists():
             return not_tried(f"none at {place.warehouse} yet; {program()} run makes it")
         try:
@@ -53,12 +53,12 @@ def warehouse(place: Place) -> Verdict:
 
 
 def _held_by_run(place: Place) -> dict[str, Any]:
-    """The status of the run that has this very file. Raises Away."""
+    """The status of the run that has this very file. Raises RunNotFoundError."""
     from lmdp.machine.api import client  # noqa: PLC0415 - as above
 
     held = client.status(place.home)
     if Path(held["warehouse"]).resolve() != place.warehouse.resolve():
-        raise client.Away
+        raise RunNotFoundError
     return held
 
 
@@ -68,7 +68,7 @@ def run(place: Place) -> Verdict:
 
     try:
         running = client.status(place.home)["running"]
-    except client.Away:
+    except RunNotFoundError:
         return not_tried(f"no run is at work under {place.home}")
     except LmdpError as error:
         return refused(error, _TERMINAL)
@@ -87,7 +87,7 @@ def page(place: Place) -> Verdict:
 
     try:
         url = client.status(place.home)["running"].get("page")
-    except (client.Away, LmdpError):
+    except (RunNotFoundError, LmdpError):
         return not_tried("no run answers")
     if not url:
         return not_tried("this run has none (--no-page, or it is still starting)")

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from lmdp.core.specification import load_spec
 from lmdp.doctor.context import Place
 from lmdp.doctor.result import Verdict, not_tried, ok, refused, wrong
-from lmdp.errors import LmdpError, Unreachable
+from lmdp.errors import LmdpError, UnreachableError
 from lmdp.support.program import install_extras, program
 
 _LOGIN_S = 10
@@ -44,7 +44,7 @@ def login(place: Place) -> Verdict:
         chosen = SnowflakeSettings.from_env(_env(place))
         with connected(access_from_env(place.env, chosen), login_seconds=_LOGIN_S) as connection:
             checks = verify(Scope(connection, chosen, load_spec(), datetime.now(UTC)), _QUICK)
-    except Unreachable as error:
+    except UnreachableError as error:
         return refused(error, "check the address, the proxy and Snowflake's network policy: docs/troubleshooting.md")
     except LmdpError as error:
         return refused(

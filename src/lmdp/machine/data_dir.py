@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from lmdp.errors import SettingsError, Unreachable
+from lmdp.errors import SettingsError, UnreachableError
 from lmdp.support.program import program
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -63,26 +63,26 @@ def replaceable(path: Path) -> list[str]:
 
 @contextlib.contextmanager
 def only_run(home: Path) -> Iterator[None]:
-    """Have the folder for one run during the block; a killed run leaves no lock. Raises Unreachable."""
+    """Have the folder for one run during the block; a killed run leaves no lock. Raises UnreachableError."""
     import fcntl  # noqa: PLC0415 - POSIX alone
 
     path = home / _LOCK
     try:
         file = path.open("a+", encoding="ascii", errors="replace")
     except OSError as error:
-        raise Unreachable(f"{path} cannot be opened: {error.strerror}. Nothing was started.") from error
+        raise UnreachableError(f"{path} cannot be opened: {error.strerror}. Nothing was started.") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             pid, shown = file.read(20).strip() or "unknown", f"{program()} status --home {shlex.quote(str(home))}"
-            raise Unreachable(
+            raise UnreachableError(
                 f"another run (process {pid}) has the folder {home}, so this one was not started. Stop that one first "
                 f"(`{shown}` shows it), or name another folder for this one: --home"
             ) from None
         except OSError as error:
-            raise Unreachable(f"{path} cannot be locked: {error.strerror}. Name a local folder: --home") from error
+            raise UnreachableError(f"{path} cannot be locked: {error.strerror}. Name a local folder: --home") from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

@@ -20,11 +20,11 @@ from typing import Any
 import psutil
 
 from lmdp.core.pipeline import TransformSettings
-from lmdp.machine.api.server import serving
+from lmdp.errors import KafkaUnavailableError
+from lmdp.machine.api.server import Replay, serving
 from lmdp.machine.data_dir import make_home, only_run
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, MemoryBroker, embedded
 from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, pinned
-from lmdp.machine.embedded_kafka.java import JarsUnavailable
 from lmdp.machine.embedded_kafka.revival import Revival
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.kafka.consumer import ConsumeSettings, Ends, Say, consume
@@ -36,7 +36,6 @@ from lmdp.machine.warehouse.maintenance import maintain
 from lmdp.machine.warehouse.status import standing
 from lmdp.machine.warehouse.totals import Totals
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.page.process import page
 from lmdp.support.program import program
 from lmdp.support.reject_share import replay_command, warning
 
@@ -59,6 +58,10 @@ class Simulated:
     seed: int = 1
 
 
+Page = Callable[[Path, Say], contextlib.AbstractContextManager[Callable[[], str]]]
+"""Serves the page of a home until the end of its block; what it yields returns the page's address."""
+
+
 @dataclass(frozen=True, slots=True)
 class MachineSettings:
     """What to run. `access` is None for a broker of its own: `memory`, or Kafka (from `kafka_home`, if given)."""
@@ -73,8 +76,8 @@ class MachineSettings:
     simulated: Simulated | None = None
     until_idle: bool = False
     keep_days: int | None = 30
-    has_page: bool = False
-    page_port: int | None = None
+    page: Page | None = None
+    replay: Replay | None = None
 
 
 @dataclass(slots=True)
@@ -199,11 +202,11 @@ def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], s
         warehouse.tally.count()
         with contextlib.ExitStack() as parts:
             machine = Machine(settings, warehouse, ends=Ends(stop=stop))
-            parts.enter_context(serving(settings.home, warehouse, machine.status, machine.snapshot))
+            parts.enter_context(serving(settings.home, warehouse, machine.status, machine.snapshot, settings.replay))
             access, cluster, broker = _broker(settings, say, parts)
             machine.broker, machine.access = broker, access
-            if settings.has_page:
-                machine.page = parts.enter_context(page(settings.home, settings.page_port, say))
+            if settings.page is not None:
+                machine.page = parts.enter_context(settings.page(settings.home, say))
             consumer = parts.enter_context(_Worker.running("consumer", lambda: _consume(machine, access, cluster, say)))
             removed = threading.Event()
             work = partial(maintain, warehouse, settings.keep_days, stop, say, removed)
@@ -229,7 +232,7 @@ def _broker(
     if not settings.memory:
         try:
             given = embedded(settings.home, kafka_home=settings.kafka_home, progress=_downloading(say))
-        except JarsUnavailable as error:
+        except KafkaUnavailableError as error:
             say(f"No Kafka here ({error}): taking the test broker in this process, as --broker memory does")
         else:
             say("starting Apache Kafka (mutual TLS, loopback only)")

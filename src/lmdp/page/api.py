@@ -14,11 +14,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from lmdp.errors import ApiError
 from lmdp.machine.api import formats
 from lmdp.machine.warehouse.warehouse import Answer
 from lmdp.page import chart, prometheus, reject_texts
 from lmdp.page.devices import Catalogue
-from lmdp.page.run_client import KEPT_S, Fault, Json, Pipe
+from lmdp.page.run_client import KEPT_S, Json, Pipe
 from lmdp.support.program import program
 
 MAX_ROWS = 100_000  # more is for `lmdp query`, which can write to a file
@@ -37,7 +38,7 @@ class Asked(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What the page shows, each as a JSON object. All of it raises Fault."""
+    """What the page shows, each as a JSON object. All of it raises ApiError."""
 
     pipe: Pipe
     catalogue: Catalogue
@@ -52,7 +53,7 @@ class Api:
     async def history(self, seconds: int = KEPT_S) -> Json:
         """The last seconds, one sample each."""
         if not 1 <= seconds <= KEPT_S:
-            raise Fault(
+            raise ApiError(
                 400, f"seconds is a number from 1 to {KEPT_S}; nothing was asked", "GET /api/history?seconds=60"
             )
         since = (time.time() - seconds) * 1000
@@ -84,7 +85,7 @@ class Api:
     def _seen(self) -> tuple[Json, Json]:
         live, status = self.pipe.live, self.pipe.status
         if live is None or status is None:
-            raise self.pipe.fault or Fault(
+            raise self.pipe.fault or ApiError(
                 503, "the run was not asked yet; try again in a second", f"{program()} status"
             )
         return live, status
@@ -106,7 +107,7 @@ def routes(api: Api) -> list[Route]:
         return Response(prometheus.render(api.pipe.live, api.pipe.status), media_type=prometheus.CONTENT_TYPE)
 
     async def unknown(request: Request) -> Response:
-        return _fault(Fault(404, f"there is no {request.method} {request.url.path}", "GET /api tells what there is"))
+        return _fault(ApiError(404, f"there is no {request.method} {request.url.path}", "GET /api tells what there is"))
 
     return [
         get("/api", lambda _: _index()),
@@ -145,19 +146,19 @@ async def _json(answer: Awaitable[Json]) -> Response:
 async def _answered(work: Callable[[], Awaitable[Response]]) -> Response:
     try:
         return await work()
-    except Fault as fault:
+    except ApiError as fault:
         return _fault(fault)
 
 
-def _fault(fault: Fault) -> Response:
-    return Response(msgspec.json.encode(fault.json()), fault.code, media_type="application/json")
+def _fault(fault: ApiError) -> Response:
+    return Response(msgspec.json.encode(fault.json()), fault.status, media_type="application/json")
 
 
 async def _query(api: Api, request: Request) -> Response:
     try:
         asked = msgspec.json.decode(await _body(request), type=Asked)
     except msgspec.MsgspecError as error:
-        raise Fault(
+        raise ApiError(
             400, f"a question is {{sql, limitRows, timeoutSeconds}}: {error}", 'POST {"sql": "select 1"}'
         ) from error
     answer, seconds = await api.query(asked)
@@ -175,12 +176,12 @@ async def _query(api: Api, request: Request) -> Response:
 
 async def _body(request: Request) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise Fault(415, "a question is JSON", 'send it with "Content-Type: application/json"')
+        raise ApiError(415, "a question is JSON", 'send it with "Content-Type: application/json"')
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > _MAX_BODY:
-            raise Fault(413, f"a question has at most {_MAX_BODY:,} bytes", f"{program()} query - < question.sql")
+            raise ApiError(413, f"a question has at most {_MAX_BODY:,} bytes", f"{program()} query - < question.sql")
     return body
 
 
@@ -202,7 +203,7 @@ def _picked(request: Request) -> chart.Picked:
     to = _number(request, "toMs", now)
     view = request.query_params.get("view", "raw")
     if view not in chart.VIEWS:
-        raise Fault(400, f"view is one of {', '.join(chart.VIEWS)}; nothing was asked", "GET /api/series")
+        raise ApiError(400, f"view is one of {', '.join(chart.VIEWS)}; nothing was asked", "GET /api/series")
     return chart.Picked(
         org=_text(request, "orgId"),
         device=_text(request, "deviceId"),
@@ -219,7 +220,7 @@ def _picked(request: Request) -> chart.Picked:
 def _text(request: Request, name: str) -> str:
     value = request.query_params.get(name)
     if value is None:
-        raise Fault(400, f"{name} is missing; nothing was asked", "GET /api tells what each takes")
+        raise ApiError(400, f"{name} is missing; nothing was asked", "GET /api tells what each takes")
     return value
 
 
@@ -228,7 +229,7 @@ def _number(request: Request, name: str, default: int) -> int:
     if value is None:
         return default
     if not (value.isascii() and value.isdecimal() and len(value) <= 16):
-        raise Fault(400, f"{name} is a whole number; nothing was asked", "GET /api tells what each takes")
+        raise ApiError(400, f"{name} is a whole number; nothing was asked", "GET /api tells what each takes")
     return int(value)
 
 

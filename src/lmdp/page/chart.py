@@ -13,8 +13,9 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Literal
 
+from lmdp.errors import ApiError
 from lmdp.page.devices import literal
-from lmdp.page.run_client import Fault, Json, Pipe
+from lmdp.page.run_client import Json, Pipe
 
 View = Literal["raw", "rate", "percentile"]
 VIEWS: tuple[View, ...] = ("raw", "rate", "percentile")
@@ -90,7 +91,7 @@ class Picked:
     points: int = POINTS
 
     def check(self) -> None:
-        """Raise Fault when it makes no chart."""
+        """Raise ApiError when it makes no chart."""
         if not 0 <= self.from_ms < self.to_ms <= _LAST_MS:
             raise _wrong("from and to are Unix milliseconds up to the year 9999, and from comes first")
         if not 2 <= self.points <= 5_000:
@@ -137,7 +138,7 @@ class Picked:
 
 
 async def draw(pipe: Pipe, picked: Picked) -> Json:
-    """Lines of [Unix ms, value, lowest, highest, points]; a percentile has no lowest and highest. Raises Fault."""
+    """Lines of [Unix ms, value, lowest, highest, points]; a percentile has no lowest and highest. Raises ApiError."""
     picked.check()
     begun = time.monotonic()
     sql = picked.sql(picked.from_ms if picked.view == "raw" else await _since(pipe, picked))
@@ -218,5 +219,5 @@ def _literal(name: str | None) -> str:
     return "NULL" if name is None else literal(name)
 
 
-def _wrong(text: str) -> Fault:
-    return Fault(400, f"{text}; nothing was asked", "GET /api/series tells what there is")
+def _wrong(text: str) -> ApiError:
+    return ApiError(400, f"{text}; nothing was asked", "GET /api/series tells what there is")

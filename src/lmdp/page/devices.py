@@ -44,7 +44,7 @@ class Catalogue:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def devices(self) -> list[Json]:
-        """Every device: orgId, deviceId, deviceName, rows, newestMs; by name. Raises Fault."""
+        """Every device: orgId, deviceId, deviceName, rows, newestMs; by name. Raises ApiError."""
         async with self._turn:
             if time.monotonic() - self._read >= _FRESH_S:
                 await self._read_on()
@@ -52,7 +52,7 @@ class Catalogue:
         return sorted(self._devices.values(), key=lambda one: (one["deviceName"] or one["deviceId"], one["orgId"]))
 
     async def series(self, org: str, device: str) -> list[Json]:
-        """The series of a device: datasource, instance, metric, unit, type, rows, newestMs, views. Raises Fault."""
+        """The series of a device: datasource, instance, metric, unit, type, rows, newestMs, views. Raises ApiError."""
         read, found = self._series.get((org, device), (-_FRESH_S, []))
         if time.monotonic() - read >= _FRESH_S:
             found = await self.pipe.rows(_SERIES.format(org=literal(org), device=literal(device)))

@@ -13,8 +13,9 @@ from urllib.parse import quote
 import msgspec
 from nicegui import ui
 
+from lmdp.errors import ApiError
 from lmdp.page import chart, echarts, formats
-from lmdp.page.run_client import Fault, Json
+from lmdp.page.run_client import Json
 from lmdp.page.widgets import code, heading
 from lmdp.support.program import program
 
@@ -139,11 +140,11 @@ class ExploreTab:
             await self._offer(wanted[-1] if wanted else Series(first["orgId"], first["deviceId"], "", None, "", ""))
             self._tell_chips()
             await self._redraw()
-        except Fault as fault:
+        except ApiError as fault:
             self._say(f"{fault}")
 
     async def tick(self) -> None:
-        """Draw the newest points, now and then, while the range ends now. Raises Fault."""
+        """Draw the newest points, now and then, while the range ends now. Raises ApiError."""
         if not self._devices:
             await self._load([])
         elif self._range.value != "own" and time.monotonic() >= self._next:
@@ -209,7 +210,7 @@ class ExploreTab:
         instance = msgspec.json.decode(self._instance.value) if self._instance.value else None
         try:
             await self._offer(Series(org, device, kept or "", instance, self._metric.value or "", self._as.value or ""))
-        except Fault as fault:
+        except ApiError as fault:
             self._say(f"{fault}")
             return
         await self._changed()
@@ -278,7 +279,7 @@ class ExploreTab:
             lines = self._lines()
             asked = (self._view.api.draw(_picked(line.series, from_ms, to_ms)) for line in lines)
             drawn = list(zip(lines, await asyncio.gather(*asked), strict=True))
-        except (Fault, ValueError) as error:
+        except (ApiError, ValueError) as error:
             self._next = time.monotonic() + _REFRESH_S
             if turn == self._turn:
                 self._say(f"{error}")

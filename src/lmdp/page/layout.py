@@ -12,12 +12,12 @@ from urllib.parse import parse_qsl, urlsplit
 from nicegui import Client, ui
 from nicegui.events import GenericEventArguments
 
+from lmdp.errors import ApiError
 from lmdp.page import formats
 from lmdp.page.api import Api
 from lmdp.page.echarts import DARK, LIGHT, Colours
 from lmdp.page.explore_tab import ExploreTab
 from lmdp.page.pipeline_tab import PipelineTab
-from lmdp.page.run_client import Fault
 from lmdp.page.sql_tab import SqlTab
 from lmdp.support.program import program
 
@@ -171,5 +171,5 @@ class _Built:
         )
         ticks = {"pipeline": self._pipeline.tick, "explore": self._explore.tick}
         if live is not None and self._tabs.value in ticks:
-            with contextlib.suppress(Fault):
+            with contextlib.suppress(ApiError):
                 await ticks[self._tabs.value]()

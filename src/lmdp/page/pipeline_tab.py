@@ -135,7 +135,7 @@ class PipelineTab:
         self._reasons.visible = False
 
     async def tick(self) -> None:
-        """Show what the API tells now. Raises Fault."""
+        """Show what the API tells now. Raises ApiError."""
         status = await self._view.api.status()
         for step in (*_STEPS, *_LEAVING.values()):
             for at, (label, text) in enumerate(step.figures(status)):

@@ -20,7 +20,7 @@ _STARTS = 5
 
 
 @contextlib.contextmanager
-def page(home: Path, port: int | None, say: Callable[[str], None]) -> Iterator[Callable[[], str]]:
+def page(home: Path, say: Callable[[str], None], *, port: int | None = None) -> Iterator[Callable[[], str]]:
     """Serve the page of `home` beside the block, on `port` or on a free one near 8088; say its address, or why not.
 
     What it gives tells the address; nothing before it listens.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from lmdp.core.reject_codes import CODES, DROP_REASONS
+from lmdp.errors import DROP_REASONS, REJECT_CODES
 from lmdp.page.run_client import Json
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -51,7 +51,7 @@ FAMILIES = (
     Family("lmdp_datapoints_total", "counter", "OTLP datapoints in them.", _live("datapoints")),
     Family("lmdp_converted_datapoints_total", "counter", "Datapoints that became rows.", _live("converted")),
     Family("lmdp_rows_total", "counter", "Rows committed to the warehouse.", _live("rows")),
-    Family("lmdp_rejects_total", "counter", "Rejects, by error code.", _by("code", "rejectsByCode", CODES)),
+    Family("lmdp_rejects_total", "counter", "Rejects, by error code.", _by("code", "rejectsByCode", REJECT_CODES)),
     Family("lmdp_rejected_datapoints_total", "counter", "Datapoints in rejects.", _live("rejectedDatapoints")),
     Family("lmdp_dropped_datapoints_total", "counter",
            "What made no row by rule, by reason; `empty` counts messages, `nonFinite` rows, `unknownData` metrics.",

@@ -121,7 +121,7 @@ _UNKNOWN_DROP = _Drop("datapoints", "A later version of the program may know thi
 
 
 async def rejects(pipe: Pipe) -> list[Json]:
-    """Every code in the warehouse, the most first, with its newest reject. Raises Fault."""
+    """Every code in the warehouse, the most first, with its newest reject. Raises ApiError."""
     warehouse = Path(pipe.status["warehouse"]) if pipe.status else None
     return [_told(row, pipe.home, warehouse) for row in await pipe.rows(_REJECTS)]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import ApiError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.server import Question
 from lmdp.machine.warehouse.warehouse import Answer
@@ -26,19 +26,6 @@ _T = TypeVar("_T")
 Json = dict[str, Any]
 
 
-class Fault(Exception):  # noqa: N818 - it names what is wrong, and is shown as JSON or as a line on the page
-    """Something could not be answered: an HTTP code, what failed, and the next command."""
-
-    def __init__(self, code: int, error: str, next_step: str) -> None:
-        super().__init__(error)
-        self.code = code
-        self.next = next_step
-
-    def json(self) -> Json:
-        """As the API answers it."""
-        return {"error": str(self), "next": self.next}
-
-
 @dataclass(slots=True)
 class Pipe:
     """The run of `home`, as last seen. `live` and `status` are None before the first answer and while it is away."""
@@ -46,7 +33,7 @@ class Pipe:
     home: Path
     live: Json | None = None
     status: Json | None = None
-    fault: Fault | None = None
+    fault: ApiError | None = None
     samples: deque[Json] = field(default_factory=lambda: deque(maxlen=round(KEPT_S / EVERY_S)))
     _latencies: deque[tuple[float, Counter[float]]] = field(default_factory=deque)
     _looking: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "look"))
@@ -60,18 +47,18 @@ class Pipe:
                 found = await self._in(self._looking, lambda: client.snapshot(self.home))
                 self.live, self.status, self.fault = found["live"], found["status"], None
                 self._note(self.live)
-            except Fault as fault:
+            except ApiError as fault:
                 self.live, self.status, self.fault = None, None, fault
                 self._latencies.clear()
             await asyncio.sleep(max(0.0, EVERY_S - (time.monotonic() - begun)))
 
     async def ask(self, sql: str, *, limit_rows: int = 10_000, timeout_s: float = 30.0) -> Answer:
-        """Answer one SELECT. Raises Fault."""
+        """Answer one SELECT. Raises ApiError."""
         question = Question(sql, limit_rows, timeout_s)
         return await self._in(self._asking, lambda: client.ask_run(self.home, question))
 
     async def rows(self, sql: str, *, limit_rows: int = 1_000_000) -> list[Json]:
-        """Answer one of the page's own questions, row by row. Raises Fault."""
+        """Answer one of the page's own questions, row by row. Raises ApiError."""
         answer = await self.ask(sql, limit_rows=limit_rows)
         rows: list[Json] = answer.table.to_pylist()
         return rows
@@ -106,8 +93,8 @@ class Pipe:
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, work)
-        except client.Away as error:
-            raise Fault(
+        except RunNotFoundError as error:
+            raise ApiError(
                 503,
                 f"no pipeline runs under {self.home}; what it wrote is safe, and the page goes on when it is back",
                 f"{program()} run",
@@ -116,12 +103,12 @@ class Pipe:
             raise _fault(error) from error
 
 
-def _fault(error: LmdpError) -> Fault:
+def _fault(error: LmdpError) -> ApiError:
     if isinstance(error, SettingsError):
-        return Fault(400, str(error), f'{program()} query "select * from metrics limit 10"')  # noqa: S608 - to paste
-    if isinstance(error, Unreachable):
-        return Fault(503, str(error), f"{program()} status")
-    return Fault(422, str(error), f"{program()} query --help")
+        return ApiError(400, str(error), f'{program()} query "select * from metrics limit 10"')  # noqa: S608 - to paste
+    if isinstance(error, UnreachableError):
+        return ApiError(503, str(error), f"{program()} status")
+    return ApiError(422, str(error), f"{program()} query --help")
 
 
 def _quantile(counted: Counter[float], q: float) -> float | None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from nicegui import ui
 
+from lmdp.errors import ApiError
 from lmdp.page import api, echarts, formats
-from lmdp.page.run_client import Fault
 from lmdp.page.widgets import heading
 from lmdp.support.program import program
 
@@ -121,7 +121,7 @@ class SqlTab:
         self._said.set_text("Asking\u2026")
         try:
             answer, seconds = await self._view.api.query(api.Asked(self._editor.value, limit_rows=_CHART_ROWS))
-        except Fault as fault:
+        except ApiError as fault:
             self._table = None
             self._said.set_text(f"{fault}")
         else:
@@ -164,7 +164,7 @@ class SqlTab:
     async def _download(self) -> None:
         try:
             answer, _ = await self._view.api.query(api.Asked(self._editor.value, limit_rows=_CSV_ROWS))
-        except Fault as fault:
+        except ApiError as fault:
             self._said.set_text(f"{fault}")
             return
         ui.download.content(api.csv(answer.table), "answer.csv", "text/csv")

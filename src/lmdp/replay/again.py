@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
-from lmdp.core.reject_codes import PointRefused
+from lmdp.errors import DatapointError
 from lmdp.replay.failed_records import Failed, Unread
 from lmdp.replay.rows import ReadRow
 
@@ -77,7 +77,7 @@ def _row_event(outcome: Outcome, piece: Failed, path: Path, now_ms: int) -> None
         outcome.rows.append(path.read_row(piece.raw))
         outcome.changed = True
         outcome.passed.append(piece.copy_of)
-    except PointRefused as refused:
+    except DatapointError as refused:
         outcome.counts.rejected_messages += 1
         outcome.fails(refused.code, refused.text)
         outcome.left.append(_stamped(piece, {"errorCode": refused.code, "errorMessage": refused.text}, now_ms))

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lmdp.errors import SettingsError, Unreachable
-from lmdp.replay.failed_records import LARGEST, Unusable
+from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError
+from lmdp.replay.failed_records import LARGEST
 from lmdp.replay.sources import REPLAYED, Stored, is_replayed
 
 _URL: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?", re.DOTALL)
@@ -46,10 +46,10 @@ class Bucket:
             try:
                 answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)
             except self.client.exceptions.NoSuchKey:
-                raise Unusable("it went away meanwhile") from None
+                raise UnreadableObjectError("it went away meanwhile") from None
             with contextlib.closing(answer["Body"]) as body:
                 if answer["ContentLength"] > LARGEST:
-                    raise Unusable(f"it has more than {LARGEST // 2**20} MiB")
+                    raise UnreadableObjectError(f"it has more than {LARGEST // 2**20} MiB")
                 return Stored(body.read(), (answer["ETag"], _encryption(answer)))
 
     def settle(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
@@ -87,7 +87,7 @@ class Bucket:
             yield
         except (BotoCoreError, ClientError) as error:
             what = _code(error) if isinstance(error, ClientError) else type(error).__name__
-            raise Unreachable(
+            raise UnreachableError(
                 f"{self.where}{name} could not be read or moved ({what}). What was replayed before it is done with. "
                 "It needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there, and the key's "
                 "kms:Decrypt and kms:GenerateDataKey. Then run the same command again: it goes on here."

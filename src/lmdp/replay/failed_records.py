@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from lmdp.core.pipeline import Message
+from lmdp.errors import UnreadableObjectError
 
 LARGEST: Final = 512 * 2**20
 """Bytes of an object, decompressed, that is read; Firehose buffers at most 128 MiB before it compresses."""
@@ -32,10 +33,6 @@ _GZIP: Final = b"\x1f\x8b"
 _SPACE: Final = re.compile(r"[\s\x00\ufeff]*")
 _json = json.JSONDecoder()
 _T = TypeVar("_T")
-
-
-class Unusable(Exception):  # noqa: N818 - a state of an object, which is then left as it is
-    """An object that cannot be read; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +81,16 @@ class Unread:
 
 
 def unpacked(content: bytes) -> bytes:
-    """The content without gzip, should there be any around it. Raises Unusable."""
+    """The content without gzip, should there be any around it. Raises UnreadableObjectError."""
     if not content.startswith(_GZIP):
         return content
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
             text = file.read(LARGEST + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise Unusable(f"its gzip is damaged or was cut short: {error}") from error
+        raise UnreadableObjectError(f"its gzip is damaged or was cut short: {error}") from error
     if len(text) > LARGEST:
-        raise Unusable(f"it has more than {LARGEST // 2**20} MiB")
+        raise UnreadableObjectError(f"it has more than {LARGEST // 2**20} MiB")
     return text
 
 

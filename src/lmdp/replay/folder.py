@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmdp.errors import SettingsError, Unreachable
-from lmdp.replay.failed_records import LARGEST, Unusable
+from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError
+from lmdp.replay.failed_records import LARGEST
 from lmdp.replay.sources import REPLAYED, Stored, is_replayed
 from lmdp.support.reject_files import write_whole
 
@@ -60,17 +60,17 @@ class Folder:
             try:
                 handle = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             except FileNotFoundError:
-                raise Unusable("it went away meanwhile") from None
+                raise UnreadableObjectError("it went away meanwhile") from None
             except OSError as error:
                 if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, a link
-                    raise Unusable("it is no file") from None
+                    raise UnreadableObjectError("it is no file") from None
                 raise
             with os.fdopen(handle, "rb") as file:
                 about = os.fstat(file.fileno())
                 if not stat.S_ISREG(about.st_mode):
-                    raise Unusable("it is no file")
+                    raise UnreadableObjectError("it is no file")
                 if about.st_size > LARGEST:
-                    raise Unusable(f"it has more than {LARGEST // 2**20} MiB")
+                    raise UnreadableObjectError(f"it has more than {LARGEST // 2**20} MiB")
                 return Stored(file.read(), _version(about))
 
     def settle(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
@@ -93,13 +93,15 @@ class Folder:
         for part in reversed([folder, *folder.relative_to(self.root).parents]):
             each = self.root / part
             if each.is_symlink():
-                raise Unreachable(f"{each} is a link; what was replayed is not moved through it. Remove it, and go on.")
+                raise UnreachableError(
+                    f"{each} is a link; what was replayed is not moved through it. Remove it, and go on."
+                )
             each.mkdir(exist_ok=True)
 
     def _files(self, below: Path) -> Iterator[str]:
         def refused(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
-                raise Unreachable(f"{error.filename} cannot be read ({error.strerror}). Nothing was changed.")
+                raise UnreachableError(f"{error.filename} cannot be read ({error.strerror}). Nothing was changed.")
 
         for folder, folders, files in os.walk(below, onerror=refused):
             folders[:] = [each for each in folders if not each.startswith(".")]
@@ -127,7 +129,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unreachable(
+        raise UnreachableError(
             f"{path} could not be read or moved ({error.strerror or error}). What was replayed before it is done with. "
             "Mend that, and run the same command again: it goes on here."
         ) from error

@@ -8,14 +8,14 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lmdp.core.specification import load_spec
-from lmdp.errors import LmdpError, Unreachable
+from lmdp.errors import LmdpError, RunNotFoundError, UnreachableError
 from lmdp.machine.api import client
-from lmdp.machine.api.server import Question
+from lmdp.machine.api.server import LARGEST_REPLAY, Question
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay import wire
+from lmdp.replay import ledger, wire
 from lmdp.replay.ledger import ASK_SECONDS, Keeper, Portion, own
 
 _GONE = (
@@ -28,13 +28,14 @@ _GONE = (
 def keeping(home: Path, path: Path, *, dry: bool) -> Iterator[Keeper]:
     """The keeper of the file at `path`: the run of `home` if it has that file. `dry` only reads.
 
-    Raises Unreachable when another replay is at work there, or another process has the file, and as opening it does.
+    Raises UnreachableError when another replay is at work there, or another process has the file, and as opening it
+    does.
     """
     with contextlib.nullcontext() if dry else _alone(path):
         running = Keeper(partial(_ask, home, path), partial(_write, home, path))
         try:
             client.ask_run(home, _question(path, "SELECT 1"))
-        except client.Away:
+        except RunNotFoundError:
             with Warehouse.open(path, load_spec(), read_only=dry) as warehouse:
                 yield own(warehouse)
             return
@@ -59,7 +60,9 @@ def _lock(folder: int, path: Path) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise Unreachable(f"another replay is at work in {path}. Nothing was changed; wait for its end.") from error
+        raise UnreachableError(
+            f"another replay is at work in {path}. Nothing was changed; wait for its end."
+        ) from error
 
 
 def _question(path: Path, sql: str) -> Question:
@@ -69,19 +72,31 @@ def _question(path: Path, sql: str) -> Question:
 def _ask(home: Path, path: Path, sql: str) -> list[dict[str, Any]]:
     try:
         found: list[dict[str, Any]] = client.ask_run(home, _question(path, sql)).table.to_pylist()
-    except client.Away as error:
-        raise Unreachable(_GONE.format(path)) from error
+    except RunNotFoundError as error:
+        raise UnreachableError(_GONE.format(path)) from error
     return found
 
 
 def _write(home: Path, path: Path, portion: Portion) -> int:
     body = wire.write(str(path.resolve()), portion, load_spec())
-    if len(body) > wire.LARGEST:
+    if len(body) > LARGEST_REPLAY:
         raise LmdpError(
-            f"one object made {len(body):,} bytes of rows, more than a run takes at once ({wire.LARGEST:,}). "
+            f"one object made {len(body):,} bytes of rows, more than a run takes at once ({LARGEST_REPLAY:,}). "
             f"Nothing of it was written. Stop the run, and run the same command again."
         )
     try:
         return client.replay(home, body)
-    except client.Away as error:
-        raise Unreachable(_GONE.format(path)) from error
+    except RunNotFoundError as error:
+        raise UnreachableError(_GONE.format(path)) from error
+
+
+def commit(warehouse: Warehouse, file: IO[bytes]) -> int:
+    """Commit the transaction in `file`, which another process sent to the run that has `warehouse`.
+
+    Returns the bytes of the rows' columns. Raises RunNotFoundError where it is for another warehouse, and as
+    `ledger.write` does.
+    """
+    wanted, portion = wire.read(file, load_spec())
+    if wanted != str(warehouse.path.resolve()):
+        raise RunNotFoundError
+    return ledger.write(warehouse, portion)

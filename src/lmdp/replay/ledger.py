@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lmdp.core.flatten import Row
-from lmdp.errors import LmdpError
+from lmdp.errors import AlreadyReplayedError
 from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
 from lmdp.replay.again import Outcome, now
 from lmdp.replay.failed_records import Failed, Unread, failed
@@ -37,10 +37,6 @@ RETURNING R.ERROR_CODE
 """
 _TABLES: Final = "SELECT table_name AS NAME FROM duckdb_tables() WHERE database_name = 'LM_METRICS'"
 _COPIES: Final = 500  # in a query
-
-
-class Changed(LmdpError):  # noqa: N818 - a state, as in 'it has changed'
-    """What a transaction was made from is no longer so: it was written before, or its rejects are others by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,8 @@ class Portion:
 class Keeper:
     """Whoever has the warehouse's file: this process, or a run. `ask` answers a SELECT, `write` commits a portion.
 
-    `write` returns the bytes of the rows' columns. It raises Changed, and other LmdpErrors; then nothing was written.
+    `write` returns the bytes of the rows' columns. It raises AlreadyReplayedError, and other LmdpErrors; then
+    nothing was written.
     """
 
     ask: Callable[[str], list[dict[str, Any]]]
@@ -89,7 +86,8 @@ def own(warehouse: Warehouse) -> Keeper:
 def write(warehouse: Warehouse, portion: Portion) -> int:
     """Commit a portion once: its rows, what is left, and what says that it is in, are one transaction.
 
-    Returns the bytes of the rows' columns. Not to be called twice at a time. Raises Changed, and as a commit does.
+    Returns the bytes of the rows' columns. Not to be called twice at a time. Raises AlreadyReplayedError, and as a
+    commit does.
     """
     at = datetime.now(UTC)
     first, rows = warehouse.offsets(CLUSTER, "", portion.source).get(0, 0), len(portion.rows)
@@ -104,7 +102,7 @@ def _settle(portion: Portion, at: datetime, connection: duckdb.DuckDBPyConnectio
     gone: Counter[str] = Counter()
     if (mark := portion.mark) is not None:
         if connection.execute("SELECT 1 FROM REPLAYED WHERE DIGEST = ?", [mark.digest]).fetchone():
-            raise Changed(f"{mark.address} is in the warehouse already")
+            raise AlreadyReplayedError(f"{mark.address} is in the warehouse already")
         values = [mark.digest, mark.address, mark.left, at.replace(tzinfo=None)]
         connection.execute("INSERT INTO REPLAYED VALUES (?, ?, ?, ?)", values)
     if portion.passed:
@@ -113,7 +111,7 @@ def _settle(portion: Portion, at: datetime, connection: duckdb.DuckDBPyConnectio
         ids, hashes = zip(*portion.settled, strict=True)
         gone.update(code for (code,) in connection.execute(_DELETE, [list(ids), list(hashes)]).fetchall())
         if gone.total() != len(ids):
-            raise Changed("some of these rejects are gone, or have moved")
+            raise AlreadyReplayedError("some of these rejects are gone, or have moved")
     return gone
 
 
@@ -144,7 +142,10 @@ def _has(keeper: Keeper, table: str) -> bool:
 
 
 def take(keeper: Keeper, source: str, outcome: Outcome, mark: Mark) -> int:
-    """Write an object's rows and its mark; returns the bytes of the rows' columns. Raises Changed when it is in."""
+    """Write an object's rows and its mark; returns the bytes of the rows' columns.
+
+    Raises AlreadyReplayedError when it is in.
+    """
     return keeper.write(Portion(source, outcome.counts.messages, outcome.rows, mark=mark, passed=outcome.passed))
 
 
@@ -194,7 +195,10 @@ class Rejects:
         return Page([(row["ID"], row["SEEN"]) for row in found], [_failed(row) for row in found])
 
     def settle(self, page: Page, outcome: Outcome, *, with_rows: bool) -> int:
-        """Replace a page by what is left of it, and write its rows where they belong here. Raises Changed."""
+        """Replace a page by what is left of it, and write its rows where they belong here.
+
+        Raises AlreadyReplayedError.
+        """
         left = [piece for piece in outcome.left if not isinstance(piece, Unread)]
         rows = outcome.rows if with_rows else []
         passed = outcome.passed if with_rows else ()

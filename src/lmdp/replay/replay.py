@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
 
-from lmdp.errors import LmdpError, SettingsError
+from lmdp.errors import AlreadyReplayedError, LmdpError, SettingsError, UnreadableObjectError
 from lmdp.replay import ledger
 from lmdp.replay.again import Before, Outcome, Path, again, now
-from lmdp.replay.failed_records import Failed, Unread, Unusable, packed, read, unpacked
-from lmdp.replay.ledger import Changed, Keeper, Mark, Rejects
+from lmdp.replay.failed_records import Failed, Unread, packed, read, unpacked
+from lmdp.replay.ledger import Keeper, Mark, Rejects
 from lmdp.replay.report import Report, placed
 from lmdp.replay.sinks import Send
 from lmdp.replay.sources import Store, place_of_replayed
@@ -73,7 +73,7 @@ def replay_objects(store: Store, sink: Sink, run: Run, report: Report) -> None:
         report.objects += 1
         try:
             _object(store, name, sink, taken, run, report)
-        except Unusable as why:
+        except UnreadableObjectError as why:
             report.skipped[name] = str(why)
         except LmdpError as error:
             raise placed(error, f"{store.where}{name}: {error}") from error
@@ -85,7 +85,7 @@ def _object(store: Store, name: str, sink: Sink, taken: Taken, run: Run, report:
     text = unpacked(stored.content)
     pieces = list(read(text))
     if not any(isinstance(piece, Failed) for piece in pieces):
-        raise Unusable("there are no rejects in it")
+        raise UnreadableObjectError("there are no rejects in it")
     digest = hashlib.sha256(text).hexdigest()
     mark = sink.known(digest)
     if mark is None:
@@ -114,7 +114,7 @@ def _take(sink: Sink, outcome: Outcome, fresh: Mark, report: Report, *, dry: boo
     try:
         if outcome.changed and not dry:
             report.bytes_out += sink.take(outcome, fresh)
-    except Changed:  # the transaction of an earlier replay, which had no answer, came through meanwhile
+    except AlreadyReplayedError:  # the transaction of an earlier replay, which had no answer, came through meanwhile
         if (mark := sink.known(fresh.digest)) is None:
             raise
         return mark
@@ -125,7 +125,7 @@ def _take(sink: Sink, outcome: Outcome, fresh: Mark, report: Report, *, dry: boo
 def _pieces(store: Store, name: str) -> list[Failed | Unread]:
     try:
         return list(read(unpacked(store.read(name).content)))
-    except Unusable:
+    except UnreadableObjectError:
         return []
 
 
@@ -143,7 +143,7 @@ def replay_rejects(keeper: Keeper, send: Send | None, run: Run, report: Report) 
             report.bytes_out += send(outcome) if send is not None and outcome.changed else 0
             try:
                 report.bytes_out += rejects.settle(page, outcome, with_rows=send is None)
-            except Changed:
+            except AlreadyReplayedError:
                 vain += 1
                 if vain > _VAIN:
                     raise

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lmdp.core.pipeline import Counts
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.replay.again import Outcome
 from lmdp.replay.failed_records import Unread
 
@@ -58,7 +58,7 @@ class Report:
 
 def placed(error: LmdpError, text: str) -> LmdpError:
     """The same kind of error with another text, whatever more its own kind may hold."""
-    for kind in (SettingsError, Unreachable):
+    for kind in (SettingsError, UnreachableError):
         if isinstance(error, kind):
             return kind(text)
     return LmdpError(text)

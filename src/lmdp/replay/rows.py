@@ -9,8 +9,8 @@ import msgspec
 
 from lmdp.core.encode import row_bytes
 from lmdp.core.flatten import Row
-from lmdp.core.reject_codes import ROW_TOO_LARGE, PointRefused
 from lmdp.core.specification import Field, Spec
+from lmdp.errors import ROW_TOO_LARGE, DatapointError
 from lmdp.support.row_validator import faults, validator
 
 INVALID: Final = "Row.Invalid"
@@ -22,17 +22,17 @@ ReadRow: TypeAlias = Callable[[bytes], Row]
 
 
 def row_reader(spec: Spec, max_row_bytes: int) -> ReadRow:
-    """What makes a row tuple of a row's JSON, whatever style its keys have. It raises PointRefused."""
+    """What makes a row tuple of a row's JSON, whatever style its keys have. It raises DatapointError."""
     names = {field.name.upper(): field.name for field in spec.fields}
     checks = validator(spec)
 
     def read(raw: bytes) -> Row:
         given = _named(raw, names)
         if found := faults(msgspec.json.encode(given), spec, checks):
-            raise PointRefused(INVALID, "; ".join(found[:_SHOWN]))
+            raise DatapointError(INVALID, "; ".join(found[:_SHOWN]))
         row = tuple(_value(field, given.get(field.name)) for field in spec.fields)
         if row_bytes(row, spec) > max_row_bytes:
-            raise PointRefused(ROW_TOO_LARGE, f"the row has more than {max_row_bytes:,} bytes")
+            raise DatapointError(ROW_TOO_LARGE, f"the row has more than {max_row_bytes:,} bytes")
         return row
 
     return read
@@ -43,13 +43,13 @@ def _named(raw: bytes, names: Mapping[str, str]) -> dict[str, msgspec.Raw]:
     try:
         given = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PointRefused(INVALID, f"no JSON object: {error}") from error
+        raise DatapointError(INVALID, f"no JSON object: {error}") from error
     named: dict[str, msgspec.Raw] = {}
     for key, value in given.items():
         bare = key[1:-1] if len(key) > 2 and key[0] == key[-1] == '"' else key
         name = names.get(bare.upper(), key)
         if name in named:
-            raise PointRefused(INVALID, f"{name}: given twice")
+            raise DatapointError(INVALID, f"{name}: given twice")
         named[name] = value
     return named
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lmdp.core.pipeline import Message
-from lmdp.errors import Unreachable
+from lmdp.errors import UnreachableError
 from lmdp.replay.again import Outcome
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _refuse(topic: str, failures: Counter[str], unanswered: int, messages: int) 
     if failures or unanswered:
         reasons = [f"{count}: {reason}" for reason, count in failures.items()]
         reasons += [f"{unanswered}: no answer"] if unanswered else []
-        raise Unreachable(
+        raise UnreachableError(
             f"{failures.total() + unanswered:,} of {messages:,} messages to {topic} were not acknowledged "
             f"({'; '.join(reasons)})."
         )

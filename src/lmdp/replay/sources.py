@@ -33,13 +33,16 @@ class Store(Protocol):
         """The place as a person names it; `where` and a name make an object's address."""
 
     def names(self) -> list[str]:
-        """The objects that were not replayed yet, in order. Raises Unreachable."""
+        """The objects that were not replayed yet, in order. Raises UnreachableError."""
 
     def replayed(self) -> list[str]:
         """The names of those that were."""
 
     def read(self, name: str) -> Stored:
-        """Read one. Raises Unusable for what is no object of failures, Unreachable when it is not to be had."""
+        """Read one.
+
+        Raises UnreadableObjectError for what is no object of failures, UnreachableError when it is not to be had.
+        """
 
     def settle(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
         """Move an object to the name `to`, and put `left` in its place.

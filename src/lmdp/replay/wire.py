@@ -24,9 +24,6 @@ from lmdp.replay.ledger import Mark, Portion
 if TYPE_CHECKING:
     from lmdp.core.specification import Spec
 
-LARGEST: Final = 2**30
-"""Bytes of one transaction."""
-
 _LENGTH: Final = 8
 
 

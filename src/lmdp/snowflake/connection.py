@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives import serialization
 
 from lmdp.certificates import pem
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, ObjectNotFoundError, PrivilegeError, SettingsError, UnreachableError
 from lmdp.snowflake.secrets import read_secret
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.support.opening import read_bytes
@@ -105,7 +105,7 @@ def der(key: bytes, passphrase: str | None = None) -> bytes:
 
 @contextlib.contextmanager
 def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterator[Any]:
-    """A connection (snowflake.connector's), closed at the end. Raises LmdpError or Unreachable."""
+    """A connection (snowflake.connector's), closed at the end. Raises LmdpError or UnreachableError."""
     from snowflake.connector import connect  # noqa: PLC0415 - an extra, slow to import; SQL is printed without it
     from snowflake.connector.errors import Error  # noqa: PLC0415 - as above
 
@@ -159,20 +159,14 @@ def told(error: Error, sql: str) -> LmdpError:
     number = int(error.errno or 0)
     said = (error.raw_msg if hasattr(error, "raw_msg") else None) or error.msg or str(error)
     if number == _NO_PRIVILEGE:
-        return MissingPrivilege(f"a privilege is missing for: {what}\n{said}\n{_BOOTSTRAP}")
+        return PrivilegeError(f"a privilege is missing for: {what}\n{said}\n{_BOOTSTRAP}")
     if number in _NOT_THERE:
-        return NotThere(f"not there, or not visible to this role: {what}\n{said}\n{_BOOTSTRAP}")
+        return ObjectNotFoundError(f"not there, or not visible to this role: {what}\n{said}\n{_BOOTSTRAP}")
     if isinstance(error, InterfaceError | OperationalError):
-        return Unreachable(f"Snowflake did not answer: {what}\n{said}\nTry again; every command here may be repeated.")
+        return UnreachableError(
+            f"Snowflake did not answer: {what}\n{said}\nTry again; every command here may be repeated."
+        )
     return LmdpError(f"Snowflake refused: {what}\n{said}")
-
-
-class MissingPrivilege(LmdpError):  # noqa: N818 - it names what is missing
-    """The role may not do something; an administrator has to grant it."""
-
-
-class NotThere(LmdpError):  # noqa: N818 - as above
-    """Something does not exist, or the role cannot see it: Snowflake does not tell which."""
 
 
 _BOOTSTRAP: Final = (
@@ -192,7 +186,7 @@ def _no_login(access: Access, error: Error) -> LmdpError:
         )
     if isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
         return LmdpError(f"{access.user} cannot sign in at {access.account_url}: {error.msg}\nNothing was done.")
-    return Unreachable(f"{access.account_url} cannot be reached: {error.msg}\nNothing was done.")
+    return UnreachableError(f"{access.account_url} cannot be reached: {error.msg}\nNothing was done.")
 
 
 def _host(url: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SecretNotFoundError, SettingsError, UnreachableError
 from lmdp.support.program import program
 
 PENDING: Final = "LMDP_PENDING"
@@ -42,13 +42,13 @@ class Versions:
 
 
 def secrets_client() -> Any:
-    """boto3's client, as the environment says. Raises Unreachable."""
+    """boto3's client, as the environment says. Raises UnreachableError."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - an extra; a key in a file works without it
 
     try:
         return aws_client("secretsmanager")
     except BotoCoreError as error:
-        raise Unreachable(f"Secrets Manager cannot be reached: {error}. Nothing was done.") from error
+        raise UnreachableError(f"Secrets Manager cannot be reached: {error}. Nothing was done.") from error
 
 
 def aws_client(service: str) -> Any:
@@ -83,7 +83,7 @@ def read_versions(name: str, client: Any) -> Versions:
     """Which versions the secret has; none when there is no secret yet."""
     try:
         told = _call(name, lambda: client.describe_secret(SecretId=name))
-    except MissingSecret:
+    except SecretNotFoundError:
         return Versions(None, None, 0.0)
     by_label = {label: version for version, labels in told.get("VersionIdsToStages", {}).items() for label in labels}
     changed = told.get("LastChangedDate") or told.get("CreatedDate")
@@ -94,7 +94,7 @@ def write_current(name: str, held: KeySecret, client: Any) -> None:
     """Make the secret, or a new current version of it."""
     try:
         _call(name, lambda: client.put_secret_value(SecretId=name, SecretString=held.json()))
-    except MissingSecret:
+    except SecretNotFoundError:
         _call(name, lambda: client.create_secret(Name=name, SecretString=held.json(), Description=_ABOUT))
 
 
@@ -126,10 +126,6 @@ def settle(name: str, version: str, client: Any) -> None:
     )
 
 
-class MissingSecret(LmdpError):  # noqa: N818 - it names what is missing
-    """There is no secret of that name."""
-
-
 _ABOUT: Final = "lmdp: the key with which Firehose signs in to Snowflake"
 
 
@@ -141,9 +137,9 @@ def _call(name: str, call: Callable[[], Any]) -> Any:
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code == "ResourceNotFoundException":
-            raise MissingSecret(f"there is no secret {name}. Nothing was done.") from error
+            raise SecretNotFoundError(f"there is no secret {name}. Nothing was done.") from error
         raise LmdpError(
             f"Secrets Manager refused {error.operation_name} for {name}: {code}. Nothing was done."
         ) from error
     except BotoCoreError as error:
-        raise Unreachable(f"Secrets Manager cannot be reached: {error}. Nothing was done.") from error
+        raise UnreachableError(f"Secrets Manager cannot be reached: {error}. Nothing was done.") from error

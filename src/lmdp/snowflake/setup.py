@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lmdp.core.specification import Spec, load_spec
-from lmdp.snowflake.connection import NotThere, ask
+from lmdp.errors import ObjectNotFoundError
+from lmdp.snowflake.connection import ask
 from lmdp.sql.render import Statement, statements
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.sql.table_diff import columns_query, mend, read_columns
@@ -46,8 +47,8 @@ class Migrated:
 def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec | None = None) -> Migrated:
     """Bring the schema to this version; running it again changes nothing.
 
-    The connection's role owns the schema. Raises LmdpError: MissingPrivilege, NotThere, or SettingsError when an older
-    table cannot follow the specification.
+    The connection's role owns the schema. Raises LmdpError: PrivilegeError, ObjectNotFoundError, or SettingsError
+    when an older table cannot follow the specification.
     """
     page = spec or load_spec()
     _check_schema(connection, settings)
@@ -85,7 +86,7 @@ def _check_schema(connection: Any, settings: SnowflakeSettings) -> None:
         f" WHERE SCHEMA_NAME = '{settings.schema}'",
     )
     if not found:
-        raise NotThere(
+        raise ObjectNotFoundError(
             f"there is no schema {settings.place}, or {settings.setup_role} cannot see it. Nothing was done.\n"
             f"Have an ACCOUNTADMIN run what `{program()} snowflake ddl --bootstrap` prints, and repeat the command."
         )

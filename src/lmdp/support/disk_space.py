@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from lmdp.errors import LmdpError
+from lmdp.errors import DiskFullError, LmdpError
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What a write fails with for want of room: a full disk, a quota, the longest file allowed."""
@@ -23,25 +23,24 @@ _RETRY_S = 1.0
 _PATIENCE_S = 15.0  # how much is wanted is an estimate, so that it is tried without as much, too
 
 
-class NoRoom(LmdpError):  # noqa: N818 - it names a state, as Unreachable does
-    """A write found no room in `folder`; it wanted about `wanted` bytes. `kept` says what became of the data."""
+def disk_full(folder: Path, reason: str, wanted: int, kept: str) -> DiskFullError:
+    """Return the error for a write of about `wanted` bytes to `folder`; `kept` says what became of the data."""
+    place = f"no space to write in {folder}: {reason}"
+    return DiskFullError(
+        f"{place} ({free_bytes(folder):,} bytes free there, about {wanted:,} wanted).\n{kept}", folder, wanted, place
+    )
 
-    def __init__(self, folder: Path, reason: str, wanted: int, kept: str) -> None:
-        self.folder = folder
-        self.wanted = wanted
-        self.place = f"no room to write in {folder}: {reason}"
-        super().__init__(f"{self.place} ({free_bytes(folder):,} bytes free there, about {wanted:,} wanted).\n{kept}")
 
-    def is_over(self) -> bool:
-        """Whether as much is free by now; after a quota's fault this cannot be told, and it is yes."""
-        return free_bytes(self.folder) >= self.wanted
+def has_space(error: DiskFullError) -> bool:
+    """Return whether as much is free by now; after a quota's fault nothing can tell, and the answer is yes."""
+    return free_bytes(error.folder) >= error.wanted
 
 
 def waited_out(error: LmdpError, stop: threading.Event) -> bool:
     """Wait before another try: a second, or until there is room, but not for long. False when `stop` came first."""
-    ends = time.monotonic() + (_PATIENCE_S if isinstance(error, NoRoom) else 0)
+    ends = time.monotonic() + (_PATIENCE_S if isinstance(error, DiskFullError) else 0)
     while not stop.wait(_RETRY_S):
-        if time.monotonic() >= ends or (isinstance(error, NoRoom) and error.is_over()):
+        if time.monotonic() >= ends or (isinstance(error, DiskFullError) and has_space(error)):
             return True
     return False
 

@@ -23,8 +23,8 @@ from typing import Final
 from urllib.parse import quote
 
 from lmdp.core.rejects import Reject
-from lmdp.errors import Unreachable
-from lmdp.support.disk_space import FULL, NoRoom
+from lmdp.errors import UnreachableError
+from lmdp.support.disk_space import FULL, disk_full
 
 SUFFIX: Final = ".ndjson.gz"
 _LONGEST_TOPIC: Final = 150
@@ -80,7 +80,7 @@ def _hash(content: bytes) -> str:
 def write_to_folder(folder: Path, rejects: Iterable[Reject], now_ms: int) -> list[Path]:
     """Write the rejects of a batch below `folder`; a file is either there whole or not at all.
 
-    Raises NoRoom on a full disk, Unreachable when one could not be written otherwise.
+    Raises DiskFullError on a full disk, UnreachableError when one could not be written otherwise.
     """
     written = []
     for file in reject_files(rejects, now_ms):
@@ -90,8 +90,8 @@ def write_to_folder(folder: Path, rejects: Iterable[Reject], now_ms: int) -> lis
             write_whole(path, file.content)
         except OSError as error:
             if error.errno in FULL:
-                raise NoRoom(folder.absolute(), os.strerror(error.errno), len(file.content), _NOT_DONE) from error
-            raise Unreachable(
+                raise disk_full(folder.absolute(), os.strerror(error.errno), len(file.content), _NOT_DONE) from error
+            raise UnreachableError(
                 f"{path}: rejects could not be written ({error.strerror or error}). "
                 "Their batch counts as not done. Make room or name another folder, and run the same command again."
             ) from error

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from jsonschema import Draft202012Validator
 
-from lmdp.core.reject_codes import PointRefused
 from lmdp.core.specification import Spec
 from lmdp.core.timestamps import moment
+from lmdp.errors import DatapointError
 
 
 def validator(spec: Spec) -> Draft202012Validator:
@@ -44,6 +44,6 @@ def _times(row: dict[str, Any], spec: Spec) -> list[str]:
     text, ms = spec.column("time text").name, spec.column("time ms").name
     try:
         meant = moment(int(row[ms]) * 1_000_000).text
-    except PointRefused as refused:
+    except DatapointError as refused:
         return [refused.text]
     return [] if meant == row[text] else [f"{text} is {row[text]}, but {ms} {row[ms]} is {meant}"]

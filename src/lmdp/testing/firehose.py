@@ -140,7 +140,7 @@ def firehose_double(
         thread.join()
 
 
-class _Refused(Exception):  # noqa: N818 - an answer of the API
+class _ApiError(Exception):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
         self.code = code
@@ -149,23 +149,23 @@ class _Refused(Exception):  # noqa: N818 - an answer of the API
 def read_records(stream: str, headers: dict[str, str], body: bytes) -> list[bytes]:
     """The records of a request, checked as Firehose checks them. Raises for the answer that it gets."""
     if headers.get("x-amz-target") != TARGET or headers.get("content-type") != "application/x-amz-json-1.1":
-        raise _Refused("UnknownOperationException", "")
+        raise _ApiError("UnknownOperationException", "")
     if not headers.get("authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
-        raise _Refused("MissingAuthenticationTokenException", "")
+        raise _ApiError("MissingAuthenticationTokenException", "")
     try:
         request = json.loads(body)
         name, records = request["DeliveryStreamName"], request["Records"]
         data = [b64decode(record["Data"], validate=True) for record in records]
     except (ValueError, KeyError, TypeError, NoBase64) as error:
-        raise _Refused("SerializationException", "") from error
+        raise _ApiError("SerializationException", "") from error
     if not 1 <= len(data) <= MAX_RECORDS:
-        raise _Refused("InvalidArgumentException", f"{len(data)} records")
+        raise _ApiError("InvalidArgumentException", f"{len(data)} records")
     if any(len(record) > MAX_RECORD_BYTES for record in data):
-        raise _Refused("InvalidArgumentException", "a record is too large")
+        raise _ApiError("InvalidArgumentException", "a record is too large")
     if sum(map(len, data)) > MAX_CALL_BYTES:
-        raise _Refused("InvalidArgumentException", "the records are too large together")
+        raise _ApiError("InvalidArgumentException", "the records are too large together")
     if name != stream:
-        raise _Refused("ResourceNotFoundException", f"no stream {name}")
+        raise _ApiError("ResourceNotFoundException", f"no stream {name}")
     return data
 
 
@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
             data = read_records(double.stream, headers, body)
-        except _Refused as refused:
+        except _ApiError as refused:
             self._answer(400, {"__type": refused.code, "message": str(refused)})
             return
         with double.lock:

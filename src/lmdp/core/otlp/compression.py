@@ -6,7 +6,7 @@ import zlib
 
 import zstandard
 
-from lmdp.core.reject_codes import DECODE_TOO_LARGE, MALFORMED, Refused
+from lmdp.errors import DECODE_TOO_LARGE, MALFORMED, MessageError
 
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
@@ -23,7 +23,7 @@ _ZSTD_STEP = 1_024
 def decompress(value: bytes, limit: int) -> bytes:
     """`value` itself when it is not compressed, else what is in it: `limit` bytes at most.
 
-    Raises Refused: Decode.TooLarge beyond `limit`, Decode.Malformed where the stream is broken or cut off.
+    Raises MessageError: Decode.TooLarge beyond `limit`, Decode.Malformed where the stream is broken or cut off.
     """
     if value.startswith(GZIP):
         # Members may be padded with zeros at the end: gzip(1).
@@ -43,17 +43,17 @@ def _joined(name: str, value: bytes, limit: int, step: int, end: int) -> bytes:
             while not stream.eof:
                 chunk = value[at : at + step]
                 if not chunk:
-                    raise Refused(MALFORMED, f"{name}: the stream ends before its end mark")
+                    raise MessageError(MALFORMED, f"{name}: the stream ends before its end mark")
                 part = stream.decompress(chunk)
                 at += len(chunk) - len(stream.unused_data)
                 size = _within(size + len(part), limit)
                 parts.append(part)
     except (zlib.error, zstandard.ZstdError) as error:
-        raise Refused(MALFORMED, f"{name}: {error}") from error
+        raise MessageError(MALFORMED, f"{name}: {error}") from error
     return b"".join(parts)
 
 
 def _within(size: int, limit: int) -> int:
     if size > limit:
-        raise Refused(DECODE_TOO_LARGE, f"decompressed it is larger than {limit:,} bytes")
+        raise MessageError(DECODE_TOO_LARGE, f"decompressed it is larger than {limit:,} bytes")
     return size

@@ -13,7 +13,7 @@ from lmdp.core.otlp.compression import decompress
 from lmdp.core.otlp.formats import described
 from lmdp.core.otlp.memory_estimate import MEMORY, weigh_json
 from lmdp.core.otlp.model import MetricsData
-from lmdp.core.reject_codes import MALFORMED, NOT_METRICS, TOO_DEEP, Refused
+from lmdp.errors import MALFORMED, NOT_METRICS, TOO_DEEP, MessageError
 
 __all__ = ["decode", "decompress"]
 
@@ -32,7 +32,7 @@ def decode(value: bytes, limit: int, memory: int = MEMORY) -> MetricsData | None
 
     `limit`: bytes after decompression; `memory`: bytes that it may take once it is read.
 
-    Raises Refused with a `Decode.` code; where it is known what the message looks like, the reason says so.
+    Raises MessageError with a `Decode.` code; where it is known what the message looks like, the reason says so.
     """
     data = text = value
     if not value.startswith(b"{"):  # nearly all do
@@ -46,10 +46,10 @@ def decode(value: bytes, limit: int, memory: int = MEMORY) -> MetricsData | None
         if text.startswith(b"{"):
             return _decode_json(text, memory)
         return _decode_protobuf(data, memory)
-    except Refused as refused:
+    except MessageError as refused:
         # A protobuf message whose first part has 123 bytes begins with a line feed and a brace.
         if data.startswith(b"\n") and text.startswith(b"{"):
-            with contextlib.suppress(Refused):
+            with contextlib.suppress(MessageError):
                 return _decode_protobuf(data, memory)
         raise described(refused, text if text.startswith(b"{") else data, memory) from refused.__cause__
 
@@ -66,11 +66,11 @@ def _decode_json(text: bytes, memory: int) -> MetricsData:
             weigh_json(text, memory, lenient=True)
             bundle = _decoder.decode(lenient.canonical(text))
     except RecursionError as error:
-        raise Refused(MALFORMED, TOO_DEEP) from error
+        raise MessageError(MALFORMED, TOO_DEEP) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused(MALFORMED, f"JSON: {error}") from error
+        raise MessageError(MALFORMED, f"JSON: {error}") from error
     if bundle.resourceMetrics is msgspec.UNSET:
-        raise Refused(NOT_METRICS, "JSON without resourceMetrics")
+        raise MessageError(NOT_METRICS, "JSON without resourceMetrics")
     return bundle
 
 

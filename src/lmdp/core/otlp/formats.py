@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from lmdp.core.reject_codes import MALFORMED, NOT_METRICS, TOO_DEEP, Refused
+from lmdp.errors import MALFORMED, NOT_METRICS, TOO_DEEP, MessageError
 
 _BLANK: Final = b" \t\r\n"
 _BOM: Final = b"\xef\xbb\xbf"
@@ -79,7 +79,7 @@ Look = tuple[str, str]
 """What it looks like, and the remedy."""
 
 
-def described(refused: Refused, data: bytes, memory: int) -> Refused:
+def described(refused: MessageError, data: bytes, memory: int) -> MessageError:
     """The same refusal, with what `data` looks like where that is known; `memory` bounds what reading it may take."""
     if refused.code not in (MALFORMED, NOT_METRICS) or refused.text == TOO_DEEP:
         return refused
@@ -88,7 +88,7 @@ def described(refused: Refused, data: bytes, memory: int) -> Refused:
     if look is None and not data.startswith(b"{"):
         look = _SHAPES.get(_shape(data, memory))
         code = NOT_METRICS if look else code  # it can be read, as what it is
-    return Refused(code, f"{refused.text}. It looks like {look[0]}: {look[1]}") if look else refused
+    return MessageError(code, f"{refused.text}. It looks like {look[0]}: {look[1]}") if look else refused
 
 
 def _looks(data: bytes) -> Iterator[Look]:
@@ -254,3 +254,8 @@ _SHAPES: Final = {
     "ScopeMetrics": ("a bare ScopeMetrics", "send it within a ResourceMetrics within a MetricsData"),
     "Metric": ("a bare Metric", "send it within a MetricsData"),
 }
+
+
+def outdated(field: str) -> str:
+    """Return the reason for a message whose data is in `field`, which OTLP 1.0 no longer has."""
+    return f"its data is in `{field}`, which only OTLP before 1.0 has: let the sender write OTLP 1.0 or later"

@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from lmdp.core.reject_codes import MALFORMED, NOT_METRICS, TOO_DEEP, Refused, outdated
+from lmdp.core.otlp.formats import outdated
+from lmdp.errors import MALFORMED, NOT_METRICS, TOO_DEEP, MessageError
 
 _ABSENT: Any = object()
 _NAMED, _NAMED_CHARACTERS = 5, 60  # unknown fields that a reason names
@@ -53,21 +54,21 @@ class _MisplacedError(Exception):
 
 
 def canonical(text: bytes) -> bytes:
-    """One metrics request, canonical. Raises Refused."""
+    """One metrics request, canonical. Raises MessageError."""
     found = _Found()
     built = _rebuilt(text, _metrics_data, found)
     if found.outdated:
-        raise Refused(NOT_METRICS, outdated(found.outdated))
+        raise MessageError(NOT_METRICS, outdated(found.outdated))
     if built.get("resourceMetrics") and found.ignored and not found.points:
         # A name may have half a surrogate pair, which nothing could write.
         short = (name[:_NAMED_CHARACTERS].encode("utf-8", "replace").decode() for name in list(found.ignored)[:_NAMED])
         names = ", ".join(short)
-        raise Refused(NOT_METRICS, f"no datapoint in it could be read; unknown to OTLP 1.0: {names}")
+        raise MessageError(NOT_METRICS, f"no datapoint in it could be read; unknown to OTLP 1.0: {names}")
     return _encoded(built)
 
 
 def canonical_attributes(text: bytes) -> bytes:
-    """One list of key-values, canonical. Raises Refused."""
+    """One list of key-values, canonical. Raises MessageError."""
     built = _rebuilt(text, _KEY_VALUES, _Found())
     return _encoded([] if built is _ABSENT else built)
 
@@ -76,9 +77,9 @@ def _encoded(built: Any) -> bytes:
     try:
         return msgspec.json.encode(built)
     except RecursionError as error:
-        raise Refused(MALFORMED, TOO_DEEP) from error
+        raise MessageError(MALFORMED, TOO_DEEP) from error
     except ValueError as error:  # half a surrogate pair
-        raise Refused(MALFORMED, f"JSON: {error}") from error
+        raise MessageError(MALFORMED, f"JSON: {error}") from error
 
 
 def _rebuilt(text: bytes, rule: Rule, found: _Found) -> Any:
@@ -86,11 +87,11 @@ def _rebuilt(text: bytes, rule: Rule, found: _Found) -> Any:
         tree = json.loads(text.decode(), parse_int=_Number, parse_float=_Number, parse_constant=_no_constant)
         return rule(tree, found)
     except RecursionError as error:
-        raise Refused(MALFORMED, TOO_DEEP) from error
+        raise MessageError(MALFORMED, TOO_DEEP) from error
     except ValueError as error:
-        raise Refused(MALFORMED, f"JSON: {error}") from error
+        raise MessageError(MALFORMED, f"JSON: {error}") from error
     except _MisplacedError as error:
-        raise Refused(MALFORMED, f"{error.text} at ${''.join(reversed(error.path))}") from error
+        raise MessageError(MALFORMED, f"{error.text} at ${''.join(reversed(error.path))}") from error
 
 
 def _no_constant(name: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from lmdp.core.reject_codes import DECODE_TOO_LARGE, Refused
+from lmdp.errors import DECODE_TOO_LARGE, MessageError
 
 MEMORY: Final = 512 * 2**20
 """What reading one message may take, in bytes, where nobody says otherwise."""
@@ -28,7 +28,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # https://protobuf.dev/program
 
 
 def weigh_json(text: bytes, limit: int, *, lenient: bool = False) -> None:
-    """Raise Refused where `text` could take more than `limit` bytes of memory. Small texts are not looked at."""
+    """Raise MessageError where `text` could take more than `limit` bytes of memory. Small texts are not looked at."""
     times = _LENIENT if lenient else 1
     if len(text) * _WORST_JSON * times <= limit:
         return
@@ -37,7 +37,7 @@ def weigh_json(text: bytes, limit: int, *, lenient: bool = False) -> None:
 
 
 def weigh_protobuf(data: bytes, limit: int, kind: Any) -> None:
-    """Raise Refused where `data` could take more than `limit` bytes of memory. Small ones are not looked at.
+    """Raise MessageError where `data` could take more than `limit` bytes of memory. Small ones are not looked at.
 
     `kind` is the descriptor of what it is a message of. What is no protobuf passes: the reader says why.
     """
@@ -87,4 +87,4 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _within(weight: int, limit: int) -> None:
     if weight > limit:
-        raise Refused(DECODE_TOO_LARGE, f"to read it could take more than {limit:,} bytes of memory")
+        raise MessageError(DECODE_TOO_LARGE, f"to read it could take more than {limit:,} bytes of memory")

@@ -10,9 +10,10 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from lmdp.core.otlp import model
+from lmdp.core.otlp.formats import outdated
 from lmdp.core.otlp.memory_estimate import weigh_protobuf
 from lmdp.core.otlp.scalars import written
-from lmdp.core.reject_codes import MALFORMED, NOT_METRICS, Refused, outdated
+from lmdp.errors import MALFORMED, NOT_METRICS, MessageError
 
 # Fields that OTLP had: https://github.com/open-telemetry/opentelemetry-proto, metrics.proto of v0.7.0 and v0.15.0.
 _LABELS = 1  # of a datapoint
@@ -24,19 +25,21 @@ _LENGTH_DELIMITED = 2  # https://protobuf.dev/programming-guides/encoding/#struc
 def decode_protobuf(data: bytes, memory: int) -> model.MetricsData:
     """Read a metrics request, where that takes `memory` bytes at most.
 
-    Raises Refused where it could take more, is none, or is none of metrics.
+    Raises MessageError where it could take more, is none, or is none of metrics.
     """
     weigh_protobuf(data, memory, metrics_pb2.MetricsData.DESCRIPTOR)
     message = metrics_pb2.MetricsData()
     try:
         message.ParseFromString(data)
     except DecodeError as error:
-        raise Refused(MALFORMED, f"neither OTLP/JSON (no leading brace) nor OTLP protobuf: {error}") from error
+        raise MessageError(MALFORMED, f"neither OTLP/JSON (no leading brace) nor OTLP protobuf: {error}") from error
     if not message.resource_metrics:
-        raise Refused(NOT_METRICS, "protobuf without resource_metrics")
+        raise MessageError(NOT_METRICS, "protobuf without resource_metrics")
     bundle = model.MetricsData([_resource_metrics(part) for part in message.resource_metrics])
     if not _has_points(message) and _has_unknown(message):
-        raise Refused(NOT_METRICS, "no datapoint in it could be read, and it has fields that OTLP 1.0 does not know")
+        raise MessageError(
+            NOT_METRICS, "no datapoint in it could be read, and it has fields that OTLP 1.0 does not know"
+        )
     return bundle
 
 
@@ -70,7 +73,7 @@ def _has(message: Any, number: int) -> bool:
 
 def _resource_metrics(part: Any) -> model.ResourceMetrics:
     if not part.scope_metrics and _has(part, _INSTRUMENTATION_LIBRARY_METRICS):
-        raise Refused(NOT_METRICS, outdated("instrumentationLibraryMetrics"))
+        raise MessageError(NOT_METRICS, outdated("instrumentationLibraryMetrics"))
     return model.ResourceMetrics(
         model.Resource(_pairs(part.resource.attributes)),
         [_scope_metrics(scope) for scope in part.scope_metrics],
@@ -89,7 +92,7 @@ def _scope_metrics(part: Any) -> model.ScopeMetrics:
 
 def _metric(metric: Any) -> model.Metric:
     if not metric.name and _is_other(metric):
-        raise Refused(NOT_METRICS, "protobuf that is no metrics, though it is like them down to the scopes")
+        raise MessageError(NOT_METRICS, "protobuf that is no metrics, though it is like them down to the scopes")
     made = model.Metric(_text(metric.name), _text(metric.description) or None, _text(metric.unit))
     kind = metric.WhichOneof("data")
     if kind == "gauge":
@@ -193,7 +196,7 @@ def _exemplars(point: Any) -> list[Any] | None:
 def _point_pairs(point: Any) -> list[tuple[str, model.Value]]:
     pairs = _pairs(point.attributes)
     if not pairs and _has(point, _LABELS):
-        raise Refused(NOT_METRICS, outdated("labels"))
+        raise MessageError(NOT_METRICS, outdated("labels"))
     return pairs
 
 
@@ -243,7 +246,7 @@ def shape(data: bytes, memory: int) -> str:
         try:
             weigh_protobuf(data, memory, kind.DESCRIPTOR)
             message.ParseFromString(data)
-        except (DecodeError, Refused):
+        except (DecodeError, MessageError):
             continue
         message.DiscardUnknownFields()
         if message.ByteSize() == len(data) and _reaches(message, path):

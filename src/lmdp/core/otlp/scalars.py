@@ -12,7 +12,7 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from lmdp.core.reject_codes import MALFORMED, Refused
+from lmdp.errors import MALFORMED, MessageError
 
 if TYPE_CHECKING:
     from lmdp.core.otlp.model import Double, Integer
@@ -27,7 +27,7 @@ _NAMES = {repr(number): name for name, number in _NAMED.items()}
 
 
 def unsigned(value: Integer, field: str) -> int:
-    """Read a uint64 or fixed64; absent is 0, as in protobuf. Raises Refused, which names `field`."""
+    """Read a uint64 or fixed64; absent is 0, as in protobuf. Raises MessageError, which names `field`."""
     number = _integer(value, field)
     if not 0 <= number <= MAX_UINT64:
         raise _refused(field, value, f"is outside the unsigned 64-bit integers{_rounded(number)}")
@@ -35,7 +35,7 @@ def unsigned(value: Integer, field: str) -> int:
 
 
 def signed(value: Integer, field: str) -> int:
-    """Read an int64, sfixed64, or sint32; absent is 0. Raises Refused, which names `field`."""
+    """Read an int64, sfixed64, or sint32; absent is 0. Raises MessageError, which names `field`."""
     number = _integer(value, field)
     if not MIN_INT64 <= number <= MAX_INT64:
         raise _refused(field, value, f"is outside the signed 64-bit integers{_rounded(number)}")
@@ -46,12 +46,12 @@ def enum(value: Integer) -> int | str:
     """Read an enum: its number, however written, or its name; 0 where it is absent or can be neither."""
     try:
         return _integer(value, "")
-    except Refused:
+    except MessageError:
         return str(value)
 
 
 def double(value: Double, field: str) -> float:
-    """Read a double; absent is 0.0. Raises Refused, which names `field`."""
+    """Read a double; absent is 0.0. Raises MessageError, which names `field`."""
     if value.__class__ is float:
         return value
     if value is None:
@@ -72,7 +72,7 @@ def written(number: float) -> float | str:
 
 
 def read_all(point: Any) -> None:
-    """Read every number of a datapoint that makes no row, so that a broken one does not hide. Raises Refused."""
+    """Read every number of a datapoint that makes no row, so that a broken one does not hide. Raises MessageError."""
     for name in ("timeUnixNano", "startTimeUnixNano", "flags", "count", "zeroCount"):
         unsigned(getattr(point, name, None), name)
     for name in ("asInt", "scale"):
@@ -114,8 +114,8 @@ def _rounded(number: int) -> str:
     return ", as JavaScript rounds one beyond 2^53: let the sender write it as text" if is_rounded else ""
 
 
-def _refused(field: str, value: object, why: str) -> Refused:
-    return Refused(MALFORMED, f"{field}: {_shown(value)} {why}")
+def _refused(field: str, value: object, why: str) -> MessageError:
+    return MessageError(MALFORMED, f"{field}: {_shown(value)} {why}")
 
 
 def _shown(value: object) -> str:

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct
 from lmdp.core.otlp import lenient
 from lmdp.core.otlp.model import NO_ATTRIBUTES, Attributes, Double, Integer, Value
 from lmdp.core.otlp.scalars import double, signed, written
-from lmdp.core.reject_codes import MALFORMED, TOO_DEEP, Refused
+from lmdp.errors import MALFORMED, TOO_DEEP, MessageError
 
 # How deep arrays and key-value lists may stand in each other: a limit of our own, since Python's would depend on how
 # deep the caller is. Protobuf's readers stop before it, at 100 levels of messages.
@@ -48,7 +48,7 @@ _decoder = msgspec.json.Decoder(list[_KeyValue] | None)
 def mapping(attributes: Attributes) -> dict[str, Value]:
     """`attributes` as a map, where the last of a key wins; bytes are base64 there, and NaN is its name.
 
-    Raises Refused where they are no key-values.
+    Raises MessageError where they are no key-values.
     """
     if isinstance(attributes, list):
         return {key: value if value.__class__ is str else _plain(value) for key, value in attributes}
@@ -56,7 +56,7 @@ def mapping(attributes: Attributes) -> dict[str, Value]:
         items = _key_values(attributes)
         return _texts(items) or {item.key or "": _value(item.value) for item in items}
     except RecursionError as error:
-        raise Refused(MALFORMED, TOO_DEEP) from error
+        raise MessageError(MALFORMED, TOO_DEEP) from error
 
 
 def to_json(attributes: Attributes) -> Raw:
@@ -83,7 +83,7 @@ def _key_values(text: Raw) -> list[_KeyValue]:
     except msgspec.ValidationError:
         return _decoder.decode(lenient.canonical_attributes(bytes(text))) or []
     except msgspec.DecodeError as error:
-        raise Refused(MALFORMED, f"attributes: {error}") from error
+        raise MessageError(MALFORMED, f"attributes: {error}") from error
 
 
 def _value(value: _AnyValue | None, depth: int = 0) -> Value:
@@ -102,7 +102,7 @@ def _value(value: _AnyValue | None, depth: int = 0) -> Value:
 
 def _nested(value: _AnyValue, depth: int) -> Value:
     if depth > _DEEPEST:
-        raise Refused(MALFORMED, TOO_DEEP)
+        raise MessageError(MALFORMED, TOO_DEEP)
     if value.arrayValue is not None:
         return [_value(item, depth) for item in value.arrayValue.values or []]
     if value.kvlistValue is not None:
@@ -120,7 +120,7 @@ def _base64(text: str) -> str:
         )
         return base64.b64encode(content).decode()
     except (binascii.Error, ValueError) as error:
-        raise Refused(MALFORMED, f"bytesValue: {error}") from error
+        raise MessageError(MALFORMED, f"bytesValue: {error}") from error
 
 
 _STANDARD = str.maketrans("-_", "+/")

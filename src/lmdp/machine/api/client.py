@@ -13,46 +13,41 @@ import msgspec
 import pyarrow as pa
 
 from lmdp.core.specification import load_spec
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import AlreadyReplayedError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api.server import ANOTHER_FILE, CHANGED, Question, socket_path
 from lmdp.machine.warehouse.warehouse import Answer, Warehouse
-from lmdp.replay.ledger import Changed
 
 _PATIENCE_S = 5.0  # beside the question's own time
 _REPLAY_S = 600.0  # for a transaction, behind those of the consumer and of another replay
-
-
-class Away(Exception):  # noqa: N818 - a state, as in 'nobody is there'
-    """No run answers for this home, or it has another file."""
 
 
 def ask(home: Path, warehouse: Path, question: Question) -> Answer:
     """Answer `question` from a running pipeline, else from the file. Raises LmdpError."""
     try:
         return ask_run(home, question)
-    except Away:
+    except RunNotFoundError:
         with Warehouse.open(warehouse, load_spec(), read_only=True) as opened:
             return opened.query(question.sql, limit_rows=question.limit_rows, timeout_s=question.timeout_seconds)
 
 
 def ask_run(home: Path, question: Question) -> Answer:
-    """Answer `question` from the running pipeline alone. Raises Away, LmdpError."""
+    """Answer `question` from the running pipeline alone. Raises RunNotFoundError, LmdpError."""
     response, body = _request(home, "POST", "/query", msgspec.json.encode(question), question.timeout_seconds)
     return Answer(pa.ipc.open_stream(body).read_all(), response.headers["X-Truncated"] == "true")
 
 
 def status(home: Path) -> dict[str, Any]:
-    """What the running pipeline says of itself. Raises Away."""
+    """What the running pipeline says of itself. Raises RunNotFoundError."""
     return _told(home, "/status")
 
 
 def snapshot(home: Path) -> dict[str, Any]:
-    """The running pipeline's `status`, and under `live` what changes from second to second. Raises Away."""
+    """The running pipeline's `status`, and under `live` what changes from second to second. Raises RunNotFoundError."""
     return _told(home, "/snapshot")
 
 
 def live(home: Path) -> dict[str, Any]:
-    """What changes from second to second in the running pipeline. Raises Away."""
+    """What changes from second to second in the running pipeline. Raises RunNotFoundError."""
     found: dict[str, Any] = snapshot(home)["live"]
     return found
 
@@ -66,7 +61,8 @@ def _told(home: Path, target: str) -> dict[str, Any]:
 def replay(home: Path, body: bytes) -> int:
     """Have the running pipeline write one transaction of a replay; returns the bytes of its columns.
 
-    Raises Away, Changed, LmdpError. Where no answer came it may be written all the same; to ask again does no harm.
+    Raises RunNotFoundError, AlreadyReplayedError, LmdpError. Where no answer came it may be written all the same; to
+    ask again does no harm.
     """
     _, answer = _request(home, "POST", "/replay", body, _REPLAY_S)
     return int(msgspec.json.decode(answer)["bytes"])
@@ -95,7 +91,7 @@ def _check_owner(line: socket.socket, home: Path, path: Path) -> None:
     else:
         owner = path.stat().st_uid
     if owner not in {0, os.geteuid(), home.stat().st_uid}:
-        raise Unreachable(
+        raise UnreachableError(
             f"on {path} listens a program of another user (uid {owner}), so it was not asked. Nothing was sent. "
             f"Give this home a shorter path, or take another TMPDIR for the run and for this command."
         )
@@ -110,17 +106,17 @@ def _request(
         response = connection.getresponse()
         content = response.read()
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
-        raise Away from error
+        raise RunNotFoundError from error
     except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"the run under {home} does not answer: {error}. Look at its terminal.") from error
+        raise UnreachableError(f"the run under {home} does not answer: {error}. Look at its terminal.") from error
     finally:
         connection.close()
     if response.status == ANOTHER_FILE:
-        raise Away
+        raise RunNotFoundError
     if response.status != 200:
         fault = msgspec.json.decode(content)
         if response.status == CHANGED:
-            raise Changed(fault["error"])
-        kinds = {2: SettingsError, 3: Unreachable}
+            raise AlreadyReplayedError(fault["error"])
+        kinds = {2: SettingsError, 3: UnreachableError}
         raise kinds.get(fault["exitCode"], LmdpError)(fault["error"])
     return response, content

@@ -20,7 +20,7 @@ import pyarrow.parquet
 from rich.console import Console
 from rich.table import Table
 
-from lmdp.errors import Unreachable
+from lmdp.errors import UnreachableError
 from lmdp.support.opening import at_once
 from lmdp.support.printable import printable
 
@@ -42,7 +42,7 @@ def write(table: pa.Table, form: str, output: Path | None) -> None:
         with open(output, "wb", opener=at_once) as file:
             write_to(table, form, file)
     except OSError as error:
-        raise Unreachable(f"cannot write {output}: {error.strerror}") from error
+        raise UnreachableError(f"cannot write {output}: {error.strerror}") from error
 
 
 def write_to(answer: pa.Table, form: str, file: BinaryIO) -> None:

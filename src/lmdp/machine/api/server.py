@@ -31,11 +31,9 @@ from typing import IO, Annotated, Any, Final
 import msgspec
 import pyarrow as pa
 
-from lmdp.core.specification import load_spec
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import AlreadyReplayedError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api.connections import Line, LineServer
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay import ledger, wire
 from lmdp.support.disk_space import free_bytes
 from lmdp.support.program import program
 
@@ -68,6 +66,16 @@ class Question(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     warehouse: str | None = None
 
 
+Replay = Callable[[Warehouse, IO[bytes]], int]
+"""Commits the transaction of a replay in a file to the warehouse, and returns the bytes of its rows' columns.
+
+Raises RunNotFoundError where it is for another warehouse, AlreadyReplayedError where it would be the second time.
+"""
+
+LARGEST_REPLAY: Final = 2**30
+"""Bytes of one transaction of a replay."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What is asked about: the open warehouse and the pipeline's status; who asks takes turns."""
@@ -79,6 +87,7 @@ class Desk:
     given_up: set[_Job] = field(default_factory=set)
     """Queries that run on though nobody waits for them."""
     replays: threading.Semaphore = field(default_factory=threading.Semaphore)
+    replay: Replay | None = None
 
     def spool(self) -> IO[bytes]:
         """Make a file without a name beside the warehouse, for what is too large to be held.
@@ -158,7 +167,7 @@ class _Job:
 
     def __init__(self, desk: Desk, question: Question, seconds: float) -> None:
         if len(desk.given_up) >= _MOST_GIVEN_UP:
-            raise Unreachable(
+            raise UnreachableError(
                 f"{len(desk.given_up)} queries that cannot be interrupted are still running. Wait for their end, or "
                 "restart the run: nothing is lost by that."
             )
@@ -219,17 +228,20 @@ def _write_answer(warehouse: Warehouse, question: Question, seconds: float, file
 
 
 def _replay(desk: Desk, asked: Asked) -> Reply:
+    if desk.replay is None:
+        raise SettingsError("this run takes no replay. Nothing was changed.")
     folder = desk.warehouse.path.absolute().parent
     with (
         _turn(desk.replays, _REPLAY_S, "another replay is being written"),
         tempfile.TemporaryFile(dir=folder) as file,
     ):
-        for piece in asked.chunks(wire.LARGEST):
+        for piece in asked.chunks(LARGEST_REPLAY):
             file.write(piece)
-        about, portion = wire.read(file, load_spec())
-        if not _has(desk, about):
+        try:
+            written = desk.replay(desk.warehouse, file)
+        except RunNotFoundError:
             return _another(desk)
-        return Reply(JSON, msgspec.json.encode({"bytes": ledger.write(desk.warehouse, portion)}))
+        return Reply(JSON, msgspec.json.encode({"bytes": written}))
 
 
 Route = Callable[[Desk, Asked], Reply]
@@ -253,7 +265,7 @@ def _another(desk: Desk) -> Reply:
 @contextlib.contextmanager
 def _turn(turns: threading.Semaphore, seconds: float, why_not: str) -> Iterator[None]:
     if not turns.acquire(timeout=seconds):
-        raise Unreachable(f"{why_not} within {seconds:g} s. Nothing was changed. Ask again later.")
+        raise UnreachableError(f"{why_not} within {seconds:g} s. Nothing was changed. Ask again later.")
     try:
         yield
     finally:
@@ -278,14 +290,15 @@ def serving(
     warehouse: Warehouse,
     status: Callable[[], dict[str, Any]],
     snapshot: Callable[[], dict[str, Any]] = dict,
+    replay: Replay | None = None,
 ) -> Iterator[Path]:
     """Answer questions in the background until the end of the block.
 
-    A socket that a killed run left behind is replaced. Raises Unreachable when a run still answers there.
+    A socket that a killed run left behind is replaced. Raises UnreachableError when a run still answers there.
     """
     path = socket_path(home)
     if _answers(path):
-        raise Unreachable(
+        raise UnreachableError(
             f"another run answers on {path}, so this one was not started. Stop that one first "
             f"(`{program()} status` shows it), or give this one a folder of its own with --home."
         )
@@ -294,10 +307,10 @@ def serving(
         path.unlink(missing_ok=True)
         server = _Server(str(path), _Handler)
     except OSError as error:
-        raise Unreachable(f"cannot listen on {path}: {error.strerror}. Is the folder writable?") from error
+        raise UnreachableError(f"cannot listen on {path}: {error.strerror}. Is the folder writable?") from error
     finally:
         os.umask(before)
-    server.desk = Desk(warehouse, status, snapshot)
+    server.desk = Desk(warehouse, status, snapshot, replay=replay)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="answers", daemon=True)
     thread.start()
     try:
@@ -353,7 +366,7 @@ class _Handler(BaseHTTPRequestHandler):
             return _fault(SettingsError(f"there is {', '.join(map(' '.join, ROUTES))}"), 404)
         try:
             return route(self.server.desk, asked)
-        except ledger.Changed as changed:
+        except AlreadyReplayedError as changed:
             return _fault(changed, CHANGED)
         except LmdpError as error:
             return _fault(error)

@@ -20,7 +20,7 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from lmdp.certificates import development_ca as certificates
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka import config, supervisor
 from lmdp.machine.embedded_kafka.config import LOOPBACK, BrokerSettings
 from lmdp.machine.embedded_kafka.jars import kafka_jars
@@ -44,7 +44,7 @@ MEMORY_PARTITIONS = 4  # what librdkafka's test broker gives every topic
 def embedded(home: Path, *, kafka_home: Path | None = None, progress: Progress | None = None) -> BrokerSettings:
     """Bring together what an embedded broker needs under `home`: certificates, jars and a Java.
 
-    Raises JarsUnavailable where Kafka or Java cannot be had.
+    Raises KafkaUnavailableError where Kafka or Java cannot be had.
     """
     root = home.absolute()  # the broker runs in its own folder
     java = find_java()
@@ -99,7 +99,7 @@ class KafkaBroker:
     def start(self) -> None:
         """Start the broker and return when it has answered a request over mutual TLS.
 
-        Raises Unreachable when its data folder is in use or when it does not come up, with the end of its log.
+        Raises UnreachableError when its data folder is in use or when it does not come up, with the end of its log.
         """
         folder = self._settings.folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ class KafkaBroker:
         ends = time.monotonic() + PORT_SECONDS
         while (ports := _free_ports(self._settings.folder / "ports")) != self._ports and self._was_up:
             if time.monotonic() >= ends:
-                raise Unreachable(
+                raise UnreachableError(
                     f"The embedded Kafka cannot have its ports {self._ports[0]} and {self._ports[1]} again: another "
                     f"program has taken one. Its data in {self._settings.folder} is as it was. End that program, or "
                     "start this one anew."
@@ -174,9 +174,9 @@ class KafkaBroker:
             time.sleep(0.05)
         raise self._failed(f"did not answer within {START_SECONDS} s")
 
-    def _failed(self, how: str) -> Unreachable:
+    def _failed(self, how: str) -> UnreachableError:
         log = self._settings.folder / "broker.log"
-        return Unreachable(
+        return UnreachableError(
             f"The embedded Kafka {how}. Its data in {self._settings.folder} is as it was. The end of {log}:\n"
             f"{_tail(log, self._log_start)}"
         )
@@ -244,7 +244,7 @@ def _take(lock: int, folder: Path) -> None:
             if time.monotonic() < ends and not (_is_alive(broker) and _is_alive(owner)):
                 time.sleep(0.1)  # its guard or its owner was killed, so it is stopping by itself
                 continue
-            raise Unreachable(
+            raise UnreachableError(
                 f"The broker's data folder {folder} is in use: an embedded Kafka runs there as process {broker}, "
                 f"started by process {owner}. Stop that one first, or give this one another folder with --home."
             ) from error
@@ -326,7 +326,7 @@ def _meta(data: Path) -> dict[str, str]:
     try:
         lines = (data / "meta.properties").read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise Unreachable(f"No Kafka was ever started in {data}: {error.strerror}.") from error
+        raise UnreachableError(f"No Kafka was ever started in {data}: {error.strerror}.") from error
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 

@@ -20,17 +20,12 @@ from xml.sax.saxutils import escape
 
 from platformdirs import user_cache_path
 
-from lmdp.errors import LmdpError, SettingsError
-from lmdp.machine.embedded_kafka.java import JarsUnavailable
+from lmdp.errors import ChecksumError, KafkaUnavailableError, SettingsError
 
 KAFKA_VERSION = "4.4.0"
 CONNECT_SECONDS = 10
 MAVEN_SECONDS = 300
 PARALLEL = 4
-
-
-class WrongChecksum(LmdpError):  # noqa: N818 - it names the state of a file, as Unreachable does
-    """A jar is not the pinned one. Nothing falls back from this: a person has to look."""
 
 
 class _DownloadError(Exception):
@@ -84,8 +79,8 @@ def cache_folder() -> Path:
 def kafka_jars(home: Path | None = None, *, progress: Progress | None = None) -> tuple[Path, ...]:
     """Return the class path of the broker, downloading what the cache lacks (37 MB at first).
 
-    `home` names an unpacked Kafka distribution instead. Raises JarsUnavailable where a jar cannot be had, and
-    WrongChecksum where one is not the pinned one.
+    `home` names an unpacked Kafka distribution instead. Raises KafkaUnavailableError where a jar cannot be had, and
+    ChecksumError where one is not the pinned one.
     """
     if home is not None:
         return _distribution(home)
@@ -122,7 +117,7 @@ def _download(jars: tuple[Jar, ...], cache: Path, progress: Progress) -> None:
         with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as aside:
             _by_first_tool(jars, Path(aside), cache, progress)
     except OSError as error:
-        raise JarsUnavailable(
+        raise KafkaUnavailableError(
             f"Kafka's jars cannot be kept in {cache}: {error.strerror or error}. Name another folder with LMDP_CACHE."
         ) from error
 
@@ -137,7 +132,7 @@ def _by_first_tool(jars: tuple[Jar, ...], aside: Path, cache: Path, progress: Pr
             failures.append(f"{name}: {error}")
         else:
             return
-    raise JarsUnavailable(
+    raise KafkaUnavailableError(
         f"Apache Kafka {KAFKA_VERSION} cannot be downloaded ({'; '.join(failures)}). Nothing incomplete was kept. "
         "Check the network, or the mirror in jgo.conf or Maven's settings.xml; name an unpacked Kafka with "
         "--kafka-home; or take the broker in memory: --broker memory."
@@ -156,7 +151,7 @@ def _keep(files: Iterator[tuple[Jar, Path]], aside: Path, cache: Path, progress:
 def _check(path: Path, jar: Jar, *, came_from: Path) -> None:
     found = _sha256(path)
     if found != jar.sha256:
-        raise WrongChecksum(
+        raise ChecksumError(
             f"{jar.coordinate} is not the pinned file: SHA-256 {found}, expected {jar.sha256} (from {came_from}). "
             "It was not used. A mirror or a local Maven repository serves another file under this name: find out why, "
             "or name an unpacked Kafka with --kafka-home."

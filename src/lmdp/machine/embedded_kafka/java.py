@@ -10,16 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmdp.errors import Unreachable
+from lmdp.errors import KafkaUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MIN_JAVA = 17  # https://kafka.apache.org/documentation/#java
-
-
-class JarsUnavailable(Unreachable):
-    """Kafka's jars, or a Java for them, cannot be had on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ def find_java() -> Java:
         if major is not None and major >= MIN_JAVA:
             return Java(path, major)
         reasons.append(f"{path} " + ("does not run" if major is None else f"is Java {major}"))
-    raise JarsUnavailable(
+    raise KafkaUnavailableError(
         f"Apache Kafka needs Java {MIN_JAVA} or newer ({'; '.join(reasons) or 'no java was found'}). "
         "Install one, set JAVA_HOME, or take the broker in memory: --broker memory."
     )

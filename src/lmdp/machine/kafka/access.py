@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.kafka.certificate_files import content, file_faults, tls_files
 from lmdp.support.program import program
 
@@ -147,7 +147,7 @@ def translate(
             "Name another: --topic"
         )
     if first.name() in _DENIED:
-        return Unreachable(
+        return UnreachableError(
             f"{access.bootstrap_servers} denies this client: {_text(first)}. Its rights are given by "
             f"an administrator of the broker: {program()} topic acls --topic {topic or 'NAME'}"
         )
@@ -192,7 +192,7 @@ def is_moving(error: KafkaError) -> bool:
 def cluster_identity(access: KafkaAccess, topic: str, *, seconds: float = REQUEST_SECONDS) -> tuple[str, str | None]:
     """Return the cluster's id and the topic's id (None where the broker gives none), within `seconds` each.
 
-    Raises SettingsError when the topic is not there, Unreachable when the broker is not.
+    Raises SettingsError when the topic is not there, UnreachableError when the broker is not.
     """
     admin, reasons = admin_client(access)
     try:
@@ -227,16 +227,16 @@ def _tls_error(error: KafkaError, access: KafkaAccess) -> LmdpError:
     return SettingsError(f"TLS with {access.bootstrap_servers} failed. {look} (librdkafka: {text})")
 
 
-def _away_error(seen: list[KafkaError], access: KafkaAccess) -> Unreachable:
+def _away_error(seen: list[KafkaError], access: KafkaAccess) -> UnreachableError:
     # What the call itself says is only that no answer came; the newest of the others says why.
     told = next((error for error in reversed(seen[1:]) if error.name() in ("_RESOLVE", "_TRANSPORT")), seen[0])
     if told.name() == "_RESOLVE":
-        return Unreachable(
+        return UnreachableError(
             f"Kafka at {access.bootstrap_servers} does not answer: {_text(told)}. Check the address "
             "(--bootstrap-servers) and that this machine can resolve the name."
         )
     if told.name() in _MOVING:
-        return Unreachable(
+        return UnreachableError(
             f"Kafka at {access.bootstrap_servers} has no leader for a partition: {_text(told)}. That passes soon after "
             "a topic is made, or a broker has gone. Try again; if it lasts, look at the brokers."
         )
@@ -245,7 +245,7 @@ def _away_error(seen: list[KafkaError], access: KafkaAccess) -> Unreachable:
         hint = " It seems to speak no TLS on this port. If that is meant: --plaintext (LMDP_KAFKA_PLAINTEXT=true)."
     elif not access.is_tls() and speaks_tls(access.bootstrap_servers):
         hint = " It speaks TLS on this port, and this client was to speak plaintext: give --ca, --cert and --key."
-    return Unreachable(
+    return UnreachableError(
         f"Kafka at {access.bootstrap_servers} does not answer: {_text(told)}. Check the address "
         f"(--bootstrap-servers) and that the broker runs.{hint}"
     )

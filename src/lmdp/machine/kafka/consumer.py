@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
 
 from lmdp.core.pipeline import TransformSettings
-from lmdp.errors import LmdpError, Unreachable
+from lmdp.errors import DiskFullError, LmdpError, UnreachableError, WarehouseReplacedError
 from lmdp.machine.batch import Batch
 from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
 from lmdp.machine.kafka.consumer_settings import ConsumeSettings, Ends, Say
@@ -38,9 +38,8 @@ from lmdp.machine.kafka.offset_reset import cut_at, turn
 from lmdp.machine.kafka.stalled import Stalled
 from lmdp.machine.kafka.topic_identity import Sighting, Watch
 from lmdp.machine.metrics import Progress
-from lmdp.machine.warehouse.file_identity import WarehouseReplaced
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.support.disk_space import NoRoom, waited_out
+from lmdp.support.disk_space import waited_out
 
 __all__ = ["ConsumeSettings", "Ends", "Say", "consume"]
 
@@ -72,8 +71,8 @@ def consume(
         except LmdpError as error:
             if ends.stop.is_set():
                 return
-            if isinstance(error, WarehouseReplaced) or (
-                first and not (settings.patient and isinstance(error, Unreachable))
+            if isinstance(error, WarehouseReplacedError) or (
+                first and not (settings.patient and isinstance(error, UnreachableError))
             ):
                 raise
             _trouble(progress, say, str(error))
@@ -153,7 +152,7 @@ class _Session:
         except KafkaException as error:
             self._trouble(str(translate(error, self._access, topic=self._settings.topic, reasons=self._reasons)))
         except LmdpError as error:
-            if self._ends.stop.is_set() or isinstance(error, WarehouseReplaced):
+            if self._ends.stop.is_set() or isinstance(error, WarehouseReplacedError):
                 raise
             self._trouble(str(error))
         self._ends.stop.wait(_RETRY_S)
@@ -245,10 +244,10 @@ class _Session:
             reopened = self._warehouse.reopened
             try:
                 self._batch.commit(self._warehouse, self._progress)
-            except WarehouseReplaced:
+            except WarehouseReplacedError:
                 raise
             except LmdpError as error:
-                self._trouble(str(error), place=error.place if isinstance(error, NoRoom) else "")
+                self._trouble(str(error), place=error.place if isinstance(error, DiskFullError) else "")
                 if not waited_out(error, self._ends.stop):
                     raise
                 if self._warehouse.reopened != reopened:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from lmdp.errors import SettingsError, Unreachable
+from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.kafka.access import Reasons, translate
 from lmdp.support.input_files import read_messages
 
@@ -179,7 +179,7 @@ class Publisher:
         """Count a message that the client library itself refuses; a client that is broken for good ends it all."""
         if error.fatal():
             cause = translate(error, self._access, topic=self._topic, reasons=self._reasons)
-            raise Unreachable(
+            raise UnreachableError(
                 f"{cause} The Kafka client gave up for good; {self._messages} messages were acknowledged before that. "
                 "Publish the others again."
             )

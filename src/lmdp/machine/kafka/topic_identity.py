@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 
-from lmdp.errors import LmdpError, SettingsError, Unreachable
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.kafka.access import (
     MEMORY_CLUSTER,
     REQUEST_SECONDS,
@@ -82,7 +82,7 @@ class Watch:
     def look(self, seconds: float = REQUEST_SECONDS) -> Sighting:
         """Ask now, within `seconds` each of two requests.
 
-        Raises SettingsError where the topic is not there, Unreachable where the broker is not.
+        Raises SettingsError where the topic is not there, UnreachableError where the broker is not.
         """
         self._admin.poll(0)
         self._reasons.errors.clear()  # what was wrong before may be fixed by now
@@ -97,7 +97,7 @@ class Watch:
             described = self._described(seconds)
             partitions = tuple(sorted(info.id for info in described.partitions))
             if not partitions:
-                raise Unreachable(
+                raise UnreachableError(
                     f"Kafka at {self._access.bootstrap_servers} does not know the partitions of {self._topic} yet: it "
                     "may just have begun. Try again."
                 )
@@ -110,7 +110,7 @@ class Watch:
     def logs(
         self, partitions: Collection[int], stop: threading.Event, seconds: float = REQUEST_SECONDS
     ) -> dict[int, Log]:
-        """Return the logs of all these partitions; one without a leader is waited for. Raises Unreachable."""
+        """Return the logs of all these partitions; one without a leader is waited for. Raises UnreachableError."""
         ends = time.monotonic() + seconds
         while True:
             logs = read_logs(self._admin, self._topic, partitions, seconds)
@@ -122,7 +122,7 @@ class Watch:
                 with contextlib.suppress(KafkaException):
                     ask_metadata(self._admin, self._reasons, seconds)
             else:
-                raise Unreachable(
+                raise UnreachableError(
                     f"Kafka at {self._access.bootstrap_servers} has no leader for partition {missing[0]} of "
                     f"{self._topic}. That passes soon after a topic is created, or a broker has gone. Try again; if it "
                     "lasts, look at the brokers."
@@ -152,12 +152,12 @@ class Watch:
         self._thread.start()
 
     def first(self, stop: threading.Event) -> Sighting:
-        """What the first look gives; raises as it does, and Unreachable at once when `stop` is set meanwhile."""
+        """What the first look gives; raises as it does, and UnreachableError at once when `stop` is set meanwhile."""
         while self._latest is None and not stop.wait(_GLANCE_S):
             pass
         if isinstance(self._latest, Sighting):
             return self._latest
-        raise self._latest or Unreachable(f"Kafka at {self._access.bootstrap_servers} had not answered yet.")
+        raise self._latest or UnreachableError(f"Kafka at {self._access.bootstrap_servers} had not answered yet.")
 
     def latest(self) -> Sighting | LmdpError | None:
         """What the last look in the background gave, or why it gave nothing; None before the first."""

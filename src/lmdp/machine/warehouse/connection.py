@@ -10,8 +10,8 @@ from pathlib import Path
 
 import duckdb
 
-from lmdp.errors import LmdpError, SettingsError, Unreachable
-from lmdp.support.disk_space import REASONS, NoRoom, free_bytes
+from lmdp.errors import DiskFullError, LmdpError, SettingsError, UnreachableError
+from lmdp.support.disk_space import REASONS, disk_full, free_bytes
 from lmdp.support.program import program
 
 DATABASE = "LM_METRICS"
@@ -59,7 +59,7 @@ def attach(path: Path, *, read_only: bool, limits: Limits) -> duckdb.DuckDBPyCon
     """Open the file as LM_METRICS, everything outside it shut, times in UTC.
 
     Without this a read-only transaction still reads and writes files (tried with DuckDB 2.0.0).
-    Raises SettingsError or Unreachable.
+    Raises SettingsError or UnreachableError.
     """
     _check_place(path, read_only=read_only)
     connection = duckdb.connect(":memory:", config=dict(_OFF))
@@ -106,7 +106,7 @@ def write_failure(path: Path, error: duckdb.Error, wanted: int) -> LmdpError:
     )
     text = _first_line(error)
     if reason := _no_room(error):
-        return NoRoom(
+        return disk_full(
             path.absolute().parent,
             reason,
             wanted + _size(path.with_name(f"{path.name}.wal")),  # which a checkpoint folds in
@@ -151,7 +151,7 @@ def _check_place(path: Path, *, read_only: bool) -> None:
             kind = next((name for name, is_one in _KINDS.items() if is_one(file)), "a device")
             raise SettingsError(f"{file} is no DuckDB file: it is {kind}. Nothing was changed. Name another file")
     if read_only and not path.exists():
-        raise Unreachable(f"there is no warehouse at {path}; `{program()} run` makes one")
+        raise UnreachableError(f"there is no warehouse at {path}; `{program()} run` makes one")
     if not path.parent.is_dir():
         raise SettingsError(f"the warehouse {path} needs a folder, and {path.parent} is none; make it, or name another")
     if not read_only and not os.access(path.parent, os.W_OK):
@@ -161,15 +161,15 @@ def _check_place(path: Path, *, read_only: bool) -> None:
 def _not_opened(path: Path, text: str) -> LmdpError:
     """The error for a file that DuckDB would not attach; nothing in it was changed."""
     if holder := _HOLDER.search(text):
-        return Unreachable(
+        return UnreachableError(
             f"the warehouse {path} is in use by process {holder['pid']} ({holder['program']}). Nothing was changed.\n"
             f"`{program()} status` and `{program()} query` work alongside it. To open it here, stop that process; "
             "to run alongside it, name another file (--warehouse) or another folder for everything (--home)."
         )
     if "already attached" in text:
-        return Unreachable(f"the warehouse {path} is already open in this process")
+        return UnreachableError(f"the warehouse {path} is already open in this process")
     if "Could not set lock" in text:
-        return Unreachable(f"the warehouse {path} is in use by another process. Nothing was changed")
+        return UnreachableError(f"the warehouse {path} is in use by another process. Nothing was changed")
     if fault := _of_another_state(path, text):
         return SettingsError(fault)
     if re.search(r"not a valid DuckDB|not read enough bytes|orrupt|Is a directory", text):
@@ -200,10 +200,10 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _full(path: Path, error: duckdb.Error) -> NoRoom | None:
+def _full(path: Path, error: duckdb.Error) -> DiskFullError | None:
     """The error of a file that could not be opened or made for want of room; None where it was something else."""
     if reason := _no_room(error):
-        return NoRoom(path.absolute().parent, reason, _NEW_BYTES, "Nothing was changed. Make room, and start again.")
+        return disk_full(path.absolute().parent, reason, _NEW_BYTES, "Nothing was changed. Make room, and start again.")
     return None
 
 

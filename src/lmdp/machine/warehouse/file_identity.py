@@ -12,7 +12,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from lmdp.errors import LmdpError
+from lmdp.errors import WarehouseReplacedError
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
@@ -23,18 +23,6 @@ _HEADER_BYTES = 12_288
 _LOOKS = 3
 _PAUSE_S = 0.05  # between two looks at a log that a checkpoint is just removing
 _Inode = tuple[int, int]
-
-
-class WarehouseReplaced(LmdpError):  # noqa: N818 - a state, as Unreachable is
-    """The file at the path is no longer the one that is open. No retry can help."""
-
-    def __init__(self, path: Path, what: str) -> None:
-        super().__init__(
-            f"{path} was {what} while it was open, so writing has stopped. Nothing that was written since then was "
-            "acknowledged to Kafka.\n"
-            f"Put the warehouse back, together with its .wal if it has one, and start `{program()} run` again: it "
-            "resumes from the offsets in that file. Without the file it reads everything that Kafka still has."
-        )
 
 
 class Believed(NamedTuple):
@@ -56,32 +44,32 @@ class FileIdentity:
         self.note()
 
     def check_file(self) -> None:
-        """Compare the file's inode with the path's; takes microseconds, at any time. Raises WarehouseReplaced."""
+        """Compare the file's inode with the path's; takes microseconds, at any time. Raises WarehouseReplacedError."""
         inode, _ = _seen(self._path)
         if inode != self._inode:
-            raise WarehouseReplaced(self._path, "removed or moved" if inode is None else "replaced by another file")
+            raise _replaced(self._path, "removed or moved" if inode is None else "replaced by another file")
 
     def check(self) -> None:
-        """Check the log as well; for a moment in which nothing is being written. Raises WarehouseReplaced."""
+        """Check the log as well; for a moment in which nothing is being written. Raises WarehouseReplacedError."""
         self.check_file()
         for left in reversed(range(_LOOKS)):
             if self._has_log():
                 return
             if left:
                 time.sleep(_PAUSE_S)
-        raise WarehouseReplaced(self._log, "removed, moved or replaced")
+        raise _replaced(self._log, "removed, moved or replaced")
 
     def check_sizes(self) -> None:
-        """Check that nothing was truncated since `note`, as well. Raises WarehouseReplaced."""
+        """Check that nothing was truncated since `note`, as well. Raises WarehouseReplacedError."""
         self.check()
         _, size = _seen(self._path)
         if size < self._bytes:  # also after a checkpoint that gave space back
             believed = self._ask()
             if size < _HEADER_BYTES + believed.blocks * believed.block_bytes:
-                raise WarehouseReplaced(self._path, "truncated")
+                raise _replaced(self._path, "truncated")
         log, log_bytes = _seen(self._log)
         if log is not None and log == self._log_inode and log_bytes < self._log_bytes:
-            raise WarehouseReplaced(self._log, "truncated")
+            raise _replaced(self._log, "truncated")
 
     def note(self) -> None:
         """Remember the log and the sizes after a write."""
@@ -112,3 +100,12 @@ def _is_open(inode: _Inode) -> bool:
             if (found.st_dev, found.st_ino) == inode:
                 return True
     return False
+
+
+def _replaced(path: Path, what: str) -> WarehouseReplacedError:
+    return WarehouseReplacedError(
+        f"{path} was {what} while it was open, so writing has stopped. Nothing that was written since then was "
+        "acknowledged to Kafka.\n"
+        f"Put the warehouse back, together with its .wal if it has one, and start `{program()} run` again: it "
+        "resumes from the offsets in that file. Without the file it reads everything that Kafka still has."
+    )

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from lmdp.errors import LmdpError
-from lmdp.machine.warehouse.file_identity import WarehouseReplaced
+from lmdp.errors import LmdpError, WarehouseReplacedError
 from lmdp.machine.warehouse.retention import Removed
 from lmdp.machine.warehouse.warehouse import Warehouse
 
@@ -37,7 +36,7 @@ def maintain(
                 next_removal = begun + _KEEP_AGAIN_S
                 _remove(warehouse, days, stop, say)
                 next_removal = begun + _KEEP_EVERY_S
-        except WarehouseReplaced:
+        except WarehouseReplacedError:
             raise
         except LmdpError as error:
             if not stop.is_set():

@@ -120,8 +120,9 @@ class Warehouse:
         """Open the file, made or migrated where need be; `read_only` changes nothing, and works while nobody writes.
 
         `keep_days` is how long rows are kept, for the count of those that have expired; None keeps all.
-        Raises Unreachable when another process has it (or, to read, when there is none), SettingsError when it cannot
-        be a warehouse: no folder, no DuckDB file, newer than this program, other columns than the specification's.
+        Raises UnreachableError when another process has it (or, to read, when there is none), SettingsError when it
+        cannot be a warehouse: no folder, no DuckDB file, newer than this program, or other columns than the
+        specification's.
         """
         limits = limits or Limits()
         while True:
@@ -169,8 +170,8 @@ class Warehouse:
 
         `also` writes what belongs to it, in the same transaction and before it, and returns the rejects that it
         removed, by code. `then` gets the bytes in the moment in which the totals take up the load. Raises LmdpError
-        when it could not be written (NoRoom for a full disk), or seems so: the same load again is written only if it is
-        not there; WarehouseReplaced when the file is no longer at its path.
+        when it could not be written (DiskFullError for a full disk), or seems so: the same load again is written
+        only if it is not there; WarehouseReplacedError when the file is no longer at its path.
         """
         spec = self._writable()
         with self._writing(then) as write:
@@ -233,7 +234,7 @@ class Warehouse:
         return 0
 
     def check_file(self) -> None:
-        """Compare the open file with the one at its path. Raises WarehouseReplaced."""
+        """Compare the open file with the one at its path. Raises WarehouseReplacedError."""
         if self._identity is not None:
             self._identity.check_file()
 
@@ -433,7 +434,8 @@ class Warehouse:
     def _writing(self, then: Callable[[int], None]) -> Iterator[_Write]:
         """A transaction, in turn, with its notes; a file that its failure shuts is opened again at once.
 
-        What this returns from is in the file at the path: offsets may be acknowledged then. Raises WarehouseReplaced.
+        What this returns from is in the file at the path: offsets may be acknowledged then. Raises
+        WarehouseReplacedError.
         """
         assert self._identity is not None
         with self._turn:
