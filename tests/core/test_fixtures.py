@@ -16,7 +16,7 @@ from lmdp.core.specification import Golden, load_spec
 
 SPEC = load_spec()
 FIXTURES = SPEC.fixtures
-FOLDER = Path(__file__).parents[1] / FIXTURES.folder
+FOLDER = Path(__file__).parents[2] / FIXTURES.folder
 VALIDATOR = jsonschema.Draft202012Validator(SPEC.schema)
 
 

@@ -14,7 +14,7 @@ from lmdp.support.program import named
 SOURCES = Path(lmdp.__file__).parent
 COMMANDS = "run|publish|flatten|validate|query|status|replay|certs|topic|snowflake|powerbi|cost|doctor"
 # What is no message of this machine: a metric's help, a script and a reject's reason are read on others, and compared.
-ELSEWHERE = {"page/prometheus.py", "snowflake/ddl.py", "otlp/formats.py"}
+ELSEWHERE = {"page/prometheus.py", "snowflake/ddl.py", "core/otlp/formats.py"}
 
 
 def _script(folder: Path, name: str = "lmdp") -> Path:
