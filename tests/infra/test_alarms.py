@@ -144,7 +144,7 @@ def test_the_function_writes_the_metrics_that_alarms_read(example: Templates) ->
     function = only(example["pipe"], "AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
     assert function["POWERTOOLS_SERVICE_NAME"] == "lmdp-example"
     assert function["POWERTOOLS_METRICS_NAMESPACE"] == "lmdp"
-    source = (ROOT / "src" / "lmdp" / "aws" / "telemetry.py").read_text()
+    source = (ROOT / "src" / "lmdp" / "cloud" / "telemetry.py").read_text()
     for name in ("OldestRecordAge", "Rows", "Delivered", "Rejects", "ProbableRepeats", "Retried", "ThrottledCalls"):
         assert f'"{name}"' in source
 

@@ -44,7 +44,7 @@ BEGIN = """
 def elsewhere(code: str, path: Path) -> list[str]:
     """What the code prints in a process of its own, whose limits are not ours."""
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(BEGIN) + textwrap.dedent(code), path, TESTS / "local", TESTS],
+        [sys.executable, "-c", textwrap.dedent(BEGIN) + textwrap.dedent(code), path, TESTS / "machine", TESTS],
         capture_output=True,
         text=True,
         timeout=120,
