@@ -140,8 +140,8 @@ def get(path: str, **query: object) -> tuple[float, Any]:
 def asked(rows: int) -> None:
     """Ask everything that the page asks, and print how long each took."""
     print(f"{rows:,} rows, {SERIES:,} series")
-    first, told = get("/api/devices")
-    device = next(one for one in told["devices"] if one["orgId"] == "acme")
+    first, answer = get("/api/devices")
+    device = next(one for one in answer["devices"] if one["orgId"] == "acme")
     print(f"{'the devices, for the first time':48}{first:>8,.0f}")
     whose = {"orgId": device["orgId"], "deviceId": device["deviceId"]}
     series = {**whose, "datasource": "WinIf-", "instance": "WinIf--2", "metric": "InOctets"}

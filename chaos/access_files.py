@@ -17,7 +17,7 @@ from pathlib import Path
 
 from chaos.scenario import Outcome, Scenario, Site, broken
 from lmdp.certificates import development_ca
-from lmdp.machine.api.server import socket_path
+from lmdp.machine.api.protocol import socket_path
 from lmdp.machine.kafka.access import KafkaAccess
 from running import PROGRAM, bundle, environment, lmdp, options, publish, rows, started, until
 

@@ -13,7 +13,7 @@ import psutil
 from chaos.scenario import Outcome, Scenario, Site, broken
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.machine.api import client
-from lmdp.machine.api.server import Question
+from lmdp.machine.api.protocol import Query
 from running import bundle, expected, options, publish, rows, started, until
 
 MARK = "MARK-7f31c2"  # in files and in the environment; never in an answer
@@ -185,7 +185,7 @@ def hostile_questions(site: Site) -> Outcome:
 def refused(home: Path, sql: str) -> list[str]:
     """What is wrong with the answer to a question that has to be refused."""
     try:
-        answer = client.ask(home, home / "warehouse.duckdb", Question(sql, 100, 10.0))
+        answer = client.query(home, home / "warehouse.duckdb", Query(sql, 100, 10.0))
     except SettingsError as error:
         return [f"{sql!r}: told of the mark"] if MARK in str(error) else []
     except LmdpError as error:
@@ -197,7 +197,7 @@ def ended(home: Path, sql: str) -> list[str]:
     """What is wrong with the end of a question that has none of its own."""
     begun = time.monotonic()
     try:
-        client.ask(home, home / "warehouse.duckdb", Question(sql, 100, 2.0))
+        client.query(home, home / "warehouse.duckdb", Query(sql, 100, 2.0))
     except LmdpError as error:
         told = str(error)
     else:

@@ -14,7 +14,7 @@ from chaos.scenario import Outcome, Site, broken
 from chaos.small_disk import small_disk
 from lmdp.core.rejects import Reject
 from lmdp.machine.api import client
-from lmdp.machine.api.server import Question
+from lmdp.machine.api.protocol import Query
 from lmdp.support.reject_files import write_to_folder
 from running import PROGRAM, bundle, environment, lmdp, options, publish, rows, started
 
@@ -99,8 +99,8 @@ def full_broker(site: Site) -> Outcome:
         said = run.said()
         done = lmdp(*words, "--simulate", "0", "--until-idle", "--org-id", "demo", folder=folder, seconds=300)
         rest = json.loads(done.stdout)
-        question = Question("select count(*) as n from row_events")
-        found = client.ask(home, file, question).table.to_pylist()[0]["n"]
+        question = Query("select count(*) as n from row_events")
+        found = client.query(home, file, question).table.to_pylist()[0]["n"]
     published, messages = first["published"], first["messages"] + rest["messages"]
     return Outcome(
         times=1,

@@ -19,7 +19,7 @@ from chaos.watched import Books, ask, beside, bundles, watched
 from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.machine.api import client
-from lmdp.machine.api.server import Question, socket_path
+from lmdp.machine.api.protocol import Query, socket_path
 from lmdp.support.reject_files import write_to_folder
 from running import lmdp, options, publish, rows, started, until
 
@@ -329,7 +329,7 @@ class Crowd:
 
     def _ask(self, home: Path) -> None:
         with contextlib.suppress(LmdpError, RunNotFoundError):
-            client.ask_run(home, Question("select metric, count(*), max(value) from metrics group by 1"))
+            client.query_run(home, Query("select metric, count(*), max(value) from metrics group by 1"))
             self.answered += 1
 
     def _say_nothing(self, home: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from chaos.scenario import Outcome, broken
 from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.machine.api import client
-from lmdp.machine.api.server import Question
+from lmdp.machine.api.protocol import Query
 from running import NOW_NS, rows, started, until
 
 POINTS = 50  # rows a message
@@ -132,7 +132,7 @@ def instances(home: Path, warehouse: Path) -> list[str]:
     found: list[str] = []
     while True:
         sql = f"""select "instance" as i from row_events order by rowid limit 1000000 offset {len(found)}"""
-        page = client.ask(home, warehouse, Question(sql, 1_000_000, 300.0)).table.column("i").to_pylist()
+        page = client.query(home, warehouse, Query(sql, 1_000_000, 300.0)).table.column("i").to_pylist()
         found += page
         if len(page) < 1_000_000:
             return found

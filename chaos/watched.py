@@ -15,7 +15,7 @@ import psutil
 
 from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.machine.api import client
-from lmdp.machine.api.server import Question
+from lmdp.machine.api.protocol import Query
 from running import NOW_NS, rows
 
 _POINT = (
@@ -154,6 +154,6 @@ def ask(home: Path, asked: list[float]) -> None:
     """Ask the run a question and its status, and note the seconds that both took; a run that ends is not asked."""
     begun = time.monotonic()
     with contextlib.suppress(LmdpError, RunNotFoundError):
-        client.ask_run(home, Question("select count(*), max(value), max(ts) from row_events"))
+        client.query_run(home, Query("select count(*), max(value), max(ts) from row_events"))
         client.status(home)
         asked.append(time.monotonic() - begun)

@@ -22,8 +22,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from lmdp.cli.main import execute
 from lmdp.core.pipeline import TransformSettings
 from lmdp.core.specification import load_spec
-from lmdp.machine.api.client import ask
-from lmdp.machine.api.server import Question
+from lmdp.machine.api import client
+from lmdp.machine.api.protocol import Query
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.kafka.consumer import ConsumeSettings, Ends, consume
 from lmdp.machine.metrics import Progress
@@ -155,7 +155,7 @@ def until(true: Callable[[], object], seconds: float = 30) -> None:
 
 def rows(home: Path, sql: str) -> list[dict[str, Any]]:
     """What the warehouse of `home` answers, asked of its run or of the file."""
-    found: list[dict[str, Any]] = ask(home, home / "warehouse.duckdb", Question(sql, 1_000_000)).table.to_pylist()
+    found: list[dict[str, Any]] = client.query(home, home / "warehouse.duckdb", Query(sql, 1_000_000)).table.to_pylist()
     return found
 
 

@@ -92,7 +92,7 @@ def running(folder: Path) -> Iterator[str]:
                 if found := re.search(r"the page is at (\S+)", line):
                     break
             else:
-                raise SystemExit(f"the run told no page's address:\n{''.join(said[-20:])}")
+                raise SystemExit(f"the run answer no page's address:\n{''.join(said[-20:])}")
             base = found[1]
             while "run" not in get(base, "/api/status"):
                 time.sleep(0.5)

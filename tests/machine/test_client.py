@@ -15,14 +15,15 @@ import pytest
 from lmdp.core.specification import load_spec
 from lmdp.errors import RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api import client
-from lmdp.machine.api.server import Question, serving, socket_path
+from lmdp.machine.api.protocol import Query, socket_path
+from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ONE = Question("select 1 as a")
+ONE = Query("select 1 as a")
 
 
 def _made(path: Path) -> Path:
@@ -35,24 +36,24 @@ def _made(path: Path) -> Path:
 def test_without_a_run_the_file_is_asked(tmp_path: Path) -> None:
     """No socket, or one that a killed run left behind: the file answers."""
     path = _made(tmp_path / "w.duckdb")
-    assert client.ask(tmp_path, path, ONE).table.to_pylist() == [{"a": 1}]
+    assert client.query(tmp_path, path, ONE).table.to_pylist() == [{"a": 1}]
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(str(socket_path(tmp_path)))
     dead.close()
-    assert client.ask(tmp_path, path, ONE).table.to_pylist() == [{"a": 1}]
+    assert client.query(tmp_path, path, ONE).table.to_pylist() == [{"a": 1}]
     with pytest.raises(RunNotFoundError):
         client.status(tmp_path)
 
 
 def test_a_named_file_is_never_answered_for_by_the_run_of_another(tmp_path: Path) -> None:
-    """A question about one file goes to the run that has it, and past a run that has another."""
+    """A query about one file goes to the run that has it, and past a run that has another."""
     mine, other = _made(tmp_path / "mine.duckdb"), _made(tmp_path / "other.duckdb")
     tables = "select database_name, path from duckdb_databases() where path is not null"
     with Warehouse.open(mine, load_spec()) as opened, serving(tmp_path, opened, dict):
-        about_mine = Question(tables, warehouse=str(mine.resolve()))
-        about_other = Question(tables, warehouse=str(other.resolve()))
-        assert client.ask(tmp_path, mine, about_mine).table.column("path").to_pylist() == [str(mine)]
-        assert client.ask(tmp_path, other, about_other).table.column("path").to_pylist() == [str(other)]
+        about_mine = Query(tables, warehouse=str(mine.resolve()))
+        about_other = Query(tables, warehouse=str(other.resolve()))
+        assert client.query(tmp_path, mine, about_mine).table.column("path").to_pylist() == [str(mine)]
+        assert client.query(tmp_path, other, about_other).table.column("path").to_pylist() == [str(other)]
 
 
 @pytest.mark.parametrize(
@@ -63,14 +64,14 @@ def test_nothing_there_is_told(tmp_path: Path, home: str, kind: type[Exception],
     """No folder, or a file in its place: there is no warehouse, and what makes one."""
     (tmp_path / "file").touch()
     with pytest.raises(kind, match=told):
-        client.ask(tmp_path / home, tmp_path / home / "warehouse.duckdb", ONE)
+        client.query(tmp_path / home, tmp_path / home / "warehouse.duckdb", ONE)
 
 
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
     """Text where a database should be."""
     (tmp_path / "w.duckdb").write_text("hello" * 1000)
     with pytest.raises(SettingsError, match="no DuckDB file"):
-        client.ask(tmp_path, tmp_path / "w.duckdb", ONE)
+        client.query(tmp_path, tmp_path / "w.duckdb", ONE)
 
 
 @contextlib.contextmanager
@@ -101,12 +102,12 @@ def _speaking(home: Path, answer: bytes) -> Iterator[None]:
 def test_a_run_that_breaks_off_is_told(tmp_path: Path, answer: bytes) -> None:
     """A run that dies while it answers is no traceback."""
     with _speaking(tmp_path, answer), pytest.raises(UnreachableError, match="does not answer"):
-        client.ask(tmp_path, tmp_path / "w.duckdb", ONE)
+        client.query(tmp_path, tmp_path / "w.duckdb", ONE)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_another_users_socket_is_not_asked(tmp_path: Path) -> None:
-    """Who listens there tells the system who he is; a question is not even sent to another user."""
+    """Who listens there tells the system who he is; a query is not even sent to another user."""
     listen = (
         "import os, socket, sys; os.setuid(65534); line = socket.socket(socket.AF_UNIX); line.bind(sys.argv[1]);"
         "os.chmod(sys.argv[1], 0o777); line.listen(); print(flush=True); print(line.accept()[0].recv(1), flush=True)"

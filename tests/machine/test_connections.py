@@ -17,8 +17,9 @@ import pytest
 from lmdp.core.specification import load_spec
 from lmdp.errors import UnreachableError
 from lmdp.machine.api import client, connections, server
-from lmdp.machine.api.connections import MOST
-from lmdp.machine.api.server import Question, serving, socket_path
+from lmdp.machine.api.connections import MAX_CONNECTIONS
+from lmdp.machine.api.protocol import Query, socket_path
+from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import until
 
@@ -77,16 +78,16 @@ def answering() -> int:
 )
 def test_those_who_do_not_finish_make_room(home: Path, said: bytes) -> None:
     """More of them than there are places keep nobody from an answer, and hold no more threads than that."""
-    with connected(home, 2 * MOST, said) as silent:
+    with connected(home, 2 * MAX_CONNECTIONS, said) as silent:
         for _ in range(5):
             assert client.status(home) == {"pid": 7}
-        until(lambda: sum(map(is_open, silent)) <= MOST)
-        assert answering() <= MOST + 2  # one may be about to end
+        until(lambda: sum(map(is_open, silent)) <= MAX_CONNECTIONS)
+        assert answering() <= MAX_CONNECTIONS + 2  # one may be about to end
 
 
 def test_those_who_do_not_finish_are_cut(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head that comes by drops has the same time as one that never comes: the whole of it counts."""
-    monkeypatch.setattr(connections, "ASK_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.5)
     with connected(home, 2) as (silent, slow):
         begun = time.monotonic()
         with contextlib.suppress(OSError):
@@ -111,7 +112,7 @@ def test_an_answer_that_nobody_reads_is_cut(home: Path, monkeypatch: pytest.Monk
 @pytest.fixture
 def two_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only two may connect at once."""
-    monkeypatch.setattr(connections, "MOST", 2)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
 
 
 @pytest.mark.usefixtures("two_places")
@@ -121,7 +122,7 @@ def test_while_all_places_are_taken_by_answers(home: Path) -> None:
     body = json.dumps({"sql": sql, "timeoutSeconds": 3}).encode()
     with connected(home, 2, b"POST /query HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as asking:
         time.sleep(0.5)
-        with pytest.raises(UnreachableError, match=r"too many are asking|does not answer"):
+        with pytest.raises(UnreachableError, match=r"too many connections|does not answer"):
             client.status(home)
         answers = [b"".join(iter(partial(line.recv, 65536), b"")) for line in asking]
     assert [b"no answer within" in answer for answer in answers] == [True, True]
@@ -133,9 +134,9 @@ def test_questions_take_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     found: list[Any] = []
 
     def ask(sql: str, seconds: float) -> None:
-        question = Question(sql, timeout_seconds=seconds)
+        query = Query(sql, timeout_seconds=seconds)
         try:
-            found.append(client.ask(home, home / "warehouse.duckdb", question).table.num_rows)
+            found.append(client.query(home, home / "warehouse.duckdb", query).table.num_rows)
         except Exception as error:  # noqa: BLE001 - looked at below
             found.append(str(error))
 
@@ -147,15 +148,15 @@ def test_questions_take_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert found == [1] * 20
     found.clear()
     endless = "select count(*) from range(1000000000) a, range(1000000000) b where a.range % 7 = b.range % 5"
-    threads = [threading.Thread(target=ask, args=(endless, 3)) for _ in range(server._AT_ONCE)]
+    threads = [threading.Thread(target=ask, args=(endless, 3)) for _ in range(server._CONCURRENT_QUERIES)]
     for thread in threads:
         thread.start()
     time.sleep(0.5)
     ask("select 1", 0.3)
     for thread in threads:
         thread.join()
-    assert "had no turn within 0.3 s" in found[0]
-    assert ["no answer within 3 s" in text for text in found[1:]] == [True] * server._AT_ONCE
+    assert "other queries are running, and none ended within 0.3 s" in found[0]
+    assert ["no answer within 3 s" in text for text in found[1:]] == [True] * server._CONCURRENT_QUERIES
 
 
 def test_the_end_does_not_wait_for_those_who_say_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from lmdp.core.pipeline import Message, TransformSettings
 from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.api import client
-from lmdp.machine.api.server import Question, serving, socket_path
+from lmdp.machine.api.protocol import Query, socket_path
+from lmdp.machine.api.server import serving
 from lmdp.machine.batch import Batch
 from lmdp.machine.kafka.topic_identity import Identity
 from lmdp.machine.metrics import Progress
@@ -67,7 +68,7 @@ def home(warehouse: Warehouse) -> Iterator[Path]:
 
 def ask(home: Path, sql: str, rows: int = 10_000, seconds: float = 30.0) -> Answer:
     """Ask over the socket: the file has a writer, so nothing else could answer."""
-    return client.ask(home, home / "warehouse.duckdb", Question(sql, rows, seconds))
+    return client.query(home, home / "warehouse.duckdb", Query(sql, rows, seconds))
 
 
 def raw(home: Path, request: bytes) -> bytes:
@@ -81,7 +82,7 @@ def raw(home: Path, request: bytes) -> bytes:
 
 
 def post(home: Path, body: Any, target: str = "/query") -> tuple[int, dict[str, Any]]:
-    """The status and the fault that a question gets."""
+    """The status and the fault that a query gets."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     answer = raw(home, b"POST %s HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % (target.encode(), len(data)) + data)
     head, _, content = answer.partition(b"\r\n\r\n")
@@ -128,7 +129,7 @@ def test_a_question_is_answered(home: Path) -> None:
     ],
 )
 def test_what_is_no_single_select_is_refused(home: Path, sql: str, kind: type[LmdpError], told: str) -> None:
-    """Nothing is written, no file is read, no setting is changed; and the next question is answered."""
+    """Nothing is written, no file is read, no setting is changed; and the next query is answered."""
     with pytest.raises(kind, match=told):
         ask(home, sql)
     assert ask(home, "select count(*) as n from row_events").table.to_pylist() == [{"n": ROWS}]
@@ -161,8 +162,8 @@ def test_several_ask_at_once_while_rows_are_written(tmp_path: Path) -> None:
     seen: list[int] = []
 
     def go() -> None:
-        question = "select count(*) as n from row_events"
-        seen.extend(ask(tmp_path, question).table.column("n")[0].as_py() for _ in range(10))
+        query = "select count(*) as n from row_events"
+        seen.extend(ask(tmp_path, query).table.column("n")[0].as_py() for _ in range(10))
 
     with filled(tmp_path) as own, serving(tmp_path, own, dict):
         threads = [threading.Thread(target=go) for _ in range(4)]

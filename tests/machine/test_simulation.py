@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from hashlib import sha256
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -277,3 +278,12 @@ def test_polls_are_spread_over_their_interval() -> None:
         int(texts(scope(m)["scope"]["attributes"])["epoch"]) for m in Simulation(1, 4, odds=CALM).polls(NOW, 60_000)
     ]
     assert epochs == [NOW, NOW + 15_000, NOW + 30_000, NOW + 45_000]
+
+
+def test_the_devices_stay_the_same() -> None:
+    """The first polls of every kind of device are the bytes that they were when the devices were Python literals."""
+    simulation, polls = Simulation(12, 300), sha256()
+    for round_number in range(3):
+        for message in simulation.polls(NOW + 60_000 * round_number, 1_000):
+            polls.update(message.key + message.value)
+    assert polls.hexdigest() == "cffc23da9fb465686ef822cbb36d4dc61e1e80f9db4db4234e166e45a670dabe"

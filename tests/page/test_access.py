@@ -1,4 +1,4 @@
-"""Who may look at the page: tried on the gate itself, and on the real page over HTTP and websocket."""
+"""Who may look at the page: tried on the request guard itself, and on the real page over HTTP and websocket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lmdp.page.security import Gate
+from lmdp.page.security import RequestGuard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def code(headers: dict[str, str], *, path: str = "/", kind: str = "http", tables
         "headers": [(name.encode(), text.encode()) for name, text in headers.items()],
         "client": PEER,
     }
-    asyncio.run(Gate(said, PORT, tables)(scope, receive, send))
+    asyncio.run(RequestGuard(said, PORT, tables)(scope, receive, send))
     return sent[0].get("status") or sent[0]["type"]
 
 
@@ -79,7 +79,7 @@ def code(headers: dict[str, str], *, path: str = "/", kind: str = "http", tables
     ],
 )
 def test_only_a_page_of_this_address_may_ask(headers: dict[str, str], wanted: int) -> None:
-    """The name is loopback's with the port, the origin is the page's own; a person may follow a link to it."""
+    """The name is loopback's with the port, the origin is the page's own; the user may follow a link to it."""
     assert code(headers) == wanted
     assert (code(headers, kind="websocket") == "websocket.close") is (wanted == 403)
 
@@ -119,7 +119,7 @@ def test_a_program_that_speaks_ipv6_is_known_too(tmp_path: Path) -> None:
     assert code({"host": HERE}, tables=(table,)) == 200
 
 
-def test_where_the_system_tells_nothing_the_user_is_not_asked(tmp_path: Path) -> None:
+def test_where_the_system_shows_nothing_the_user_is_not_checked(tmp_path: Path) -> None:
     """On a system without that table the name and the origin decide."""
     assert code({"host": HERE}, tables=(tmp_path / "none",)) == 200
 

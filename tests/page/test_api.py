@@ -45,13 +45,13 @@ def shape(value: Any) -> Any:
     return "text" if isinstance(value, str) else "yes or no" if isinstance(value, bool) else "number"
 
 
-def same(told: Any, real: Any) -> bool:
+def same(answer: Any, real: Any) -> bool:
     """Whether two shapes agree, where null stood in one of them too."""
-    if isinstance(told, dict) and isinstance(real, dict):
-        return told.keys() == real.keys() and all(same(told[name], real[name]) for name in told)
-    if isinstance(told, list) and isinstance(real, list):
-        return not told or not real or same(told[0], real[0])
-    return told == real or "number" in (told, real)
+    if isinstance(answer, dict) and isinstance(real, dict):
+        return answer.keys() == real.keys() and all(same(answer[name], real[name]) for name in answer)
+    if isinstance(answer, list) and isinstance(real, list):
+        return not answer or not real or same(answer[0], real[0])
+    return answer == real or "number" in (answer, real)
 
 
 def test_every_address_is_documented() -> None:
@@ -75,9 +75,9 @@ def test_the_index_names_what_there_is(site: Site) -> None:
 
 
 def test_a_question_is_answered_as_json_and_as_csv(site: Site) -> None:
-    """The documented question, with the columns in their order, under names that may repeat."""
-    question = {"sql": "select metric, count(*) as n, 1 as n from metrics group by 1 order by 2 desc limit 1"}
-    code, answer = site.get("/api/query", question)
+    """The documented query, with the columns in their order, under names that may repeat."""
+    query = {"sql": "select metric, count(*) as n, 1 as n from metrics group by 1 order by 2 desc limit 1"}
+    code, answer = site.get("/api/query", query)
     assert code == 200
     assert [column["name"] for column in answer["columns"]] == ["METRIC", "n", "n"]
     assert answer["rows"] == [["duration.bucket", 3 * POLLS, 1]]
@@ -88,7 +88,7 @@ def test_a_question_is_answered_as_json_and_as_csv(site: Site) -> None:
     assert list(csv.reader(io.StringIO(text))) == [["DEVICE_NAME", "none"], [HOSTILE, ""]]
 
 
-def test_rows_beyond_the_limit_are_told(site: Site) -> None:
+def test_rows_beyond_the_limit_are_reported(site: Site) -> None:
     """A cut answer says so."""
     _, answer = site.get("/api/query", {"sql": "select * from metrics", "limitRows": 3})
     assert (len(answer["rows"]), answer["truncated"]) == (3, True)
@@ -97,23 +97,23 @@ def test_rows_beyond_the_limit_are_told(site: Site) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "code", "error"),
     [
-        ("/api/none", None, 404, "there is no GET /api/none"),
+        ("/api/none", None, 404, "no such address: GET /api/none"),
         ("/api/series?orgId=acme", None, 400, "deviceId is missing"),
-        ("/api/history?seconds=0", None, 400, "seconds is a number from 1 to 900"),
-        ("/api/history?seconds=x", None, 400, "seconds is a whole number"),
-        (f"/api/chart?{CHART}&view=pie", None, 400, "view is one of raw, rate, percentile"),
-        (f"/api/chart?{CHART}&points=1", None, 400, "points is a number from 2 to 5000"),
-        (f"/api/chart?{CHART}&fromMs=5&toMs=5", None, 400, "from comes first"),
-        (f"/api/chart?{CHART}&fromMs=0&toMs=999999999999999", None, 400, "from and to are Unix milliseconds"),
-        (f"/api/chart?{CHART}&fromMs=0&toMs=253402300800000", None, 400, "from and to are Unix milliseconds"),
-        (f"/api/chart?{CHART}&toMs=-1", None, 400, "toMs is a whole number"),
-        ("/api/query", {"sql": "delete from rejects"}, 400, "a question is one SELECT"),
-        ("/api/query", {"sql": "select 1; select 2"}, 400, "a question is one SELECT"),
+        ("/api/history?seconds=0", None, 400, "seconds must be a number from 1 to 900"),
+        ("/api/history?seconds=x", None, 400, "seconds must be a whole number"),
+        (f"/api/chart?{CHART}&view=pie", None, 400, "view must be one of raw, rate, percentile"),
+        (f"/api/chart?{CHART}&points=1", None, 400, "points must be a number from 2 to 5000"),
+        (f"/api/chart?{CHART}&fromMs=5&toMs=5", None, 400, "fromMs before toMs"),
+        (f"/api/chart?{CHART}&fromMs=0&toMs=999999999999999", None, 400, "Unix milliseconds up to the year 9999"),
+        (f"/api/chart?{CHART}&fromMs=0&toMs=253402300800000", None, 400, "Unix milliseconds up to the year 9999"),
+        (f"/api/chart?{CHART}&toMs=-1", None, 400, "toMs must be a whole number"),
+        ("/api/query", {"sql": "delete from rejects"}, 400, "SELECT statement"),
+        ("/api/query", {"sql": "select 1; select 2"}, 400, "SELECT statement"),
         ("/api/query", {"sql": "select * from read_csv('/etc/passwd')"}, 400, "disabled"),
         ("/api/query", {"sql": "select * from nothing"}, 400, "nothing does not exist"),
         ("/api/query", {"sql": "select 1", "limitRows": 100_001}, 400, "limitRows"),
-        ("/api/query", {"query": "select 1"}, 400, "a question is {sql, limitRows, timeoutSeconds}"),
-        ("/api/query", [], 400, "a question is {sql, limitRows, timeoutSeconds}"),
+        ("/api/query", {"query": "select 1"}, 400, "a query is {sql, limitRows, timeoutSeconds}"),
+        ("/api/query", [], 400, "a query is {sql, limitRows, timeoutSeconds}"),
         (
             "/api/query",
             {"sql": "select count(*) from range(99999999999) where range % 7 = 8", "timeoutSeconds": 0.2},
@@ -122,7 +122,7 @@ def test_rows_beyond_the_limit_are_told(site: Site) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_fault_says_what_and_what_next(site: Site, path: str, body: Any, code: int, error: str) -> None:
+def test_an_error_has_its_text_and_the_next_step(site: Site, path: str, body: Any, code: int, error: str) -> None:
     """An error in words, and the next step, as JSON."""
     got, answer = site.get(path, body)
     assert got == code

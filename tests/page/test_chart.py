@@ -15,8 +15,8 @@ from lmdp.core.specification import load_spec
 from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.warehouse import Load, Warehouse
 from lmdp.page import chart
-from lmdp.page.chart import Picked, View
-from lmdp.page.run_client import Pipe
+from lmdp.page.chart import ChartQuery, View
+from lmdp.page.run_client import RunClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,14 +88,14 @@ def histograms(make: random.Random, instance: str | None) -> Iterator[Row]:
                 yield row(ms, sum(counted[: at + 1]), "t.bucket", "histogram", marks | {"le": le}, instance=instance)
 
 
-def drawn(warehouse: Warehouse, picked: Picked) -> list[Any]:
+def drawn(warehouse: Warehouse, picked: ChartQuery) -> list[Any]:
     """The points of a chart: time, values, and how many there are in each."""
-    told = asyncio.run(chart.draw(Pipe(warehouse.path.parent), picked))
-    assert told["linesLeftOut"] == 0
-    return sorted((at, number, *values) for line in told["lines"] for at, *values, number in line["points"])
+    answer = asyncio.run(chart.draw(RunClient(warehouse.path.parent), picked))
+    assert answer["linesLeftOut"] == 0
+    return sorted((at, number, *values) for line in answer["lines"] for at, *values, number in line["points"])
 
 
-def plainly(warehouse: Warehouse, picked: Picked) -> list[Any]:
+def plainly(warehouse: Warehouse, picked: ChartQuery) -> list[Any]:
     """The same from the view itself, over everything that was ever written, as Snowflake would be asked."""
     sql = re.sub(r"_OF\(.*?\n\)", "", picked.sql(0), flags=re.DOTALL)
     rows = warehouse.query(sql).table.to_pylist()
@@ -122,7 +122,7 @@ def test_a_chart_of_steps_is_what_the_view_gives(warehouse: Warehouse, view: Vie
     for instance in ("eth0", None):
         for span in (1, MINUTE, HOUR, 7 * HOUR, 3 * DAY, 40 * DAY):
             begin = make.choice(times) + make.choice([0, 0, 1, -1, -span // 2])
-            picked = Picked(
+            picked = ChartQuery(
                 "acme", "7", "o'Net", instance, metric, view, begin, begin + span, points=make.choice([2, 400])
             )
             expected = plainly(warehouse, picked)
@@ -150,7 +150,7 @@ def test_no_more_rows_are_read_than_a_step_needs(warehouse: Warehouse, ages: lis
     marks = {"otlp.temporality": "cumulative"}
     rows = [row(begin - age * MINUTE, 10_000 - age, "Octets", "sum", marks) for age in ages]
     warehouse.commit(Load(rows, [], [], datetime.now(UTC)))
-    picked = Picked("acme", "7", "o'Net", None, "Octets", "rate", begin, begin + HOUR)
-    found = asyncio.run(chart._since(Pipe(warehouse.path.parent), picked))
+    picked = ChartQuery("acme", "7", "o'Net", None, "Octets", "rate", begin, begin + HOUR)
+    found = asyncio.run(chart._since(RunClient(warehouse.path.parent), picked))
     assert found == (chart._EVER_MS if since is None else begin + since * MINUTE)
     assert drawn(warehouse, picked) == plainly(warehouse, picked)

@@ -35,17 +35,17 @@ def test_the_page_ends_with_the_run(tmp_path: Path, by: signal.Signals) -> None:
         until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 30)
 
 
-def test_a_page_that_dies_comes_back_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_page_that_dies_is_restarted_and_the_run_continues(tmp_path: Path) -> None:
     """The same address answers again, from another process; the pipeline was never away."""
     with site_in(tmp_path) as site:
         child = page_of(site)
         child.kill()
         until(lambda: rows(site.home, "select 1 as n")[0]["n"] == 1)
         until(lambda: site.answers() and page_of(site).pid != child.pid, 90)
-        assert "starting it again" in (tmp_path / "stderr").read_text()
+        assert "restarting it" in (tmp_path / "stderr").read_text()
 
 
-def test_a_taken_port_is_told_and_another_one_found(tmp_path: Path) -> None:
+def test_a_taken_port_is_reported_and_another_one_found(tmp_path: Path) -> None:
     """One line names the address; the next free port is taken, so that a restart finds the same."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -53,9 +53,9 @@ def test_a_taken_port_is_told_and_another_one_found(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         words = ("--broker", "memory", "--simulate", "0", "--page", "--page-port", str(port))
         with started("run", *words, folder=tmp_path) as process:
-            told = tmp_path / "stderr"
-            until(lambda: "the page is at" in told.read_text(), 90)
-            said = re.search(r"the page is at http://127\.0\.0\.1:(\d+) \(port (\d+) is taken\)", told.read_text())
+            answer = tmp_path / "stderr"
+            until(lambda: "the page is at" in answer.read_text(), 90)
+            said = re.search(r"the page is at http://127\.0\.0\.1:(\d+) \(port (\d+) is taken\)", answer.read_text())
             assert said is not None
             assert int(said[2]) == port
             assert port < int(said[1]) <= port + 20

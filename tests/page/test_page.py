@@ -87,9 +87,9 @@ def test_a_reject_appears_with_its_reason(one_browser: Browser, tmp_path: Path) 
         point = {"timeUnixNano": "1", "asDouble": 1}
         site.publish(message("7", "Cpu", [{"name": HOSTILE, "gauge": {"dataPoints": [point]}}]))
         browser.until(lambda: "Row.MissingField" in browser.text("rejects"))
-        told = browser.text("rejects")
-        assert "orgId: not in resource attributes" in told
-        assert "lmdp replay warehouse --org-id NAME" in told
+        answer = browser.text("rejects")
+        assert "orgId: not in resource attributes" in answer
+        assert "lmdp replay warehouse --org-id NAME" in answer
         browser.click(".lm-example .q-item", browser.all(".lm-example .q-item")[0].text)
         browser.until(lambda: HOSTILE.replace('"', '\\"') in browser.text("rejects"))
         assert browser.text("rejects-0") == "1"
@@ -129,8 +129,8 @@ def test_a_chart_draws_what_sql_gives(
     drawn = browser.points("chart")[line]
     assert [point[0] for point in drawn] == [point[0] for point in wanted]
     assert [point[1] for point in drawn] == pytest.approx([point[1] for point in wanted])
-    told = rows(site.home, browser.text("sql").removesuffix("Copy"))
-    assert [row["AT_MS"] for row in told] == [point[0] for point in wanted]
+    answer = rows(site.home, browser.text("sql").removesuffix("Copy"))
+    assert [row["AT_MS"] for row in answer] == [point[0] for point in wanted]
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -153,7 +153,7 @@ def test_a_page_keeps_its_address(browser: Browser, path: str) -> None:
 
 
 def test_a_tab_is_a_place_to_go_back_to(browser: Browser) -> None:
-    """Each tab that a person chooses is an entry of the browser's history; the SQL is still there after a reload."""
+    """Each tab that the user chooses is an entry of the browser's history; the SQL is still there after a reload."""
 
     def path() -> str:
         return str(browser.js("return location.pathname"))
@@ -183,7 +183,7 @@ def test_a_tab_is_a_place_to_go_back_to(browser: Browser) -> None:
 
 
 def test_several_series_share_a_chart_and_its_address(browser: Browser) -> None:
-    """What was kept is drawn beside what is picked; the address shows the same again, and a chip lets it go."""
+    """What was kept is drawn beside what is picked; the address shows the same again, and a chip removes it."""
     browser.open("/explore")
     browser.pick("device", "web-1")
     browser.pick("metric", "CpuUsage")
@@ -202,10 +202,10 @@ def test_several_series_share_a_chart_and_its_address(browser: Browser) -> None:
 
 
 def test_sql_is_answered_as_table_chart_and_csv(browser: Browser) -> None:
-    """One question, three forms."""
+    """One query, three forms."""
     browser.open("/sql")
     ask(browser, "select ts as at, value from metrics where metric = 'CpuUsage' order by ts")
-    browser.until(lambda: browser.text("sql-said").startswith(f"{POLLS} rows"))
+    browser.until(lambda: browser.text("sql-status").startswith(f"{POLLS} rows"))
     assert [head.text for head in browser.all(".lm-table th")][:2] == ["at", "VALUE"]
     assert [cell.text for cell in browser.all(".lm-table tbody tr:first-child td")][1] == "50"
     browser.click(".lm-answer .q-btn-toggle .q-btn", "Chart")
@@ -224,9 +224,9 @@ def test_sql_changes_nothing(browser: Browser, site: Site) -> None:
     """What is no SELECT is refused in words, and the rows are still there."""
     browser.open("/sql")
     ask(browser, "delete from row_events")
-    browser.until(lambda: "a question is one SELECT statement" in browser.text("sql-said"))
+    browser.until(lambda: "SELECT statement" in browser.text("sql-status"))
     ask(browser, "select nonsense")
-    browser.until(lambda: "nonsense" in browser.text("sql-said"))
+    browser.until(lambda: "nonsense" in browser.text("sql-status"))
     assert rows(site.home, "select count(*) as n from row_events")[0]["n"] > POLLS
 
 
@@ -254,7 +254,7 @@ def test_names_from_outside_stay_text(browser: Browser) -> None:
 
 
 def test_all_of_it_by_keyboard(browser: Browser) -> None:
-    """Tabs by arrows, the editor by Escape and Tab, a question by Ctrl+Enter; what has the focus is marked."""
+    """Tabs by arrows, the editor by Escape and Tab, a query by Ctrl+Enter; what has the focus is marked."""
     browser.open("/")
     browser.until(lambda: browser.text("duckdb-0") not in ("", "\u2013"))
     keys = ActionChains(browser.driver)
@@ -312,7 +312,7 @@ def test_a_phone_shows_long_names_within_its_width(browser: Browser) -> None:
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("path", PAGES)
 def test_everything_is_readable(browser: Browser, path: str, *, dark: bool) -> None:
-    """The page follows the system's theme, and in each every text stands out enough."""
+    """The page follows the system's theme, and in each every text has enough contrast."""
     browser.open(path, dark=dark)
     filled(browser, path)
     browser.until(lambda: browser.js("return document.body.classList.contains('body--dark')") is dark)
@@ -374,7 +374,7 @@ def filled(browser: Browser, path: str) -> None:
     if path == "/":
         browser.until(lambda: "Decode.Malformed" in browser.text("rejects") and "nonFinite" in browser.text("drops"))
     elif path == "/explore":
-        browser.until(lambda: "points" in browser.text("explore-said"))
+        browser.until(lambda: "points" in browser.text("explore-status"))
     else:
         browser.one("sql-run").click()
         browser.until(lambda: browser.all(".lm-table tbody tr"))

@@ -15,16 +15,17 @@ import pytest
 from lmdp.core.pipeline import Message, TransformSettings
 from lmdp.core.specification import load_spec
 from lmdp.errors import DROP_REASONS, ApiError
+from lmdp.machine.api.protocol import Query
 from lmdp.machine.api.server import serving
 from lmdp.machine.batch import Batch
 from lmdp.machine.kafka.topic_identity import Identity
 from lmdp.machine.metrics import Progress
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import chart, formats, reject_texts
-from lmdp.page.chart import Picked
+from lmdp.page.chart import ChartQuery
 from lmdp.page.devices import Catalogue
-from lmdp.page.explore_tab import told_apart
-from lmdp.page.run_client import Pipe
+from lmdp.page.explore_tab import unique_labels
+from lmdp.page.run_client import RunClient
 from lmdp.page.sql_tab import as_lines
 from page.sites import message
 
@@ -71,7 +72,7 @@ def devices(catalogue: Catalogue) -> list[tuple[str, str | None, int, int]]:
 
 def test_devices_follow_what_is_written_and_removed(warehouse: Warehouse) -> None:
     """New rows are added to what is known; after whole days have left, everything is counted anew."""
-    catalogue = Catalogue(Pipe(warehouse.path.parent))
+    catalogue = Catalogue(RunClient(warehouse.path.parent))
     assert devices(catalogue) == []
     old = NOW_MS - 10 * DAY_MS
     write(warehouse, 0, gauge("7", old), gauge("8", name="b"))
@@ -85,21 +86,21 @@ def test_devices_follow_what_is_written_and_removed(warehouse: Warehouse) -> Non
 
 
 def test_a_series_with_more_attributes_has_a_line_for_each(warehouse: Warehouse) -> None:
-    """Lines are never averaged into one; their names are what differs. What is too many is told."""
+    """Lines are never averaged into one; their names are what differs. What is too many is answer."""
     write(warehouse, 0, *(gauge("7", attributes={"method": method, "same": "x"}) for method in ("GET", "PUT")))
-    picked = Picked("acme", "7", "Cpu", None, "Usage", "raw", NOW_MS - 1000, NOW_MS + 1000)
-    told = asyncio.run(chart.draw(Pipe(warehouse.path.parent), picked))
-    assert sorted(line["name"] for line in told["lines"]) == ["method=GET", "method=PUT"]
+    picked = ChartQuery("acme", "7", "Cpu", None, "Usage", "raw", NOW_MS - 1000, NOW_MS + 1000)
+    answer = asyncio.run(chart.draw(RunClient(warehouse.path.parent), picked))
+    assert sorted(line["name"] for line in answer["lines"]) == ["method=GET", "method=PUT"]
     write(warehouse, 2, *(gauge("8", attributes={"n": str(n)}) for n in range(20)))
-    picked = Picked("acme", "8", "Cpu", None, "Usage", "raw", NOW_MS - 1000, NOW_MS + 1000)
-    told = asyncio.run(chart.draw(Pipe(warehouse.path.parent), picked))
-    assert (len(told["lines"]), told["linesLeftOut"]) == (chart.MAX_LINES, 20 - chart.MAX_LINES)
+    picked = ChartQuery("acme", "8", "Cpu", None, "Usage", "raw", NOW_MS - 1000, NOW_MS + 1000)
+    answer = asyncio.run(chart.draw(RunClient(warehouse.path.parent), picked))
+    assert (len(answer["lines"]), answer["linesLeftOut"]) == (chart.MAX_LINES, 20 - chart.MAX_LINES)
 
 
 def test_nobody_at_home_is_told(tmp_path: Path) -> None:
     """While no run is there, the file is left alone, so that the next one can have it."""
     with pytest.raises(ApiError) as raised:
-        asyncio.run(Pipe(tmp_path).ask("select 1"))
+        asyncio.run(RunClient(tmp_path).query(Query("select 1")))
     assert (raised.value.status, raised.value.next) == (503, "lmdp run")
 
 
@@ -130,9 +131,9 @@ def test_an_example_is_shown_as_text_where_it_is_text(
     warehouse._connection.execute(
         f"INSERT INTO REJECTS VALUES ({marks}, NULL, NULL)".replace("NULL, NULL", "NULL, 1"), values
     )
-    (told,) = asyncio.run(reject_texts.rejects(Pipe(warehouse.path.parent)))
-    assert (told["example"]["excerpt"], told["example"]["bytes"]) == (excerpt, size)
-    assert told["command"] == f"lmdp replay warehouse --home {warehouse.path.parent} --dry-run"
+    (answer,) = asyncio.run(reject_texts.rejects(RunClient(warehouse.path.parent)))
+    assert (answer["example"]["excerpt"], answer["example"]["bytes"]) == (excerpt, size)
+    assert answer["command"] == f"lmdp replay warehouse --home {warehouse.path.parent} --dry-run"
 
 
 @pytest.mark.parametrize(
@@ -141,12 +142,12 @@ def test_an_example_is_shown_as_text_where_it_is_text(
 )
 def test_a_point_stands_for_a_round_time(span_ms: int, points: int, width: int) -> None:
     """About as many points as wanted, never more."""
-    assert Picked("o", "d", "s", None, "m", "raw", 0, span_ms, points).width_ms() == width
+    assert ChartQuery("o", "d", "s", None, "m", "raw", 0, span_ms, points).width_ms() == width
     assert span_ms / width <= points
 
 
 @pytest.mark.parametrize(
-    ("told", "wanted"),
+    ("answer", "wanted"),
     [
         (formats.count(None), "\u2013"),
         (formats.count(1_234_567), "1,234,567"),
@@ -168,9 +169,9 @@ def test_a_point_stands_for_a_round_time(span_ms: int, points: int, width: int) 
         (formats.moment(1_795_450_445_000), "2026-11-23 16:14:05 UTC"),
     ],
 )
-def test_figures_are_written_for_people(told: str, wanted: str) -> None:
+def test_figures_are_written_for_people(answer: str, wanted: str) -> None:
     """Separators, units, and no more digits than one reads."""
-    assert told == wanted
+    assert answer == wanted
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_figures_are_written_for_people(told: str, wanted: str) -> None:
 )
 def test_lines_are_named_by_what_tells_them_apart(lines: list[tuple[str, ...]], wanted: tuple[str, list[str]]) -> None:
     """What they share is the chart's title."""
-    assert told_apart(lines) == wanted
+    assert unique_labels(lines) == wanted
 
 
 MINUTES = [datetime(2026, 1, 1, 0, minute, tzinfo=UTC) for minute in (2, 1)]

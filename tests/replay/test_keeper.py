@@ -15,7 +15,8 @@ import pytest
 from lmdp.core.pipeline import TransformSettings, transform
 from lmdp.errors import AlreadyReplayedError, SettingsError, UnreachableError
 from lmdp.machine.api import client
-from lmdp.machine.api.server import serving, socket_path
+from lmdp.machine.api.protocol import socket_path
+from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.arrow import reject_columns
 from lmdp.machine.warehouse.warehouse import Load, Warehouse
 from lmdp.replay import wire

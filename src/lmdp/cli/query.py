@@ -46,16 +46,16 @@ def query(
 
     Example: lmdp query "select metric, count(*), max(ts) from metrics group by 1 order by 2 desc"
     """
-    from lmdp.machine.api.client import ask  # noqa: PLC0415 - as above
+    from lmdp.machine.api import client  # noqa: PLC0415 - as above
     from lmdp.machine.api.formats import write  # noqa: PLC0415 - Arrow and DuckDB are loaded when needed
-    from lmdp.machine.api.server import Question  # noqa: PLC0415 - as above
+    from lmdp.machine.api.protocol import Query  # noqa: PLC0415 - as above
 
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise SettingsError("Parquet is not for a terminal: give --output FILE, or redirect.")
     text = sys.stdin.read() if sql == "-" else sql
     named = str(warehouse.resolve()) if warehouse else None
     most = limit or (_SHOWN_ROWS if output is None else MOST_ROWS)
-    answer = ask(home, warehouse_file(warehouse, home), Question(text, most, timeout, named))
+    answer = client.query(home, warehouse_file(warehouse, home), Query(text, most, timeout, named))
     if answer.truncated and output is not None and limit is None:
         raise LmdpError(
             f"The answer has more than {most:,} rows, so {output} was not written. Query less (a time range, say), or "

@@ -21,13 +21,13 @@ def warehouse(place: Place) -> Verdict:
     """What the file holds: asked of the run that has it, else of the file itself."""
     from lmdp.core.specification import load_spec  # noqa: PLC0415 - as above
     from lmdp.machine.api import client  # noqa: PLC0415 - DuckDB is loaded when needed
-    from lmdp.machine.api.server import Question  # noqa: PLC0415 - as above
+    from lmdp.machine.api.protocol import Query  # noqa: PLC0415 - as above
     from lmdp.machine.warehouse.status import standing  # noqa: PLC0415 - as above
     from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - as above
 
     try:
         held = _held_by_run(place)
-        version = client.ask_run(place.home, Question(_VERSION, timeout_seconds=NET_S)).table
+        version = client.query_run(place.home, Query(_VERSION, timeout_seconds=NET_S)).table
         by = f", held by the run with pid {held['running']['pid']}"
     except RunNotFoundError:
         if not place.warehouse.exists():

@@ -1,1 +1,1 @@
-"""The local page of `lmdp run`, in a process of its own: it asks the run over its socket, and shows what it says."""
+"""Page of `lmdp run`, in its own process: it queries the run over the socket and shows the answers."""

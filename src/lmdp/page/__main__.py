@@ -1,4 +1,4 @@
-"""`python -m lmdp.page`: serves the page until its parent's end of standard input closes."""
+"""Entry point of the page's process (`python -m lmdp.page`): it ends when its standard input closes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 
 from lmdp.page.process import PORT
 
-_NEAR = 20  # ports that are tried before any other, so that a restart finds the same one
+_NEAR = 20  # ports that are tried first, so that a restart tends to get the same one
 _END_S = 3.0
 
 
 def main() -> int:
-    """Listen, tell the address on standard output, serve."""
+    """Listen, print the address on standard output, and serve."""
     parser = argparse.ArgumentParser(prog="python -m lmdp.page")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--port", type=int)
@@ -27,7 +27,7 @@ def main() -> int:
     try:
         listener = _listener(given.port)
     except OSError as error:
-        print(f"it cannot listen on 127.0.0.1: {error.strerror}")
+        print(f"cannot listen on 127.0.0.1: {error.strerror}")
         return 3
     from lmdp.page.server import server  # noqa: PLC0415 - a second's work, which a taken port spares
 
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _listener(port: int | None) -> socket.socket:
-    """Take the port, or the next free one."""
+    """Return a socket that listens on the port, or on the next free one."""
     first = PORT if port is None else port
     for candidate in [*range(first, min(first + _NEAR, 65_536)), 0]:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -56,7 +56,7 @@ def _listener(port: int | None) -> socket.socket:
 
 
 def _end_with_parent(serving: object) -> None:
-    """Wait for the end of standard input, which comes with the parent's end, and stop."""
+    """Stop the server when standard input closes, which happens when the parent ends."""
     with contextlib.suppress(OSError):
         while os.read(0, 1024):
             pass

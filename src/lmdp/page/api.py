@@ -1,4 +1,4 @@
-"""The page's data as JSON, for programs too; every fault is `{"error", "next"}`, with the next command."""
+"""JSON API of the page, for programs too. An error is `{"error", "next"}`, with the next command."""
 
 from __future__ import annotations
 
@@ -16,98 +16,96 @@ from starlette.routing import Route
 
 from lmdp.errors import ApiError
 from lmdp.machine.api import formats
+from lmdp.machine.api.protocol import Query
 from lmdp.machine.warehouse.warehouse import Answer
 from lmdp.page import chart, prometheus, reject_texts
 from lmdp.page.devices import Catalogue
-from lmdp.page.run_client import KEPT_S, Json, Pipe
+from lmdp.page.run_client import KEPT_S, Json, RunClient
 from lmdp.support.program import program
 
-MAX_ROWS = 100_000  # more is for `lmdp query`, which can write to a file
+MAX_ROWS = 100_000  # for more there is `lmdp query`, which can write to a file
 MAX_SECONDS = 60.0
 _MAX_BODY = 1_000_000
 _CSV = "text/csv"
 
 
-class Asked(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """A question as `POST /api/query` takes it."""
+class PageQuery(Query, rename="camel", forbid_unknown_fields=True):
+    """A query within the limits of `POST /api/query`."""
 
-    sql: str
     limit_rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 1_000
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)] = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What the page shows, each as a JSON object. All of it raises ApiError."""
+    """The page's data, each part as a JSON object. Every method raises ApiError."""
 
-    pipe: Pipe
+    run: RunClient
     catalogue: Catalogue
 
     async def status(self) -> Json:
-        """Where everything stands now."""
+        """Return the state of the run and of the warehouse."""
         live, status = self._seen()
         warehouse = {name: value for name, value in status.items() if name != "running"}
-        told = {name: value for name, value in live.items() if name not in ("latenciesMs", "latencySumMs")}
-        return {"run": told | {"latencyMs": self.pipe.latency()}, "warehouse": warehouse}
+        run = {name: value for name, value in live.items() if name not in ("latenciesMs", "latencySumMs")}
+        return {"run": run | {"latencyMs": self.run.latency()}, "warehouse": warehouse}
 
     async def history(self, seconds: int = KEPT_S) -> Json:
-        """The last seconds, one sample each."""
+        """Return a sample for each of the last `seconds`."""
         if not 1 <= seconds <= KEPT_S:
-            raise ApiError(
-                400, f"seconds is a number from 1 to {KEPT_S}; nothing was asked", "GET /api/history?seconds=60"
-            )
+            raise ApiError(400, f"seconds must be a number from 1 to {KEPT_S}", "GET /api/history?seconds=60")
         since = (time.time() - seconds) * 1000
-        return {"samples": [sample for sample in self.pipe.samples if sample["atMs"] >= since]}
+        return {"samples": [sample for sample in self.run.samples if sample["atMs"] >= since]}
 
     async def reasons(self) -> Json:
-        """Rejects and drops by reason."""
+        """Return rejects and drops by reason."""
         live, _ = self._seen()
-        return {"rejects": await reject_texts.rejects(self.pipe), "drops": reject_texts.drops(live)}
+        return {"rejects": await reject_texts.rejects(self.run), "drops": reject_texts.drops(live)}
 
     async def devices(self) -> Json:
-        """Every device."""
+        """Return every device."""
         return {"devices": await self.catalogue.devices()}
 
     async def series(self, org: str, device: str) -> Json:
-        """The series of a device."""
+        """Return the series of a device."""
         return {"series": await self.catalogue.series(org, device)}
 
-    async def draw(self, picked: chart.Picked) -> Json:
-        """The lines of one series."""
-        return await chart.draw(self.pipe, picked)
+    async def draw(self, query: chart.ChartQuery) -> Json:
+        """Return the lines of one series."""
+        return await chart.draw(self.run, query)
 
-    async def query(self, asked: Asked) -> tuple[Answer, float]:
-        """The answer to one SELECT, and the seconds that it took."""
+    async def query(self, query: PageQuery) -> tuple[Answer, float]:
+        """Return the answer to one SELECT, and the seconds that it took."""
         begun = time.monotonic()
-        answer = await self.pipe.ask(asked.sql, limit_rows=asked.limit_rows, timeout_s=asked.timeout_seconds)
+        answer = await self.run.query(query)
         return answer, round(time.monotonic() - begun, 3)
 
     def _seen(self) -> tuple[Json, Json]:
-        live, status = self.pipe.live, self.pipe.status
+        live, status = self.run.live, self.run.status
         if live is None or status is None:
-            raise self.pipe.fault or ApiError(
-                503, "the run was not asked yet; try again in a second", f"{program()} status"
+            raise self.run.error or ApiError(
+                503, "the page is still connecting to the run; try again in a second", f"{program()} status"
             )
         return live, status
 
 
 def routes(api: Api) -> list[Route]:
-    """The API's addresses. Those of others stay with the page."""
+    """Return the API's routes; every other path belongs to the page."""
 
     def get(path: str, answer: Callable[[Request], Awaitable[Json]]) -> Route:
         async def endpoint(request: Request) -> Response:
-            return await _answered(lambda: _json(answer(request)))
+            return await _respond(lambda: _json(answer(request)))
 
         return Route(path, endpoint, methods=["GET"])
 
-    async def query(request: Request) -> Response:
-        return await _answered(lambda: _query(api, request))
+    async def post_query(request: Request) -> Response:
+        return await _respond(lambda: _query(api, request))
 
     async def metrics(_: Request) -> Response:
-        return Response(prometheus.render(api.pipe.live, api.pipe.status), media_type=prometheus.CONTENT_TYPE)
+        return Response(prometheus.render(api.run.live, api.run.status), media_type=prometheus.CONTENT_TYPE)
 
     async def unknown(request: Request) -> Response:
-        return _fault(ApiError(404, f"there is no {request.method} {request.url.path}", "GET /api tells what there is"))
+        return _error(ApiError(404, f"no such address: {request.method} {request.url.path}", "GET /api lists all"))
 
     return [
         get("/api", lambda _: _index()),
@@ -116,15 +114,15 @@ def routes(api: Api) -> list[Route]:
         get("/api/reasons", lambda _: api.reasons()),
         get("/api/devices", lambda _: api.devices()),
         get("/api/series", lambda request: api.series(_text(request, "orgId"), _text(request, "deviceId"))),
-        get("/api/chart", lambda request: api.draw(_picked(request))),
-        Route("/api/query", query, methods=["POST"]),
+        get("/api/chart", lambda request: api.draw(_chart_query(request))),
+        Route("/api/query", post_query, methods=["POST"]),
         Route("/metrics", metrics, methods=["GET"]),
         Route("/api/{rest:path}", unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
     ]
 
 
 INDEX = {
-    "GET /api/status": "where everything stands now",
+    "GET /api/status": "the run and the warehouse now",
     "GET /api/history": "the last 15 minutes, a sample a second: seconds",
     "GET /api/reasons": "rejects and drops by reason, each with an example and what to do",
     "GET /api/devices": "every device",
@@ -143,68 +141,68 @@ async def _json(answer: Awaitable[Json]) -> Response:
     return Response(msgspec.json.encode(await answer), media_type="application/json")
 
 
-async def _answered(work: Callable[[], Awaitable[Response]]) -> Response:
+async def _respond(work: Callable[[], Awaitable[Response]]) -> Response:
     try:
         return await work()
-    except ApiError as fault:
-        return _fault(fault)
+    except ApiError as error:
+        return _error(error)
 
 
-def _fault(fault: ApiError) -> Response:
-    return Response(msgspec.json.encode(fault.json()), fault.status, media_type="application/json")
+def _error(error: ApiError) -> Response:
+    return Response(msgspec.json.encode(error.json()), error.status, media_type="application/json")
 
 
 async def _query(api: Api, request: Request) -> Response:
     try:
-        asked = msgspec.json.decode(await _body(request), type=Asked)
+        query = msgspec.json.decode(await _body(request), type=PageQuery)
     except msgspec.MsgspecError as error:
         raise ApiError(
-            400, f"a question is {{sql, limitRows, timeoutSeconds}}: {error}", 'POST {"sql": "select 1"}'
+            400, f"a query is {{sql, limitRows, timeoutSeconds}}: {error}", 'POST {"sql": "select 1"}'
         ) from error
-    answer, seconds = await api.query(asked)
+    answer, seconds = await api.query(query)
     if _CSV in request.headers.get("accept", ""):
         headers = {"X-Truncated": str(answer.truncated).lower()}
         return Response(csv(answer.table), media_type=_CSV, headers=headers)
-    told = {
+    result = {
         "columns": [{"name": column.name, "type": str(column.type)} for column in answer.table.schema],
         "rows": table_rows(answer.table),
         "truncated": answer.truncated,
         "seconds": seconds,
     }
-    return Response(msgspec.json.encode(told), media_type="application/json")
+    return Response(msgspec.json.encode(result), media_type="application/json")
 
 
 async def _body(request: Request) -> bytes:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise ApiError(415, "a question is JSON", 'send it with "Content-Type: application/json"')
+        raise ApiError(415, "a query must be JSON", 'send it with "Content-Type: application/json"')
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > _MAX_BODY:
-            raise ApiError(413, f"a question has at most {_MAX_BODY:,} bytes", f"{program()} query - < question.sql")
+            raise ApiError(413, f"a query may have at most {_MAX_BODY:,} bytes", f"{program()} query - < query.sql")
     return body
 
 
 def csv(table: pa.Table) -> bytes:
-    """A table as CSV."""
+    """Return a table as CSV."""
     file = io.BytesIO()
     formats.write_to(table, "csv", file)
     return file.getvalue()
 
 
 def table_rows(table: pa.Table) -> list[list[Any]]:
-    """A table's rows as JSON has them: lists in the columns' order, so that two columns may have one name."""
+    """Return the rows as lists of JSON values, in the columns' order: two columns may have one name."""
     columns = [[formats.plain(value) for value in formats.values(column)] for column in table.columns]
     return [list(row) for row in zip(*columns, strict=True)] if columns else []
 
 
-def _picked(request: Request) -> chart.Picked:
+def _chart_query(request: Request) -> chart.ChartQuery:
     now = int(time.time() * 1000)
     to = _number(request, "toMs", now)
     view = request.query_params.get("view", "raw")
     if view not in chart.VIEWS:
-        raise ApiError(400, f"view is one of {', '.join(chart.VIEWS)}; nothing was asked", "GET /api/series")
-    return chart.Picked(
+        raise ApiError(400, f"view must be one of {', '.join(chart.VIEWS)}", "GET /api/series")
+    return chart.ChartQuery(
         org=_text(request, "orgId"),
         device=_text(request, "deviceId"),
         datasource=_text(request, "datasource"),
@@ -220,7 +218,7 @@ def _picked(request: Request) -> chart.Picked:
 def _text(request: Request, name: str) -> str:
     value = request.query_params.get(name)
     if value is None:
-        raise ApiError(400, f"{name} is missing; nothing was asked", "GET /api tells what each takes")
+        raise ApiError(400, f"{name} is missing", "GET /api lists the parameters")
     return value
 
 
@@ -229,10 +227,10 @@ def _number(request: Request, name: str, default: int) -> int:
     if value is None:
         return default
     if not (value.isascii() and value.isdecimal() and len(value) <= 16):
-        raise ApiError(400, f"{name} is a whole number; nothing was asked", "GET /api tells what each takes")
+        raise ApiError(400, f"{name} must be a whole number", "GET /api lists the parameters")
     return int(value)
 
 
 def text(value: Any) -> str:
-    """A value as JSON text."""
+    """Return a value as JSON text."""
     return msgspec.json.encode(formats.plain(value)).decode()

@@ -1,7 +1,7 @@
-"""One series as lines for a chart, made few enough by the warehouse itself, with the SQL that did it.
+"""Chart of one series: its lines, thinned by the warehouse, and the SQL that did it.
 
-A step needs the point before it. So rates and percentiles are asked of the rows from a time on that is early enough:
-every series of the chart has a point between it and the chart's beginning, or none before the chart at all.
+A step needs the point before it. So rates and percentiles are computed from the rows since an earlier time, chosen so
+that every series of the chart has a point between that time and the chart's start, or none before the chart at all.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from itertools import groupby
 from typing import Literal
 
 from lmdp.errors import ApiError
+from lmdp.machine.api.protocol import Query
 from lmdp.page.devices import literal
-from lmdp.page.run_client import Json, Pipe
+from lmdp.page.run_client import Json, RunClient
 
 View = Literal["raw", "rate", "percentile"]
 VIEWS: tuple[View, ...] = ("raw", "rate", "percentile")
@@ -31,7 +32,7 @@ _RAW = """SELECT
   SERIES, ANY_VALUE(ATTRIBUTES) AS ATTRIBUTES, MIN(TS_UNIX_MS) AS AT_MS,
   AVG(VALUE) AS VALUE, MIN(VALUE) AS LOW, MAX(VALUE) AS HIGH, COUNT(*) AS POINTS
 FROM METRICS
-WHERE {picked}
+WHERE {matches}
   AND {times}
 GROUP BY SERIES, FLOOR(TS_UNIX_MS / {width})
 ORDER BY SERIES, AT_MS"""
@@ -42,7 +43,7 @@ _RATE = """SELECT
 FROM METRIC_RATES_OF(  -- in Snowflake: FROM METRIC_RATES
   {of}
 )
-WHERE {picked}
+WHERE {matches}
   AND {times}
   AND RATE IS NOT NULL
 GROUP BY SERIES, FLOOR(TS_UNIX_MS / {width})
@@ -54,7 +55,7 @@ _PERCENTILE = """SELECT
 FROM HISTOGRAM_QUANTILES_OF(  -- in Snowflake: FROM HISTOGRAM_QUANTILES
   {of}
 )
-WHERE {picked}
+WHERE {matches}
   AND {times}
 GROUP BY HISTOGRAM_SERIES, FLOOR(TS_UNIX_MS / {width})
 ORDER BY SERIES, AT_MS"""
@@ -65,7 +66,7 @@ _SQL = {"raw": _RAW, "rate": _RATE, "percentile": _PERCENTILE}
 _ALONE = """SELECT COUNT(*) AS FOUND FROM (
   SELECT 1
   FROM METRICS
-  WHERE {picked}
+  WHERE {matches}
     AND TS >= {since} AND TS < {until} AND TEMPORALITY IS DISTINCT FROM 'delta'
   GROUP BY DEVICE_NAME, UNIT, TYPE, {series}, TEMPORALITY
   HAVING MIN(TS) >= {begin}
@@ -77,8 +78,8 @@ _EVER_MS = -62_135_596_800_000  # the year 1, the first that a row may be of
 
 
 @dataclass(frozen=True, slots=True)
-class Picked:
-    """What is drawn: a metric of an instance (None: of the device itself), `from_ms` up to `to_ms` (Unix ms)."""
+class ChartQuery:
+    """A metric of an instance (None: of the device itself), and the times (Unix ms) between which it is drawn."""
 
     org: str
     device: str
@@ -91,31 +92,31 @@ class Picked:
     points: int = POINTS
 
     def check(self) -> None:
-        """Raise ApiError when it makes no chart."""
+        """Raise ApiError when no chart can be drawn from it."""
         if not 0 <= self.from_ms < self.to_ms <= _LAST_MS:
-            raise _wrong("from and to are Unix milliseconds up to the year 9999, and from comes first")
+            raise _wrong("fromMs and toMs must be Unix milliseconds up to the year 9999, and fromMs before toMs")
         if not 2 <= self.points <= 5_000:
-            raise _wrong("points is a number from 2 to 5000")
+            raise _wrong("points must be a number from 2 to 5000")
 
     def width_ms(self) -> int:
-        """How much time a point stands for, so that there are about as many as wanted."""
+        """Return the time that one point covers, so that there are about `points` of them."""
         wanted = (self.to_ms - self.from_ms) / self.points
         return next((width for width in _WIDTHS_MS if width >= wanted), int(wanted) + 1)
 
     def sql(self, since_ms: int) -> str:
-        """The question; steps are made from `since_ms` on. Filters on plain columns pass METRICS down to the rows."""
+        """Return the SELECT, its steps computed since `since_ms`. Filters on columns pass METRICS down to rows."""
         names = ", ".join(map(_literal, (*self._place(), self._metric())))
         return _SQL[self.view].format(
             of=f"{names},\n  {_moment(since_ms)}, {_moment(self.to_ms)}",
-            picked=self._where(self._metric().removesuffix(".bucket") if self.view == "percentile" else self.metric),
+            matches=self._where(self._metric().removesuffix(".bucket") if self.view == "percentile" else self.metric),
             times=f"TS >= {_moment(self.from_ms)} AND TS < {_moment(self.to_ms)}",
             width=self.width_ms(),
         )
 
     def alone_sql(self, since_ms: int) -> str:
-        """How many series have their first point since `since_ms` in the chart."""
+        """Return the SELECT of how many series have their first point since `since_ms` in the chart."""
         return _ALONE.format(
-            picked=self._where(self._metric()) + ("\n    AND LE IS NOT NULL" if self.view == "percentile" else ""),
+            matches=self._where(self._metric()) + ("\n    AND LE IS NOT NULL" if self.view == "percentile" else ""),
             series="HISTOGRAM_SERIES" if self.view == "percentile" else "SERIES",
             since=_moment(since_ms),
             begin=_moment(self.from_ms),
@@ -126,7 +127,7 @@ class Picked:
         return self.org, self.device, self.datasource, self.instance
 
     def _metric(self) -> str:
-        """The metric as its rows have it."""
+        """Return the metric's name in its rows."""
         return f"{self.metric.removesuffix('.bucket')}.bucket" if self.view == "percentile" else self.metric
 
     def _where(self, metric: str) -> str:
@@ -137,21 +138,24 @@ class Picked:
         )
 
 
-async def draw(pipe: Pipe, picked: Picked) -> Json:
-    """Lines of [Unix ms, value, lowest, highest, points]; a percentile has no lowest and highest. Raises ApiError."""
-    picked.check()
+async def draw(run: RunClient, query: ChartQuery) -> Json:
+    """Return lines of [Unix ms, value, lowest, highest, points]; percentiles have no lowest and highest.
+
+    Raises ApiError.
+    """
+    query.check()
     begun = time.monotonic()
-    sql = picked.sql(picked.from_ms if picked.view == "raw" else await _since(pipe, picked))
-    answer = await pipe.ask(sql, limit_rows=picked.points * 40)
+    sql = query.sql(query.from_ms if query.view == "raw" else await _since(run, query))
+    answer = await run.query(Query(sql, query.points * 40))
     rows = answer.table.to_pylist()
     groups = [list(group) for _, group in groupby(rows, key=lambda row: row["SERIES"])]
-    lines = _percentiles(groups) if picked.view == "percentile" else _lines(groups)
+    lines = _percentiles(groups) if query.view == "percentile" else _lines(groups)
     return {
-        "view": picked.view,
+        "view": query.view,
         "sql": sql,
-        "fromMs": picked.from_ms,
-        "toMs": picked.to_ms,
-        "widthMs": picked.width_ms(),
+        "fromMs": query.from_ms,
+        "toMs": query.to_ms,
+        "widthMs": query.width_ms(),
         "seconds": round(time.monotonic() - begun, 3),
         "lines": lines[:MAX_LINES],
         "linesLeftOut": max(0, len(lines) - MAX_LINES),
@@ -159,19 +163,19 @@ async def draw(pipe: Pipe, picked: Picked) -> Json:
     }
 
 
-async def _since(pipe: Pipe, picked: Picked) -> int:
-    """From when on (Unix ms) the rows tell every step of the chart. Two tries; then all rows are read."""
-    reach = max(_LEAST_REACH_MS, (picked.to_ms - picked.from_ms) // 4)
-    for since_ms in (max(_EVER_MS, picked.from_ms - times * reach) for times in (1, 8)):
-        for sql in (_OLDER.format(since=_moment(since_ms)), picked.alone_sql(since_ms)):
-            ((found,),) = [row.values() for row in await pipe.rows(sql)]
+async def _since(run: RunClient, query: ChartQuery) -> int:
+    """Return the time (Unix ms) since which the rows contain every step of the chart: two tries, then all rows."""
+    reach = max(_LEAST_REACH_MS, (query.to_ms - query.from_ms) // 4)
+    for since_ms in (max(_EVER_MS, query.from_ms - times * reach) for times in (1, 8)):
+        for sql in (_OLDER.format(since=_moment(since_ms)), query.alone_sql(since_ms)):
+            ((found,),) = [row.values() for row in await run.rows(sql)]
             if not found:
                 return since_ms
     return _EVER_MS
 
 
 def _lines(groups: list[list[Json]]) -> list[Json]:
-    names = _told_apart([_attributes(group[0].get("ATTRIBUTES")) for group in groups])
+    names = _unique_labels([_attributes(group[0].get("ATTRIBUTES")) for group in groups])
     return [
         {
             "name": name,
@@ -198,8 +202,8 @@ def _attributes(text: str | None) -> Json:
     return {key: value for key, value in found.items() if key not in _RESERVED}
 
 
-def _told_apart(lines: list[Json]) -> list[str]:
-    """For each line what no other has: the attributes that differ. Nothing for a line that is alone."""
+def _unique_labels(lines: list[Json]) -> list[str]:
+    """Return a label for each line: the attributes that differ. A single line needs none."""
     if len(lines) == 1:
         return [""]
     keys = sorted({key for line in lines for key in line})
@@ -220,4 +224,4 @@ def _literal(name: str | None) -> str:
 
 
 def _wrong(text: str) -> ApiError:
-    return ApiError(400, f"{text}; nothing was asked", "GET /api/series tells what there is")
+    return ApiError(400, text, "GET /api/series lists what can be drawn")

@@ -1,4 +1,4 @@
-"""Which devices the warehouse knows, and which series each has; only what is new is read again."""
+"""Catalogue of the warehouse's devices and their series, kept current by reading new rows only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from lmdp.page.run_client import Json, Pipe
+from lmdp.page.run_client import Json, RunClient
 
 _FRESH_S = 5.0
 _DEVICES_KEPT = 64
@@ -35,27 +35,30 @@ ORDER BY ALL
 class Catalogue:
     """Devices and their series. Reading all of 10 million rows takes half a second, what is new a few milliseconds."""
 
-    pipe: Pipe
+    run: RunClient
     _devices: dict[tuple[str, str], Json] = field(default_factory=dict)
     _series: OrderedDict[tuple[str, str], tuple[float, list[Json]]] = field(default_factory=OrderedDict)
     _after: int = -1
     _removals: int = 0
     _read: float = -_FRESH_S
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def devices(self) -> list[Json]:
-        """Every device: orgId, deviceId, deviceName, rows, newestMs; by name. Raises ApiError."""
-        async with self._turn:
+        """Return every device by name: orgId, deviceId, deviceName, rows, newestMs. Raises ApiError."""
+        async with self._lock:
             if time.monotonic() - self._read >= _FRESH_S:
-                await self._read_on()
+                await self._read_new()
                 self._read = time.monotonic()
         return sorted(self._devices.values(), key=lambda one: (one["deviceName"] or one["deviceId"], one["orgId"]))
 
     async def series(self, org: str, device: str) -> list[Json]:
-        """The series of a device: datasource, instance, metric, unit, type, rows, newestMs, views. Raises ApiError."""
+        """Return a device's series: datasource, instance, metric, unit, type, rows, newestMs, views.
+
+        Raises ApiError.
+        """
         read, found = self._series.get((org, device), (-_FRESH_S, []))
         if time.monotonic() - read >= _FRESH_S:
-            found = await self.pipe.rows(_SERIES.format(org=literal(org), device=literal(device)))
+            found = await self.run.rows(_SERIES.format(org=literal(org), device=literal(device)))
             for one in found:
                 one["views"] = views(one)
             self._series[org, device] = time.monotonic(), found
@@ -64,14 +67,14 @@ class Catalogue:
                 self._series.popitem(last=False)
         return found
 
-    async def _read_on(self) -> None:
-        """Read the rows behind the last one that was read; all of them anew after some were removed or moved."""
-        (marks,) = await self.pipe.rows(_MARKS)
+    async def _read_new(self) -> None:
+        """Read the rows after the last one that was read; all of them again after some were removed or moved."""
+        (marks,) = await self.run.rows(_MARKS)
         if marks["REMOVALS"] != self._removals or marks["LAST"] < self._after:
             self._devices, self._after, self._removals = {}, -1, marks["REMOVALS"]
         if marks["LAST"] == self._after:
             return
-        for one in await self.pipe.rows(_DEVICES.format(after=self._after, last=marks["LAST"])):
+        for one in await self.run.rows(_DEVICES.format(after=self._after, last=marks["LAST"])):
             key = one["orgId"], one["deviceId"]
             before = self._devices.get(key)
             if before is not None:
@@ -83,7 +86,7 @@ class Catalogue:
 
 
 def views(series: Json) -> list[str]:
-    """In which ways a series can be drawn."""
+    """Return the views in which a series can be drawn."""
     if series["type"] == "sum":
         return ["raw", "rate"]
     if series["metric"].endswith(".bucket") and series["type"] in ("histogram", "exponential_histogram"):
@@ -92,5 +95,5 @@ def views(series: Json) -> list[str]:
 
 
 def literal(text: str) -> str:
-    """A text in SQL."""
+    """Return a text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"

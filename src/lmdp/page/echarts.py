@@ -1,4 +1,4 @@
-"""Charts as ECharts takes them: https://echarts.apache.org/en/option.html."""
+"""Options of the charts, for ECharts: https://echarts.apache.org/en/option.html."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FONT = 'Roboto, system-ui, -apple-system, "Segoe UI", sans-serif'
 
 @dataclass(frozen=True, slots=True)
 class Colours:
-    """What a theme draws with; its lines are told apart by people who see no red or green, too."""
+    """Colours of a theme. The lines also differ without red and green."""
 
     text: str
     faint: str
@@ -40,7 +40,7 @@ DARK = Colours(
 
 
 def spark(points: list[list[float | None]], colours: Colours) -> Options:
-    """A small line without axes: [Unix ms, value] each."""
+    """Return a small line without axes. A point is [Unix ms, value]."""
     return {
         "animation": False,
         "grid": {"left": 1, "right": 1, "top": 4, "bottom": 2},
@@ -60,7 +60,7 @@ def spark(points: list[list[float | None]], colours: Colours) -> Options:
 
 
 def lines(named: list[tuple[str, list[list[Any]]]], colours: Colours, *, axis: str = "time") -> Options:
-    """Lines over time, or bars over names (axis "category"), with a legend, a tooltip, and zoom by wheel or fingers."""
+    """Return lines over time, or bars over names (axis "category"), with a legend, a tooltip, and zoom."""
     return {
         "animation": False,
         "color": list(colours.lines),
@@ -113,7 +113,7 @@ def _line(name: str, points: list[list[Any]]) -> Options:
         "symbolSize": 5,
         "lineStyle": {"width": 1.8},
         "emphasis": {"focus": "series"},
-        # The first two of a point are drawn; the others are for the tooltip.
+        # The first two values of a point are drawn; the others are for the tooltip.
         "encode": {"x": 0, "y": 1},
     }
 

@@ -1,4 +1,4 @@
-"""From device to metric, and one or several series on a chart, with the SQL that was asked."""
+"""Explore tab: pick a device and a metric, see one or several series on a chart, with the SQL behind it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lmdp.page.widgets import code, heading
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
-    from lmdp.page.layout import View
+    from lmdp.page.layout import Session
 
 RANGES = {"15m": 900, "1h": 3_600, "6h": 21_600, "24h": 86_400, "7d": 604_800, "30d": 2_592_000}
 _RANGE_NAMES = {
@@ -34,13 +34,13 @@ _RANGE_NAMES = {
 }
 _VIEWS = {"raw": "Raw", "rate": "Rate", "percentile": "Percentile"}
 _DOT = " \u00b7 "
-_MOST = 8
+_MAX_SERIES = 8
 _REFRESH_S = 10.0
-_SHARE = 20  # drawing anew takes a twentieth of the time at most
+_SHARE = 20  # redrawing takes a twentieth of the time at most
 
 
 class Series(msgspec.Struct, frozen=True, array_like=True):
-    """What a line shows, without its time; as the page's address carries it."""
+    """A series and its view, as the page's address carries them."""
 
     org: str
     device: str
@@ -52,50 +52,50 @@ class Series(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A series with the names that a person knows it by."""
+    """A series with its display name and unit."""
 
     series: Series
     device_name: str
     unit: str
 
     def parts(self) -> tuple[str, str, str]:
-        """Device, instance, and metric with the view where it is not raw."""
-        picked = self.series
-        metric = picked.metric.removesuffix(".bucket") if picked.view == "percentile" else picked.metric
+        """Return device, instance, and metric with the view where it is not raw."""
+        series = self.series
+        metric = series.metric.removesuffix(".bucket") if series.view == "percentile" else series.metric
         return (
             self.device_name,
-            picked.instance or picked.datasource,
-            f"{metric} per second" if picked.view == "rate" else metric,
+            series.instance or series.datasource,
+            f"{metric} per second" if series.view == "rate" else metric,
         )
 
 
 class ExploreTab:
-    """The second tab."""
+    """The explore tab."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._devices: list[Json] = []
         self._series: list[Json] = []
         self._kept: list[_Line] = []
-        self._drawn: list[tuple[_Line, Json]] = []
-        self._quiet = False  # while the pickers are set by the program
+        self._show_table: list[tuple[_Line, Json]] = []
+        self._is_updating = False  # while the program sets the pickers
         self._next = 0.0
-        self._turn = 0
-        view.redraw.append(self._paint)
+        self._newest = 0
+        session.redraw.append(self._paint)
 
     def build(self) -> None:
-        """The pickers, the chart, and the place of the SQL."""
-        heading("Explore", "a device, then what is measured there")
+        """Build the pickers, the chart, and the section for the SQL."""
+        heading("Explore", "pick a device, then a metric")
         with ui.element("section").classes("lm-card lm-pickers").props('aria-label="What to draw"'):
-            self._device = self._picker("Device", "device", self._by_person(self._device_picked))
-            self._datasource = self._picker("DataSource", "datasource", self._by_person(self._picked))
-            self._instance = self._picker("Instance", "instance", self._by_person(self._picked))
-            self._metric = self._picker("Metric", "metric", self._by_person(self._picked))
+            self._device = self._picker("Device", "device", self._on_user_change(self._device_picked))
+            self._datasource = self._picker("DataSource", "datasource", self._on_user_change(self._picked))
+            self._instance = self._picker("Instance", "instance", self._on_user_change(self._picked))
+            self._metric = self._picker("Metric", "metric", self._on_user_change(self._picked))
         with ui.element("section").classes("lm-card").props('aria-label="Chart"'):
             with ui.element("div").classes("lm-row lm-spread"):
-                self._as = ui.toggle({"raw": "Raw"}, value="raw", on_change=self._by_person(self._changed))
+                self._as = ui.toggle({"raw": "Raw"}, value="raw", on_change=self._on_user_change(self._changed))
                 self._as.props('no-caps unelevated dense data-testid=view aria-label="How to draw it"')
-                self._range = ui.toggle(_RANGE_NAMES, value="1h", on_change=self._by_person(self._range_picked))
+                self._range = ui.toggle(_RANGE_NAMES, value="1h", on_change=self._on_user_change(self._range_picked))
                 self._range.props('no-caps unelevated dense data-testid=range aria-label="Time range"')
             with ui.element("div").classes("lm-row") as self._own:
                 self._from = self._time("From (UTC)", -3_600)
@@ -103,60 +103,60 @@ class ExploreTab:
             self._own.visible = False
             self._chips = ui.element("div").classes("lm-row lm-chips").props("data-testid=chips")
             self._title = ui.label().classes("lm-note lm-title")
-            self._chart = ui.echart(echarts.lines([], self._view.colours)).classes("lm-chart")
+            self._chart = ui.echart(echarts.lines([], self._session.colours)).classes("lm-chart")
             self._chart.props('role=img data-testid=chart aria-label="Chart of the chosen series"')
             with ui.element("div").classes("lm-row lm-spread"):
-                self._said = ui.label(" ").classes("lm-note").props('role="status" data-testid=explore-said')
-                self._keep = ui.button("Keep, and compare with another", on_click=self._keep_it)
+                self._status = ui.label(" ").classes("lm-note").props('role="status" data-testid=explore-status')
+                self._keep = ui.button("Add to comparison", on_click=self._keep_it)
                 self._keep.props("outline no-caps data-testid=keep")
         heading(
             "The SQL it ran",
-            f"runs as it is in {program()} query; in Snowflake, with the view that its comment names",
+            f"works in {program()} query; for Snowflake use the view named in the comment",
         )
         self._sql = ui.element("section").classes("lm-card lm-sqls").props('data-testid=sql aria-label="SQL"')
 
     async def open(self, query: dict[str, str]) -> None:
-        """Show what the page's address names, else the first series that there is."""
+        """Show the series that the page's address names, else the first one."""
         if query.get("range") in RANGES:
-            self._quiet = True
+            self._is_updating = True
             self._range.set_value(query["range"])
-            self._quiet = self._own.visible = False
+            self._is_updating = self._own.visible = False
         self._kept.clear()
         try:
-            wanted = msgspec.json.decode(query.get("s", "[]"), type=list[Series])[:_MOST]
+            wanted = msgspec.json.decode(query.get("s", "[]"), type=list[Series])[:_MAX_SERIES]
         except msgspec.MsgspecError:
             wanted = []
         await self._load(wanted)
 
     async def _load(self, wanted: list[Series]) -> None:
         try:
-            self._devices = (await self._view.api.devices())["devices"]
+            self._devices = (await self._session.api.devices())["devices"]
             if not self._devices:
-                self._say("No rows yet. The first ones come within seconds.")
+                self._set_status("No rows yet. The first ones arrive within seconds.")
                 return
             for series in wanted[:-1]:
                 self._kept.append(await self._line(series))
             first = self._devices[0]
             await self._offer(wanted[-1] if wanted else Series(first["orgId"], first["deviceId"], "", None, "", ""))
-            self._tell_chips()
+            self._show_chips()
             await self._redraw()
-        except ApiError as fault:
-            self._say(f"{fault}")
+        except ApiError as error:
+            self._set_status(f"{error}")
 
     async def tick(self) -> None:
-        """Draw the newest points, now and then, while the range ends now. Raises ApiError."""
+        """Redraw with the newest points every few seconds, while the range ends now. Raises ApiError."""
         if not self._devices:
             await self._load([])
         elif self._range.value != "own" and time.monotonic() >= self._next:
             await self._redraw()
 
     def address(self) -> str:
-        """The page's address for what is shown."""
+        """Return the page's address for what is shown."""
         chosen = [line.series for line in self._lines()]
         return f"/explore?range={self._range.value}&s={quote(msgspec.json.encode(chosen).decode())}"
 
-    def _picker(self, title: str, key: str, picked: Any) -> ui.select:
-        select = ui.select({}, label=title, with_input=True, on_change=picked).classes("lm-pick")
+    def _picker(self, title: str, key: str, on_change: Any) -> ui.select:
+        select = ui.select({}, label=title, with_input=True, on_change=on_change).classes("lm-pick")
         return select.props(f"outlined dense options-dense hide-selected fill-input data-testid=pick-{key}")
 
     def _time(self, title: str, ago_s: int) -> ui.input:
@@ -166,18 +166,18 @@ class ExploreTab:
 
     async def _line(self, series: Series) -> _Line:
         device = next((one for one in self._devices if _of(one) == (series.org, series.device)), {})
-        told = (await self._view.api.series(series.org, series.device))["series"]
-        unit = next((one["unit"] for one in told if _is(one, series)), None) or ""
+        known = (await self._session.api.series(series.org, series.device))["series"]
+        unit = next((one["unit"] for one in known if _is(one, series)), None) or ""
         return _Line(series, device.get("deviceName") or series.device, unit)
 
     async def _offer(self, wanted: Series) -> None:
-        """Fill the pickers from the device on, keeping what is wanted where it exists, else the first there is."""
-        self._quiet = True
+        """Fill the pickers, and select `wanted` where it exists, else the first of each."""
+        self._is_updating = True
         try:
             names = {_key(*_of(one)): _named(one, self._devices) for one in self._devices}
             self._device.set_options(names, value=_first(_key(wanted.org, wanted.device), names))
             org, device = msgspec.json.decode(self._device.value)
-            self._series = (await self._view.api.series(org, device))["series"]
+            self._series = (await self._session.api.series(org, device))["series"]
             sources = _distinct(one["datasource"] for one in self._series)
             self._datasource.set_options(sources, value=_first(wanted.datasource, sources))
             of_source = [one for one in self._series if one["datasource"] == self._datasource.value]
@@ -189,7 +189,7 @@ class ExploreTab:
             ways = next((one["views"] for one in of_instance if one["metric"] == self._metric.value), ["raw"])
             self._as.set_options({way: _VIEWS[way] for way in ways}, value=_first(wanted.view, ways))
         finally:
-            self._quiet = False
+            self._is_updating = False
 
     def _current(self) -> Series | None:
         if not (self._device.value and self._datasource.value and self._metric.value):
@@ -202,7 +202,7 @@ class ExploreTab:
         await self._picked(datasource=True)
 
     async def _picked(self, *, datasource: bool = False) -> None:
-        """Follow a picker: what stands behind it is offered anew."""
+        """Fill the pickers after the one that changed again."""
         if not self._device.value:
             return
         org, device = msgspec.json.decode(self._device.value)
@@ -210,8 +210,8 @@ class ExploreTab:
         instance = msgspec.json.decode(self._instance.value) if self._instance.value else None
         try:
             await self._offer(Series(org, device, kept or "", instance, self._metric.value or "", self._as.value or ""))
-        except ApiError as fault:
-            self._say(f"{fault}")
+        except ApiError as error:
+            self._set_status(f"{error}")
             return
         await self._changed()
 
@@ -221,32 +221,32 @@ class ExploreTab:
 
     async def _changed(self) -> None:
         await self._redraw()
-        if self._view.tab == "explore":
+        if self._session.tab == "explore":
             ui.navigate.history.replace(self.address())
 
-    def _by_person(self, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None] | None]:
-        """A handler of changes that a person makes.
+    def _on_user_change(self, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None] | None]:
+        """Return a handler for changes that the user makes, not the program.
 
-        It looks at once: the library starts a coroutine later, when the program's own changes are over.
+        It decides at once: the library starts a coroutine later, when the program's own changes are over.
         """
-        return lambda: None if self._quiet else work()
+        return lambda: None if self._is_updating else work()
 
     async def _keep_it(self) -> None:
         current = self._current()
-        if current is None or len(self._kept) >= _MOST - 1:
-            self._say(f"A chart has at most {_MOST} series.")
+        if current is None or len(self._kept) >= _MAX_SERIES - 1:
+            self._set_status(f"A chart has at most {_MAX_SERIES} series.")
             return
         if all(line.series != current for line in self._kept):
             self._kept.append(await self._line(current))
-        self._tell_chips()
+        self._show_chips()
         await self._changed()
 
     async def _drop_it(self, line: _Line) -> None:
         self._kept = [one for one in self._kept if one != line]
-        self._tell_chips()
+        self._show_chips()
         await self._changed()
 
-    def _tell_chips(self) -> None:
+    def _show_chips(self) -> None:
         self._chips.clear()
         with self._chips:
             for line in self._kept:
@@ -271,73 +271,73 @@ class ExploreTab:
         return begin, end
 
     async def _redraw(self) -> None:
-        """Ask for every line anew. An answer that a later question has overtaken is let go."""
-        self._turn += 1
-        turn, begun = self._turn, time.monotonic()
+        """Query every line again. An answer that a later query has overtaken is discarded."""
+        self._newest += 1
+        number, begun = self._newest, time.monotonic()
         try:
             from_ms, to_ms = self._span_ms()
             lines = self._lines()
-            asked = (self._view.api.draw(_picked(line.series, from_ms, to_ms)) for line in lines)
-            drawn = list(zip(lines, await asyncio.gather(*asked), strict=True))
+            charts = (self._session.api.draw(_chart_query(line.series, from_ms, to_ms)) for line in lines)
+            drawn = list(zip(lines, await asyncio.gather(*charts), strict=True))
         except (ApiError, ValueError) as error:
             self._next = time.monotonic() + _REFRESH_S
-            if turn == self._turn:
-                self._say(f"{error}")
+            if number == self._newest:
+                self._set_status(f"{error}")
             return
         self._next = time.monotonic() + max(_REFRESH_S, _SHARE * (time.monotonic() - begun))
-        if turn == self._turn:
-            self._drawn = drawn
+        if number == self._newest:
+            self._show_table = drawn
             self._paint()
-            self._tell(time.monotonic() - begun)
+            self._show_result(time.monotonic() - begun)
 
     def _paint(self) -> None:
-        """Put what was drawn last on the chart, in the theme's colours."""
-        title, names = told_apart([line.parts() for line, _ in self._drawn])
+        """Show the last answers on the chart, in the theme's colours."""
+        title, names = unique_labels([line.parts() for line, _ in self._show_table])
         named = [
             (_DOT.join(part for part in (name, one["name"]) if part), [point[:2] for point in one["points"]])
-            for name, (_, told) in zip(names, self._drawn, strict=True)
-            for one in told["lines"]
+            for name, (_, answer) in zip(names, self._show_table, strict=True)
+            for one in answer["lines"]
         ]
-        unit = _unit(self._drawn)
+        unit = _unit(self._show_table)
         self._title.set_text(f"{title} ({unit})" if unit else title)
-        options = echarts.lines(named, self._view.colours)
-        if self._drawn:
-            told = self._drawn[0][1]
-            first = min((points[0][0] for _, points in named if points), default=told["fromMs"])
-            options["xAxis"] |= {"min": max(told["fromMs"], first), "max": told["toMs"]}
+        options = echarts.lines(named, self._session.colours)
+        if self._show_table:
+            answer = self._show_table[0][1]
+            first = min((points[0][0] for _, points in named if points), default=answer["fromMs"])
+            options["xAxis"] |= {"min": max(answer["fromMs"], first), "max": answer["toMs"]}
         self._chart.options.clear()
         self._chart.options.update(options)
         self._chart.update()
 
-    def _tell(self, seconds: float) -> None:
-        points = sum(len(one["points"]) for _, told in self._drawn for one in told["lines"])
-        width = formats.width(self._drawn[0][1]["widthMs"]) if self._drawn else ""
-        left_out = sum(told["linesLeftOut"] for _, told in self._drawn)
-        self._say(
-            f"{points:,} points, one for each {width}, in {formats.together(formats.span(seconds))}"
-            + (f"; {left_out} more lines are left out" if left_out else "")
+    def _show_result(self, seconds: float) -> None:
+        points = sum(len(one["points"]) for _, answer in self._show_table for one in answer["lines"])
+        width = formats.width(self._show_table[0][1]["widthMs"]) if self._show_table else ""
+        left_out = sum(answer["linesLeftOut"] for _, answer in self._show_table)
+        self._set_status(
+            f"{points:,} points, {width} resolution, {formats.together(formats.span(seconds))}"
+            + (f"; {left_out} more lines are not shown" if left_out else "")
             if points
-            else "No points in this time."
+            else "No points in this time range."
         )
-        sqls = [told["sql"] for _, told in self._drawn]
+        sqls = [answer["sql"] for _, answer in self._show_table]
         self._sql.clear()
         with self._sql:
             for sql in sqls:
                 code(sql)
 
-    def _say(self, text: str) -> None:
-        self._said.set_text(text)
+    def _set_status(self, text: str) -> None:
+        self._status.set_text(text)
 
 
-def _picked(series: Series, from_ms: int, to_ms: int) -> chart.Picked:
+def _chart_query(series: Series, from_ms: int, to_ms: int) -> chart.ChartQuery:
     view = series.view if series.view in chart.VIEWS else "raw"
-    return chart.Picked(
+    return chart.ChartQuery(
         series.org, series.device, series.datasource, series.instance, series.metric, view, from_ms, to_ms
     )
 
 
-def told_apart(lines: list[tuple[str, ...]]) -> tuple[str, list[str]]:
-    """What all lines have in common, and what each has of its own; one that is alone goes by its last part."""
+def unique_labels(lines: list[tuple[str, ...]]) -> tuple[str, list[str]]:
+    """Return what all lines have in common, and a label for each; a single line is labelled by its last part."""
     if len(lines) <= 1:
         return _DOT.join(part for line in lines for part in line[:-1]), [line[-1] for line in lines]
     shared = [len(set(column)) == 1 for column in zip(*lines, strict=True)]

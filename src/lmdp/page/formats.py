@@ -1,4 +1,4 @@
-"""Numbers as people read them: separators, units, times."""
+"""Number formats of the page and the live view: separators, units, times."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _BYTES = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def count(number: float | None) -> str:
-    """A whole number with separators: 12,345."""
+    """Return a whole number with separators: 12,345."""
     return NONE if number is None else f"{round(number):,}"
 
 
 def rate(number: float | None) -> str:
-    """What happens in a second: 0.4, 12, 12,345."""
+    """Return a number per second: 0.4, 12, 12,345."""
     if number is None:
         return NONE
     return f"{number:,.1f}" if 0 < number < 10 else f"{round(number):,}"
 
 
 def size(number: float | None) -> tuple[str, str]:
-    """Bytes and their unit: ("352", "MB")."""
+    """Return bytes with their unit: ("352", "MB")."""
     if number is None:
         return NONE, ""
     at = 0
@@ -31,7 +31,7 @@ def size(number: float | None) -> tuple[str, str]:
 
 
 def span(seconds: float | None) -> tuple[str, str]:
-    """A time and its unit, the largest that fits: ("420", "ms"), ("2.5", "s"), ("3.1", "h")."""
+    """Return a time in the largest unit that fits: ("420", "ms"), ("2.5", "s"), ("3.1", "h")."""
     if seconds is None:
         return NONE, ""
     for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
@@ -42,7 +42,7 @@ def span(seconds: float | None) -> tuple[str, str]:
 
 
 def width(ms: float) -> str:
-    """How much time a point stands for: "10 s", "2 h"."""
+    """Return the time that a point covers: "10 s", "2 h"."""
     for length, unit in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")):
         if ms >= length and ms % length == 0:
             return f"{ms // length:g} {unit}"
@@ -50,10 +50,10 @@ def width(ms: float) -> str:
 
 
 def together(figure: tuple[str, str]) -> str:
-    """A figure and its unit as one text."""
+    """Return a figure and its unit as one text."""
     return " ".join(part for part in figure if part)
 
 
 def moment(ms: float | None) -> str:
-    """Unix ms as a UTC time."""
+    """Return Unix ms as a UTC time."""
     return NONE if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,4 +1,4 @@
-"""The path of a message, drawn with the counts of this run; what left it, and what to do about that."""
+"""Pipeline tab: the path of a message with the counts of this run, and what left the path, with the remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lmdp.page.run_client import KEPT_S, Json
 from lmdp.page.widgets import code, empty, heading
 
 if TYPE_CHECKING:
-    from lmdp.page.layout import View
+    from lmdp.page.layout import Session
 
 _REASONS_S = 5.0
 _SPARK_S = 2.0
@@ -22,7 +22,7 @@ _SPARK_LEAST_S = 60
 
 
 class _Tile(NamedTuple):
-    """A figure with its course over time: what it is called, what a sample has of it, and how it is written."""
+    """A figure with a small chart: its title, its value in a sample, and its format."""
 
     key: str
     title: str
@@ -47,7 +47,7 @@ _TILES = (
 
 
 class _Step(NamedTuple):
-    """A station of the path: its figures are (label, text) from the API's status, the first one large."""
+    """A step of the path. Its figures are (label, text) from the API's status, the first one large."""
 
     key: str
     title: str
@@ -87,67 +87,67 @@ _STEPS = (
     ]),
 )  # fmt: skip
 
-# What leaves the path, by the station where it does.
-_LEAVING = {
+# What leaves the path, by the step at which it does.
+_EXITS = {
     "kafka": _Step("lost", "Lost", 1, lambda s: [
-        ("messages, to retention", formats.count(s["run"]["lost"])),
+        ("messages expired before read", formats.count(s["run"]["lost"])),
     ]),
     "decode": _Step("rejects", "Rejects", 1, lambda s: [
-        ("messages, kept with reason", formats.count(s["run"]["rejectedMessages"])),
+        ("messages rejected and stored", formats.count(s["run"]["rejectedMessages"])),
     ]),
     "rows": _Step("drops", "Dropped by rule", 1, lambda s: [
-        ("counted by reason", formats.count(sum(s["run"]["dropped"].values()))),
+        ("dropped, counted by reason", formats.count(sum(s["run"]["dropped"].values()))),
     ]),
 }  # fmt: skip
 
 
 class PipelineTab:
-    """The first tab."""
+    """The pipeline tab."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._labels: dict[str, ui.label] = {}
         self._sparks: dict[str, ui.echart] = {}
         self._shown: list[Json] = []
-        self._drawn = self._asked = 0.0
-        view.redraw.append(self._draw)
+        self._show_table = self._reasons_read = 0.0
+        session.redraw.append(self._draw)
 
     def build(self) -> None:
-        """Put everything in its place, without numbers; they come with the first tick and move nothing."""
+        """Build the tab without numbers; the first tick fills them in and moves nothing."""
         with ui.element("section").classes("lm-tiles").props('aria-label="Figures"'):
             for tile in _TILES:
                 self._tile(tile)
-        heading("The path", "counts of this run, from its start")
+        heading("The path", "counts since this run started")
         path = ui.element("section").classes("lm-card lm-path").props('aria-label="The path"')
         with path, ui.element("ol").classes("lm-steps"):
             for step in _STEPS:
                 with ui.element("li").classes("lm-station"):
                     self._step(step, "lm-step")
-                    if step.key in _LEAVING:
-                        self._step(_LEAVING[step.key], "lm-left")
+                    if step.key in _EXITS:
+                        self._step(_EXITS[step.key], "lm-left")
         with ui.element("div").classes("lm-columns") as self._reasons:
             with ui.element("section").props('aria-label="Rejects"'):
-                heading("Rejects", "in the warehouse, by reason; replay them when the cause is mended")
+                heading("Rejects", "in the warehouse, by reason; replay them when the cause is fixed")
                 self._rejects = ui.element("div").classes("lm-reasons").props("data-testid=rejects")
             with ui.element("section").props('aria-label="Dropped by rule"'):
-                heading("Dropped by rule", "in this run, and counted; nothing here needs mending")
+                heading("Dropped by rule", "in this run, counted by reason; no action is needed")
                 self._drops = ui.element("div").classes("lm-reasons").props("data-testid=drops")
         self._reasons.visible = False
 
     async def tick(self) -> None:
-        """Show what the API tells now. Raises ApiError."""
-        status = await self._view.api.status()
-        for step in (*_STEPS, *_LEAVING.values()):
+        """Show the API's current figures. Raises ApiError."""
+        status = await self._session.api.status()
+        for step in (*_STEPS, *_EXITS.values()):
             for at, (label, text) in enumerate(step.figures(status)):
                 self._labels[f"{step.key}-{at}"].set_text(text)
                 self._labels[f"{step.key}-{at}-label"].set_text(label)
         now = time.monotonic()
-        if now - self._drawn >= _SPARK_S:
-            self._drawn = now
+        if now - self._show_table >= _SPARK_S:
+            self._show_table = now
             self._draw()
-        if now - self._asked >= _REASONS_S:
-            self._asked = now
-            await self._tell_reasons()
+        if now - self._reasons_read >= _REASONS_S:
+            self._reasons_read = now
+            await self._show_reasons()
 
     def _tile(self, tile: _Tile) -> None:
         with ui.element("div").classes("lm-card lm-tile").props(f"data-testid=tile-{tile.key}"):
@@ -156,7 +156,7 @@ class PipelineTab:
                 self._labels[tile.key] = ui.label(formats.NONE).classes("lm-number")
                 self._labels[f"{tile.key}-unit"] = ui.label().classes("lm-unit")
             self._labels[f"{tile.key}-note"] = ui.label(" ").classes("lm-note")
-            chart = ui.echart(echarts.spark([], self._view.colours), renderer="svg").classes("lm-spark")
+            chart = ui.echart(echarts.spark([], self._session.colours), renderer="svg").classes("lm-spark")
             self._sparks[tile.key] = chart.props(f'role=img aria-label="{tile.title}, last 15 minutes"')
 
     def _step(self, step: _Step, kind: str) -> None:
@@ -169,8 +169,8 @@ class PipelineTab:
                     self._labels[f"{step.key}-{at}-label"] = ui.label(" ").classes("lm-note")
 
     def _draw(self) -> None:
-        """Draw the small charts anew, in the colours of the theme."""
-        samples = list(self._view.api.pipe.samples)
+        """Redraw the small charts in the theme's colours."""
+        samples = list(self._session.api.run.samples)
         for tile in _TILES:
             chart = self._sparks.get(tile.key)
             if chart is None or not samples:
@@ -179,20 +179,20 @@ class PipelineTab:
             self._labels[tile.key].set_text(value)
             self._labels[f"{tile.key}-unit"].set_text(unit)
             self._labels[f"{tile.key}-note"].set_text(tile.note(samples[-1]))
-            options = echarts.spark(_thinned(samples, tile.value), self._view.colours)
+            options = echarts.spark(_thinned(samples, tile.value), self._session.colours)
             since = samples[-1]["atMs"] - max(_SPARK_LEAST_S * 1000, samples[-1]["atMs"] - samples[0]["atMs"])
             options["xAxis"]["min"] = max(since, samples[-1]["atMs"] - KEPT_S * 1000)
             chart.options.clear()
             chart.options.update(options)
             chart.update()
 
-    async def _tell_reasons(self) -> None:
-        told = await self._view.api.reasons()
-        if self._shown != [told]:
-            self._shown = [told]
+    async def _show_reasons(self) -> None:
+        reasons = await self._session.api.reasons()
+        if self._shown != [reasons]:
+            self._shown = [reasons]
             self._reasons.visible = True
-            _show(self._rejects, told["rejects"], _reject, "No rejects. Every message became rows.")
-            _show(self._drops, told["drops"], _drop, "Nothing was dropped.")
+            _show(self._rejects, reasons["rejects"], _reject, "No rejects. Every message became rows.")
+            _show(self._drops, reasons["drops"], _drop, "Nothing was dropped.")
 
 
 def _show(place: ui.element, reasons: list[Json], draw: Callable[[Json], None], otherwise: str) -> None:
@@ -237,7 +237,7 @@ def _place(example: Json) -> str:
 
 
 def _thinned(samples: list[Json], value: Callable[[Json], float | None]) -> list[list[float | None]]:
-    """The greatest value of each five seconds."""
+    """Return the greatest value of each five seconds."""
     found: dict[int, list[float | None]] = {}
     for sample in samples:
         number, at = value(sample), sample["atMs"] // (1000 * _SPARK_STEP_S)

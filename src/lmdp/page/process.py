@@ -1,4 +1,4 @@
-"""The page's process, as `lmdp run` starts and ends it. What becomes of it never stops the pipeline."""
+"""Process of the page, started and stopped by `lmdp run`. Its failure never stops the pipeline."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from lmdp.support.child_processes import environment
 PORT = 8088
 LISTENING = "listening "
 _STOP_S = 5.0
-_AGAIN_S = 5.0
+_RESTART_S = 5.0
 _STARTS = 5
 
 
 @contextlib.contextmanager
-def page(home: Path, say: Callable[[str], None], *, port: int | None = None) -> Iterator[Callable[[], str]]:
-    """Serve the page of `home` beside the block, on `port` or on a free one near 8088; say its address, or why not.
+def page(home: Path, notify: Callable[[str], None], *, port: int | None = None) -> Iterator[Callable[[], str]]:
+    """Serve the page of `home` during the block, on `port` or a free one near 8088; `notify` of its address.
 
-    What it gives tells the address; nothing before it listens.
+    Yields a function that returns the address, empty until the page listens.
     """
-    server = _Page(home, port, say)
-    thread = threading.Thread(target=server.keep, name="page", daemon=True)
+    server = _PageProcess(home, port, notify)
+    thread = threading.Thread(target=server.run, name="page", daemon=True)
     thread.start()
     try:
         yield server.url
@@ -35,33 +35,33 @@ def page(home: Path, say: Callable[[str], None], *, port: int | None = None) -> 
         thread.join(_STOP_S)
 
 
-class _Page:
-    def __init__(self, home: Path, port: int | None, say: Callable[[str], None]) -> None:
-        self._home, self._port, self._say = home, port, say
+class _PageProcess:
+    def __init__(self, home: Path, port: int | None, notify: Callable[[str], None]) -> None:
+        self._home, self._port, self._notify = home, port, notify
         self._ending = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._url = ""
 
-    def keep(self) -> None:
-        """Start the page, and again when it ends by itself, a few times."""
+    def run(self) -> None:
+        """Start the page, and restart it a few times when it exits."""
         for _ in range(_STARTS):
             last = self._serve()
             if self._ending.is_set():
                 return
             if not self._url:
-                self._say(f"no page: {last or 'it did not start'}. The pipeline runs without it")
+                self._notify(f"no page: {last or 'it did not start'}. The pipeline runs without it")
                 return
-            self._say(f"the page has ended ({last or 'without a word'}); starting it again. The pipeline runs on")
-            if self._ending.wait(_AGAIN_S):
+            self._notify(f"the page process exited ({last or 'no output'}); restarting it. The pipeline keeps running")
+            if self._ending.wait(_RESTART_S):
                 return
-        self._say("the page ends again and again, so it is left off. The pipeline runs on")
+        self._notify("the page process keeps exiting, so it is not restarted. The pipeline keeps running")
 
     def url(self) -> str:
-        """Where it listens, or last did."""
+        """Return the address on which the page listens, or last did."""
         return self._url
 
     def stop(self) -> None:
-        """End the page."""
+        """Stop the page."""
         self._ending.set()
         process = self._process
         if process is not None and process.poll() is None:
@@ -72,7 +72,7 @@ class _Page:
                 process.kill()
 
     def _serve(self) -> str:
-        """One life of the page; returns the last line that it printed otherwise than to tell its address."""
+        """Run the page once, and return the last line that it printed apart from its address."""
         last = ""
         try:
             with self._started() as process:
@@ -82,7 +82,7 @@ class _Page:
                 assert process.stdout is not None
                 for line in process.stdout:
                     if line.startswith(LISTENING):
-                        self._tell(line.removeprefix(LISTENING).strip())
+                        self._set_url(line.removeprefix(LISTENING).strip())
                     elif line.strip():
                         last = line.strip()
         except OSError as error:
@@ -93,8 +93,8 @@ class _Page:
         words = [sys.executable, "-m", "lmdp.page", "--home", str(self._home)]
         if self._port is not None:
             words += ["--port", str(self._port)]
-        # Its own session: Ctrl-C is for the run, which ends the page in its turn. The closing of its standard input
-        # tells it that the run is gone, however it went.
+        # Its own session: Ctrl-C is for the run, which then stops the page. Its standard input closes when the run
+        # ends, however it ends.
         return subprocess.Popen(  # noqa: S603 - this program's own module
             words,
             stdin=subprocess.PIPE,
@@ -106,9 +106,9 @@ class _Page:
             env=environment(os.environ) | {"PYTHONUNBUFFERED": "1"},
         )
 
-    def _tell(self, url: str) -> None:
+    def _set_url(self, url: str) -> None:
         if url != self._url:
             wanted = self._port or PORT
             other = "" if url.endswith(f":{wanted}") else f" (port {wanted} is taken)"
-            self._say(f"the page is at {url}{other}")
+            self._notify(f"the page is at {url}{other}")
         self._url = url

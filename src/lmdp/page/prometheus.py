@@ -1,8 +1,8 @@
-"""What a monitor reads at /metrics: the text format of Prometheus, version 0.0.4.
+"""Metrics of the run at /metrics, in Prometheus' text format 0.0.4.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/ Names say their unit, and sums end in `_total`. Counters
-are of this run: they begin again at 0 with it, which Prometheus' `rate` and `increase` know. While no pipeline runs,
-`lmdp_up` is 0 and there is nothing else, so that an old number is never taken for a new one.
+https://prometheus.io/docs/instrumenting/exposition_formats/ Names end with their unit, and sums with `_total`.
+Counters restart at 0 with the run, which Prometheus' `rate` and `increase` expect. While no pipeline runs, `lmdp_up` is
+0 and nothing else is exported, so that an old number cannot pass for a new one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Samples = Iterable[tuple[Labels, float | None]]
 
 
 class Family(NamedTuple):
-    """A metric: its name, its kind, what it says, and its samples from the run's snapshot."""
+    """A metric: name, kind, help text, and its samples from the run's snapshot."""
 
     name: str
     kind: str
@@ -38,7 +38,7 @@ def _status(key: str) -> Callable[[Json, Json], Samples]:
 
 
 def _by(label: str, key: str, known: Iterable[str] = ()) -> Callable[[Json, Json], Samples]:
-    """One sample a name. Those of `known` are there from the start with 0: `increase` cannot see a first value."""
+    """Return one sample a name. Those of `known` start at 0: `increase` does not count a first value."""
     zeros = dict.fromkeys(known, 0)
     return lambda live, _: [({label: name}, number) for name, number in (zeros | live[key]).items()]
 
@@ -54,9 +54,9 @@ FAMILIES = (
     Family("lmdp_rejects_total", "counter", "Rejects, by error code.", _by("code", "rejectsByCode", REJECT_CODES)),
     Family("lmdp_rejected_datapoints_total", "counter", "Datapoints in rejects.", _live("rejectedDatapoints")),
     Family("lmdp_dropped_datapoints_total", "counter",
-           "What made no row by rule, by reason; `empty` counts messages, `nonFinite` rows, `unknownData` metrics.",
+           "Dropped by rule, by reason; `empty` counts messages, `nonFinite` rows, `unknownData` metrics.",
            _by("reason", "dropped", DROP_REASONS)),
-    Family("lmdp_lost_messages_total", "counter", "Messages that the topic's retention took before they were read.",
+    Family("lmdp_lost_messages_total", "counter", "Messages that expired in Kafka before they were read.",
            _live("lost")),
     Family("lmdp_commits_total", "counter", "Transactions in the warehouse.", _live("commits")),
     Family("lmdp_published_messages_total", "counter", "Messages of simulated devices; absent without any.",
@@ -70,16 +70,16 @@ FAMILIES = (
     Family("lmdp_warehouse_rejects", "gauge", "Rejects in the warehouse.", _status("rejects")),
     Family("lmdp_warehouse_bytes", "gauge", "Size of the warehouse on disk.", _status("sizeBytes")),
     Family("lmdp_disk_free_bytes", "gauge", "Free bytes on the warehouse's disk.", _status("freeBytes")),
-    Family("lmdp_disk_left_days", "gauge", "Days until the disk is full at this run's pace; absent while unknown.",
+    Family("lmdp_disk_left_days", "gauge", "Days until the disk is full at this run's rate; absent while unknown.",
            _status("daysLeftOnDisk")),
-    Family("lmdp_duplicate_rows", "gauge", "Rows that are in the warehouse twice; 0 is right.", _status("duplicates")),
-    Family("lmdp_missing_rows", "gauge", "Rows that were written and are not there; 0 is right.", _status("missing")),
-    Family("lmdp_hole_messages", "gauge", "Messages that were skipped without a record; 0 is right.", _status("holes")),
+    Family("lmdp_duplicate_rows", "gauge", "Rows that are in the warehouse twice; expected 0.", _status("duplicates")),
+    Family("lmdp_missing_rows", "gauge", "Rows that were written and are missing; expected 0.", _status("missing")),
+    Family("lmdp_hole_messages", "gauge", "Messages that were skipped without a record; expected 0.", _status("holes")),
     Family("lmdp_wrong_clock_rows", "gauge",
            "Rows in the warehouse dated more than a day ahead, or before what --keep keeps.",
            lambda _, status: [({"side": side}, number) for side, number in status["clock"].items()]),
     Family("lmdp_memory_bytes", "gauge", "Resident memory of `lmdp run`, without its broker.", _live("memoryBytes")),
-    Family("lmdp_trouble", "gauge", "1 while something stands in the way; `lmdp status` says what.",
+    Family("lmdp_trouble", "gauge", "1 while the pipeline is blocked; `lmdp status` shows the cause.",
            lambda live, _: [({}, int(bool(live["trouble"])))]),
 )  # fmt: skip
 
@@ -88,7 +88,7 @@ UP = "lmdp_up"
 
 
 def render(live: Json | None, status: Json | None) -> str:
-    """The whole page."""
+    """Return all metrics."""
     up = live is not None and status is not None
     lines = [*_head(UP, "gauge", "1 while `lmdp run` answers."), f"{UP} {int(up)}"]
     if live is not None and status is not None:
@@ -102,7 +102,7 @@ def render(live: Json | None, status: Json | None) -> str:
 
 
 def _latency(live: Json) -> list[str]:
-    """Times are known to a fortieth, so that a bucket's bound is exact to that."""
+    """Return the histogram's lines. Times are exact to a fortieth, and so are the buckets."""
     seen, messages = live["latenciesMs"], 0
     lines = _head(LATENCY, "histogram", "From a message's time in Kafka to its commit in the warehouse.")
     for bound in BOUNDS_S:

@@ -1,4 +1,4 @@
-"""Why messages were rejected and datapoints dropped: an example of each, and what a person can do about it."""
+"""Texts for reject codes and drop reasons: the meaning, an example, and the remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import NamedTuple
 
-from lmdp.page.run_client import Json, Pipe
+from lmdp.page.run_client import Json, RunClient
 from lmdp.support.program import program
 from lmdp.support.reject_share import replay_command
 
@@ -29,61 +29,61 @@ ORDER BY rejects DESC, code
 
 
 class _Code(NamedTuple):
-    """What a reject's code means, what to mend, and the options with which it is then replayed."""
+    """The meaning of a reject code, the fix, and the options with which the rejects are then replayed."""
 
     meaning: str
-    mend: str
+    fix: str
     options: str = ""
 
 
 CODES = {
     "Decode.Malformed": _Code(
         "The message is neither OTLP/JSON nor OTLP protobuf, or it is cut off.",
-        "The reason says what it looks like where that is known, and what the publisher has to change. "
-        "If this program was at fault, replay it after an upgrade.",
+        "The error message names the format where it is recognised, and what the publisher has to change. "
+        "If this program is wrong, replay it after an upgrade.",
         "--dry-run",
     ),
     "Decode.NotMetrics": _Code(
-        "The message is readable, and holds no metrics: logs, traces, other JSON, or OTLP before 1.0.",
-        "Give the publisher of logs or traces a topic of its own, and let that of old OTLP write OTLP 1.0 or later.",
+        "The message is readable but has no metrics: it is logs, traces, other JSON, or OTLP before 1.0.",
+        "Send logs and traces to another topic. Upgrade a source of old OTLP to OTLP 1.0 or later.",
         "--dry-run",
     ),
     "Decode.TooLarge": _Code(
-        "The message, decompressed, or its rows are larger than the limits allow.",
-        "Let the publisher send smaller bundles.",
+        "The decompressed message, or its rows, exceed the size limits.",
+        "Configure the publisher to send smaller bundles.",
         "--dry-run",
     ),
     "Row.MissingField": _Code(
-        "A field that every row needs is not in the datapoint, its scope or its resource.",
-        "Name the source's key for it in a copy of the specification, and let LMDP_SPEC name the copy.",
+        "A required field is neither in the datapoint nor in its scope or resource.",
+        "Add the source's key for it to a copy of the specification, and set LMDP_SPEC to that copy.",
         "--dry-run",
     ),
     "Row.BadTimestamp": _Code(
         "The datapoint has no time, or one outside the years 1 to 9999.",
-        "Mend the publisher's clock or its encoding. A time is never made up.",
+        "Fix the publisher's clock or its encoding. A missing time is never invented.",
         "--dry-run",
     ),
     "Row.BadHistogram": _Code(
-        "A histogram's bucket counts and bounds do not match: counts are one more than bounds.",
-        "Mend the publisher. If this program was at fault, replay it after an upgrade.",
+        "A histogram's bucket counts and bounds do not match: it needs one count more than bounds.",
+        "Fix the publisher. If this program is wrong, replay it after an upgrade.",
         "--dry-run",
     ),
     "Row.TooLarge": _Code(
-        "The row would be larger than a record that Firehose takes.",
-        "Shorten the datapoint's or the resource's attributes where they are made.",
+        "The row exceeds the largest record that Firehose accepts.",
+        "Shorten the attributes of the datapoint or the resource at their source.",
         "--dry-run",
     ),
 }
 _NO_TENANT = _Code(
-    "No tenant is in the resource, as LogicMonitor sends none, and none was named at the start of the run.",
-    f"Name the tenant ({program()} run --org-id NAME, or LMDP_ORG_ID), and put the rejects back under it.",
+    "The resource has no tenant (LogicMonitor sends none), and the run was started without one.",
+    f"Set the tenant ({program()} run --org-id NAME, or LMDP_ORG_ID), and replay the rejects with it.",
     "--org-id NAME",
 )
-_UNKNOWN = _Code("A later version of the program may know this code.", "Look at the example.", "--dry-run")
+_UNKNOWN = _Code("This version of the program does not know the code.", "See the example.", "--dry-run")
 
 
 class _Drop(NamedTuple):
-    """What is counted under a reason, what that means, and what such a thing looks like."""
+    """What is counted under a drop reason, the meaning of the reason, and an example."""
 
     counted: str
     meaning: str
@@ -93,12 +93,12 @@ class _Drop(NamedTuple):
 DROPS = {
     "noRecordedValue": _Drop(
         "datapoints",
-        "The source polled and had no value: LogicMonitor's No Data. Look for it at the device.",
+        "The source polled and got no value (LogicMonitor: No Data). Check the device.",
         '{"timeUnixNano": "1764000000000000000", "flags": 1}',
     ),
     "nonFinite": _Drop(
         "rows",
-        "The value is not a number or infinite, which a report could not add up.",
+        "The value is NaN or infinite, which no report can add up.",
         '{"timeUnixNano": "1764000000000000000", "asDouble": "NaN"}',
     ),
     "empty": _Drop(
@@ -108,39 +108,39 @@ DROPS = {
     ),
     "unknownData": _Drop(
         "metrics",
-        "The metric has none of the five kinds of data of OTLP 1.0. Let its source write OTLP 1.0 or later.",
+        "The metric has none of OTLP 1.0's five kinds of data. Upgrade its source to OTLP 1.0 or later.",
         '{"name": "requests", "intSum": {"dataPoints": [{"value": "3"}]}}',
     ),
     "exemplars": _Drop(
         "exemplars",
-        "Single samples that a source attached to a datapoint. The datapoint itself became rows.",
+        "Single samples attached to a datapoint. The datapoint itself became rows.",
         '{"exemplars": [{"asDouble": 0.12, "traceId": "…"}]}',
     ),
 }
-_UNKNOWN_DROP = _Drop("datapoints", "A later version of the program may know this reason.", "")
+_UNKNOWN_DROP = _Drop("datapoints", "This version of the program does not know the reason.", "")
 
 
-async def rejects(pipe: Pipe) -> list[Json]:
-    """Every code in the warehouse, the most first, with its newest reject. Raises ApiError."""
-    warehouse = Path(pipe.status["warehouse"]) if pipe.status else None
-    return [_told(row, pipe.home, warehouse) for row in await pipe.rows(_REJECTS)]
+async def rejects(run: RunClient) -> list[Json]:
+    """Return every code in the warehouse, the most frequent first, with its newest reject. Raises ApiError."""
+    warehouse = Path(run.status["warehouse"]) if run.status else None
+    return [_reject(row, run.home, warehouse) for row in await run.rows(_REJECTS)]
 
 
-def _told(row: Json, home: Path, warehouse: Path | None) -> Json:
+def _reject(row: Json, home: Path, warehouse: Path | None) -> Json:
     example = dict(row["example"])
     code = _NO_TENANT if example["message"].startswith("orgId:") else CODES.get(row["code"], _UNKNOWN)
     example["excerpt"] = _excerpt(example.pop("raw"))
     return {
         **row,
         "meaning": code.meaning,
-        "mend": code.mend,
+        "mend": code.fix,
         "command": replay_command(code.options, home, warehouse),
         "example": example,
     }
 
 
 def drops(live: Json) -> list[Json]:
-    """What this run made no row of, by rule, the most first."""
+    """Return what this run dropped by rule, the most frequent reason first."""
     dropped = sorted(live["dropped"].items(), key=lambda one: (-one[1], one[0]))
     return [
         {"reason": reason, "count": count, **DROPS.get(reason, _UNKNOWN_DROP)._asdict()} for reason, count in dropped
@@ -148,7 +148,7 @@ def drops(live: Json) -> list[Json]:
 
 
 def _excerpt(raw: str) -> str:
-    """The start of a message: its text, or its bytes where it is none."""
+    """Return the start of a message: as text, or its bytes in hexadecimal where it is none."""
     start = base64.b64decode(raw)
     try:
         # A character may be cut at the end.

@@ -1,4 +1,4 @@
-"""What the run says of itself, asked again and again, and kept for the small charts; and questions to its warehouse."""
+"""Client of the run: its status once a second, kept for the small charts, and queries of its warehouse."""
 
 from __future__ import annotations
 
@@ -13,58 +13,57 @@ from typing import Any, TypeVar
 
 from lmdp.errors import ApiError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api import client
-from lmdp.machine.api.server import Question
+from lmdp.machine.api.protocol import MAX_ROWS, Query
 from lmdp.machine.warehouse.warehouse import Answer
 from lmdp.support.program import program
 
 EVERY_S = 1.0
 KEPT_S = 900
-_WINDOW_S = 60  # over which latencies are told
-_QUESTIONS = 3  # at once; the run takes a few more, and `lmdp query` wants one too
+_WINDOW_S = 60  # of latencies
+_CONCURRENT_QUERIES = 3  # the run accepts one more, for `lmdp query`
 
 _T = TypeVar("_T")
 Json = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Pipe:
-    """The run of `home`, as last seen. `live` and `status` are None before the first answer and while it is away."""
+class RunClient:
+    """The run of `home`, as last seen. `live` and `status` are None before the first answer and while none runs."""
 
     home: Path
     live: Json | None = None
     status: Json | None = None
-    fault: ApiError | None = None
+    error: ApiError | None = None
     samples: deque[Json] = field(default_factory=lambda: deque(maxlen=round(KEPT_S / EVERY_S)))
     _latencies: deque[tuple[float, Counter[float]]] = field(default_factory=deque)
-    _looking: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "look"))
-    _asking: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_QUESTIONS, "ask"))
+    _polls: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "poll"))
+    _queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_CONCURRENT_QUERIES, "query"))
 
-    async def watch(self) -> None:
-        """Look at the run every second, on and on."""
+    async def poll(self) -> None:
+        """Read the status and the live figures every second, without end."""
         while True:
             begun = time.monotonic()
             try:
-                found = await self._in(self._looking, lambda: client.snapshot(self.home))
-                self.live, self.status, self.fault = found["live"], found["status"], None
+                found = await self._in(self._polls, lambda: client.snapshot(self.home))
+                self.live, self.status, self.error = found["live"], found["status"], None
                 self._note(self.live)
-            except ApiError as fault:
-                self.live, self.status, self.fault = None, None, fault
+            except ApiError as error:
+                self.live, self.status, self.error = None, None, error
                 self._latencies.clear()
             await asyncio.sleep(max(0.0, EVERY_S - (time.monotonic() - begun)))
 
-    async def ask(self, sql: str, *, limit_rows: int = 10_000, timeout_s: float = 30.0) -> Answer:
-        """Answer one SELECT. Raises ApiError."""
-        question = Question(sql, limit_rows, timeout_s)
-        return await self._in(self._asking, lambda: client.ask_run(self.home, question))
+    async def query(self, query: Query) -> Answer:
+        """Return the answer to one SELECT. Raises ApiError."""
+        return await self._in(self._queries, lambda: client.query_run(self.home, query))
 
-    async def rows(self, sql: str, *, limit_rows: int = 1_000_000) -> list[Json]:
-        """Answer one of the page's own questions, row by row. Raises ApiError."""
-        answer = await self.ask(sql, limit_rows=limit_rows)
+    async def rows(self, sql: str) -> list[Json]:
+        """Return the rows of one of the page's own queries. Raises ApiError."""
+        answer = await self.query(Query(sql, MAX_ROWS))
         rows: list[Json] = answer.table.to_pylist()
         return rows
 
     def latency(self) -> Json:
-        """The times in ms that half and 99 % of the last minute's messages did not exceed; None without a message."""
+        """Return the median and 99th percentile in ms over the last minute's messages; None without a message."""
         if len(self._latencies) < 2:
             return {"p50": None, "p99": None}
         grown = self._latencies[-1][1] - self._latencies[0][1]
@@ -96,14 +95,14 @@ class Pipe:
         except RunNotFoundError as error:
             raise ApiError(
                 503,
-                f"no pipeline runs under {self.home}; what it wrote is safe, and the page goes on when it is back",
+                f"no pipeline runs under {self.home}; its data is safe, and the page reconnects when it runs again",
                 f"{program()} run",
             ) from error
         except LmdpError as error:
-            raise _fault(error) from error
+            raise _to_api_error(error) from error
 
 
-def _fault(error: LmdpError) -> ApiError:
+def _to_api_error(error: LmdpError) -> ApiError:
     if isinstance(error, SettingsError):
         return ApiError(400, str(error), f'{program()} query "select * from metrics limit 10"')  # noqa: S608 - to paste
     if isinstance(error, UnreachableError):

@@ -1,4 +1,4 @@
-"""The page's server: the gate, the JSON API and the page itself, in one ASGI application on loopback."""
+"""Server of the page: request guard, JSON API and user interface in one ASGI application on loopback."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from fastapi import FastAPI
 from nicegui import ui
 
 from lmdp.page.api import Api, routes
-from lmdp.page.connections import MOST, Connection
+from lmdp.page.connections import MAX_CONNECTIONS, Connection
 from lmdp.page.devices import Catalogue
 from lmdp.page.layout import Page
 from lmdp.page.process import LISTENING
-from lmdp.page.run_client import Pipe
-from lmdp.page.security import Gate
+from lmdp.page.run_client import RunClient
+from lmdp.page.security import RequestGuard
 
-_RECONNECT_S = 30.0  # a sleeping tab finds its page as it left it
+_RECONNECT_S = 30.0  # a tab that slept for less keeps its state
 _ICON = Path(__file__).with_name("icon.svg")
 
 
 def server(home: Path, port: int) -> uvicorn.Server:
-    """Everything that `port` answers, ready to run; it tells its address on standard output when it does."""
-    pipe = Pipe(home)
-    api = Api(pipe, Catalogue(pipe))
+    """Return the server for `port`, ready to run. It prints its address on standard output when it listens."""
+    run = RunClient(home)
+    api = Api(run, Catalogue(run))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(pipe.watch())
+        polling = asyncio.create_task(run.poll())
         print(f"{LISTENING}http://127.0.0.1:{port}", flush=True)
         yield
-        watching.cancel()
+        polling.cancel()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.router.routes.extend(routes(api))
@@ -46,16 +46,16 @@ def server(home: Path, port: int) -> uvicorn.Server:
         language="en-US",
         tailwind=False,
         reconnect_timeout=_RECONNECT_S,
-        gzip_middleware_factory=None,  # nothing travels far on loopback
+        gzip_middleware_factory=None,  # no use on loopback
         show_welcome_message=False,
     )
     config = uvicorn.Config(
-        Gate(app, port),
+        RequestGuard(app, port),
         log_level="warning",
         access_log=False,
         server_header=False,
         http=Connection,
-        limit_concurrency=MOST,
+        limit_concurrency=MAX_CONNECTIONS,
         ws_max_size=2_000_000,
         timeout_graceful_shutdown=1,
     )

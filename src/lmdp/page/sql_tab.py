@@ -1,4 +1,4 @@
-"""A read-only question to the warehouse: its answer as a table, a chart, or CSV."""
+"""SQL tab: a read-only query of the warehouse, its answer as a table, a chart, or CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lmdp.page.widgets import heading
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
-    from lmdp.page.layout import View
+    from lmdp.page.layout import Session
 
 _SHOWN = 1_000
 _CSV_ROWS = api.MAX_ROWS
@@ -62,16 +62,16 @@ LIMIT 50""",
 
 
 class SqlTab:
-    """The third tab."""
+    """The SQL tab."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._table: pa.Table | None = None
-        view.redraw.append(self._themed)
+        session.redraw.append(self._themed)
 
     def build(self) -> None:
-        """The editor, and the place of the answer."""
-        heading("Ask in SQL", "one SELECT at a time; nothing can be changed from here")
+        """Build the editor and the section for the answer."""
+        heading("SQL", "one read-only SELECT at a time")
         with ui.element("section").classes("lm-card lm-sql"):
             with ui.element("div").classes("lm-row"):
                 ui.select(list(EXAMPLES), label="Examples", on_change=self._example).props(
@@ -94,8 +94,8 @@ class SqlTab:
                 ui.label("Ctrl+Enter runs it. Escape, then Tab, leaves the editor.").classes("lm-note")
         with ui.element("section").classes("lm-card lm-answer").props('aria-label="Answer"'):
             with ui.element("div").classes("lm-row lm-spread"):
-                self._said = ui.label("The answer comes here.").classes("lm-note")
-                self._said.props('role="status" data-testid=sql-said')
+                self._status = ui.label("Results appear here.").classes("lm-note")
+                self._status.props('role="status" data-testid=sql-status')
                 with ui.element("div").classes("lm-row"):
                     self._form = ui.toggle({"table": "Table", "chart": "Chart"}, value="table", on_change=self._show)
                     self._form.props('no-caps unelevated dense aria-label="How to show the answer"')
@@ -104,7 +104,7 @@ class SqlTab:
             self._place = ui.element("div").classes("lm-answer-place").props("data-testid=sql-answer")
 
     async def restore(self, seconds: float) -> None:
-        """Put back what was in the editor before this tab of the browser was loaded again."""
+        """Restore the editor's text after the browser's tab was reloaded."""
         kept = await ui.run_javascript(f"sessionStorage.getItem('{_KEPT}')", timeout=seconds)
         if isinstance(kept, str):
             self._editor.set_value(kept)
@@ -118,17 +118,17 @@ class SqlTab:
 
     async def _run(self) -> None:
         self._button.disable()
-        self._said.set_text("Asking\u2026")
+        self._status.set_text("Running\u2026")
         try:
-            answer, seconds = await self._view.api.query(api.Asked(self._editor.value, limit_rows=_CHART_ROWS))
-        except ApiError as fault:
+            answer, seconds = await self._session.api.query(api.PageQuery(self._editor.value, limit_rows=_CHART_ROWS))
+        except ApiError as error:
             self._table = None
-            self._said.set_text(f"{fault}")
+            self._status.set_text(f"{error}")
         else:
             self._table = answer.table
-            many = formats.count(answer.table.num_rows)
-            cut = f"only the first {many}" if answer.truncated else many
-            self._said.set_text(f"{cut} rows in {formats.together(formats.span(seconds))}")
+            count = formats.count(answer.table.num_rows)
+            shown = f"only the first {count}" if answer.truncated else count
+            self._status.set_text(f"{shown} rows in {formats.together(formats.span(seconds))}")
         self._button.enable()
         self._csv.set_enabled(self._table is not None)
         self._show()
@@ -141,39 +141,41 @@ class SqlTab:
             if self._form.value == "chart":
                 self._chart(self._table)
             else:
-                _drawn(self._table.slice(0, _SHOWN))
+                _show_table(self._table.slice(0, _SHOWN))
                 if self._table.num_rows > _SHOWN:
                     ui.label(f"The table shows {_SHOWN:,} rows; CSV has up to {_CSV_ROWS:,}.").classes("lm-note")
 
     def _chart(self, table: pa.Table) -> None:
         found = as_lines(table)
         if found is None:
-            ui.label("A chart needs a column of times, names or numbers first, and numbers behind it.").classes(
+            ui.label("A chart needs times, names or numbers in the first column, and numbers in another.").classes(
                 "lm-empty"
             )
             return
         axis, named = found
-        chart = ui.echart(echarts.lines(named, self._view.colours, axis=axis)).classes("lm-chart")
+        chart = ui.echart(echarts.lines(named, self._session.colours, axis=axis)).classes("lm-chart")
         chart.props('role=img data-testid=sql-chart aria-label="The answer as a chart"')
 
     def _themed(self) -> None:
-        self._editor.set_theme("githubDark" if self._view.colours is echarts.DARK else "githubLight")
+        self._editor.set_theme("githubDark" if self._session.colours is echarts.DARK else "githubLight")
         if self._form.value == "chart":
             self._show()
 
     async def _download(self) -> None:
         try:
-            answer, _ = await self._view.api.query(api.Asked(self._editor.value, limit_rows=_CSV_ROWS))
-        except ApiError as fault:
-            self._said.set_text(f"{fault}")
+            answer, _ = await self._session.api.query(api.PageQuery(self._editor.value, limit_rows=_CSV_ROWS))
+        except ApiError as error:
+            self._status.set_text(f"{error}")
             return
         ui.download.content(api.csv(answer.table), "answer.csv", "text/csv")
         if answer.truncated:
-            self._said.set_text(f"The CSV has the first {_CSV_ROWS:,} rows; {program()} query --format csv gives more.")
+            self._status.set_text(
+                f"The CSV has the first {_CSV_ROWS:,} rows; for more, use {program()} query --format csv."
+            )
 
 
-def _drawn(table: pa.Table) -> None:
-    """The rows, page by page; a column's own name is a text, never a key that means something to the browser."""
+def _show_table(table: pa.Table) -> None:
+    """Show the rows, page by page. A column's name is only text, never a key that the browser interprets."""
     numbers = [_is_number(field.type) for field in table.schema]
     columns = [
         {"name": f"c{at}", "label": field.name, "field": f"c{at}", "align": "right" if numbers[at] else "left"}
@@ -202,14 +204,14 @@ def _cell(value: Any) -> str | None:
 
 
 def as_lines(table: pa.Table) -> tuple[str, list[tuple[str, list[list[Any]]]]] | None:
-    """The kind of axis and the named lines of a table whose first column is the axis; None where it has no numbers."""
+    """Return the axis's kind and the named lines of a table whose first column is the axis; None without numbers."""
     fields = list(table.schema)
     at = [number for number, field in enumerate(fields) if number and _is_number(field.type)][:_MOST_LINES]
     if not at or not table.num_rows:
         return None
     try:
         first = table.column(0).to_pylist()
-    except (OverflowError, ValueError):  # a time that Python has not, as infinity
+    except (OverflowError, ValueError):  # a time that Python does not have, such as infinity
         return None
     timed = pa.types.is_temporal(fields[0].type)
     axis = "time" if timed else "value" if _is_number(fields[0].type) else "category"

@@ -1,4 +1,4 @@
-"""Small parts that the tabs are put together from."""
+"""Widgets that the tabs share: headings, code with a copy button, empty states."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nicegui.element import Element
 
 
 def heading(text: str, note: str = "") -> None:
-    """A section's heading, with a quiet note behind it."""
+    """Add a section's heading, with a note after it."""
     with ui.element("div").classes("lm-heading"):
         with ui.element("h2"):
             ui.label(text)
@@ -18,7 +18,7 @@ def heading(text: str, note: str = "") -> None:
 
 
 def code(text: str, *, copies: bool = True) -> Element:
-    """A command or a statement in one typeface, with a button that copies it."""
+    """Add a command or a statement in monospace, with a button that copies it."""
     with ui.element("div").classes("lm-code") as box:
         ui.label(text).classes("lm-code-text").props("tabindex=0")
         if copies:
@@ -27,7 +27,7 @@ def code(text: str, *, copies: bool = True) -> Element:
 
 
 def copy_button(text: str) -> None:
-    """Copy `text`, and say so on the button."""
+    """Add a button that copies `text` and confirms it."""
     button = ui.button("Copy").props('flat dense no-caps aria-label="Copy to the clipboard"').classes("lm-copy")
 
     def copied() -> None:
@@ -39,5 +39,5 @@ def copy_button(text: str) -> None:
 
 
 def empty(text: str) -> None:
-    """What stands where there is nothing yet."""
+    """Add the text for an empty section."""
     ui.label(text).classes("lm-empty")

@@ -13,7 +13,7 @@ from typing import IO, Any
 from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError, RunNotFoundError, UnreachableError
 from lmdp.machine.api import client
-from lmdp.machine.api.server import LARGEST_REPLAY, Question
+from lmdp.machine.api.protocol import LARGEST_REPLAY, Query
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay import ledger, wire
 from lmdp.replay.ledger import ASK_SECONDS, Keeper, Portion, own
@@ -34,7 +34,7 @@ def keeping(home: Path, path: Path, *, dry: bool) -> Iterator[Keeper]:
     with contextlib.nullcontext() if dry else _alone(path):
         running = Keeper(partial(_ask, home, path), partial(_write, home, path))
         try:
-            client.ask_run(home, _question(path, "SELECT 1"))
+            client.query_run(home, _question(path, "SELECT 1"))
         except RunNotFoundError:
             with Warehouse.open(path, load_spec(), read_only=dry) as warehouse:
                 yield own(warehouse)
@@ -65,13 +65,13 @@ def _lock(folder: int, path: Path) -> None:
         ) from error
 
 
-def _question(path: Path, sql: str) -> Question:
-    return Question(sql, timeout_seconds=ASK_SECONDS, warehouse=str(path.resolve()))
+def _question(path: Path, sql: str) -> Query:
+    return Query(sql, timeout_seconds=ASK_SECONDS, warehouse=str(path.resolve()))
 
 
 def _ask(home: Path, path: Path, sql: str) -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = client.ask_run(home, _question(path, sql)).table.to_pylist()
+        found: list[dict[str, Any]] = client.query_run(home, _question(path, sql)).table.to_pylist()
     except RunNotFoundError as error:
         raise UnreachableError(_GONE.format(path)) from error
     return found

@@ -1,1 +1,1 @@
-"""The run's API on a Unix socket: server, client, formats."""
+"""API of a run on a Unix socket: protocol, server, client, output formats."""

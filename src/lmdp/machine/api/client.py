@@ -1,4 +1,4 @@
-"""Questions to a warehouse: asked of the run that has it open, else of the file itself."""
+"""Client of the run's API; without a run, a query is answered from the warehouse's file."""
 
 from __future__ import annotations
 
@@ -14,55 +14,55 @@ import pyarrow as pa
 
 from lmdp.core.specification import load_spec
 from lmdp.errors import AlreadyReplayedError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
-from lmdp.machine.api.server import ANOTHER_FILE, CHANGED, Question, socket_path
+from lmdp.machine.api.protocol import ALREADY_REPLAYED, WRONG_WAREHOUSE, Query, socket_path
 from lmdp.machine.warehouse.warehouse import Answer, Warehouse
 
-_PATIENCE_S = 5.0  # beside the question's own time
-_REPLAY_S = 600.0  # for a transaction, behind those of the consumer and of another replay
+_PATIENCE_S = 5.0  # in addition to the query's own time
+_REPLAY_S = 600.0  # for a transaction, after those of the consumer and of another replay
 
 
-def ask(home: Path, warehouse: Path, question: Question) -> Answer:
-    """Answer `question` from a running pipeline, else from the file. Raises LmdpError."""
+def query(home: Path, warehouse: Path, query: Query) -> Answer:
+    """Return the answer from the running pipeline, else from the file. Raises LmdpError."""
     try:
-        return ask_run(home, question)
+        return query_run(home, query)
     except RunNotFoundError:
         with Warehouse.open(warehouse, load_spec(), read_only=True) as opened:
-            return opened.query(question.sql, limit_rows=question.limit_rows, timeout_s=question.timeout_seconds)
+            return opened.query(query.sql, limit_rows=query.limit_rows, timeout_s=query.timeout_seconds)
 
 
-def ask_run(home: Path, question: Question) -> Answer:
-    """Answer `question` from the running pipeline alone. Raises RunNotFoundError, LmdpError."""
-    response, body = _request(home, "POST", "/query", msgspec.json.encode(question), question.timeout_seconds)
+def query_run(home: Path, query: Query) -> Answer:
+    """Return the answer from the running pipeline alone. Raises RunNotFoundError, LmdpError."""
+    response, body = _request(home, "POST", "/query", msgspec.json.encode(query), query.timeout_seconds)
     return Answer(pa.ipc.open_stream(body).read_all(), response.headers["X-Truncated"] == "true")
 
 
 def status(home: Path) -> dict[str, Any]:
-    """What the running pipeline says of itself. Raises RunNotFoundError."""
-    return _told(home, "/status")
+    """Return the status of the running pipeline. Raises RunNotFoundError."""
+    return _get(home, "/status")
 
 
 def snapshot(home: Path) -> dict[str, Any]:
-    """The running pipeline's `status`, and under `live` what changes from second to second. Raises RunNotFoundError."""
-    return _told(home, "/snapshot")
+    """Return the `status` of the running pipeline, and its `live` figures of this second. Raises RunNotFoundError."""
+    return _get(home, "/snapshot")
 
 
 def live(home: Path) -> dict[str, Any]:
-    """What changes from second to second in the running pipeline. Raises RunNotFoundError."""
+    """Return the running pipeline's figures of this second. Raises RunNotFoundError."""
     found: dict[str, Any] = snapshot(home)["live"]
     return found
 
 
-def _told(home: Path, target: str) -> dict[str, Any]:
+def _get(home: Path, target: str) -> dict[str, Any]:
     _, body = _request(home, "GET", target, b"", 5.0)
     found: dict[str, Any] = msgspec.json.decode(body)
     return found
 
 
 def replay(home: Path, body: bytes) -> int:
-    """Have the running pipeline write one transaction of a replay; returns the bytes of its columns.
+    """Commit one transaction of a replay in the running pipeline, and return the bytes of its columns.
 
-    Raises RunNotFoundError, AlreadyReplayedError, LmdpError. Where no answer came it may be written all the same; to
-    ask again does no harm.
+    Raises RunNotFoundError, AlreadyReplayedError, LmdpError. Without an answer the transaction may be committed all the
+    same; sending it again is safe.
     """
     _, answer = _request(home, "POST", "/replay", body, _REPLAY_S)
     return int(msgspec.json.decode(answer)["bytes"])
@@ -81,19 +81,19 @@ class _Connection(http.client.HTTPConnection):
         _check_owner(self.sock, self._home, self._path)
 
 
-def _check_owner(line: socket.socket, home: Path, path: Path) -> None:
-    """Refuse another user who listens there: a long path's socket is in the folder for everybody's temporary files.
+def _check_owner(connection: socket.socket, home: Path, path: Path) -> None:
+    """Refuse a socket of another user: that of a long path is in the temporary folder, which all users share.
 
-    https://man7.org/linux/man-pages/man7/unix.7.html (SO_PEERCRED); elsewhere the file's owner is asked.
+    https://man7.org/linux/man-pages/man7/unix.7.html (SO_PEERCRED); elsewhere the file's owner counts.
     """
     if hasattr(socket, "SO_PEERCRED"):
-        owner = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+        owner = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
     else:
         owner = path.stat().st_uid
     if owner not in {0, os.geteuid(), home.stat().st_uid}:
         raise UnreachableError(
-            f"on {path} listens a program of another user (uid {owner}), so it was not asked. Nothing was sent. "
-            f"Give this home a shorter path, or take another TMPDIR for the run and for this command."
+            f"a program of another user (uid {owner}) listens on {path}, so nothing was sent to it. "
+            f"Give this home a shorter path, or set another TMPDIR for the run and for this command."
         )
 
 
@@ -111,12 +111,12 @@ def _request(
         raise UnreachableError(f"the run under {home} does not answer: {error}. Look at its terminal.") from error
     finally:
         connection.close()
-    if response.status == ANOTHER_FILE:
+    if response.status == WRONG_WAREHOUSE:
         raise RunNotFoundError
     if response.status != 200:
-        fault = msgspec.json.decode(content)
-        if response.status == CHANGED:
-            raise AlreadyReplayedError(fault["error"])
+        failure = msgspec.json.decode(content)
+        if response.status == ALREADY_REPLAYED:
+            raise AlreadyReplayedError(failure["error"])
         kinds = {2: SettingsError, 3: UnreachableError}
-        raise kinds.get(fault["exitCode"], LmdpError)(fault["error"])
+        raise kinds.get(failure["exitCode"], LmdpError)(failure["error"])
     return response, content

@@ -1,7 +1,7 @@
-"""Connections to a Unix socket, bounded in number and in time, a thread each.
+"""Connections to a Unix socket, limited in number and in time; each has a thread.
 
-Who connects and says nothing, sends a request by drops, or reads its answer so, costs a thread and nothing more: its
-time runs out, and while all places are taken, the one that has been silent for longest makes room.
+A client that sends nothing, or sends its request or reads its answer very slowly, costs one thread at most: its time
+runs out, and while all slots are taken, the connection that has been silent for longest is closed.
 """
 
 from __future__ import annotations
@@ -18,98 +18,98 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
-MOST: Final = 64
+MAX_CONNECTIONS: Final = 64
 """Connections at once; each is a thread of the process that also consumes."""
 
-ASK_SECONDS: Final = 10.0
+REQUEST_SECONDS: Final = 10.0
 """For a request's head to arrive."""
 
-_LEAVE_SECONDS: Final = 1.0
+_CLOSE_SECONDS: Final = 1.0
 _FULL: Final = (
     b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: application/json\r\n\r\n"
-    b'{"error": "too many are asking this run at once; ask again in a moment", "exitCode": 3}'
+    b'{"error": "too many connections to this run; try again in a moment", "exitCode": 3}'
 )
 
 
 @dataclass(slots=True)
-class Line:
-    """One connection: until when it may do what it does (monotonic seconds), and whether its request is all there."""
+class Connection:
+    """One connection: its deadline (monotonic seconds), and whether its whole request has arrived."""
 
     socket: socket.socket
-    ends: float = field(default_factory=lambda: time.monotonic() + ASK_SECONDS)
-    asked: bool = False
+    deadline: float = field(default_factory=lambda: time.monotonic() + REQUEST_SECONDS)
+    received: bool = False
 
-    def may(self, seconds: float = math.inf) -> None:
-        """Give it this long for what comes next."""
-        self.ends = time.monotonic() + seconds
+    def allow(self, seconds: float = math.inf) -> None:
+        """Set the deadline of the next step, in seconds from now."""
+        self.deadline = time.monotonic() + seconds
 
-    def arrived(self) -> None:
-        """Note that the request is all there: now the answer is waited for, however long it takes."""
-        self.asked = True
-        self.may()
+    def mark_received(self) -> None:
+        """Note that the whole request has arrived. Until the answer is ready there is no deadline."""
+        self.received = True
+        self.allow()
 
-    def cut(self) -> None:
-        """End it; whoever reads or writes there learns of it at once."""
+    def close(self) -> None:
+        """Shut the connection down: reads and writes on it end at once."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
 
-class LineServer(socketserver.ThreadingUnixStreamServer):
-    """Serves requests that `handler` answers; it finds its connection in `lines`."""
+class ConnectionServer(socketserver.ThreadingUnixStreamServer):
+    """Server whose `handler` answers requests, and finds its connection in `connections`."""
 
     daemon_threads = True
     request_queue_size = 128  # a client with a time-out is refused at once while the queue is full
 
     def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
         super().__init__(path, handler)
-        self.lines: dict[socket.socket, Line] = {}
-        self._places = threading.Semaphore(MOST)
+        self.connections: dict[socket.socket, Connection] = {}
+        self._slots = threading.Semaphore(MAX_CONNECTIONS)
         self._answering: set[threading.Thread] = set()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Take a connection, unless all places are taken by those who are being answered."""
-        if not self._has_place():
+        """Accept a connection, unless a request is being answered in each slot."""
+        if not self._take_slot():
             with contextlib.suppress(OSError):
                 request.send(_FULL, socket.MSG_DONTWAIT)
             self.shutdown_request(request)
             return
-        self.lines[request] = Line(request)
+        self.connections[request] = Connection(request)
         super().process_request(request, client_address)
 
-    def _has_place(self) -> bool:
-        """Take a place; where there is none, the one that has not asked for longest leaves its own."""
-        if self._places.acquire(blocking=False):
+    def _take_slot(self) -> bool:
+        """Take a slot. Where none is free, close the connection that has waited longest without a request."""
+        if self._slots.acquire(blocking=False):
             return True
-        silent = [line for line in list(self.lines.values()) if not line.asked]
+        silent = [connection for connection in list(self.connections.values()) if not connection.received]
         if silent:
-            min(silent, key=lambda line: line.ends).cut()
-        return bool(silent) and self._places.acquire(timeout=_LEAVE_SECONDS)
+            min(silent, key=lambda connection: connection.deadline).close()
+        return bool(silent) and self._slots.acquire(timeout=_CLOSE_SECONDS)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer one client, so that the end can wait for it."""
+        """Answer one client, noted so that the server's end can wait for it."""
         self._answering.add(threading.current_thread())
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self.lines.pop(request, None)
-            self._places.release()
+            self.connections.pop(request, None)
+            self._slots.release()
             self._answering.discard(threading.current_thread())
 
     def service_actions(self) -> None:
-        """Cut those whose time is over; called with every connection, and ten times a second."""
+        """Close connections past their deadline; called with every connection, and ten times a second."""
         now = time.monotonic()
-        for line in list(self.lines.values()):
-            if line.ends < now:
-                line.cut()
+        for connection in list(self.connections.values()):
+            if connection.deadline < now:
+                connection.close()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the answers under way, `seconds` at most; who has not asked yet is not waited for."""
-        for line in list(self.lines.values()):
-            if not line.asked:
-                line.cut()
-        ends = time.monotonic() + seconds
+        """Wait up to `seconds` for the answers in progress; close the connections without a request."""
+        for connection in list(self.connections.values()):
+            if not connection.received:
+                connection.close()
+        deadline = time.monotonic() + seconds
         for thread in list(self._answering):
-            thread.join(max(0.0, ends - time.monotonic()))
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: who asked went away before the answer."""
+        """Do nothing: the client left before its answer."""

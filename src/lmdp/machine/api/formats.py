@@ -1,4 +1,4 @@
-"""Answers as people and programs read them: a table, JSON, CSV or Parquet."""
+"""Output formats of an answer: a table for the terminal, JSON, CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write(table: pa.Table, form: str, output: Path | None) -> None:
 
 def write_to(answer: pa.Table, form: str, file: BinaryIO) -> None:
     """Write `answer` to an open file, in the form `table`, `json`, `csv` or `parquet`."""
-    table = answer.rename_columns(_told_apart(answer.column_names))
+    table = answer.rename_columns(_unique(answer.column_names))
     if form == "json":
         file.write(b"[" + b",\n ".join(json_row(row) for row in rows(table)) + b"]\n")
     elif form == "csv":
@@ -55,12 +55,12 @@ def write_to(answer: pa.Table, form: str, file: BinaryIO) -> None:
     elif form == "parquet":
         pyarrow.parquet.write_table(_as_text(table, _not_in_parquet), file)
     else:
-        file.write(_drawn(table).encode())
+        file.write(_render_table(table).encode())
     file.flush()
 
 
-def _told_apart(names: list[str]) -> list[str]:
-    """Names as they are, but for those that were there before: a question may name two columns alike."""
+def _unique(names: list[str]) -> list[str]:
+    """Return the names, with a number behind those that repeat: a query may give two columns one name."""
     found: list[str] = []
     for name in names:
         free = (name, *(f"{name}_{n}" for n in range(1, len(names) + 1)))
@@ -69,7 +69,7 @@ def _told_apart(names: list[str]) -> list[str]:
 
 
 def values(column: pa.ChunkedArray) -> list[Any]:
-    """The values of a column; those of a time that Python has not, as infinity, make it DuckDB's text throughout."""
+    """Return the values of a column; as DuckDB's text where one is a time that Python lacks, such as infinity."""
     try:
         found: list[Any] = column.to_pylist()
     except (OverflowError, ValueError):  # ValueError: nanoseconds
@@ -78,7 +78,7 @@ def values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def rows(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of a table, with values as `values` gives them; its column names differ."""
+    """Return the rows of a table whose column names are unique, with values as `values` returns them."""
     columns = [values(column) for column in table.columns]
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -91,7 +91,7 @@ def _texts(column: pa.ChunkedArray) -> list[str | None]:
 
 
 def _in_range(table: pa.Table) -> pa.Table:
-    """The table with DuckDB's text in columns of times that Arrow cannot write."""
+    """Return the table with DuckDB's text in columns of times that Arrow cannot write."""
     for at, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
             try:
@@ -104,7 +104,7 @@ def _in_range(table: pa.Table) -> pa.Table:
 
 
 def _as_text(table: pa.Table, odd: Callable[[pa.DataType], bool]) -> pa.Table:
-    """The table with JSON text in the columns of types that the form does not know."""
+    """Return the table with JSON text in columns of the types that the format does not support."""
     for at, field in enumerate(table.schema):
         if odd(field.type):
             texts = (None if value is None else _text(value) for value in values(table.column(at)))
@@ -118,12 +118,12 @@ def _text(value: Any) -> str:
 
 
 def json_row(row: dict[str, Any]) -> bytes:
-    """One row as a JSON object; sums of integers, which DuckDB gives as decimals, are numbers again."""
+    """Return one row as a JSON object. Sums of integers, decimals in DuckDB, are numbers."""
     return msgspec.json.encode({name: plain(value) for name, value in row.items()})
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - a case a type
-    """A value as JSON has it: text for what JSON has no form for, numbers for decimals, times as RFC 3339 has them."""
+    """Return a value as JSON: numbers for decimals, RFC 3339 for times, text for what JSON has no type for."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, float):
@@ -140,19 +140,19 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - a case a type
 
 
 def _moment(value: datetime) -> str:
-    """A time as RFC 3339 in UTC, which the warehouse's times are without a zone too."""
+    """Return a time as RFC 3339 in UTC, the zone of all times in the warehouse."""
     at = value.astimezone(UTC) if value.tzinfo else value
     return f"{at.replace(tzinfo=None).isoformat()}Z"
 
 
-def _drawn(table: pa.Table) -> str:
+def _render_table(table: pa.Table) -> str:
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for field in table.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
         drawn.add_column(printable(field.name), justify="right" if number else "left", overflow="fold")
     for row in rows(table):
         drawn.add_row(*("" if value is None else printable(str(value)) for value in row.values()))
-    # A pipe is not cut to a screen's width.
+    # Only a terminal's width limits a table, not a pipe's.
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(drawn)

@@ -1,0 +1,41 @@
+"""Protocol of the run's API: the socket's path, the request for a query, the limits and the status codes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+
+WRONG_WAREHOUSE: Final = 421
+"""Status of an answer: the run has another file open."""
+
+ALREADY_REPLAYED: Final = 409
+"""Status of an answer: the transaction of a replay was committed before."""
+
+MAX_ROWS: Final = 1_000_000
+MAX_SECONDS: Final = 3_600
+LARGEST_REPLAY: Final = 2**30
+"""Bytes of one transaction of a replay."""
+
+_LONGEST_PATH = 100  # sun_path has 108 bytes on Linux, 104 on macOS
+
+
+class Query(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """One SELECT, its limits, and the file that it is for (None: the one that the run has open)."""
+
+    sql: str
+    limit_rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 10_000
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)] = 30.0
+    warehouse: str | None = None
+
+
+def socket_path(home: Path) -> Path:
+    """Return the path of the socket of `home`: in that folder, or in the temporary one where the path is too long."""
+    path = home.absolute() / "run.sock"
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        return path
+    return Path(tempfile.gettempdir()) / f"lmdp-{os.getuid()}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.sock"
