@@ -294,8 +294,9 @@ def _format(settings: BrokerSettings) -> None:
     values = config.properties(settings, (1, 2)) | {"log.dirs": str(aside)}
     properties = settings.folder / "format.properties"
     certificates.write_atomic(properties, config.properties_file(values), mode=0o600)
+    java, *options = config.java_command(settings)
     command = [
-        *config.java_command(settings),
+        *(java, "-XX:TieredStopAtLevel=1", *options),  # it ends before a second compiler would be of use
         "kafka.tools.StorageTool",
         "format",
         "-t",
