@@ -42,9 +42,9 @@ def _further(home: Path, before: int, end: int) -> bool:
     return False
 
 
-def killed_consumer(site: Site) -> Outcome:
+def killed_consumer(site: Site, size: tuple[int, int] | None = None) -> Outcome:
     """SIGKILL of `lmdp run` before, within and between transactions over one backlog; then it ends by itself."""
-    kills, messages = site.by_size(10, 50), site.by_size(120_000, 240_000)
+    kills, messages = size or site.by_size((10, 120_000), (50, 240_000))
     folder, topic, chance = site.folder(), site.new_topic(4), random.Random(7)
     home = folder / ".lmdp"
     publish(site.broker.access, topic, map(bundle, range(messages)))
