@@ -268,11 +268,11 @@ def test_settings_of_snowflake_are_named() -> None:
     assert {name for name in SNOWFLAKE if f"`{name}`" not in page} == set()
 
 
-def test_the_page_of_commands_is_current() -> None:
-    """docs/cli.md is what `python tools/cli_docs.py` makes of the commands."""
-    done = subprocess.run(
-        [sys.executable, "tools/cli_docs.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("tool", ["cli_docs", "column_docs", "architecture_docs"])
+def test_a_generated_page_is_current(tool: str) -> None:
+    """The page, or the block in it, is what its tool makes of the commands, the columns or the modules."""
+    words = [sys.executable, f"tools/{tool}.py", "--check"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
