@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from pathlib import Path
@@ -15,17 +14,6 @@ os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.envir
 
 # Kafka starts in half of the time without the JVM's second compiler, which no test runs long enough to need.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
-
-
-def pytest_collection_finish() -> None:
-    """Leave what the collection made out of every later garbage collection: it lives until the end."""
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_unconfigure() -> None:
-    """Give the collector everything back: DuckDB's binding reports what is left at the end as leaked."""
-    gc.unfreeze()
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: Any) -> str | None:
