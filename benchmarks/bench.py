@@ -84,7 +84,7 @@ TINY: Final = Sizes(
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A run. `skip` is told what was left out and why; `say` what is under way.
+    """A run. `skip` notes what was left out and why; `say` what is in progress.
 
     `kafka` gives the broker, started for the first who asks; it raises PeerMissingError where there is none.
     `may_install`: whether packages and peers that are not there yet may be fetched and built.

@@ -1,6 +1,6 @@
 """A process that reads a topic to its end: `python -m benchmarks.consumed WAY`, with what to read as JSON on stdin.
 
-The ways: `lmdp` as `lmdp run` does, `plain` as one writes it first, `consume` takes the messages and lets go of them.
+The ways: `lmdp` as `lmdp run` does, `plain` as one writes it first, `consume` takes the messages and drops them.
 It prints `ready`, and at the end one JSON object; its seconds are those of the reading. A second line on stdin says
 that nothing more will be published.
 """
@@ -26,7 +26,7 @@ BATCH_ROWS: Final = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A topic with so many messages on so many partitions (0: until told), and the file to write."""
+    """A topic with so many messages on so many partitions (0: until asked to end), and the file to write."""
 
     access: KafkaAccess
     topic: str
@@ -62,7 +62,7 @@ def lmdp(task: Task) -> dict[str, Any]:
     if task.messages:
         ends.drain.set()
     else:
-        threading.Thread(target=_when_told, args=(ends.drain,), daemon=True).start()
+        threading.Thread(target=_when_asked, args=(ends.drain,), daemon=True).start()
     with Warehouse.open(task.file, settings.spec) as warehouse:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
@@ -82,7 +82,7 @@ def lmdp(task: Task) -> dict[str, Any]:
     }
 
 
-def _when_told(drain: threading.Event) -> None:
+def _when_asked(drain: threading.Event) -> None:
     sys.stdin.readline()
     drain.set()
 
@@ -132,7 +132,7 @@ WAYS: Final[dict[str, Callable[[Task], dict[str, Any]]]] = {"lmdp": lmdp, "plain
 
 
 def main() -> None:
-    """Read the task, do it, and tell."""
+    """Read the task, do it, and print the result."""
     way, task = WAYS[sys.argv[1]], Task.read(sys.stdin.readline())
     sys.stdout.write(json.dumps({**way(task), "peakMiB": peak_mib()}) + "\n")
 

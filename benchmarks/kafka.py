@@ -140,10 +140,10 @@ def read(way: str, task: Task) -> tuple[Ran, dict[str, Any]]:
         out, _ = process.communicate(timeout=READ_SECONDS)
     if process.returncode:
         raise RuntimeError(f"reading as {way} does ended with exit code {process.returncode}")
-    told: dict[str, Any] = json.loads(out.splitlines()[-1])
-    if told["messages"] != task.messages or told.get("duplicates"):
-        raise RuntimeError(f"{way} read {told['messages']:,} of {task.messages:,} messages: {told}")
-    return Ran(told["rows"], told["seconds"], told["cpu"], told["peakMiB"]), told
+    result: dict[str, Any] = json.loads(out.splitlines()[-1])
+    if result["messages"] != task.messages or result.get("duplicates"):
+        raise RuntimeError(f"{way} read {result['messages']:,} of {task.messages:,} messages: {result}")
+    return Ran(result["rows"], result["seconds"], result["cpu"], result["peakMiB"]), result
 
 
 def remove(file: Path) -> None:

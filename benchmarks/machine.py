@@ -27,8 +27,8 @@ def load() -> float | None:
 
 def _processor() -> str:
     try:
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
-    names = [row.partition(":")[2].strip() for row in told.splitlines() if row.startswith("model name")]
+    names = [row.partition(":")[2].strip() for row in text.splitlines() if row.startswith("model name")]
     return names[0] if names else platform.machine()

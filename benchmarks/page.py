@@ -1,4 +1,4 @@
-"""How fast the page answers over 1,000 series and 10 million rows, while the pipeline goes on writing.
+"""How fast the page answers over 1,000 series and 10 million rows, while the pipeline keeps writing.
 
     .venv/bin/python benchmarks/page.py                       # makes the file first: half a minute, 0.3 GB
     .venv/bin/python benchmarks/page.py --rows 1000000
@@ -157,7 +157,7 @@ def asked(rows: int) -> None:
             for name, picked, view in pictures
             for span, hours in (("1 hour", 1), ("24 hours", 24), ("7 days", 168))
         ],
-        ("where everything stands", "/api/status", {}),
+        ("status", "/api/status", {}),
         ("rejects and drops", "/api/reasons", {}),
     ]
     for name, path, query in questions:

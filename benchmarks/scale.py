@@ -18,19 +18,19 @@ from benchmarks.table import check, rewrite
 from lmdp.cost import measured
 
 # Measured by `make bench` (docs/performance.md): the line and the column are named.
-FUNCTION_CPU_US_A_ROW: Final = measured.FUNCTION_CPU_US_A_ROW  # what `lmdp cost` reckons with, too
+FUNCTION_CPU_US_A_ROW: Final = measured.FUNCTION_CPU_US_A_ROW  # the same as in `lmdp cost`
 CONSUMER_ROWS_A_SECOND: Final = 75_000  # "Kafka to DuckDB": a second, two cores with the broker on them
 
-# Assumed, for nothing here can measure it.
+# Assumptions, because nothing here can measure them.
 FIREHOSE_CALL_SECONDS: Final = measured.FIREHOSE_CALL_SECONDS
 LAMBDA_CORE: Final = measured.LAMBDA_CORE
-HEADROOM: Final = 2.0  # capacity over load: what it takes to catch up an hour's outage in the next hour
+HEADROOM: Final = 2.0  # capacity over load: an hour's outage is caught up within the next hour
 
 # A device: 120 instances of 6 datapoints, polled every minute (LogicMonitor's own sizing defaults).
 DEVICE_DATAPOINTS: Final = 720
 MESSAGE_BYTES: Final = 3_400
 STEPS: Final = (1_000, 3_000, 10_000, 30_000, 100_000)
-BATCH: Final = 200  # LMDP_BATCH_SIZE
+BATCH: Final = 60  # the default of LMDP_BATCH_SIZE
 FUNCTION_MIB: Final = 1_024  # LMDP_FUNCTION_MEMORY_MIB
 DAY: Final = 86_400
 
@@ -51,7 +51,7 @@ CREDITS_A_GB: Final = 0.0037
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What so many devices ask of each part. Rates are a second's; `partitions` has the headroom in it."""
+    """The load of so many devices on each part. Rates are per second; `partitions` includes the headroom."""
 
     devices: int
     load: Load
@@ -116,13 +116,13 @@ def markdown() -> str:
         ("rows/s", [f"{at.load.rows_per_second:,.0f}" for at in steps]),
         ("messages/s", [f"{at.load.messages_per_second:,.0f}" for at in steps]),
         ("into Kafka, MB/s", [f"{at.kafka_mb:,.1f}" for at in steps]),
-        ("invocations/s of 200 messages", [f"{at.invocations:,.0f}" for at in steps]),
+        (f"invocations/s of {BATCH} messages", [f"{at.invocations:,.0f}" for at in steps]),
         ("one invocation, ms", [f"{1000 * at.seconds:.0f}" for at in steps]),
-        ("functions at work at once", [f"{at.concurrency:,.1f}" for at in steps]),
+        ("concurrent functions", [f"{at.concurrency:,.1f}" for at in steps]),
         ("partitions, with headroom", [f"{at.partitions:,}" for at in steps]),
         ("rows to Firehose, MiB/s", [f"{at.load.mib_per_second:,.1f}" for at in steps]),
         ("… as it bills them, if 5 KB rounding applies, MB/s", [f"{at.billed_mb:,.0f}" for at in steps]),
-        ("Firehose quotas to ask for", [f"{at.firehose_factor}x the default" for at in steps]),
+        ("Firehose quotas to request", [f"{at.firehose_factor}x the default" for at in steps]),
         ("Snowflake channels at least", [f"{ceil(at.rows_mb / CHANNEL_MB_A_SECOND):,}" for at in steps]),
         ("Snowflake ingest, credits/day", [f"{at.rows_mb * DAY / 1000 * CREDITS_A_GB:,.1f}" for at in steps]),
         ("rows a day, billions", [f"{at.load.rows_per_second * DAY / 1e9:,.1f}" for at in steps]),

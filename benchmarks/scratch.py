@@ -116,5 +116,5 @@ def run(command: list[str], *, seconds: float, folder: Path | None = None, env: 
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeerMissingError(f"{Path(command[0]).name} did not run: {error}") from error
     if ended.returncode:
-        said = [told for told in ended.stderr.splitlines() if told.strip()] or ["nothing"]
+        said = [line for line in ended.stderr.splitlines() if line.strip()] or ["nothing"]
         raise PeerMissingError(f"{Path(command[0]).name} failed: {said[-1].strip()}")

@@ -17,14 +17,14 @@ from chaos.playing import SCENARIOS, Played, play_all
 from chaos.scenario import Size
 
 MARK, END = "<!-- chaos -->", "<!-- /chaos -->"
-COLUMNS = ("scenario", "faults", "messages", "rows expected", "found", "repeats", "rejects", "seconds", "verdict")
+COLUMNS = ("scenario", "faults", "messages", "rows expected", "found", "repeats", "rejects", "seconds", "result")
 
 
 def table(played: Iterable[Played]) -> Table:
     """The whole table, for a terminal."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for column in COLUMNS:
-        drawn.add_column(column, justify="left" if column in ("scenario", "verdict") else "right", overflow="fold")
+        drawn.add_column(column, justify="left" if column in ("scenario", "result") else "right", overflow="fold")
     for one in played:
         drawn.add_row(*one.cells(), style="red" if one.faults() else None)
     return drawn
@@ -32,7 +32,7 @@ def table(played: Iterable[Played]) -> Table:
 
 def markdown(played: Iterable[Played]) -> str:
     """The same for a document."""
-    lines = [COLUMNS, ["---" if name in ("scenario", "verdict") else "---:" for name in COLUMNS]]
+    lines = [COLUMNS, ["---" if name in ("scenario", "result") else "---:" for name in COLUMNS]]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [*lines, *(one.cells() for one in played)])
 
 

@@ -1,4 +1,4 @@
-"""Those who may not: nobody is let in, and no secret is told."""
+"""Those who may not: nobody is let in, and no secret is shown."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def certs_at_once(site: Site) -> Outcome:
 
 
 def open_files(site: Site) -> Outcome:
-    """Keys, CAs and folders that others can read or write are refused, each with the command that mends it."""
+    """Keys, CAs and folders that others can read or write are refused, each with the command that fixes it."""
     folder = site.folder()
     made = development_ca.make(folder / "certs")
     good = KafkaAccess("127.0.0.1:1", made.ca.cert, made.client.cert, made.client.key)
@@ -98,9 +98,9 @@ def open_files(site: Site) -> Outcome:
         (["--home", str(open_place), "--broker", "memory"], f"chmod 700 {open_place}"),
     ]
     faults = list[str]()
-    for words, told in tried:
+    for words, reported in tried:
         ended = lmdp("run", *words, folder=folder, seconds=120)
-        if ended.returncode != 2 or told not in ended.stderr.decode():
+        if ended.returncode != 2 or reported not in ended.stderr.decode():
             faults.append(f"{words}: ended with {ended.returncode} and said {ended.stderr.decode()!r}")
     faults += broken({"something was put into a folder of everybody": sorted(open_place.iterdir()) == [inside]})
     return Outcome(len(tried), 0, 0, 0, 0, 0, broken=tuple(faults))
@@ -110,7 +110,7 @@ TRESPASS = textwrap.dedent(
     """
     import json, os, pathlib, socket, sys
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
-    told = {}
+    reported = {}
     for name in sys.argv[1:]:
         path = pathlib.Path(name)
         try:
@@ -121,10 +121,10 @@ TRESPASS = textwrap.dedent(
                 list(path.iterdir())
             else:
                 path.read_bytes()
-            told[name] = "let in"
+            reported[name] = "let in"
         except OSError as error:
-            told[name] = type(error).__name__
-    print(json.dumps(told))
+            reported[name] = type(error).__name__
+    print(json.dumps(reported))
     """
 )
 
@@ -147,7 +147,7 @@ def other_user(site: Site) -> Outcome:
         keys = site.broker.access.ca
         assert keys is not None
         wanted = [home / "run.sock", home / "warehouse.duckdb", home, home / "rejects", keys.with_name("ca.key")]
-        told = json.loads(
+        reported = json.loads(
             subprocess.run(
                 [sys.executable, "-c", TRESPASS, *map(str, wanted)], capture_output=True, check=True, cwd="/"
             ).stdout
@@ -164,7 +164,7 @@ def other_user(site: Site) -> Outcome:
         rejects=1,
         broken=broken(
             {
-                f"another user was let in: {told}": set(told.values()) == {"PermissionError"},
+                f"another user was let in: {reported}": set(reported.values()) == {"PermissionError"},
                 f"modes are {modes}": modes == {".lmdp": "0700", "run.sock": "0600"},
                 "it did not end with 0": ended == 0,
             }
@@ -254,5 +254,5 @@ SCENARIOS = (
     Scenario("certs at once", "Two `lmdp certs` at once leave whole pairs, for their owner alone.", certs_at_once),
     Scenario("open files", "A key, a CA or a home that others can change is refused.", open_files),
     Scenario("another user", "Another user of the machine reads nothing and asks nothing.", other_user),
-    Scenario("squatted socket", "A socket of another user is neither believed nor told anything.", squatted_socket),
+    Scenario("squatted socket", "A socket of another user is neither believed nor sent anything.", squatted_socket),
 )

@@ -33,12 +33,12 @@ Signer: TypeAlias = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 @dataclass(frozen=True, slots=True)
 class Intruder:
-    """Someone with `access` who must not be let in; `lmdp topic check` ends with `code` and says `told`."""
+    """Someone with `access` who must not be let in; `lmdp topic check` ends with `code` and says `reported`."""
 
     name: str
     access: KafkaAccess
     code: int
-    told: str
+    reported: str
 
 
 def signer(cert: Path, key: Path) -> Signer:
@@ -120,11 +120,11 @@ def intruders(site: Site) -> list[Intruder]:
 
 def is_let_in(access: KafkaAccess, name: str) -> bool:
     """Whether librdkafka by itself, without this program's own checks, may write or read there."""
-    told: list[KafkaError | None] = []
+    reported: list[KafkaError | None] = []
     quick = {**access.config(), "message.timeout.ms": 1000, "socket.timeout.ms": 1000}
 
     def delivered(error: KafkaError | None, _message: Message) -> None:
-        told.append(error)
+        reported.append(error)
 
     try:
         producer = Producer(quick)
@@ -136,11 +136,11 @@ def is_let_in(access: KafkaAccess, name: str) -> bool:
         consumer.close()
     except KafkaException:  # the key does not belong to the certificate
         return False
-    return any(error is None for error in told) or (read is not None and read.error() is None)
+    return any(error is None for error in reported) or (read is not None and read.error() is None)
 
 
 def strangers(site: Site) -> Outcome:
-    """Each tries to read and to write by itself, then asks as a person would; afterwards the topic is as it was."""
+    """Each tries to read and to write by itself, then asks as a user would; afterwards the topic is as it was."""
     count, name = site.by_size(1_000, 20_000), site.new_topic(2)
     publish(site.broker.access, name, map(bundle, range(count)))
     there, faults = intruders(site), list[str]()
@@ -182,7 +182,7 @@ def judged(one: Intruder, name: str, folder: Path) -> list[str]:
     """What is wrong with how one was received."""
     ended = lmdp("topic", "check", *options(one.access), "--topic", name, folder=folder, seconds=120)
     said = ended.stderr.decode()
-    right = ended.returncode == one.code and one.told in said and "Traceback" not in said
+    right = ended.returncode == one.code and one.reported in said and "Traceback" not in said
     return [
         *([f"{one.name}: let in"] if is_let_in(one.access, name) else []),
         *([] if right else [f"{one.name}: ended with {ended.returncode} and said {said!r}"]),
@@ -216,7 +216,7 @@ def old_tls(site: Site) -> list[str]:
 
 
 def rights_taken(site: Site) -> Outcome:
-    """A client that reads loses its rights, and has them again later: it stands still meanwhile, then goes on."""
+    """A client that reads loses its rights, and has them again later: it waits meanwhile, then resumes."""
     each, times, name = site.by_size(2_000, 10_000), site.by_size(1, 5), site.new_topic(2)
     good, folder = site.broker.access, site.folder()
     assert good.ca is not None

@@ -88,7 +88,7 @@ REFUSED = (
     "; ; delete from row_events",
     "select * from memory.main.nothing",
 )
-# Each takes time or memory without end: it has to be ended, and the rows have to go on coming in meanwhile.
+# Each takes time or memory without end: it has to be ended, and ingestion has to continue meanwhile.
 ENDLESS = (
     "select count(*) from range(1000000000) a, range(1000000000) b where a.range % 7 = b.range % 5",
     "with recursive t as (select 1 n union all select n + 1 from t) select max(n) from t",
@@ -173,7 +173,7 @@ def hostile_questions(site: Site) -> Outcome:
                     "other rows are there": sorted(set(found)) == expected(range(count)),
                     "a file was changed or written": {path: path.read_bytes() for path in outside.iterdir()} == files,
                     f"it ended with {code}": code == 0,
-                    "the run stood still for 30 s": seen["wait"] < 30,
+                    "the run was stuck for 30 s": seen["wait"] < 30,
                     "it took more than 1.5 GB": seen["memory"] < 1_500,
                     "a traceback was printed": "Traceback" not in (folder / "stderr").read_text(),
                 }
@@ -187,7 +187,7 @@ def refused(home: Path, sql: str) -> list[str]:
     try:
         answer = client.query(home, home / "warehouse.duckdb", Query(sql, 100, 10.0))
     except SettingsError as error:
-        return [f"{sql!r}: told of the mark"] if MARK in str(error) else []
+        return [f"{sql!r}: it shows the mark"] if MARK in str(error) else []
     except LmdpError as error:
         return [f"{sql!r}: {type(error).__name__}: {error}"]
     return [f"{sql!r} was answered: {str(answer.table.to_pylist())[:200]}"]
@@ -199,11 +199,11 @@ def ended(home: Path, sql: str) -> list[str]:
     try:
         client.query(home, home / "warehouse.duckdb", Query(sql, 100, 2.0))
     except LmdpError as error:
-        told = str(error)
+        reported = str(error)
     else:
-        told = "an answer" if "union all" in sql and "recursive" not in sql else ""
+        reported = "an answer" if "union all" in sql and "recursive" not in sql else ""
     took = time.monotonic() - begun
-    return [] if told and took < 60 else [f"{sql[:60]!r}: {told or 'was answered'} after {took:.0f} s"]
+    return [] if reported and took < 60 else [f"{sql[:60]!r}: {reported or 'was answered'} after {took:.0f} s"]
 
 
 SCENARIOS = (

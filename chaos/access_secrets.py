@@ -1,4 +1,4 @@
-"""What must not be told: secrets of the environment and of key files, in whatever a run leaves behind."""
+"""What must not be shown: secrets of the environment and of key files, in whatever a run leaves behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECRETS = {
 _KEY = re.compile(rb"-----BEGIN (?:EC |RSA |ENCRYPTED )?PRIVATE KEY-----")
 
 
-def told_in(content: bytes) -> bool:
+def holds_secret(content: bytes) -> bool:
     """Whether there is a secret in it."""
     return MARK.encode() in content or bool(_KEY.search(content))
 
@@ -51,10 +51,10 @@ def process_leaks(process: psutil.Process) -> list[str]:
     found, children = [], process.children(recursive=True)
     for one in (process, *children):
         words = " ".join(one.cmdline())
-        found += [f"an argument: {words[:200]}"] if told_in(words.encode()) else []
+        found += [f"an argument: {words[:200]}"] if holds_secret(words.encode()) else []
     for one in children:
         given = Path(f"/proc/{one.pid}/environ").read_bytes() if Path("/proc").exists() else b""
-        found += [f"the environment of {one.name()}"] if told_in(given) else []
+        found += [f"the environment of {one.name()}"] if holds_secret(given) else []
     return found
 
 
@@ -80,8 +80,8 @@ def run_and_crash(site: Site) -> Outcome:
     faults += leaks(folder)
     faults += broken(
         {
-            "the report tells a secret": not told_in(out),
-            "the status tells a secret": not told_in(status.encode()),
+            "the report has a secret": not holds_secret(out),
+            "the status has a secret": not holds_secret(status.encode()),
             f"it ended with {run.returncode}": run.returncode == 0,
             "a core was left": not [*folder.rglob("core*"), *folder.rglob("hs_err*")],
         }
@@ -99,7 +99,7 @@ def run_and_crash(site: Site) -> Outcome:
     )
 
 
-def errors_that_tell_nothing(site: Site) -> Outcome:
+def errors_without_secrets(site: Site) -> Outcome:
     """Commands that fail over a secret say which one it is, and not what it holds."""
     folder = site.folder()
     made = development_ca.make(folder / "certs")
@@ -136,12 +136,12 @@ def errors_that_tell_nothing(site: Site) -> Outcome:
     for words, env in tried:
         ended = lmdp(*words, folder=folder, seconds=180, **{**SECRETS, **env})  # type: ignore[arg-type]  # as above
         said = ended.stdout + ended.stderr
-        if ended.returncode == 0 or told_in(said) or b"Traceback" in said:
+        if ended.returncode == 0 or holds_secret(said) or b"Traceback" in said:
             faults.append(f"{words[:2]}: ended with {ended.returncode} and said {said.decode()[-500:]!r}")
     return Outcome(len(tried), 0, 0, 0, 0, 0, broken=tuple(faults))
 
 
 SCENARIOS = (
     Scenario("secrets of a run", "No secret is in logs, reports, files, `ps` or a crash's log.", run_and_crash),
-    Scenario("secrets in errors", "An error names the secret, never what is in it.", errors_that_tell_nothing),
+    Scenario("secrets in errors", "An error names the secret, never what is in it.", errors_without_secrets),
 )

@@ -1,4 +1,4 @@
-"""What a warehouse holds afterwards: its rows told apart, and whether LOADS and OFFSETS say the same."""
+"""What a warehouse holds afterwards: its rows distinguished, and whether LOADS and OFFSETS say the same."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SELECT count(*) AS N FROM OFFSETS AS O JOIN (
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """`numbers`: those of the test's own bundles that are there, `numbered` their rows; `loaded`: what LOADS tells.
+    """`numbers`: those of the test's own bundles that are there, `numbered` their rows; `loaded`: what LOADS has.
 
     `breaks`: ranges of LOADS that do not begin where the one before ended; `awry`: offsets that are not the last one's.
     """

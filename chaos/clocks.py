@@ -137,7 +137,7 @@ def clock_jumps(site: Site) -> Outcome:
             {
                 "a run did not end with 0": (program.returncode, ahead.returncode) == (0, 0),
                 "LOADS or OFFSETS do not add up": found.is_whole(),
-                "it tells of a loss": report["gaps"] == 0,
+                "it reports a loss": report["gaps"] == 0,
                 "the clock did not jump": not shifted or spread["days"] >= 39,
                 "a clock that was wrong removed rows": b"removed" not in ahead.stderr,
                 "a traceback was printed": "Traceback" not in (folder / "stderr").read_text(),

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from chaos.pipes import START_MS, Told, cloud, hand_over, judged, landed, pipe, published, record, rejected
+from chaos.pipes import START_MS, Reported, cloud, hand_over, judged, landed, pipe, published, record, rejected
 from chaos.scenario import Outcome, Scenario, Site, broken
 from lmdp.cloud.function import Function
 from lmdp.testing.firehose import THROTTLED, Fault, Weather
@@ -25,7 +25,7 @@ ROOM = 128 * 2**20  # for the rows of a batch, in a function of 1 GiB
 
 def half_delivered(site: Site) -> Outcome:
     """A part of a batch is in when the time is over, and the pipe hands all of it over again."""
-    put, told = published(site.by_size(2, 4), poison=4), Told()
+    put, reported = published(site.by_size(2, 4), poison=4), Reported()
     records = put.partitions[0]
     batches = [records[at : at + 100] for at in range(0, len(records), 100)]
     expected = 0
@@ -35,71 +35,71 @@ def half_delivered(site: Site) -> Outcome:
             running.double.script.append(Fault(entries=frozenset(range(0, 500, 2))))
             running.double.script.extend([Fault(entries=ALL)] * 1_000)
             before = len(running.double.accepted)
-            assert not hand_over(running.function, batch, told), "all of it was delivered"
+            assert not hand_over(running.function, batch, reported), "all of it was delivered"
             expected += len(running.double.accepted) - before
             running.double.script.clear()
-            assert hand_over(running.function, batch, told)
+            assert hand_over(running.function, batch, reported)
         assert expected >= len(batches), "nothing was half in"
         promises = {
             "other repeats than what was in": len(running.double.accepted) - put.datapoints == expected,
-            "a batch that was half in was called delivered": told.counts["delivered"] == put.datapoints,
+            "a batch that was half in was called delivered": reported.counts["delivered"] == put.datapoints,
         }
-        return judged(site, running, put, told, len(batches), promises)
+        return judged(site, running, put, reported, len(batches), promises)
 
 
 def delivered_twice(site: Site) -> Outcome:
     """Every batch comes a second time, whole, since the pipe did not hear of its success."""
-    put, told = published(site.by_size(3, 12), poison=4), Told()
+    put, reported = published(site.by_size(3, 12), poison=4), Reported()
     with cloud() as running:
-        pipe(running.function, put.partitions[0], told, lambda _: 90)
-        pipe(running.function, put.partitions[0], told, lambda _: 90)
-        told.repeats += put.datapoints
+        pipe(running.function, put.partitions[0], reported, lambda _: 90)
+        pipe(running.function, put.partitions[0], reported, lambda _: 90)
+        reported.repeats += put.datapoints
         exact = {
             "not every row is there twice": len(running.double.accepted) == 2 * put.datapoints,
-            "a datapoint was not counted": told.counts["datapoints"] == 2 * put.datapoints,
-            "a reject was not counted": told.counts["rejectedMessages"] == 2 * put.poison,
+            "a datapoint was not counted": reported.counts["datapoints"] == 2 * put.datapoints,
+            "a reject was not counted": reported.counts["rejectedMessages"] == 2 * put.poison,
         }
-        return judged(site, running, put, told, 2, exact)
+        return judged(site, running, put, reported, 2, exact)
 
 
 def cut_differently(site: Site) -> Outcome:
     """Two partitions at once, each in batches of another size at each try; some come again though they were in."""
-    put, told = published(site.by_size(4, 16), partitions=2, poison=8), [Told(), Told()]
+    put, reported = published(site.by_size(4, 16), partitions=2, poison=8), [Reported(), Reported()]
     weather = Weather(entry_failures=0.05, throttle_bursts=0.02, burst_calls=3, drops=0.05, losses=0.05, seed=9)
     with cloud(weather) as running:
         # Long enough that nothing gets through in one invocation, for each of them.
         running.double.script.extend([Fault(), Fault(entries=frozenset(range(0, 500, 3))), *[THROTTLED] * 40])
         workers = [
             threading.Thread(target=restless, args=(running.another(), records, each, seed))
-            for seed, (records, each) in enumerate(zip(put.partitions, told, strict=True))
+            for seed, (records, each) in enumerate(zip(put.partitions, reported, strict=True))
         ]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
-        both = summed(told)
+        both = summed(reported)
         assert both.failures["DeliveryError"] >= 2, "nothing had to be tried again"
         return judged(site, running, put, both, both.failures.total(), {})
 
 
-def restless(function: Function, records: Sequence[dict[str, Any]], told: Told, seed: int) -> None:
+def restless(function: Function, records: Sequence[dict[str, Any]], reported: Reported, seed: int) -> None:
     """A pipe that cuts at random, and now and then forgets that a batch was in."""
     chance = random.Random(seed)
     at = 0
     while at < len(records):
         batch = records[at : at + chance.randint(1, 120)]
-        before = told.counts["rows"]
-        if hand_over(function, batch, told):
+        before = reported.counts["rows"]
+        if hand_over(function, batch, reported):
             if chance.random() < 0.2:
-                told.repeats += told.counts["rows"] - before
+                reported.repeats += reported.counts["rows"] - before
             else:
                 at += len(batch)
 
 
-def summed(told: Sequence[Told]) -> Told:
-    """What several were told, together."""
-    both = Told()
-    for one in told:
+def summed(reported: Sequence[Reported]) -> Reported:
+    """What several reported, together."""
+    both = Reported()
+    for one in reported:
         both.counts += one.counts
         both.dropped += one.dropped
         both.failures += one.failures
@@ -111,7 +111,7 @@ def summed(told: Sequence[Told]) -> Told:
 def killed(site: Site) -> Outcome:
     """The function's process is killed between its calls, as Lambda does when the time is over."""
     kills, chance = site.by_size(3, 12), random.Random(4)
-    put, told = published(site.by_size(6, 12), poison=4), Told()
+    put, reported = published(site.by_size(6, 12), poison=4), Reported()
     records = put.partitions[0]
     cut_short = 0
     with cloud() as running:
@@ -127,11 +127,11 @@ def killed(site: Site) -> Outcome:
                 process.wait()
             part = len(running.double.accepted) - before
             cut_short += 0 < part < put.datapoints
-            told.repeats += part
+            reported.repeats += part
             running.double.script.clear()
         assert cut_short >= 2, "it was not killed in the midst of its calls"
-        pipe(running.function, records, told, lambda _: 200)
-        return judged(site, running, put, told, kills, {})
+        pipe(running.function, records, reported, lambda _: 200)
+        return judged(site, running, put, reported, kills, {})
 
 
 # A process that handles one batch, one call after another.
@@ -168,14 +168,14 @@ def bombs(site: Site) -> Outcome:
     messages, datapoints = 60, 1_000
     batch = [record(0, offset, bomb(offset, datapoints)) for offset in range(messages)]
     with cloud() as running:
-        told = subprocess.run(
+        reported = subprocess.run(
             [sys.executable, "-c", HANDLE],
             env={**os.environ, "POWERTOOLS_SERVICE_NAME": "bombs"},
             input=json.dumps(batch).encode(),
             capture_output=True,
             check=False,
         )
-        peak = int(told.stderr.split()[-1]) / 1024 if told.returncode == 0 else 0.0
+        peak = int(reported.stderr.split()[-1]) / 1024 if reported.returncode == 0 else 0.0
         _, rejects = rejected(running)
         rows, metrics = landed(site, running.double.accepted)
     return Outcome(
@@ -189,7 +189,7 @@ def bombs(site: Site) -> Outcome:
         f"rows, peak {peak:.0f} MiB",
         broken(
             {
-                f"it ended with {told.returncode}": told.returncode == 0,
+                f"it ended with {reported.returncode}": reported.returncode == 0,
                 "all of it was taken": rejects > 0,
                 "less was taken than there is room for": sum(map(len, running.double.accepted)) > ROOM,
                 "it took more memory than a function has": peak < 1_024,
@@ -219,5 +219,5 @@ SCENARIOS = (
     Scenario("batch delivered twice", "A batch that comes again whole changes no answer.", delivered_twice),
     Scenario("batch cut differently", "Neither other boundaries nor partitions at once matter.", cut_differently),
     Scenario("function killed", "Lambda's end in the midst of a batch loses and doubles nothing.", killed),
-    Scenario("batch of bombs", "What a batch has no memory for is a reject; the partition goes on.", bombs),
+    Scenario("batch of bombs", "What a batch has no memory for is a reject; the partition continues.", bombs),
 )

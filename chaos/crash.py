@@ -78,7 +78,7 @@ def killed_consumer(site: Site, size: tuple[int, int] | None = None) -> Outcome:
                 "rows went back": seen == sorted(seen),
                 "other rows are there": sorted(set(instances)) == expected(range(messages)),
                 "LOADS does not add up": loads == {"r": messages, "m": messages},
-                "the report tells of duplicates": report["duplicates"] == 0,
+                "the report has duplicates": report["duplicates"] == 0,
                 "a traceback was printed": "Traceback" not in (folder / "stderr").read_text(),
             }
         ),
@@ -107,7 +107,7 @@ def killed_broker(site: Site) -> Outcome:
     report = json.loads(out)
     there = functools.partial(rows, home)
     found, kept = books(there), numbers(there)
-    told = (folder / "stderr").read_text()
+    reported = (folder / "stderr").read_text()
     simulated = report["messages"] - found.numbered
     return Outcome(
         times=len(killed),
@@ -125,16 +125,16 @@ def killed_broker(site: Site) -> Outcome:
                 ),
                 "LOADS or OFFSETS do not add up": found.is_whole() and found.messages == report["messages"],
                 "rows that nobody sent": kept <= set(range(sent.sent)),
-                "it tells of a loss": report["gaps"] == 0,
-                "it did not say that Kafka had ended": told.count("has ended") >= 1,
-                "a traceback was printed": "Traceback" not in told,
+                "it reports a loss": report["gaps"] == 0,
+                "it did not say that Kafka had ended": reported.count("has ended") >= 1,
+                "a traceback was printed": "Traceback" not in reported,
             }
         ),
     )
 
 
 def killed_both(site: Site) -> Outcome:
-    """SIGKILL of `lmdp run`, its Kafka and what guards it, all at once, over one home; another one goes on."""
+    """SIGKILL of `lmdp run`, its Kafka and what guards it, all at once, over one home; another one resumes."""
     kills = site.by_size(1, 3)
     folder, chance = site.folder(), random.Random(9)
     home = folder / ".lmdp"
@@ -174,7 +174,7 @@ def killed_both(site: Site) -> Outcome:
                 "LOADS or OFFSETS do not add up": found.is_whole(),
                 "rows that nobody sent": kept <= set(range(sent.sent)),
                 "nothing came between two kills": len(sent.acknowledged) > 100 * kills,
-                "it tells of a loss": report["gaps"] == 0,
+                "it reports a loss": report["gaps"] == 0,
                 "a traceback was printed": "Traceback" not in (folder / "stderr").read_text(),
             }
         ),
@@ -182,7 +182,7 @@ def killed_both(site: Site) -> Outcome:
 
 
 def power_cut(site: Site) -> Outcome:
-    """Copies of the file and its log, taken while the run that writes them stands still, whole and torn."""
+    """Copies of the file and its log, taken while the run that writes them is stopped, whole and torn."""
     cuts, messages = site.by_size(8, 30), site.by_size(150_000, 500_000)
     folder, topic, chance = site.folder(), site.new_topic(4), random.Random(10)
     home = folder / ".lmdp"
@@ -197,7 +197,7 @@ def power_cut(site: Site) -> Outcome:
                 size = _bytes(home)
                 until(lambda size=size: program.poll() is not None or _bytes(home) != size)  # type: ignore[misc]
             time.sleep(chance.uniform(0.0, 0.15))
-            with _standing(program):
+            with _stopped(program):
                 copies.append(_copied(home, folder / f"copy-{len(copies)}"))
         out, _ = program.communicate(timeout=300)
     report, there = json.loads(out), functools.partial(rows, home)
@@ -261,8 +261,8 @@ def _kill(program: subprocess.Popen[bytes], kinds: tuple[str, ...]) -> tuple[str
 
 
 @contextlib.contextmanager
-def _standing(program: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Let it stand still in the midst of whatever it does."""
+def _stopped(program: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Stop it in the midst of whatever it does."""
     program.send_signal(signal.SIGSTOP)
     process = psutil.Process(program.pid)
     until(lambda: process.status() == psutil.STATUS_STOPPED)
@@ -306,7 +306,7 @@ def _opened(copy: Path) -> Books:
 
 
 SCENARIOS = (
-    Scenario("consumer killed", "A killed `lmdp run` goes on with each row once.", killed_consumer),
+    Scenario("consumer killed", "A killed `lmdp run` resumes with each row once.", killed_consumer),
     Scenario(
         "broker killed",
         "A killed Kafka of `lmdp run` is back by itself; what it acknowledged is there once.",

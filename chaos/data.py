@@ -21,7 +21,7 @@ from lmdp.machine.kafka.consumer import ConsumeSettings
 from lmdp.machine.kafka.topics import Wanted
 from running import NOW_NS, bundle, consuming, until
 
-LOT = 5_000  # messages that a process checks before it tells
+LOT = 5_000  # messages that a process checks before it reports
 TOPIC_BYTES = Wanted().max_message_bytes
 BATCH = 90  # bytes of a record batch, its one record and their headers around the value, and a little more
 HEADERS: list[tuple[str, str | bytes | None]] = [
@@ -77,9 +77,9 @@ def edges(site: Site) -> Outcome:
         producer.produce(topic, value, key=KEYS[number % 4], partition=number % 2, headers=HEADERS[: number % 5])
         producer.flush(60)
     # Kafka gives each message a time, and so a time to those that have none.
-    verdicts = Counter("1 rows" if edge.verdict == BAD_TIMESTAMP else edge.verdict for edge, _ in sent)
-    rows = sum(int(verdict.split()[0]) * count for verdict, count in verdicts.items() if verdict.endswith(" rows"))
-    rejects = Counter({code: count for code, count in verdicts.items() if "." in code})
+    results = Counter("1 rows" if edge.verdict == BAD_TIMESTAMP else edge.verdict for edge, _ in sent)
+    rows = sum(int(result.split()[0]) * count for result, count in results.items() if result.endswith(" rows"))
+    rejects = Counter({code: count for code, count in results.items() if "." in code})
     with consuming(site.broker.access, site.folder() / "warehouse.duckdb", ConsumeSettings(topic)) as at_work:
         until(lambda: at_work.progress.counts.messages == len(sent) or at_work.ended, 300)
         counts, kept = at_work.progress.counts, at_work.warehouse.counts()
@@ -95,7 +95,7 @@ def edges(site: Site) -> Outcome:
             {
                 f"not every message was counted: {counts.messages}": counts.messages == len(sent),
                 f"other rejects: {by_reason}": by_reason == rejects,
-                "other empty messages": counts.dropped["empty"] == verdicts["empty"],
+                "other empty messages": counts.dropped["empty"] == results["empty"],
                 "the datapoints do not add up": counts.datapoints
                 == counts.converted + counts.dropped["noRecordedValue"] + counts.rejected_datapoints,
             }
@@ -114,14 +114,14 @@ def largest_message(site: Site) -> Outcome:
     value, points = _filled(TOPIC_BYTES - BATCH)
     producer.produce(topic, bundle(1), partition=0)
     producer.flush(60)
-    told: list[KafkaError | None] = []
+    reported: list[KafkaError | None] = []
     for one in (value, value + b" " * BATCH):
-        producer.produce(topic, one, partition=0, on_delivery=lambda error, _: told.append(error))
+        producer.produce(topic, one, partition=0, on_delivery=lambda error, _: reported.append(error))
         producer.flush(60)
     producer.produce(topic, bundle(2), partition=0)
     producer.flush(60)
-    refused = [error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE for error in told]
-    assert refused == [False, True], f"it was not the largest: {told}"
+    refused = [error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE for error in reported]
+    assert refused == [False, True], f"it was not the largest: {reported}"
     with consuming(site.broker.access, site.folder() / "warehouse.duckdb", ConsumeSettings(topic)) as at_work:
         until(lambda: at_work.progress.counts.messages == 3 or at_work.ended, 300)
         instances, duplicates = at_work.instances(), at_work.warehouse.duplicates()
@@ -181,7 +181,7 @@ def at_their_worst(site: Site) -> Outcome:
         f"{kind}: four times the size takes {whole.seconds / part.seconds:.0f} times as long": whole.seconds
         < LINEAR * part.seconds + 0.1
         for kind, (part, whole) in took.items()
-        if part.verdict == whole.verdict  # else they did not go the same way
+        if part.result == whole.result  # else they did not go the same way
     }
     worst = max(whole.peak - 3 * whole.row_bytes for _, whole in took.values())
     return Outcome(
@@ -190,7 +190,7 @@ def at_their_worst(site: Site) -> Outcome:
         expected_rows=0,
         found_rows=0,
         repeats=0,
-        rejects=sum("." in each.verdict for pair in took.values() for each in pair),
+        rejects=sum("." in each.result for pair in took.values() for each in pair),
         measured=f"limit {memory} MiB; at most {worst // MIB} MiB beside the rows, "
         f"{max(whole.seconds for _, whole in took.values()):.1f} s",
         broken=broken(over | slow),
@@ -204,7 +204,7 @@ def _pair(kind: str, memory: int, rows: int) -> tuple[Took, Took]:
 
 SCENARIOS = (
     Scenario("messages fuzzed", "Any bytes are rows, a reject or a drop that add up, and others agree.", fuzzed),
-    Scenario("messages at the edges", "Each hand-made message has its verdict, through Kafka into DuckDB.", edges),
+    Scenario("messages at the edges", "Each hand-made message has its result, through Kafka into DuckDB.", edges),
     Scenario("largest message", "A message as large as the topic takes is there whole.", largest_message),
     Scenario("messages at their worst", "What a message takes is bounded in memory, linear in time.", at_their_worst),
 )

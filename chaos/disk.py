@@ -1,4 +1,4 @@
-"""Full disks and folders that cannot be written: nothing acknowledged is lost, and it goes on when there is room."""
+"""Full disks and folders that cannot be written: nothing acknowledged is lost, and it resumes when there is space."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def rejects_full(site: Site) -> Outcome:
                 "files and warehouse differ": files == {(row["p"], row["o"]) for row in seen},
                 "the folder was not named": all(str(kept) in text for text in troubles),
                 "free and wanted bytes were not named": "bytes free there, about " in troubles[0],
-                "the report tells of duplicates": report["duplicates"] == 0,
+                "the report has duplicates": report["duplicates"] == 0,
                 "a traceback was printed": "Traceback" not in run.said(),
             }
         ),
@@ -192,7 +192,7 @@ def full_files(site: Site) -> Outcome:
         rejects=0,
         broken=broken(
             {
-                "flatten did not tell": all(
+                "flatten did not report it": all(
                     end.returncode == 3 and b"No space left" in end.stderr and str(disk.path).encode() in end.stderr
                     for end in ends
                 ),

@@ -45,7 +45,7 @@ def full_warehouse(site: Site) -> Outcome:
             it_did_not_name_folder_free_and_wanted=all(names_all(text, disk.path) for text in troubles),
             no_checkpoint_failed=again > 0 or site.size == "short",
             rows_went_back=answered == sorted(answered),
-            the_report_tells_of_duplicates=report["duplicates"] == 0,
+            the_report_has_duplicates=report["duplicates"] == 0,
             it_said_the_same_again_and_again=run.said().count("no space to write") <= 4 * times,
             a_traceback_was_printed="Traceback" not in run.said(),
         )
@@ -85,7 +85,7 @@ def full_at_the_ends(site: Site) -> Outcome:
             the_start_on_a_full_disk_did_not_say_so=refused.returncode == 1
             and names_all(refused.stderr.decode(), disk.path),
             the_next_run_did_not_end_with_0=done.returncode == 0,
-            the_report_tells_of_duplicates=report["duplicates"] == 0,
+            the_report_has_duplicates=report["duplicates"] == 0,
             a_traceback_was_printed=b"Traceback" not in before.encode() + refused.stderr + done.stderr,
         )
 
@@ -115,13 +115,13 @@ def over_the_quota(site: Site) -> Outcome:
         report["rejectedMessages"],
         "",
         it_did_not_name_folder_free_and_wanted=all(names_all(text, file.parent) for text in troubles),
-        the_report_tells_of_duplicates=report["duplicates"] == 0,
+        the_report_has_duplicates=report["duplicates"] == 0,
         a_traceback_was_printed="Traceback" not in run.said(),
     )
 
 
 def questions_without_room(site: Site) -> Outcome:
-    """A question that needs more memory than it may use, on a full disk, fails and says so; rows go on coming after."""
+    """A query that needs more memory than it may use, on a full disk, fails and says so; ingestion continues."""
     messages, topic, folder = 1_000, site.new_topic(2), site.folder()
     publish(site.broker.access, topic, map(bundle, range(messages)))
     large = "select count(*) as n from (select distinct a.range, b.range from range(4000) a, range(4000) b)"

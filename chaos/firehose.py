@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chaos.pipes import LOAD, SECONDS, STREAM, Told, cloud, hand_over, judged, pipe, published
+from chaos.pipes import LOAD, SECONDS, STREAM, Reported, cloud, hand_over, judged, pipe, published
 from chaos.proxy import Mode, proxy_to
 from chaos.scenario import Outcome, Scenario, Site
 from lmdp.certificates import development_ca
@@ -45,50 +45,50 @@ def bad_weather(site: Site) -> Outcome:
         *[Fault(instead=content) for content in GARBAGE],
     ]
     weather = Weather(entry_failures=0.05, throttle_bursts=0.05, burst_calls=3, drops=0.05, losses=0.05, seed=5)
-    put, told = published(site.by_size(4, 12), poison=5), Told()
+    put, reported = published(site.by_size(4, 12), poison=5), Reported()
     with cloud(weather) as running:
         running.double.script.extend(script)
-        pipe(running.function, put.partitions[0], told, lambda _: 200)
+        pipe(running.function, put.partitions[0], reported, lambda _: 200)
         promises = {"not every fault was met": not running.double.script}
-        return judged(site, running, put, told, len(script), promises)
+        return judged(site, running, put, reported, len(script), promises)
 
 
 def hanging(site: Site) -> Outcome:
     """Calls that are accepted and not answered, answers that come byte by byte, and connections that fall silent."""
-    put, told = published(3), Told()
+    put, reported = published(3), Reported()
     batch = put.partitions[0]
     with cloud() as running:
         for fault in (Fault(seconds=FOREVER), Fault(drip=1.0), Fault(seconds=3.0)):
             running.double.script.extend([fault] * 4)
-            hand_over(running.function, batch, told)
+            hand_over(running.function, batch, reported)
             running.double.script.clear()
         running.to_firehose.become("silent")
-        hand_over(running.function, batch, told)
+        hand_over(running.function, batch, reported)
         running.to_firehose.become("pass")
-        promises = {"a call without an answer was called delivered": told.failures["DeliveryError"] >= 3}
+        promises = {"a call without an answer was called delivered": reported.failures["DeliveryError"] >= 3}
         assert running.to_firehose.harmed, "no connection fell silent"
-        pipe(running.function, batch, told, lambda _: 200)
-        return judged(site, running, put, told, 4, promises)
+        pipe(running.function, batch, reported, lambda _: 200)
+        return judged(site, running, put, reported, 4, promises)
 
 
 def no_name(site: Site) -> Outcome:
     """Names that are not known, and a name server that does not answer."""
-    put, told = published(2), Told()
+    put, reported = published(2), Reported()
     batch = put.partitions[0]
     with cloud() as running:
         for seconds in (0.0, FOREVER):
             with names_gone(seconds) as asked:
                 running.to_firehose.cut()  # a call has to look up the name again
-                hand_over(running.function, batch, told)
+                hand_over(running.function, batch, reported)
             assert asked, "no name was looked up"
         accepted = len(running.double.accepted)
         promises = {
-            "it was not told": told.failures["DeliveryError"] == 2,
+            "it was not reported": reported.failures["DeliveryError"] == 2,
             "a row came through": accepted == 0,
-            "a call that was never made counts as a repeat": told.repeats <= put.datapoints,
+            "a call that was never made counts as a repeat": reported.repeats <= put.datapoints,
         }
-        pipe(running.function, batch, told, lambda _: 200)
-        return judged(site, running, put, told, 2, promises)
+        pipe(running.function, batch, reported, lambda _: 200)
+        return judged(site, running, put, reported, 2, promises)
 
 
 @contextlib.contextmanager
@@ -111,7 +111,7 @@ def no_tls(site: Site) -> Outcome:
     known, other = development_ca.make(site.folder()), development_ca.make(site.folder())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(known.server.cert, known.server.key)
-    put, told = published(2), Told()
+    put, reported = published(2), Reported()
     batch = put.partitions[0]
     with cloud() as running, firehose_double(STREAM, tls=context) as safe:
         host, port = safe.url.split("//")[1].split(":")
@@ -119,41 +119,41 @@ def no_tls(site: Site) -> Outcome:
             url = f"https://127.0.0.1:{between.port}"
             trusting = running.another(AWS_ENDPOINT_URL_FIREHOSE=url, AWS_CA_BUNDLE=str(known.ca.cert))
             stranger = running.another(AWS_ENDPOINT_URL_FIREHOSE=url, AWS_CA_BUNDLE=str(other.ca.cert))
-            hand_over(stranger, batch, told)
-            unsure = told.repeats
+            hand_over(stranger, batch, reported)
+            unsure = reported.repeats
             between.become("garbage")
-            hand_over(trusting, batch, told)
+            hand_over(trusting, batch, reported)
             harmed = between.harmed
             between.become("pass")
             promises = {
-                "it was not told": told.failures["DeliveryError"] == 2,
+                "it was not reported": reported.failures["DeliveryError"] == 2,
                 "a row came through": safe.accepted == [],
                 "a refused certificate counts as a repeat": unsure == 0,
             }
-            pipe(trusting, batch, told, lambda _: 200)
+            pipe(trusting, batch, reported, lambda _: 200)
         assert harmed, "no TLS was harmed"
         running.double.accepted.extend(safe.accepted)
-        return judged(site, running, put, told, 2, promises)
+        return judged(site, running, put, reported, 2, promises)
 
 
 def no_bucket(site: Site) -> Outcome:
     """An S3 that refuses, falls silent, talks nonsense: rejects are not written, so nothing is delivered either."""
-    put, told = published(2, poison=5), Told()
+    put, reported = published(2, poison=5), Reported()
     batch = put.partitions[0]
     modes: tuple[Mode, ...] = ("refuse", "silent", "garbage")
     with cloud() as running:
         for mode in modes:
             running.to_s3.become(mode)
-            hand_over(running.function, batch, told)
+            hand_over(running.function, batch, reported)
         assert running.to_s3.harmed >= 2, "S3 was not harmed"
         promises = {
-            "it was not told": told.failures["RejectsNotWrittenError"] == len(modes),
+            "it was not reported": reported.failures["RejectsNotWrittenError"] == len(modes),
             "rows were delivered before their batch's rejects": running.double.accepted == [],
-            "an invocation outlasted its time": told.longest < SECONDS + LOAD,
+            "an invocation outlasted its time": reported.longest < SECONDS + LOAD,
         }
         running.to_s3.become("pass")
-        pipe(running.function, batch, told, lambda _: 200)
-        return judged(site, running, put, told, len(modes), promises)
+        pipe(running.function, batch, reported, lambda _: 200)
+        return judged(site, running, put, reported, len(modes), promises)
 
 
 SCENARIOS = (

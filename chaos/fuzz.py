@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from chaos.mutate import Corpus, corpus
-from chaos.second_reading import compared, verdict
+from chaos.second_reading import compared, result
 from lmdp import Message, Reject, Transformed, TransformSettings, encode, transform
 from lmdp.core.specification import load_spec
 from lmdp.errors import TOO_DEEP
@@ -124,7 +124,7 @@ class Shelf:
                 self.found = found if source == "ROW_EVENTS" else self.found
                 if found == 0 < self.stored:  # METRICS leaves out repeats
                     yield f"{source} has no rows of {self.stored}"
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
             yield f"the warehouse: {type(error).__name__}: {error}"
         self.rows, self.rejects = [], []
 
@@ -179,7 +179,7 @@ def check(value: bytes, number: int, tally: Tally, shelf: Shelf) -> Iterator[str
     lines = encode(done.rows)
     signal.setitimer(signal.ITIMER_REAL, 0)
     tally.rows += len(lines)
-    tally.seen[verdict(done)] += 1
+    tally.seen[result(done)] += 1
     yield from _sums(done, message)
     yield from _lines(lines, settings, deeply=number % 16 == 0)
     yield from _rejected(done, message, settings)
@@ -245,8 +245,8 @@ def _rejected(done: Transformed, message: Message, settings: TransformSettings) 
         again = transform([Message(reject.raw, timestamp=message.timestamp)], settings)
         codes = [(one.code, one.datapoints) for one in again.rejects]
         if codes != [(reject.code, reject.datapoints)] or again.rows:
-            told = again.rejects[0].message[:200] if again.rejects else ""
-            yield f"sent again, {reject.datapoints} x {reject.code} is {codes}, {len(again.rows)} rows {told}"
+            reported = again.rejects[0].message[:200] if again.rejects else ""
+            yield f"sent again, {reject.datapoints} x {reject.code} is {codes}, {len(again.rows)} rows {reported}"
 
 
 def _deeper(frames: int, message: Message, settings: TransformSettings) -> Transformed:

@@ -40,7 +40,7 @@ def ended(program: Any, seconds: float) -> dict[str, Any]:
     return report
 
 
-def _told(asked: list[float]) -> str:
+def _rendered(asked: list[float]) -> str:
     return f"asked {len(asked)} times meanwhile, answered within {max(asked, default=0):.1f} s"
 
 
@@ -65,11 +65,11 @@ def backlog(site: Site) -> Outcome:
         repeats=books.repeats,
         rejects=books.rejects,
         measured=f"memory {early // _MIB} MiB after a tenth, {late // _MIB} at the end, {peak // _MIB} at most; "
-        f"{report['rowsPerSecond']:,.0f} rows/s; {_told(asked)}",
+        f"{report['rowsPerSecond']:,.0f} rows/s; {_rendered(asked)}",
         broken=broken(
             {
                 "other rows are there, or LOADS says otherwise": books.adds_up(count),
-                "the report tells of duplicates": report["duplicates"] == 0,
+                "the report has duplicates": report["duplicates"] == 0,
                 "it was hardly watched": min(early, late) > 0,
                 # What DuckDB keeps of a large file fills its own memory in the end.
                 "memory grew by more than a quarter": late <= 1.25 * early or count > 2_000_000,
@@ -124,7 +124,7 @@ def rush(site: Site) -> Outcome:
         repeats=report["duplicates"],
         rejects=report["rejectedMessages"],
         measured=f"{times:.0f} times the planned rate, at most {lag:,} messages behind when asked, then 0; "
-        f"{_told(asked)}",
+        f"{_rendered(asked)}",
         broken=broken(
             {
                 "it was no rush": times >= 10,
@@ -177,7 +177,7 @@ def flood(site: Site) -> Outcome:
         repeats=books.repeats,
         rejects=books.rejects,
         measured=f"{2 * count:,} rows replayed, at most {max(one.lag for one in watch.seen):,} messages behind; "
-        f"{count:,} beyond --keep were there until the next removal; {_told(asked)}",
+        f"{count:,} beyond --keep were there until the next removal; {_rendered(asked)}",
         broken=broken(
             {
                 "nothing had been rejected": first["rejectedMessages"] == count // each,
@@ -231,7 +231,7 @@ def killed_replay(site: Site) -> Outcome:
                 "objects are left": not [
                     1 for one in (folder / "rejects").rglob("*.gz") if "replayed" not in one.parts
                 ],
-                "the report tells of duplicates": report["duplicates"] == 0,
+                "the report has duplicates": report["duplicates"] == 0,
                 "a traceback was printed": "Traceback" not in (folder / "stderr").read_text(),
             }
         ),
@@ -289,13 +289,13 @@ def questions(site: Site) -> Outcome:
         found_rows=sum(one.rows - one.repeats for one in books),
         repeats=sum(one.repeats for one in books),
         rejects=sum(one.rejects for one in books),
-        measured=f"{noisy.pace() / quiet.pace():.0%} of the pace in quiet, "
+        measured=f"{noisy.rate() / quiet.rate():.0%} of the rate without queries, "
         f"{noisy.peak(0, 2 * count) // _MIB} MiB at most (in quiet {quiet.peak(0, 2 * count) // _MIB}); "
         f"{crowd.answered} answers, {crowd.silent} silent connections",
         broken=broken(
             {
                 "other rows are there, or LOADS says otherwise": all(one.adds_up(count) for one in books),
-                "the consumer stood still": noisy.pace() >= 0.1 * quiet.pace(),
+                "the consumer was stuck": noisy.rate() >= 0.1 * quiet.rate(),
                 "its memory grew beyond what questions may use": noisy.peak(0, 2 * count)
                 <= quiet.peak(0, 2 * count) + _POOL,
                 "threads were not bounded": max(one.threads for one in noisy.seen) <= 64 + 40,
@@ -370,6 +370,6 @@ SCENARIOS = (
     Scenario("backlog", "A backlog is read in flat memory, each row once.", backlog),
     Scenario("ten times the rate", "More than was planned for makes lag, not loss, and the lag goes.", rush),
     Scenario("replay killed", "A replay through a run writes each failure once, whoever is killed.", killed_replay),
-    Scenario("asked by many", "Whoever asks, and however, rows go on coming in.", questions),
+    Scenario("asked by many", "Whatever is queried, and however, ingestion continues.", questions),
     Scenario("late flood and replay", "Old rows and replayed ones come beside live ones, each once.", flood),
 )

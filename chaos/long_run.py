@@ -140,5 +140,5 @@ def instances(home: Path, warehouse: Path) -> list[str]:
 
 def names_all(text: str, folder: Path) -> bool:
     """Whether the folder, the bytes free and the bytes wanted are said."""
-    told = _NO_ROOM.search(text)
-    return told is not None and told["folder"] == str(folder) and int(told["wanted"].replace(",", "")) > 0
+    reported = _NO_ROOM.search(text)
+    return reported is not None and reported["folder"] == str(folder) and int(reported["wanted"].replace(",", "")) > 0

@@ -187,7 +187,7 @@ def _bytes_broken(value: bytes, chance: random.Random, others: list[bytes]) -> b
 # --- on JSON ---------------------------------------------------------------------------------------------------------
 
 
-_SLOT = "\ue000slot"  # stands where JSON text is written as it is
+_SLOT = "\ue000slot"  # a place where JSON text is written as it is
 
 
 def _on_tree(change: Callable[[Any, random.Random], str]) -> Callable[[bytes, random.Random, list[bytes]], bytes]:
@@ -280,7 +280,7 @@ def _varint(number: int) -> bytes:
 
 
 def _field(chance: random.Random) -> bytes:
-    """A field as it could stand anywhere, well formed or nearly."""
+    """A field as it could be anywhere, well formed or nearly."""
     number, wire = chance.randint(1, 16), chance.choice((0, 1, 2, 2, 2, 3, 4, 5, 7))
     tag = _varint(number << 3 | wire)
     if wire == 0:

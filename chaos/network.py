@@ -26,7 +26,7 @@ from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
 from lmdp.machine.kafka.access import KafkaAccess
 from running import PROGRAM, bundle, environment, expected, lmdp, options, publish, rows, started, until
 
-LOST = "goes on by itself from where it was"
+LOST = "resumes by itself from where it was"
 # Under load a second here is several elsewhere; what must not be is a wait without end.
 PATIENCE_S = 120.0
 STOP_S = 15.0
@@ -86,7 +86,7 @@ class Run:
         return ("run", *options(self.net.access), "--topic", self.topic, "--org-id", "acme", "--json")
 
     def said(self) -> str:
-        """What it told a person."""
+        """What it printed."""
         return (self.folder / "stderr").read_text()
 
     def status(self) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def outcome(run: Run, messages: int, times: int, measured: str, promises: dict[s
 
 
 def answers(run: Run) -> tuple[bool, float]:
-    """Whether `lmdp status` answers, as a person would ask, and in how many seconds."""
+    """Whether `lmdp status` answers, as a user would, and in how many seconds."""
     begun = time.monotonic()
     asked = lmdp("status", "--json", folder=run.folder, seconds=PATIENCE_S)
     return asked.returncode == 0 and json.loads(asked.stdout)["running"] is not None, time.monotonic() - begun
@@ -195,7 +195,7 @@ def while_harmed(run: Run, seconds: float, words: tuple[str, ...]) -> tuple[dict
     """What must hold while nothing goes through: it says so, with these words, and `lmdp status` answers."""
     begun = time.monotonic()
     until(lambda: words[0] in (run.trouble() or ""), PATIENCE_S)
-    told = time.monotonic() - begun
+    reported = time.monotonic() - begun
     answered, took = answers(run)
     there = run.count()
     time.sleep(max(seconds - (time.monotonic() - begun), 0))
@@ -204,7 +204,7 @@ def while_harmed(run: Run, seconds: float, words: tuple[str, ...]) -> tuple[dict
         "`lmdp status` did not answer": answered,
         "it did not say what is wrong": all(word in said for word in words),
         "rows came from nowhere": run.count() == there,
-    }, f"said after {told:.0f} s, status in {took:.1f} s"
+    }, f"said after {reported:.0f} s, status in {took:.1f} s"
 
 
 def slow_broker(site: Site) -> Outcome:
@@ -276,7 +276,7 @@ def no_such_name(site: Site) -> Outcome:
     """The broker's name is not known at the start, and later while it runs."""
     began = time.monotonic()
     lost = lmdp("run", "--bootstrap-servers", "no-such-name.invalid:9094", folder=site.folder(), seconds=PATIENCE_S)
-    told, seconds = lost.stderr.decode(), time.monotonic() - began
+    reported, seconds = lost.stderr.decode(), time.monotonic() - began
     hosts = site.folder() / "hosts"
     shutil.copy("/etc/hosts", hosts)
 
@@ -291,8 +291,8 @@ def no_such_name(site: Site) -> Outcome:
     wrong = {
         f"an unknown name ended with {lost.returncode}": lost.returncode == 3,
         f"an unknown name took {seconds:.0f} s": seconds < 60,
-        "an unknown name was not said": "no-such-name.invalid:9094" in told and "resolve" in told,
-        "an unknown name made a traceback": "Traceback" not in told,
+        "an unknown name was not said": "no-such-name.invalid:9094" in reported and "resolve" in reported,
+        "an unknown name made a traceback": "Traceback" not in reported,
     }
     return dataclasses.replace(done, times=done.times + 1, broken=(*broken(wrong), *done.broken))
 
@@ -332,7 +332,7 @@ def stopped_in_silence(site: Site) -> Outcome:
         f"it ended with {[code for code, _, _ in ends]}": all(code == 0 for code, _, _ in ends),
         f"it took {longest:.0f} s to end": longest < STOP_S,
         "it gave no report": all(b'"rows"' in out for code, out, _ in ends if code == 0),
-        "it did not go on": done.returncode == 0,
+        "it did not resume": done.returncode == 0,
     })  # fmt: skip
 
 

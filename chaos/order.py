@@ -77,7 +77,7 @@ def split(site: Site) -> Outcome:
                 "the refusal does not name the process": all(names in done.stderr for done in refused),
                 "LOADS or OFFSETS do not add up": all(one.is_whole() for one in found),
                 "not everything was acknowledged": len(sent.acknowledged) == sent.sent,
-                "the report tells of duplicates": not any(report["duplicates"] for report in ended),
+                "the report has duplicates": not any(report["duplicates"] for report in ended),
             }
         ),
     )
@@ -125,8 +125,8 @@ def _outcome(
             {
                 "other rows are there": kept == wanted,
                 "rows and LOADS do not add up": found.rows == found.loaded and not found.awry,
-                "it tells of duplicates": run.warehouse.duplicates() == 0,
-                f"{run.warehouse.gaps():,} messages are told as lost, not {lost:,}": run.warehouse.gaps() == lost,
+                "it reports duplicates": run.warehouse.duplicates() == 0,
+                f"{run.warehouse.gaps():,} messages are reported as lost, not {lost:,}": run.warehouse.gaps() == lost,
                 **more,
             }
         ),
@@ -156,7 +156,7 @@ def retention_passed(site: Site) -> Outcome:
     there = functools.partial(rows, home)
     found, kept = books(there), numbers(there)
     status = json.loads(lmdp("status", "--json", folder=folder).stdout)
-    told = sum(done.stderr.count(b"LOST: ") for done in ended)
+    reported = sum(done.stderr.count(b"LOST: ") for done in ended)
     return Outcome(
         times=2 * rounds,
         messages=sum(report["messages"] for report in reports),
@@ -164,22 +164,22 @@ def retention_passed(site: Site) -> Outcome:
         found_rows=len(kept & wanted),
         repeats=found.repeats,
         rejects=sum(report["rejectedMessages"] for report in reports),
-        measured=f"{lost:,} messages lost, and told so",
+        measured=f"{lost:,} messages lost and reported",
         broken=broken(
             {
                 "the reports do not count what was lost": sum(report["gaps"] for report in reports) == lost,
-                "the status does not tell what was lost": status["gaps"] == lost,
-                "not every gap is said": told == 2 * rounds,
+                "the status does not show what was lost": status["gaps"] == lost,
+                "not every gap is said": reported == 2 * rounds,
                 "a run that lost something did not end with 1": [done.returncode for done in ended]
                 == [0] + [1] * rounds,
-                "it tells of duplicates": reports[-1]["duplicates"] == 0,
+                "it reports duplicates": reports[-1]["duplicates"] == 0,
                 "rows and LOADS do not add up": found.rows == found.loaded and not found.awry,
             }
         ),
     )
 
 
-def made_anew(site: Site) -> Outcome:
+def topic_recreated(site: Site) -> Outcome:
     """A topic that is deleted and made again, with more and with fewer messages, while it is read and not."""
     rounds = site.by_size(2, 4)
     topic, path = site.new_topic(2), site.folder() / "w.duckdb"
@@ -202,8 +202,8 @@ def made_anew(site: Site) -> Outcome:
             said += run.told("is not the topic that this warehouse has read before")
         again(40 if turn % 2 else 1000)
     with consuming(site.broker.access, path, settings) as run:
-        told = {"it did not say that it is another topic": said == rounds}
-        return _outcome(run, 2 * rounds, wanted, told, f"{rounds} times while it was read")
+        reported = {"it did not say that it is another topic": said == rounds}
+        return _outcome(run, 2 * rounds, wanted, reported, f"{rounds} times while it was read")
 
 
 def _asking(run: Consuming) -> Any:
@@ -215,8 +215,8 @@ def _made(site: Site, topic: str) -> bool:
     return topic in AdminClient(site.broker.access.config()).list_topics(timeout=10).topics
 
 
-def stood_still(site: Site) -> Outcome:
-    """SIGSTOP of a run for longer than its brokers and timers wait, under load; then it goes on."""
+def frozen(site: Site) -> Outcome:
+    """SIGSTOP of a run for longer than its brokers and timers wait, under load; then SIGCONT."""
     stops: tuple[float, ...] = site.by_size((6.0,), (60.0, 5.0))
     folder, topic = site.folder(), site.new_topic(4)
     home = folder / ".lmdp"
@@ -247,7 +247,7 @@ def stood_still(site: Site) -> Outcome:
         broken=broken(
             {
                 "LOADS or OFFSETS do not add up": found.is_whole(),
-                "it tells of a loss": report["gaps"] == 0,
+                "it reports a loss": report["gaps"] == 0,
                 "not everything was acknowledged": len(sent.acknowledged) == sent.sent,
             }
         ),
@@ -274,11 +274,11 @@ SCENARIOS = (
         retention_passed,
     ),
     Scenario(
-        "topic made anew", "A topic that is made anew is read from its start, and the old one's rows stay.", made_anew
+        "topic recreated", "A recreated topic is read from its start, and the old one's rows stay.", topic_recreated
     ),
     Scenario(
         "broker set back", "A broker that lost its newest messages, or is another one: each row once.", broker_set_back
     ),
-    Scenario("stood still", "A run that stood still goes on where it was.", stood_still),
+    Scenario("run frozen", "A run that was frozen resumes where it was.", frozen),
     Scenario("clock jumps", "Clocks that jump, and timestamps far off, change no row.", clock_jumps),
 )

@@ -57,7 +57,7 @@ class Context:
 
 
 @dataclass(slots=True)
-class Told:
+class Reported:
     """What the function said, summed up; `counts` are those of invocations that did not raise."""
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -200,17 +200,17 @@ def published(rounds: int, partitions: int = 1, *, devices: int = 5, poison: int
     return Put(parts, sum(poll.datapoints for poll in polls), poison)
 
 
-def hand_over(function: Function, batch: Sequence[dict[str, Any]], told: Told) -> bool:
+def hand_over(function: Function, batch: Sequence[dict[str, Any]], reported: Reported) -> bool:
     """One invocation; False when it failed, and the pipe has to try again."""
     context = Context()
     try:
-        told.add(function(json.loads(json.dumps(batch)), context))
+        reported.add(function(json.loads(json.dumps(batch)), context))
     except LmdpError as error:
-        told.failures[type(error).__name__] += 1
-        told.repeats += error.delivered.repeats if isinstance(error, DeliveryError) else 0
+        reported.failures[type(error).__name__] += 1
+        reported.repeats += error.delivered.repeats if isinstance(error, DeliveryError) else 0
         return False
     finally:
-        told.longest = max(told.longest, time.monotonic() - context.began)
+        reported.longest = max(reported.longest, time.monotonic() - context.began)
     return True
 
 
@@ -218,16 +218,16 @@ Cut = Callable[[int], int]
 """How many records a try takes, by the offset at which it begins."""
 
 
-def pipe(function: Function, records: Sequence[dict[str, Any]], told: Told, cut: Cut) -> None:
-    """Hand over a partition, in its order; a batch that failed comes again, cut anew, without end (here: 60 times)."""
+def pipe(function: Function, records: Sequence[dict[str, Any]], reported: Reported, cut: Cut) -> None:
+    """Hand over a partition in order; a failed batch comes again, cut differently, without end (here: 60 times)."""
     at = failed = 0
     while at < len(records):
         batch = records[at : at + cut(at)]
-        if hand_over(function, batch, told):
+        if hand_over(function, batch, reported):
             at, failed = at + len(batch), 0
         else:
             failed += 1
-            assert failed < SHORTEST_RETRY, f"a batch did not get through in {failed} tries: {told.failures}"
+            assert failed < SHORTEST_RETRY, f"a batch did not get through in {failed} tries: {reported.failures}"
 
 
 def landed(site: Site, records: Sequence[bytes]) -> tuple[int, int]:
@@ -263,11 +263,11 @@ def rejected(running: Cloud) -> tuple[int, int]:
     return places.total(), len(places)
 
 
-def judged(site: Site, running: Cloud, put: Put, told: Told, times: int, promises: dict[str, bool]) -> Outcome:
+def judged(site: Site, running: Cloud, put: Put, reported: Reported, times: int, promises: dict[str, bool]) -> Outcome:
     """METRICS holds each datapoint once, each message that is none is a reject, and the sums hold."""
     rows, metrics = landed(site, running.double.accepted)
     lines, rejects = rejected(running)
-    again = sum(told.failures.values())
+    again = sum(reported.failures.values())
     return Outcome(
         times,
         put.messages,
@@ -276,15 +276,15 @@ def judged(site: Site, running: Cloud, put: Put, told: Told, times: int, promise
         0,
         rejects,
         f"{rows - metrics:,} repeats in ROW_EVENTS, {again} batches again, {lines - rejects} rejects again, longest "
-        f"invocation {told.longest:.1f} of {SECONDS:.0f} s",
+        f"invocation {reported.longest:.1f} of {SECONDS:.0f} s",
         broken(
             {
                 **promises,
                 "rejects are missing, or too many": rejects == put.poison,
-                "what was handed over does not add up": told.adds_up(),
-                "not every message was handled": told.counts["messages"] >= put.messages,
-                "more repeats than it told of": rows - metrics <= told.repeats,
-                "an invocation outlasted its time": told.longest < SECONDS + LOAD,
+                "what was handed over does not add up": reported.adds_up(),
+                "not every message was handled": reported.counts["messages"] >= put.messages,
+                "more repeats than it reported": rows - metrics <= reported.repeats,
+                "an invocation outlasted its time": reported.longest < SECONDS + LOAD,
             }
         ),
     )

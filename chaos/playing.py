@@ -31,23 +31,32 @@ class Played:
 
     def cells(self) -> list[str]:
         """Its line of the table."""
-        told = self.outcome
+        reported = self.outcome
         numbers = (
-            [told.times, told.messages, told.expected_rows, told.found_rows, told.repeats, told.rejects] if told else []
+            [
+                reported.times,
+                reported.messages,
+                reported.expected_rows,
+                reported.found_rows,
+                reported.repeats,
+                reported.rejects,
+            ]
+            if reported
+            else []
         )
-        verdict = "; ".join(self.faults()) or "held"
-        measured = f" ({told.measured})" if told and told.measured else ""
+        result = "; ".join(self.faults()) or "passed"
+        measured = f" ({reported.measured})" if reported and reported.measured else ""
         return [
             SCENARIOS[self.number].name,
             *[f"{number:,}" for number in numbers],
             *[""] * (6 - len(numbers)),
             f"{self.seconds:.0f}",
-            verdict + measured,
+            result + measured,
         ]
 
 
 def play(number: int) -> Played:
-    """Play one of SCENARIOS at this worker's site; a fault of the play itself is told in the table."""
+    """Play one of SCENARIOS at this worker's site; an error of the scenario itself is shown in the table."""
     begun = time.monotonic()
     try:
         outcome, error = SCENARIOS[number].play(_SITES[0]), ""
@@ -59,14 +68,14 @@ def play(number: int) -> Played:
 _SITES: list[Site] = []
 
 
-def _settle(size: Size, folder: Path) -> None:
+def _set_up(size: Size, folder: Path) -> None:
     """Make the site of a worker. Its Kafka ends with it, as the broker's guard sees to."""
     _SITES.append(Site(size, folder))
 
 
 def play_all(numbers: Sequence[int], size: Size, folder: Path, jobs: int) -> Iterator[Played]:
     """Play side by side, each worker at a site of its own, since most of a scenario is waiting."""
-    workers = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _settle, (size, folder))
+    workers = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _set_up, (size, folder))
     with workers:
         for done in as_completed([workers.submit(play, number) for number in numbers]):
             yield done.result()

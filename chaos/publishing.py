@@ -1,4 +1,4 @@
-"""A publisher that goes on whatever happens to its broker, and knows what was acknowledged."""
+"""A publisher that continues whatever happens to its broker, and knows what was acknowledged."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _LAXER = re.compile(
     "|expected a number, got a boolean"  # true is 1.0
     "|hex escape|surrogate"  # half a pair, where nobody looks at it
     "|bytesValue:"
-    "|incorrect header check|unknown header flags"  # Python goes on after zeros in a gzip, and knows no reserved bits
+    "|incorrect header check|unknown header flags"  # Python continues after zeros in a gzip, and knows no reserved bits
 )
 _ENUM = re.compile(rb'"aggregation_?[tT]emporality"\s*:\s*("[-0-9]|-?[0-9]{10})')  # it takes text, or the lower 32 bits
 _NEGATIVE_ZERO = re.compile(rb"[:\[,\s]-0[\s,\]}]")  # it loses the sign
@@ -42,7 +42,7 @@ class DifferenceError(Exception):
     """Another reader does not take it: with a reason where nobody may, without one where we may."""
 
 
-def verdict(done: Transformed) -> str:
+def result(done: Transformed) -> str:
     """What became of one message, in a word."""
     return done.rejects[0].code if done.rejects else "rows" if done.rows else "no rows"
 
@@ -56,8 +56,8 @@ def compared(done: Transformed, message: Message, settings: TransformSettings, s
         try:
             value = gzip.decompress(value)
         except (OSError, EOFError, zlib.error) as error:
-            if verdict(done) != "Decode.Malformed":
-                yield f"gzip that Python does not read ({error}) is {verdict(done)}"
+            if result(done) != "Decode.Malformed":
+                yield f"gzip that Python does not read ({error}) is {result(done)}"
             return
         if not value.startswith((_GZIP, _ZSTD)):
             plain = transform([Message(value, timestamp=message.timestamp)], settings)
@@ -66,14 +66,14 @@ def compared(done: Transformed, message: Message, settings: TransformSettings, s
     text = value.lstrip(_BLANK).removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
     if text:
         yield from _content(done, value, text, (message.timestamp, settings.org_id), seen)
-    elif verdict(done) != "no rows" or done.counts.dropped["empty"] != 1:
-        yield f"an empty message is {verdict(done)}"
+    elif result(done) != "no rows" or done.counts.dropped["empty"] != 1:
+        yield f"an empty message is {result(done)}"
 
 
 def _content(
     done: Transformed, value: bytes, text: bytes, given: tuple[int | None, str | None], seen: Counter[str]
 ) -> Iterator[str]:
-    found, told = verdict(done), done.rejects[0].message if done.rejects else ""
+    found, reported = result(done), done.rejects[0].message if done.rejects else ""
     try:
         canonical = _json(text) if text.startswith(b"{") else _protobuf(value)
     except DifferenceError as differs:
@@ -86,11 +86,11 @@ def _content(
         is_json = text.startswith(b"{") and not _OUTDATED.search(text)
         if is_json and canonical["resourceMetrics"] and oracle.expect(canonical, given[1], given[0]).datapoints:
             yield "metrics that are said to be none"
-    elif found == "Decode.Malformed" and _LAXER.search(told):
+    elif found == "Decode.Malformed" and _LAXER.search(reported):
         seen["stricter than protobuf's reader"] += 1
     else:
         seen["compared with the second reading"] += 1
-        yield from _as_expected(canonical, done, given, told)
+        yield from _as_expected(canonical, done, given, reported)
 
 
 def _json(text: bytes) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _canonical(message: Any) -> dict[str, Any]:
 
 
 def _as_expected(
-    canonical: dict[str, Any], done: Transformed, given: tuple[int | None, str | None], told: str
+    canonical: dict[str, Any], done: Transformed, given: tuple[int | None, str | None], reported: str
 ) -> Iterator[str]:
     timestamp, org_id = given
     try:
@@ -137,11 +137,11 @@ def _as_expected(
     except KeyError:  # a kind of value that only profiles have
         return
     except oracle.MalformedError as error:
-        if verdict(done) != "Decode.Malformed":
-            yield f"malformed by the second reading ({error}), but {verdict(done)}"
+        if result(done) != "Decode.Malformed":
+            yield f"malformed by the second reading ({error}), but {result(done)}"
         return
-    if verdict(done).startswith("Decode."):
-        yield f"{verdict(done)} ({told}), but others read it"
+    if result(done).startswith("Decode."):
+        yield f"{result(done)} ({reported}), but others read it"
         return
     rows = [json.dumps(json.loads(line), sort_keys=True) for line in encode(done.rows)]
     wanted = [json.dumps(row, sort_keys=True) for row in expected.rows]

@@ -27,7 +27,7 @@ def broker_set_back(site: Site) -> Outcome:
     """A log is cut while nobody reads, and takes new messages before anybody does; cut while it is read; replaced."""
     folder = site.folder()
     settings, path, wanted = embedded(folder), folder / "w.duckdb", set[int]()
-    told = []
+    reported = []
     with KafkaBroker(settings) as own:
         own.create_topic(_TOPIC, 1)
         for _ in range(10):
@@ -38,14 +38,14 @@ def broker_set_back(site: Site) -> Outcome:
         _publish(own, wanted, 30)  # takes the offsets of the 20 that are gone, and 10 more
         with consuming(own.access, path, ConsumeSettings(_TOPIC)) as run:
             _wait(run, wanted)
-            told.append(run.told("end at 80 now: the broker has lost its newest"))
+            reported.append(run.told("end at 80 now: the broker has lost its newest"))
             for _ in range(5):
                 _publish(own, wanted, 10)
             _wait(run, wanted)
             _cut_off(own, folder, batches=3)
             _publish(own, wanted, 5)
             _wait(run, wanted)
-            told.append(run.told("end at 130 now: the broker has lost its newest"))
+            reported.append(run.told("end at 130 now: the broker has lost its newest"))
             own.stop()
             other = dataclasses.replace(settings, folder=folder / "other")
             other.folder.mkdir()
@@ -55,11 +55,11 @@ def broker_set_back(site: Site) -> Outcome:
                 another.create_topic(_TOPIC, 1)
                 _publish(another, wanted, 200)
                 _wait(run, wanted)
-                told.append(run.told("is not the topic that this warehouse has read before"))
-                return _outcome(run, wanted, told)
+                reported.append(run.told("is not the topic that this warehouse has read before"))
+                return _outcome(run, wanted, reported)
 
 
-def _outcome(run: Consuming, wanted: set[int], told: list[bool]) -> Outcome:
+def _outcome(run: Consuming, wanted: set[int], reported: list[bool]) -> Outcome:
     found, kept = books(_asking(run)), numbers(_asking(run))
     return Outcome(
         times=3,
@@ -68,12 +68,12 @@ def _outcome(run: Consuming, wanted: set[int], told: list[bool]) -> Outcome:
         found_rows=len(kept & wanted),
         repeats=found.repeats,
         rejects=run.progress.counts.rejected_messages,
-        measured=f"{run.warehouse.duplicates()} duplicates told",
+        measured=f"{run.warehouse.duplicates()} duplicates reported",
         broken=broken(
             {
-                "it was not said each time": told == [True] * 3,
-                "it tells of duplicates": run.warehouse.duplicates() == 0,
-                "it tells of a loss": run.warehouse.gaps() == 0,
+                "it was not said each time": reported == [True] * 3,
+                "it reports duplicates": run.warehouse.duplicates() == 0,
+                "it reports a loss": run.warehouse.gaps() == 0,
                 "rows and LOADS do not add up": found.rows == found.loaded,
             }
         ),

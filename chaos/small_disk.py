@@ -96,5 +96,5 @@ def _in_a_namespace(room: str, name: str, site: Site) -> Outcome:
     )
     if done.returncode:
         raise RuntimeError(f"in a user namespace: {done.stderr[-500:]}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    return Outcome(**told | {"broken": tuple(told["broken"])})
+    reported = json.loads(done.stdout.splitlines()[-1])
+    return Outcome(**reported | {"broken": tuple(reported["broken"])})

@@ -88,7 +88,7 @@ class Watched:
         """How many rows it had made when it was last seen."""
         return self.seen[-1].rows if self.seen else 0
 
-    def pace(self) -> float:
+    def rate(self) -> float:
         """Rows a second, from when the first were there to when the last were."""
         begun = next(one for one in self.seen if one.rows)
         done = next(one for one in self.seen if one.rows == self.seen[-1].rows)

@@ -122,7 +122,7 @@ class Took:
     size: int
     peak: int
     seconds: float
-    verdict: str
+    result: str
     rows: int
     row_bytes: int
 
@@ -162,8 +162,8 @@ def measured(value: bytes, limits: TransformSettings) -> Took:
     done = transform([Message(value)], limits)
     seconds = time.process_time() - begun
     row_bytes = sum(map(len, encode(done.rows)))
-    verdict = done.rejects[0].code if done.rejects else "rows" if done.rows else "no rows"
-    return Took(len(value), _memory("VmHWM") - before, seconds, verdict, len(done.rows), row_bytes)
+    result = done.rejects[0].code if done.rejects else "rows" if done.rows else "no rows"
+    return Took(len(value), _memory("VmHWM") - before, seconds, result, len(done.rows), row_bytes)
 
 
 def _memory(name: str) -> int:

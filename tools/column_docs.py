@@ -39,7 +39,7 @@ HIDDEN = {"METRIC_HOURLY_LIVE", "METRIC_HOURLY_KEPT"}
 """The two parts of METRIC_HOURLY on one machine."""
 
 TABLES = {
-    "ROW_EVENTS": "The landing table: one row event a row, as it arrived. Column names are the specification's, quoted.",
+    "ROW_EVENTS": "The landing table: one row event a row, as it arrived. Columns are the specification's, quoted.",
     "METRICS": "Every row once: repeats dropped, typed columns. Start here.",
     "METRIC_LATEST": "The newest point of each series that has raw rows.",
     "METRIC_RATES": "Sums per second. A row is a step: the time between two points of a series.",

@@ -139,7 +139,7 @@ def _native(bench: Bench, sql: Sql) -> dict[str, Contender]:
 
 
 def _each(reader: Callable[[bytes], Any]) -> Contender:
-    """Read each message, and let go of it."""
+    """Read each message, and drop it."""
 
     def work(messages: Sequence[bytes]) -> int:
         for value in messages:

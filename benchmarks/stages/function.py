@@ -96,9 +96,9 @@ def measure_start(bench: Bench) -> Iterator[Line]:
     for number in range(bench.sizes.starts + 1):
         for name, imports in _STARTS.items():
             command = [sys.executable, "-c", _START.format(imports=imports)]
-            told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.split()
+            result = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.split()
             if number:
-                found[name].append(tuple(1000 * float(each) for each in told))
+                found[name].append(tuple(1000 * float(each) for each in result))
     for at, unit in enumerate(("ms", "ms CPU")):
         times = {name: median(each[at] for each in all_of_it) for name, all_of_it in found.items()}
         mine = times.pop(LMDP)
@@ -122,8 +122,8 @@ def measure_memory(bench: Bench) -> Iterator[Line]:
         peaks = {}
         for name in (LMDP, "plain", "idle"):
             command = [sys.executable, "-m", "benchmarks.invoked", name, str(count)]
-            told = subprocess.run(command, env=env, cwd=scratch.ROOT, capture_output=True, text=True, check=True)
-            peaks[name] = float(json.loads(told.stdout)["peakMiB"])
+            result = subprocess.run(command, env=env, cwd=scratch.ROOT, capture_output=True, text=True, check=True)
+            peaks[name] = float(json.loads(result.stdout)["peakMiB"])
     mine = peaks[LMDP]
     yield Line(
         "memory",

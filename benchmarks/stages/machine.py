@@ -52,20 +52,20 @@ def measure_latency(bench: Bench) -> Iterator[Line]:
         bench.say("publish to queryable: warming up")
         _paced(broker, 2)
         bench.say(f"publish to queryable: {bench.sizes.paced_s} s")
-        told = _paced(broker, bench.sizes.paced_s)
-        rate = told["rows"] / bench.sizes.paced_s
+        result = _paced(broker, bench.sizes.paced_s)
+        rate = result["rows"] / bench.sizes.paced_s
         yield Line(
             "publish to queryable",
             f"{rate:,.0f} rows/s for {bench.sizes.paced_s} s",
             "ms",
-            f"p50 {told['p50']}, p99 {told['p99']}",
+            f"p50 {result['p50']}, p99 {result['p99']}",
             f"{rate:,.0f} rows",
-            beside=f"the consumer: {told['cpu'] / bench.sizes.paced_s:.0%} of a core, {told['peakMiB']:.0f} MiB",
+            beside=f"the consumer: {result['cpu'] / bench.sizes.paced_s:.0%} of a core, {result['peakMiB']:.0f} MiB",
         )
 
 
 def _paced(broker: Kafka, seconds: int) -> dict[str, Any]:
-    """Publish as Collectors do, while a consumer reads; what the consumer tells."""
+    """Publish as Collectors do, while a consumer reads; what the consumer reports."""
     backlog = Backlog(broker.topic(), kafka.PARTITIONS, 0, 0)
     with kafka.reader("lmdp", broker.task(backlog)) as process:
         assert process.stdout
@@ -75,10 +75,10 @@ def _paced(broker: Kafka, seconds: int) -> dict[str, Any]:
         simulate(publisher, simulation, interval_s=1, duration_s=seconds)
         published = publisher.finish()
         out, _ = process.communicate("that was all\n", timeout=kafka.READ_SECONDS)
-    told: dict[str, Any] = json.loads(out.splitlines()[-1])
-    if told["messages"] != published.messages:
-        raise UnequalError(f"{told['messages']:,} of {published.messages:,} published messages were read")
-    return told
+    result: dict[str, Any] = json.loads(out.splitlines()[-1])
+    if result["messages"] != published.messages:
+        raise UnequalError(f"{result['messages']:,} of {published.messages:,} published messages were read")
+    return result
 
 
 def _way(name: str, broker: Kafka, backlog: Backlog) -> Callable[[], Ran]:
@@ -101,10 +101,16 @@ def _lines(workload: str, runs: dict[str, list[Ran]]) -> Iterator[Line]:
         mine = [part(run) for run in ours]
         middle = median(mine)
         others = {name: median(map(part, each)) for name, each in runs.items() if name != LMDP and each}
-        told = {name: f"{name} {figure(each)} ({figure(each / middle)}x)" for name, each in others.items()}
-        floor = told.pop(CONSUME)
+        result = {name: f"{name} {figure(each)} ({figure(each / middle)}x)" for name, each in others.items()}
+        floor = result.pop(CONSUME)
         spread = (max(mine) - min(mine)) / 2 / middle
         rate = f"{rows / seconds:,.0f} rows" if unit == "µs a row" else ""
         yield Line(
-            "Kafka to DuckDB", workload, unit, f"{figure(middle)} ±{spread:.0%}", rate, floor, " · ".join(told.values())
+            "Kafka to DuckDB",
+            workload,
+            unit,
+            f"{figure(middle)} ±{spread:.0%}",
+            rate,
+            floor,
+            " · ".join(result.values()),
         )

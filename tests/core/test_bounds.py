@@ -48,7 +48,7 @@ def test_memory_is_bounded(kind: str) -> None:
     assert not passes(kind, 2 * size + 10_000, MEMORY * MIB)
     took = apart(kind, size, MEMORY, ROWS)
     assert took.peak <= MEMORY * MIB + 3 * took.row_bytes + SLACK
-    assert took.verdict != "Decode.TooLarge"
+    assert took.result != "Decode.TooLarge"
 
 
 def seconds(value: bytes) -> float:
