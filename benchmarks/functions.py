@@ -69,7 +69,7 @@ def events(messages: Sequence[bytes]) -> list[list[dict[str, Any]]]:
 
 def ours() -> Callable[[list[dict[str, Any]]], int]:
     """The function, as the process's environment sets it up; its log goes nowhere."""
-    from lmdp.cloud.function import open_function  # noqa: PLC0415 - it reads the environment
+    from lmdp.cloud.handler import open_function  # noqa: PLC0415 - it reads the environment
 
     with contextlib.redirect_stdout(_nowhere()):  # the logger keeps what it finds now, the metrics look each time
         function = open_function(dict(os.environ))

@@ -17,7 +17,7 @@ from typing import Any
 from chaos.scenario import Outcome, Scenario, Site, broken
 from cloud.names import BUCKET, REGION, SECRET, STREAM
 from lmdp import Message, TransformSettings, transform
-from lmdp.support.reject_files import write_to_folder
+from lmdp.support.reject_files import envelope, write_to_folder
 from running import bundle, lmdp, rows
 
 TOPICS = (
@@ -41,7 +41,7 @@ def rejected(number: int, topic: str = "t") -> Message:
 def reject_lines(*numbers: int) -> bytes:
     """An object of rejects."""
     done = transform([rejected(number) for number in numbers], TransformSettings()).rejects
-    return gzip.compress(b"".join(json.dumps(one.envelope(NOW_MS)).encode() + b"\n" for one in done), mtime=0)
+    return gzip.compress(b"".join(json.dumps(envelope(one, NOW_MS)).encode() + b"\n" for one in done), mtime=0)
 
 
 def hostile_folder(root: Path, outside: Path, first: int) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from chaos.pipes import START_MS, Reported, cloud, hand_over, judged, landed, pipe, published, record, rejected
 from chaos.scenario import Outcome, Scenario, Site, broken
-from lmdp.cloud.function import Function
+from lmdp.cloud.handler import Function
 from lmdp.testing.firehose import THROTTLED, Fault, Weather
 
 ALL = frozenset(range(500))
@@ -139,7 +139,7 @@ def killed(site: Site) -> Outcome:
 HANDLE = """
 import json, os, pathlib, re, sys
 from types import SimpleNamespace
-from lmdp.cloud.function import open_function
+from lmdp.cloud.handler import open_function
 context = SimpleNamespace(aws_request_id="1", get_remaining_time_in_millis=lambda: 60_000)
 open_function(dict(os.environ))(json.load(sys.stdin), context)
 sys.stderr.write(" " + re.search(r"VmHWM:\\s*(\\d+)", pathlib.Path("/proc/self/status").read_text())[1])

@@ -31,6 +31,7 @@ from lmdp import Message, Reject, Transformed, TransformSettings, encode, transf
 from lmdp.core.specification import load_spec
 from lmdp.errors import TOO_DEEP
 from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.support.reject_files import envelope
 from lmdp.support.row_validator import faults as row_faults
 from lmdp.support.row_validator import validator
 
@@ -116,7 +117,7 @@ class Shelf:
         self.stored += len(self.rows)
         at = datetime.now(UTC)
         try:
-            self.warehouse.commit(Load(self.rows, [reject.envelope(KAFKA_MS) for reject in self.rejects], [], at))
+            self.warehouse.commit(Load(self.rows, [envelope(reject, KAFKA_MS) for reject in self.rejects], [], at))
             # METRICS is the one view that reaches into the maps, and casts what is in them.
             for source in ("ROW_EVENTS", "METRICS"):
                 sql = f"SELECT count(*) AS N, count(COLUMNS(*)) FROM {source}"

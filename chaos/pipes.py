@@ -26,7 +26,7 @@ from moto.server import ThreadedMotoServer
 
 from chaos.proxy import Proxy, proxy_to
 from chaos.scenario import Outcome, Site, broken
-from lmdp.cloud.function import Function, open_function
+from lmdp.cloud.handler import Function, open_function
 from lmdp.core.specification import load_spec
 from lmdp.errors import DeliveryError, LmdpError
 from lmdp.machine.simulation.collectors import Odds, Simulation

@@ -167,7 +167,7 @@ def insert(
     """Put row events into the landing table, as streaming would."""
     fields = load_spec().fields
     names = [field.name for field in fields]
-    maps = {field.name for field in fields if field.snowflake == "VARIANT"}
+    maps = {field.name for field in fields if field.sql_type == "VARIANT"}
     into = ", ".join(column(name, style) for name in names)
     take = ", ".join(f"PARSE_JSON(V.C{n})" if name in maps else f"V.C{n}" for n, name in enumerate(names))
     columns = ", ".join(f"C{n}" for n in range(len(names)))

@@ -24,14 +24,14 @@ from lmdp.core.flatten import flatten
 from lmdp.core.otlp.decode import decode
 
 SETTINGS: Final = TransformSettings(org_id=plain.ORG)
-PATH: Final = pipeline._path(SETTINGS)  # noqa: SLF001 - the parts as the pipeline calls them
+STAGES: Final = pipeline._stages(SETTINGS)  # noqa: SLF001 - the parts as the pipeline calls them
 COPY, ORJSON, FROM_STRING = "a copy", "orjson.loads", "FromString"
 PLAIN, JSON_FORMAT, SQL, NATIVE = "plain json + dicts", "json_format", "DuckDB SQL", "otlp2records (Rust)"
 
 
 def read(value: bytes) -> Any:
     """One message as structs."""
-    return decode(value, PATH.decompressed, PATH.memory)
+    return decode(value, STAGES.max_decompressed, STAGES.max_memory)
 
 
 def rows_of(messages: Sequence[bytes]) -> list[tuple[Any, ...]]:
@@ -74,7 +74,7 @@ def measure_flatten(bench: Bench) -> Iterator[Line]:
     """Decoded messages to rows, and rows to bytes. The floor is a copy of those bytes."""
 
     def ours(bundles: Sequence[Any]) -> int:
-        return len(encode([row for bundle in bundles for row in flatten(bundle, PATH.scopes, PATH.limits).rows]))
+        return len(encode([row for bundle in bundles for row in flatten(bundle, STAGES.promotion, STAGES.limits).rows]))
 
     def others(walk: Callable[[Any], Iterator[dict[str, Any]]], bundles: Sequence[Any]) -> int:
         return len([plain.dumps(row) for bundle in bundles for row in walk(bundle)])

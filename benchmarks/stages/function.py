@@ -22,7 +22,7 @@ from benchmarks.measure import LMDP, Contender, compare, one_core
 from benchmarks.stages.core import PLAIN, rows_of
 from benchmarks.table import Line, figure, line
 from lmdp import encode
-from lmdp.cloud.batches import body, cut
+from lmdp.cloud.firehose_sink import request_body, split
 
 FLOOR: Final = "SHA-256 + a copy"
 READ_FLOOR: Final = "base64 + orjson.loads + SHA-256"
@@ -51,7 +51,7 @@ def measure_firehose(bench: Bench) -> Iterator[Line]:
             return deliver(firehose, rows, firehose.clock() + 60).accepted
 
         def boto3(rows: Sequence[bytes]) -> int:
-            for batch in cut(rows):
+            for batch in split(rows):
                 client.put_record_batch(DeliveryStreamName=STREAM, Records=[{"Data": row} for row in batch])
             return len(rows)
 
@@ -61,7 +61,9 @@ def measure_firehose(bench: Bench) -> Iterator[Line]:
         bench.say("deliver")
         contenders = {
             LMDP: Contender(call, prepare),
-            FLOOR: Contender(_hashed, lambda messages: [body(STREAM, one) for one in cut(prepare(messages))], "none"),
+            FLOOR: Contender(
+                _hashed, lambda messages: [request_body(STREAM, one) for one in split(prepare(messages))], "none"
+            ),
             "boto3": Contender(boto3, prepare),
         }
         given = bench.workload(workloads.SMALL)
@@ -144,7 +146,7 @@ def _hashed(bodies: Sequence[bytes]) -> int:
 
 
 def _event_and_bodies(messages: Sequence[bytes]) -> tuple[list[dict[str, Any]], list[bytes]]:
-    return event(messages), [body(STREAM, one) for one in cut(encode(rows_of(messages)))]
+    return event(messages), [request_body(STREAM, one) for one in split(encode(rows_of(messages)))]
 
 
 def _read_and_hash(reader: Any) -> Callable[[tuple[list[dict[str, Any]], list[bytes]]], int]:

@@ -1,11 +1,11 @@
 """Every error, reject code and drop reason of lmdp, drawn once.
 
-Errors that a person reads; the program ends with their exit code, and shows their text without a traceback:
+Errors for the user; the program ends with their exit code, and shows their text without a traceback:
 
-    LmdpError                        1  the check that was asked for failed, or data was lost
-    ├── AlreadyReplayedError         1  what a replay was made from has changed: it was written before
+    LmdpError                        1  the requested check failed, or data was lost
+    ├── AlreadyReplayedError         1  a replay's source was replayed before, or has changed since
     ├── ChecksumError                1  a download is not the pinned file
-    ├── DeliveryError                1  Firehose did not take every row of a batch
+    ├── DeliveryError                1  Firehose did not accept every row of a batch
     ├── DiskFullError                1  a disk has no space for a write
     ├── InternalError                1  a fault of the program itself
     ├── ObjectNotFoundError          1  an object in Snowflake does not exist, or is hidden from the role
@@ -13,11 +13,11 @@ Errors that a person reads; the program ends with their exit code, and shows the
     ├── SecretNotFoundError          1  there is no such secret
     ├── WarehouseReplacedError       1  the open file is no longer the one at its path
     ├── SettingsError                2  wrong usage or settings; the message names every fault at once
-    └── UnreachableError             3  a part that is needed cannot be reached
+    └── UnreachableError             3  a dependency is unreachable
         ├── KafkaUnavailableError    3  there are no jars, or no Java, for an embedded Kafka
-        └── RejectsNotWrittenError   3  the rejects bucket did not take an object
+        └── RejectsNotWrittenError   3  the rejects bucket did not accept an object
 
-Errors that stay inside the program, and become something else before a person sees them:
+Errors that stay inside the program, and become something else before the user sees them:
 
     ApiError                         a request to the page's API, refused with an HTTP status
     DeadlineError                    a call that did not end in time
@@ -32,10 +32,14 @@ The message of an LmdpError says what failed, what became of the data, and the n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import Path  # pure: a type, never made here
+
+_Error = TypeVar("_Error", bound=Exception)
 
 MALFORMED: Final = "Decode.Malformed"
 NOT_METRICS: Final = "Decode.NotMetrics"
@@ -58,17 +62,17 @@ TOO_DEEP: Final = "nested too deep"
 
 
 class LmdpError(Exception):
-    """An error for a person to read."""
+    """An error for the user to read."""
 
     exit_code: ClassVar[int] = 1
 
 
 class AlreadyReplayedError(LmdpError):
-    """What a replay's transaction was made from has changed: it was written before, or its rejects are others now."""
+    """A replay's source has changed: it was replayed before, or its rejects are others now."""
 
 
 class ChecksumError(LmdpError):
-    """A jar is not the pinned one. Nothing falls back from this."""
+    """A jar is not the pinned one. There is no fallback from this."""
 
 
 class DeliveryError(LmdpError):
@@ -95,7 +99,7 @@ class DiskFullError(LmdpError):
 
 
 class InternalError(LmdpError):
-    """A fault of the program; what it was is in the log, without any value."""
+    """A fault of the program; the log has its kind and place, without any value."""
 
 
 class ObjectNotFoundError(LmdpError):
@@ -128,7 +132,7 @@ class SettingsError(LmdpError):
 
 
 class UnreachableError(LmdpError):
-    """A part that this command needs cannot be reached: a broker, a file in use, an endpoint."""
+    """A dependency of this command is unreachable: a broker, a file in use, an endpoint."""
 
     exit_code: ClassVar[int] = 3
 
@@ -138,7 +142,7 @@ class KafkaUnavailableError(UnreachableError):
 
 
 class RejectsNotWrittenError(UnreachableError):
-    """The rejects bucket did not take an object."""
+    """The rejects bucket did not accept an object."""
 
 
 class ApiError(Exception):
@@ -181,3 +185,16 @@ class RunNotFoundError(Exception):
 
 class UnreadableObjectError(Exception):
     """An object that cannot be read; the text says why. It stays as it is."""
+
+
+@contextlib.contextmanager
+def translating(errors: Mapping[type[_Error], Callable[[_Error], Exception]]) -> Iterator[None]:
+    """Raise a vendor's errors as ours: `errors` maps a class to a function that makes ours of one of its errors.
+
+    The most special class that fits decides, whatever the order of the map. Other errors pass.
+    """
+    try:
+        yield
+    except tuple(errors) as error:
+        translate = next(errors[kind] for kind in type(error).__mro__ if kind in errors)
+        raise translate(error) from error

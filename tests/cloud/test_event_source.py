@@ -11,6 +11,7 @@ import pytest
 
 from lmdp import Message
 from lmdp.cloud.event_source import UNKNOWN, _written, read_event
+from lmdp.support.reject_files import envelope
 
 # The sample of AWS's page about MSK as a source, shortened: the partition is text there.
 PIPES: dict[str, Any] = {
@@ -68,19 +69,19 @@ def test_both_shapes_are_read(event: object, messages: list[Message]) -> None:
 @pytest.mark.parametrize(
     ("record", "place", "raw", "reason"),
     [
-        (less(value="SGVsbG8"), ("lm.metrics.otlp", 0, 15), b"SGVsbG8", "value: no base64"),
-        (less(value="SGVs bG8="), ("lm.metrics.otlp", 0, 15), b"SGVs bG8=", "value: no base64"),
-        (less(value="ä"), ("lm.metrics.otlp", 0, 15), "ä".encode(), "value: no base64"),
-        (less(value="\ud800"), ("lm.metrics.otlp", 0, 15), b"\\ud800", "value: no base64"),
-        (less(partition="zero"), ("lm.metrics.otlp", 0, 15), b"Hello", "partition: no whole number"),
-        (less("topic"), ("lm.metrics.otlp", 0, 15), b"Hello", "topic: no text"),
-        (less("topic", "eventSourceKey", "partition"), ("", UNKNOWN, 15), b"Hello", "topic: no text; partition: no"),
-        (less("offset"), ("lm.metrics.otlp", 0, UNKNOWN), b"Hello", "offset: no whole number"),
-        (less(offset=True), ("lm.metrics.otlp", 0, UNKNOWN), b"Hello", "offset: no whole number"),
-        (less(offset=-1), ("lm.metrics.otlp", 0, UNKNOWN), b"Hello", "offset: no whole number"),
-        ("text", ("", UNKNOWN, UNKNOWN), b'"text"', "the record is no JSON object"),
-        (None, ("", UNKNOWN, UNKNOWN), b"null", "the record is no JSON object"),
-        ({"key1": "\ud800"}, ("", UNKNOWN, UNKNOWN), b'{"key1": "\\ud800"}', "topic: no text"),
+        (less(value="SGVsbG8"), ("lm.metrics.otlp", 0, 15), b"SGVsbG8", "value: not valid base64"),
+        (less(value="SGVs bG8="), ("lm.metrics.otlp", 0, 15), b"SGVs bG8=", "value: not valid base64"),
+        (less(value="ä"), ("lm.metrics.otlp", 0, 15), "ä".encode(), "value: not valid base64"),
+        (less(value="\ud800"), ("lm.metrics.otlp", 0, 15), b"\\ud800", "value: not valid base64"),
+        (less(partition="zero"), ("lm.metrics.otlp", 0, 15), b"Hello", "partition: not a whole number"),
+        (less("topic"), ("lm.metrics.otlp", 0, 15), b"Hello", "topic: not text"),
+        (less("topic", "eventSourceKey", "partition"), ("", UNKNOWN, 15), b"Hello", "topic: not text; partition: not"),
+        (less("offset"), ("lm.metrics.otlp", 0, UNKNOWN), b"Hello", "offset: not a whole number"),
+        (less(offset=True), ("lm.metrics.otlp", 0, UNKNOWN), b"Hello", "offset: not a whole number"),
+        (less(offset=-1), ("lm.metrics.otlp", 0, UNKNOWN), b"Hello", "offset: not a whole number"),
+        ("text", ("", UNKNOWN, UNKNOWN), b'"text"', "the record is not a JSON object"),
+        (None, ("", UNKNOWN, UNKNOWN), b"null", "the record is not a JSON object"),
+        ({"key1": "\ud800"}, ("", UNKNOWN, UNKNOWN), b'{"key1": "\\ud800"}', "topic: not text"),
     ],
 )
 def test_an_odd_record_is_a_reject(record: object, place: tuple[str, int, int], raw: bytes, reason: str) -> None:
@@ -130,7 +131,7 @@ def test_what_cannot_be_read_or_written_is_a_reject(event: Any, raw: bytes | Non
     incoming = read_event(event)
     (reject,) = incoming.rejects
     assert (incoming.messages, reject.code) == ([], "Decode.Malformed")
-    assert msgspec.json.encode(reject.envelope(1))
+    assert msgspec.json.encode(envelope(reject, 1))
     assert reject.raw == raw if raw else reject.raw.count(b"[") > 0 or b"Infinity" in reject.raw
 
 

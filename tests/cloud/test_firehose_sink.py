@@ -101,9 +101,9 @@ def test_the_time_is_used_and_kept(firehose: Firehose, double: Double) -> None:
 def test_out_of_turns_is_out_of_time(firehose: Firehose, double: Double) -> None:
     """Where the next turn comes after the deadline, nothing is left to wait for: it ends, and counts no retry."""
     for _ in range(20):
-        start = firehose.pace.turn(firehose.clock())
+        start = firehose.limiter.acquire(firehose.clock())
         assert start is not None
-        firehose.pace.throttled(start)
+        firehose.limiter.throttled(start)
     begun = firehose.clock()
     with pytest.raises(DeliveryError, match="OutOfTime") as caught:
         deliver(firehose, ROWS, begun + 5)
@@ -155,7 +155,7 @@ def test_no_answer_outlasts_the_deadline(firehose: Firehose, double: Double, fau
     """An answer that comes for ever is not waited for; what became of the rows is not known."""
     double.script.append(fault)
     begun = firehose.clock()
-    with pytest.raises(DeliveryError, match="Look at the way to Firehose") as caught:
+    with pytest.raises(DeliveryError, match="Check the network path to Firehose") as caught:
         deliver(firehose, ROWS[:500], begun + 1)
     assert firehose.clock() - begun < 8
     assert (caught.value.retryable, caught.value.delivered.repeats) == (True, 500)
@@ -188,7 +188,7 @@ def test_credentials_that_ended_and_are_not_renewed() -> None:
 
     credentials = RefreshableCredentials.create_from_metadata(ended(), ended, "here")
     connection = connect("firehose", REGION, {}, pool=1, credentials=credentials)
-    with pytest.raises(CredentialRetrievalError, match="they have ended"):
+    with pytest.raises(CredentialRetrievalError, match="they have expired"):
         post(connection, TARGET, b"{}", 1)
 
 

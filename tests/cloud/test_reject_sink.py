@@ -19,7 +19,7 @@ from cloud.names import BUCKET, REGION, SECRET
 from lmdp import Reject
 from lmdp.cloud.reject_sink import put_object, reject_bucket, s3_client
 from lmdp.errors import RejectsNotWrittenError
-from lmdp.support.reject_files import reject_files
+from lmdp.support.reject_files import envelope, reject_files
 
 NOW = 1_795_000_000_000
 REJECTS = [
@@ -35,7 +35,7 @@ def test_written_and_written_again(bucket: Any) -> None:
     assert [write(REJECTS, NOW, 30), write(REJECTS, NOW, 30)] == [2, 2]
     assert [entry["Key"] for entry in bucket.list_objects_v2(Bucket=BUCKET)["Contents"]] == KEYS
     found = bucket.get_object(Bucket=BUCKET, Key=KEYS[0])
-    assert json.loads(gzip.decompress(found["Body"].read())) == REJECTS[0].envelope(NOW)
+    assert json.loads(gzip.decompress(found["Body"].read())) == envelope(REJECTS[0], NOW)
     assert found["ServerSideEncryption"] == "aws:kms"
 
 

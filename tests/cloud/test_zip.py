@@ -17,7 +17,7 @@ import pytest
 
 from cloud.names import SECRET
 from cloud.runtime_api import Runtime, runtime
-from cloud.test_function import POISON, bundle, envelopes, record
+from cloud.test_handler import POISON, bundle, envelopes, record
 from lmdp.testing.firehose import DENIED, Double
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,6 +13,7 @@ import strategies
 from bundles import HOST, NS, POINT, bundle, events, gauge, metric, pair, raw, run, text
 from lmdp import Message, Reject, TransformSettings, encode, transform
 from lmdp.errors import SettingsError
+from lmdp.support.reject_files import envelope
 
 NO_TIME = {"asDouble": 1.5}
 MISMATCH = {"timeUnixNano": str(NS), "count": "3", "bucketCounts": ["1", "2"], "explicitBounds": []}
@@ -25,8 +26,8 @@ def test_envelope(key: bytes | None, shown: str | None) -> None:
     """The envelope has the contract's members in the contract's order; the sink gives the time."""
     message = Message(b"{", topic="lm.metrics.otlp", partition=3, offset=2**40, timestamp=1715263558360, key=key)
     (reject,) = transform([message], TransformSettings()).rejects
-    envelope = reject.envelope(1715263559000)
-    assert list(envelope.items()) == [
+    stored = envelope(reject, 1715263559000)
+    assert list(stored.items()) == [
         ("errorCode", "Decode.Malformed"),
         ("errorMessage", "JSON: Input data was truncated"),
         ("attemptsMade", 1),
@@ -39,21 +40,21 @@ def test_envelope(key: bytes | None, shown: str | None) -> None:
         ),
         ("datapoints", 0),
     ]
-    assert json.loads(json.dumps(envelope)) == envelope
+    assert json.loads(json.dumps(stored)) == stored
 
 
 def test_envelope_of_a_datapoint() -> None:
     """The contract's example: which code, which words, how many datapoints; no timestamp is null."""
     (reject,) = run(bundle(gauge(POINT, POINT)), None).rejects
-    envelope = reject.envelope(7)
-    assert envelope["errorCode"] == "Row.MissingField"
-    assert envelope["errorMessage"] == (
+    stored = envelope(reject, 7)
+    assert stored["errorCode"] == "Row.MissingField"
+    assert stored["errorMessage"] == (
         "orgId: not in resource attributes and LMDP_ORG_ID is not set (give --org-id or set LMDP_ORG_ID, or add the key"
         " that has it to `from` of orgId in the specification (LMDP_SPEC))"
     )
-    assert envelope["source"] == {"topic": "", "partition": 0, "offset": 0, "timestamp": None, "key": None}
-    assert envelope["datapoints"] == 2
-    assert len(events(base64.b64decode(envelope["rawData"]))) == 2
+    assert stored["source"] == {"topic": "", "partition": 0, "offset": 0, "timestamp": None, "key": None}
+    assert stored["datapoints"] == 2
+    assert len(events(base64.b64decode(stored["rawData"]))) == 2
 
 
 def test_cut_down_to_what_failed() -> None:

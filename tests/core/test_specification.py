@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -35,7 +34,7 @@ def run(spec: Spec, point: object = POINT, timestamp: int | None = None, **about
 
 def test_the_columns() -> None:
     """The page declares the contract's 14 columns, in order, with their Snowflake types."""
-    assert [(field.name, field.required, field.snowflake) for field in load_spec().fields] == [
+    assert [(field.name, field.required, field.sql_type) for field in load_spec().fields] == [
         ("orgId", True, "VARCHAR"),
         ("deviceId", True, "VARCHAR"),
         ("deviceName", False, "VARCHAR"),
@@ -213,38 +212,6 @@ def test_blocks(page: str, fault: str) -> None:
     assert str(caught.value).startswith(fault)
 
 
-def test_another_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LMDP_SPEC names another page; it is read as it is then, and a path given by name wins over it."""
-    mine, other = tmp_path / "mine.md", tmp_path / "other.md"
-    mine.write_text(edited(('name = "deviceName"', 'name = "mine"')), "utf-8")
-    other.write_text(edited(('name = "deviceName"', 'name = "other"')), "utf-8")
-    monkeypatch.setenv("LMDP_SPEC", str(mine))
-    assert load_spec().fields[2].name == "mine"
-    assert load_spec(other).fields[2].name == "other"
-    assert TransformSettings().spec.fields[2].name == "mine"
-    monkeypatch.delenv("LMDP_SPEC")
-    assert load_spec().fields[2].name == "deviceName"
-
-
-@pytest.mark.parametrize(
-    ("content", "fault"),
-    [(None, "is no file"), (b"\xff", "cannot read"), (b"# Nothing", "the specification has no block")],
-)
-def test_a_page_that_cannot_be_used(
-    content: bytes | None, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A page that is missing, is no text, or has faults is refused by its name and the setting's."""
-    page = tmp_path / "page.md"
-    if content is not None:
-        page.write_bytes(content)
-    monkeypatch.setenv("LMDP_SPEC", str(page))
-    with pytest.raises(SettingsError) as caught:
-        load_spec()
-    assert str(caught.value).startswith("LMDP_SPEC: ")
-    assert str(page) in str(caught.value)
-    assert fault in str(caught.value)
-
-
 def test_what_only_code_fills_in_is_described_in_full() -> None:
-    """Each computed column of the program stands in the page."""
+    """The page has each computed column of the program."""
     assert tuple(field.computed for field in load_spec().fields if field.computed) == COMPUTED

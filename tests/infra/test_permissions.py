@@ -167,7 +167,7 @@ class Context:
 def test_the_function(example: Templates, calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row and a reject: every call that the handler makes, and no other, is allowed to its role."""
     pytest.importorskip("aws_lambda_powertools")
-    from lmdp.cloud.function import open_function  # noqa: PLC0415 - needs what is asked for above
+    from lmdp.cloud.handler import open_function  # noqa: PLC0415 - needs what is asked for above
 
     monkeypatch.setenv("POWERTOOLS_TRACE_DISABLED", "true")
     bucket, stream = "lmdp-example-errors-000000000000-us-east-1", "lmdp-example-rows"

@@ -148,7 +148,7 @@ def test_every_datapoint_once(
     kafka_broker: KafkaBroker, new_topic: Callable[..., str], bucket: Any, tmp_path: Path
 ) -> None:
     """With refused entries, throttling and broken connections METRICS has each datapoint once; repeats are counted."""
-    from lmdp.cloud.function import open_function  # noqa: PLC0415 - needs botocore
+    from lmdp.cloud.handler import open_function  # noqa: PLC0415 - needs botocore
     from lmdp.testing.firehose import FINE, THROTTLED, Fault, Weather, firehose_double  # noqa: PLC0415 - needs botocore
 
     name = new_topic(2)

@@ -12,6 +12,7 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError
 from lmdp.machine.warehouse.connection import Limits, lacks_memory
 from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
+from lmdp.support.reject_files import envelope
 
 SMALL = Limits(memory="60MB")
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -21,7 +22,9 @@ def take(warehouse: Warehouse, offset: int) -> bool:
     """Write a reject of 4 MB, 5.3 MB in base64; False when that failed for want of memory."""
     reject = Reject("Row.TooLarge", "why", bytes(4_000_000), "t", 0, offset, None, None, 1)
     try:
-        warehouse.commit(Load([], [reject.envelope(0)], [OffsetRange("c", "i", "t", 0, offset, offset + 1, 0, 1)], NOW))
+        warehouse.commit(
+            Load([], [envelope(reject, 0)], [OffsetRange("c", "i", "t", 0, offset, offset + 1, 0, 1)], NOW)
+        )
     except LmdpError as error:
         if not lacks_memory(error.__cause__):
             raise

@@ -18,7 +18,7 @@ from lmdp.replay.replay import Run, into_warehouse, replay_objects
 from lmdp.replay.report import Report
 from lmdp.replay.rows import row_reader
 from lmdp.replay.sources import Store
-from lmdp.support.reject_files import write_to_folder
+from lmdp.support.reject_files import envelope, write_to_folder
 from running import bundle
 
 NOW = 1_795_000_000_000
@@ -95,5 +95,5 @@ def reject_into(warehouse: Warehouse, *values: bytes, now_ms: int = NOW) -> None
     """Write what the consumer would of these messages, without a tenant."""
     done = transform([message(value, n) for n, value in enumerate(values)], TransformSettings())
     part = OffsetRange("c", "id", "t", 0, 0, len(values), len(done.rows), len(done.rejects))
-    envelopes = [reject.envelope(now_ms) for reject in done.rejects]
+    envelopes = [envelope(reject, now_ms) for reject in done.rejects]
     warehouse.commit(Load(done.rows, envelopes, [part], datetime.now(UTC)))

@@ -26,6 +26,7 @@ from lmdp.replay.keeper import commit, keeping
 from lmdp.replay.ledger import Mark, Portion, Rejects, own
 from lmdp.replay.replay import into_warehouse, replay_objects, replay_rejects
 from lmdp.replay.report import Report
+from lmdp.support.reject_files import envelope
 from replay.failures import SPEC, files, message, reject_into, rejects, run, told, two
 from running import bundle, until
 
@@ -86,7 +87,7 @@ def test_the_runs_own_rejects(home: Path, warehouse: Warehouse) -> None:
     """They leave REJECTS with their rows, a page at a time, while the run writes others beside them."""
     reject_into(warehouse, *(two(2 * n) for n in range(300)), b"no bundle")
     (newer,) = transform([message(b"new", 7)], TransformSettings()).rejects
-    load = Load([], [newer.envelope(now() + 60_000)], [], datetime.now(UTC))
+    load = Load([], [envelope(newer, now() + 60_000)], [], datetime.now(UTC))
 
     def tell(done: int, _total: int) -> None:
         if not done:
@@ -213,7 +214,7 @@ def test_a_request_that_is_too_large_is_not_read(home: Path, warehouse: Warehous
 
 def test_rows_and_rejects_come_over_whole(home: Path, warehouse: Warehouse) -> None:
     """Bytes in, the same values out."""
-    left = [reject.envelope(7) for reject in transform([message(b"\xff", 1)], TransformSettings()).rejects]
+    left = [envelope(reject, 7) for reject in transform([message(b"\xff", 1)], TransformSettings()).rejects]
     with (home / "body").open("w+b") as file:
         file.write(body(Portion("s", 3, ROWS, left, [(1, 2**64 - 1)], MARKED.mark), warehouse))
         about, portion = wire.read(file, SPEC)

@@ -33,7 +33,7 @@ def filled() -> Iterator[Any]:
             table = next(one.sql for one in setup_statements(SETTINGS, load_spec()) if one.file == "020_row_events.sql")
             ask(connection, table)
             snowflake_double.insert(connection, SETTINGS, ROWS)
-            migrate(connection, SETTINGS)
+            migrate(connection, SETTINGS, load_spec())
             yield connection
 
 

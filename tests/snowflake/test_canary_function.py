@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lmdp.core.specification import load_spec
 from lmdp.errors import UnreachableError
 from lmdp.snowflake.canary_function import answer, fly_in_aws
 from lmdp.snowflake.keypair import make_pair
@@ -107,7 +108,7 @@ def test_a_real_flight(env: dict[str, str], settings: SnowflakeSettings, connect
     """Sign in by the secret, send, look: a stream that keeps its records to itself is said, and nothing is noted."""
     import boto3  # noqa: PLC0415 - beside moto
 
-    migrate(connection, settings)
+    migrate(connection, settings, load_spec())
     landings, said = fly_in_aws(env, 1)
     assert [(one["style"], one["landed"]) for one in landings] == [
         ("quoted", False), ("wrapped", False), ("upper", False),

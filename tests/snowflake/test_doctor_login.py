@@ -38,7 +38,7 @@ def test_a_login_that_works_says_what_stands(
     """Role, privileges and table in one line; a right that is missing is wrong."""
     for statement in account_statements(settings, load_spec()):
         account.rewrite(statement.sql)
-    migrate(connection, settings)
+    migrate(connection, settings, load_spec())
     found = snowflake.login(place)
     assert (found.state, "14 columns, as the specification says" in found.text) == ("ok", True)
     account.grants.clear()

@@ -29,9 +29,9 @@ PARTS: tuple[Part, ...] = ("account", "rights", "tables")
 
 def test_setup_runs_each_file_once(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
     """The second setup runs no file, and only gives again what may be given again."""
-    first = migrate(connection, settings)
+    first = migrate(connection, settings, SPEC)
     account.log.clear()
-    second = migrate(connection, settings)
+    second = migrate(connection, settings, SPEC)
     files = {statement.file for statement in statements(SPEC, settings)} - {"010_database.sql"}
     assert set(first.applied) == files
     assert second == Migrated((), (), len(files))
@@ -40,7 +40,7 @@ def test_setup_runs_each_file_once(connection: Any, settings: SnowflakeSettings,
 
 def test_every_migration_is_recorded(connection: Any, settings: SnowflakeSettings) -> None:
     """MIGRATIONS tells which file ran when, once."""
-    done = migrate(connection, settings)
+    done = migrate(connection, settings, SPEC)
     rows = ask(connection, f"SELECT NAME, APPLIED_AT FROM {settings.place}.MIGRATIONS")
     names = [row["name"] for row in rows]
     assert sorted(names) == sorted([*done.applied, "RETENTION_DAYS"])
@@ -50,10 +50,10 @@ def test_a_changed_setting_makes_what_reads_it_again(
     connection: Any, settings: SnowflakeSettings, account: Account
 ) -> None:
     """Roll-ups that are kept are never made again, whatever changes; everything after a changed view is."""
-    migrate(connection, settings)
+    migrate(connection, settings, SPEC)
     account.log.clear()
     other = SnowflakeSettings(database=settings.database, retention_days=None, target_lag_minutes=5)
-    again = migrate(connection, other).applied
+    again = migrate(connection, other, SPEC).applied
     assert "160_metric_latest.sql" in again
     assert not {"020_row_events.sql", "130_metric_hourly.sql", "140_metric_daily.sql"} & set(again)
     assert any("METRIC_HOURLY SET TARGET_LAG = '5 minutes'" in sql for sql in account.log)
@@ -74,7 +74,7 @@ def test_a_shorter_retention_closes_hours_first(
 ) -> None:
     """Kept roll-ups close their hours earlier before rows go, and never open closed ones."""
     for days in steps:
-        migrate(connection, SnowflakeSettings(database=settings.database, retention_days=days))
+        migrate(connection, SnowflakeSettings(database=settings.database, retention_days=days), SPEC)
     altered = [re.search(r"DATEADD\(day, (-\d+)", sql) for sql in account.log if "METRIC_HOURLY SET IMMUTABLE" in sql]
     assert [found[1] for found in altered if found] == closed
 
@@ -95,14 +95,14 @@ def test_an_older_table_follows_with_its_rows(connection: Any, settings: Snowfla
         f"""INSERT INTO {place}.ROW_EVENTS SELECT 'demo', '1', 'CPU', 'Load', 'gauge', '2025-11-17T00:00:00Z',
         1768646400000, 2.5, PARSE_JSON('{{}}'), PARSE_JSON('{{}}'), PARSE_JSON('{{}}'), 'x', 'm'""",
     )
-    done = migrate(connection, settings)
+    done = migrate(connection, settings, SPEC)
     assert len(done.mended) > 5
     (row,) = ask(connection, f"SELECT DEVICE_ID, DEVICE_NAME, DATASOURCE, TS, VALUE FROM {place}.METRICS")
     assert row["ts"].isoformat() == "2026-01-17T10:40:00"
     assert (row["device_id"], row["device_name"], row["datasource"], row["value"]) == ("1", None, "CPU", 2.5)
     (old,) = ask(connection, f'SELECT "ts_text" FROM {place}.ROW_EVENTS')
     assert old == {"ts_text": "2025-11-17T00:00:00Z"}
-    assert migrate(connection, settings).mended == ()
+    assert migrate(connection, settings, SPEC).mended == ()
     snowflake_double.insert(connection, settings, [day.row(day.BEGIN, 1.0)])
 
 
@@ -113,7 +113,7 @@ def test_a_table_that_cannot_follow_is_refused(connection: Any, settings: Snowfl
     with pytest.raises(
         SettingsError, match=r"(?s)value is TEXT.*required column deviceId is missing.*Nothing was changed"
     ):
-        migrate(connection, settings)
+        migrate(connection, settings, SPEC)
     assert not [sql for sql in account.log if sql.startswith("ALTER")]
 
 
@@ -121,22 +121,22 @@ def test_a_missing_privilege_is_one_clear_error(connection: Any, settings: Snowf
     """It names the statement and the way out; the next setup goes on where this one ended."""
     account.denied = re.compile("CREATE DYNAMIC TABLE")
     with pytest.raises(PrivilegeError) as raised:
-        migrate(connection, settings)
+        migrate(connection, settings, SPEC)
     assert "CREATE DYNAMIC TABLE" in str(raised.value)
     assert "ddl --bootstrap" in str(raised.value)
     account.denied = None
-    assert "110_metrics.sql" not in migrate(connection, settings).applied
+    assert "110_metrics.sql" not in migrate(connection, settings, SPEC).applied
 
 
 def test_without_a_schema_the_bootstrap_is_named(connection: Any, settings: SnowflakeSettings) -> None:
     """The setup role makes no schema: an administrator does, once."""
     with pytest.raises(ObjectNotFoundError, match=r"no schema LM_.*\.ELSEWHERE"):
-        migrate(connection, SnowflakeSettings(database=settings.database, schema="ELSEWHERE"))
+        migrate(connection, SnowflakeSettings(database=settings.database, schema="ELSEWHERE"), SPEC)
 
 
 def test_firehose_may_insert_and_nothing_else(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
     """Of the table's rights, its role is given INSERT alone."""
-    migrate(connection, settings)
+    migrate(connection, settings, SPEC)
     assert account.grants["LM_FIREHOSE_ROLE"] == {("INSERT", f"{settings.place}.ROW_EVENTS")}
 
 

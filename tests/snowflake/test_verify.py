@@ -42,7 +42,7 @@ def scope(connection: Any, settings: SnowflakeSettings, account: Account) -> Sco
     """An account that is set up, with rows of ten minutes ago, one of them twice."""
     for statement in account_statements(settings, SPEC):
         account.rewrite(statement.sql)
-    migrate(connection, settings)
+    migrate(connection, settings, SPEC)
     ms = day.BEGIN + day.DAY - 10 * day.MINUTE
     snowflake_double.insert(connection, settings, [day.row(ms, 1.0), day.row(ms, 1.0), day.row(ms, 2.0, instance="b")])
     return Scope(connection, settings, SPEC, NOW)
@@ -65,7 +65,7 @@ def test_everything_that_stands_is_said(scope: Scope) -> None:
 
 def test_no_rows_are_no_fault(connection: Any, settings: SnowflakeSettings) -> None:
     """Before the first row there is nothing to judge."""
-    migrate(connection, settings)
+    migrate(connection, settings, SPEC)
     found = said(Scope(connection, settings, SPEC, NOW))
     assert (found["freshness"], found["repeats"][0]) == ((None, "no rows yet"), None)
 

@@ -12,7 +12,7 @@ import pytest
 
 from lmdp import Reject
 from lmdp.errors import DiskFullError, UnreachableError
-from lmdp.support.reject_files import reject_files, write_to_folder
+from lmdp.support.reject_files import envelope, reject_files, write_to_folder
 
 NOW = 1_795_000_000_000  # 2026-11-18
 
@@ -76,7 +76,7 @@ def test_content() -> None:
     assert file == next(reject_files(rejects, NOW))
     lines = gzip.decompress(file.content).splitlines(keepends=True)
     assert [json.loads(line)["source"]["offset"] for line in lines] == [5, 6]
-    assert json.loads(lines[0]) == reject(5).envelope(NOW)
+    assert json.loads(lines[0]) == envelope(reject(5), NOW)
     assert all(line.endswith(b"\n") for line in lines)
 
 
@@ -86,7 +86,7 @@ def test_a_folder(tmp_path: Path) -> None:
         (path,) = write_to_folder(tmp_path / "rejects", [reject(5)], NOW)
     assert path == tmp_path / f"rejects/year=2026/month=02/day=02/lm.metrics.otlp-2-5-5.{ONE}.ndjson.gz"
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
-    assert json.loads(gzip.decompress(path.read_bytes())) == reject(5).envelope(NOW)
+    assert json.loads(gzip.decompress(path.read_bytes())) == envelope(reject(5), NOW)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

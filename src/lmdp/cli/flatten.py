@@ -17,7 +17,9 @@ from lmdp.core.rejects import Reject
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.support.input_files import read_messages
 from lmdp.support.opening import at_once
+from lmdp.support.reject_files import envelope
 from lmdp.support.reject_share import Tally
+from lmdp.support.specification_file import configured_spec
 
 Files = Annotated[
     list[str],
@@ -54,14 +56,14 @@ def flatten(
     if found := _faults(files, rejects, report):
         raise SettingsError.of(found)
     started = time.monotonic()
-    settings = TransformSettings(org_id=org_id)
+    settings = TransformSettings(org_id=org_id, spec=configured_spec())
     counts, tally, bytes_out, first = Counts(), Tally(), 0, None
     with _writing(rejects) as rejects_file:
         for message in _messages(files):
             done = transform((message,), settings)
             counts += done.counts
             tally = tally.plus(Tally.of(done.counts, done.rejects))
-            bytes_out += _print_rows(encode(done.rows))
+            bytes_out += _print_rows(encode(done.rows, settings.spec))
             first = first or next(iter(done.rejects), None)
             _write_rejects(rejects_file, done.rejects)
     told = {**counts.report(), "bytesOut": bytes_out, "seconds": round(time.monotonic() - started, 3)}
@@ -115,7 +117,7 @@ def _writing(path: Path | None) -> Iterator[IO[str] | None]:
 def _write_rejects(file: IO[str] | None, rejects: list[Reject]) -> None:
     now_ms = time.time_ns() // 1_000_000
     for reject in rejects if file is not None else ():
-        print(json.dumps(reject.envelope(now_ms)), file=file)
+        print(json.dumps(envelope(reject, now_ms)), file=file)
 
 
 def _tell(counts: Counts, first: Reject | None, kept: Path | None) -> None:

@@ -34,11 +34,11 @@ from lmdp.cli.options import (
 )
 from lmdp.core.column_names import KeyStyle, key_overhead, styled
 from lmdp.core.pipeline import TransformSettings
-from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.data_dir import make_home
 from lmdp.support.printable import printable
 from lmdp.support.signals import stopped_by_signals
+from lmdp.support.specification_file import configured_spec
 
 if TYPE_CHECKING:
     from lmdp.machine.kafka.access import KafkaAccess
@@ -241,7 +241,7 @@ def _way(wanted: _Wanted) -> "Way":
     from lmdp.replay.again import Path as Way  # noqa: PLC0415 - as above
     from lmdp.replay.rows import row_reader  # noqa: PLC0415 - as above
 
-    spec = load_spec()
+    spec = configured_spec()
     limit = TransformSettings().max_row_bytes
     if wanted.to == "firehose":
         limit -= key_overhead(spec, wanted.style)
@@ -261,7 +261,7 @@ def _firehose(stream: str, wanted: _Wanted) -> "Send":
     region = wanted.region or profile_region()
     if not region:
         raise SettingsError("No AWS Region is set: give --region (AWS_REGION), or set one in your profile.")
-    return into_firehose(stream, region, os.environ, styled(load_spec(), wanted.style))
+    return into_firehose(stream, region, os.environ, styled(configured_spec(), wanted.style))
 
 
 def _report() -> "Report":

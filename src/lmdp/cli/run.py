@@ -174,6 +174,7 @@ def run(  # noqa: PLR0913 - each is an option
     from lmdp.machine.services import MachineSettings  # noqa: PLC0415 - as above
     from lmdp.page import process  # noqa: PLC0415 - as above
     from lmdp.replay.keeper import commit  # noqa: PLC0415 - as above
+    from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
     own = servers is None
     devices = simulate if simulate is not None else (20 if own and not until_idle else 0)
@@ -193,7 +194,7 @@ def run(  # noqa: PLR0913 - each is an option
     settings = MachineSettings(
         home=home,
         warehouse=warehouse_file(warehouse, home),
-        transform=TransformSettings(org_id=tenant),
+        transform=TransformSettings(org_id=tenant, spec=configured_spec()),
         consume=ConsumeSettings(topic, chosen, group=group, rejects=rejects),
         access=access,
         memory=broker == "memory",

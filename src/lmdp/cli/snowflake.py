@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lmdp.cli.options import Command, Environment, Json
-from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.sql.settings import environment as whose
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
+from lmdp.support.specification_file import configured_spec
 
 if TYPE_CHECKING:
     from lmdp.snowflake.canary import Flight, Landing
@@ -54,7 +54,7 @@ def ddl(
     """
     from lmdp.snowflake.ddl import script  # noqa: PLC0415 - loaded when needed
 
-    typer.echo(script(_settings(environment), load_spec(), bootstrap=bootstrap), nl=False)
+    typer.echo(script(_settings(environment), configured_spec(), bootstrap=bootstrap), nl=False)
 
 
 @app.command(cls=Command)
@@ -71,7 +71,7 @@ def setup(*, environment: Environment = None, as_json: Json = False) -> None:
 
     settings = _settings(environment)
     with connected(access_from_env(os.environ, settings)) as connection:
-        done = migrate(connection, settings)
+        done = migrate(connection, settings, configured_spec())
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(done), indent=2))
         return
@@ -111,7 +111,7 @@ def verify(  # noqa: PLR0913 - each is an option
     settings = _settings(environment)
     flight = _flight(stream, bucket, wait) if canary else None
     with connected(access_from_env(os.environ, settings)) as connection:
-        scope = checks.Scope(connection, settings, load_spec(), datetime.now(UTC), timedelta(minutes=fresh))
+        scope = checks.Scope(connection, settings, configured_spec(), datetime.now(UTC), timedelta(minutes=fresh))
         found = checks.verify(scope)
         rows = checks.samples(scope) if all(check.ok is not False for check in found) else []
         landings = fly(scope, flight, org_id) if flight else []
@@ -237,7 +237,7 @@ def _rotate(settings: SnowflakeSettings, secret: str, flight: "Flight", org_id: 
     from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - as above
 
     with connected(access_from_env(os.environ, settings)) as connection:
-        scope = Scope(connection, settings, load_spec(), datetime.now(UTC))
+        scope = Scope(connection, settings, configured_spec(), datetime.now(UTC))
         keys.rotate(
             keys.Rotation(
                 user=settings.firehose_user,

@@ -7,10 +7,10 @@ import msgspec
 import typer
 
 from lmdp.cli.options import Json
-from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.support.input_files import read_lines
 from lmdp.support.printable import printable
+from lmdp.support.specification_file import configured_spec
 
 _SHOWN = 20
 
@@ -28,7 +28,7 @@ def validate(files: Files = None, *, schema: Schema = False, as_json: Json = Fal
     """
     from lmdp.support.row_validator import faults, validator  # noqa: PLC0415 - jsonschema takes 0.1 s to load
 
-    spec = load_spec()
+    spec = configured_spec()
     if schema:
         print(msgspec.json.format(msgspec.json.encode(spec.schema)).decode())
         return

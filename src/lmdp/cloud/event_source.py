@@ -1,11 +1,11 @@
-"""What a pipe or an event source mapping hands over, as messages.
+"""The event of a pipe or an event source mapping, read as messages.
 
 EventBridge Pipes gives a list of flat records, an event source mapping an object that holds lists by partition:
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-msk.html
 https://docs.aws.amazon.com/lambda/latest/dg/with-msk.html
 
 A Kafka pipe retries a failed batch until the topic's retention ends. So a record that cannot be read raises nothing: it
-becomes a reject, with what there is of it.
+becomes a reject, with as much of it as could be read.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from lmdp.core.rejects import Reject
 from lmdp.errors import MALFORMED
 
 UNKNOWN: Final = -1
-"""The partition or offset of a record that does not say."""
+"""The partition or offset of a record that has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """An event, read: its messages, and the records that are none."""
+    """The contents of an event: its messages, and the records that are none."""
 
     messages: list[Message] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
@@ -57,13 +57,13 @@ def _records(event: object) -> Iterator[object]:
 
 
 def _message(record: object, faults: list[str]) -> Message:
-    """The record as far as it can be read; what is odd is added to `faults`."""
+    """Return the record as far as it can be read; adds its faults to `faults`."""
     if not isinstance(record, dict):
-        faults.append("the record is no JSON object")
+        faults.append("the record is not a JSON object")
         return Message(None, partition=UNKNOWN, offset=UNKNOWN)
     topic, partition = _place(record)
     if topic != record.get("topic"):
-        faults.append("topic: no text")
+        faults.append("topic: not text")
     return Message(
         value=_bytes(record, "value", faults),
         topic=topic,
@@ -76,27 +76,27 @@ def _message(record: object, faults: list[str]) -> Message:
 
 
 def _place(record: dict[str, Any]) -> tuple[str, int]:
-    """Topic and partition: the record's own, else out of `eventSourceKey`, which only Pipes gives (`topic-0`)."""
+    """Return topic and partition, else those of `eventSourceKey`, which only Pipes has (`topic-0`)."""
     topic, source = record.get("topic"), record.get("eventSourceKey")
     name, dash, number = source.rpartition("-") if isinstance(source, str) else ("", "", "")
     known = bool(dash) and number.isascii() and number.isdigit() and len(number) < 10
     text = topic if isinstance(topic, str) else name if known else ""
-    # Half a surrogate pair, which JSON can name, is no text: nothing could write it.
+    # Half a surrogate pair, which JSON can name, cannot be encoded.
     return text.encode("utf-8", "backslashreplace").decode(), int(number) if known else UNKNOWN
 
 
 def _whole(value: object, name: str, faults: list[str], otherwise: int = UNKNOWN) -> int:
-    """A number, or a numeric string: the sample of AWS has the partition as text."""
+    """Return a number, or a numeric string's: AWS's sample has the partition as text."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
         return value
-    faults.append(f"{name}: no whole number")
+    faults.append(f"{name}: not a whole number")
     return otherwise
 
 
 def _timestamp(value: object) -> int | None:
-    """Kafka's timestamp in milliseconds; a record without one is not odd."""
+    """Return Kafka's timestamp in milliseconds; a record may have none."""
     timestamp = _whole(value, "timestamp", [])
     return None if timestamp == UNKNOWN else timestamp
 
@@ -107,13 +107,13 @@ def _bytes(record: dict[str, Any], name: str, faults: list[str]) -> bytes | None
         return None
     try:
         return b64decode(value, validate=True)
-    except (TypeError, ValueError):  # no text; no base64, or no ASCII
-        faults.append(f"{name}: no base64")
+    except (TypeError, ValueError):  # not text; not base64, or not ASCII
+        faults.append(f"{name}: not valid base64")
         return None
 
 
 def _headers(value: object) -> tuple[tuple[str, bytes | None], ...]:
-    """Kafka's headers, which come as `[{name: [byte, …]}, …]`; what is odd in them is left out."""
+    """Return Kafka's headers, which come as `[{name: [byte, …]}, …]`; malformed ones are left out."""
     headers = value if isinstance(value, list) else []
     pairs = [pair for header in headers if isinstance(header, dict) for pair in header.items()]
     return tuple((str(name), _octets(content)) for name, content in pairs)
@@ -127,7 +127,7 @@ def _octets(value: object) -> bytes | None:
 
 
 def _reject(record: object, message: Message, faults: list[str]) -> Reject:
-    """What was read of the record: its value where there is one, else the record itself as JSON."""
+    """Return a reject with the record's value where it could be read, else with the record itself as JSON."""
     return Reject(
         code=MALFORMED,
         message="the event's record: " + "; ".join(faults),
@@ -151,7 +151,7 @@ def _raw(record: object) -> bytes:
 
 
 def _written(record: object) -> Iterator[str]:
-    """The pieces of `record` as JSON, however deep it is nested: json.dumps calls itself for each level."""
+    """Yield the pieces of `record` as JSON, however deep it is nested: json.dumps recurses for each level."""
     pending: list[tuple[bool, object]] = [(False, record)]  # last first; whether it is JSON already
     while pending:
         is_json, item = pending.pop()

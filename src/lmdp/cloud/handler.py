@@ -1,10 +1,82 @@
-"""What Lambda is told to call: `lmdp.cloud.handler.handler`.
+"""The Lambda function `lmdp.cloud.handler.handler`: settings, sinks and telemetry, made once, and its invocations.
 
-The function is made while Lambda starts; what is wrong with its settings ends the start, every fault in one message.
+The function is made when Lambda looks `handler` up, while it starts: wrong settings end the start, every fault in one
+message. Importing this module makes nothing.
 """
 
+from __future__ import annotations
+
 import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
-from lmdp.cloud.function import open_function
+from lmdp.cloud import telemetry
+from lmdp.cloud.firehose_sink import open_firehose
+from lmdp.cloud.pipeline import Invocation, Pipeline
+from lmdp.cloud.reject_sink import reject_bucket, s3_client
+from lmdp.cloud.settings import Settings
+from lmdp.cloud.telemetry import Telemetry, open_telemetry
+from lmdp.errors import InternalError, LmdpError
 
-handler = open_function(dict(os.environ))
+
+class Context(Protocol):
+    """Lambda's context object, as far as it is used."""
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the milliseconds until Lambda ends this invocation."""
+
+
+@dataclass(slots=True)
+class Function:
+    """The function, ready to be called. `cold` until the first call."""
+
+    pipeline: Pipeline
+    telemetry: Telemetry
+    cold: bool = True
+
+    def __call__(self, event: object, context: Context) -> dict[str, Any]:
+        """Handle one event; returns its summary, which a pipe ignores."""
+        invocation = Invocation(self.pipeline, time.time_ns() // 1_000_000, telemetry.steps())
+        failure = ""
+        try:
+            invocation.run(event, context.get_remaining_time_in_millis() / 1000)
+        except LmdpError as error:
+            failure = type(error).__name__
+            raise
+        except Exception as error:  # noqa: BLE001 - its text might hold data, and Lambda would log it
+            failure = telemetry.log_fault(self.telemetry, error)
+            raise InternalError(
+                f"{failure} inside the function; the log has the place. The batch is sent again."
+            ) from None
+        finally:
+            telemetry.record(
+                self.telemetry, invocation, request_id=context.aws_request_id, cold_start=self.cold, failure=failure
+            )
+            self.cold = False
+        return invocation.summary()
+
+
+def open_function(env: dict[str, str]) -> Function:
+    """Read the settings and open the sinks. Raises LmdpError; nothing is sent yet."""
+    settings = Settings.from_env(env)
+    client: Callable[[], Any] = partial(s3_client, settings.region, attempts=1)
+    pipeline = Pipeline(
+        transform=settings.transform,
+        keys=settings.keys,
+        write_rejects=reject_bucket(settings.bucket, settings.prefix, settings.kms_key, client),
+        firehose=open_firehose(settings.stream, settings.region, env, settings.concurrency),
+        margin=settings.margin,
+    )
+    return Function(pipeline, open_telemetry(env))
+
+
+def __getattr__(name: str) -> Function:
+    if name != "handler":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["handler"] = function = open_function(dict(os.environ))
+    return function

@@ -1,48 +1,53 @@
-"""One invocation: event → messages → rows and rejects → rejects to S3 → rows to Firehose. The order is here alone.
+"""The order of one invocation: event → messages → rows and rejects → rejects to S3 → rows to Firehose.
 
-Bad data never raises, since a Kafka pipe would send it again until the topic's retention ends; it becomes rejects. What
-raises is what trying again can mend: rejects that cannot be written, rows that cannot be delivered.
+Bad data never raises, since a Kafka pipe would redeliver it until the topic's retention ends; it becomes rejects. Only
+faults that a retry can fix raise: rejects that cannot be written, rows that cannot be delivered.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from lmdp.cloud.event_source import UNKNOWN, read_event
+from lmdp.cloud.event_source import UNKNOWN, Incoming, read_event
 from lmdp.cloud.firehose_sink import Delivered, Firehose, deliver
 from lmdp.cloud.reject_sink import WriteRejects
 from lmdp.core.encode import encode
-from lmdp.core.pipeline import Counts, Message, Transformed, TransformSettings, transform
+from lmdp.core.pipeline import Counts, Message, TransformSettings, reject_whole, transform
 from lmdp.core.rejects import Reject
 from lmdp.core.specification import Spec
 from lmdp.errors import DECODE_TOO_LARGE, DeliveryError
 
-_PORTION_BYTES: Final = 64 * 2**10
+_CHUNK_BYTES: Final = 64 * 2**10
+
+Step: TypeAlias = Callable[[str], AbstractContextManager[object]]
+"""Marks a part of an invocation in a trace."""
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
-    """What an invocation goes through. `step` marks a part of it in a trace; `margin` is in seconds."""
+class Pipeline:
+    """The settings and sinks of all invocations. `margin` seconds are reserved for the end of an invocation."""
 
     transform: TransformSettings
     keys: Spec
     write_rejects: WriteRejects
     firehose: Firehose
     margin: float
-    step: Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(slots=True)
-class Report:
-    """What an invocation came to, as far as it came: filled in on the way, so that one that raises has it too.
+class Invocation:
+    """One event on its way through the pipeline, and its results so far: one that raises has them too.
 
     `offsets` is the first and last offset of each topic-partition; `firehose_code` is empty unless delivery failed.
     """
 
+    pipeline: Pipeline
+    now_ms: int
+    step: Step = nullcontext
     counts: Counts = field(default_factory=Counts)
     rejects: Counter[str] = field(default_factory=Counter)
     oldest_age_ms: int | None = None
@@ -51,8 +56,53 @@ class Report:
     offsets: dict[str, list[int]] = field(default_factory=dict)
     firehose_code: str = ""
 
+    def run(self, event: object, seconds_left: float) -> None:
+        """Handle the event. Raises RejectsNotWrittenError or DeliveryError when the batch has to be sent again."""
+        firehose = self.pipeline.firehose
+        deadline = firehose.clock() + seconds_left - self.pipeline.margin
+        with self.step("transform"):
+            rows, rejects = self._transform(read_event(event))
+        with self.step("rejects"):
+            self.reject_objects = self.pipeline.write_rejects(rejects, self.now_ms, deadline - firehose.clock())
+        with self.step("firehose"):
+            self._deliver(rows, deadline)
+
+    def _transform(self, incoming: Incoming) -> tuple[list[bytes], list[Reject]]:
+        messages, rejects = incoming.messages, list(incoming.rejects)
+        self.offsets = _offsets([*messages, *rejects])
+        counts = Counts(
+            messages=len(rejects), rejected_messages=len(rejects), bytes_in=sum(len(each.raw) for each in rejects)
+        )
+        rows: list[bytes] = []
+        # A batch of compressed messages can make any number of rows: without a limit the function would run out of
+        # memory, and the pipe would redeliver the same batch for ever.
+        size, limit = 0, self.pipeline.transform.max_message_row_bytes
+        for chunk in _chunks(messages):  # only their JSON is kept, a third of the memory of all at once
+            if size <= limit:
+                done = transform(chunk, self.pipeline.transform)
+            else:
+                text = f"the messages before it in its batch make more than {limit:,} bytes of rows; replay it"
+                done = reject_whole(chunk, DECODE_TOO_LARGE, text)
+            encoded = encode(done.rows, self.pipeline.keys)
+            size += sum(map(len, encoded))
+            rows += encoded
+            rejects += done.rejects
+            counts += done.counts
+        times = [message.timestamp for message in messages if message.timestamp is not None]
+        self.counts = counts
+        self.rejects = Counter(reject.code for reject in rejects)
+        self.oldest_age_ms = max(self.now_ms - min(times), 0) if times else None
+        return rows, rejects
+
+    def _deliver(self, rows: list[bytes], deadline: float) -> None:
+        try:
+            self.delivered = deliver(self.pipeline.firehose, rows, deadline)
+        except DeliveryError as error:
+            self.delivered, self.firehose_code = error.delivered, error.code
+            raise
+
     def summary(self) -> dict[str, Any]:
-        """Numbers and codes only; never a row's content."""
+        """Return numbers and codes only; never a row's content."""
         delivered = self.delivered or Delivered(0, 0)
         return {
             **self.counts.report(),
@@ -71,47 +121,8 @@ class Report:
         }
 
 
-def invoke(event: object, path: Path, report: Report, *, now_ms: int, seconds_left: float) -> None:
-    """Handle one event. Raises RejectsNotWrittenError or DeliveryError when the batch has to be sent again."""
-    deadline = path.firehose.clock() + seconds_left - path.margin
-    with path.step("transform"):
-        rows, rejects = _transform(event, path, report, now_ms)
-    with path.step("rejects"):
-        report.reject_objects = path.write_rejects(rejects, now_ms, deadline - path.firehose.clock())
-    with path.step("firehose"):
-        try:
-            report.delivered = deliver(path.firehose, rows, deadline)
-        except DeliveryError as error:
-            report.delivered, report.firehose_code = error.delivered, error.code
-            raise
-
-
-def _transform(event: object, path: Path, report: Report, now_ms: int) -> tuple[list[bytes], list[Reject]]:
-    incoming = read_event(event)
-    report.offsets = _offsets([*incoming.messages, *incoming.rejects])
-    rows: list[bytes] = []
-    rejects = list(incoming.rejects)
-    unread = len(rejects)
-    counts = Counts(messages=unread, rejected_messages=unread, bytes_in=sum(len(reject.raw) for reject in rejects))
-    # A batch of compressed messages can make any number of rows: without an end the function would run out of memory,
-    # and the pipe would try the same batch for ever.
-    held, room = 0, path.transform.max_message_row_bytes
-    for portion in _portions(incoming.messages):  # only their JSON is kept, a third of the memory of all at once
-        done = _too_much(portion, room) if held > room else transform(portion, path.transform)
-        encoded = encode(done.rows, path.keys)
-        held += sum(map(len, encoded))
-        rows += encoded
-        rejects += done.rejects
-        counts += done.counts
-    times = [message.timestamp for message in incoming.messages if message.timestamp is not None]
-    report.counts = counts
-    report.rejects = Counter(reject.code for reject in rejects)
-    report.oldest_age_ms = max(now_ms - min(times), 0) if times else None
-    return rows, rejects
-
-
 def _offsets(records: Iterable[Message | Reject]) -> dict[str, list[int]]:
-    """First and last offset by topic-partition, so that a batch that comes again and again can be recognised."""
+    """Return the first and last offset by topic-partition, by which a redelivered batch can be recognised."""
     spans: dict[tuple[str, int], list[int]] = {}
     for record in records:
         offset = record.offset
@@ -125,32 +136,16 @@ def _offsets(records: Iterable[Message | Reject]) -> dict[str, list[int]]:
     return {f"{topic}-{partition}": span for (topic, partition), span in sorted(spans.items())}
 
 
-def _portions(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    """Messages that together make few rows, for what one costs; one that may be compressed stands alone."""
-    portion: list[Message] = []
+def _chunks(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """Yield messages that together make few rows at little cost; one that may be compressed is a chunk of its own."""
+    chunk: list[Message] = []
     size = 0
     for message in messages:
         value = message.value or b"{"
         size += len(value)
-        if portion and (size > _PORTION_BYTES or value[:1] != b"{" or (portion[-1].value or b"{")[:1] != b"{"):
-            yield portion
-            portion, size = [], len(value)
-        portion.append(message)
-    if portion:
-        yield portion
-
-
-def _too_much(messages: Iterable[Message], room: int) -> Transformed:
-    """The messages as they are, for a replay: there is no more room for their rows."""
-    text = f"the messages before it in its batch make more than {room:,} bytes of rows; replay it"
-    done = Transformed([], [], Counts())
-    for message in messages:
-        value = message.value or b""
-        where = (message.topic, message.partition, message.offset, message.timestamp, message.key)
-        if value:
-            done.rejects.append(Reject(DECODE_TOO_LARGE, text, value, *where))
-        done.counts.dropped["empty"] += not value
-        done.counts.rejected_messages += bool(value)
-        done.counts.messages += 1
-        done.counts.bytes_in += len(value)
-    return done
+        if chunk and (size > _CHUNK_BYTES or value[:1] != b"{" or (chunk[-1].value or b"{")[:1] != b"{"):
+            yield chunk
+            chunk, size = [], len(value)
+        chunk.append(message)
+    if chunk:
+        yield chunk

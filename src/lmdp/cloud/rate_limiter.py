@@ -1,4 +1,4 @@
-"""The pace of calls that share one stream: while Firehose throttles, they start one after the other, with gaps."""
+"""Rate limiter for the calls that share one stream: while Firehose throttles, they start one by one, with gaps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _LEAST_GAP: Final = 0.02
 _MOST_GAP: Final = 1.0
 
 
-class Pace:
-    """Hands out times to start at. Throttling doubles the gap between two starts, a clean call halves it.
+class RateLimiter:
+    """Assigns start times to calls. Throttling doubles the gap between two starts, a success halves it.
 
-    Calls that run side by side are throttled together: only one that started after the last change changes it again.
+    Concurrent calls are throttled together: only one that started after the last change changes the gap again.
     All times are seconds of one monotonic clock, which the caller reads.
     """
 
@@ -23,10 +23,10 @@ class Pace:
         self._next = 0.0
         self._changed = 0.0
 
-    def turn(self, now: float, latest: float = inf) -> float | None:
-        """The time at which a call that is ready at `now` may start; it is taken by asking.
+    def acquire(self, now: float, latest: float = inf) -> float | None:
+        """Reserve and return the time at which a call that is ready at `now` may start.
 
-        None where that is later than `latest`: then nothing is taken, so that whoever comes next need not wait for it.
+        Returns None, and reserves nothing, where that is later than `latest`.
         """
         with self._lock:
             start = max(now, self._next)
@@ -36,15 +36,15 @@ class Pace:
             return start
 
     def throttled(self, start: float) -> None:
-        """A call that started at `start` was told to slow down."""
+        """Record that the call that started at `start` was throttled."""
         with self._lock:
             if start >= self._changed:
                 self._gap = min(max(2 * self._gap, _LEAST_GAP), _MOST_GAP)
                 self._next += self._gap
                 self._changed = self._next
 
-    def clean(self) -> None:
-        """A call went through."""
+    def succeeded(self) -> None:
+        """Record that a call succeeded."""
         if self._gap:
             with self._lock:
                 self._gap = 0.5 * self._gap if self._gap > _LEAST_GAP else 0.0

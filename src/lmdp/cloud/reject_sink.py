@@ -1,6 +1,6 @@
 """Rejects to the error bucket, before anything is delivered: a reject is data too.
 
-What cannot be written raises, and the pipe sends the batch again: the same objects are then written again.
+What cannot be written raises, and the pipe redelivers the batch: the same objects are then written again.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ from typing import Any, Final, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lmdp.cloud.deadline import within
-from lmdp.cloud.retries import Failure
+from lmdp.cloud.aws_client import Failure, with_deadline
 from lmdp.core.rejects import Reject
 from lmdp.errors import RejectsNotWrittenError
 from lmdp.support.reject_files import RejectFile, reject_files
 
 WriteRejects: TypeAlias = Callable[[Sequence[Reject], int, float], int]
-"""Takes rejects, the time in ms, and the seconds that there are; says how many objects were written."""
+"""Writes rejects, given the time in ms and the seconds that are left; returns the number of objects."""
 
 _CONNECT_SECONDS: Final = 3
 _READ_SECONDS: Final = 10
-# A try that has less time than this is not begun.
+# A try that has less time than this is not made.
 _LEAST_SECONDS: Final = 0.1
 
 
 def reject_bucket(bucket: str, prefix: str, kms_key: str | None, client: Callable[[], Any]) -> WriteRejects:
-    """A place for rejects. `client` makes the S3 client, which takes long: only when there is something to write."""
+    """Return a writer of rejects. `client` makes the S3 client, which takes long: only when there are rejects."""
     made: list[Any] = []
 
     def put(file: RejectFile) -> None:
@@ -45,8 +44,8 @@ def reject_bucket(bucket: str, prefix: str, kms_key: str | None, client: Callabl
             except (BotoCoreError, ClientError, TimeoutError) as error:
                 raise RejectsNotWrittenError(
                     f"s3://{bucket}/{prefix}: {len(rejects):,} rejects could not be written ({_name(error)}). "
-                    "Nothing of their batch was delivered; it is sent again. Check that the bucket and its key are "
-                    "there and can be reached, and that the function's role allows s3:PutObject, kms:GenerateDataKey "
+                    "Nothing of their batch was delivered; it is sent again. Check that the bucket and its key "
+                    "exist and are reachable, and that the function's role allows s3:PutObject, kms:GenerateDataKey "
                     "and kms:Decrypt."
                 ) from None
         return len(files)
@@ -55,16 +54,16 @@ def reject_bucket(bucket: str, prefix: str, kms_key: str | None, client: Callabl
 
 
 def _until(ends: float, put: Callable[[], None]) -> None:
-    """Try until it is there; raises the last error when the time is over, or when trying does not mend it."""
+    """Try until it succeeds; raises the last error when the time is over, or when no retry can help."""
     attempt = 0
     while True:
         attempt += 1
         try:
-            return within(ends - time.monotonic(), put)
+            return with_deadline(ends - time.monotonic(), put)
         except (BotoCoreError, ClientError, TimeoutError) as error:
             failure = _failure(error, attempt)
             left = ends - time.monotonic()
-            if left < 2 * _LEAST_SECONDS or not failure.passing():
+            if left < 2 * _LEAST_SECONDS or not failure.retryable():
                 raise
             time.sleep(min(failure.delay(), left / 2))
 
@@ -77,7 +76,7 @@ def _failure(error: Exception, attempt: int) -> Failure:
 
 
 def put_object(bucket: str, prefix: str, kms_key: str | None, file: RejectFile) -> dict[str, Any]:
-    """The parameters of the call that writes `file`. Without a key of its own, the bucket's default key is taken.
+    """Return the parameters of the call that writes `file`. Without `kms_key`, the bucket's default key is used.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
     """
@@ -94,7 +93,7 @@ def put_object(bucket: str, prefix: str, kms_key: str | None, file: RejectFile) 
 
 
 def s3_client(region: str, attempts: int = 4) -> Any:
-    """boto3's S3 client, without boto3's own layer. `attempts`: how often it tries a call by itself."""
+    """Return boto3's S3 client, without boto3's own layer. `attempts`: how often it tries a call by itself."""
     from botocore.config import Config  # noqa: PLC0415 - most invocations have no rejects
     from botocore.session import Session  # noqa: PLC0415 - as above
 

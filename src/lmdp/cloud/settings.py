@@ -1,4 +1,4 @@
-"""What the function has to know: read once from its environment, checked whole, then frozen."""
+"""The function's settings: read once from its environment, all checked, then frozen."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from lmdp.cloud.batches import MAX_RECORD_BYTES
+from lmdp.cloud.firehose_sink import MAX_RECORD_BYTES
 from lmdp.core.column_names import KEY_STYLES, KeyStyle, key_overhead, styled
 from lmdp.core.pipeline import TransformSettings
-from lmdp.core.specification import Spec, load_spec
+from lmdp.core.specification import MAX_ROW_BYTES, Spec
 from lmdp.errors import SettingsError
+from lmdp.support.specification_file import configured_spec
 
 # https://docs.aws.amazon.com/general/latest/gr/rande.html
 _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
@@ -22,24 +23,24 @@ _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html (key identifiers)
 _KMS_KEY: Final = re.compile(r"(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)/|alias/)?[\w/-]{1,256}")
 
-# A pipe ends an execution after 5 minutes, the target's part included:
+# A pipe ends an execution, its target's part included, after 5 minutes:
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html
 _PIPE_SECONDS: Final = 300.0
-# Each call holds up to 4 MiB, so that 32 of them are 128 MiB: the smallest function.
+# Each call holds up to 4 MiB, so that 32 of them are 128 MiB: the memory of the smallest function.
 _MAX_CONCURRENCY: Final = 32
-# A function that runs out of memory over a message is given it again and again. So a message may take a quarter of the
-# memory to read, and its rows an eighth as JSON, which is three eighths beside it.
+# A message for which the function runs out of memory is redelivered again and again. So reading a message may take a
+# quarter of the memory, and its rows an eighth as JSON, which is three eighths next to it.
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 _MEMORY: Final = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"
-_MEMORY_MIB: Final = 1024  # where nobody says: what the stacks give it
+_MEMORY_MIB: Final = 1024  # the default: the stacks' own
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The function's settings.
 
-    `keys` is the specification with its fields named as the rows' keys; `margin` is the time in seconds that is kept
-    back for the end of an invocation.
+    `keys` is the specification with its fields named as the rows' keys; `margin` is the time in seconds that is
+    reserved for the end of an invocation.
     """
 
     region: str
@@ -80,7 +81,7 @@ class Settings:
                 max_decompressed_bytes=decompressed,
                 max_message_memory=memory,
                 max_message_row_bytes=message_rows,
-                max_row_bytes=MAX_RECORD_BYTES - key_overhead(spec, style),
+                max_row_bytes=min(MAX_ROW_BYTES, MAX_RECORD_BYTES - key_overhead(spec, style)),
                 spec=spec,
             ),
         )
@@ -88,7 +89,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads single settings, and gathers what is wrong with them."""
+    """Reader of single settings, which collects their faults."""
 
     env: Mapping[str, str]
     faults: list[str] = field(default_factory=list)
@@ -124,7 +125,7 @@ class _Reader:
 
     def spec(self) -> Spec | None:
         try:
-            return load_spec(self.env.get("LMDP_SPEC"))
+            return configured_spec(self.env)
         except SettingsError as error:
             self.faults.append(str(error))
             return None

@@ -1,6 +1,6 @@
 """Bundle to rows: each datapoint becomes its rows, is dropped by rule, or is refused with its reason.
 
-What is the same for a resource, a scope or a metric is worked out once for it. A row is a tuple of the columns in the
+Whatever a resource's, scope's or metric's datapoints share is worked out once. A row is a tuple of the columns in the
 specification's order: the promoted ones, then metric, unit, type, ts, tsUnixMs, value, and the three maps as JSON text.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct
 
 from lmdp.core import histograms
-from lmdp.core.attributes import Digest, Reserved, around, members, merged, text, written_map
+from lmdp.core.attributes import PointAttributes, ReservedKeys, map_text, map_text_around
 from lmdp.core.otlp.model import (
     DataPoint,
     Gauge,
@@ -26,8 +26,7 @@ from lmdp.core.otlp.model import (
     Value,
 )
 from lmdp.core.otlp.scalars import double, enum, read_all, signed, unsigned
-from lmdp.core.promotion import Rules
-from lmdp.core.scopes import Scope, Scopes, field_epoch
+from lmdp.core.promotion import Promotion, Scope, field_epoch
 from lmdp.core.timestamps import Moment, epoch_ns, kafka_ns, moment
 from lmdp.errors import (
     BAD_TIMESTAMP,
@@ -41,7 +40,7 @@ from lmdp.errors import (
 
 Row: TypeAlias = tuple[Any, ...]
 Path: TypeAlias = tuple[Any, ...]
-"""The way to a datapoint: its resource's part of the message, its scope's, the metric, its data, itself."""
+"""The path to a datapoint: its resource's part of the message, its scope's, the metric, its data, itself."""
 Known: TypeAlias = dict[tuple[bool, str], int]
 
 EXACT_INTEGERS: Final = 2**53
@@ -67,7 +66,7 @@ _DERIVED: Final[tuple[tuple[str, str, Callable[[Any], Iterator[histograms.Part]]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one message and one row may take, and how a row is measured exactly: `measure(row, known=…)`."""
+    """The sizes that one message and one row may have, and how a row is measured exactly: `measure(row, known=…)`."""
 
     message_bytes: int
     row_bytes: int
@@ -76,14 +75,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A datapoint that was refused, and the way to it."""
+    """A datapoint that was refused, and the path to it."""
 
     path: Path
     refused: DatapointError
 
 
 class Flat(Struct, gc=False):
-    """What one message becomes."""
+    """The rows of one message, its refused datapoints, and its counts."""
 
     rows: list[Row] = []
     failures: list[Failure] = []
@@ -100,27 +99,27 @@ class Flat(Struct, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """What the datapoints of one metric share, where several rows come from each."""
+    """The values that the datapoints of one metric share, where several rows come from each."""
 
     scope: Scope
     name: str
     unit: str | None
     kind: str
-    reserved: Reserved
+    reserved: ReservedKeys
     missing: str  # why a required column has no value; empty where all have
     path: Path
 
 
-def flatten(bundle: MetricsData, scopes: Scopes, limits: Limits, timestamp: int | None = None) -> Flat:
+def flatten(bundle: MetricsData, promotion: Promotion, limits: Limits, timestamp: int | None = None) -> Flat:
     """Flatten one message; `timestamp` is Kafka's, in milliseconds.
 
     Raises MessageError where the message as a whole cannot be read, or makes more than the limits allow.
     """
-    walk = _Walk(scopes.rules, limits, timestamp)
+    walk = _Walk(promotion, limits, timestamp)
     for resource_metrics in bundle.resourceMetrics or ():
-        resource = scopes.resource(resource_metrics.resource)
+        resource = promotion.resource(resource_metrics.resource)
         for scope_metrics in resource_metrics.scopeMetrics or ():
-            scope = scopes.scope(scope_metrics.scope, resource)
+            scope = promotion.scope(scope_metrics.scope, resource)
             for metric in scope_metrics.metrics or ():
                 try:
                     walk.metric(scope, (resource_metrics, scope_metrics, metric))
@@ -130,21 +129,20 @@ def flatten(bundle: MetricsData, scopes: Scopes, limits: Limits, timestamp: int 
 
 
 def _in_metric(metric: Metric, refused: MessageError) -> MessageError:
-    """The same for what cannot be read, with the place."""
+    """Return the refusal with the metric's name, where the message cannot be read."""
     if refused.code != MALFORMED:
         return refused
     return MessageError(MALFORMED, f"metric {(metric.name or '')[:_SHOWN]!r}: {refused.text}")
 
 
 class _Walk:
-    """One message on its way to rows."""
+    """One message that is being flattened."""
 
-    __slots__ = ("_largest_row", "_most", "digest", "flat", "known", "limits", "reasons", "rules", "times", "timestamp")
+    __slots__ = ("_largest_row", "_most", "flat", "known", "limits", "promotion", "reasons", "times", "timestamp")
 
-    def __init__(self, rules: Rules, limits: Limits, timestamp: int | None) -> None:
+    def __init__(self, promotion: Promotion, limits: Limits, timestamp: int | None) -> None:
         self.flat = Flat()
-        self.rules = rules
-        self.digest = rules.digest
+        self.promotion = promotion
         self.limits = limits
         self.timestamp = timestamp
         self.times: dict[Integer, Moment] = {}
@@ -170,15 +168,15 @@ class _Walk:
         elif metric.gauge is None and metric.sum is None:
             self.flat.unknown_data += 1
 
-    def numbers(self, scope: Scope, path: Path, kind: str, data: Gauge | Sum, reserved: Reserved) -> None:
-        """Gauges and sums: a row a datapoint. What most of them are like is done here, the rest is called."""
+    def numbers(self, scope: Scope, path: Path, kind: str, data: Gauge | Sum, reserved: ReservedKeys) -> None:
+        """Flatten a gauge or sum: one row a datapoint. The common case is inline, for speed; the rest is called."""
         points = data.dataPoints or ()
         flat, metric = self.flat, path[2]
         shared, maps, size, _ = scope
         name, unit = metric.name or "", metric.unit or None
         missing = shared.missing if name else self._unnamed(scope)
         size += _ROW_FRAME + len(name) + (len(unit) if unit else 0)
-        digest_of, time_of, keep = self.digest, self.times.get, self.keep
+        attributes_of, time_of, keep = self.promotion.datapoint, self.times.get, self.keep
         converted = 0
         for point in points:
             value, time = point.asDouble, point.timeUnixNano
@@ -188,20 +186,20 @@ class _Walk:
                 self._no_row(point, value)
                 continue
             try:
-                digest = digest_of(point.attributes)
-                narrow = digest.promoted
-                if missing or None in narrow:
-                    narrow = self._narrow(scope, narrow, missing)
+                own = attributes_of(point.attributes)
+                columns = own.promoted
+                if missing or None in columns:
+                    columns = self._with_fallback(scope, columns, missing)
                 at = time_of(time) or self._time(scope, time)
-                start = point.startTimeUnixNano
-                began = None if start is None or start == time else _began(start, at)
+                given = point.startTimeUnixNano
+                start = None if given is None or given == time else _start(given, at)
                 if -EXACT_INTEGERS <= value <= EXACT_INTEGERS:
-                    is_written = reserved is digest.reserved and began == digest.began
-                    attributes = digest.written if is_written else digest.text(reserved, began)
+                    is_written = reserved is own.reserved and start == own.start
+                    attributes = own.written if is_written else own.text(reserved, start)
                 else:
-                    attributes = _extended(digest, reserved, began, value)
-                row = (*shared.columns, *narrow, name, unit, kind, at.text, at.ms, value, attributes, *maps)
-                keep(row, size + digest.size + len(attributes))
+                    attributes = _with_exact(own, reserved, start, value)
+                row = (*shared.columns, *columns, name, unit, kind, at.text, at.ms, value, attributes, *maps)
+                keep(row, size + own.size + len(attributes))
             except DatapointError as refused:
                 self._failed((*path, data), point, refused)
                 continue
@@ -213,7 +211,7 @@ class _Walk:
 
     def _no_row(self, point: NumberDataPoint, value: float | None) -> None:
         """Count a datapoint that is dropped by rule."""
-        self._unread(point)
+        self._check(point)
         if value is None:
             self.flat.no_recorded_value += 1
         else:  # NaN or infinite
@@ -229,17 +227,17 @@ class _Walk:
         return _Series(scope, name, metric.unit or None, kind, reserved, missing, (*path, data))
 
     def _unnamed(self, scope: Scope) -> str:
-        """Why a metric without a name makes no rows; empty where the specification allows it."""
-        missing = f"{self.rules.metric.name}: the metric has no name" if self.rules.metric.required else ""
+        """Return why a metric without a name makes no rows; empty where the specification allows it."""
+        missing = f"{self.promotion.metric.name}: the metric has no name" if self.promotion.metric.required else ""
         return "; ".join(filter(None, (scope.shared.missing, missing)))
 
     def several(self, series: _Series, points: list[Any], parts: Callable[[Any], Iterator[histograms.Part]]) -> None:
-        """Histograms and summaries: several rows a datapoint, all of them or none."""
+        """Flatten a histogram or summary: several rows a datapoint, all of them or none."""
         flat = self.flat
         flat.datapoints += len(points)
         for point in points:
             if unsigned(point.flags, "flags") & _NO_RECORDED_VALUE:
-                self._unread(point)
+                self._check(point)
                 flat.no_recorded_value += 1
             else:
                 before = len(flat.rows), flat.size, flat.measured, flat.bytes
@@ -255,13 +253,13 @@ class _Walk:
             if exemplars:
                 flat.exemplars += len(exemplars)
 
-    def _unread(self, point: DataPoint) -> None:
+    def _check(self, point: DataPoint) -> None:
         """Refuse the message for what is broken in a datapoint, though it makes no row."""
-        self.digest(point.attributes)
+        self.promotion.datapoint(point.attributes)
         read_all(point)
 
     def _failed(self, path: Path, point: DataPoint, refused: DatapointError) -> None:
-        self._unread(point)
+        self._check(point)
         # One exception a reason, and no traceback: its frames would be a kilobyte a datapoint.
         kept = self.reasons.setdefault((refused.code, refused.text), refused.with_traceback(None))
         self.flat.failures.append(Failure((*path, point), kept))
@@ -269,14 +267,15 @@ class _Walk:
     def _rows(self, series: _Series, point: Any, parts: Callable[[Any], Iterator[histograms.Part]]) -> int:
         """Add the rows of one datapoint; returns how many were not finite."""
         scope, name, reserved = series.scope, series.name, series.reserved
-        digest = self.digest(point.attributes)
-        narrow = digest.promoted
-        if series.missing or None in narrow:
-            narrow = self._narrow(scope, narrow, series.missing)
+        own = self.promotion.datapoint(point.attributes)
+        columns = own.promoted
+        if series.missing or None in columns:
+            columns = self._with_fallback(scope, columns, series.missing)
         at = self.times.get(point.timeUnixNano) or self._time(scope, point.timeUnixNano)
-        size = _ROW_FRAME + scope.size + len(name) + len(series.unit or "") + digest.size
-        base = merged(members(digest.values), members(reserved.since(_began(point.startTimeUnixNano, at))))
-        plain, places = text(base), {key: around(base, key) for key in ("le", "quantile")}
+        size = _ROW_FRAME + scope.size + len(name) + len(series.unit or "") + own.size
+        base = own.values | reserved.since(_start(point.startTimeUnixNano, at))
+        plain = map_text(base)
+        around: dict[str, tuple[str, str]] = {}  # the map's text around the label, by the label's key
         non_finite = 0
         for suffix, value, key, label in parts(point):
             if value - value != 0:
@@ -284,21 +283,22 @@ class _Walk:
                 continue
             attributes = plain
             if isinstance(value, int) and abs(value) > EXACT_INTEGERS:
-                labelled = {key: label} if key else {}
-                attributes = text(merged(base, members(labelled | _exact(value))))
+                attributes = map_text(base | ({key: label} if key else {}) | _exact(value))
             elif key:
-                attributes = f'"{key}":"{label}"'.join(places[key])
+                if key not in around:
+                    around[key] = map_text_around(base, key)
+                attributes = f'"{label}"'.join(around[key])
             made = name + suffix, series.unit, series.kind, at.text, at.ms, value, attributes
-            self.keep((*scope.shared.columns, *narrow, *made, *scope.maps), size + len(attributes))
+            self.keep((*scope.shared.columns, *columns, *made, *scope.maps), size + len(attributes))
         return non_finite
 
-    def _narrow(self, scope: Scope, own: tuple[str | None, ...], missing: str) -> tuple[str | None, ...]:
-        """The datapoint columns with what the scope has for them. Raises DatapointError where one is missing."""
-        narrow = tuple(one or other for one, other in zip(own, scope.shared.fallback, strict=True))
-        missing = missing or self.rules.missing_narrow(narrow)
+    def _with_fallback(self, scope: Scope, own: tuple[str | None, ...], missing: str) -> tuple[str | None, ...]:
+        """Return the datapoint columns, else the scope's for them. Raises DatapointError where one is missing."""
+        columns = tuple(one or other for one, other in zip(own, scope.shared.fallback, strict=True))
+        missing = missing or self.promotion.missing(columns)
         if missing:
             raise DatapointError(MISSING_FIELD, missing)
-        return narrow
+        return columns
 
     def _time(self, scope: Scope, given: Integer) -> Moment:
         ns = unsigned(given, "timeUnixNano")
@@ -335,7 +335,7 @@ class _Walk:
 
 
 def _number(point: NumberDataPoint) -> int | float | None:
-    """The value of a gauge or sum; None where it has none."""
+    """Return the value of a gauge or sum; None where it has none."""
     if point.flags is not None and unsigned(point.flags, "flags") & _NO_RECORDED_VALUE:
         return None
     if point.asDouble is not None:
@@ -343,15 +343,15 @@ def _number(point: NumberDataPoint) -> int | float | None:
     return None if point.asInt is None else signed(point.asInt, "asInt")
 
 
-def _extended(digest: Digest, reserved: Reserved, began: int | None, value: float) -> str:
-    """The attributes of a gauge or sum whose integer a double may not hold."""
+def _with_exact(own: PointAttributes, reserved: ReservedKeys, start: int | None, value: float) -> str:
+    """Return the attributes of a gauge or sum whose integer a double may not hold."""
     exact = _exact(value) if isinstance(value, int) else {}
-    return written_map(digest.values | reserved.since(began) | exact)
+    return map_text(own.values | reserved.since(start) | exact)
 
 
-def _began(start: Integer, at: Moment) -> int | None:
-    """When a datapoint's time span began, in milliseconds; None where it has none."""
-    ns = unsigned(start, "startTimeUnixNano")
+def _start(given: Integer, at: Moment) -> int | None:
+    """Return the start of a datapoint's time span, in ms since 1970; None where it has none."""
+    ns = unsigned(given, "startTimeUnixNano")
     return None if ns in (0, at.ns) else ns // 1_000_000
 
 
@@ -359,15 +359,15 @@ def _exact(value: int) -> dict[str, Value]:
     return {"otlp.intValue": str(value)}
 
 
-_NOTHING = Reserved({})
+_NOTHING = ReservedKeys({})
 
 
 @functools.lru_cache(maxsize=64)
-def _of_sum(monotonic: bool, temporality: Integer) -> Reserved:  # noqa: FBT001 - a key of the cache
-    return Reserved({"otlp.monotonic": monotonic, **_of_histogram(temporality).values})
+def _of_sum(is_monotonic: bool, temporality: Integer) -> ReservedKeys:  # noqa: FBT001 - a key of the cache
+    return ReservedKeys({"otlp.monotonic": is_monotonic, **_of_histogram(temporality).values})
 
 
 @functools.lru_cache(maxsize=64)
-def _of_histogram(temporality: Integer) -> Reserved:
+def _of_histogram(temporality: Integer) -> ReservedKeys:
     given = _TEMPORALITY.get(enum(temporality))
-    return Reserved({"otlp.temporality": given} if given else {})
+    return ReservedKeys({"otlp.temporality": given} if given else {})

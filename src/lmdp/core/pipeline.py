@@ -1,16 +1,15 @@
-"""The order of the path: messages → decompress → decode → flatten → rows and rejects.
+"""The order of the core: message → decompress → decode → flatten → rows, rejects and counts.
 
-This is the only file that knows it. It does no I/O, reads no clock and knows no vendor; sources hand messages in, sinks
-take rows and rejects out.
+It does no I/O, reads no clock and knows no vendor: sources hand messages in, sinks take rows and rejects out.
 """
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -18,15 +17,14 @@ from lmdp.core.encode import row_bytes
 from lmdp.core.flatten import Flat, Limits, Row, flatten
 from lmdp.core.otlp.decode import decode
 from lmdp.core.otlp.memory_estimate import MEMORY
-from lmdp.core.promotion import Rules
+from lmdp.core.promotion import Promotion
 from lmdp.core.rejects import Reject, cut_down, reasons
-from lmdp.core.scopes import Scopes
-from lmdp.core.specification import Spec, load_spec
+from lmdp.core.specification import MAX_ROW_BYTES, Spec, load_spec
 from lmdp.errors import MALFORMED, TOO_DEEP, MessageError, SettingsError
 
 
 class Message(Struct, frozen=True, gc=False):
-    """One Kafka record, or what stands for one. `timestamp` is Kafka's, in milliseconds; a tombstone has no value."""
+    """One Kafka record, or its equal. `timestamp` is Kafka's, in milliseconds; a tombstone has no value."""
 
     value: bytes | None
     topic: str = ""
@@ -39,18 +37,17 @@ class Message(Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class TransformSettings:
-    """What `transform` has to know. `org_id` is the tenant of messages that name none; the limits are in bytes.
+    """The settings of `transform`. `org_id` is the tenant of messages that name none; the limits are in bytes.
 
-    `max_message_memory` is what reading a message may take, estimated beforehand and on the safe side.
-    `max_row_bytes` is Firehose's limit for a record before base64:
-    https://docs.aws.amazon.com/firehose/latest/dev/limits.html
+    `max_message_memory` is the memory that reading a message may take, estimated beforehand and on the safe side.
+    `max_row_bytes` is for a row as JSON: the specification's limit, or less where a sink's own is lower.
     """
 
     org_id: str | None = None
     max_decompressed_bytes: int = 64 * 2**20
     max_message_memory: int = MEMORY
     max_message_row_bytes: int = 256 * 2**20
-    max_row_bytes: int = 1_000 * 2**10
+    max_row_bytes: int = MAX_ROW_BYTES
     spec: Spec = field(default_factory=load_spec)
 
     def __post_init__(self) -> None:
@@ -62,7 +59,7 @@ class TransformSettings:
 
 @dataclass(slots=True)
 class Counts:
-    """What went in and what became of it.
+    """How much was read, and what became of it.
 
     `datapoints` = `converted` + `dropped["noRecordedValue"]` + `rejected_datapoints`.
     """
@@ -89,7 +86,7 @@ class Counts:
         )
 
     def report(self) -> dict[str, Any]:
-        """The counts under the names that every report uses."""
+        """Return the counts under the names that every report uses."""
         return {
             "messages": self.messages,
             "datapoints": self.datapoints,
@@ -117,46 +114,71 @@ class Transformed:
 
 def transform(messages: Iterable[Message], settings: TransformSettings) -> Transformed:
     """Turn messages into rows and rejects. Nothing in the data raises."""
-    path = _path(settings)
+    stages = _stages(settings)
+    return _each(messages, lambda message, value, done: _transform(message, value, stages, done))
+
+
+def reject_whole(messages: Iterable[Message], code: str, text: str) -> Transformed:
+    """Reject messages whole and unread, for a reason that is not in them; counted as `transform` counts."""
+
+    def refuse(*_: object) -> int:
+        raise MessageError(code, text)
+
+    return _each(messages, refuse)
+
+
+_Convert: TypeAlias = Callable[[Message, bytes, "Transformed"], int]
+"""Adds a message, given its value, to what is done; returns the characters of its rows, or raises MessageError."""
+
+
+def _each(messages: Iterable[Message], convert: _Convert) -> Transformed:
     counts = Counts()
     done = Transformed([], [], counts)
     size = 0
     for message in messages:
+        value = message.value
         counts.messages += 1
-        counts.bytes_in += len(message.value or b"")
+        if not value:
+            counts.dropped["empty"] += 1
+            continue
+        counts.bytes_in += len(value)
         try:
-            size += _one(message, path, done)
+            size += convert(message, value, done)
         except MessageError as refused:
-            _reject(done, message, refused.code, refused.text, message.value or b"", 0)
+            _reject(done, message, refused.code, refused.text, value, 0)
         except RecursionError:
-            _reject(done, message, MALFORMED, TOO_DEEP, message.value or b"", 0)
+            _reject(done, message, MALFORMED, TOO_DEEP, value, 0)
     counts.rows = len(done.rows)
     return Transformed(done.rows, done.rejects, counts, size)
 
 
 @dataclass(frozen=True, slots=True)
-class _Path:
-    scopes: Scopes
+class _Stages:
+    """The settings as the stages take them."""
+
+    max_decompressed: int
+    max_memory: int
+    promotion: Promotion
     limits: Limits
-    decompressed: int
-    memory: int
 
 
 @functools.lru_cache(maxsize=8)
-def _path(settings: TransformSettings) -> _Path:
+def _stages(settings: TransformSettings) -> _Stages:
     measure = functools.partial(row_bytes, spec=settings.spec)
-    limits = Limits(settings.max_message_row_bytes, settings.max_row_bytes, measure)
-    scopes = Scopes.of(Rules.of(settings.spec, settings.org_id))
-    return _Path(scopes, limits, settings.max_decompressed_bytes, settings.max_message_memory)
+    return _Stages(
+        settings.max_decompressed_bytes,
+        settings.max_message_memory,
+        Promotion.of(settings.spec, settings.org_id),
+        Limits(settings.max_message_row_bytes, settings.max_row_bytes, measure),
+    )
 
 
-def _one(message: Message, path: _Path, done: Transformed) -> int:
-    """Add a message to `done`; returns the characters of its rows."""
-    bundle = decode(message.value, path.decompressed, path.memory) if message.value else None
+def _transform(message: Message, value: bytes, stages: _Stages, done: Transformed) -> int:
+    bundle = decode(value, stages.max_decompressed, stages.max_memory)
     if bundle is None:
         done.counts.dropped["empty"] += 1
         return 0
-    flat = flatten(bundle, path.scopes, path.limits, message.timestamp)
+    flat = flatten(bundle, stages.promotion, stages.limits, message.timestamp)
     if flat.failures:
         code, text = reasons([failure.refused for failure in flat.failures])
         _reject(done, message, code, text, cut_down(flat.failures), len(flat.failures))
@@ -183,14 +205,7 @@ def _reject(done: Transformed, message: Message, code: str, text: str, raw: byte
     done.counts.rejected_messages += 1
     done.rejects.append(
         Reject(
-            code,
-            text,
-            raw,
-            message.topic,
-            message.partition,
-            message.offset,
-            message.timestamp,
-            message.key,
+            *(code, text, raw, message.topic, message.partition, message.offset, message.timestamp, message.key),
             datapoints,
         )
     )

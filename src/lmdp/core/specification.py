@@ -1,20 +1,18 @@
-"""The specification, parsed: what a row is, declared once, for all who need to know.
+"""The specification, parsed: the columns of a row, declared once for encoder, tables, validator and documents.
 
 The page `kafka_ingest_spec.md` is prose with four fenced blocks in it (`fields`, `types`, `schema`, `fixtures`). They
-are parsed and checked here; a page that the program could not follow is refused with every fault named.
+are parsed and checked here; a page that the program cannot follow is refused with every fault named.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import tomllib
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from importlib import resources  # pure: the one loader, of a page that is part of the program
+from typing import Any, Final, Literal, TypeAlias
 
 from lmdp.errors import SettingsError
 
@@ -22,6 +20,9 @@ Level: TypeAlias = Literal["datapoint", "scope", "resource"]
 
 TYPES = ("text", "kind", "timestamp", "milliseconds", "number", "map")
 """The types that rows can be written in."""
+
+MAX_ROW_BYTES: Final = 1_000 * 2**10
+"""The bytes that a row may have as JSON: the page's section on rejects."""
 
 COMPUTED = (
     "metric name",
@@ -34,7 +35,7 @@ COMPUTED = (
     "resource attributes",
     "scope attributes",
 )
-"""What only code can fill in, in the order in which it does; the columns follow the promoted ones."""
+"""The values that only code can fill in, in the order of their columns, which follow the promoted ones."""
 
 _SOURCE = re.compile(r"(?P<how>move|copy) (?P<level>datapoint|scope|resource) (?P<key>\S.*)")
 _BLOCK = re.compile(r"^```(?P<language>toml|json) (?P<name>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -42,7 +43,7 @@ _BLOCK = re.compile(r"^```(?P<language>toml|json) (?P<name>\w+)\n(?P<body>.*?)^`
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a promoted field may come from: an attribute of a level, the scope's name, or the tenant's setting."""
+    """Source of a promoted field: an attribute of a level, the scope's name, or the tenant's setting."""
 
     level: Level | Literal["scope name", "setting"]
     key: str
@@ -51,19 +52,19 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column: its name in a row event, its types, and where its value comes from."""
+    """One column: its name in a row event, its types in a row and in a table, and the sources of its value."""
 
     name: str
     type: str
     required: bool
     about: str
-    snowflake: str
+    sql_type: str
     sources: tuple[Source, ...] = ()
     computed: str = ""
 
     @property
     def per_datapoint(self) -> bool:
-        """Whether the value can differ between the datapoints of one scope."""
+        """Return whether the value can differ between the datapoints of one scope."""
         return any(source.level == "datapoint" for source in self.sources)
 
 
@@ -96,37 +97,19 @@ class Spec:
 
     @property
     def promoted(self) -> tuple[Field, ...]:
-        """The fields that are looked up by rule."""
+        """Return the fields that are looked up by rule."""
         return tuple(field for field in self.fields if field.sources)
 
     def column(self, computed: str) -> Field:
-        """The field that holds what code computes under that name, one of COMPUTED."""
+        """Return the field of a computed value, one of COMPUTED."""
         return next(field for field in self.fields if field.computed == computed)
 
 
-def load_spec(path: str | os.PathLike[str] | None = None) -> Spec:
-    """Parse the page at `path`, else the one that `LMDP_SPEC` names, else the one in the package.
-
-    Raises SettingsError, which names every fault in the page.
-    """
-    name = path or os.environ.get("LMDP_SPEC") or ""
-    return _load(str(name))
-
-
 @functools.cache
-def _load(name: str) -> Spec:
-    if not name:
-        return parse_spec(resources.files("lmdp").joinpath("kafka_ingest_spec.md").read_text("utf-8"))
-    try:
-        if not Path(name).is_file():  # reading a pipe would wait for ever
-            raise SettingsError(f"LMDP_SPEC: {name} is no file")
-        text = Path(name).read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"LMDP_SPEC: cannot read {name}: {error}") from error
-    try:
-        return parse_spec(text)
-    except SettingsError as error:
-        raise SettingsError(f"LMDP_SPEC: {name}: {error}") from error
+def load_spec() -> Spec:
+    """Return the specification in the package, parsed once."""
+    page = resources.files("lmdp").joinpath("kafka_ingest_spec.md")
+    return parse_spec(page.read_text("utf-8"))  # pure: as above
 
 
 def parse_spec(text: str) -> Spec:
@@ -172,7 +155,7 @@ def _field(entry: dict[str, Any], types: dict[str, Any], faults: list[str]) -> F
         type=str(kind),
         required=entry.get("required") is True,
         about=str(entry.get("about", "")),
-        snowflake=str(types[kind]["snowflake"]) if kind else "",
+        sql_type=str(types[kind]["snowflake"]) if kind else "",
         sources=tuple(_source(name, text, faults) for text in origin) if isinstance(origin, list) else (),
         computed=origin if isinstance(origin, str) else "",
     )
@@ -185,14 +168,16 @@ def _source(field: str, text: object, faults: list[str]) -> Source:
         return Source("setting", "LMDP_ORG_ID")
     match = _SOURCE.fullmatch(str(text))
     if match is None:
-        faults.append(f"{field}: {text!r} is no source; say `move resource KEY`, `copy datapoint KEY` and the like")
+        faults.append(
+            f"{field}: {text!r} is not a source; write `move resource KEY`, `copy datapoint KEY` and the like"
+        )
         return Source("setting", "")
     level: Any = match["level"]
     return Source(level, match["key"], moved=match["how"] == "move")
 
 
 def _faults(fields: tuple[Field, ...]) -> list[str]:
-    """What the code could not follow."""
+    """Return the faults that the code could not follow."""
     faults = []
     names = [field.name.upper() for field in fields]
     faults += [f"{name}: given twice" for name in sorted({name for name in names if names.count(name) > 1})]
@@ -202,11 +187,11 @@ def _faults(fields: tuple[Field, ...]) -> list[str]:
         faults.append("the computed fields are, each once and in this order: " + ", ".join(COMPUTED))
     shape = [2 if field.computed else int(field.per_datapoint) for field in fields]
     if shape != sorted(shape):
-        faults.append("fields stand in this order: promoted, promoted with a datapoint source, computed")
+        faults.append("fields are in this order: promoted, promoted with a datapoint source, computed")
     for field in fields:
         levels = [source.level == "datapoint" for source in field.sources]
         if levels != sorted(levels, reverse=True):
-            faults.append(f"{field.name}: datapoint sources stand before the others")
+            faults.append(f"{field.name}: datapoint sources come before the others")
         wider = [source.key for source in field.sources if source.level != "datapoint" and source.moved]
         if field.per_datapoint and wider:
             faults.append(f"{field.name}: has datapoint sources, so it copies {', '.join(wider)}, and does not move it")

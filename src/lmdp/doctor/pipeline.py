@@ -19,11 +19,11 @@ _VERSION = "SELECT max(VERSION) AS V FROM MIGRATIONS"
 
 def warehouse(place: Place) -> Verdict:
     """What the file holds: asked of the run that has it, else of the file itself."""
-    from lmdp.core.specification import load_spec  # noqa: PLC0415 - as above
     from lmdp.machine.api import client  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.machine.api.protocol import Query  # noqa: PLC0415 - as above
     from lmdp.machine.warehouse.status import standing  # noqa: PLC0415 - as above
     from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - as above
+    from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
     try:
         held = _held_by_run(place)
@@ -33,7 +33,7 @@ def warehouse(place: Place) -> Verdict:
         if not place.warehouse.exists():
             return not_tried(f"none at {place.warehouse} yet; {program()} run makes it")
         try:
-            with Warehouse.open(place.warehouse, load_spec(), read_only=True) as opened:
+            with Warehouse.open(place.warehouse, configured_spec(), read_only=True) as opened:
                 held, version = standing(opened, opened.tally.count()), opened.query(_VERSION).table
                 by = ", held by nobody"
         except LmdpError as error:

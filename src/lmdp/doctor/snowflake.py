@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.util import find_spec
 
-from lmdp.core.specification import load_spec
 from lmdp.doctor.context import Place
 from lmdp.doctor.result import Verdict, not_tried, ok, refused, wrong
 from lmdp.errors import LmdpError, UnreachableError
 from lmdp.support.program import install_extras, program
+from lmdp.support.specification_file import configured_spec
 
 _LOGIN_S = 10
 _QUICK = ("connection", "role", "privileges", "table")
@@ -43,7 +43,7 @@ def login(place: Place) -> Verdict:
     try:
         chosen = SnowflakeSettings.from_env(_env(place))
         with connected(access_from_env(place.env, chosen), login_seconds=_LOGIN_S) as connection:
-            checks = verify(Scope(connection, chosen, load_spec(), datetime.now(UTC)), _QUICK)
+            checks = verify(Scope(connection, chosen, configured_spec(), datetime.now(UTC)), _QUICK)
     except UnreachableError as error:
         return refused(error, "check the address, the proxy and Snowflake's network policy: docs/troubleshooting.md")
     except LmdpError as error:

@@ -15,7 +15,7 @@ from lmdp.core.rejects import Reject
 from lmdp.machine.kafka.topic_identity import Identity
 from lmdp.machine.metrics import Progress
 from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
-from lmdp.support.reject_files import write_to_folder
+from lmdp.support.reject_files import envelope, write_to_folder
 
 _REJECT_FRAME = 1_000
 _REJECT_COPIES = 4  # as bytes, in base64, as a column, and for a file
@@ -128,7 +128,9 @@ class Batch:
             write_to_folder(self._rejects_folder, self._rejects, now_ms)  # a batch that comes again overwrites them
         rejects = self._rejects
         warehouse.commit(
-            Load(self._rows, [reject.envelope(now_ms) for reject in self._rejects], ranges, now, self._gaps, self.size),
+            Load(
+                self._rows, [envelope(reject, now_ms) for reject in self._rejects], ranges, now, self._gaps, self.size
+            ),
             then=lambda bytes_out: progress.committed(self._counts, rejects, bytes_out),
         )
         done_ms = time.time_ns() // 1_000_000

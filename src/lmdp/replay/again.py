@@ -13,6 +13,7 @@ from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
 from lmdp.errors import DatapointError
 from lmdp.replay.failed_records import Failed, Unread
 from lmdp.replay.rows import ReadRow
+from lmdp.support.reject_files import envelope
 
 Before: TypeAlias = Callable[[Failed], bool]
 """Whether a copy of this failure was replayed before."""
@@ -97,9 +98,9 @@ def _message(outcome: Outcome, piece: Failed, message: Message, path: Path, now_
     if passed and path.whole:
         return
     for reject in done.rejects:
-        told = reject.envelope(now_ms)
+        stored = envelope(reject, now_ms)
         # What nothing passed of stays as it came: cut down, it would only be other bytes with the same in them.
-        kept = told if passed else {name: told[name] for name in ("errorCode", "errorMessage", "datapoints")}
+        kept = stored if passed else {name: stored[name] for name in ("errorCode", "errorMessage", "datapoints")}
         outcome.left.append(_stamped(piece, kept, now_ms))
 
 

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError, RunNotFoundError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import LARGEST_REPLAY, Query
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay import ledger, wire
 from lmdp.replay.ledger import ASK_SECONDS, Keeper, Portion, own
+from lmdp.support.specification_file import configured_spec
 
 _GONE = (
     "the run that has {} has ended meanwhile. What was written is marked. Run the same command again: it goes on, "
@@ -36,7 +36,7 @@ def keeping(home: Path, path: Path, *, dry: bool) -> Iterator[Keeper]:
         try:
             client.query_run(home, _question(path, "SELECT 1"))
         except RunNotFoundError:
-            with Warehouse.open(path, load_spec(), read_only=dry) as warehouse:
+            with Warehouse.open(path, configured_spec(), read_only=dry) as warehouse:
                 yield own(warehouse)
             return
         yield running
@@ -78,7 +78,7 @@ def _ask(home: Path, path: Path, sql: str) -> list[dict[str, Any]]:
 
 
 def _write(home: Path, path: Path, portion: Portion) -> int:
-    body = wire.write(str(path.resolve()), portion, load_spec())
+    body = wire.write(str(path.resolve()), portion, configured_spec())
     if len(body) > LARGEST_REPLAY:
         raise LmdpError(
             f"one object made {len(body):,} bytes of rows, more than a run takes at once ({LARGEST_REPLAY:,}). "
@@ -96,7 +96,7 @@ def commit(warehouse: Warehouse, file: IO[bytes]) -> int:
     Returns the bytes of the rows' columns. Raises RunNotFoundError where it is for another warehouse, and as
     `ledger.write` does.
     """
-    wanted, portion = wire.read(file, load_spec())
+    wanted, portion = wire.read(file, configured_spec())
     if wanted != str(warehouse.path.resolve()):
         raise RunNotFoundError
     return ledger.write(warehouse, portion)

@@ -68,12 +68,12 @@ def answer(env: Mapping[str, str], seconds: float, fly: Fly) -> dict[str, Any]:
 def fly_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]], str]:
     """Sign in as the setup owner, send a row, look for it, and note when it landed."""
     # Imported here, so that a package that does not load is an answer, too.
-    from lmdp.core.specification import load_spec  # noqa: PLC0415 - see above
     from lmdp.snowflake.canary import Flight, firehose, fly, told, utc_now  # noqa: PLC0415 - see above
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
     from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - see above
     from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - see above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - see above
+    from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - see above
 
     settings = SnowflakeSettings.from_env(env)
     bucket = env["LMDP_REJECTS_BUCKET"]
@@ -81,7 +81,9 @@ def fly_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]
         firehose(env["LMDP_DELIVERY_STREAM"]), lambda since: failed_records(bucket, since), utc_now, time.sleep, wait
     )
     with connected(access_from_secret(env, settings)) as connection:
-        landings = fly(Scope(connection, settings, load_spec(), utc_now()), flight, env.get("LMDP_ORG_ID") or "lmdp")
+        landings = fly(
+            Scope(connection, settings, configured_spec(), utc_now()), flight, env.get("LMDP_ORG_ID") or "lmdp"
+        )
     if landings[0].landed:
         note(env["LMDP_CANARY_PARAMETER"])
     return [asdict(landing) for landing in landings], told(landings, settings.identifiers, wait)

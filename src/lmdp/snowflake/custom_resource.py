@@ -68,10 +68,11 @@ def run_sql(given: Mapping[str, str], **options: int) -> str:
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
     from lmdp.snowflake.setup import migrate  # noqa: PLC0415 - see above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - see above
+    from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - see above
 
     settings = SnowflakeSettings.from_env(given)
     with connected(access_from_secret(os.environ, settings), **options) as connection:
-        done = migrate(connection, settings)
+        done = migrate(connection, settings, configured_spec())
     return f"ran {', '.join(done.applied) or 'nothing'}; {len(done.mended)} changes to the table"
 
 

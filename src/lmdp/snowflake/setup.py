@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lmdp.core.specification import Spec, load_spec
+from lmdp.core.specification import Spec
 from lmdp.errors import ObjectNotFoundError
 from lmdp.snowflake.connection import ask
 from lmdp.sql.render import Statement, statements
@@ -44,19 +44,18 @@ class Migrated:
     unchanged: int
 
 
-def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec | None = None) -> Migrated:
+def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec) -> Migrated:
     """Bring the schema to this version; running it again changes nothing.
 
     The connection's role owns the schema. Raises LmdpError: PrivilegeError, ObjectNotFoundError, or SettingsError
     when an older table cannot follow the specification.
     """
-    page = spec or load_spec()
     _check_schema(connection, settings)
     ask(connection, _MIGRATIONS.format(place=settings.place))
-    mended = _follow(connection, settings, page)
-    applied, unchanged = _run_changed(connection, settings, page, again=bool(mended))
-    _close_earlier(connection, settings, page)
-    for statement in rights(settings, page):
+    mended = _follow(connection, settings, spec)
+    applied, unchanged = _run_changed(connection, settings, spec, again=bool(mended))
+    _close_earlier(connection, settings, spec)
+    for statement in rights(settings, spec):
         ask(connection, statement.sql)
     return Migrated(applied, mended, unchanged)
 

@@ -95,7 +95,7 @@ def definition(field: Field, style: IdentifierStyle) -> str:
     """A column of the landing table, as CREATE TABLE has it."""
     null = " NOT NULL" if field.required else ""
     about = field.about.replace("'", "''")
-    return f"{column(field.name, style)} {field.snowflake}{null} COMMENT '{about}'"
+    return f"{column(field.name, style)} {field.sql_type}{null} COMMENT '{about}'"
 
 
 def _settings(settings: SnowflakeSettings) -> dict[str, str]:
@@ -148,7 +148,7 @@ def _date_key(moment: str) -> str:
 
 
 def _is_map(field: Field) -> bool:
-    return field.snowflake == "VARIANT"
+    return field.sql_type == "VARIANT"
 
 
 def _key(field: Field, style: IdentifierStyle) -> str:

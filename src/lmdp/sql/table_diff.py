@@ -61,8 +61,8 @@ def faults(there: Mapping[str, Column], spec: Spec, settings: SnowflakeSettings)
         old = there.get(name)
         if old is None:
             found.append(f"the column {name} is missing")
-        elif old.type != _TYPES[field.snowflake]:
-            found.append(f"the column {name} is {old.type}, and the specification says {field.snowflake}")
+        elif old.type != _TYPES[field.sql_type]:
+            found.append(f"the column {name} is {old.type}, and the specification says {field.sql_type}")
         elif old.required != field.required:
             found.append(f"the column {name} is {'' if old.required else 'not '}NOT NULL, against the specification")
     others = [there[name] for name in there.keys() - wanted.keys()]
@@ -114,7 +114,7 @@ def _added(known: Mapping[str, Column], wanted: dict[str, Field], spec: Spec, se
         if name in known and not (name == moment and not known[name].required):
             continue
         if name not in known:
-            found.append(f"{table} ADD COLUMN {_quoted(name)} {field.snowflake}")
+            found.append(f"{table} ADD COLUMN {_quoted(name)} {field.sql_type}")
         if name == moment:
             found.append(
                 f"UPDATE {settings.place}.ROW_EVENTS SET {_quoted(name)} = TO_TIMESTAMP_NTZ({_quoted(ms)}, 3)"  # noqa: S608 - checked names
@@ -133,9 +133,9 @@ def _refuse(known: Mapping[str, Column], wanted: dict[str, Field]) -> None:
         if field.required and name not in known and name not in moments
     ]
     against += [
-        f"the column {name} is {old.type}, and the specification says {wanted[name].snowflake}"
+        f"the column {name} is {old.type}, and the specification says {wanted[name].sql_type}"
         for name, old in known.items()
-        if name in wanted and old.type != _TYPES[wanted[name].snowflake]
+        if name in wanted and old.type != _TYPES[wanted[name].sql_type]
     ]
     if against:
         raise SettingsError(

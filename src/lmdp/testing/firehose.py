@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, TypeAlias
 
-from lmdp.cloud.batches import MAX_CALL_BYTES, MAX_RECORD_BYTES, MAX_RECORDS
+from lmdp.cloud.firehose_sink import MAX_CALL_BYTES, MAX_RECORD_BYTES, MAX_RECORDS
 
 TARGET: Final = "Firehose_20150804.PutRecordBatch"
 

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from lmdp.core.specification import load_spec
 from lmdp.errors import AlreadyReplayedError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api.protocol import ALREADY_REPLAYED, WRONG_WAREHOUSE, Query, socket_path
 from lmdp.machine.warehouse.warehouse import Answer, Warehouse
+from lmdp.support.specification_file import configured_spec
 
 _PATIENCE_S = 5.0  # in addition to the query's own time
 _REPLAY_S = 600.0  # for a transaction, after those of the consumer and of another replay
@@ -26,7 +26,7 @@ def query(home: Path, warehouse: Path, query: Query) -> Answer:
     try:
         return query_run(home, query)
     except RunNotFoundError:
-        with Warehouse.open(warehouse, load_spec(), read_only=True) as opened:
+        with Warehouse.open(warehouse, configured_spec(), read_only=True) as opened:
             return opened.query(query.sql, limit_rows=query.limit_rows, timeout_s=query.timeout_seconds)
 
 

@@ -76,12 +76,12 @@ def reject_columns(envelopes: Sequence[dict[str, Any]]) -> pa.Table:
 def _array(field: Field, values: Sequence[Any]) -> pa.Array:
     if field.computed == "time text":
         return pa.array(values, pa.timestamp("ms"))
-    if field.snowflake == "FLOAT":
+    if field.sql_type == "FLOAT":
         # Arrow refuses an int beyond 2**53 in a column of doubles.
         return pa.array([float(value) for value in values], pa.float64())
-    if field.snowflake not in _TYPES:
-        raise SettingsError(f"{field.name}: no column of type {field.snowflake} can be written on one machine")
-    return pa.array(values, _TYPES[field.snowflake])
+    if field.sql_type not in _TYPES:
+        raise SettingsError(f"{field.name}: no column of type {field.sql_type} can be written on one machine")
+    return pa.array(values, _TYPES[field.sql_type])
 
 
 def _flat(envelope: dict[str, Any]) -> dict[str, Any]:

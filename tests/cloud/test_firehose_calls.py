@@ -7,7 +7,7 @@ from base64 import b64decode
 
 import pytest
 
-from lmdp.cloud.batches import MAX_CALL_BYTES, MAX_RECORD_BYTES, body, cut
+from lmdp.cloud.firehose_sink import MAX_CALL_BYTES, MAX_RECORD_BYTES, request_body, split
 
 MIB = 2**20
 
@@ -24,10 +24,10 @@ MIB = 2**20
         ([MAX_RECORD_BYTES] * 4 + [MAX_CALL_BYTES - 4 * MAX_RECORD_BYTES + 1], [4, 1]),
     ],
 )
-def test_cut_at_both_limits(sizes: list[int], batches: list[int]) -> None:
+def test_split_at_both_limits(sizes: list[int], batches: list[int]) -> None:
     """A call has 500 records and 4 MiB before base64 at most, and as much as fits."""
     rows = [b"x" * size for size in sizes]
-    done = list(cut(rows))
+    done = list(split(rows))
     assert [len(batch) for batch in done] == batches
     assert [row for batch in done for row in batch] == rows
 
@@ -36,12 +36,12 @@ def test_cut_at_both_limits(sizes: list[int], batches: list[int]) -> None:
 def test_a_row_that_no_call_can_carry(size: int) -> None:
     """Such a row is refused before anything of its batch is sent."""
     with pytest.raises(ValueError, match="1 to 1,024,000 bytes"):
-        list(cut([b"x" * size]))
+        list(split([b"x" * size]))
 
 
 def test_body() -> None:
     """The body is the JSON that the API takes, whatever bytes a row has."""
     rows = [b'{"a":1}', '{"ä":"\\u0000"}'.encode(), bytes(range(256))]
-    request = json.loads(body('a"b', rows))
+    request = json.loads(request_body('a"b', rows))
     assert request["DeliveryStreamName"] == 'a"b'
     assert [b64decode(record["Data"]) for record in request["Records"]] == rows

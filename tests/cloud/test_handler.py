@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cloud.names import BUCKET, SECRET
-from lmdp.cloud import function as entry
+from lmdp.cloud import handler as entry
 from lmdp.errors import DeliveryError, RejectsNotWrittenError, SettingsError
 from lmdp.testing.firehose import DENIED, THROTTLED, Double
 
@@ -191,7 +191,7 @@ def test_wrong_settings_end_the_start() -> None:
 
 def break_transform(function: entry.Function) -> None:
     """Make the program fail where nobody expects it."""
-    function.path = replace(function.path, transform=None)  # type: ignore[arg-type]  # a fault of the program
+    function.pipeline = replace(function.pipeline, transform=None)  # type: ignore[arg-type]  # a fault of the program
 
 
 @pytest.mark.parametrize(
