@@ -53,12 +53,13 @@ class Task:
 def lmdp(task: Task) -> dict[str, Any]:
     """The consumer of `lmdp run`, from its start to its last commit."""
     from lmdp.core.pipeline import TransformSettings  # noqa: PLC0415 - as above
-    from lmdp.machine.kafka.consumer import ConsumeSettings, Ends, consume  # noqa: PLC0415 - the others do without
+    from lmdp.machine.kafka.consumer import consume  # noqa: PLC0415 - the others do without
     from lmdp.machine.metrics import Progress  # noqa: PLC0415 - as above
+    from lmdp.machine.settings import ConsumeSettings, StopEvents  # noqa: PLC0415 - the others do without
     from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - as above
 
     settings = TransformSettings(org_id="acme")
-    progress, ends = Progress(), Ends()
+    progress, ends = Progress(), StopEvents()
     if task.messages:
         ends.drain.set()
     else:

@@ -17,8 +17,8 @@ from chaos.scenario import Outcome, Scenario, Site, broken
 from chaos.worst import KINDS, MIB, Took, apart, largest, settings
 from edges import BAD_TIMESTAMP, EDGES
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.machine.kafka.consumer import ConsumeSettings
 from lmdp.machine.kafka.topics import Wanted
+from lmdp.machine.settings import ConsumeSettings
 from running import NOW_NS, bundle, consuming, until
 
 LOT = 5_000  # messages that a process checks before it reports

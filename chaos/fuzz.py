@@ -30,7 +30,8 @@ from chaos.second_reading import compared, result
 from lmdp import Message, Reject, Transformed, TransformSettings, encode, transform
 from lmdp.core.specification import load_spec
 from lmdp.errors import TOO_DEEP
-from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.machine.sink import Load
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import envelope
 from lmdp.support.row_validator import faults as row_faults
 from lmdp.support.row_validator import validator

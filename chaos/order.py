@@ -18,7 +18,7 @@ from chaos.publishing import publishing
 from chaos.scenario import Outcome, Scenario, Site, broken
 from chaos.set_back import broker_set_back
 from lmdp.machine.api import client
-from lmdp.machine.kafka.consumer import ConsumeSettings
+from lmdp.machine.settings import ConsumeSettings
 from running import Consuming, bundle, consuming, lmdp, options, publish, rows, started, until
 
 if TYPE_CHECKING:

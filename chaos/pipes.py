@@ -30,8 +30,8 @@ from lmdp.cloud.handler import Function, open_function
 from lmdp.core.specification import load_spec
 from lmdp.errors import DeliveryError, LmdpError
 from lmdp.machine.simulation.collectors import Odds, Simulation
+from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.machine.warehouse.writer import Load
 from lmdp.testing.firehose import Double, Weather, firehose_double
 
 REGION, STREAM = "eu-west-1", "metrics"

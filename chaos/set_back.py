@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from chaos.books import books, numbers
 from chaos.scenario import Outcome, Site, broken
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
-from lmdp.machine.kafka.consumer import ConsumeSettings
+from lmdp.machine.settings import ConsumeSettings
 from running import bundle, consuming, publish, until
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 from chaos.books import books, numbers
 from chaos.scenario import Outcome, Scenario, Site, broken
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
-from lmdp.machine.kafka.consumer import ConsumeSettings
+from lmdp.machine.settings import ConsumeSettings
 from running import consuming, until
 from transacting import aborted, committed, group_offsets, remove_before, transaction
 

@@ -25,8 +25,9 @@ from lmdp.core.specification import load_spec
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import Query
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.machine.kafka.consumer import ConsumeSettings, Ends, consume
+from lmdp.machine.kafka.consumer import consume
 from lmdp.machine.metrics import Progress
+from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 NOW_NS = time.time_ns() // 10**9 * 10**9  # rows of long ago would be removed by the retention
@@ -165,7 +166,7 @@ class Consuming:
 
     warehouse: Warehouse
     progress: Progress = field(default_factory=Progress)
-    ends: Ends = field(default_factory=Ends)
+    ends: StopEvents = field(default_factory=StopEvents)
     said: list[str] = field(default_factory=list)
     error: BaseException | None = None
     ended: bool = False

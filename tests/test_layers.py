@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "cloud": SHARED,
     "snowflake": SHARED,
     "machine": SHARED,
-    "testing": {*SHARED, "cloud"},
+    "testing": {*SHARED, "cloud", "machine"},
     "replay": {*SHARED, "cloud", "machine"},
     "page": {*SHARED, "machine"},
     "doctor": {*SHARED, "deployment", "machine", "snowflake"},

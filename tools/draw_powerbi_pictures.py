@@ -23,7 +23,8 @@ import duckdb
 from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.specification import load_spec
 from lmdp.machine.simulation.collectors import Odds, Simulation
-from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.machine.sink import Load
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.powerbi.layout import Page, Place, Shown, Visual
 from lmdp.powerbi.model import Model, Table
 from lmdp.powerbi.pages import pages

@@ -26,11 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from browsing import PHONE, Browser, browsing
 from lmdp.core.pipeline import Message, TransformSettings
 from lmdp.core.specification import load_spec
-from lmdp.machine.batch import Batch
-from lmdp.machine.kafka.topic_identity import Identity
-from lmdp.machine.metrics import Progress
 from lmdp.machine.simulation.collectors import Simulation
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.testing.pipeline import write
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 DEVICES = 20
@@ -68,14 +66,14 @@ def main() -> None:
 def fill(path: Path) -> None:
     """Write the polls of the last hour, as a run would have."""
     simulation, now_ms = Simulation(DEVICES, 20), int(time.time() * 1000)
-    batch = Batch(Identity("past", "past", TOPIC), TransformSettings(org_id="demo"))
-    offset = 0
+    polls = (
+        message
+        for ago_s in range(PAST_S, 0, -STEP_S)
+        for message in simulation.polls(now_ms - ago_s * 1000, STEP_S * 1000)
+    )
+    messages = [Message(one.value, TOPIC, 0, offset, key=one.key) for offset, one in enumerate(polls)]
     with Warehouse.open(path, load_spec()) as warehouse:
-        for ago_s in range(PAST_S, 0, -STEP_S):
-            for message in simulation.polls(now_ms - ago_s * 1000, STEP_S * 1000):
-                batch.add([Message(message.value, TOPIC, 0, offset, key=message.key)])
-                offset += 1
-        batch.commit(warehouse, Progress())
+        write(warehouse, messages, TransformSettings(org_id="demo"))
 
 
 @contextmanager

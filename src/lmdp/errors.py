@@ -25,6 +25,12 @@ Errors that stay inside the program, and become something else before the user s
     ├── DatapointError       one datapoint, with a `Row.` code
     └── MessageError         a whole message, with a `Decode.` code
     RunNotFoundError                 no run answers, or it has another warehouse
+    SourceInterruptedError           a source cannot continue; the next one resumes from the sink's offsets
+    ├── BrokerFailedError            its broker is unreachable, or refused a request
+    ├── CertificatesChangedError     the files of its client's certificate were replaced
+    ├── StalledError                 a partition has messages, and gives none
+    ├── TopicGoneError               its topic was deleted
+    └── TopicReplacedError           its topic was recreated
     UnreadableObjectError            an object with failed records that cannot be read
 
 The message of an LmdpError says what failed, what became of the data, and the next command.
@@ -181,6 +187,30 @@ class MessageError(RejectError):
 
 class RunNotFoundError(Exception):
     """No run answers for this home, or it has another warehouse."""
+
+
+class SourceInterruptedError(Exception):
+    """A source that cannot continue; the text says why."""
+
+
+class BrokerFailedError(SourceInterruptedError):
+    """The broker is unreachable, or refused a request."""
+
+
+class CertificatesChangedError(SourceInterruptedError):
+    """The files of the client's certificate were replaced: a new client has to read them."""
+
+
+class StalledError(SourceInterruptedError):
+    """A partition has messages, and has given none for long."""
+
+
+class TopicGoneError(SourceInterruptedError):
+    """The topic was deleted. What was read of it cannot be read again."""
+
+
+class TopicReplacedError(SourceInterruptedError):
+    """The topic was recreated: what was read last may be of the new one."""
 
 
 class UnreadableObjectError(Exception):

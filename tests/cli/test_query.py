@@ -13,10 +13,8 @@ import pytest
 
 from lmdp.core.pipeline import Message, TransformSettings
 from lmdp.core.specification import load_spec
-from lmdp.machine.batch import Batch
-from lmdp.machine.kafka.topic_identity import Identity
-from lmdp.machine.metrics import Progress
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.testing.pipeline import write
 from running import bundle, call
 
 if TYPE_CHECKING:
@@ -29,10 +27,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("work")
     (made / ".lmdp").mkdir()
     with Warehouse.open(made / ".lmdp" / "warehouse.duckdb", load_spec()) as warehouse:
-        batch = Batch(Identity("c", "i", "t"), TransformSettings(org_id="acme"))
-        for offset, value in enumerate([*map(bundle, range(3)), b"{"]):
-            batch.add([Message(value, "t", 0, offset)])
-        batch.commit(warehouse, Progress())
+        values = [*map(bundle, range(3)), b"{"]
+        messages = [Message(value, "t", 0, offset) for offset, value in enumerate(values)]
+        write(warehouse, messages, TransformSettings(org_id="acme"))
     (made / "text.duckdb").write_text("hello" * 1000)
     duckdb.connect(made / "strange.duckdb").close()
     newer = made / "newer.duckdb"

@@ -16,7 +16,7 @@ from lmdp import TransformSettings, transform
 from lmdp.cli.replay import replay
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
-from lmdp.machine.kafka.consumer import ConsumeSettings
+from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
 from replay.failures import SPEC, files, lines, message, reject_into, rejects, told
 from running import PROGRAM, bundle, consuming, environment, publish, started, until

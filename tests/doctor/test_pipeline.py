@@ -19,8 +19,8 @@ from lmdp.doctor.context import Place
 from lmdp.doctor.result import Verdict
 from lmdp.machine import services
 from lmdp.machine.api import client
-from lmdp.machine.kafka.consumer import ConsumeSettings, _trouble
 from lmdp.machine.services import Machine, MachineSettings
+from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import process
 from running import until
@@ -91,7 +91,7 @@ def test_a_run_at_work(place: Place) -> None:
         assert (held.state, "held by the run with pid" in held.text) == ("ok", True)
         assert (run.state, run.text.startswith("pid ")) == ("ok", True)
         assert page.state == "not tried"
-        _trouble(running.progress, lambda _: None, "Kafka at k:1\ndoes not answer")
+        running.progress.block("Kafka at k:1\ndoes not answer", lambda _: None)
         found = pipeline.run(place)
         assert (found.state, found.text.endswith("Kafka at k:1 does not answer")) == ("wrong", True)
         running.progress.trouble = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lmdp.certificates import development_ca
 from lmdp.machine.kafka import topics
-from lmdp.machine.kafka.consumer import ConsumeSettings
+from lmdp.machine.settings import ConsumeSettings
 from running import bundle, consuming, expected, publish, until
 
 if TYPE_CHECKING:

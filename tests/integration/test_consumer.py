@@ -15,8 +15,9 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.machine.embedded_kafka.broker import KafkaBroker
 from lmdp.machine.kafka import topics
-from lmdp.machine.kafka.consumer import ConsumeSettings, Ends, consume
+from lmdp.machine.kafka.consumer import consume
 from lmdp.machine.metrics import Progress
+from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import bundle, consuming, expected, publish, until
 
@@ -137,7 +138,7 @@ def test_a_topic_that_is_not_there_is_told_and_not_made(kafka_broker: KafkaBroke
             TransformSettings(),
             ConsumeSettings("not.there"),
             Progress(),
-            Ends(),
+            StopEvents(),
             print,
         )
 

@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # it re-exports in silence
 
 from lmdp.errors import SettingsError
-from lmdp.machine.kafka.consumer import ConsumeSettings
+from lmdp.machine.settings import ConsumeSettings
 from running import bundle, consuming, expected, publish, until
 
 if TYPE_CHECKING:

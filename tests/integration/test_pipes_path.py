@@ -22,7 +22,8 @@ from moto.server import ThreadedMotoServer
 from lmdp.core.specification import load_spec
 from lmdp.errors import DeliveryError, RejectsNotWrittenError
 from lmdp.machine.simulation.collectors import Odds, Simulation
-from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.machine.sink import Load
+from lmdp.machine.warehouse.warehouse import Warehouse
 from running import publish
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     NewTopic,
 )
 
-from lmdp.machine.kafka.consumer import ConsumeSettings
 from lmdp.machine.kafka.group_offsets import owner_of
+from lmdp.machine.settings import ConsumeSettings
 from running import bundle, consuming, expected, publish, until
 from transacting import aborted, committed, group_offsets, remove_before, transaction
 

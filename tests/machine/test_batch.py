@@ -1,28 +1,27 @@
-"""Messages on their way into one transaction."""
+"""A batch: what it holds, when it is committed, and what that leaves in the warehouse."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lmdp.core.pipeline import Message, TransformSettings
+from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.specification import load_spec
-from lmdp.errors import LmdpError
-from lmdp.machine.batch import Batch
+from lmdp.machine.batch import Batch, Fetch
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
-from lmdp.machine.kafka.consumer import ConsumeSettings
-from lmdp.machine.kafka.topic_identity import Identity
-from lmdp.machine.metrics import Progress
+from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.testing.pipeline import TOPIC, fetched, write
 from running import bundle, consuming, publish, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-HERE = Identity("cluster", "id", "topic")
+SETTINGS = TransformSettings(org_id="acme")
 
 
 @pytest.fixture
@@ -33,10 +32,10 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
 
 
 def batch(*messages: Message) -> Batch:
-    """A batch of these, with a tenant."""
-    made = Batch(HERE, TransformSettings(org_id="acme"))
-    for message in messages:
-        made.add([message])
+    """A batch of these, read at second 5."""
+    made = Batch(TOPIC)
+    for fetch in fetched(messages):
+        made.add(fetch, transform(fetch.messages, SETTINGS), 5.0)
     return made
 
 
@@ -52,18 +51,17 @@ def told(warehouse: Warehouse, sql: str) -> list[dict[str, Any]]:
 
 
 def test_rows_rejects_offsets_and_loads_are_one_write(warehouse: Warehouse) -> None:
-    """Each partition has its line in LOADS, with what its messages became, and goes on behind them."""
-    made = batch(
+    """Each partition has its line in LOADS, with what its messages became, and continues behind them."""
+    messages = [
         message(bundle(1), 0, 10),
         message(b"{", 0, 11),
         message(bundle(2), 3, 7),
         message(None, 3, 8),
         message(b"", 3, 9),
-    )
-    progress = Progress()
-    made.commit(warehouse, progress)
+    ]
+    progress = write(warehouse, messages, SETTINGS)
     assert warehouse.offsets("cluster", "id", "topic") == {0: 12, 3: 10}
-    assert made.next_offsets() == {0: 12, 3: 10}
+    assert batch(*messages).next_offsets == {0: 12, 3: 10}
     loads = "SELECT PARTITION AS P, FIRST_OFFSET AS A, NEXT_OFFSET AS Z, ROWS AS R, REJECTS AS X FROM LOADS ORDER BY 1"
     assert told(warehouse, loads) == [
         {"P": 0, "A": 10, "Z": 12, "R": 1, "X": 1},
@@ -75,58 +73,66 @@ def test_rows_rejects_offsets_and_loads_are_one_write(warehouse: Warehouse) -> N
     assert told(warehouse, "SELECT SOURCE_OFFSET AS O FROM REJECTS") == [{"O": 11}]
 
 
-def test_a_skip_moves_the_offset_and_brings_no_row(warehouse: Warehouse) -> None:
-    """Where to go on behind a gap is kept like everything else, and is no duplicate."""
-    made = batch(message(bundle(1), 0, 10))
-    made.commit(warehouse, Progress())
-    gap = made.next()
-    gap.go_on(0, 500, lost_from=11)
-    assert not gap.empty()
-    gap.commit(warehouse, Progress())
-    assert warehouse.offsets("cluster", "id", "topic") == {0: 500}
-    assert told(warehouse, "SELECT PARTITION AS P, FIRST_OFFSET AS A, NEXT_OFFSET AS Z FROM GAPS") == [
-        {"P": 0, "A": 11, "Z": 500}
-    ]
-    assert (warehouse.gaps(), warehouse.duplicates()) == (489, 0)
-
-
 @pytest.mark.parametrize(("epoch", "duplicates"), [(1, 0), (0, 2)])
 def test_offsets_that_come_again_with_another_epoch_are_others(
     warehouse: Warehouse, epoch: int, duplicates: int
 ) -> None:
     """A broker that lost its newest messages gives their offsets again: no duplicates, but for the same epoch."""
-    made = batch()
-    for offset in range(10):
-        made.add([message(bundle(offset), 0, offset)], 0)
-    made.commit(warehouse, Progress())
-    again = made.next()
-    for offset in (8, 9):
-        again.add([message(bundle(100 + offset), 0, offset)], epoch)
-    again.add([message(bundle(110), 0, 10)], epoch + 1)
-    again.commit(warehouse, Progress())
+    write(warehouse, [message(bundle(offset), 0, offset) for offset in range(10)], SETTINGS, epoch=0)
+    write(warehouse, [message(bundle(100 + offset), 0, offset) for offset in (8, 9)], SETTINGS, epoch=epoch)
+    write(warehouse, [message(bundle(110), 0, 10)], SETTINGS, epoch=epoch + 1)
     assert warehouse.offsets("cluster", "id", "topic") == {0: 11}
     assert warehouse.epochs("cluster", "id", "topic") == {0: epoch + 1}
     assert warehouse.duplicates() == duplicates
 
 
-def test_a_batch_begins_empty_and_ages_from_its_first_message() -> None:
-    """An empty batch has no age, so nothing is written for it."""
-    made = batch()
-    assert (made.empty(), made.rows, made.age()) == (True, 0, 0.0)
-    made.add([message(bundle(1))])
-    assert not made.empty()
-    assert made.rows == 1
-    assert made.age() >= 0.0
-    assert made.next().empty()
+def test_an_empty_batch_is_never_due() -> None:
+    """Nothing is committed where nothing was read."""
+    made = Batch(TOPIC)
+    assert (made.is_empty(), made.is_full(ConsumeSettings("t")), made.is_due(ConsumeSettings("t"), 1e9)) == (
+        *(True, False, False),
+    )
 
 
-def test_a_batch_that_could_not_be_written_stays_whole(warehouse: Warehouse) -> None:
-    """A failed commit counts nothing, and the same batch can be written later."""
-    made, progress = batch(message(bundle(1))), Progress()
-    warehouse.close()
-    with pytest.raises(LmdpError, match=r"closed|could not be written"):
-        made.commit(warehouse, progress)
-    assert (progress.commits, progress.counts.messages, made.rows) == (0, 0, 1)
+@pytest.mark.parametrize(
+    ("changed", "full"),
+    [({}, False), ({"batch_rows": 2}, True), ({"batch_rows": 3}, False), ({"batch_bytes": 600}, True)],
+)
+def test_a_batch_is_full_by_rows_or_bytes(changed: dict[str, int], full: bool) -> None:
+    """Whichever comes first."""
+    made = batch(message(bundle(1), 0, 0), message(bundle(2), 0, 1))
+    assert made.is_full(ConsumeSettings("t", **changed)) == full  # type: ignore[arg-type]  # integers alone
+
+
+def test_a_batch_is_due_by_the_age_of_its_first_message() -> None:
+    """Later ones make it no younger."""
+    made, settings = batch(message(bundle(1), 0, 0)), ConsumeSettings("t", linger_s=2.0)
+    (late,) = fetched([message(bundle(2), 0, 1)])
+    made.add(late, transform(late.messages, SETTINGS), 6.9)
+    assert [made.is_due(settings, now) for now in (5.0, 6.9, 7.0)] == [False, False, True]
+
+
+def test_a_reset_is_due_at_once_and_adjoins_nothing_else() -> None:
+    """Where a partition begins must not be forgotten; what expired is no row, and a gap."""
+    made, nothing = Batch(TOPIC), transform((), SETTINGS)
+    made.add(Fetch(0, 500, 500, lost_from=11), nothing, 5.0)
+    assert made.is_due(ConsumeSettings("t"), 5.0)
+    assert [made.adjoins(Fetch(part, first, 900)) for part, first in ((0, 500), (0, 501), (1, 7))] == [
+        *(True, False, True),
+    ]
+    load = made.load(datetime.now(UTC))
+    assert made.lost() == 489
+    assert [(part.partition, part.first, part.next, part.epoch) for part in load.ranges] == [(0, 500, 500, -1)]
+    assert [(part.first, part.next) for part in load.gaps] == [(11, 500)]
+
+
+def test_offsets_without_a_message_belong_to_the_range() -> None:
+    """Lines of LOADS adjoin, whatever markers and holes are between the messages; a new leader begins a new line."""
+    made, nothing = batch(message(bundle(1), 0, 0)), transform((), SETTINGS)
+    made.add(Fetch(0, 1, 4), nothing, 5.0)
+    made.add(Fetch(0, 4, 6, 3), nothing, 5.0)
+    ranges = made.load(datetime.now(UTC)).ranges
+    assert [(part.first, part.next, part.rows, part.epoch) for part in ranges] == [(0, 4, 1, -1), (4, 6, 0, 3)]
 
 
 def _odd(**changed: Any) -> bytes:
@@ -165,8 +171,7 @@ def _odd(**changed: Any) -> bytes:
 )
 def test_no_message_is_too_odd_to_be_written(warehouse: Warehouse, value: bytes) -> None:
     """Whatever a message holds, it becomes rows or rejects in the file; nothing raises, for it would come again."""
-    progress = Progress()
-    batch(message(value, 0, 5)).commit(warehouse, progress)
+    progress = write(warehouse, [message(value, 0, 5)], SETTINGS)
     held = warehouse.counts()
     assert held.rows + held.rejects == progress.counts.rows + progress.counts.rejected_messages >= 1
     assert told(warehouse, "SELECT count(*) AS N FROM METRICS") == [{"N": held.rows}]
@@ -175,7 +180,7 @@ def test_no_message_is_too_odd_to_be_written(warehouse: Warehouse, value: bytes)
 
 def test_a_batch_knows_about_how_large_it_is() -> None:
     """Every row repeats its resource, and a reject is held in several forms at once."""
-    assert batch().size == 0
+    assert Batch(TOPIC).size == 0
     small, wide = message(bundle(1)), message(bundle(1).replace(b"web-1", b"w" * 10_000))
     assert 200 < batch(small).size < 2_000
     assert 10_000 < batch(wide).size < 12_000

@@ -12,7 +12,8 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.errors import WarehouseReplacedError
-from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
+from lmdp.machine.sink import Load, OffsetRange
+from lmdp.machine.warehouse.warehouse import Warehouse
 
 SPEC = load_spec()
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)

@@ -165,7 +165,7 @@ def test_a_consumer_goes_on_when_there_is_room(path: Path) -> None:
     """Its log finds no room; then the file is shut under it by another's transaction. Each row is there once."""
     code = """
         from lmdp.machine.embedded_kafka.broker import MemoryBroker
-        from lmdp.machine.kafka.consumer import ConsumeSettings
+        from lmdp.machine.settings import ConsumeSettings
         from running import bundle, consuming, expected, publish, until
 
         opened.close()
@@ -178,7 +178,7 @@ def test_a_consumer_goes_on_when_there_is_room(path: Path) -> None:
             until(lambda: at_work.progress.trouble.startswith("no space to write in"), 60)
             no_file_beyond(resource.RLIM_INFINITY)
             until(lambda: at_work.rows() == 1_000, 60)
-            print(sum(at_work.told(text) for text in ("no space to write in", "going on")))
+            print(sum(at_work.told(text) for text in ("no space to write in", "consuming again")))
             no_file_beyond(path.stat().st_size + 100_000)
             commit(1, 2, 100_000)
             no_file_beyond(resource.RLIM_INFINITY)

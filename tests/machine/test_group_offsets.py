@@ -46,7 +46,7 @@ class _Client:
 
 def group_of(client: _Client, said: list[str], group: str = "lmdp") -> GroupOffsets:
     """A group as the warehouse /a has it."""
-    return GroupOffsets(client, "t", group, owner="lmdp here:/a", say=said.append)  # type: ignore[arg-type]  # enough
+    return GroupOffsets(client, "t", group, owner="lmdp here:/a", notify=said.append)  # type: ignore[arg-type]  # enough
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_nothing_is_committed_before_the_owners_are_known() -> None:
 
 def test_an_owner_is_a_host_and_a_path(tmp_path: Path) -> None:
     """However long the path is: the broker bounds it."""
-    assert owner_of(tmp_path / "w.duckdb").endswith(f":{(tmp_path / 'w.duckdb').resolve()}")
+    assert owner_of(tmp_path / "w.duckdb").endswith(f":{tmp_path / 'w.duckdb'}")
     assert len(owner_of(Path("x" * 5_000))) == 1_000

@@ -10,8 +10,9 @@ import pytest
 from lmdp.core.rejects import Reject
 from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError
+from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.connection import Limits, lacks_memory
-from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import envelope
 
 SMALL = Limits(memory="60MB")

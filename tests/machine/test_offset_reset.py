@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lmdp.machine.kafka.offset_reset import cut_at, turn
+from lmdp.machine.kafka.offset_reset import reset, truncated_at
 
 
 @pytest.mark.parametrize(
-    ("wanted", "low", "high", "cut", "goes_on", "lost", "told"),
+    ("wanted", "low", "high", "cut", "continues", "lost", "told"),
     [
         (50, 120, 500, None, 120, 70, "LOST: 70 messages of t-0 (offsets 50 to 119) had passed"),
         (100, 0, 80, None, 80, 0, "up to offset 100, and they end at 80 now"),
@@ -21,13 +21,14 @@ from lmdp.machine.kafka.offset_reset import cut_at, turn
         (0, 0, 0, None, 0, 0, "did not give offset 0 for a moment"),
     ],
 )
-def test_where_it_goes_on(
-    wanted: int, low: int, high: int, cut: int | None, goes_on: int, lost: int, told: str
+def test_where_it_continues(
+    wanted: int, low: int, high: int, cut: int | None, continues: int, lost: int, told: str
 ) -> None:
     """Never behind a message that is there and was not read, and never before one that was read and is still there."""
-    turned = turn("t-0", wanted, low, high, cut)
-    assert (turned.offset, turned.lost()) == (goes_on, lost)
-    assert told in turned.text
+    found = reset("t-0", wanted, low, high, cut)
+    assert found.offset == continues
+    assert found.lost_from == (continues - lost if lost else None)
+    assert told in found.text
 
 
 @pytest.mark.parametrize(
@@ -44,4 +45,4 @@ def test_where_it_goes_on(
 )
 def test_where_a_log_was_cut(told: str, cut: int | None) -> None:
     """It is told in words alone; without them nothing is known of a cut."""
-    assert cut_at(told) == cut
+    assert truncated_at(told) == cut

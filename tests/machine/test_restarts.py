@@ -11,7 +11,8 @@ import pytest
 import simulated_day as day
 from lmdp import Message, TransformSettings, transform
 from lmdp.core.specification import load_spec
-from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.machine.sink import Load
+from lmdp.machine.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,8 @@ import pytest
 
 import simulated_day as day
 from lmdp.core.specification import load_spec
-from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.machine.sink import Load
+from lmdp.machine.warehouse.warehouse import Warehouse
 from view_questions import QUESTIONS, in_order
 
 ROWS = day.simulated_day()

@@ -18,11 +18,9 @@ from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import Query, socket_path
 from lmdp.machine.api.server import serving
-from lmdp.machine.batch import Batch
-from lmdp.machine.kafka.topic_identity import Identity
-from lmdp.machine.metrics import Progress
 from lmdp.machine.warehouse import warehouse as warehouse_module
 from lmdp.machine.warehouse.warehouse import Answer, Warehouse
+from lmdp.testing.pipeline import write
 from running import bundle, until
 
 if TYPE_CHECKING:
@@ -45,10 +43,8 @@ def _more(counts: list[int], than: int) -> bool:
 
 def load(warehouse: Warehouse, first: int) -> None:
     """Write 50 more rows, from this offset on."""
-    batch = Batch(Identity("c", "i", "t"), TransformSettings(org_id="acme"))
-    for offset in range(ROWS):
-        batch.add([Message(bundle(offset), "t", 0, first + offset)])
-    batch.commit(warehouse, Progress())
+    messages = [Message(bundle(offset), "t", 0, first + offset) for offset in range(ROWS)]
+    write(warehouse, messages, TransformSettings(org_id="acme"))
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError, SettingsError, UnreachableError, WarehouseReplacedError
 from lmdp.machine.api import client
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
-from lmdp.machine.kafka.consumer import ConsumeSettings
 from lmdp.machine.services import MachineSettings, Simulated, run
+from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import bundle, publish, rows, until
 

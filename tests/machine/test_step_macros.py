@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmdp.core.specification import load_spec
+from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.schema import shared_statements
 from lmdp.machine.warehouse.step_macros import VIEWS, narrowed
-from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.machine.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""The watch over a topic, where the broker is silent or was in trouble."""
+"""The watcher of a topic, where the broker is silent or was in trouble."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from confluent_kafka import KafkaError
 
 from lmdp.errors import UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.machine.kafka.consumer import ConsumeSettings
-from lmdp.machine.kafka.topic_identity import Identity, Watch
+from lmdp.machine.kafka.topic_identity import TopicWatcher
+from lmdp.machine.settings import ConsumeSettings
+from lmdp.machine.sink import TopicIdentity
 from running import consuming
 
 
@@ -27,13 +28,13 @@ def silent() -> Iterator[KafkaAccess]:
 
 def test_the_first_look_ends_with_the_stop(silent: KafkaAccess) -> None:
     """Who stops while a broker is asked for the first time is not kept waiting for its answer."""
-    watch, stop = Watch(silent, "t"), threading.Event()
-    watch.start(60)
+    watcher, stop = TopicWatcher(silent, "t"), threading.Event()
+    watcher.start(60)
     threading.Timer(0.3, stop.set).start()
     begun = time.monotonic()
     with pytest.raises(UnreachableError, match="had not answered yet"):
-        watch.first(stop)
-    watch.stop()
+        watcher.first(stop)
+    watcher.stop()
     assert time.monotonic() - begun < 5
 
 
@@ -49,17 +50,17 @@ def test_a_consumer_that_is_stopped_while_it_connects_ends_in_order(silent: Kafk
 
 def test_what_was_wrong_before_is_not_told_again() -> None:
     """A fault of TLS that is over does not stand for what is wrong now."""
-    watch = Watch(KafkaAccess("127.0.0.1:9"), "t")
-    watch._reasons(KafkaError(KafkaError._SSL, "SSL handshake failed"))
+    watcher = TopicWatcher(KafkaAccess("127.0.0.1:9"), "t")
+    watcher._reasons(KafkaError(KafkaError._SSL, "SSL handshake failed"))
     with pytest.raises(UnreachableError, match="does not answer"):
-        watch.look(0.5)
+        watcher.snapshot(0.5)
 
 
 def test_a_check_ends_soon_after_the_stop(silent: KafkaAccess) -> None:
-    """Whether the topic was made anew is asked before each write; who stops meanwhile does not wait it out."""
-    watch, stop = Watch(silent, "t"), threading.Event()
+    """Whether the topic was recreated is asked before each write; who stops meanwhile does not wait it out."""
+    watcher, stop = TopicWatcher(silent, "t"), threading.Event()
     threading.Timer(0.3, stop.set).start()
     begun = time.monotonic()
     with pytest.raises(UnreachableError, match="does not answer"):
-        watch.replaced(Identity("c", "id", "t"), 60, stop)
+        watcher.replaced(TopicIdentity("c", "id", "t"), 60, stop)
     assert time.monotonic() - begun < 20

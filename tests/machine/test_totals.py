@@ -11,10 +11,11 @@ import duckdb
 import pytest
 
 from lmdp.core.specification import load_spec
+from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.arrow import reject_columns
 from lmdp.machine.warehouse.schema import MIGRATIONS
 from lmdp.machine.warehouse.totals import Limits, Totals
-from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
+from lmdp.machine.warehouse.warehouse import Warehouse
 
 SPEC = load_spec()
 NOW = datetime.now(UTC).replace(microsecond=0)

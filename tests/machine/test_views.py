@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmdp.core.specification import load_spec
-from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.machine.sink import Load
+from lmdp.machine.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,10 +20,11 @@ import pytest
 
 from lmdp.core.specification import Spec, load_spec
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
+from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse import connection, retention
 from lmdp.machine.warehouse.connection import Limits
 from lmdp.machine.warehouse.schema import MIGRATIONS
-from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
+from lmdp.machine.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,8 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.machine.api.server import serving
-from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.machine.sink import Load
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import chart
 from lmdp.page.chart import ChartQuery, View
 from lmdp.page.run_client import RunClient

@@ -17,9 +17,6 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import DROP_REASONS, ApiError
 from lmdp.machine.api.protocol import Query
 from lmdp.machine.api.server import serving
-from lmdp.machine.batch import Batch
-from lmdp.machine.kafka.topic_identity import Identity
-from lmdp.machine.metrics import Progress
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import chart, formats, reject_texts
 from lmdp.page.chart import ChartQuery
@@ -27,6 +24,7 @@ from lmdp.page.devices import Catalogue
 from lmdp.page.explore_tab import unique_labels
 from lmdp.page.run_client import RunClient
 from lmdp.page.sql_tab import as_lines
+from lmdp.testing.pipeline import write as write_messages
 from page.sites import message
 
 if TYPE_CHECKING:
@@ -49,10 +47,8 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
 
 def write(warehouse: Warehouse, offset: int, *values: bytes) -> None:
     """Commit these messages."""
-    batch = Batch(Identity("c", "i", "t"), TransformSettings(org_id="acme"))
-    for number, value in enumerate(values):
-        batch.add([Message(value, "t", 0, offset + number)])
-    batch.commit(warehouse, Progress())
+    messages = [Message(value, "t", 0, offset + number) for number, value in enumerate(values)]
+    write_messages(warehouse, messages, TransformSettings(org_id="acme"))
 
 
 def gauge(device: str, at_ms: int = NOW_MS, *, name: str = "", attributes: dict[str, str] | None = None) -> bytes:

@@ -12,7 +12,8 @@ import pytest
 from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.specification import load_spec
 from lmdp.machine.simulation.collectors import Simulation
-from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.machine.sink import Load
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.powerbi.project import files
 from lmdp.powerbi.tmdl import Source
 

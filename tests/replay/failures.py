@@ -11,7 +11,8 @@ from typing import Any
 
 from lmdp import Message, TransformSettings, encode, transform
 from lmdp.core.specification import load_spec
-from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
+from lmdp.machine.sink import Load, OffsetRange
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.again import Path as Way
 from lmdp.replay.ledger import own
 from lmdp.replay.replay import Run, into_warehouse, replay_objects

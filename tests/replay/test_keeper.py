@@ -17,8 +17,9 @@ from lmdp.errors import AlreadyReplayedError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import socket_path
 from lmdp.machine.api.server import serving
+from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.arrow import reject_columns
-from lmdp.machine.warehouse.warehouse import Load, Warehouse
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay import wire
 from lmdp.replay.again import now
 from lmdp.replay.folder import Folder

@@ -11,7 +11,7 @@ import pytest
 from lmdp import encode
 from lmdp.core.column_names import KEY_STYLES, KeyStyle, row_key, styled
 from lmdp.errors import DatapointError
-from lmdp.machine.warehouse.warehouse import Load
+from lmdp.machine.sink import Load
 from lmdp.replay.rows import row_reader
 from lmdp.support.row_validator import faults, validator
 from replay.failures import SPEC, row_json

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from lmdp.errors import LmdpError
-from lmdp.support.disk_space import REASONS, disk_full, free_bytes, has_space, waited_out
+from lmdp.support.disk_space import REASONS, disk_full, free_bytes, has_space, wait_for_space
 
 
 def test_the_message_names_folder_free_and_wanted_bytes(tmp_path: Path) -> None:
@@ -36,9 +36,9 @@ def test_full_disks_quotas_and_limits_are_known_by_their_text() -> None:
 def test_the_end_comes_before_the_room(tmp_path: Path) -> None:
     """A stop ends the waiting at once; room, or another fault, ends it after a second."""
     full, other, stop = disk_full(tmp_path, "", 2**62, ""), LmdpError("else"), threading.Event()
-    assert waited_out(other, stop)
-    assert waited_out(disk_full(tmp_path, "", 1, ""), stop)
+    assert wait_for_space(other, stop)
+    assert wait_for_space(disk_full(tmp_path, "", 1, ""), stop)
     threading.Timer(0.1, stop.set).start()
     begun = time.monotonic()
-    assert not waited_out(full, stop)
+    assert not wait_for_space(full, stop)
     assert time.monotonic() - begun < 10

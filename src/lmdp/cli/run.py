@@ -170,8 +170,8 @@ def run(  # noqa: PLR0913 - each is an option
     Example: lmdp run --bootstrap-servers b-1.example.com:9094 --ca ca.pem --cert me.pem --key me.key --org-id acme
     """
     from lmdp.core.pipeline import TransformSettings  # noqa: PLC0415 - as above
-    from lmdp.machine.kafka.consumer import ConsumeSettings  # noqa: PLC0415 - librdkafka and DuckDB are loaded when needed
     from lmdp.machine.services import MachineSettings  # noqa: PLC0415 - as above
+    from lmdp.machine.settings import ConsumeSettings  # noqa: PLC0415 - librdkafka and DuckDB are loaded when needed
     from lmdp.page import process  # noqa: PLC0415 - as above
     from lmdp.replay.keeper import commit  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above

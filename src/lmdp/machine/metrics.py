@@ -1,4 +1,4 @@
-"""How far a consumer is: what it counted, how late it is, and what it last stumbled over.
+"""Progress of a consumer: counts, lag, latencies, and what blocks it.
 
 One thread writes; any may read, since every reading is of whole values.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ _LATELY_SECONDS = 60.0
 
 
 class Latencies:
-    """How long messages took, in buckets a twentieth wide, so that a billion of them take no more room than one."""
+    """How long messages took, in buckets a twentieth wide, so that a billion of them take no more space than one."""
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
@@ -77,6 +77,13 @@ class Progress:
         self.commits += 1
         self.last_commit = now
         self._recent.append((now, tally))
+
+    def block(self, text: str, notify: Callable[[str], None], place: str = "") -> None:
+        """Note what blocks the pipeline, and report it once; `place` begins the texts that differ in numbers alone."""
+        before, self.trouble = self.trouble, text
+        self.last_trouble = (time.time_ns() // 1_000_000, text)
+        if before != text and not (place and before.startswith(place)):
+            notify(f"{text} Reading resumes by itself where it was.")
 
     def rows_per_second(self) -> float:
         """Rows a second over the last ten seconds."""

@@ -27,9 +27,10 @@ from lmdp.machine.embedded_kafka.broker import KafkaBroker, MemoryBroker, embedd
 from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, pinned
 from lmdp.machine.embedded_kafka.revival import Revival
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.machine.kafka.consumer import ConsumeSettings, Ends, Say, consume
+from lmdp.machine.kafka.consumer import consume
 from lmdp.machine.kafka.producer import Published, Publisher, simulate
 from lmdp.machine.metrics import Progress
+from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.simulation.collectors import Simulation
 from lmdp.machine.warehouse.connection import Limits
 from lmdp.machine.warehouse.maintenance import maintain
@@ -58,7 +59,7 @@ class Simulated:
     seed: int = 1
 
 
-Page = Callable[[Path, Say], contextlib.AbstractContextManager[Callable[[], str]]]
+Page = Callable[[Path, Notify], contextlib.AbstractContextManager[Callable[[], str]]]
 """Serves the page of a home until the end of its block; what it yields returns the page's address."""
 
 
@@ -91,7 +92,7 @@ class Machine:
     progress: Progress = field(default_factory=Progress)
     publisher: Publisher | None = None
     page: Callable[[], str] = str
-    ends: Ends = field(default_factory=Ends)
+    ends: StopEvents = field(default_factory=StopEvents)
     started: float = field(default_factory=time.monotonic)
     started_at: float = field(default_factory=time.time)  # Unix seconds
 
@@ -187,7 +188,9 @@ def _published(published: Published) -> dict[str, Any]:
     }
 
 
-def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], stop: threading.Event) -> dict[str, Any]:
+def run(
+    settings: MachineSettings, notify: Notify, watch: Callable[[Machine], None], stop: threading.Event
+) -> dict[str, Any]:
     """Run until `stop`, or until the settings' own end, and return the report.
 
     `watch` is called every now and then from this thread. Raises LmdpError when a part cannot start, or cannot go on.
@@ -201,19 +204,21 @@ def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], s
     ):
         warehouse.tally.count()
         with contextlib.ExitStack() as parts:
-            machine = Machine(settings, warehouse, ends=Ends(stop=stop))
+            machine = Machine(settings, warehouse, ends=StopEvents(stop=stop))
             parts.enter_context(serving(settings.home, warehouse, machine.status, machine.snapshot, settings.replay))
-            access, cluster, broker = _broker(settings, say, parts)
+            access, cluster, broker = _broker(settings, notify, parts)
             machine.broker, machine.access = broker, access
             if settings.page is not None:
-                machine.page = parts.enter_context(settings.page(settings.home, say))
-            consumer = parts.enter_context(_Worker.running("consumer", lambda: _consume(machine, access, cluster, say)))
+                machine.page = parts.enter_context(settings.page(settings.home, notify))
+            consumer = parts.enter_context(
+                _Worker.running("consumer", lambda: _consume(machine, access, cluster, notify))
+            )
             removed = threading.Event()
-            work = partial(maintain, warehouse, settings.keep_days, stop, say, removed)
+            work = partial(maintain, warehouse, settings.keep_days, stop, notify, removed)
             parts.enter_context(_Worker.running("maintenance", work))
             parts.callback(warehouse.end_removal)
             parts.callback(stop.set)
-            _wait(machine, consumer, _publish(machine, access, parts), watch, say)
+            _wait(machine, consumer, _publish(machine, access, parts), watch, notify)
             # Runs that end at once, one after the other, have to remove old days too.
             while not stop.is_set() and not removed.wait(0.1):
                 pass
@@ -222,31 +227,31 @@ def run(settings: MachineSettings, say: Say, watch: Callable[[Machine], None], s
 
 
 def _broker(
-    settings: MachineSettings, say: Say, parts: contextlib.ExitStack
+    settings: MachineSettings, notify: Notify, parts: contextlib.ExitStack
 ) -> tuple[KafkaAccess, str, KafkaBroker | None]:
     """The broker to use, the name of its cluster where it has none of its own, and the Kafka that was started."""
     topic = settings.consume.topic
     if settings.access is not None:
-        say(f"Kafka at {settings.access.bootstrap_servers}, topic {topic}")
+        notify(f"Kafka at {settings.access.bootstrap_servers}, topic {topic}")
         return settings.access, "", None
     if not settings.memory:
         try:
-            given = embedded(settings.home, kafka_home=settings.kafka_home, progress=_downloading(say))
+            given = embedded(settings.home, kafka_home=settings.kafka_home, progress=_downloading(notify))
         except KafkaUnavailableError as error:
-            say(f"No Kafka here ({error}): taking the test broker in this process, as --broker memory does")
+            notify(f"No Kafka here ({error}): taking the test broker in this process, as --broker memory does")
         else:
-            say("starting Apache Kafka (mutual TLS, loopback only)")
+            notify("starting Apache Kafka (mutual TLS, loopback only)")
             broker = parts.enter_context(KafkaBroker(given))
             broker.create_topic(topic)
-            say(f"Kafka at {broker.bootstrap_servers}, topic {topic}")
+            notify(f"Kafka at {broker.bootstrap_servers}, topic {topic}")
             return broker.access, "", broker
     memory = parts.enter_context(MemoryBroker())
     memory.create_topic(topic)
     return memory.access, f"memory-{uuid.uuid4()}", None
 
 
-def _downloading(say: Say) -> Callable[[Jar], None]:
-    """Say once that jars are coming."""
+def _downloading(notify: Notify) -> Callable[[Jar], None]:
+    """Report once that jars are coming."""
     said: list[str] = []
 
     def progress(_jar: Jar) -> None:
@@ -254,17 +259,17 @@ def _downloading(say: Say) -> Callable[[Jar], None]:
             said.append(
                 f"downloading Apache Kafka {KAFKA_VERSION}, {sum(jar.size for jar in pinned()) / 1e6:.0f} MB, once"
             )
-            say(said[0])
+            notify(said[0])
 
     return progress
 
 
-def _consume(machine: Machine, access: KafkaAccess, cluster: str, say: Say) -> None:
+def _consume(machine: Machine, access: KafkaAccess, cluster: str, notify: Notify) -> None:
     settings = machine.settings
     if settings.until_idle and settings.simulated is None:
         machine.ends.drain.set()
     wanted = replace(settings.consume, cluster=cluster, patient=machine.broker is not None)
-    consume(access, machine.warehouse, settings.transform, wanted, machine.progress, machine.ends, say)
+    consume(access, machine.warehouse, settings.transform, wanted, machine.progress, machine.ends, notify)
 
 
 def _publish(machine: Machine, access: KafkaAccess, parts: contextlib.ExitStack) -> _Worker | None:
@@ -297,11 +302,11 @@ def _room(machine: Machine, access: KafkaAccess) -> Callable[[], bool] | None:
 
 
 def _wait(
-    machine: Machine, consumer: _Worker, publisher: _Worker | None, watch: Callable[[Machine], None], say: Say
+    machine: Machine, consumer: _Worker, publisher: _Worker | None, watch: Callable[[Machine], None], notify: Notify
 ) -> None:
     """Wait for the end, looking after the broker and the retention meanwhile."""
-    news = _News(say)
-    revival = Revival(machine.broker, machine.settings.home / "broker", say)
+    news = _News(notify)
+    revival = Revival(machine.broker, machine.settings.home / "broker", notify)
     stop = machine.ends.stop
     while consumer.alive() and not stop.is_set():
         if publisher is not None and not publisher.alive():
@@ -316,8 +321,8 @@ def _wait(
 class _News:
     """Reports what the start leads to, once each, and not before it is so."""
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
         self._is_reading = self._has_rows = self._has_warned = False
 
     def look(self, machine: Machine) -> None:
@@ -326,15 +331,15 @@ class _News:
         if lag and not self._is_reading:
             self._is_reading = True
             count = f"{len(lag)} partition{'' if len(lag) == 1 else 's'}"
-            self._say(f"reading {topic}: {count}, {sum(lag.values()):,} messages are waiting")
+            self._notify(f"reading {topic}: {count}, {sum(lag.values()):,} messages are waiting")
             if machine.settings.access is None and machine.publisher is None and not machine.settings.until_idle:
-                self._say(f"no devices are simulated; publish messages yourself: {program()} publish FILE")
+                self._notify(f"no devices are simulated; publish messages yourself: {program()} publish FILE")
         if machine.progress.counts.rows and not self._has_rows:
             self._has_rows = True
-            self._say(f"rows are arriving; query them from another terminal: {program()} query {_QUERY}")
+            self._notify(f"rows are arriving; query them from another terminal: {program()} query {_QUERY}")
         warning = machine.warning()
         if warning and not self._has_warned:
-            self._say(warning)
+            self._notify(warning)
         self._has_warned = bool(warning)
 
 

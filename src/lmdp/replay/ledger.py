@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lmdp.core.flatten import Row
 from lmdp.errors import AlreadyReplayedError
-from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
+from lmdp.machine.sink import Load, OffsetRange
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.again import Outcome, now
 from lmdp.replay.failed_records import Failed, Unread, failed
 

@@ -36,7 +36,7 @@ def has_space(error: DiskFullError) -> bool:
     return free_bytes(error.folder) >= error.wanted
 
 
-def waited_out(error: LmdpError, stop: threading.Event) -> bool:
+def wait_for_space(error: LmdpError, stop: threading.Event) -> bool:
     """Wait before another try: a second, or until there is room, but not for long. False when `stop` came first."""
     ends = time.monotonic() + (_PATIENCE_S if isinstance(error, DiskFullError) else 0)
     while not stop.wait(_RETRY_S):

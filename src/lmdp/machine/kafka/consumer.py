@@ -1,401 +1,394 @@
-"""From Kafka into the warehouse, each message once.
+"""Kafka as a source of the pipeline: one client with its partitions, from the offsets that the sink has.
 
-The offsets are in the warehouse, in the same transaction as the rows, so that there is nothing to agree on between the
-two: whatever ends this process, the next one goes on behind the last row that is there. Kafka's own group gets the
-offsets too, but only for those who watch its lag.
-
-A *session* is one client with its partitions. Whatever a client cannot do while it lives (take up new certificates,
-follow a topic that was made anew) ends the session, and the next one starts from the warehouse.
+Whatever a client cannot do while it lives (take up new certificates, follow a recreated topic) ends it with a
+SourceInterruptedError, and the next one starts from the sink.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import groupby
 from threading import Thread
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
 
-from lmdp.core.pipeline import TransformSettings
-from lmdp.errors import DiskFullError, LmdpError, UnreachableError, WarehouseReplacedError
-from lmdp.machine.batch import Batch
-from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
-from lmdp.machine.kafka.consumer_settings import ConsumeSettings, Ends, Say
-from lmdp.machine.kafka.drain import Drain
-from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of
-from lmdp.machine.kafka.messages import (
-    CONSUMER_SETTINGS,
-    OUT_OF_RANGE,
-    TOPIC_GONE,
-    epoch_of,
-    lag_of,
-    message_of,
-    offset_of,
-    partition_of,
-    runs_of,
+from lmdp.core.otlp.compression import GZIP, ZSTD
+from lmdp.core.pipeline import Message, TransformSettings, transform
+from lmdp.errors import (
+    BrokerFailedError,
+    CertificatesChangedError,
+    LmdpError,
+    StalledError,
+    TopicGoneError,
+    TopicReplacedError,
 )
-from lmdp.machine.kafka.offset_reset import cut_at, turn
-from lmdp.machine.kafka.stalled import Stalled
-from lmdp.machine.kafka.topic_identity import Sighting, Watch
+from lmdp.machine.batch import Fetch
+from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
+from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of
+from lmdp.machine.kafka.offset_reset import reset, truncated_at
+from lmdp.machine.kafka.positions import Drain, StallDetector
+from lmdp.machine.kafka.topic_identity import Log, TopicSnapshot, TopicWatcher
 from lmdp.machine.metrics import Progress
-from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.support.disk_space import waited_out
-
-__all__ = ["ConsumeSettings", "Ends", "Say", "consume"]
+from lmdp.machine.pipeline import Pipeline
+from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
+from lmdp.machine.sink import Sink
 
 _POLL_S = 0.02
-_LOOK_S = 3.0
+_SNAPSHOT_S = 3.0
 _FETCH = 500
 _FETCH_BYTES = 8 * 2**20
 _RETRY_S = 1.0
 _STOP_S = 2.0  # how long the end waits for a broker
 
+# https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
+_CLIENT_SETTINGS = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",  # a gap is found and reported here, never skipped in silence
+    # What is fetched ahead is compressed on the wire and several times larger here; more of it is no faster.
+    "queued.max.messages.kbytes": 4_096,
+    "max.partition.fetch.bytes": 262_144,
+    "fetch.max.bytes": 1_048_576,  # within the time of a request, also where a few tens of kB come a second
+    "fetch.wait.max.ms": 100,
+    # How long to fetch nothing once so much is there; librdkafka's second is ten times as long as that lasts.
+    "fetch.queue.backoff.ms": 10,
+    "isolation.level": "read_committed",
+}
+_TOPIC_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001 - the library's public names
+_OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001 - as above
+
 
 def consume(
     access: KafkaAccess,
-    warehouse: Warehouse,
-    transform: TransformSettings,
-    settings: ConsumeSettings,
+    sink: Sink,
+    settings: TransformSettings,
+    consume: ConsumeSettings,
     progress: Progress,
-    ends: Ends,
-    say: Say,
+    events: StopEvents,
+    notify: Notify,
 ) -> None:
-    """Consume until one of `ends`. `say` is told what a person must know.
+    """Consume from Kafka into `sink` until one of `events`; `notify` shows what an operator must know.
 
     Raises LmdpError at the start, when the broker, the topic or a partition is not there; later faults are waited out.
     """
-    first, drain = True, Drain(ends.drain, say)
-    while not ends.stop.is_set():
-        try:
-            session = _Session(access, warehouse, transform, settings, progress, ends, say, drain=drain)
-        except LmdpError as error:
-            if ends.stop.is_set():
-                return
-            if isinstance(error, WarehouseReplacedError) or (
-                first and not (settings.patient and isinstance(error, UnreachableError))
-            ):
-                raise
-            _trouble(progress, say, str(error))
-            ends.stop.wait(_RETRY_S)
-            continue
-        progress.trouble = ""
-        try:
-            if session.run():
-                return
-        finally:
-            session.close()
-        first = False
+    drain = Drain(events.drain, notify)
+
+    def connect() -> KafkaSource:
+        return KafkaSource(access, sink, consume, progress, events, notify, drain)
+
+    Pipeline(connect, partial(transform, settings=settings), sink, consume, progress, events.stop, notify).run()
 
 
-class _Session:
-    """One client, from its first message to the reason that ends it."""
+class KafkaSource:
+    """The messages of one topic. Raises LmdpError when it cannot be opened. Not thread-safe."""
 
-    def __init__(  # noqa: PLR0913 - what `consume` was given
+    def __init__(
         self,
         access: KafkaAccess,
-        warehouse: Warehouse,
-        transform: TransformSettings,
+        sink: Sink,
         settings: ConsumeSettings,
         progress: Progress,
-        ends: Ends,
-        say: Say,
-        *,
+        events: StopEvents,
+        notify: Notify,
         drain: Drain,
     ) -> None:
         self._access = access
-        self._warehouse = warehouse
         self._settings = settings
         self._progress = progress
-        self._ends = ends
+        self._stop = events.stop
+        self._notify = notify
         self._drain = drain
-        self._say = say
         self._fingerprint = access.fingerprint()
-        self._watch = Watch(access, settings.topic, settings.cluster)
-        self._watch.start(_LOOK_S)
-        try:
-            sighting = self._watch.first(ends.stop)
-            wanted = sighting.chosen(settings.partitions)
-        except LmdpError:
-            self._watch.stop()
-            raise
-        self._identity = sighting.identity
-        self._batch = Batch(sighting.identity, transform, settings.rejects)
-        self._lot = 1  # messages to take at once: as many as `_FETCH_BYTES` hold of the largest of late
-        self._stalled = Stalled()
-        self._assigned: tuple[int, ...] = ()
-        self._over = self._was_away = False  # whether this client cannot go on, and did not reach the broker
         self._reasons = Reasons()
-        config = {**access.config(), **CONSUMER_SETTINGS, "group.id": settings.group, "error_cb": self._reasons}
-        try:
-            self._consumer = Consumer(config)
-        except KafkaException as error:
-            self._watch.stop()
-            raise translate(error, access, topic=settings.topic) from error
-        self._group = GroupOffsets(
-            *(self._consumer, settings.topic, settings.group),
-            owner=owner_of(warehouse.path),
-            say=say,
-        )
-        try:
-            self._assign(wanted, sighting)
-        except KafkaException as error:
-            self.close()
-            raise translate(error, access, topic=settings.topic, reasons=self._reasons) from error
-        except LmdpError:
-            self.close()
-            raise
+        self._stalls = StallDetector()
+        self._lot = 1  # messages to take at once: as many as `_FETCH_BYTES` hold of the largest of late
+        self._looked = time.monotonic()
+        self._unanswered = ""  # a trouble that ends when the broker answers again, which may have nothing new
+        self._resets: list[Fetch] = []
+        with contextlib.ExitStack() as on_failure:
+            self._watcher = TopicWatcher(access, settings.topic, settings.cluster)
+            on_failure.callback(self._watcher.stop)
+            self._watcher.start(_SNAPSHOT_S)
+            snapshot = self._watcher.first(self._stop)
+            self.identity = snapshot.identity
+            partitions = snapshot.chosen(settings.partitions)
+            self._resume(sink, partitions, snapshot)
+            with self._translating():
+                self._consumer = Consumer(
+                    {**access.config(), **_CLIENT_SETTINGS, "group.id": settings.group, "error_cb": self._reasons}
+                )
+                self._group = GroupOffsets(
+                    self._consumer, settings.topic, settings.group, owner=owner_of(sink.name), notify=notify
+                )
+                on_failure.callback(self.close)
+                self._assign()
+                self._count_lag(snapshot)
+            on_failure.pop_all()
 
-    def run(self) -> bool:
-        """Consume; True when done, False when a new session has to go on behind what is in the warehouse."""
-        try:
-            return self._run()
-        except KafkaException as error:
-            self._trouble(str(translate(error, self._access, topic=self._settings.topic, reasons=self._reasons)))
-        except LmdpError as error:
-            if self._ends.stop.is_set() or isinstance(error, WarehouseReplacedError):
-                raise
-            self._trouble(str(error))
-        self._ends.stop.wait(_RETRY_S)
-        return False
+    def _resume(self, sink: Sink, partitions: tuple[int, ...], snapshot: TopicSnapshot) -> None:
+        """Take each partition's position from the sink; one that was never read begins where its log does."""
+        key = (self.identity.cluster, self.identity.topic_id, self.identity.topic)
+        known = sink.offsets(*key)
+        if not known and sink.has_other_offsets(self.identity.topic):
+            self._notify(
+                f"{self.identity.topic} is not the topic that this warehouse has read before: reading it from its start"
+            )
+        unread = [part for part in partitions if part not in known]
+        logs = snapshot.logs | self._watcher.logs([part for part in unread if part not in snapshot.logs], self._stop)
+        self._positions = {part: known[part] if part in known else logs[part].first for part in partitions}
+        self._epochs = sink.epochs(*key)
+        self._begin(unread)
 
-    def _run(self) -> bool:
-        looked = time.monotonic()
-        while not self._ends.stop.is_set() and not self._is_drained():
-            ended = self._take(self._next())
-            if self._batch.age() >= self._settings.linger_s:
-                self._write()
-            if time.monotonic() - looked >= _LOOK_S:
-                looked = time.monotonic()
-                ended = self._look() or ended
-            if ended or self._over:
-                self._write()
-                return False
-        self._write()
-        return not self._over or self._ends.stop.is_set()
+    def _begin(self, partitions: Iterable[int]) -> None:
+        """Hand out where partitions begin, so that it is committed: what retention takes from then on is lost."""
+        self._resets += [Fetch(part, self._positions[part], self._positions[part]) for part in partitions]
+
+    def poll(self) -> Iterator[Fetch]:
+        """Yield what has arrived, after a moment where nothing had; where a partition begins or is reset comes first.
+
+        The wait is not librdkafka's: it would last until the wall clock says so, for hours when that is set back.
+        """
+        with self._interrupting():
+            if time.monotonic() - self._looked >= _SNAPSHOT_S:
+                self._looked = time.monotonic()
+                self._follow()
+            yield from self._resets
+            self._resets = []
+            records: list[Record] = self._consumer.consume(self._lot, 0)
+            if not records:
+                self._stop.wait(_POLL_S)
+            for run in _runs_of(records):
+                error = run[0].error()
+                if error is None:
+                    yield self._fetched(run)
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name
+                    yield from self._end_reached(_partition_of(run[0]), _offset_of(run[0]))
+                elif error.code() in _OUT_OF_RANGE:
+                    yield from self._reset(_partition_of(run[0]), truncated_at(error.str()))
+                    return  # what comes behind it in `records` is read again: the partitions are assigned again
+                else:
+                    self._handle(error)
+
+    def verify_topic(self) -> None:
+        """Raise TopicReplacedError when the topic was recreated; librdkafka continues in the new one without a word.
+
+        BrokerFailedError where that cannot be known.
+        """
+        patience = _STOP_S if self._stop.is_set() else REQUEST_SECONDS
+        with self._interrupting():
+            if self._watcher.replaced(self.identity, patience, self._stop):
+                raise TopicReplacedError(self._loss("was recreated"))
+
+    def report_offsets(self, offsets: Mapping[int, int]) -> None:
+        """Commit the next offset of each partition to the consumer group; not waited for."""
+        self._group.commit(offsets)
+
+    def is_drained(self) -> bool:
+        """Return whether all is read that was there when the end was asked for."""
+        if not self._drain.asked():
+            return False
+        snapshot = self._watcher.latest()
+        if not isinstance(snapshot, TopicSnapshot) or snapshot.identity != self.identity:
+            return False
+        if self._drain.needs_snapshot(snapshot):
+            self._watcher.hurry()
+            return False
+        return self._drain.done(snapshot, self._positions)
 
     def close(self) -> None:
-        """Let go of the client; a broker that does not take the group's offsets is not waited for (45 s, else)."""
+        """Close the client; a broker that does not take the group's offsets is not waited for (45 s, else)."""
         self._group.close(_STOP_S)
-        self._watch.stop()
+        self._watcher.stop()
         closing = Thread(target=self._group.close_client, name="close", daemon=True)
         closing.start()
         closing.join(_STOP_S)
 
-    def _next(self) -> list[Record]:
-        """What has come, after a moment where nothing had.
-
-        The wait is not librdkafka's: it would last until the wall clock says so, for hours when that is set back.
-        """
-        records: list[Record] = self._consumer.consume(self._lot, 0)
-        if not records:
-            self._ends.stop.wait(_POLL_S)
-        return records
-
-    def _take(self, records: list[Record]) -> bool:
-        """Put records into the batch; True when the session cannot go on."""
-        for run in runs_of(records):
-            record = run[0]
-            error = record.error()
-            if error is None:
-                self._add(run)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - as above
-                self._reached(partition_of(record), offset_of(record))
-            elif error.code() in OUT_OF_RANGE:
-                # What comes behind it in `records` is read again: the partitions are assigned anew.
-                return not self._over_the_gap(partition_of(record), cut_at(error.str()))
-            elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                self._group.deny()
-            elif error.code() in TOPIC_GONE:
-                self._say_gone("is gone")
-                return True
-            else:
-                self._trouble(str(translate(error, self._access, topic=self._settings.topic)))
-                self._was_away = self._was_away or is_away(error)
-        return False
-
-    def _add(self, records: list[Record]) -> None:
-        """Put messages of one partition into the batch, and write it when it is large."""
-        self._batch.add([message_of(record) for record in records], epoch_of(records[0]))
+    def _fetched(self, records: list[Record]) -> Fetch:
+        """Return messages of one partition, and adapt how many to take at once."""
+        partition, epoch = _partition_of(records[0]), _epoch_of(records[0])
         largest = max(map(len, records))
         self._lot = max(1, min(self._lot + len(records), _FETCH, _FETCH_BYTES // max(largest, 1)))
-        if self._batch.rows >= self._settings.batch_rows or self._batch.size >= self._settings.batch_bytes:
-            self._write()
+        first = min(self._positions[partition], _offset_of(records[0]))
+        end = _offset_of(records[-1]) + 1
+        self._positions[partition], self._epochs[partition] = end, epoch
+        return Fetch(partition, first, end, epoch, [_message_of(record) for record in records])
 
-    def _reached(self, partition: int, end: int) -> None:
+    def _end_reached(self, partition: int, end: int) -> Iterator[Fetch]:
         """Take the end of a partition as its next offset: what is before it was read, also offsets without a message.
 
         Transaction markers, aborted messages and compacted ones have an offset each, and come to no consumer.
         """
-        if end > self._batch.positions.get(partition, end):
+        first = self._positions[partition]
+        if end > first:
             (place,) = self._consumer.position([TopicPartition(self._settings.topic, partition)])
             # An older epoch would have the broker report a truncated log at the next start.
             known = place.offset == end and place.leader_epoch is not None
-            self._batch.read_to(partition, end, place.leader_epoch if known else -1)
-        elif self._assigned:
+            epoch = place.leader_epoch if known and place.leader_epoch is not None else -1
+            self._positions[partition], self._epochs[partition] = end, epoch
+            yield Fetch(partition, first, end, epoch)
+        else:
             self._group.note({partition: end})
 
-    def _write(self) -> bool:
-        """Commit the batch to the warehouse; from then on it is there, whatever happens. False: this client is over.
+    def _reset(self, partition: int, truncated: int | None) -> Iterator[Fetch]:
+        """Continue where the topic has messages, `truncated` or expired as it is."""
+        snapshot = self._watcher.snapshot()
+        if snapshot.identity != self.identity:  # offsets can only be compared within one topic
+            raise TopicReplacedError(self._loss("was recreated"))
+        log = snapshot.logs.get(partition) or self._watcher.logs([partition], self._stop)[partition]
+        wanted = self._positions[partition]
+        found = reset(f"{self.identity.topic}-{partition}", wanted, log.first, log.end, truncated)
+        self._notify(found.text)
+        self._positions[partition], self._epochs[partition] = found.offset, -1
+        yield Fetch(partition, found.offset, found.offset, lost_from=found.lost_from)
+        if found.offset == wanted:
+            self._stop.wait(_RETRY_S)
+        self._assign()
+        self._count_lag(snapshot)
 
-        While the warehouse cannot be written (a full disk, say) nothing is read either: it is tried until it can be,
-        or until the end, when the error is raised and Kafka still has the messages.
-        """
-        while not self._batch.empty() and self._is_of_this_topic():
-            reopened = self._warehouse.reopened
-            try:
-                self._batch.commit(self._warehouse, self._progress)
-            except WarehouseReplacedError:
-                raise
-            except LmdpError as error:
-                self._trouble(str(error), place=error.place if isinstance(error, DiskFullError) else "")
-                if not waited_out(error, self._ends.stop):
-                    raise
-                if self._warehouse.reopened != reopened:
-                    self._say("the warehouse was opened again; what is in it is not written twice")
-            else:
-                if self._assigned:  # librdkafka assigns nothing while a commit waits for a group that is denied
-                    self._group.commit(self._batch.next_offsets())
-                self._batch = self._batch.next()
-                if self._progress.trouble:
-                    self._say("what stood in the way is gone: going on")
-                self._progress.trouble = ""
-        return not self._over
-
-    def _is_of_this_topic(self) -> bool:
-        """Whether the batch is of the topic that it is taken for; else it is let go, for the next session to read.
-
-        librdkafka goes on in a topic that was made anew, at the offset where it was in the old one.
-        """
-        patience = _STOP_S if self._ends.stop.is_set() else REQUEST_SECONDS
-        try:
-            if not self._over and self._watch.replaced(self._identity, patience, self._ends.stop):
-                self._say_gone("was made anew")
-                self._over = True
-        except LmdpError as error:
-            self._trouble(str(error))
-            self._over = True
-        if self._over:
-            self._batch = self._batch.next()
-        return not self._over
-
-    def _look(self) -> bool:
-        """See to what changes beside the messages; True when only a new session can follow it."""
-        if self._access.fingerprint() != self._fingerprint:
-            self._say("the certificate files changed; connecting anew with them")
-            return True
-        sighting = self._watch.latest()
-        if isinstance(sighting, LmdpError):
-            self._trouble(str(sighting))
-            self._was_away = True
-        elif sighting is not None:
-            if sighting.identity != self._identity:
-                self._say_gone("was made anew")
-                return True
-            if self._was_away:  # it answers again, and may have nothing new
-                self._was_away = False
-                self._progress.trouble = ""
-            added = tuple(part for part in sighting.chosen(self._settings.partitions) if part not in self._assigned)
-            if added:
-                self._say(f"new partitions of {self._settings.topic}: {', '.join(map(str, added))}")
-                self._assign((*self._assigned, *added), sighting)
-            self._count_lag(sighting)
-            self._group.look()
-            return self._is_stuck(sighting)
-        return False
-
-    def _count_lag(self, sighting: Sighting) -> None:
-        self._progress.lag = lag_of(self._consumer, self._settings.topic, self._batch.positions, sighting.logs)
-
-    def _is_stuck(self, sighting: Sighting) -> bool:
-        """Tell whether a partition has given nothing for long, though it has messages."""
-        stuck = self._stalled.look(self._batch.positions, sighting.logs)
-        for part in stuck:
-            self._say(
-                f"{self._settings.topic}-{part} ends at {sighting.logs[part].stable:,}, and gives nothing after "
-                f"{self._batch.positions[part]:,}: connecting again"
-            )
-        return bool(stuck)
-
-    def _assign(self, partitions: tuple[int, ...], sighting: Sighting) -> None:
-        """Read `partitions`, each from where the warehouse ends, or from its start."""
-        self._write()
-        identity = self._identity
-        known = self._warehouse.offsets(identity.cluster, identity.topic_id, identity.topic)
-        if not known and not self._assigned and self._warehouse.has_other_offsets(identity.topic):
-            self._say(
-                f"{identity.topic} is not the topic that this warehouse has read before: reading it from its start"
-            )
-        known |= self._starts([part for part in partitions if part not in known], sighting)
-        epochs = self._warehouse.epochs(identity.cluster, identity.topic_id, identity.topic)
-        # By the leader's epoch the broker tells whether it still has what was read.
-        self._consumer.assign(
-            [TopicPartition(identity.topic, at, known[at], leader_epoch=epochs.get(at, -1)) for at in partitions]
-        )
-        self._assigned = partitions
-        self._batch.positions |= {part: known[part] for part in partitions}
-        self._count_lag(sighting)
-
-    def _starts(self, partitions: list[int], sighting: Sighting) -> dict[int, int]:
-        """Where partitions begin that were never read; kept, so that what retention takes from then on is missed."""
-        if self._assigned:  # one that was added while its topic was read began then
-            starts = dict.fromkeys(partitions, 0)
+    def _handle(self, error: KafkaError) -> None:
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            self._group.deny()
+        elif error.code() in _TOPIC_GONE:
+            raise TopicGoneError(self._loss("is gone"))
         else:
-            unseen = [part for part in partitions if part not in sighting.logs]
-            logs = sighting.logs | self._watch.logs(unseen, self._ends.stop)
-            starts = {part: logs[part].first for part in partitions}
-        for part, offset in starts.items():
-            self._batch.go_on(part, offset)
-        self._write()
-        return starts
+            text = str(translate(error, self._access, topic=self._settings.topic))
+            self._progress.block(text, self._notify)
+            self._unanswered = text if is_away(error) or self._unanswered else ""
 
-    def _over_the_gap(self, partition: int, cut: int | None) -> bool:
-        """Go on where the topic has messages, `cut` or gone as it is; False when it is another topic by now."""
-        identity = self._identity
-        # Offsets can only be compared within one topic.
-        if not self._write():
-            return False
-        sighting = self._watch.look()
-        if sighting.identity != identity:
-            return False
-        log = sighting.logs.get(partition) or self._watch.logs([partition], self._ends.stop)[partition]
-        wanted = self._batch.positions[partition]
-        turned = turn(f"{identity.topic}-{partition}", wanted, log.first, log.end, cut)
-        self._say(turned.text)
-        self._batch.go_on(partition, turned.offset, lost_from=turned.lost_from)
-        if not self._write():
-            return False
-        self._progress.gaps += turned.lost()
-        if turned.offset == wanted:
-            self._ends.stop.wait(_RETRY_S)
-        self._assign(self._assigned, sighting)
-        return True
+    def _follow(self) -> None:
+        """Follow what changes beside the messages: certificate files, the topic, its partitions, the group."""
+        if self._access.fingerprint() != self._fingerprint:
+            raise CertificatesChangedError("the certificate files changed; reconnecting with them")
+        snapshot = self._watcher.latest()
+        if isinstance(snapshot, LmdpError):
+            self._unanswered = str(snapshot)
+            self._progress.block(self._unanswered, self._notify)
+        elif snapshot is not None:
+            if snapshot.identity != self.identity:
+                raise TopicReplacedError(self._loss("was recreated"))
+            if self._unanswered and self._progress.trouble == self._unanswered:
+                self._progress.trouble = ""
+            self._unanswered = ""
+            self._add_partitions(snapshot)
+            self._count_lag(snapshot)
+            self._group.look()
+            self._check_stalls(snapshot)
 
-    def _say_gone(self, how: str) -> None:
-        """Say that the topic is not there any more, and about how much of it was not read: that cannot come back."""
+    def _add_partitions(self, snapshot: TopicSnapshot) -> None:
+        added = [part for part in snapshot.chosen(self._settings.partitions) if part not in self._positions]
+        if added:
+            self._notify(f"new partitions of {self._settings.topic}: {', '.join(map(str, added))}")
+            self._positions |= dict.fromkeys(added, 0)  # they began while their topic was read
+            self._begin(added)
+            self._assign()
+
+    def _check_stalls(self, snapshot: TopicSnapshot) -> None:
+        stalled = self._stalls.stalled(self._positions, snapshot.logs)
+        if stalled:
+            topic = self._settings.topic
+            raise StalledError(
+                "\n".join(
+                    f"{topic}-{part} ends at {snapshot.logs[part].stable:,}, and gives nothing after "
+                    f"{self._positions[part]:,}: reconnecting"
+                    for part in stalled
+                )
+            )
+
+    def _count_lag(self, snapshot: TopicSnapshot) -> None:
+        self._progress.lag = _lag_of(self._consumer, self._settings.topic, self._positions, snapshot.logs)
+
+    def _assign(self) -> None:
+        # By the leader's epoch the broker reports whether it still has what was read.
+        self._consumer.assign(
+            [
+                TopicPartition(self._settings.topic, part, offset, leader_epoch=self._epochs.get(part, -1))
+                for part, offset in self._positions.items()
+            ]
+        )
+
+    def _loss(self, how: str) -> str:
+        """Return what became of the topic, and about how much of it was not read: that cannot come back."""
         unread = sum(self._progress.lag.values())
         lost = f", and with it some {unread:,} messages that had not been read: LOST" if unread else ""
-        self._say(f"the topic {self._settings.topic} {how}{lost}")
         self._progress.lag = {}
+        return f"the topic {self._settings.topic} {how}{lost}"
 
-    def _is_drained(self) -> bool:
-        """Tell whether to end because all that was there when the end was asked for is read and written."""
-        if not self._drain.asked() or not self._batch.empty():
-            return False
-        sighting = self._watch.latest()
-        if not isinstance(sighting, Sighting) or sighting.identity != self._identity:
-            return False
-        if self._drain.needs_a_look(sighting):
-            self._watch.hurry()
-            return False
-        return self._drain.done(sighting, self._batch.positions)
+    @contextlib.contextmanager
+    def _translating(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise translate(error, self._access, topic=self._settings.topic, reasons=self._reasons) from error
 
-    def _trouble(self, text: str, *, place: str = "") -> None:
-        _trouble(self._progress, self._say, text, place)
+    @contextlib.contextmanager
+    def _interrupting(self) -> Iterator[None]:
+        """Turn a failed request into the end of this source."""
+        try:
+            with self._translating():
+                yield
+        except LmdpError as error:
+            raise BrokerFailedError(str(error)) from error
 
 
-def _trouble(progress: Progress, say: Say, text: str, place: str = "") -> None:
-    """Say what stands in the way, once; `place` begins the texts that differ in numbers alone."""
-    before, progress.trouble = progress.trouble, text
-    progress.last_trouble = (time.time_ns() // 1_000_000, text)
-    if before != text and not (place and before.startswith(place)):
-        say(f"{text} Reading goes on by itself from where it was.")
+def _partition_of(record: Record) -> int:
+    """Return the partition of a record that was received; only one that was not sent yet has none."""
+    partition = record.partition()
+    assert partition is not None
+    return partition
+
+
+def _offset_of(record: Record) -> int:
+    """Return the offset of a record, or of an end that was reached."""
+    offset = record.offset()
+    assert offset is not None
+    return offset
+
+
+def _epoch_of(record: Record) -> int:
+    """Return the epoch of the leader that took it; -1 where the broker gives none."""
+    epoch = record.leader_epoch()
+    return -1 if epoch is None else epoch
+
+
+def _runs_of(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Yield records in their order, those of one partition and leader together.
+
+    An event is alone, and so is what is compressed: nobody knows beforehand how much is in it.
+    """
+    for key, run in groupby(records, _run):
+        together = list(run)
+        yield from [together] if key else ([record] for record in together)
+
+
+def _run(record: Record) -> tuple[int, int] | None:
+    if record.error() or (record.value() or b"").startswith((GZIP, ZSTD)):
+        return None
+    return _partition_of(record), _epoch_of(record)
+
+
+def _message_of(record: Record) -> Message:
+    """Return the message in a record."""
+    kind, timestamp = record.timestamp()
+    return Message(
+        record.value(),
+        record.topic() or "",
+        _partition_of(record),
+        _offset_of(record),
+        timestamp if kind else None,
+        record.key(),
+    )
+
+
+def _lag_of(consumer: Consumer, topic: str, positions: Mapping[int, int], logs: Mapping[int, Log]) -> dict[int, int]:
+    """Return how many offsets each partition has beyond its position: by its last answer, before that by `logs`."""
+    lag = {}
+    for part, position in positions.items():
+        _, high = consumer.get_watermark_offsets(TopicPartition(topic, part), cached=True)
+        end = high if high >= 0 or part not in logs else logs[part].end
+        lag[part] = max(0, end - position)
+    return lag

@@ -16,8 +16,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from lmdp.machine.settings import Notify
 
 DEFAULT_GROUP = "lmdp"
 _MARK = "lmdp "
@@ -29,9 +31,9 @@ _GLANCE_S = 0.05
 Owners = dict[int, str]
 
 
-def owner_of(warehouse: Path) -> str:
-    """Name a warehouse by its host and path."""
-    return f"{_MARK}{socket.gethostname()}:{warehouse.resolve()}"[:_LONGEST_OWNER]
+def owner_of(sink: str | Path) -> str:
+    """Return the owner's text for a sink, by its host and its name there."""
+    return f"{_MARK}{socket.gethostname()}:{sink}"[:_LONGEST_OWNER]
 
 
 def read_owners(consumer: Consumer) -> Owners:
@@ -53,12 +55,12 @@ class GroupOffsets:
     Who has committed before is looked up in a thread of its own, from the first commit on: it waits for the answer.
     """
 
-    def __init__(self, consumer: Consumer, topic: str, group: str, *, owner: str, say: Callable[[str], None]) -> None:
+    def __init__(self, consumer: Consumer, topic: str, group: str, *, owner: str, notify: Notify) -> None:
         self._consumer = consumer
         self._topic = topic
         self._group = group
         self._owner = owner
-        self._say = say
+        self._notify = notify
         self._denied = False
         self._owners: Owners | None = None
         self._is_checked = False
@@ -96,7 +98,7 @@ class GroupOffsets:
         for part, other in (self._owners or {}).items():
             if part in self._committed and other.startswith(_MARK) and other not in {self._owner, *self._others}:
                 self._others.add(other)
-                self._say(
+                self._notify(
                     f"the group {self._group} is used by two warehouses, {_named(other)} and {_named(self._owner)}: "
                     "lag monitors see now the one, now the other. The rows of both are complete. Give one of them a "
                     f"group of its own: {program()} run --group NAME"
@@ -120,7 +122,7 @@ class GroupOffsets:
         """Commit no more: this client has no rights on the group."""
         if not self._denied:
             self._denied = True
-            self._say(
+            self._notify(
                 f"no rights on the group {self._group}: lag monitors will not see this consumer, and the rows come all "
                 f"the same. To grant them: {program()} topic acls --reader NAME --group {self._group}"
             )
@@ -131,7 +133,7 @@ class GroupOffsets:
             self._stop.wait(_LOOK_S)
 
     def _may(self) -> bool:
-        """Tell whether the group is known not to be another client's, whose place would be lost."""
+        """Return whether the group is known not to be another client's, whose offsets would be lost."""
         owners = self._owners
         if self._denied or owners is None:
             return False
@@ -140,7 +142,7 @@ class GroupOffsets:
             # Before owners were written, `lmdp` was the only group.
             if any(not name.startswith(_MARK) and (name or self._group != DEFAULT_GROUP) for name in owners.values()):
                 self._denied = True
-                self._say(
+                self._notify(
                     f"the group {self._group} has offsets of another client on {self._topic}, which stay as they are: "
                     "lag monitors will not see this consumer, and the rows come all the same. Name another group: "
                     f"{program()} run --group NAME"

@@ -1,4 +1,4 @@
-"""A topic as it is now: its cluster, id, partitions and offsets, looked up every few seconds in a thread of its own."""
+"""A topic as it is now: cluster, id, partitions and offsets, looked up every few seconds in a thread of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # it re-exports without saying so
 
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.kafka.access import (
@@ -19,38 +20,40 @@ from lmdp.machine.kafka.access import (
     ask_metadata,
     translate,
 )
-from lmdp.machine.kafka.log_offsets import Log, read_logs
+from lmdp.machine.sink import TopicIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
-    from confluent_kafka.admin import TopicDescription, TopicMetadata  # type: ignore[attr-defined]  # it re-exports without saying so
+    from confluent_kafka.admin import AdminClient, TopicDescription, TopicMetadata  # type: ignore[attr-defined]  # it re-exports without saying so
 
 _GLANCE_S = 0.05
 _RETRY_S = 0.1
 _STOP_S = 2.0  # how long the end waits for an answer
+_GRACE_S = 1.0  # librdkafka ends a request by itself; its future is waited for a little longer
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """Which topic it is: another cluster under the same address, or a topic made anew, is another one.
+class Log:
+    """One partition's log: its `first` offset, the last `stable` one and the `end`, each exclusive but `first`.
 
-    `topic_id` is empty where the broker gives none.
+    A consumer reads up to `stable`. From there to the `end` an open transaction is in the way.
+    https://kafka.apache.org/documentation/#consumerconfigs_isolation.level
     """
 
-    cluster: str
-    topic_id: str
-    topic: str
+    first: int
+    stable: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """A topic as it was seen: its partitions, and the logs of those that answered.
+class TopicSnapshot:
+    """A topic at one moment: its partitions, and the logs of those that answered.
 
-    `begun` is when the look began (`time.monotonic`), so that what it saw is no older.
+    `begun` is when its requests began (`time.monotonic`): nothing in it is older.
     """
 
-    identity: Identity
+    identity: TopicIdentity
     partitions: tuple[int, ...]
     logs: dict[int, Log] = field(default_factory=dict)
     begun: float = 0.0
@@ -66,20 +69,20 @@ class Sighting:
         return partitions or self.partitions
 
 
-class Watch:
-    """Looks at a topic. `cluster` names a cluster that cannot name itself, such as a broker inside this process."""
+class TopicWatcher:
+    """Watches a topic. `cluster` names a cluster that cannot name itself, such as a broker inside this process."""
 
     def __init__(self, access: KafkaAccess, topic: str, cluster: str = "") -> None:
         self._access = access
         self._topic = topic
         self._cluster = cluster
         self._admin, self._reasons = admin_client(access)
-        self._latest: Sighting | LmdpError | None = None
+        self._latest: TopicSnapshot | LmdpError | None = None
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def look(self, seconds: float = REQUEST_SECONDS) -> Sighting:
+    def snapshot(self, seconds: float = REQUEST_SECONDS) -> TopicSnapshot:
         """Ask now, within `seconds` each of two requests.
 
         Raises SettingsError where the topic is not there, UnreachableError where the broker is not.
@@ -93,7 +96,7 @@ class Watch:
             cluster = str(metadata.cluster_id)
             if cluster.startswith(MEMORY_CLUSTER):
                 identity, partitions = self._in_memory(cluster, metadata.topics)
-                return Sighting(identity, partitions, self._logs(partitions, seconds), begun)
+                return TopicSnapshot(identity, partitions, self._logs(partitions, seconds), begun)
             described = self._described(seconds)
             partitions = tuple(sorted(info.id for info in described.partitions))
             if not partitions:
@@ -101,8 +104,8 @@ class Watch:
                     f"Kafka at {self._access.bootstrap_servers} does not know the partitions of {self._topic} yet: it "
                     "may just have begun. Try again."
                 )
-            identity = Identity(cluster, str(described.topic_id), self._topic)
-            return Sighting(identity, partitions, self._logs(partitions, seconds), begun)
+            identity = TopicIdentity(cluster, str(described.topic_id), self._topic)
+            return TopicSnapshot(identity, partitions, self._logs(partitions, seconds), begun)
         except KafkaException as error:
             self._admin.poll(0)
             raise translate(error, self._access, topic=self._topic, reasons=self._reasons) from error
@@ -129,12 +132,12 @@ class Watch:
                 )
 
     def replaced(
-        self, identity: Identity, seconds: float = REQUEST_SECONDS, stop: threading.Event | None = None
+        self, identity: TopicIdentity, seconds: float = REQUEST_SECONDS, stop: threading.Event | None = None
     ) -> bool:
-        """Tell whether another topic has the name by now; a topic that is gone is not replaced yet.
+        """Return whether another topic has the name by now; a topic that is gone is not replaced yet.
 
-        An id never comes back, so what was read before a `False` was this topic's. Raises LmdpError as `look` does, and
-        soon after `stop` where there is no answer.
+        An id never comes back, so what was read before a `False` was this topic's. Raises LmdpError as `snapshot`
+        does, and soon after `stop` where there is no answer.
         """
         if not identity.topic_id:
             return False
@@ -147,28 +150,28 @@ class Watch:
             raise translate(error, self._access, topic=self._topic, reasons=self._reasons) from error
 
     def start(self, every_s: float) -> None:
-        """Look in the background, now and then again and again."""
+        """Take a snapshot now and every `every_s` seconds, in the background."""
         self._thread = threading.Thread(target=self._go, args=(every_s,), name="watch", daemon=True)
         self._thread.start()
 
-    def first(self, stop: threading.Event) -> Sighting:
-        """What the first look gives; raises as it does, and UnreachableError at once when `stop` is set meanwhile."""
+    def first(self, stop: threading.Event) -> TopicSnapshot:
+        """Return the first snapshot; raises as `snapshot` does, and UnreachableError as soon as `stop` is set."""
         while self._latest is None and not stop.wait(_GLANCE_S):
             pass
-        if isinstance(self._latest, Sighting):
+        if isinstance(self._latest, TopicSnapshot):
             return self._latest
         raise self._latest or UnreachableError(f"Kafka at {self._access.bootstrap_servers} had not answered yet.")
 
-    def latest(self) -> Sighting | LmdpError | None:
-        """What the last look in the background gave, or why it gave nothing; None before the first."""
+    def latest(self) -> TopicSnapshot | LmdpError | None:
+        """Return the last snapshot, or why there is none; None before the first answer."""
         return self._latest
 
     def hurry(self) -> None:
-        """Look now, and not only when it is time again."""
+        """Take the next snapshot now."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Look no more; a look that is under way ends by itself."""
+        """Take no more snapshots; one under way ends by itself."""
         self._stop.set()
         self._wake.set()
 
@@ -188,17 +191,42 @@ class Watch:
     def _logs(self, partitions: tuple[int, ...], seconds: float) -> dict[int, Log]:
         return read_logs(self._admin, self._topic, partitions, seconds)
 
-    def _in_memory(self, cluster: str, topics: dict[str, TopicMetadata]) -> tuple[Identity, tuple[int, ...]]:
+    def _in_memory(self, cluster: str, topics: dict[str, TopicMetadata]) -> tuple[TopicIdentity, tuple[int, ...]]:
         if self._topic not in topics:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
-        return Identity(self._cluster or cluster, "", self._topic), tuple(sorted(topics[self._topic].partitions))
+        return TopicIdentity(self._cluster or cluster, "", self._topic), tuple(sorted(topics[self._topic].partitions))
 
     def _go(self, every_s: float) -> None:
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                self._latest = self.look()
+                self._latest = self.snapshot()
             except LmdpError as error:
                 self._latest = error
             if not self._stop.is_set():
                 self._wake.wait(every_s)
+
+
+def read_logs(admin: AdminClient, topic: str, partitions: Iterable[int], seconds: float) -> dict[int, Log]:
+    """Return the logs of those partitions that answer within `seconds`; one without a leader is left out."""
+    places = [TopicPartition(topic, partition) for partition in partitions]
+    if not places:
+        return {}
+    earliest, latest = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    kinds = (
+        (earliest, IsolationLevel.READ_UNCOMMITTED),
+        (latest, IsolationLevel.READ_COMMITTED),
+        (latest, IsolationLevel.READ_UNCOMMITTED),
+    )
+    asked = [
+        admin.list_offsets(dict.fromkeys(places, spec), isolation_level=level, request_timeout=seconds)
+        for spec, level in kinds
+    ]
+    logs = {}
+    for place in places:
+        try:
+            first, stable, end = (int(answer[place].result(seconds + _GRACE_S).offset) for answer in asked)
+        except (KafkaException, TimeoutError):
+            continue
+        logs[place.partition] = Log(first, stable, max(stable, end))  # it may have grown between the requests
+    return logs

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from lmdp.machine.warehouse.writer import OffsetRange
+    from lmdp.machine.sink import OffsetRange
 
 _AHEAD = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, as all of the warehouse's times

@@ -22,7 +22,7 @@ from lmdp.machine.warehouse.file_identity import Believed, FileIdentity
 from lmdp.machine.warehouse.retention import Removed, Step, steps
 from lmdp.machine.warehouse.sql_guard import check_question, guards
 from lmdp.machine.warehouse.totals import Tally, Totals, by_reason, moment_of
-from lmdp.machine.warehouse.writer import Load, OffsetRange, insert, is_there
+from lmdp.machine.warehouse.writer import insert, is_there
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,10 +31,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from lmdp.core.specification import Spec
+    from lmdp.machine.sink import Load
 
     Also = Callable[[duckdb.DuckDBPyConnection], Counter[str]]
-
-__all__ = ["Answer", "Load", "OffsetRange", "Warehouse", "WarehouseCounts"]
 
 _BATCH_ROWS = 2048
 _REMOVAL_BYTES = 1_000_000
@@ -106,6 +105,11 @@ class Warehouse:
         self._bytes_at_open = self.file_bytes()
         self.tally = Tally(self._reading, self._turn_unless_ending, keep_days)
         self._identity = FileIdentity(path, self._believed) if spec else None
+
+    @property
+    def name(self) -> str:
+        """The file's whole path."""
+        return str(self.path.resolve())
 
     @classmethod
     def open(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -13,10 +12,12 @@ from lmdp.machine.warehouse.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     import duckdb
 
     from lmdp.core.specification import Spec
+    from lmdp.machine.sink import Load, OffsetRange
     from lmdp.machine.warehouse.totals import Limits
 
 
@@ -25,40 +26,6 @@ SELECT 1 FROM LOADS
 WHERE CLUSTER = ? AND TOPIC_ID = ? AND TOPIC = ? AND PARTITION = ?
   AND FIRST_OFFSET = ? AND NEXT_OFFSET = ? AND LEADER_EPOCH = ?
 """
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetRange:
-    """The messages `first` up to, not including, `next` of a partition, and what they became.
-
-    A broker that lost its newest messages gives their offsets to others, with a higher leader `epoch` (-1: none).
-    """
-
-    cluster: str
-    topic_id: str
-    topic: str
-    partition: int
-    first: int
-    next: int
-    rows: int
-    rejects: int
-    epoch: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """One transaction: row tuples in the specification's order, reject envelopes, and where they came from.
-
-    Rows and rejects may be columns already, as `row_columns` and `reject_columns` make them. `size`: characters of the
-    rows, about, if known.
-    """
-
-    rows: Sequence[tuple[Any, ...]] | pa.Table
-    rejects: Sequence[dict[str, Any]] | pa.Table
-    ranges: Sequence[OffsetRange]
-    at: datetime
-    gaps: Sequence[OffsetRange] = ()  # gone before they were read
-    size: int = 0
 
 
 def is_there(connection: duckdb.DuckDBPyConnection, load: Load) -> bool:

@@ -1,4 +1,4 @@
-"""What to consume, and what ends it."""
+"""Settings of the consumer, and the events that end it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
+"""Shows a text to the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumeSettings:
-    """What to consume, and in which portions it is written.
+    """What to consume, and when a batch is committed.
 
     `partitions` is None for all. `group` is where lag monitors look. `cluster` names a cluster that cannot name itself.
-    A batch is written when it holds `batch_rows` rows, or about `batch_bytes` of them as JSON, or is `linger_s` old.
-    Its rejects also go below the folder `rejects`. `patient`: a broker that does not answer is waited for at the
-    start, too.
+    A batch is committed when it holds `batch_rows` rows, or about `batch_bytes` of them as JSON, or is `linger_s` old.
+    Its rejects also go below the folder `rejects`. `patient`: an unreachable broker is waited for at the start, too.
     """
 
     topic: str
@@ -32,8 +32,8 @@ class ConsumeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
-    """What ends a consumer: `stop` at once; `drain` when every partition has been at its end for two seconds."""
+class StopEvents:
+    """End a consumer: `stop` at once; `drain` once everything that the topic had when it was set has been read."""
 
     stop: Event = field(default_factory=Event)
     drain: Event = field(default_factory=Event)

@@ -1,0 +1,104 @@
+"""Positions of a consumer against the logs of its topic: whether everything was read, and whether one is stalled."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from threading import Event
+
+    from lmdp.machine.kafka.topic_identity import Log, TopicSnapshot
+    from lmdp.machine.settings import Notify
+    from lmdp.machine.sink import TopicIdentity
+
+_IDLE_S = 2.0  # a broker that has just begun may let its last stable offset lag for a moment
+STALLED_S = 60.0
+"""No answer of a broker takes that long: librdkafka gives up on it before."""
+
+
+class Drain:
+    """Decides when everything up to the ends of a topic has been read. One for a run, whatever its sources.
+
+    What comes later is left to the next run, so that a run on a live topic ends, too. Not thread-safe.
+    """
+
+    def __init__(self, wanted: Event, notify: Notify) -> None:
+        self._wanted = wanted
+        self._notify = notify
+        self._asked: float | None = None
+        self._identity: TopicIdentity | None = None
+        self._ends: dict[int, int] = {}
+        self._waiting: dict[int, int] = {}
+        self._waiting_since = 0.0
+        self.asked()
+
+    def asked(self) -> bool:
+        """Return whether the end is wanted; note since when."""
+        if self._asked is None and self._wanted.is_set():
+            self._asked = time.monotonic()
+        return self._asked is not None
+
+    def needs_snapshot(self, snapshot: TopicSnapshot) -> bool:
+        """Return whether a newer snapshot is needed to know where to end."""
+        return self._asked is not None and snapshot.begun < self._asked
+
+    def done(self, snapshot: TopicSnapshot, positions: Mapping[int, int]) -> bool:
+        """Return whether the partitions of `positions` have been read up to the ends, or to an open transaction."""
+        if self._asked is None or self.needs_snapshot(snapshot):
+            return False
+        if self._identity != snapshot.identity:
+            if positions.keys() - snapshot.logs.keys():
+                return False
+            self._identity = snapshot.identity
+            self._ends = {part: log.end for part, log in snapshot.logs.items()}
+        waiting = {part: at for part, at in positions.items() if at < self._ends.get(part, 0)}
+        if waiting != self._waiting:
+            self._waiting, self._waiting_since = waiting, time.monotonic()
+        if not waiting:
+            return True
+        if snapshot.begun < self._waiting_since + _IDLE_S:
+            return False
+        return self._are_blocked(snapshot, waiting)
+
+    def _are_blocked(self, snapshot: TopicSnapshot, waiting: Mapping[int, int]) -> bool:
+        """Return whether nothing more can be read of `waiting`, and report why."""
+        logs = snapshot.logs
+        if any(part not in logs or at < logs[part].stable for part, at in waiting.items()):
+            return False
+        topic = snapshot.identity.topic
+        for part, at in waiting.items():
+            if at < logs[part].end:  # else the broker lost its newest messages
+                self._notify(_open_transaction(topic, part, at, logs[part]))
+        return True
+
+
+def _open_transaction(topic: str, partition: int, position: int, log: Log) -> str:
+    return (
+        f"{topic}-{partition}: offsets {position:,} to {log.end - 1:,} are behind an open transaction, so they were "
+        "not read. A later run reads them once the producer commits or aborts it. To find one that hangs: "
+        "kafka-transactions.sh --bootstrap-server HOST:PORT find-hanging --broker-id ID"
+    )
+
+
+class StallDetector:
+    """Finds partitions that have messages and give none: a client can be stuck on one without an error.
+
+    Not thread-safe.
+    """
+
+    def __init__(self, seconds: float = STALLED_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._behind: dict[int, tuple[int, float]] = {}
+
+    def stalled(self, positions: Mapping[int, int], logs: Mapping[int, Log]) -> list[int]:
+        """Return the partitions that have been behind their log at the same position for too long."""
+        now = self._clock()
+        behind = {part: at for part, at in positions.items() if part in logs and at < logs[part].stable}
+        seen = self._behind
+        self._behind = {
+            part: seen[part] if part in seen and seen[part][0] == at else (at, now) for part, at in behind.items()
+        }
+        return [part for part, (_, since) in self._behind.items() if now - since >= self._seconds]

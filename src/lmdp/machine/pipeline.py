@@ -1,0 +1,187 @@
+"""The order of the path on one machine: 1 poll, 2 transform, 3 commit rows, rejects and offsets, 4 report the offsets.
+
+Offsets are in the sink, in the same commit as the rows, so that there is nothing to agree on between the two: however
+this process ends, the next one resumes behind the last row that is there. The consumer group gets the offsets too, but
+only for lag monitors.
+
+A source lasts until it cannot continue: new certificates, a recreated topic, a partition that gives nothing. The next
+one then resumes from the sink's offsets. Source, core, sink and clock are handed in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Event
+from typing import Protocol
+
+from lmdp.core.pipeline import Message, Transformed
+from lmdp.errors import (
+    BrokerFailedError,
+    DiskFullError,
+    LmdpError,
+    SourceInterruptedError,
+    TopicReplacedError,
+    UnreachableError,
+    WarehouseReplacedError,
+)
+from lmdp.machine.batch import Batch, Fetch
+from lmdp.machine.metrics import Progress
+from lmdp.machine.settings import ConsumeSettings, Notify
+from lmdp.machine.sink import Load, Sink, TopicIdentity
+from lmdp.support.disk_space import wait_for_space
+from lmdp.support.reject_files import write_to_folder
+
+_RETRY_S = 1.0
+
+
+class Source(Protocol):
+    """Messages of one topic, from the sink's offsets on. Every method raises SourceInterruptedError when it ends."""
+
+    @property
+    def identity(self) -> TopicIdentity:
+        """The topic that is read."""
+
+    def poll(self) -> Iterable[Fetch]:
+        """Return what has arrived, in order; wait a moment where nothing has."""
+
+    def verify_topic(self) -> None:
+        """Raise TopicReplacedError when the topic was recreated, so that nothing read since is committed as its."""
+
+    def report_offsets(self, offsets: Mapping[int, int]) -> None:
+        """Report the next offset of each partition to the consumer group; never waits for the answer."""
+
+    def is_drained(self) -> bool:
+        """Return whether everything was read that was there when the end was asked for."""
+
+    def close(self) -> None:
+        """Release the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time as the pipeline sees it.
+
+    Waits are an event's: librdkafka's end by the wall clock, so they last for hours when that is set back.
+    """
+
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    wait: Callable[[Event, float], bool] = Event.wait
+    wait_for_space: Callable[[LmdpError, Event], bool] = wait_for_space
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """From a source, through `transform`, into a sink. `connect` opens the source behind what the sink has."""
+
+    connect: Callable[[], Source]
+    transform: Callable[[Sequence[Message]], Transformed]
+    sink: Sink
+    settings: ConsumeSettings
+    progress: Progress
+    stop: Event
+    notify: Notify
+    clock: Clock = Clock()
+
+    def run(self) -> None:
+        """Consume until `stop`, or until the source is drained.
+
+        Raises LmdpError when the first source cannot be opened, when the sink fails at the end, and
+        WarehouseReplacedError at any time; later faults are waited out.
+        """
+        survivable: type[LmdpError] | tuple[()] = UnreachableError if self.settings.patient else ()
+        while not self.stop.is_set():
+            try:
+                source = self.connect()
+            except LmdpError as error:
+                if not self.stop.is_set():
+                    self._survive(error, survivable)
+                continue
+            survivable, self.progress.trouble = LmdpError, ""
+            try:
+                with contextlib.closing(source):
+                    self._read(source)
+            except BrokerFailedError as error:
+                self._wait_out(str(error))
+            except SourceInterruptedError as error:
+                self.notify(str(error))
+            except LmdpError as error:
+                if self.stop.is_set():
+                    raise
+                self._survive(error, survivable)
+            else:
+                return
+
+    def _read(self, source: Source) -> None:
+        """Take one source from its first message to its end."""
+        batch = Batch(source.identity)
+        try:
+            while not (self.stop.is_set() or (batch.is_empty() and source.is_drained())):
+                for fetch in source.poll():  # 1. poll
+                    if not batch.adjoins(fetch):
+                        batch = self._commit(source, batch)
+                    done = self.transform(fetch.messages)  # 2. transform
+                    batch.add(fetch, done, self.clock.monotonic())
+                    if batch.is_full(self.settings):
+                        batch = self._commit(source, batch)
+                if batch.is_due(self.settings, self.clock.monotonic()):
+                    batch = self._commit(source, batch)
+        except (BrokerFailedError, TopicReplacedError):
+            raise  # the next source reads it again, or it may be of another topic
+        except SourceInterruptedError:
+            self._commit(source, batch)  # of a topic that is gone, nobody could read it again
+            raise
+        self._commit(source, batch)
+
+    def _commit(self, source: Source, batch: Batch) -> Batch:
+        """Commit a batch, and return an empty one for what comes next.
+
+        While the sink cannot be written (a full disk, say) nothing is read either: it is tried until it can be, or
+        until the end, when the error is raised and Kafka still has the messages.
+        """
+        while not batch.is_empty():
+            source.verify_topic()
+            reopened = self.sink.reopened
+            try:
+                self._write(batch)  # 3. commit rows, rejects and offsets
+            except WarehouseReplacedError:
+                raise
+            except LmdpError as error:
+                self.progress.block(str(error), self.notify, error.place if isinstance(error, DiskFullError) else "")
+                if not self.clock.wait_for_space(error, self.stop):
+                    raise
+                if self.sink.reopened != reopened:
+                    self.notify("the warehouse was opened again; what is in it is not written twice")
+            else:
+                source.report_offsets(batch.next_offsets)  # 4. report the offsets to the consumer group
+                break
+        return Batch(source.identity)
+
+    def _write(self, batch: Batch) -> None:
+        now = self.clock.now()
+        load: Load = batch.load(now)
+        if self.settings.rejects is not None:
+            # A batch that comes again overwrites them.
+            write_to_folder(self.settings.rejects, batch.rejects, int(now.timestamp() * 1000))
+        self.sink.commit(load, then=lambda bytes_out: self.progress.committed(batch.counts, batch.rejects, bytes_out))
+        done_ms = self.clock.now().timestamp() * 1000
+        for timestamp, messages in batch.timestamps.items():
+            self.progress.latencies.add(done_ms - timestamp, messages)
+        self.progress.gaps += batch.lost()
+        if self.progress.trouble:
+            self.notify("recovered; consuming again")
+        self.progress.trouble = ""
+
+    def _survive(self, error: LmdpError, survivable: type[LmdpError] | tuple[()]) -> None:
+        """Wait out an error, unless no retry can help."""
+        if isinstance(error, WarehouseReplacedError) or not isinstance(error, survivable):
+            raise error
+        self._wait_out(str(error))
+
+    def _wait_out(self, text: str) -> None:
+        self.progress.block(text, self.notify)
+        self.clock.wait(self.stop, _RETRY_S)

@@ -1,0 +1,86 @@
+"""What a sink of the pipeline does: take rows, rejects and offsets in one step, and know the offsets that it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class TopicIdentity:
+    """A topic by its cluster and id: one of the same name in another cluster, or a recreated one, is another topic.
+
+    `topic_id` is empty where the broker has none.
+    """
+
+    cluster: str
+    topic_id: str
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """The messages `first` up to, not including, `next` of a partition, and what they became.
+
+    A broker that lost its newest messages gives their offsets to others, with a higher leader `epoch` (-1: none).
+    """
+
+    cluster: str
+    topic_id: str
+    topic: str
+    partition: int
+    first: int
+    next: int
+    rows: int
+    rejects: int
+    epoch: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One commit: row tuples in the specification's order, reject envelopes, and where they came from.
+
+    Rows and rejects may be columns already, as `row_columns` and `reject_columns` make them. `size`: characters of the
+    rows, about, if known.
+    """
+
+    rows: Sequence[tuple[Any, ...]] | pa.Table
+    rejects: Sequence[dict[str, Any]] | pa.Table
+    ranges: Sequence[OffsetRange]
+    at: datetime
+    gaps: Sequence[OffsetRange] = ()  # expired before they were read
+    size: int = 0
+
+
+class Sink(Protocol):
+    """Where rows go. Offsets are kept by cluster id, topic id, topic and partition, together with the rows."""
+
+    @property
+    def name(self) -> str:
+        """The sink's name on this host, for the owner of a consumer group's offsets."""
+
+    @property
+    def reopened(self) -> int:
+        """How often the sink was opened again after a failed commit."""
+
+    def commit(self, load: Load, *, then: Callable[[int], None]) -> int:
+        """Write all of `load` in one step, or nothing of it; return the bytes of its rows.
+
+        `then` is called with the bytes once the load is durable. After LmdpError the same load may be committed again:
+        it is written only if it is not there. WarehouseReplacedError is final.
+        """
+
+    def offsets(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
+        """Return the next offset to read, by partition; a partition that is not in it was never read."""
+
+    def epochs(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
+        """Return the leader epoch of the last message read, by partition; -1 where it is not known."""
+
+    def has_other_offsets(self, topic: str) -> bool:
+        """Return whether a topic of this name was read into this sink, whatever its cluster and id."""
