@@ -96,7 +96,7 @@ def test_an_empty_batch_is_never_due() -> None:
 
 @pytest.mark.parametrize(
     ("changed", "full"),
-    [({}, False), ({"batch_rows": 2}, True), ({"batch_rows": 3}, False), ({"batch_bytes": 600}, True)],
+    [({}, False), ({"batch_rows": 2}, True), ({"batch_rows": 3}, False), ({"batch_bytes": 400}, True)],
 )
 def test_a_batch_is_full_by_rows_or_bytes(changed: dict[str, int], full: bool) -> None:
     """Whichever comes first."""
