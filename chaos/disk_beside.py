@@ -37,7 +37,7 @@ def rejects_full(site: Site) -> Outcome:
             run.until(lambda: run.rows() == good)
             disk.fill()
             more(good)
-            run.until(lambda: run.trouble().startswith("no room"))
+            run.until(lambda: run.trouble().startswith("no space"))
             troubles.append(run.trouble())
             disk.empty()
             run.until(lambda: run.rows() == 2 * good)
@@ -90,7 +90,7 @@ def full_broker(site: Site) -> Outcome:
             run.until((home / "run.sock").exists)
             run.until(lambda: run.rows() > 0)
             disk.fill()
-            run.until(lambda: "there is no room in" in run.said())
+            run.until(lambda: "there is no space in" in run.said())
             disk.empty()
             run.until(lambda: "the embedded Kafka is back" in run.said())
             there = run.rows()
@@ -114,7 +114,7 @@ def full_broker(site: Site) -> Outcome:
             {
                 "an acknowledged message is missing": published <= messages,
                 "a message is there that was never sent": messages <= published + first["unacknowledged"],
-                "the folder was not named": f"there is no room in {home / 'broker'}" in said,
+                "the folder was not named": f"there is no space in {home / 'broker'}" in said,
                 "free and wanted bytes were not named": "bytes free there, about " in said,
                 "a traceback was printed": "Traceback" not in said,
             }

@@ -27,7 +27,7 @@ def full_warehouse(site: Site) -> Outcome:
                 disk.fill(chance.choice([0, 0, 300_000, 2_000_000, 5_000_000]))
                 publish(site.broker.access, topic, map(wide, range(messages, messages + 1_500)))
                 messages += 1_500
-                run.until(lambda: run.trouble().startswith("no room"))
+                run.until(lambda: run.trouble().startswith("no space"))
                 troubles.append(run.trouble())
                 run.until(lambda: run.rows() >= 0)  # questions are answered on a full disk
                 answered.append(run.rows())
@@ -64,7 +64,7 @@ def full_at_the_ends(site: Site) -> Outcome:
             with running(folder, *words) as run:
                 run.until(lambda run=run: run.rows() >= 0)  # type: ignore[misc]
                 disk.fill()
-                run.until(lambda run=run: run.trouble().startswith("no room"))  # type: ignore[misc]
+                run.until(lambda run=run: run.trouble().startswith("no space"))  # type: ignore[misc]
                 run.program.send_signal(by)
                 ends.append(run.program.wait(SLOW))
             disk.empty()
@@ -102,7 +102,7 @@ def over_the_quota(site: Site) -> Outcome:
             resource.prlimit(run.program.pid, resource.RLIMIT_FSIZE, most)
             publish(site.broker.access, topic, map(wide, range(messages, messages + 1_000)))
             messages += 1_000
-            run.until(lambda: run.trouble().startswith("no room"))
+            run.until(lambda: run.trouble().startswith("no space"))
             troubles.append(run.trouble())
             resource.prlimit(run.program.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
             run.until(lambda: not run.trouble())

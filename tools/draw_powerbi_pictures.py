@@ -194,7 +194,7 @@ def simulate(path: Path) -> Warehouse:
 def materialized(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
     """The views as tables in memory, as Snowflake's dynamic tables are."""
     model = semantic_model(imported=False, lag_minutes=LAG_MINUTES)
-    with warehouse._cursor() as cursor:  # noqa: SLF001 - a tool of this project, for what no user asks
+    with warehouse._reader.cursor() as cursor:  # noqa: SLF001 - a tool of this project, for what no user asks
         for view in dict.fromkeys(table.view for table in model.tables if table.view != "FACT_METRIC"):
             cursor.execute(f"CREATE TABLE memory.main.{view} AS FROM LM_METRICS.PIPELINE.{view}")
         cursor.execute("USE memory.main")

@@ -119,7 +119,7 @@ def test_it_waits_while_there_is_no_room(memory: KafkaAccess) -> None:
         asked["times"] += 1
         return asked["times"] > 10
 
-    publisher = Publisher(memory, TOPIC, room=room)
+    publisher = Publisher(memory, TOPIC, has_space=room)
     begun = time.monotonic()
     assert publisher.send(b"{}", None, 0)
     assert time.monotonic() - begun > 0.15
@@ -128,7 +128,7 @@ def test_it_waits_while_there_is_no_room(memory: KafkaAccess) -> None:
 
 def test_stop_ends_the_wait_for_room(memory: KafkaAccess) -> None:
     """A broker that never has room does not hold the publisher when it is told to stop."""
-    publisher = Publisher(memory, TOPIC, room=lambda: False)
+    publisher = Publisher(memory, TOPIC, has_space=lambda: False)
     threading.Timer(0.3, publisher.stop.set).start()
     assert not publisher.send(b"{}")
     assert publisher.finish().messages == 0

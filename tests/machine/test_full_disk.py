@@ -134,7 +134,7 @@ def test_a_question_that_cannot_be_ended_delays_the_opening_alone(path: Path) ->
     """The write is refused as for a disk that is full, and the next one after the question goes through."""
     code = """
         import threading, time
-        held = opened._connection.cursor()  # of none that `end_questions` knows
+        held = opened._connection.cursor()  # of none that `end_queries` knows
         question = "SELECT count(*) FROM range(3_000_000) AS A, range(10_000) AS B WHERE A.range * B.range % 7 = 3"
 
         def ask():
@@ -206,5 +206,5 @@ def test_a_start_without_room_says_so(path: Path) -> None:
     """
     first, second, same = elsewhere(code, path)
     assert first.startswith(f"1 no space to write in {path.parent}")
-    assert second == "Nothing was changed. Make room, and start again."
+    assert second == "Nothing was changed. Free space, and start again."
     assert same == "True"

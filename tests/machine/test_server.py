@@ -18,8 +18,9 @@ from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import Query, socket_path
 from lmdp.machine.api.server import serving
-from lmdp.machine.warehouse import warehouse as warehouse_module
-from lmdp.machine.warehouse.warehouse import Answer, Warehouse
+from lmdp.machine.warehouse.connection import Limits
+from lmdp.machine.warehouse.reader import Answer, log_bytes
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.testing.pipeline import write
 from running import bundle, until
 
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 ROWS = 50
 
 
-def filled(folder: Path) -> Warehouse:
+def filled(folder: Path, limits: Limits | None = None) -> Warehouse:
     """One with 50 rows."""
-    opened = Warehouse.open(folder / "warehouse.duckdb", load_spec())
+    opened = Warehouse.open(folder / "warehouse.duckdb", load_spec(), limits=limits)
     load(opened, 0)
     return opened
 
@@ -173,9 +174,8 @@ def test_several_ask_at_once_while_rows_are_written(tmp_path: Path) -> None:
     assert {count % ROWS for count in seen} == {0}
 
 
-def test_questions_that_never_cease_let_the_log_be_folded_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_that_never_cease_let_the_log_be_folded_in(tmp_path: Path) -> None:
     """DuckDB folds its log into the file only while nobody reads: they pause for that, and are all answered."""
-    monkeypatch.setattr(warehouse_module, "_LONGEST_LOG", 100_000)
     stop, answered, longest = threading.Event(), [0] * 3, 0
 
     def go(n: int) -> None:
@@ -183,7 +183,7 @@ def test_questions_that_never_cease_let_the_log_be_folded_in(tmp_path: Path, mon
             ask(tmp_path, "select count(*) from metrics")
             answered[n] += 1
 
-    with filled(tmp_path) as own, serving(tmp_path, own, dict):
+    with filled(tmp_path, Limits(log_bytes=100_000)) as own, serving(tmp_path, own, dict):
         threads = [threading.Thread(target=go, args=(n,)) for n in range(3)]
         for thread in threads:
             thread.start()
@@ -192,7 +192,7 @@ def test_questions_that_never_cease_let_the_log_be_folded_in(tmp_path: Path, mon
             load(own, turn * ROWS)
             before = sum(answered)
             until(partial(_more, answered, before))
-            longest = max(longest, own.log_bytes())
+            longest = max(longest, log_bytes(own.path))
         stop.set()
         for thread in threads:
             thread.join()

@@ -10,7 +10,7 @@ import pytest
 from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.machine.warehouse import sql_guard
-from lmdp.machine.warehouse.sql_guard import check_question
+from lmdp.machine.warehouse.sql_guard import check_query
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def cursor() -> duckdb.DuckDBPyConnection:
 )
 def test_one_select_is_a_question(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Also a long one and a deep one, as programs write them; what stands in text and comments counts for nothing."""
-    check_question(cursor, sql)
+    check_query(cursor, sql)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_one_select_is_a_question(cursor: duckdb.DuckDBPyConnection, sql: str) -
 def test_what_is_none(cursor: duckdb.DuckDBPyConnection, sql: str, told: str) -> None:
     """Nothing but one SELECT, of a length that can be read."""
     with pytest.raises(SettingsError, match=told):
-        check_question(cursor, sql)
+        check_query(cursor, sql)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_what_cannot_be_read_in_time(
     """It is given up, where DuckDB itself would hold the whole process for minutes."""
     monkeypatch.setattr(sql_guard, "READ_SECONDS", 2)
     with pytest.raises(SettingsError, match="fewer brackets"):
-        check_question(cursor, sql)
+        check_query(cursor, sql)
 
 
 @pytest.mark.parametrize("name", ["levenshtein", "editdist3", "damerau_levenshtein"])

@@ -10,8 +10,7 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load
-from lmdp.machine.warehouse.schema import shared_statements
-from lmdp.machine.warehouse.step_macros import VIEWS, narrowed
+from lmdp.machine.warehouse.schema import STEP_VIEWS, shared_statements, step_macros
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -76,6 +75,6 @@ def test_a_macro_is_its_view_over_these_rows_alone(
 
 def test_each_such_view_has_one() -> None:
     """And reads the narrowed rows in the place of all."""
-    made = list(narrowed(shared_statements(SPEC)))
-    assert [next(view for view in VIEWS if f".{view}_OF(" in sql) for sql in made] == list(VIEWS)
+    made = list(step_macros(shared_statements(SPEC)))
+    assert [next(view for view in STEP_VIEWS if f".{view}_OF(" in sql) for sql in made] == list(STEP_VIEWS)
     assert all(sql.count("PIPELINE.METRICS") == 1 for sql in made)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lmdp.machine.kafka.topics import Shape, faults, told
+from lmdp.machine.kafka.topics import Shape, faults, summary
 
 HOUR = 3_600_000
 GOOD = Shape("t", "id", 3, 12, 3, (), 2, 24 * HOUR, 8 * 2**20, "delete", unclean_election=False)
@@ -28,7 +28,7 @@ GOOD = Shape("t", "id", 3, 12, 3, (), 2, 24 * HOUR, 8 * 2**20, "delete", unclean
 )
 def test_a_shape_in_words(changed: dict[str, Any], words: str) -> None:
     """Units as people read them."""
-    assert words in told(replace(GOOD, **changed))
+    assert words in summary(replace(GOOD, **changed))
 
 
 @pytest.mark.parametrize(

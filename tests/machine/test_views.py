@@ -362,7 +362,7 @@ def test_rates_equal_an_independent_computation(warehouse: Warehouse, seed: int)
 
 
 def _plan(warehouse: Warehouse, sql: str) -> dict[str, Any]:
-    with warehouse._cursor() as cursor:
+    with warehouse._reader.cursor() as cursor:
         answer = cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}").fetchall()
     (plan,) = json.loads(answer[0][1])
     assert isinstance(plan, dict)

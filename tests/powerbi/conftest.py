@@ -50,5 +50,5 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckD
     canary[places.index("datasource")], canary[places.index("deviceId")] = "lmdp.canary", "canary"
     with Warehouse.open(path, spec) as opened:
         opened.commit(Load([*rows, tuple(canary)], [], [], datetime.now(UTC)))
-        with opened._cursor() as cursor:
+        with opened._reader.cursor() as cursor:
             yield cursor

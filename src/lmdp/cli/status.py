@@ -44,7 +44,7 @@ def status(
 def _look(home: Path, path: Path, last: Status | None) -> Status:
     """Ask the run, else open the file, else tell the `last` again. Raises LmdpError."""
     from lmdp.machine.api import client  # noqa: PLC0415 - DuckDB is loaded when needed
-    from lmdp.machine.warehouse.status import standing  # noqa: PLC0415 - as above
+    from lmdp.machine.warehouse.totals import warehouse_status  # noqa: PLC0415 - as above
     from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
@@ -54,7 +54,7 @@ def _look(home: Path, path: Path, last: Status | None) -> Status:
         if last is not None:  # who opens the file again and again stands in the way of a run that starts
             return {**last, "running": None, "freshnessSeconds": _age(last["newest"])}
         with Warehouse.open(path, configured_spec(), read_only=True) as opened:
-            return {"running": None, **standing(opened, opened.tally.exact())}
+            return {"running": None, **warehouse_status(opened, opened.tally.exact())}
 
 
 def _age(newest: str | None) -> float | None:

@@ -61,7 +61,7 @@ def check(  # noqa: PLR0913 - each is an option
     if as_json:
         typer.echo(json.dumps({**dataclasses.asdict(shape), "faults": faults}, indent=2))
     else:
-        typer.echo(admin.told(shape))
+        typer.echo(admin.summary(shape))
         for fault in faults:
             typer.echo(f"  wrong: {fault}")
     raise typer.Exit(1 if faults else 0)
@@ -95,7 +95,7 @@ def create(  # noqa: PLR0913 - each is an option
     access = kafka_access(servers, ca, cert, key, plaintext=plaintext, home=home)
     made = admin.create(access, topic, admin.Wanted(partitions, replication, retention_hours, max_message_bytes))
     shape = admin.describe(access, topic)
-    typer.echo(f"{'Created' if made else 'Already there, left as it is'}: {admin.told(shape)}")
+    typer.echo(f"{'Created' if made else 'Already there, left as it is'}: {admin.summary(shape)}")
 
 
 @app.command(cls=Command)

@@ -30,5 +30,5 @@ def topic(place: Place) -> Verdict:
         made = f"{program()} topic create --topic {place.topic}"
         return refused(error, made if "does not exist" in str(error) else f"mend what it says, then: {check}")
     off = admin.faults(shape)
-    told = f"{access.bootstrap_servers}, {admin.told(shape)}"
+    told = f"{access.bootstrap_servers}, {admin.summary(shape)}"
     return wrong(f"{told}. {' '.join(off)}", f"{check} says so, too") if off else ok(told)

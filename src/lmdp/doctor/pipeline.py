@@ -21,7 +21,7 @@ def warehouse(place: Place) -> Verdict:
     """What the file holds: asked of the run that has it, else of the file itself."""
     from lmdp.machine.api import client  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.machine.api.protocol import Query  # noqa: PLC0415 - as above
-    from lmdp.machine.warehouse.status import standing  # noqa: PLC0415 - as above
+    from lmdp.machine.warehouse.totals import warehouse_status  # noqa: PLC0415 - as above
     from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
@@ -34,7 +34,7 @@ def warehouse(place: Place) -> Verdict:
             return not_tried(f"none at {place.warehouse} yet; {program()} run makes it")
         try:
             with Warehouse.open(place.warehouse, configured_spec(), read_only=True) as opened:
-                held, version = standing(opened, opened.tally.count()), opened.query(_VERSION).table
+                held, version = warehouse_status(opened, opened.tally.count()), opened.query(_VERSION).table
                 by = ", held by nobody"
         except LmdpError as error:
             return refused(error, "stop what has the file, upgrade lmdp, or name another file: --warehouse")

@@ -25,7 +25,7 @@ from lmdp.machine.api.server import Replay, serving
 from lmdp.machine.data_dir import make_home, only_run
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, MemoryBroker, embedded
 from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, pinned
-from lmdp.machine.embedded_kafka.revival import Revival
+from lmdp.machine.embedded_kafka.restart import Restarter
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.kafka.consumer import consume
 from lmdp.machine.kafka.producer import Published, Publisher, simulate
@@ -34,13 +34,14 @@ from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.simulation.collectors import Simulation
 from lmdp.machine.warehouse.connection import Limits
 from lmdp.machine.warehouse.maintenance import maintain
-from lmdp.machine.warehouse.status import standing
-from lmdp.machine.warehouse.totals import Totals
+from lmdp.machine.warehouse.totals import Totals, warehouse_status
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.program import program
 from lmdp.support.reject_share import replay_command, warning
 
-_BESIDE = Limits(memory="128MB")  # what more would not make faster, the consumer needs (measured on 2.3 million rows)
+_QUERY_LIMITS = Limits(
+    memory="128MB"
+)  # what more would not make faster, the consumer needs (measured on 2.3 million rows)
 _WATCH_EVERY_S = 0.25
 _QUERY = "'select count(*) from metrics'"
 _FLUSH_S = 30.0  # for what is under way when the duration is over
@@ -97,7 +98,7 @@ class Machine:
     started_at: float = field(default_factory=time.time)  # Unix seconds
 
     def status(self) -> dict[str, Any]:
-        """Where it stands, as `lmdp status` shows it; from memory alone."""
+        """Return what `lmdp status` shows, from memory alone."""
         return self._at_once()[0]
 
     def snapshot(self) -> dict[str, Any]:
@@ -108,7 +109,7 @@ class Machine:
     def _at_once(self) -> tuple[dict[str, Any], dict[str, Any]]:
         with self.warehouse.tally.moment() as now:
             running, live, totals = self._running(now), self.live(), now.copy()
-        return {"running": running, **standing(self.warehouse, totals, running["uptimeSeconds"])}, live
+        return {"running": running, **warehouse_status(self.warehouse, totals, running["uptimeSeconds"])}, live
 
     def _running(self, totals: Totals) -> dict[str, Any]:
         seconds, last = time.monotonic() - self.started, self.progress.last_trouble
@@ -163,11 +164,10 @@ class Machine:
     def report(self, seconds: float, totals: Totals | None = None) -> dict[str, Any]:
         """What this run did until now, with the `totals` of the file; they are counted where none are given."""
         totals = totals or self.warehouse.tally.count()
-        told = self.progress.report(seconds)
         published = self.publisher.so_far() if self.publisher else None
         return {
             **(_published(published) if published else {}),
-            **told,
+            **self.progress.report(seconds),
             "firstReject": self.progress.first_reject or None,
             "warning": self.warning(lately=False) or None,
             "gaps": self.progress.gaps,
@@ -193,13 +193,13 @@ def run(
 ) -> dict[str, Any]:
     """Run until `stop`, or until the settings' own end, and return the report.
 
-    `watch` is called every now and then from this thread. Raises LmdpError when a part cannot start, or cannot go on.
+    `watch` is called every now and then from this thread. Raises LmdpError when a part fails.
     """
     make_home(settings.home)
     with (
         only_run(settings.home),
         Warehouse.open(
-            settings.warehouse, settings.transform.spec, limits=_BESIDE, keep_days=settings.keep_days
+            settings.warehouse, settings.transform.spec, limits=_QUERY_LIMITS, keep_days=settings.keep_days
         ) as warehouse,
     ):
         warehouse.tally.count()
@@ -276,7 +276,7 @@ def _publish(machine: Machine, access: KafkaAccess, parts: contextlib.ExitStack)
     settings, simulated = machine.settings, machine.settings.simulated
     if simulated is None:
         return None
-    publisher = Publisher(access, settings.consume.topic, room=_room(machine, access), stop=threading.Event())
+    publisher = Publisher(access, settings.consume.topic, has_space=_has_space(machine, access), stop=threading.Event())
     machine.publisher = publisher
     simulation = Simulation(simulated.devices, simulated.instances, simulated.seed)
 
@@ -289,16 +289,16 @@ def _publish(machine: Machine, access: KafkaAccess, parts: contextlib.ExitStack)
     return worker
 
 
-def _room(machine: Machine, access: KafkaAccess) -> Callable[[], bool] | None:
-    """A broker in memory forgets what it has no room for, so its publisher waits for the consumer."""
+def _has_space(machine: Machine, access: KafkaAccess) -> Callable[[], bool] | None:
+    """Return whether a broker in memory has space: it forgets what it has none for, so its publisher waits."""
     if access.is_tls() or machine.settings.access is not None:
         return None
 
-    def room() -> bool:
+    def has_space() -> bool:
         published = machine.publisher.so_far().messages if machine.publisher else 0
         return published - machine.progress.counts.messages < _MEMORY_MESSAGES
 
-    return room
+    return has_space
 
 
 def _wait(
@@ -306,13 +306,13 @@ def _wait(
 ) -> None:
     """Wait for the end, looking after the broker and the retention meanwhile."""
     news = _News(notify)
-    revival = Revival(machine.broker, machine.settings.home / "broker", notify)
+    restarter = Restarter(machine.broker, machine.settings.home / "broker", notify)
     stop = machine.ends.stop
     while consumer.alive() and not stop.is_set():
         if publisher is not None and not publisher.alive():
             machine.ends.drain.set()
         machine.warehouse.check_file()
-        revival.look()
+        restarter.check()
         news.look(machine)
         watch(machine)
         stop.wait(_WATCH_EVERY_S)
@@ -354,7 +354,7 @@ class _Worker:
     @classmethod
     @contextlib.contextmanager
     def running(cls, name: str, work: Callable[[], None]) -> Iterator[_Worker]:
-        """Run `work` beside the block, and wait for its end with the block's."""
+        """Run `work` alongside the block, and wait for its end with the block's."""
         worker = cls(name, work)
         worker._thread.start()
         try:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from lmdp.errors import ApiError
 from lmdp.machine.api import formats
 from lmdp.machine.api.protocol import Query
-from lmdp.machine.warehouse.warehouse import Answer
+from lmdp.machine.warehouse.reader import Answer
 from lmdp.page import chart, prometheus, reject_texts
 from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import KEPT_S, Json, RunClient

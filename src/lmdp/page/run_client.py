@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from lmdp.errors import ApiError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import MAX_ROWS, Query
-from lmdp.machine.warehouse.warehouse import Answer
+from lmdp.machine.warehouse.reader import Answer
 from lmdp.support.program import program
 
 EVERY_S = 1.0

@@ -1,4 +1,4 @@
-"""Room on a disk: what a person is told when a write found none, and whether there is some by now."""
+"""Space on a disk: the error of a write that found none, and whether there is some by now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from lmdp.errors import DiskFullError, LmdpError
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What a write fails with for want of room: a full disk, a quota, the longest file allowed."""
+"""The errors of a write for want of space: a full disk, a quota, the longest file allowed."""
 
 REASONS: Final = tuple(os.strerror(number) for number in sorted(FULL))
 """The same as text, for errors that come without their number."""
@@ -32,12 +32,12 @@ def disk_full(folder: Path, reason: str, wanted: int, kept: str) -> DiskFullErro
 
 
 def has_space(error: DiskFullError) -> bool:
-    """Return whether as much is free by now; after a quota's fault nothing can tell, and the answer is yes."""
+    """Return whether as much is free by now; after a quota's fault that is unknown, and the answer is yes."""
     return free_bytes(error.folder) >= error.wanted
 
 
 def wait_for_space(error: LmdpError, stop: threading.Event) -> bool:
-    """Wait before another try: a second, or until there is room, but not for long. False when `stop` came first."""
+    """Wait before another try: a second, or until there is space, but not for long. False when `stop` came first."""
     ends = time.monotonic() + (_PATIENCE_S if isinstance(error, DiskFullError) else 0)
     while not stop.wait(_RETRY_S):
         if time.monotonic() >= ends or (isinstance(error, DiskFullError) and has_space(error)):
@@ -46,7 +46,7 @@ def wait_for_space(error: LmdpError, stop: threading.Event) -> bool:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that this user can still write there; 0 where that cannot be told."""
+    """Return the bytes that this user can still write there; 0 where that is unknown."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:

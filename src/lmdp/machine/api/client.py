@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from lmdp.errors import AlreadyReplayedError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api.protocol import ALREADY_REPLAYED, WRONG_WAREHOUSE, Query, socket_path
-from lmdp.machine.warehouse.warehouse import Answer, Warehouse
+from lmdp.machine.warehouse.reader import Answer
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.specification_file import configured_spec
 
 _PATIENCE_S = 5.0  # in addition to the query's own time

@@ -292,7 +292,7 @@ def serving(
     finally:
         server.shutdown()
         server.server_close()
-        warehouse.end_questions()
+        warehouse.end_queries()
         server.wait(_STOP_S)
         path.unlink(missing_ok=True)
 

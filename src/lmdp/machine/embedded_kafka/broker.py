@@ -158,7 +158,7 @@ class KafkaBroker:
                 raise UnreachableError(
                     f"The embedded Kafka cannot have its ports {self._ports[0]} and {self._ports[1]} again: another "
                     f"program has taken one. Its data in {self._settings.folder} is as it was. End that program, or "
-                    "start this one anew."
+                    "recreate this one."
                 )
             time.sleep(0.1)
         return ports
@@ -251,9 +251,9 @@ def _take(lock: int, folder: Path) -> None:
 
 
 def _owner(lock: int) -> tuple[int, int]:
-    """Read who holds the lock: the broker's guard, and the process that started it; 0 where it is not told."""
-    told = os.pread(lock, 100, 0).split()
-    return (int(told[0]), int(told[1])) if len(told) == 2 else (0, 0)
+    """Read who holds the lock: the broker's guard, and the process that started it; 0 where it is not known."""
+    holders = os.pread(lock, 100, 0).split()
+    return (int(holders[0]), int(holders[1])) if len(holders) == 2 else (0, 0)
 
 
 def _is_alive(process: int) -> bool:

@@ -149,7 +149,7 @@ def java_command(settings: BrokerSettings) -> list[str]:
 
 
 def _log_options(jars: tuple[Path, ...]) -> list[str]:
-    """Log to standard error: the pinned jars do; a distribution's log4j is told by its own tools' settings."""
+    """Log to standard error: the pinned jars do; a distribution's log4j has its own tools' settings."""
     names, config = " ".join(jar.name for jar in jars), jars[0].parent.parent / "config"
     if "log4j-core" in names:
         return [f"-Dlog4j2.configurationFile={config / 'tools-log4j2.yaml'}"]

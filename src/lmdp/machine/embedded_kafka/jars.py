@@ -53,7 +53,7 @@ class Jar:
         return f"{self.group}:{self.artifact}:{self.version}"
 
 
-Progress = Callable[[Jar], None]  # told of each jar once it is in the cache
+Progress = Callable[[Jar], None]  # called with each jar once it is in the cache
 # Where a tool's files are: each jar with the file that came for it, as soon as it is there.
 _Tool = Callable[[tuple[Jar, ...], Path], Iterator[tuple[Jar, Path]]]
 

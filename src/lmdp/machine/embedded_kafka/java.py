@@ -56,8 +56,8 @@ def _candidates() -> Iterator[Path]:
 
 def _major(java: Path) -> int | None:
     try:
-        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - a launcher that the user chose
+        asked = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - a launcher that the user chose
     except (OSError, subprocess.TimeoutExpired):
         return None
-    version = re.search(r'version "(?:1\.)?(\d+)', told.stderr)
-    return int(version[1]) if version and told.returncode == 0 else None
+    version = re.search(r'version "(?:1\.)?(\d+)', asked.stderr)
+    return int(version[1]) if version and asked.returncode == 0 else None

@@ -3,7 +3,7 @@
 Started as a program of its own (`python guard.py LOG COMMAND...`), with the standard library alone: a signal at
 the parent's death (`PR_SET_PDEATHSIG`) would come already when the *thread* that started the child ends, and code
 between fork and exec is unsafe where threads run. Its standard input is a pipe from the parent; when the parent is
-gone, however it went, the pipe closes and the child is asked to stop. File descriptors that it inherits go on to the
+gone, however it went, the pipe closes and the child is asked to stop. File descriptors that it inherits pass on to the
 child, so a lock that they hold lasts as long as the child does.
 """
 

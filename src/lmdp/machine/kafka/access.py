@@ -130,7 +130,7 @@ class Reasons:
 def translate(
     error: KafkaError | KafkaException, access: KafkaAccess, *, topic: str = "", reasons: Reasons | None = None
 ) -> LmdpError:
-    """Turn librdkafka's error into one that a person can act on; `reasons` are the errors that came before it."""
+    """Turn librdkafka's error into one that an operator can act on; `reasons` are the errors that came before it."""
     first = error.args[0] if isinstance(error, KafkaException) else error
     seen = [first, *(reasons.errors if reasons else ())]
     tls = next((one for one in seen if _is_tls_error(one)), None)
@@ -166,7 +166,7 @@ def admin_client(access: KafkaAccess) -> tuple[AdminClient, Reasons]:
 
 
 def ask_metadata(admin: AdminClient, reasons: Reasons, seconds: float = REQUEST_SECONDS) -> ClusterMetadata:
-    """Ask for the brokers and topics, by the second, so that a refused TLS handshake is told at once."""
+    """Ask for the brokers and topics, by the second, so that a refused TLS handshake is reported at once."""
     ends = time.monotonic() + seconds
     patience = 1.0
     while True:
@@ -229,16 +229,16 @@ def _tls_error(error: KafkaError, access: KafkaAccess) -> LmdpError:
 
 def _away_error(seen: list[KafkaError], access: KafkaAccess) -> UnreachableError:
     # What the call itself says is only that no answer came; the newest of the others says why.
-    told = next((error for error in reversed(seen[1:]) if error.name() in ("_RESOLVE", "_TRANSPORT")), seen[0])
-    if told.name() == "_RESOLVE":
+    cause = next((error for error in reversed(seen[1:]) if error.name() in ("_RESOLVE", "_TRANSPORT")), seen[0])
+    if cause.name() == "_RESOLVE":
         return UnreachableError(
-            f"Kafka at {access.bootstrap_servers} does not answer: {_text(told)}. Check the address "
+            f"Kafka at {access.bootstrap_servers} does not answer: {_text(cause)}. Check the address "
             "(--bootstrap-servers) and that this machine can resolve the name."
         )
-    if told.name() in _MOVING:
+    if cause.name() in _MOVING:
         return UnreachableError(
-            f"Kafka at {access.bootstrap_servers} has no leader for a partition: {_text(told)}. That passes soon after "
-            "a topic is made, or a broker has gone. Try again; if it lasts, look at the brokers."
+            f"Kafka at {access.bootstrap_servers} has no leader for a partition: {_text(cause)}. That passes soon "
+            "after a topic is made, or a broker has gone. Try again; if it lasts, look at the brokers."
         )
     hint = ""
     if access.is_tls() and any("PLAINTEXT broker listener" in error.str() for error in seen):
@@ -246,7 +246,7 @@ def _away_error(seen: list[KafkaError], access: KafkaAccess) -> UnreachableError
     elif not access.is_tls() and speaks_tls(access.bootstrap_servers):
         hint = " It speaks TLS on this port, and this client was to speak plaintext: give --ca, --cert and --key."
     return UnreachableError(
-        f"Kafka at {access.bootstrap_servers} does not answer: {_text(told)}. Check the address "
+        f"Kafka at {access.bootstrap_servers} does not answer: {_text(cause)}. Check the address "
         f"(--bootstrap-servers) and that the broker runs.{hint}"
     )
 

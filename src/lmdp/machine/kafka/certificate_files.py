@@ -119,7 +119,7 @@ def _open_faults(option: str, path: Path | None) -> list[str]:
 
 
 def _belongs(public_key: object, cert: Path) -> bool:
-    """Tell whether `cert` holds `public_key`; an unreadable certificate is told by its own fault."""
+    """Return whether `cert` holds `public_key`; an unreadable certificate has a fault of its own."""
     try:
         return pem.certificates(read_bytes(cert))[0].public_key() == public_key
     except (OSError, ValueError):

@@ -261,7 +261,7 @@ class KafkaSource:
             self._unanswered = text if is_away(error) or self._unanswered else ""
 
     def _follow(self) -> None:
-        """Follow what changes beside the messages: certificate files, the topic, its partitions, the group."""
+        """Follow what changes alongside the messages: certificate files, the topic, its partitions, the group."""
         if self._access.fingerprint() != self._fingerprint:
             raise CertificatesChangedError("the certificate files changed; reconnecting with them")
         snapshot = self._watcher.latest()

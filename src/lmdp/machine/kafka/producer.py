@@ -1,4 +1,4 @@
-"""Messages onto a Kafka topic: simulated Collectors at their pace, or files as fast as the broker takes them.
+"""Messages onto a Kafka topic: simulated Collectors at their rate, or files as fast as the broker takes them.
 
 What counts as published is what the broker acknowledged, never what was handed over.
 """
@@ -66,7 +66,7 @@ class Published:
 class Publisher:
     """An idempotent producer for one topic, with a bounded queue and counted deliveries.
 
-    `room` says whether the broker may be sent more (for one that keeps little); `stop` ends every wait. Raises
+    `has_space` says whether the broker may be sent more (for one that keeps little); `stop` ends every wait. Raises
     SettingsError when the certificates are unusable; a broker that is not there shows only in what fails.
     """
 
@@ -75,13 +75,13 @@ class Publisher:
         access: KafkaAccess,
         topic: str,
         *,
-        room: Callable[[], bool] | None = None,
+        has_space: Callable[[], bool] | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         self.stop = stop or threading.Event()
         self._access = access
         self._topic = topic
-        self._room = room
+        self._has_space = has_space
         self._messages = self._datapoints = self._bytes = 0
         self._uncounted = False
         self._failures: Counter[str] = Counter()
@@ -100,8 +100,8 @@ class Publisher:
         return Producer({**self._access.config(), **PRODUCER_SETTINGS, "error_cb": self._reasons})
 
     def send(self, value: bytes, key: bytes | None = None, datapoints: int | None = None) -> bool:
-        """Queue one message, waiting while the queue or the broker is full; False when told to stop instead."""
-        while self._room is not None and not self._room():
+        """Queue one message, waiting while the queue or the broker is full; False when `stop` came first."""
+        while self._has_space is not None and not self._has_space():
             if self.stop.is_set():
                 return False
             self.wait(_TICK_S)
@@ -123,7 +123,7 @@ class Publisher:
         return False
 
     def wait(self, seconds: float) -> None:
-        """Serve delivery reports for so long, or until told to stop.
+        """Serve delivery reports for so long, or until `stop`.
 
         The wait is not librdkafka's: it would last until the wall clock says so, for hours when that is set back.
         """
@@ -141,7 +141,7 @@ class Publisher:
         self._fingerprint = fingerprint
         try:
             fresh = self._client()
-        except KafkaException:  # a file half written: the old client goes on
+        except KafkaException:  # a file half written: the old client continues
             return
         self._empty(REFRESH_SECONDS)
         self._producer = fresh

@@ -101,7 +101,7 @@ def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS
     return _asked(access, admin, reasons, name, ask)
 
 
-def told(shape: Shape) -> str:
+def summary(shape: Shape) -> str:
     """Describe a topic's shape in one line."""
     kept = "forever" if shape.retention_ms < 0 else f"for {_duration(shape.retention_ms)}"
     return (

@@ -38,11 +38,15 @@ _HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the engine may use: memory and temporary disk in DuckDB's notation, threads (0: one a core)."""
+    """What the engine may use: memory and temporary disk in DuckDB's notation, threads (0: one a core).
+
+    `log_bytes`: how long queries may keep the log from being folded in.
+    """
 
     memory: str = "256MB"
     temporary: str = "8GB"
     threads: int = 0
+    log_bytes: int = 64 * 2**20
 
     def more(self) -> Limits | None:
         """Twice the memory; None where that would be more than half of the machine's.
@@ -95,49 +99,47 @@ def is_shut(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def not_prepared(path: Path, error: duckdb.Error) -> LmdpError:
-    """What a person is told when the tables could not be made, or brought up to date."""
+    """Return the error for tables that could not be made, or brought up to date."""
     return _full(path, error) or SettingsError(f"the tables of {path} could not be made: {error}\nNothing was changed.")
 
 
 def write_failure(path: Path, error: duckdb.Error, wanted: int) -> LmdpError:
-    """What a person is told when a transaction of about `wanted` bytes could not be written."""
+    """Return the error for a transaction of about `wanted` bytes that could not be written."""
     kept = (
-        "Rows and offsets are one transaction: nothing is lost or doubled, and reading goes on from the last one kept."
+        "Rows and offsets are one transaction: nothing is lost or doubled, and reading resumes from the last one kept."
     )
     text = _first_line(error)
-    if reason := _no_room(error):
+    if reason := _no_space(error):
         return disk_full(
             path.absolute().parent,
             reason,
             wanted + _size(path.with_name(f"{path.name}.wal")),  # which a checkpoint folds in
-            f"{kept}\nMake room, or start again with fewer days (`{program()} run --keep`). A run goes on by itself.",
+            f"{kept}\nFree space, or start again with fewer days (`{program()} run --keep`). A run resumes by itself.",
         )
-    return LmdpError(
-        f"{path} could not be written: {text}\n{kept}\nMend the cause; a run that goes on tries again by itself."
-    )
+    return LmdpError(f"{path} could not be written: {text}\n{kept}\nFix the cause; a run tries again by itself.")
 
 
 def broken(path: Path, error: duckdb.Error) -> LmdpError:
-    """What a person is told when an earlier failure has shut the file until it is opened again."""
+    """Return the error for a file that an earlier failure has shut until it is opened again."""
     return LmdpError(
         f"the warehouse {path} cannot be used until it is opened again: {_first_line(error)}\n"
         "What was committed is in it. A run opens it by itself with its next write; ask again then."
     )
 
 
-def question_failure(path: Path, error: duckdb.Error, seconds: float) -> LmdpError:
-    """What a person is told when their SELECT gave no answer."""
-    if reason := _no_room(error):
+def query_failure(path: Path, error: duckdb.Error, seconds: float) -> LmdpError:
+    """Return the error for a SELECT that gave no answer within `seconds`."""
+    if reason := _no_space(error):
         folder = path.absolute().parent
         return LmdpError(
-            f"the question needs more room in {folder} than there is: {reason} ({free_bytes(folder):,} bytes free "
-            "there). Ask for less (a time range, a LIMIT), or make room."
+            f"the query needs more space in {folder} than there is: {reason} ({free_bytes(folder):,} bytes free "
+            "there). Ask for less (a time range, a LIMIT), or free space."
         )
     if isinstance(error, duckdb.InterruptException):
         return LmdpError(f"no answer within {seconds:g} s; ask for less (a time range, a LIMIT), or allow more time")
     if isinstance(error, duckdb.OutOfMemoryException):
-        return LmdpError(f"the question needs more memory than it may use: {_first_line(error)}")
-    return SettingsError(f"the question was refused: {error}".rstrip())
+        return LmdpError(f"the query needs more memory than it may use: {_first_line(error)}")
+    return SettingsError(f"the query was refused: {error}".rstrip())
 
 
 def _check_place(path: Path, *, read_only: bool) -> None:
@@ -159,7 +161,7 @@ def _check_place(path: Path, *, read_only: bool) -> None:
 
 
 def _not_opened(path: Path, text: str) -> LmdpError:
-    """The error for a file that DuckDB would not attach; nothing in it was changed."""
+    """Return the error for a file that DuckDB would not attach; nothing in it was changed."""
     if holder := _HOLDER.search(text):
         return UnreachableError(
             f"the warehouse {path} is in use by process {holder['pid']} ({holder['program']}). Nothing was changed.\n"
@@ -180,7 +182,7 @@ def _not_opened(path: Path, text: str) -> LmdpError:
 
 
 def _of_another_state(path: Path, text: str) -> str:
-    """What to say of a file of another DuckDB, or beside a log that is not its own; "" where it is neither."""
+    """Return the fault of a file of another DuckDB, or with a log that is not its own; "" where it is neither."""
     if versions := _VERSIONS.search(text):
         older = int(versions[1]) < int(versions[2])
         remedy = "Open it with the DuckDB that wrote it, and EXPORT DATABASE" if older else "Upgrade lmdp"
@@ -201,14 +203,16 @@ def _literal(text: str) -> str:
 
 
 def _full(path: Path, error: duckdb.Error) -> DiskFullError | None:
-    """The error of a file that could not be opened or made for want of room; None where it was something else."""
-    if reason := _no_room(error):
-        return disk_full(path.absolute().parent, reason, _NEW_BYTES, "Nothing was changed. Make room, and start again.")
+    """Return the error of a file that could not be opened or made for want of space; None for another cause."""
+    if reason := _no_space(error):
+        return disk_full(
+            path.absolute().parent, reason, _NEW_BYTES, "Nothing was changed. Free space, and start again."
+        )
     return None
 
 
-def _no_room(error: duckdb.Error) -> str:
-    """Why there was no room, where that is what failed; else nothing."""
+def _no_space(error: duckdb.Error) -> str:
+    """Return why there was no space, where that is what failed; else ""."""
     return next((reason for reason in REASONS if reason in str(error)), "")
 
 

@@ -11,18 +11,17 @@ import duckdb
 
 from lmdp.errors import SettingsError
 from lmdp.machine.warehouse.connection import DATABASE, SCHEMA
-from lmdp.machine.warehouse.step_macros import narrowed
 from lmdp.sql.render import statements
 from lmdp.sql.settings import SnowflakeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from lmdp.core.specification import Spec
 
 SETTINGS = SnowflakeSettings(retention_days=None)
-"""The SQL as one machine has it: the retention is looked after here, so no clause keeps old rows."""
+"""The SQL as one machine has it: the retention is done here, so no clause keeps old rows."""
 
 MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
@@ -92,6 +91,22 @@ SELECT * FROM {name}_KEPT
 """
 
 
+# Table macros next to the views of steps. A step needs the point before it, so a filter on the time passes no such
+# view; and none at all passes HISTOGRAM_QUANTILES, whose parts DuckDB 2.0.0 makes whole: an hour of one histogram
+# would read all there are, and run out of memory. METRIC_RATES_OF is METRIC_RATES over the rows of one metric from
+# `since` up to `until` alone, exact from the second point of each series on. HISTOGRAM_QUANTILES_OF takes the metric
+# as its rows have it, with `.bucket`.
+STEP_VIEWS = ("METRIC_RATES", "HISTOGRAM_QUANTILES")
+
+_MACRO_PARAMETERS = "(of_org, of_device, of_datasource, of_instance, of_metric, since, until)"
+_ALL_METRICS = f"FROM {SCHEMA}.METRICS "
+_ONE_METRIC = f"""FROM (
+  SELECT * FROM {SCHEMA}.METRICS
+  WHERE ORG_ID = of_org AND DEVICE_ID = of_device AND DATASOURCE = of_datasource
+    AND INSTANCE IS NOT DISTINCT FROM of_instance AND METRIC = of_metric AND TS >= since AND TS < until
+) """  # noqa: S608 - its own names
+
+
 @dataclass(frozen=True, slots=True)
 class _Column:
     """A column as DuckDB describes it; names compare without case, as they do there."""
@@ -112,12 +127,12 @@ def prepare(connection: duckdb.DuckDBPyConnection, path: Path, spec: Spec) -> No
         _follow(connection, path, _wanted(shared))
         for sql in shared:
             _create(connection, sql)
-        for sql in narrowed(shared):
+        for sql in step_macros(shared):
             connection.execute(sql)
 
 
 def check(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """For a file that is only read: raises SettingsError when it is newer, or no warehouse at all."""
+    """Check a file that is only read. Raises SettingsError when it is newer, or no warehouse at all."""
     if not _has_table(connection, "MIGRATIONS"):
         raise SettingsError(f"{path} is a DuckDB file, but not one of lmdp's: it has no table PIPELINE.MIGRATIONS")
     connection.execute(f"USE {SCHEMA}")
@@ -126,12 +141,22 @@ def check(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 @functools.lru_cache(maxsize=4)
 def shared_statements(spec: Spec) -> tuple[str, ...]:
-    """The tables and views that Snowflake has too, in DuckDB's dialect, in the order to run them."""
+    """Return the tables and views that Snowflake has too, in DuckDB's dialect, in the order to run them."""
     # The translator takes 0.2 s to import, and a file that is only read needs none.
     from lmdp.sql.duckdb_dialect import to_duckdb  # noqa: PLC0415 - see above
 
     translated = (to_duckdb(statement.sql) for statement in statements(spec, SETTINGS))
     return tuple(sql for sql in translated if sql is not None)
+
+
+def step_macros(statements: Iterable[str]) -> Iterator[str]:
+    """Yield the macro of each view of steps among these statements, which are in DuckDB's dialect."""
+    for sql in statements:
+        for view in STEP_VIEWS:
+            body = sql.removeprefix(f"CREATE OR REPLACE VIEW {SCHEMA}.{view} AS ")
+            if body != sql:
+                table = body.replace(_ALL_METRICS, _ONE_METRIC)
+                yield f"CREATE OR REPLACE MACRO {SCHEMA}.{view}_OF{_MACRO_PARAMETERS} AS TABLE {table}"
 
 
 def _create(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -151,7 +176,7 @@ def _create(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 @contextlib.contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """All of the block, or nothing of it."""
+    """Commit all of the block, or nothing of it."""
     connection.begin()
     try:
         yield
@@ -174,7 +199,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
 
 def _version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
-    """How many migrations the file has had. Raises SettingsError when they are more than this program knows."""
+    """Return how many migrations the file has had. Raises SettingsError when they are more than this program knows."""
     answer = connection.execute("SELECT coalesce(max(VERSION), 0) FROM MIGRATIONS").fetchone()
     version = int(answer[0]) if answer else 0
     if version > len(MIGRATIONS):
@@ -186,7 +211,7 @@ def _version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
 
 
 def _follow(connection: duckdb.DuckDBPyConnection, path: Path, wanted: list[_Column]) -> None:
-    """Let an older ROW_EVENTS follow the specification where that loses nothing, or say what stands against it."""
+    """Bring an older ROW_EVENTS to the specification where that loses nothing, or report what does not fit."""
     if not _has_table(connection, "ROW_EVENTS"):
         return
     there = {column.name.lower(): column for column in _columns(connection)}
@@ -204,7 +229,7 @@ def _follow(connection: duckdb.DuckDBPyConnection, path: Path, wanted: list[_Col
         raise SettingsError(
             f"the rows in {path} do not fit the specification:\n  - "
             + "\n  - ".join(faults)
-            + "\nNothing was changed. Name another file, or go back to the specification that it was made with."
+            + "\nNothing was changed. Name another file, or use the specification that it was made with again."
         )
     old_names = {column.name.lower() for column in _columns(connection)}
     for column in (column for column in wanted if column.name.lower() not in old_names):
@@ -212,7 +237,7 @@ def _follow(connection: duckdb.DuckDBPyConnection, path: Path, wanted: list[_Col
 
 
 def _wanted(shared: tuple[str, ...]) -> list[_Column]:
-    """The columns that ROW_EVENTS has in a new file."""
+    """Return the columns that ROW_EVENTS has in a new file."""
     with duckdb.connect(":memory:") as scratch:
         scratch.execute(f"ATTACH ':memory:' AS {DATABASE}")
         for sql in shared:

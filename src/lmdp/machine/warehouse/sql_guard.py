@@ -1,12 +1,12 @@
-"""What a question may be: one SELECT, which DuckDB can read in time.
+"""Checks a query: one SELECT, which DuckDB can read in time.
 
 DuckDB 2.0's parser takes exponential time for some texts of 300 characters (`((with x as (` over and over), holds
-Python's lock meanwhile, and cannot be interrupted: the consumer of the same process would stand still. So what is long
+Python's lock meanwhile, and cannot be interrupted: the consumer of the same process would stop. So what is long
 or deep is read first by a process of its own, within limits of time and of memory. Of the random texts that two minutes
 of trying made within the limits here, the slowest took 0.2 s.
 
 What DuckDB then plans for long, it cannot be stopped at either, and there is no bound on the memory of it: a consumer
-goes on beside that, and who asks is the run's own user.
+continues meanwhile, and who asks is the run's own user.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ except (MemoryError, duckdb.OutOfMemoryException):
 """
 
 
-def check_question(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
+def check_query(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Raises SettingsError for what is no single SELECT, or cannot be read in time; duckdb.Error for what is no SQL."""
     if len(sql) > LONGEST:
-        raise SettingsError(f"a question has {LONGEST:,} characters at most, this one {len(sql):,}; nothing was run")
+        raise SettingsError(f"a query has {LONGEST:,} characters at most, this one {len(sql):,}; nothing was run")
     if not (_is_plain(sql) or _is_read_in_time(sql)):
         raise SettingsError(
-            f"the question could not be read within {READ_SECONDS} s and {_MEMORY >> 20} MiB; write it shorter, or "
+            f"the query could not be read within {READ_SECONDS} s and {_MEMORY >> 20} MiB; write it shorter, or "
             "with fewer brackets within brackets"
         )
     parsed = cursor.extract_statements(sql)
     if len(parsed) != 1 or parsed[0].type != duckdb.StatementType.SELECT:
-        raise SettingsError("a question is one SELECT statement; nothing was run")
+        raise SettingsError("a query is one SELECT statement; nothing was run")
 
 
 def guards(sql: str) -> list[str]:
@@ -97,7 +97,7 @@ def _is_plain(sql: str) -> bool:
 def _is_read_in_time(sql: str) -> bool:
     """Whether another process reads it in time; right or wrong, this one then does too."""
     try:
-        ended = subprocess.run(  # noqa: S603 - our own program; the question comes as data
+        ended = subprocess.run(  # noqa: S603 - our own program; the query comes as data
             [sys.executable, "-I", "-c", _READER, str(READ_SECONDS), str(_MEMORY), str(_NO_MEMORY)],
             input=sql.encode(errors="replace"),
             env={},

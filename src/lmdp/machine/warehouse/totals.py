@@ -12,6 +12,7 @@ so that no two faults cancel each other:
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from lmdp.machine.sink import OffsetRange
+    from lmdp.machine.warehouse.warehouse import Warehouse
 
 _AHEAD = timedelta(days=1)
+_SECONDS_A_DAY = 86_400
+_EVIDENCE_S = 3_600  # of growth, before a day is estimated
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - UTC, as all of the warehouse's times
 _GAPS_SINCE = 3  # the version of a file's tables
 _HOLES_SINCE = 5
@@ -99,7 +103,7 @@ class Totals:
     ranges: list[OffsetRange] = field(default_factory=list)
     ends: dict[_Key, int] = field(default_factory=dict)
     is_exact: bool = True
-    """False where only SQL can tell what a transaction changed."""
+    """False where only SQL shows what a transaction changed."""
 
     @property
     def duplicates(self) -> int:
@@ -206,16 +210,16 @@ def count(connection: duckdb.DuckDBPyConnection, limits: Limits) -> Totals:
 
 
 class Tally:
-    """The totals of an open file. `cursor` opens a connection of its own; every commit is made in a `turn`."""
+    """The totals of an open file. `cursor` opens a connection of its own; every commit holds `lock`."""
 
     def __init__(
         self,
         cursor: Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]],
-        turn: Callable[[], AbstractContextManager[None]],
+        lock: Callable[[], AbstractContextManager[None]],
         keep_days: int | None,
     ) -> None:
         self._cursor = cursor
-        self._turn = turn
+        self._lock = lock
         self._keep_days = keep_days
         self._totals: Totals | None = None
         self._later: Totals | None = None  # what is committed during a count
@@ -228,10 +232,10 @@ class Tally:
         return Limits.at(datetime.now(UTC), self._keep_days)
 
     def count(self) -> Totals:
-        """Count by SQL, beside commits; what is committed meanwhile is added."""
+        """Count by SQL, alongside commits; what is committed meanwhile is added."""
         with self._counting, self._cursor() as cursor:
             cursor.begin()
-            with self._turn():
+            with self._lock():
                 cursor.execute("FROM OFFSETS LIMIT 0")  # DuckDB takes the snapshot with the first statement
                 with self._noting:
                     self._later = Totals()
@@ -274,6 +278,50 @@ class Tally:
         with self._noting:
             assert self._totals is not None
             yield self._totals
+
+
+def warehouse_status(warehouse: Warehouse, totals: Totals, running_s: float | None = None) -> dict[str, Any]:
+    """Return what `lmdp status` shows of a warehouse: rows, freshness, size, rejects by reason.
+
+    After `running_s` of a run, also in how many days the disk is full at this rate.
+    """
+    free = shutil.disk_usage(warehouse.path.absolute().parent).free
+    newest = moment_of(totals.newest)
+    freshness = (datetime.now(UTC) - newest).total_seconds() if newest else None
+    return {
+        "warehouse": str(warehouse.path),
+        "rows": totals.rows,
+        "rejects": totals.rejects.total(),
+        "rejectsByReason": by_reason(totals),
+        "gaps": totals.gaps,
+        "duplicates": totals.duplicates,
+        "missing": totals.missing,
+        "holes": totals.holes,
+        "clock": {"ahead": totals.ahead, "expired": totals.expired},
+        "oldest": _text(moment_of(totals.oldest)),
+        "newest": _text(newest),
+        "freshnessSeconds": round(freshness, 1) if freshness is not None else None,
+        "sizeBytes": warehouse.file_bytes(),
+        "freeBytes": free,
+        "daysLeftOnDisk": _days_left(warehouse, free, running_s),
+    }
+
+
+def _days_left(warehouse: Warehouse, free: int, running_s: float | None) -> float | None:
+    """Return the free bytes over the growth since the run began.
+
+    None before an hour of growth is seen, and where the oldest rows leave before the disk is full.
+    """
+    grown = warehouse.grown_bytes()
+    if running_s is None or running_s < _EVIDENCE_S or grown <= 0:
+        return None
+    days = free / (grown / running_s * _SECONDS_A_DAY)
+    return None if warehouse.keep_days is not None and days > warehouse.keep_days else round(days, 1)
+
+
+def _text(moment: datetime | None) -> str | None:
+    """Return RFC 3339 in UTC."""
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
 
 
 def by_reason(totals: Totals) -> dict[str, int]:
