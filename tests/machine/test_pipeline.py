@@ -131,7 +131,7 @@ def test_offsets_are_reported_only_once_they_are_committed() -> None:
     run.go()
     assert seen == [([], [], "no"), ([], [], "no")]
     assert (source.reported, run.instances(), run.progress.counts.rows) == ([{0: 2}], ["i-1"], 1)
-    assert run.notices == ["no Reading resumes by itself where it was.", "recovered; consuming again"]
+    assert run.notices == ["no Reading resumes by itself from where it was.", "recovered; consuming again"]
     assert run.progress.trouble == ""
 
 
@@ -146,7 +146,7 @@ def test_a_full_disk_is_waited_for_and_reported_once() -> None:
     run = Run([playing(messages(1))], MemorySink(failures=deque([full(3), full(2), full(1)]))).go()
     assert run.waits == ["DiskFullError"] * 3
     assert run.notices == [
-        f"{FULL} (3 bytes free) Reading resumes by itself where it was.",
+        f"{FULL} (3 bytes free) Reading resumes by itself from where it was.",
         "recovered; consuming again",
     ]
     assert run.instances() == ["i-1"]
@@ -234,7 +234,7 @@ def test_where_partitions_begin_is_committed_together_and_at_once() -> None:
         (StalledError("t-0 gives nothing: reconnecting"), True, [], "t-0 gives nothing: reconnecting"),
         (CertificatesChangedError("the files changed"), True, [], "the files changed"),
         (TopicReplacedError("the topic t was recreated"), False, [], "the topic t was recreated"),
-        (BrokerFailedError("no answer."), False, [1.0], "no answer. Reading resumes by itself where it was."),
+        (BrokerFailedError("no answer."), False, [1.0], "no answer. Reading resumes by itself from where it was."),
     ],
 )
 def test_a_source_that_ends_is_followed_by_another(
@@ -302,7 +302,7 @@ def test_the_first_source_has_to_open(first: LmdpError, patient: bool, raises: b
             run.go()
     else:
         assert run.go().instances() == ["i-1"]
-        assert run.notices[0] == "no broker Reading resumes by itself where it was."
+        assert run.notices[0] == "no broker Reading resumes by itself from where it was."
 
 
 def test_a_later_source_is_waited_for() -> None:

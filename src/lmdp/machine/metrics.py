@@ -83,7 +83,7 @@ class Progress:
         before, self.trouble = self.trouble, text
         self.last_trouble = (time.time_ns() // 1_000_000, text)
         if before != text and not (place and before.startswith(place)):
-            notify(f"{text} Reading resumes by itself where it was.")
+            notify(f"{text} Reading resumes by itself from where it was.")
 
     def rows_per_second(self) -> float:
         """Rows a second over the last ten seconds."""
