@@ -227,6 +227,17 @@ def test_where_partitions_begin_is_committed_together_and_at_once() -> None:
     assert run.sink.offsets("cluster", "id", "topic") == {0: 5, 1: 5, 2: 5}
 
 
+def test_a_source_that_is_drained_at_once_is_polled_once() -> None:
+    """A first run on an empty topic keeps where it began, so that the next one knows what expired meanwhile."""
+
+    class Drained(ScriptedSource):
+        def is_drained(self) -> bool:
+            return True
+
+    run = Run([Drained(deque([[Fetch(0, 5, 5)]]))]).go()
+    assert run.sink.offsets("cluster", "id", "topic") == {0: 5}
+
+
 @pytest.mark.parametrize(
     ("error", "kept", "waits", "notice"),
     [

@@ -120,7 +120,7 @@ class Pipeline:
         """Take one source from its first message to its end."""
         batch = Batch(source.identity)
         try:
-            while not (self.stop.is_set() or (batch.is_empty() and source.is_drained())):
+            while not self.stop.is_set():
                 for fetch in source.poll():  # 1. poll
                     if not batch.adjoins(fetch):
                         batch = self._commit(source, batch)
@@ -130,6 +130,8 @@ class Pipeline:
                         batch = self._commit(source, batch)
                 if batch.is_due(self.settings, self.clock.monotonic()):
                     batch = self._commit(source, batch)
+                if batch.is_empty() and source.is_drained():
+                    break
         except (BrokerFailedError, TopicReplacedError):
             raise  # the next source reads it again, or it may be of another topic
         except SourceInterruptedError:
