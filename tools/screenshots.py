@@ -7,6 +7,7 @@ is given a few messages that cannot become rows. Needs Chromium and its driver: 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def main() -> None:
     """Run the pipeline, open each part of its page, and save the pictures."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / ".lmdp"
-        home.mkdir()
+        home.mkdir(mode=0o700)
         fill(home / "warehouse.duckdb")
         with running(Path(folder)) as base, browsing() as browser:
             broker = get(base, "/api/status")["run"]["broker"]
@@ -83,7 +84,9 @@ def running(folder: Path) -> Iterator[str]:
     """Run `lmdp run` during the block; yield the address of its page."""
     words = ["run", "--broker", "memory", "--simulate", str(DEVICES), "--interval", "5", "--page"]
     command = [sys.executable, "-c", "from lmdp.cli.main import main; main()", *words]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as run:
+    # As after `. .venv/bin/activate`: so the page names the program `lmdp`, without a path of this machine.
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as run:
         try:
             assert run.stderr is not None
             said = []
