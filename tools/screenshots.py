@@ -7,6 +7,7 @@ is given a few messages that cannot become rows. Needs Chromium and its driver: 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -47,10 +48,10 @@ LIMIT 8"""
 
 
 def main() -> None:
-    """Run the pipeline, look at each part of its page, and keep the pictures."""
+    """Run the pipeline, open each part of its page, and save the pictures."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / ".lmdp"
-        home.mkdir()
+        home.mkdir(mode=0o700)
         fill(home / "warehouse.duckdb")
         with running(Path(folder)) as base, browsing() as browser:
             broker = get(base, "/api/status")["run"]["broker"]
@@ -78,10 +79,12 @@ def fill(path: Path) -> None:
 
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
-    """`lmdp run` beside the block; its page's address."""
+    """Run `lmdp run` during the block; yield the address of its page."""
     words = ["run", "--broker", "memory", "--simulate", str(DEVICES), "--interval", "5", "--page"]
     command = [sys.executable, "-c", "from lmdp.cli.main import main; main()", *words]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as run:
+    # As after `. .venv/bin/activate`: so the page names the program `lmdp`, without a path of this machine.
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    with subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True) as run:
         try:
             assert run.stderr is not None
             said = []
@@ -90,7 +93,7 @@ def running(folder: Path) -> Iterator[str]:
                 if found := re.search(r"the page is at (\S+)", line):
                     break
             else:
-                raise SystemExit(f"the run answer no page's address:\n{''.join(said[-20:])}")
+                raise SystemExit(f"the run printed no address of a page:\n{''.join(said[-20:])}")
             base = found[1]
             while "run" not in get(base, "/api/status"):
                 time.sleep(0.5)
@@ -100,7 +103,7 @@ def running(folder: Path) -> Iterator[str]:
 
 
 def get(base: str, path: str) -> Any:
-    """What the API answers; an empty object while it is not there."""
+    """Return the API's answer; an empty object while it does not respond."""
     try:
         with urllib.request.urlopen(base + path, timeout=30) as answer:  # noqa: S310 - our own page
             return json.load(answer)

@@ -85,14 +85,14 @@ def free_port() -> int:
 def site_in(folder: Path, port: int | None = None, *words: str) -> Iterator[Site]:
     """Run the pipeline in `folder` with its page, until the end of the block."""
     given = words or ("--broker", "memory", "--simulate", "0", "--org-id", "acme")
-    answer = folder / "stderr"
-    before = answer.stat().st_size if answer.exists() else 0
+    log = folder / "stderr"
+    before = log.stat().st_size if log.exists() else 0
     with started("run", *given, "--page", "--page-port", str(port or free_port()), folder=folder) as process:
 
         def said() -> re.Match[str] | None:
             # Somebody may have taken the port meanwhile.
-            assert process.poll() is None, answer.read_text()
-            return re.search(r"the page is at http://127\.0\.0\.1:(\d+)", answer.read_text()[before:])
+            assert process.poll() is None, log.read_text()
+            return re.search(r"the page is at http://127\.0\.0\.1:(\d+)", log.read_text()[before:])
 
         until(said, 90)
         found = Site(folder, int((said() or [0, 0])[1]), process)

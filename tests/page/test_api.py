@@ -45,13 +45,13 @@ def shape(value: Any) -> Any:
     return "text" if isinstance(value, str) else "yes or no" if isinstance(value, bool) else "number"
 
 
-def same(answer: Any, real: Any) -> bool:
+def same(documented: Any, real: Any) -> bool:
     """Whether two shapes agree, where null stood in one of them too."""
-    if isinstance(answer, dict) and isinstance(real, dict):
-        return answer.keys() == real.keys() and all(same(answer[name], real[name]) for name in answer)
-    if isinstance(answer, list) and isinstance(real, list):
-        return not answer or not real or same(answer[0], real[0])
-    return answer == real or "number" in (answer, real)
+    if isinstance(documented, dict) and isinstance(real, dict):
+        return documented.keys() == real.keys() and all(same(documented[name], real[name]) for name in documented)
+    if isinstance(documented, list) and isinstance(real, list):
+        return not documented or not real or same(documented[0], real[0])
+    return documented == real or "number" in (documented, real)
 
 
 def test_every_address_is_documented() -> None:

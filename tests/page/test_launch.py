@@ -53,9 +53,9 @@ def test_a_taken_port_is_reported_and_another_one_found(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         words = ("--broker", "memory", "--simulate", "0", "--page", "--page-port", str(port))
         with started("run", *words, folder=tmp_path) as process:
-            answer = tmp_path / "stderr"
-            until(lambda: "the page is at" in answer.read_text(), 90)
-            said = re.search(r"the page is at http://127\.0\.0\.1:(\d+) \(port (\d+) is taken\)", answer.read_text())
+            log = tmp_path / "stderr"
+            until(lambda: "the page is at" in log.read_text(), 90)
+            said = re.search(r"the page is at http://127\.0\.0\.1:(\d+) \(port (\d+) is taken\)", log.read_text())
             assert said is not None
             assert int(said[2]) == port
             assert port < int(said[1]) <= port + 20

@@ -82,7 +82,7 @@ def test_devices_follow_what_is_written_and_removed(warehouse: Warehouse) -> Non
 
 
 def test_a_series_with_more_attributes_has_a_line_for_each(warehouse: Warehouse) -> None:
-    """Lines are never averaged into one; their names are what differs. What is too many is answer."""
+    """Lines are never averaged into one; their names are what differs. What is too many is counted."""
     write(warehouse, 0, *(gauge("7", attributes={"method": method, "same": "x"}) for method in ("GET", "PUT")))
     picked = ChartQuery("acme", "7", "Cpu", None, "Usage", "raw", NOW_MS - 1000, NOW_MS + 1000)
     answer = asyncio.run(chart.draw(RunClient(warehouse.path.parent), picked))
@@ -143,7 +143,7 @@ def test_a_point_stands_for_a_round_time(span_ms: int, points: int, width: int) 
 
 
 @pytest.mark.parametrize(
-    ("answer", "wanted"),
+    ("written", "wanted"),
     [
         (formats.count(None), "\u2013"),
         (formats.count(1_234_567), "1,234,567"),
@@ -165,9 +165,9 @@ def test_a_point_stands_for_a_round_time(span_ms: int, points: int, width: int) 
         (formats.moment(1_795_450_445_000), "2026-11-23 16:14:05 UTC"),
     ],
 )
-def test_figures_are_written_for_people(answer: str, wanted: str) -> None:
+def test_figures_are_written_for_people(written: str, wanted: str) -> None:
     """Separators, units, and no more digits than one reads."""
-    assert answer == wanted
+    assert written == wanted
 
 
 @pytest.mark.parametrize(
