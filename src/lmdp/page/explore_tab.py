@@ -77,7 +77,7 @@ class ExploreTab:
         self._devices: list[Json] = []
         self._series: list[Json] = []
         self._kept: list[_Line] = []
-        self._show_table: list[tuple[_Line, Json]] = []
+        self._drawn: list[tuple[_Line, Json]] = []
         self._is_updating = False  # while the program sets the pickers
         self._next = 0.0
         self._newest = 0
@@ -286,23 +286,23 @@ class ExploreTab:
             return
         self._next = time.monotonic() + max(_REFRESH_S, _SHARE * (time.monotonic() - begun))
         if number == self._newest:
-            self._show_table = drawn
+            self._drawn = drawn
             self._paint()
             self._show_result(time.monotonic() - begun)
 
     def _paint(self) -> None:
         """Show the last answers on the chart, in the theme's colours."""
-        title, names = unique_labels([line.parts() for line, _ in self._show_table])
+        title, names = unique_labels([line.parts() for line, _ in self._drawn])
         named = [
             (_DOT.join(part for part in (name, one["name"]) if part), [point[:2] for point in one["points"]])
-            for name, (_, answer) in zip(names, self._show_table, strict=True)
+            for name, (_, answer) in zip(names, self._drawn, strict=True)
             for one in answer["lines"]
         ]
-        unit = _unit(self._show_table)
+        unit = _unit(self._drawn)
         self._title.set_text(f"{title} ({unit})" if unit else title)
         options = echarts.lines(named, self._session.colours)
-        if self._show_table:
-            answer = self._show_table[0][1]
+        if self._drawn:
+            answer = self._drawn[0][1]
             first = min((points[0][0] for _, points in named if points), default=answer["fromMs"])
             options["xAxis"] |= {"min": max(answer["fromMs"], first), "max": answer["toMs"]}
         self._chart.options.clear()
@@ -310,16 +310,16 @@ class ExploreTab:
         self._chart.update()
 
     def _show_result(self, seconds: float) -> None:
-        points = sum(len(one["points"]) for _, answer in self._show_table for one in answer["lines"])
-        width = formats.width(self._show_table[0][1]["widthMs"]) if self._show_table else ""
-        left_out = sum(answer["linesLeftOut"] for _, answer in self._show_table)
+        points = sum(len(one["points"]) for _, answer in self._drawn for one in answer["lines"])
+        width = formats.width(self._drawn[0][1]["widthMs"]) if self._drawn else ""
+        left_out = sum(answer["linesLeftOut"] for _, answer in self._drawn)
         self._set_status(
             f"{points:,} points, {width} resolution, {formats.together(formats.span(seconds))}"
             + (f"; {left_out} more lines are not shown" if left_out else "")
             if points
             else "No points in this time range."
         )
-        sqls = [answer["sql"] for _, answer in self._show_table]
+        sqls = [answer["sql"] for _, answer in self._drawn]
         self._sql.clear()
         with self._sql:
             for sql in sqls:

@@ -109,7 +109,7 @@ class PipelineTab:
         self._labels: dict[str, ui.label] = {}
         self._sparks: dict[str, ui.echart] = {}
         self._shown: list[Json] = []
-        self._show_table = self._reasons_read = 0.0
+        self._drawn = self._reasons_read = 0.0
         session.redraw.append(self._draw)
 
     def build(self) -> None:
@@ -142,8 +142,8 @@ class PipelineTab:
                 self._labels[f"{step.key}-{at}"].set_text(text)
                 self._labels[f"{step.key}-{at}-label"].set_text(label)
         now = time.monotonic()
-        if now - self._show_table >= _SPARK_S:
-            self._show_table = now
+        if now - self._drawn >= _SPARK_S:
+            self._drawn = now
             self._draw()
         if now - self._reasons_read >= _REASONS_S:
             self._reasons_read = now
