@@ -12,7 +12,7 @@ from rich.table import Table
 
 from benchmarks.measure import LMDP, Cost
 
-HEAD: Final = ("stage", "workload", "unit", "lmdp", "a second", "floor", "beside")
+HEAD: Final = ("stage", "workload", "unit", "lmdp", "a second", "floor", "peers")
 BEGIN: Final = "<!-- bench: begin -->"
 END: Final = "<!-- bench: end -->"
 KEY: Final = (
@@ -23,7 +23,7 @@ KEY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One measurement, as it is printed. `rate` is what lmdp does in a second; `floor` and `beside` may be empty."""
+    """One measurement, as it is printed. `rate` is what lmdp does in a second; `floor` and `peers` may be empty."""
 
     stage: str
     workload: str
@@ -31,11 +31,11 @@ class Line:
     ours: str
     rate: str = ""
     floor: str = ""
-    beside: str = ""
+    peers: str = ""
 
     def cells(self) -> tuple[str, ...]:
         """In the order of HEAD."""
-        return (self.stage, self.workload, self.unit, self.ours, self.rate, self.floor, self.beside)
+        return (self.stage, self.workload, self.unit, self.ours, self.rate, self.floor, self.peers)
 
 
 def line(

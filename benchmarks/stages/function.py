@@ -111,7 +111,7 @@ def measure_start(bench: Bench) -> Iterator[Line]:
             unit,
             figure(mine),
             floor=others["botocore.httpsession"],
-            beside=others["boto3.client"],
+            peers=others["boto3.client"],
         )
 
 
@@ -133,7 +133,7 @@ def measure_memory(bench: Bench) -> Iterator[Line]:
         "MiB, peak",
         figure(mine),
         floor=f"the events alone {figure(peaks['idle'])} ({figure(peaks['idle'] / mine)}x)",
-        beside=f"{PLAIN} + boto3 {figure(peaks['plain'])} ({figure(peaks['plain'] / mine)}x)",
+        peers=f"{PLAIN} + boto3 {figure(peaks['plain'])} ({figure(peaks['plain'] / mine)}x)",
     )
 
 

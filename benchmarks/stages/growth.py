@@ -46,7 +46,7 @@ def _line(stage: str, workload: str, ran: Ran, before: Ran | None) -> Line:
     grown = "" if before is None else f"{figure(cost / _cost(before))}x the line above's · "
     wall = f"{figure(1e6 * ran.seconds / ran.made)} µs a row · {ran.peak_mib:.0f} MiB at most"
     rate = f"{ran.made / ran.seconds:,.0f} rows"
-    return Line(stage, workload, "µs CPU a row", figure(cost), rate, beside=grown + wall)
+    return Line(stage, workload, "µs CPU a row", figure(cost), rate, peers=grown + wall)
 
 
 def _cost(ran: Ran) -> float:

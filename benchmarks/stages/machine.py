@@ -60,7 +60,7 @@ def measure_latency(bench: Bench) -> Iterator[Line]:
             "ms",
             f"p50 {result['p50']}, p99 {result['p99']}",
             f"{rate:,.0f} rows",
-            beside=f"the consumer: {result['cpu'] / bench.sizes.paced_s:.0%} of a core, {result['peakMiB']:.0f} MiB",
+            peers=f"the consumer: {result['cpu'] / bench.sizes.paced_s:.0%} of a core, {result['peakMiB']:.0f} MiB",
         )
 
 

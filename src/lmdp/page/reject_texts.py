@@ -83,7 +83,7 @@ _UNKNOWN = _Code("This version of the program does not know the code.", "See the
 
 
 class _Drop(NamedTuple):
-    """What is counted under a drop reason, the meaning of the reason, and an example."""
+    """The unit counted under a drop reason, the meaning of the reason, and an example."""
 
     counted: str
     meaning: str

@@ -42,7 +42,7 @@ class SimulatedMessage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """How probable each mishap is: `restart` a device and round, the others a message."""
+    """Probability of each mishap: of `restart` a device and round, of the others a message."""
 
     no_data: float = 0.002
     restart: float = 0.0005
@@ -63,7 +63,7 @@ class _Device:
 class Simulation:
     """`devices` devices of several kinds with `instances` instances each.
 
-    `events` counts what went other than smoothly: `noData`, `restarts`, `repeats`, `late`.
+    `events` counts the mishaps: `noData`, `restarts`, `repeats`, `late`.
     """
 
     def __init__(self, devices: int, instances: int = 20, seed: int = 1, odds: Odds | None = None) -> None:
@@ -81,11 +81,11 @@ class Simulation:
         self._held: list[SimulatedMessage] = []
 
     def __len__(self) -> int:
-        """Messages that one round makes, mishaps aside."""
+        """Return how many messages one round makes, mishaps aside."""
         return len(self._devices) * self._instances
 
     def polls(self, now_ms: int, spread_ms: int = 0) -> Iterator[SimulatedMessage]:
-        """One poll of every instance, the first at `now_ms` (Unix ms), the others evenly over `spread_ms` after it.
+        """Yield a poll of every instance, the first at `now_ms` (Unix ms), the others evenly over `spread_ms` after it.
 
         A late message is held back for one round and follows the newer ones; a repeated one comes at its round's end.
         """
@@ -114,7 +114,7 @@ class Simulation:
         return happens
 
     def _no_data(self) -> str | None:
-        """How a failed poll is encoded is not documented, so all three ways occur."""
+        """Return one of three encodings of a failed poll, since none is documented; None for a good one."""
         if not self._happens("noData", self._odds.no_data):
             return None
         return self._random.choice(("left out", "NaN", "flag"))
@@ -143,7 +143,7 @@ class _Instance:
         self._values = [_first(point, device.uptime_s, random) for point in source.datapoints]
 
     def poll(self, at_ms: int, elapsed_s: float, random: Random, no_data: str | None) -> SimulatedMessage:
-        """Move every value on by `elapsed_s` and fill the template in."""
+        """Advance every value by `elapsed_s`, and fill in the template."""
         device, points, (template, empty) = self._device, self._points, self._templates
         self._values = [
             _next(point, value, elapsed_s, device.restarted_s_ago, random)
@@ -175,7 +175,7 @@ def _device(n: int, random: Random) -> _Device:
 
 
 def _places(kind: DeviceKind, instances: int) -> Iterator[tuple[DataSource, int]]:
-    """`instances` pairs of DataSource and instance number: each DataSource up to its `most`, the last without end."""
+    """Yield `instances` pairs of DataSource and instance number: each up to its `most`, the last one without end."""
     *bounded, last = kind.datasources
     some = ((source, number) for source in bounded for number in range(source.most))
     return islice(chain(some, ((last, number) for number in count())), instances)
@@ -191,7 +191,7 @@ def _first(point: Datapoint, uptime_s: float, random: Random) -> float:
 
 
 def _next(point: Datapoint, value: float, elapsed_s: float, restarted_s_ago: float | None, random: Random) -> float:
-    """Give the value `elapsed_s` later; a counter wraps at its width, and counts from 0 after a restart."""
+    """Return the value `elapsed_s` later; a counter wraps at its width, and counts from 0 after a restart."""
     if not point.bits:
         if point.low == point.high:
             return value
