@@ -16,8 +16,8 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.errors import UnreachableError
-from lmdp.machine.api import client, connections, server
-from lmdp.machine.api.connections import MAX_CONNECTIONS
+from lmdp.machine.api import client
+from lmdp.machine.api.connections import LIMITS, Limits
 from lmdp.machine.api.protocol import Query, socket_path
 from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -25,11 +25,17 @@ from running import until
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def limits() -> Limits:
+    """The server's limits, which a test may replace."""
+    return LIMITS
+
+
+@pytest.fixture
+def home(tmp_path: Path, limits: Limits) -> Iterator[Path]:
     """The folder in which an empty warehouse answers."""
     with (
         Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()) as warehouse,
-        serving(tmp_path, warehouse, lambda: {"pid": 7}),
+        serving(tmp_path, warehouse, lambda: {"pid": 7}, limits=limits),
     ):
         yield tmp_path
 
@@ -78,16 +84,16 @@ def answering() -> int:
 )
 def test_those_who_do_not_finish_make_room(home: Path, said: bytes) -> None:
     """More of them than there are places keep nobody from an answer, and hold no more threads than that."""
-    with connected(home, 2 * MAX_CONNECTIONS, said) as silent:
+    with connected(home, 2 * LIMITS.connections, said) as silent:
         for _ in range(5):
             assert client.status(home) == {"pid": 7}
-        until(lambda: sum(map(is_open, silent)) <= MAX_CONNECTIONS)
-        assert answering() <= MAX_CONNECTIONS + 2  # one may be about to end
+        until(lambda: sum(map(is_open, silent)) <= LIMITS.connections)
+        assert answering() <= LIMITS.connections + 2  # one may be about to end
 
 
-def test_those_who_do_not_finish_are_cut(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limits", [Limits(request_seconds=0.5)])
+def test_those_who_do_not_finish_are_cut(home: Path) -> None:
     """A head that comes by drops has the same time as one that never comes: the whole of it counts."""
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.5)
     with connected(home, 2) as (silent, slow):
         begun = time.monotonic()
         with contextlib.suppress(OSError):
@@ -99,9 +105,9 @@ def test_those_who_do_not_finish_are_cut(home: Path, monkeypatch: pytest.MonkeyP
     until(lambda: not answering())
 
 
-def test_an_answer_that_nobody_reads_is_cut(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not hold its thread for ever."""
-    monkeypatch.setattr(server, "_READ_S", 0.5)
+@pytest.mark.parametrize("limits", [Limits(read_seconds=0.5)])
+def test_an_answer_that_nobody_reads_is_cut(home: Path) -> None:
+    """It does not hold its thread forever."""
     body = json.dumps({"sql": "select * from range(1000000)", "limitRows": 1_000_000}).encode()
     with connected(home, 1, b"POST /query HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body):
         until(answering)
@@ -109,15 +115,9 @@ def test_an_answer_that_nobody_reads_is_cut(home: Path, monkeypatch: pytest.Monk
     assert client.status(home) == {"pid": 7}
 
 
-@pytest.fixture
-def two_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only two may connect at once."""
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
-
-
-@pytest.mark.usefixtures("two_places")
+@pytest.mark.parametrize("limits", [Limits(connections=2)])
 def test_while_all_places_are_taken_by_answers(home: Path) -> None:
-    """Who comes then is told so at once; nobody who is being answered is cut for him."""
+    """A further client is refused at once; no connection that is being answered is closed for it."""
     sql = "select count(*) from range(1000000000) a, range(1000000000) b where a.range % 7 = b.range % 5"
     body = json.dumps({"sql": sql, "timeoutSeconds": 3}).encode()
     with connected(home, 2, b"POST /query HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as asking:
@@ -129,8 +129,8 @@ def test_while_all_places_are_taken_by_answers(home: Path) -> None:
     assert client.status(home) == {"pid": 7}
 
 
-def test_questions_take_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More at once than run side by side are all answered; one whose time is over before its turn is told so."""
+def test_queries_wait_for_a_slot(home: Path) -> None:
+    """More queries than slots are all answered; one whose time is over before it gets a slot fails and says so."""
     found: list[Any] = []
 
     def ask(sql: str, seconds: float) -> None:
@@ -148,7 +148,7 @@ def test_questions_take_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert found == [1] * 20
     found.clear()
     endless = "select count(*) from range(1000000000) a, range(1000000000) b where a.range % 7 = b.range % 5"
-    threads = [threading.Thread(target=ask, args=(endless, 3)) for _ in range(server._CONCURRENT_QUERIES)]
+    threads = [threading.Thread(target=ask, args=(endless, 3)) for _ in range(LIMITS.queries)]
     for thread in threads:
         thread.start()
     time.sleep(0.5)
@@ -156,7 +156,7 @@ def test_questions_take_turns(home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for thread in threads:
         thread.join()
     assert "other queries are running, and none ended within 0.3 s" in found[0]
-    assert ["no answer within 3 s" in text for text in found[1:]] == [True] * server._CONCURRENT_QUERIES
+    assert ["no answer within 3 s" in text for text in found[1:]] == [True] * LIMITS.queries
 
 
 def test_the_end_does_not_wait_for_those_who_say_nothing(tmp_path: Path) -> None:

@@ -12,17 +12,27 @@ import socket
 import socketserver
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
-MAX_CONNECTIONS: Final = 64
-"""Connections at once; each is a thread of the process that also consumes."""
 
-REQUEST_SECONDS: Final = 10.0
-"""For a request's head to arrive."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of the server. Each connection is a thread of the process that also consumes."""
+
+    connections: int = 64
+    queries: int = 4
+    """At once; others wait, so that ingestion keeps its share of the machine."""
+    request_seconds: float = 10.0
+    """For a request's head to arrive."""
+    read_seconds: float = 300.0
+    """For an answer to be read."""
+
+
+LIMITS: Final = Limits()
 
 _CLOSE_SECONDS: Final = 1.0
 _FULL: Final = (
@@ -36,7 +46,7 @@ class Connection:
     """One connection: its deadline (monotonic seconds), and whether its whole request has arrived."""
 
     socket: socket.socket
-    deadline: float = field(default_factory=lambda: time.monotonic() + REQUEST_SECONDS)
+    deadline: float
     received: bool = False
 
     def allow(self, seconds: float = math.inf) -> None:
@@ -60,10 +70,11 @@ class ConnectionServer(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     request_queue_size = 128  # a client with a time-out is refused at once while the queue is full
 
-    def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
+    def __init__(self, path: str, handler: type[BaseHTTPRequestHandler], limits: Limits) -> None:
         super().__init__(path, handler)
         self.connections: dict[socket.socket, Connection] = {}
-        self._slots = threading.Semaphore(MAX_CONNECTIONS)
+        self.limits = limits
+        self._slots = threading.Semaphore(limits.connections)
         self._answering: set[threading.Thread] = set()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -73,7 +84,7 @@ class ConnectionServer(socketserver.ThreadingUnixStreamServer):
                 request.send(_FULL, socket.MSG_DONTWAIT)
             self.shutdown_request(request)
             return
-        self.connections[request] = Connection(request)
+        self.connections[request] = Connection(request, time.monotonic() + self.limits.request_seconds)
         super().process_request(request, client_address)
 
     def _take_slot(self) -> bool:

@@ -31,7 +31,7 @@ import msgspec
 import pyarrow as pa
 
 from lmdp.errors import AlreadyReplayedError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
-from lmdp.machine.api.connections import Connection, ConnectionServer
+from lmdp.machine.api.connections import LIMITS, Connection, ConnectionServer, Limits
 from lmdp.machine.api.protocol import ALREADY_REPLAYED, LARGEST_REPLAY, WRONG_WAREHOUSE, Query, socket_path
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.disk_space import free_bytes
@@ -41,12 +41,10 @@ ARROW = "application/vnd.apache.arrow.stream"
 JSON = "application/json"
 MAX_ANSWER = 512 * 2**20  # bytes, compressed, in a file without a name
 _MAX_ANSWER_IN_MEMORY = 16 * 2**20  # while the disk is full
-_CONCURRENT_QUERIES = 4  # others wait, so that ingestion keeps its share of the machine
 _MAX_ABANDONED = 2  # each keeps a processor busy
 _GRACE_S = 3.0  # for an interrupted query to end
 _MAX_QUERY = 1_000_000  # bytes of a request's body
 _BODY_S = 120.0  # for a request's body to arrive
-_READ_S = 300.0  # for an answer to be read
 _REPLAY_S = 120.0  # how long one replay waits for another's transaction
 _STOP_S = 2.0
 _CHUNK = 2**18
@@ -65,8 +63,8 @@ class Context:
 
     warehouse: Warehouse
     status: Callable[[], dict[str, Any]]
-    snapshot: Callable[[], dict[str, Any]] = dict
-    queries: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_CONCURRENT_QUERIES))
+    snapshot: Callable[[], dict[str, Any]]
+    queries: threading.Semaphore
     abandoned: set[_Job] = field(default_factory=set)
     """Queries that cannot be interrupted, and whose clients were answered so."""
     replays: threading.Semaphore = field(default_factory=threading.Semaphore)
@@ -265,6 +263,7 @@ def serving(
     status: Callable[[], dict[str, Any]],
     snapshot: Callable[[], dict[str, Any]] = dict,
     replay: Replay | None = None,
+    limits: Limits = LIMITS,
 ) -> Iterator[Path]:
     """Serve the API in the background until the end of the block; yield the socket's path.
 
@@ -279,12 +278,12 @@ def serving(
     before = os.umask(0o177)
     try:
         path.unlink(missing_ok=True)
-        server = _Server(str(path), _Handler)
+        server = _Server(str(path), _Handler, limits)
     except OSError as error:
         raise UnreachableError(f"cannot listen on {path}: {error.strerror}. Is the folder writable?") from error
     finally:
         os.umask(before)
-    server.context = Context(warehouse, status, snapshot, replay=replay)
+    server.context = Context(warehouse, status, snapshot, threading.Semaphore(limits.queries), replay=replay)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="answers", daemon=True)
     thread.start()
     try:
@@ -348,7 +347,7 @@ class _Handler(BaseHTTPRequestHandler):
             return _error(LmdpError(f"the request failed: {error}. Nothing was changed."), 500)
 
     def _send(self, response: Response) -> None:
-        self.bounded.allow(_READ_S)
+        self.bounded.allow(self.server.limits.read_seconds)
         with contextlib.closing(
             io.BytesIO(response.body) if isinstance(response.body, bytes) else response.body
         ) as body:
