@@ -199,7 +199,7 @@ class Warehouse:
         return bool(found)
 
     def gaps(self) -> int:
-        """Return how many messages expired before they were read, in this file's whole life; GAPS tells which."""
+        """Return how many messages expired before they were read, in this file's whole life; GAPS has them."""
         return self.tally.exact().gaps
 
     def rejects_by_reason(self) -> dict[str, int]:
