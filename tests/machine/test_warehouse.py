@@ -686,7 +686,7 @@ def test_an_older_file_follows_the_specification(path: Path) -> None:
     ("spec", "message"),
     [
         (_with(SPEC, "unit", required=True), "unit is VARCHAR, and the specification says VARCHAR NOT NULL"),
-        (_with(SPEC, "deviceName", snowflake="FLOAT"), "deviceName is VARCHAR, and the specification says DOUBLE"),
+        (_with(SPEC, "deviceName", sql_type="FLOAT"), "deviceName is VARCHAR, and the specification says DOUBLE"),
         (
             dataclasses.replace(SPEC, fields=(dataclasses.replace(SPEC.fields[0], name="site"), *SPEC.fields)),
             "the required column site is missing",

@@ -1,4 +1,4 @@
-"""What a source hands out, and the batch that is committed in one step: data, no I/O."""
+"""Fetches, as a source hands them out, and the batch that is committed in one step: data, no I/O."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def _others_may_write(found: os.stat_result) -> bool:
 
 
 def _is_private(gid: int, uid: int) -> bool:
-    """Tell whether a group is the one of a user alone: of the same name, and without other members.
+    """Return whether a group is the one of a user alone: of the same name, and without other members.
 
     Systems that make such groups have umask 002: https://wiki.debian.org/UserPrivateGroups
     """

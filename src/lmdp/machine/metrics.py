@@ -21,7 +21,7 @@ _LATELY_SECONDS = 60.0
 
 
 class Latencies:
-    """How long messages took, in buckets a twentieth wide, so that a billion of them take no more space than one."""
+    """Latencies of messages, in buckets a twentieth wide, so that a billion of them take no more space than one."""
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
@@ -86,15 +86,15 @@ class Progress:
             notify(f"{text} Reading resumes by itself from where it was.")
 
     def rows_per_second(self) -> float:
-        """Rows a second over the last ten seconds."""
+        """Return the rows a second over the last ten seconds."""
         return self.lately(_RATE_SECONDS).rows / _RATE_SECONDS
 
     def messages_per_second(self) -> float:
-        """Messages a second over the last ten seconds."""
+        """Return the messages a second over the last ten seconds."""
         return self.lately(_RATE_SECONDS).messages / _RATE_SECONDS
 
     def live(self) -> dict[str, Any]:
-        """What changes from second to second; read from memory alone."""
+        """Return what changes from second to second; read from memory alone."""
         return {
             **self.counts.report(),
             "bytesOut": self.bytes_out,
@@ -111,7 +111,7 @@ class Progress:
         }
 
     def report(self, seconds: float) -> dict[str, Any]:
-        """The counts, rates and latencies of a run that took `seconds`."""
+        """Return the counts, rates and latencies of a run that took `seconds`."""
         return {
             **self.counts.report(),
             "bytesOut": self.bytes_out,

@@ -1,4 +1,4 @@
-"""The whole pipeline on one machine: broker, simulated publisher, consumer, warehouse, and answers, in one process.
+"""Start and stop of the parts of one machine: broker, simulated publisher, consumer, warehouse, API and page.
 
 Parts start in the order of the path and end against it, so that what was published is still consumed, and what was
 consumed is in the warehouse before it is closed.
@@ -51,7 +51,7 @@ _MEMORY_MESSAGES = 600  # under way at most; librdkafka's test broker keeps abou
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """How much to simulate: devices, instances of each, seconds between polls, seconds in all (None: on and on)."""
+    """Settings of the simulation: devices, instances of each, seconds between polls, seconds in all (None: no end)."""
 
     devices: int
     instances: int
@@ -66,7 +66,7 @@ Page = Callable[[Path, Notify], contextlib.AbstractContextManager[Callable[[], s
 
 @dataclass(frozen=True, slots=True)
 class MachineSettings:
-    """What to run. `access` is None for a broker of its own: `memory`, or Kafka (from `kafka_home`, if given)."""
+    """Settings of a run. `access` is None for a broker of its own: `memory`, or Kafka (from `kafka_home`, if given)."""
 
     home: Path
     warehouse: Path
@@ -102,7 +102,7 @@ class Machine:
         return self._at_once()[0]
 
     def snapshot(self) -> dict[str, Any]:
-        """The status, and what changes from second to second; of one moment, so that their numbers agree."""
+        """Return the status, and what changes from second to second; of one moment, so that their numbers agree."""
         status, live = self._at_once()
         return {"status": status, "live": live}
 
@@ -131,7 +131,7 @@ class Machine:
         }
 
     def live(self) -> dict[str, Any]:
-        """What changes from second to second; asks the warehouse nothing."""
+        """Return what changes from second to second; asks the warehouse nothing."""
         published = self.publisher.so_far() if self.publisher else None
         simulated = self.settings.simulated
         return {
@@ -162,7 +162,7 @@ class Machine:
         )
 
     def report(self, seconds: float, totals: Totals | None = None) -> dict[str, Any]:
-        """What this run did until now, with the `totals` of the file; they are counted where none are given."""
+        """Return what this run did until now, with the `totals` of the file; they are counted where none are given."""
         totals = totals or self.warehouse.tally.count()
         published = self.publisher.so_far() if self.publisher else None
         return {
@@ -180,7 +180,7 @@ class Machine:
 
 
 def _published(published: Published) -> dict[str, Any]:
-    """What the broker acknowledged; of what it did not, nobody knows whether it has it."""
+    """Return what the broker acknowledged; of what it did not, nobody knows whether it has it."""
     return {
         "published": published.messages,
         "publishedDatapoints": published.datapoints,
@@ -229,7 +229,7 @@ def run(
 def _broker(
     settings: MachineSettings, notify: Notify, parts: contextlib.ExitStack
 ) -> tuple[KafkaAccess, str, KafkaBroker | None]:
-    """The broker to use, the name of its cluster where it has none of its own, and the Kafka that was started."""
+    """Return the broker, the name of its cluster where it has none of its own, and the Kafka that was started."""
     topic = settings.consume.topic
     if settings.access is not None:
         notify(f"Kafka at {settings.access.bootstrap_servers}, topic {topic}")
@@ -365,7 +365,7 @@ class _Worker:
             raise worker._error
 
     def alive(self) -> bool:
-        """Whether it is still at work."""
+        """Return whether it is still at work."""
         return self._thread.is_alive()
 
     def _go(self) -> None:

@@ -13,7 +13,7 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class ConsumeSettings:
-    """What to consume, and when a batch is committed.
+    """Settings of a consumer: what to read, and when a batch is committed.
 
     `partitions` is None for all. `group` is where lag monitors look. `cluster` names a cluster that cannot name itself.
     A batch is committed when it holds `batch_rows` rows, or about `batch_bytes` of them as JSON, or is `linger_s` old.

@@ -1,4 +1,4 @@
-"""What a sink of the pipeline does: take rows, rejects and offsets in one step, and know the offsets that it has."""
+"""Sink of the pipeline: takes rows, rejects and offsets in one step, and knows the offsets that it has."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Load:
 
 
 class Sink(Protocol):
-    """Where rows go. Offsets are kept by cluster id, topic id, topic and partition, together with the rows."""
+    """A store of rows and rejects. It keeps offsets by cluster id, topic id, topic and partition, with the rows."""
 
     @property
     def name(self) -> str:
@@ -67,7 +67,7 @@ class Sink(Protocol):
 
     @property
     def reopened(self) -> int:
-        """How often the sink was opened again after a failed commit."""
+        """Number of times that the sink was opened again after a failed commit."""
 
     def commit(self, load: Load, *, then: Callable[[int], None]) -> int:
         """Write all of `load` in one step, or nothing of it; return the bytes of its rows.

@@ -53,7 +53,7 @@ def embedded(home: Path, *, kafka_home: Path | None = None, progress: Progress |
 
 
 def running_access(home: Path) -> KafkaAccess | None:
-    """How to reach the embedded Kafka that another process runs under `home`; None where none answers."""
+    """Return the access to the embedded Kafka that another process runs under `home`; None where none answers."""
     ports, files = home / "broker" / "ports", home / "certs"
     port = int(ports.read_text(encoding="ascii").split()[0]) if ports.exists() else None
     if port is None or not _port_answers(port):
@@ -77,7 +77,7 @@ class KafkaBroker:
 
     @property
     def access(self) -> KafkaAccess:
-        """How the broker's own client reaches it: the super user `lmdp-client`."""
+        """Return the access of the broker's own client: the super user `lmdp-client`."""
         files = self._settings.certs
         return KafkaAccess(self.bootstrap_servers, ca=files.ca.cert, cert=files.client.cert, key=files.client.key)
 
@@ -198,7 +198,7 @@ class MemoryBroker:
 
     @property
     def access(self) -> KafkaAccess:
-        """How any client of this process, or of this machine, reaches it."""
+        """Return the access of any client of this process, or of this machine."""
         return KafkaAccess(self.bootstrap_servers)
 
     def create_topic(self, name: str, partitions: int = MEMORY_PARTITIONS) -> None:

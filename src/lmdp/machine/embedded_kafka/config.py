@@ -1,4 +1,4 @@
-"""What an embedded Kafka is started with: its settings file and its Java command."""
+"""Configuration of an embedded Kafka: its settings file and its Java command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NODE_ID = 1
 
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
-    """What an embedded Kafka is started with.
+    """Settings of an embedded Kafka.
 
     `folder` keeps its data, log and configuration. Only the certificates `lmdp-client` and `lmdp-server` may do
     everything; another certificate of the same CA may do what an ACL allows it, or anything that no ACL speaks of when

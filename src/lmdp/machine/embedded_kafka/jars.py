@@ -71,7 +71,7 @@ def _jar(coordinate: str, size: str, sha256: str) -> Jar:
 
 
 def cache_folder() -> Path:
-    """Where the jars are kept: `$LMDP_CACHE`, else the user's cache folder, then `kafka/<version>`."""
+    """Return the folder of the jars: `$LMDP_CACHE`, else the user's cache folder, then `kafka/<version>`."""
     chosen = os.environ.get("LMDP_CACHE")
     return (Path(chosen) if chosen else user_cache_path("lmdp")) / "kafka" / KAFKA_VERSION
 
@@ -96,7 +96,7 @@ def fetch(jars: tuple[Jar, ...], cache: Path, *, progress: Progress | None = Non
 
 
 def looked_at(jars: tuple[Jar, ...], cache: Path) -> tuple[list[Path], list[Path]]:
-    """What `cache` lacks of `jars`, and which of its files are not the pinned ones; nothing is downloaded."""
+    """Return what `cache` lacks of `jars`, and which of its files are not the pinned ones; nothing is downloaded."""
     missing = [cache / jar.filename for jar in jars if not (cache / jar.filename).is_file()]
     wrong = [path for jar in jars if (path := cache / jar.filename).is_file() and not _is_pinned(path, jar)]
     return missing, wrong

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lmdp.machine.settings import Notify
 
 WANTED_BYTES = 20_000_000
-"""What a start needs: Kafka reserves indexes of 10 MB, and writes more."""
+"""Bytes that a start needs: Kafka reserves indexes of 10 MB, and writes more."""
 
 _AGAIN_S = 10.0
 

@@ -1,4 +1,4 @@
-"""Where a Kafka is and how this client proves itself to it; librdkafka's errors in words.
+"""Access to a Kafka: its address, the client's certificate, and librdkafka's errors in words.
 
 librdkafka reads certificate files once, when a client is made
 (https://github.com/confluentinc/librdkafka/issues/2868): compare fingerprints, and make a new client.
@@ -76,7 +76,7 @@ class KafkaAccess:
     plaintext: bool = field(default=False, kw_only=True)
 
     def is_tls(self) -> bool:
-        """Tell whether this client speaks TLS."""
+        """Return whether this client speaks TLS."""
         if any((self.ca, self.cert, self.key)):
             return True
         return not self.plaintext and not all(map(_is_loopback, self.bootstrap_servers.split(",")))
@@ -180,12 +180,12 @@ def ask_metadata(admin: AdminClient, reasons: Reasons, seconds: float = REQUEST_
 
 
 def is_away(error: KafkaError) -> bool:
-    """Tell whether the broker could not be reached, which passes."""
+    """Return whether the broker could not be reached, which passes."""
     return error.name() in _AWAY
 
 
 def is_moving(error: KafkaError) -> bool:
-    """Tell whether the partition has just been made or goes to another broker, which passes within a moment."""
+    """Return whether the partition has just been made or goes to another broker, which passes within a moment."""
     return error.name() in _MOVING | _NO_TOPIC  # a broker may not know yet of what another one has made
 
 
@@ -252,7 +252,7 @@ def _away_error(seen: list[KafkaError], access: KafkaAccess) -> UnreachableError
 
 
 def speaks_tls(servers: str, seconds: float = 0.5) -> bool:
-    """Tell whether one of the first servers begins a TLS handshake; a client that speaks plaintext cannot see that."""
+    """Return whether one of the first servers begins a TLS handshake; a plaintext client cannot see that."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent: whether it answers matters
     for server in servers.split(",")[:_PROBED]:

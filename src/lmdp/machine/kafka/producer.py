@@ -49,7 +49,7 @@ _UNACKNOWLEDGED = "not acknowledged in time; the broker may or may not have it"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publisher did. `datapoints` is None where only bytes were sent, as from files: nobody counted them.
+    """Counts of a publisher. `datapoints` is None where only bytes were sent, as from files: nobody counted them.
 
     `failed` messages were not acknowledged, `failures` has their reasons; `seconds` from the first send to the last
     acknowledgement.
@@ -147,7 +147,7 @@ class Publisher:
         self._producer = fresh
 
     def so_far(self) -> Published:
-        """Say what is acknowledged by now; may be asked from another thread."""
+        """Return what is acknowledged by now; may be asked from another thread."""
         datapoints = None if self._uncounted else self._datapoints
         failures = dict(self._failures)
         seconds = max(0.0, self._ended - self._started)

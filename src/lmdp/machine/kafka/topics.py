@@ -46,7 +46,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a topic is: `retention_ms` is -1 for ever; `min_replicas` is how many must have a message in sync."""
+    """A topic's settings: `retention_ms` is -1 for ever; `min_replicas` is how many must have a message in sync."""
 
     name: str
     topic_id: str
@@ -222,7 +222,7 @@ def create(access: KafkaAccess, name: str, wanted: Wanted) -> bool:
 
 
 def grants(topic: str, *, collectors: Iterable[str] = (), readers: Iterable[str] = (), group: str = "*") -> list[Grant]:
-    """What each principal needs: Collectors write and describe the topic, readers read it and their group.
+    """Return the rights of each principal: Collectors write and describe the topic, readers read it and their group.
 
     A principal is Kafka's, as in `User:CN=collector-1`.
     """

@@ -45,7 +45,7 @@ REJECTS = pa.schema(
 
 
 def row_columns(rows: Sequence[tuple[Any, ...]], fields: Sequence[Field]) -> pa.Table:
-    """Row tuples as columns in the order of `fields`; the time comes from its milliseconds, so no text is parsed."""
+    """Return row tuples as columns in the order of `fields`; the time comes from its milliseconds, unparsed."""
     columns = list(zip(*rows, strict=True)) or [()] * len(fields)
     ms = next(index for index, field in enumerate(fields) if field.computed == "time ms")
     arrays = [
@@ -69,7 +69,7 @@ def row_pieces(rows: Sequence[tuple[Any, ...]] | pa.Table, fields: Sequence[Fiel
 
 
 def reject_columns(envelopes: Sequence[dict[str, Any]]) -> pa.Table:
-    """Reject envelopes (`errorCode`, …, `source`, `datapoints`) as columns of REJECTS."""
+    """Return reject envelopes (`errorCode`, …, `source`, `datapoints`) as columns of REJECTS."""
     return pa.Table.from_pylist([_flat(envelope) for envelope in envelopes], schema=REJECTS)
 
 

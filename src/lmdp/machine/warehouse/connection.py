@@ -38,7 +38,7 @@ _HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the engine may use: memory and temporary disk in DuckDB's notation, threads (0: one a core).
+    """Limits of the engine: memory and temporary disk in DuckDB's notation, threads (0: one a core).
 
     `log_bytes`: how long queries may keep the log from being folded in.
     """
@@ -85,12 +85,12 @@ def attach(path: Path, *, read_only: bool, limits: Limits) -> duckdb.DuckDBPyCon
 
 
 def lacks_memory(error: BaseException | None) -> bool:
-    """Whether DuckDB failed for want of memory; a commit or an attachment says so only in its text."""
+    """Return whether DuckDB failed for want of memory; a commit or an attachment says so only in its text."""
     return isinstance(error, duckdb.Error) and _USED.search(str(error)) is not None
 
 
 def is_shut(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether a failure has shut the file until it is opened again, as a checkpoint on a full disk does."""
+    """Return whether a failure has shut the file until it is opened again, as a checkpoint on a full disk does."""
     try:
         connection.execute(f"FROM {SCHEMA}.OFFSETS LIMIT 0")
     except duckdb.Error:

@@ -1,4 +1,4 @@
-"""Whether an open warehouse is still the file at its path: nobody removed, moved, replaced or truncated it.
+"""Identity of an open warehouse: nobody removed, moved, replaced or truncated the file at its path.
 
 A process keeps a file that has lost its name, and would write on without an error. Tried with DuckDB 2.0.0: between two
 transactions the file has `12,288 + blocks * size` bytes, and the log is at its path or DuckDB has none. A checkpoint
@@ -26,7 +26,7 @@ _Inode = tuple[int, int]
 
 
 class Believed(NamedTuple):
-    """What DuckDB takes its files for: how many blocks of how many bytes, and whether it has a log."""
+    """A file as DuckDB knows it: how many blocks of how many bytes, and whether it has a log."""
 
     blocks: int
     block_bytes: int
@@ -77,7 +77,7 @@ class FileIdentity:
         self._log_inode, self._log_bytes = _seen(self._log)
 
     def _has_log(self) -> bool:
-        """Whether DuckDB's log is the one at its path; it changes with every checkpoint."""
+        """Return whether DuckDB's log is the one at its path; it changes with every checkpoint."""
         log, _ = _seen(self._log)
         if log == self._log_inode:
             return True
@@ -93,7 +93,7 @@ def _seen(path: Path) -> tuple[_Inode | None, int]:
 
 
 def _is_open(inode: _Inode) -> bool:
-    """Whether this process has a file open by its inode."""
+    """Return whether this process has a file open by its inode."""
     for number in os.listdir("/dev/fd"):  # noqa: PTH208 - names alone
         with contextlib.suppress(OSError):
             found = os.fstat(int(number))

@@ -1,4 +1,4 @@
-"""What a run does for its warehouse in the background: old days removed, LOADS merged, totals counted again."""
+"""Maintenance of a run's warehouse in the background: old days removed, LOADS merged, totals counted again."""
 
 from __future__ import annotations
 

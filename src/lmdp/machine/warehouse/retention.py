@@ -93,7 +93,7 @@ GROUP BY {_LINE}, IS_AGAIN, RUN
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What a removal took: rows measured, and rejects that arrived, before the moment `before` (None: keep all)."""
+    """Counts of a removal: rows measured, and rejects that arrived, before the moment `before` (None: keep all)."""
 
     rows: int = 0
     rejects: int = 0

@@ -76,7 +76,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
 )
-"""What was done to the file, in order; a version is how many of them. Append only: a file runs each once."""
+"""The migrations of a file, in order; a version is how many of them. Append only: a file runs each once."""
 
 KEPT = ("METRIC_HOURLY",)
 """Roll-ups whose old rows stay when their raw rows go. METRIC_DAILY reads METRIC_HOURLY, and so has them too."""

@@ -84,7 +84,7 @@ def guards(sql: str) -> list[str]:
 
 
 def _is_plain(sql: str) -> bool:
-    """Whether it is short and flat enough to be read at once."""
+    """Return whether it is short and flat enough to be read at once."""
     plain = _QUOTED.sub(" ", sql)
     depth = deepest = 0
     for sign in re.findall(r"[()\[\]{}]", plain):
@@ -95,7 +95,7 @@ def _is_plain(sql: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _is_read_in_time(sql: str) -> bool:
-    """Whether another process reads it in time; right or wrong, this one then does too."""
+    """Return whether another process reads it in time; right or wrong, this one then does too."""
     try:
         ended = subprocess.run(  # noqa: S603 - our own program; the query comes as data
             [sys.executable, "-I", "-c", _READER, str(READ_SECONDS), str(_MEMORY), str(_NO_MEMORY)],

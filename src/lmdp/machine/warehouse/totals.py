@@ -83,7 +83,7 @@ _Key = tuple[str, str, str, int]
 
 @dataclass(slots=True)
 class Totals:
-    """What a file holds, or what a transaction adds to it.
+    """Counts of a file, or of what a transaction adds to it.
 
     Times are Unix ms. `newest` leaves out rows that are `ahead`: dated more than a day after they were written.
     `expired` rows are older than what is kept, and go with the next removal. `ends` has the next offset by partition.
@@ -107,16 +107,16 @@ class Totals:
 
     @property
     def duplicates(self) -> int:
-        """Rows that are there more than once."""
+        """Return the rows that are there more than once."""
         return self.overlapping + max(0, self.rows + self.removed - self.loaded)
 
     @property
     def missing(self) -> int:
-        """Rows that were written and are not there."""
+        """Return the rows that were written and are not there."""
         return max(0, self.loaded - self.rows - self.removed)
 
     def copy(self) -> Totals:
-        """As they are now."""
+        """Return a copy of them as they are now."""
         return replace(self, rejects=self.rejects.copy(), ranges=list(self.ranges), ends={})
 
     def note_rows(self, ms: pa.ChunkedArray, limits: Limits) -> None:
@@ -267,7 +267,7 @@ class Tally:
             then()
 
     def clock(self) -> dict[str, int]:
-        """How many rows came since the file was opened whose time is impossible: their sender's clock is wrong."""
+        """Return how many rows since the file was opened have an impossible time: their sender's clock is wrong."""
         return {"ahead": self._ahead, "expired": self._expired}
 
     @contextlib.contextmanager
@@ -325,12 +325,12 @@ def _text(moment: datetime | None) -> str | None:
 
 
 def by_reason(totals: Totals) -> dict[str, int]:
-    """Rejects by error code, the most first."""
+    """Return the rejects by error code, the most first."""
     return dict(sorted(((code, n) for code, n in totals.rejects.items() if n), key=lambda one: (-one[1], one[0])))
 
 
 def moment_of(ms: int | None) -> datetime | None:
-    """Unix ms as a time in UTC."""
+    """Return Unix ms as a time in UTC."""
     return None if ms is None else (_EPOCH + timedelta(milliseconds=ms)).replace(tzinfo=UTC)
 
 

@@ -44,7 +44,7 @@ SELECT total_blocks, block_size, wal_size <> '0 bytes' FROM pragma_database_size
 
 @dataclass(frozen=True, slots=True)
 class WarehouseCounts:
-    """What the file holds: rows and rejects, the time span of the rows (None without any), bytes on disk."""
+    """Counts of a file: rows and rejects, the time span of the rows (None without any), bytes on disk."""
 
     rows: int
     rejects: int
@@ -76,7 +76,7 @@ class Warehouse:
         self.path = path
         self.keep_days = keep_days
         self.reopened = 0
-        """How often a failure had shut the file."""
+        """Number of times that a failure had shut the file."""
         self._connection = connection
         self._spec = spec
         self._limits = limits
@@ -178,7 +178,7 @@ class Warehouse:
         return write.size
 
     def offsets(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
-        """The next offset to read, by partition; a partition that is not in it was never read."""
+        """Return the next offset to read, by partition; a partition that is not in it was never read."""
         found = self._reader.read(
             "SELECT PARTITION, NEXT_OFFSET FROM OFFSETS WHERE CLUSTER = ? AND TOPIC_ID = ? AND TOPIC = ?",
             [cluster, topic_id, topic],
@@ -186,7 +186,7 @@ class Warehouse:
         return {int(partition): int(offset) for partition, offset in found}
 
     def epochs(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
-        """The leader epoch of the last message that was read, by partition; -1 where it is not known."""
+        """Return the leader epoch of the last message that was read, by partition; -1 where it is not known."""
         found = self._reader.read(
             "SELECT PARTITION, LEADER_EPOCH FROM OFFSETS WHERE CLUSTER = ? AND TOPIC_ID = ? AND TOPIC = ?",
             [cluster, topic_id, topic],
@@ -194,24 +194,24 @@ class Warehouse:
         return {int(partition): int(epoch) for partition, epoch in found}
 
     def has_other_offsets(self, topic: str) -> bool:
-        """Whether a topic of this name was read into this file, whatever its cluster and id."""
+        """Return whether a topic of this name was read into this file, whatever its cluster and id."""
         ((found,),) = self._reader.read("SELECT count(*) FROM OFFSETS WHERE TOPIC = ?", [topic])
         return bool(found)
 
     def gaps(self) -> int:
-        """Return how many messages expired before they were read, in this file's whole life; GAPS tells which."""
+        """Return how many messages expired before they were read, in this file's whole life; GAPS has them."""
         return self.tally.exact().gaps
 
     def rejects_by_reason(self) -> dict[str, int]:
-        """How many rejects each error code has, the most first."""
+        """Return how many rejects each error code has, the most first."""
         return by_reason(self.tally.exact())
 
     def duplicates(self) -> int:
-        """Rows that are there more than once, counted by SQL; 0 is right."""
+        """Return the rows that are there more than once, counted by SQL; 0 is right."""
         return self.tally.count().duplicates
 
     def counts(self) -> WarehouseCounts:
-        """What the file holds now."""
+        """Return what the file holds now."""
         totals = self.tally.exact()
         times = moment_of(totals.oldest), moment_of(totals.newest)
         return WarehouseCounts(totals.rows, totals.rejects.total(), *times, self.file_bytes())
@@ -226,7 +226,7 @@ class Warehouse:
             self._identity.check_file()
 
     def grown_bytes(self) -> int:
-        """How much the file has grown since it was opened; negative when it shrank."""
+        """Return how much the file has grown since it was opened; negative when it shrank."""
         return self.file_bytes() - self._bytes_at_open
 
     def keep(self, days: int | None, now: datetime) -> Removed:

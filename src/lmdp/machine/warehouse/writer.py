@@ -29,7 +29,7 @@ WHERE CLUSTER = ? AND TOPIC_ID = ? AND TOPIC = ? AND PARTITION = ?
 
 
 def is_there(connection: duckdb.DuckDBPyConnection, load: Load) -> bool:
-    """Whether `load` is in the file: a commit can fail after it has become durable, in the checkpoint that follows."""
+    """Return whether `load` is in the file: a commit can fail after it is durable, in the checkpoint that follows."""
     for part in load.ranges:
         if part.first < part.next:
             found = connection.execute(_SAME, [*_key(part), part.first, part.next, part.epoch]).fetchone()
