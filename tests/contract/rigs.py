@@ -23,7 +23,7 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import DeliveryError, LmdpError, RejectsNotWrittenError, UnreachableError, WarehouseReplacedError
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
-from lmdp.replay.again import Outcome as Replayed
+from lmdp.replay.retry import Outcome as Replayed
 from lmdp.replay.sinks import into_kafka
 from lmdp.support.reject_files import write_to_folder
 from lmdp.testing.firehose import DENIED, THROTTLED, UNAVAILABLE, Double, Fault, firehose_double
