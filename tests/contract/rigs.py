@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,11 +22,13 @@ from lmdp.cloud.reject_sink import reject_bucket
 from lmdp.core.specification import load_spec
 from lmdp.errors import DeliveryError, LmdpError, RejectsNotWrittenError, UnreachableError, WarehouseReplacedError
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.machine.warehouse.warehouse import Load, OffsetRange, Warehouse
+from lmdp.machine.sink import Load, OffsetRange, Sink
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.retry import Outcome as Replayed
 from lmdp.replay.sinks import into_kafka
 from lmdp.support.reject_files import write_to_folder
 from lmdp.testing.firehose import DENIED, THROTTLED, UNAVAILABLE, Double, Fault, firehose_double
+from lmdp.testing.pipeline import MemorySink
 from running import bundle
 
 NOW_MS = 1_770_000_000_000
@@ -100,6 +102,26 @@ class ConcurrentFirehoseRig(FirehoseRig):
     concurrency = 4
 
 
+def commit(sink: Sink, first: int, count: int, *, tries: int = 1) -> Outcome:
+    """Commit a row a number in one load; after an error the same load again, as often as `tries` allows."""
+    settings = TransformSettings(org_id="acme")
+    done = transform([Message(bundle(n)) for n in range(first, first + count)], settings)
+    part = OffsetRange("cluster", "id", "topic", 0, first, first + count, len(done.rows), 0)
+    load = Load(done.rows, [], [part], datetime.now(UTC))
+    try:
+        sink.commit(load, then=lambda _bytes: None)
+    except LmdpError as error:
+        if tries > 1:
+            return commit(sink, first, count, tries=tries - 1)
+        return failed(count, error, WarehouseReplacedError)
+    return Outcome(count, count, 0)
+
+
+def numbers(instances: Iterable[str]) -> Counter[int]:
+    """Return how often each number is among the instances of `bundle`."""
+    return Counter(int(name.removeprefix("i-")) for name in instances)
+
+
 class WarehouseRig:
     """DuckDB's file: one transaction a batch."""
 
@@ -132,19 +154,47 @@ class WarehouseRig:
 
     def deliver(self, first: int, count: int) -> Outcome:
         """Deliver the rows `first` up to `first + count`."""
-        settings = TransformSettings(org_id="acme")
-        done = transform([Message(bundle(n)) for n in range(first, first + count)], settings)
-        part = OffsetRange("cluster", "id", "topic", 0, first, first + count, len(done.rows), 0)
-        try:
-            self.warehouse.commit(Load(done.rows, [], [part], datetime.now(UTC)))
-        except LmdpError as error:
-            return failed(count, error, WarehouseReplacedError)
-        return Outcome(count, count, 0)
+        return commit(self.warehouse, first, count)
 
     def stored(self) -> Counter[int]:
         """Return how often each row is stored."""
         found = self.warehouse.query('SELECT "instance" AS I FROM ROW_EVENTS', limit_rows=10_000).table
-        return Counter(int(name.removeprefix("i-")) for name in found.column("I").to_pylist())
+        return numbers(found.column("I").to_pylist())
+
+
+class MemorySinkRig:
+    """The double of the pipeline's sink that ships."""
+
+    cannot: ClassVar[Mapping[Fate, str]] = {Fate.SOMETIMES_REFUSED: "a load is kept whole or not at all"}
+
+    def __init__(self) -> None:
+        self.sink = MemorySink()
+        self.tries = 1
+
+    @classmethod
+    @contextmanager
+    def open(cls, _folder: Path) -> Iterator[MemorySinkRig]:
+        """Open the sink."""
+        yield cls()
+
+    def arrange(self, fate: Fate) -> None:
+        """Decide the fate of the next delivery."""
+        errors: dict[Fate, LmdpError] = {
+            Fate.ALWAYS_BUSY: UnreachableError("busy"),
+            Fate.NEVER_ALLOWED: WarehouseReplacedError("replaced"),
+        }
+        self.sink.failures = deque([errors[fate]] if fate in errors else [])
+        self.sink.in_doubt = deque([UnreachableError("no answer")] if fate is Fate.ANSWER_LOST else [])
+        self.tries = 2 if fate is Fate.ANSWER_LOST else 1
+
+    def deliver(self, first: int, count: int) -> Outcome:
+        """Deliver the rows `first` up to `first + count`."""
+        return commit(self.sink, first, count, tries=self.tries)
+
+    def stored(self) -> Counter[int]:
+        """Return how often each row is stored."""
+        at = [field.name for field in load_spec().fields].index("instance")
+        return numbers(row[at] for row in self.sink.rows())
 
 
 def rejects(first: int, count: int) -> list[Reject]:
@@ -300,6 +350,7 @@ RIGS: tuple[Any, ...] = (
     FirehoseRig,
     ConcurrentFirehoseRig,
     WarehouseRig,
+    MemorySinkRig,
     RejectFolderRig,
     RejectBucketRig,
     KafkaRig,
