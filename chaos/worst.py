@@ -18,7 +18,7 @@ from pathlib import Path
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from lmdp import Message, TransformSettings, encode, transform
-from lmdp.core.otlp.memory_estimate import weigh_json, weigh_protobuf
+from lmdp.core.otlp.memory_estimate import check_json_memory, check_protobuf_memory
 from lmdp.errors import MessageError
 
 MIB = 2**20
@@ -146,9 +146,9 @@ def passes(kind: str, size: int, memory: int) -> bool:
     value = KINDS[kind](size)
     try:
         if value.startswith(b"{"):
-            weigh_json(value, memory, lenient="slow way" in kind)
+            check_json_memory(value, memory, lenient="slow way" in kind)
         else:
-            weigh_protobuf(value, memory, metrics_pb2.MetricsData.DESCRIPTOR)
+            check_protobuf_memory(value, memory, metrics_pb2.MetricsData.DESCRIPTOR)
     except MessageError:
         return False
     return True

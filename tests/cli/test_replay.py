@@ -18,7 +18,7 @@ from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
-from replay.failures import SPEC, files, lines, message, reject_into, rejects, told
+from replay.failures import SPEC, files, lines, message, reject_into, rejects, values
 from running import PROGRAM, bundle, consuming, environment, publish, started, until
 
 INSTANCES = 'SELECT "instance" FROM ROW_EVENTS ORDER BY 1'
@@ -65,13 +65,13 @@ def test_a_folder_into_the_warehouse_and_back_out_of_its_rejects(tmp_path: Path)
         "to": "warehouse",
     }
     with Warehouse.open(tmp_path / "home" / "warehouse.duckdb", SPEC) as warehouse:
-        assert told(warehouse, INSTANCES) == ["i-1"]
+        assert values(warehouse, INSTANCES) == ["i-1"]
         reject_into(warehouse, bundle(2))
     for source in ("warehouse", str(tmp_path / "home" / "warehouse.duckdb")):
         ended = run(source, "--home", tmp_path / "home", "--org-id", "acme")
         assert (ended.exit_code, ended.stderr) == (0, "")
     with Warehouse.open(tmp_path / "home" / "warehouse.duckdb", SPEC, read_only=True) as warehouse:
-        assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+        assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
         assert warehouse.duplicates() == 0
 
 
@@ -121,7 +121,7 @@ def test_beside_a_run(tmp_path: Path) -> None:
         program.terminate()
         assert program.wait(30) == 0
     with Warehouse.open(tmp_path / "warehouse.duckdb", SPEC, read_only=True) as warehouse:
-        assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+        assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
         assert (warehouse.counts().rejects, warehouse.duplicates()) == (0, 0)
     assert [name for name in files(tmp_path / "r") if not name.startswith("replayed/")] == []
 
@@ -139,7 +139,7 @@ def test_a_kill_at_any_time_doubles_nothing(tmp_path: Path) -> None:
     left = 200 - len(files(tmp_path / "r" / "replayed"))
     report = json.loads(run(*words, "--json").stdout)
     with Warehouse.open(tmp_path / "home" / "warehouse.duckdb", SPEC, read_only=True) as warehouse:
-        assert told(warehouse, 'SELECT count(*) + 1000 * count(DISTINCT "instance") FROM ROW_EVENTS') == [400_400]
+        assert values(warehouse, 'SELECT count(*) + 1000 * count(DISTINCT "instance") FROM ROW_EVENTS') == [400_400]
         assert warehouse.duplicates() == 0
     assert report["objectsReplayed"] == left > 0
     assert len(files(tmp_path / "r" / "replayed")) == 200
@@ -154,6 +154,6 @@ def test_rejects_of_a_run(tmp_path: Path) -> None:
         settings = ConsumeSettings("t", cluster="c", rejects=tmp_path / "r")
         with consuming(broker.access, tmp_path / "warehouse.duckdb", settings) as at_work:
             until(lambda: at_work.progress.counts.messages == 2)
-            raw = told(at_work.warehouse, "SELECT RAW_DATA FROM REJECTS ORDER BY SOURCE_OFFSET")
+            raw = values(at_work.warehouse, "SELECT RAW_DATA FROM REJECTS ORDER BY SOURCE_OFFSET")
     kept = [line for name in files(tmp_path / "r") for line in lines(tmp_path / "r" / name)]
     assert [line["rawData"] for line in kept] == raw == [base64.b64encode(b"no bundle").decode()]

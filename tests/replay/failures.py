@@ -13,10 +13,10 @@ from lmdp import Message, TransformSettings, encode, transform
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay.again import Path as Way
-from lmdp.replay.ledger import own
+from lmdp.replay.log import owned
 from lmdp.replay.replay import Run, into_warehouse, replay_objects
 from lmdp.replay.report import Report
+from lmdp.replay.retry import ReplaySettings
 from lmdp.replay.rows import row_reader
 from lmdp.replay.sources import Store
 from lmdp.support.reject_files import envelope, write_to_folder
@@ -63,7 +63,7 @@ def firehose_record(raw: bytes, code: str = "Snowflake.ExtraColumns") -> dict[st
 
 def run(org_id: str | None = "acme", *, dry: bool = False, whole: bool = False, stop_after: int = 1_000) -> Run:
     """How to replay: with this tenant, into something that takes rows (or, `whole`, messages)."""
-    way = Way(TransformSettings(org_id=org_id), row_reader(SPEC, 1_024_000), whole=whole)
+    way = ReplaySettings(TransformSettings(org_id=org_id), row_reader(SPEC, 1_024_000), whole=whole)
     asked = iter(range(1_000_000))
     return Run(way, dry, lambda _done, _total: None, lambda: next(asked) >= stop_after)
 
@@ -71,11 +71,11 @@ def run(org_id: str | None = "acme", *, dry: bool = False, whole: bool = False, 
 def replayed(store: Store, warehouse: Warehouse, how: Run) -> Report:
     """Replay a store into a warehouse."""
     report = Report()
-    replay_objects(store, into_warehouse(own(warehouse), store.where), how, report)
+    replay_objects(store, into_warehouse(owned(warehouse), store.where), how, report)
     return report
 
 
-def told(warehouse: Warehouse, sql: str) -> list[Any]:
+def values(warehouse: Warehouse, sql: str) -> list[Any]:
     """The values of the first column."""
     return list(warehouse.query(sql).table.column(0).to_pylist())
 

@@ -16,7 +16,7 @@ from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.bucket import Bucket, open_bucket
 from lmdp.support.reject_files import reject_files
-from replay.failures import NOW, firehose_record, message, replayed, row_json, run, told
+from replay.failures import NOW, firehose_record, message, replayed, row_json, run, values
 from running import bundle
 
 URL = f"s3://{BUCKET}/rejects/"
@@ -42,7 +42,7 @@ def test_a_prefix(bucket: Any, warehouse: Warehouse) -> None:
     for expected in (2, 0):
         report = replayed(open_bucket(URL, REGION), warehouse, run())
         assert report.counts.rows == expected
-        assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+        assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
         found = keys(bucket)
         assert found[0] == f"rejects/replayed/{day}/" + found[0].rpartition("/")[2]
         assert [name.split(".ndjson")[0][:-17] for name in found[2:]] == [f"rejects/{day}/lm.metrics.otlp-0-5-6"]
@@ -71,7 +71,7 @@ def test_what_was_replayed_under_a_longer_prefix(bucket: Any, warehouse: Warehou
     bucket.put_object(Bucket=BUCKET, Key="folder/", Body=b"")
     replayed(open_bucket(URL, REGION), warehouse, run())
     report = replayed(open_bucket(f"s3://{BUCKET}", REGION), warehouse, run())
-    assert (report.objects, report.settled, told(warehouse, INSTANCES)) == (1, 1, ["i-1", "i-2"])
+    assert (report.objects, report.replayed, values(warehouse, INSTANCES)) == (1, 1, ["i-1", "i-2"])
 
 
 @pytest.mark.parametrize("after", ["read", "copy"])
@@ -99,11 +99,11 @@ def test_an_object_that_was_written_again_meanwhile_is_left(bucket: Any, warehou
                 put(bucket, "rejects/", message(bundle(1), 5), message(bundle(2), 6), now_ms=NOW + 1)
 
     report = replayed(Bucket(Client(), opened.bucket, opened.prefix), warehouse, run())
-    assert list(report.skipped.values()) == ["it changed while it was replayed; the next run looks at it again"]
+    assert list(report.skipped.values()) == ["it changed while it was replayed; the next replay reads it again"]
     assert key in keys(bucket)
     report = replayed(opened, warehouse, run())
     assert key not in keys(bucket)
-    assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+    assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
     assert report.repeats == 2
 
 

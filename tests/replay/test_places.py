@@ -21,7 +21,7 @@ from lmdp.cloud.reject_sink import put_object
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import reject_files
-from replay.failures import NOW, SPEC, files, firehose_record, message, reject_into, rejects, row_json, told
+from replay.failures import NOW, SPEC, files, firehose_record, message, reject_into, rejects, row_json, values
 from running import PROGRAM, bundle, environment, until
 
 SOURCE = f"s3://{BUCKET}"
@@ -58,7 +58,7 @@ def test_s3_into_the_warehouse(failures: Any, tmp_path: Path) -> None:
     """Both kinds of failures become rows."""
     run(SOURCE, "--home", tmp_path, "--org-id", "acme")
     with Warehouse.open(tmp_path / "warehouse.duckdb", SPEC, read_only=True) as warehouse:
-        assert told(warehouse, 'SELECT "instance" FROM ROW_EVENTS ORDER BY 1') == ["i-1", "i-2"]
+        assert values(warehouse, 'SELECT "instance" FROM ROW_EVENTS ORDER BY 1') == ["i-1", "i-2"]
 
 
 def test_no_region(credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_a_warehouse_to_kafka(tmp_path: Path) -> None:
     done = run("warehouse", "--home", tmp_path, "--to", "kafka", *server, "--org-id", "acme", "--json")
     assert json.loads(done.stdout)["bytesOut"] > 200
     with Warehouse.open(tmp_path / "warehouse.duckdb", SPEC, read_only=True) as warehouse:
-        assert told(warehouse, "SELECT ERROR_CODE FROM REJECTS") == ["Decode.Malformed"]
+        assert values(warehouse, "SELECT ERROR_CODE FROM REJECTS") == ["Decode.Malformed"]
         assert warehouse.counts().rows == 0
     owner.flush(5)
 
@@ -132,4 +132,4 @@ def test_stopped_by_a_signal(tmp_path: Path) -> None:
     assert 5 < len(files(tmp_path / "r" / "replayed")) < 300
     run(*words)
     with Warehouse.open(tmp_path / "home" / "warehouse.duckdb", SPEC, read_only=True) as warehouse:
-        assert told(warehouse, 'SELECT count(*) + 1000 * count(DISTINCT "instance") FROM ROW_EVENTS') == [300_300]
+        assert values(warehouse, 'SELECT count(*) + 1000 * count(DISTINCT "instance") FROM ROW_EVENTS') == [300_300]

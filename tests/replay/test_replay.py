@@ -14,9 +14,9 @@ import pytest
 
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay import ledger
+from lmdp.replay import log
 from lmdp.replay.folder import Folder
-from lmdp.replay.ledger import Rejects, own
+from lmdp.replay.log import Rejects, owned
 from lmdp.replay.replay import Sink, replay_objects, replay_rejects
 from lmdp.replay.report import Report
 from lmdp.replay.sources import Stored
@@ -31,8 +31,8 @@ from replay.failures import (
     replayed,
     row_json,
     run,
-    told,
     two,
+    values,
 )
 from running import bundle
 
@@ -51,10 +51,10 @@ def test_all_of_a_folder(folder: Path, warehouse: Warehouse) -> None:
     for expected in (3, 0):
         report = replayed(Folder.open(folder), warehouse, run())
         assert (report.counts.messages, report.counts.rows, report.counts.rejected_messages) == (expected, expected, 0)
-        assert told(warehouse, INSTANCES) == ["i-1", "i-2", "i-3"]
+        assert values(warehouse, INSTANCES) == ["i-1", "i-2", "i-3"]
     assert [name.split("/")[0] for name in files(folder)] == ["replayed", "replayed"]
     assert warehouse.duplicates() == 0
-    assert told(warehouse, "SELECT sum(ROWS) FROM LOADS WHERE CLUSTER = 'replay'") == [3]
+    assert values(warehouse, "SELECT sum(ROWS) FROM LOADS WHERE CLUSTER = 'replay'") == [3]
 
 
 def test_what_fails_again_stays_cut_down(folder: Path, warehouse: Warehouse) -> None:
@@ -67,7 +67,7 @@ def test_what_fails_again_stays_cut_down(folder: Path, warehouse: Warehouse) -> 
     path.write_bytes(gzip.compress("\n".join(map(json.dumps, first)).encode()))
     report = replayed(Folder.open(folder), warehouse, run(None))
     assert (report.counts.rows, dict(report.reasons)) == (1, {"Row.MissingField": 1, "Decode.Malformed": 1})
-    assert told(warehouse, INSTANCES) == ["i-1"]
+    assert values(warehouse, INSTANCES) == ["i-1"]
     left = lines(path)
     assert [entry["errorCode"] for entry in left] == ["Row.MissingField", "Decode.Malformed"]
     assert [(entry["attemptsMade"], entry["arrivalTimestamp"]) for entry in left] == [(2, NOW), (2, NOW)]
@@ -76,10 +76,10 @@ def test_what_fails_again_stays_cut_down(folder: Path, warehouse: Warehouse) -> 
     assert len(files(folder)) == 2
 
     assert replayed(Folder.open(folder), warehouse, run()).counts.rows == 1
-    assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+    assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
     assert [entry["attemptsMade"] for entry in lines(path)] == [3]
     before = path.read_bytes()
-    assert replayed(Folder.open(folder), warehouse, run()).settled == 0
+    assert replayed(Folder.open(folder), warehouse, run()).replayed == 0
     assert path.read_bytes() == before
     assert warehouse.duplicates() == 0
 
@@ -91,7 +91,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(folder: Path, warehouse: Wa
     before = {name: (folder / name).read_bytes() for name in files(folder)}
     dry = replayed(Folder.open(folder), warehouse, run(dry=True))
     assert {name: (folder / name).read_bytes() for name in files(folder)} == before
-    assert told(warehouse, INSTANCES) == []
+    assert values(warehouse, INSTANCES) == []
     wet = replayed(Folder.open(folder), warehouse, run())
     assert (dry.counts, dry.repeats, dry.reasons) == (wet.counts, wet.repeats, wet.reasons)
     assert (dry.counts.rows, dry.repeats) == (1, 1)
@@ -107,7 +107,7 @@ def test_a_batch_that_was_cut_differently(folder: Path, warehouse: Warehouse, ag
     rejects(folder, b, c)
     report = replayed(Folder.open(folder), warehouse, run())
     assert report.repeats == 1
-    assert told(warehouse, INSTANCES) == ["i-1", "i-2", "i-3"]
+    assert values(warehouse, INSTANCES) == ["i-1", "i-2", "i-3"]
     assert [name for name in files(folder) if not name.startswith("replayed/")] == []
 
 
@@ -116,7 +116,7 @@ def test_a_copy_of_what_still_fails_is_not_thrown_away(folder: Path, warehouse: 
     bad, good = message(bundle(1), 5), message(bundle(2, tenant="x"), 6)
     rejects(folder, bad)
     (path,) = rejects(folder, bad, message(b"no bundle", 6))
-    assert replayed(Folder.open(folder), warehouse, run(None)).settled == 0
+    assert replayed(Folder.open(folder), warehouse, run(None)).replayed == 0
     assert len(files(folder)) == 2
     found = lines(path)
     found[1]["rawData"] = base64.b64encode(good.value or b"").decode()
@@ -125,18 +125,18 @@ def test_a_copy_of_what_still_fails_is_not_thrown_away(folder: Path, warehouse: 
     assert sum(len(lines(folder / name)) for name in files(folder) if not name.startswith("replayed/")) == 2
     for _ in range(2):
         replayed(Folder.open(folder), warehouse, run())
-        assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+        assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
     assert [name for name in files(folder) if not name.startswith("replayed/")] == []
 
 
 def test_copies_in_one_object(folder: Path, warehouse: Warehouse) -> None:
-    """Objects that somebody put together hold a failure once; rejects of unknown place are all taken."""
+    """Objects that somebody put together hold a failure once; rejects of unknown place are all seen."""
     (path,) = rejects(folder, message(bundle(1), 5), message(b"no bundle", 6))
     path.write_bytes(2 * path.read_bytes())
     rejects(folder, message(bundle(2), -1), message(bundle(2), -1))
     report = replayed(Folder.open(folder), warehouse, run())
     assert (report.counts.rows, report.repeats) == (3, 2)
-    assert told(warehouse, INSTANCES) == ["i-1", "i-2", "i-2"]
+    assert values(warehouse, INSTANCES) == ["i-1", "i-2", "i-2"]
     assert len(lines(path)) == 1
 
 
@@ -148,7 +148,7 @@ def test_firehoses_records(folder: Path, warehouse: Warehouse) -> None:
     (folder / "failed").write_text("".join(map(json.dumps, records)))
     report = replayed(Folder.open(folder), warehouse, run())
     assert (report.counts.messages, report.counts.rows, dict(report.reasons)) == (3, 2, {"Row.Invalid": 1})
-    assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+    assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
     assert [entry["attemptsMade"] for entry in lines(folder / "failed")] == [2]
     with pytest.raises(SettingsError, match="a topic carries bundles"):
         replayed(Folder.open(folder), warehouse, run(whole=True))
@@ -164,7 +164,7 @@ class Crashing(Folder):
 
     after_link: bool = False
 
-    def settle(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:  # noqa: ARG002 - as in Folder
+    def archive(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:  # noqa: ARG002 - as in Folder
         """End."""
         if self.after_link:
             (self.root / to).parent.mkdir(parents=True, exist_ok=True)
@@ -184,14 +184,14 @@ def test_a_crash_before_the_move_doubles_nothing(
     path.write_text("\n".join(map(json.dumps, found)))
     with pytest.raises(CrashError):
         replayed(Crashing(folder.resolve(), after_link), warehouse, run(None))
-    assert told(warehouse, INSTANCES) == ["i-1"]
+    assert values(warehouse, INSTANCES) == ["i-1"]
     # The settings may be others by now; what had passed then does not pass twice.
     report = replayed(Folder.open(folder), warehouse, run("acme" if mended else None))
     assert report.counts.rows == 0
-    assert (report.settled, told(warehouse, INSTANCES)) == (1, ["i-1"])
+    assert (report.replayed, values(warehouse, INSTANCES)) == (1, ["i-1"])
     assert [entry["errorCode"] for entry in lines(path)] == ["Row.MissingField", "Decode.Malformed"]
     replayed(Folder.open(folder), warehouse, run())
-    assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+    assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
     assert warehouse.duplicates() == 0
 
 
@@ -202,7 +202,7 @@ def test_a_copy_of_the_folder_is_known(folder: Path, tmp_path: Path, warehouse: 
     (tmp_path / "copy" / "x").write_bytes(gzip.decompress(path.read_bytes()))
     replayed(Folder.open(folder), warehouse, run())
     report = replayed(Folder.open(tmp_path / "copy"), warehouse, run())
-    assert (report.settled, report.counts.rows, told(warehouse, INSTANCES)) == (1, 0, ["i-1"])
+    assert (report.replayed, report.counts.rows, values(warehouse, INSTANCES)) == (1, 0, ["i-1"])
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
@@ -221,7 +221,7 @@ def test_copies_under_any_name_are_known(
     (target / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     report = replayed(Folder.open(target), warehouse, run())
     assert (report.counts.rows, report.repeats) == (1, 3)
-    assert told(warehouse, INSTANCES) == ["i-1", "i-2", "i-3", "i-4"]
+    assert values(warehouse, INSTANCES) == ["i-1", "i-2", "i-3", "i-4"]
 
 
 @pytest.mark.parametrize("table_first", [True, False])
@@ -229,13 +229,13 @@ def test_rejects_in_a_folder_and_in_the_table_are_copies(folder: Path, warehouse
     """`run --rejects` writes each reject to both; replaying both makes each row once, also after a failed attempt."""
     rejects(folder, message(bundle(1), 0), message(bundle(2), 1))
     reject_into(warehouse, bundle(1), bundle(2))
-    replay_rejects(own(warehouse), None, run(None), Report())  # fails again: the table's count one attempt more
+    replay_rejects(owned(warehouse), None, run(None), Report())  # fails again: the table's count one attempt more
     for of_table in (table_first, not table_first):
         if of_table:
-            replay_rejects(own(warehouse), None, run(), Report())
+            replay_rejects(owned(warehouse), None, run(), Report())
         else:
             replayed(Folder.open(folder), warehouse, run())
-        assert told(warehouse, INSTANCES) == ["i-1", "i-2"]
+        assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
     assert (warehouse.counts().rejects, warehouse.duplicates()) == (0, 0)
 
 
@@ -243,9 +243,9 @@ def test_stopped_and_gone_on(folder: Path, warehouse: Warehouse) -> None:
     """A replay that is stopped between objects goes on where it was."""
     for n in range(4):
         rejects(folder, message(bundle(n), n))
-    assert replayed(Folder.open(folder), warehouse, run(stop_after=2)).settled == 2
-    assert replayed(Folder.open(folder), warehouse, run()).settled == 2
-    assert told(warehouse, INSTANCES) == [f"i-{n}" for n in range(4)]
+    assert replayed(Folder.open(folder), warehouse, run(stop_after=2)).replayed == 2
+    assert replayed(Folder.open(folder), warehouse, run()).replayed == 2
+    assert values(warehouse, INSTANCES) == [f"i-{n}" for n in range(4)]
 
 
 def test_what_is_no_object_of_failures(folder: Path, warehouse: Warehouse) -> None:
@@ -278,7 +278,7 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path, warehouse: Warehou
     assert files(outside) == [path.relative_to(outside).as_posix()]
     (folder / "replayed").unlink()
     replayed(Folder.open(folder), warehouse, run())
-    assert told(warehouse, INSTANCES) == ["i-2"]
+    assert values(warehouse, INSTANCES) == ["i-2"]
     assert files(outside) == [path.relative_to(outside).as_posix()]
 
 
@@ -293,7 +293,7 @@ def test_a_file_that_changes_meanwhile_is_left(folder: Path, warehouse: Warehous
             return stored
 
     report = replayed(Changing(folder.resolve()), warehouse, run())
-    assert list(report.skipped.values()) == ["it changed while it was replayed; the next run looks at it again"]
+    assert list(report.skipped.values()) == ["it changed while it was replayed; the next replay reads it again"]
     assert path.read_text() == "newer"
 
 
@@ -326,30 +326,30 @@ def test_the_warehouses_rejects(warehouse: Warehouse) -> None:
     reject_into(warehouse, *(two(2 * n) for n in range(600)), b"no bundle")
     assert (warehouse.counts().rows, warehouse.counts().rejects) == (600, 601)
     dry, wet = Report(), Report()
-    replay_rejects(own(warehouse), None, run(dry=True), dry)
+    replay_rejects(owned(warehouse), None, run(dry=True), dry)
     assert (warehouse.counts().rows, warehouse.counts().rejects) == (600, 601)
-    replay_rejects(own(warehouse), None, run(), wet)
+    replay_rejects(owned(warehouse), None, run(), wet)
     assert dry.counts == wet.counts
     assert (wet.counts.messages, wet.counts.rows, dict(wet.reasons)) == (601, 600, {"Decode.Malformed": 1})
     assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (1200, 1, 0)
-    assert told(warehouse, 'SELECT count(DISTINCT "instance") FROM ROW_EVENTS') == [1200]
-    assert told(warehouse, "SELECT sum(REJECTS) FROM LOADS") == [1]
-    assert told(warehouse, "SELECT ATTEMPTS_MADE FROM REJECTS") == [2]
-    assert told(warehouse, "SELECT epoch_ms(ARRIVAL_TIMESTAMP) FROM REJECTS") == [NOW]
+    assert values(warehouse, 'SELECT count(DISTINCT "instance") FROM ROW_EVENTS') == [1200]
+    assert values(warehouse, "SELECT sum(REJECTS) FROM LOADS") == [1]
+    assert values(warehouse, "SELECT ATTEMPTS_MADE FROM REJECTS") == [2]
+    assert values(warehouse, "SELECT epoch_ms(ARRIVAL_TIMESTAMP) FROM REJECTS") == [NOW]
     again = Report()
-    replay_rejects(own(warehouse), None, run(), again)
+    replay_rejects(owned(warehouse), None, run(), again)
     assert (again.counts.messages, warehouse.counts().rows) == (1, 1200)
 
 
 def test_large_rejects_come_in_small_pages(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page has so many bytes at most, or one reject; all of them are tried once."""
-    monkeypatch.setattr(ledger, "_PAGE_BYTES", 3_000)
+    monkeypatch.setattr(log, "_PAGE_BYTES", 3_000)
     reject_into(warehouse, *(bundle(n) for n in range(20)), b"x" * 5_000, bundle(20))
-    found = Rejects.of(own(warehouse))
+    found = Rejects.of(owned(warehouse))
     assert 1 < len(found.page().ids) < 10
     assert [len(found.page(number).ids) for number in (18, 19, 20, 21)] == [1, 1, 1, 0]
     report = Report()
-    replay_rejects(own(warehouse), None, run(), report)
+    replay_rejects(owned(warehouse), None, run(), report)
     assert (report.counts.messages, report.counts.rows, warehouse.counts().rejects) == (22, 21, 1)
 
 
@@ -357,7 +357,7 @@ def test_the_clock_went_back(warehouse: Warehouse) -> None:
     """Rejects that were stamped in what is now the future are tried once each, too."""
     reject_into(warehouse, bundle(1), b"no bundle", now_ms=NOW + 10**12)
     report = Report()
-    replay_rejects(own(warehouse), None, run(), report)
+    replay_rejects(owned(warehouse), None, run(), report)
     assert (report.counts.messages, warehouse.counts().rejects) == (2, 1)
 
 
@@ -369,7 +369,7 @@ def test_a_sink_that_fails_leaves_the_rejects(warehouse: Warehouse) -> None:
         raise LmdpError("away")
 
     with pytest.raises(LmdpError, match="away"):
-        replay_rejects(own(warehouse), refuse, run(), Report())
+        replay_rejects(owned(warehouse), refuse, run(), Report())
     assert warehouse.counts().rejects == 2
-    replay_rejects(own(warehouse), lambda outcome: len(outcome.rows), run(), Report())
+    replay_rejects(owned(warehouse), lambda outcome: len(outcome.rows), run(), Report())
     assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (0, 1, 0)

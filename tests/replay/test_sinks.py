@@ -67,7 +67,7 @@ def test_kafka(tmp_path: Path, broker: KafkaAccess) -> None:
         (b"key", 1_770_000_000_007),
     ]
     assert found[1].value() == bundle_rejected(7)
-    assert replay(tmp_path, into_kafka(broker, "replayed"), run(whole=True)).settled == 0
+    assert replay(tmp_path, into_kafka(broker, "replayed"), run(whole=True)).replayed == 0
     assert len(on_topic(broker, "replayed")) == 2
 
 
@@ -127,5 +127,5 @@ def test_firehose_refuses(tmp_path: Path, double: Any) -> None:
     with pytest.raises(LmdpError, match=r"otlp-0-1-1.*AccessDenied"):
         replay(tmp_path, second_fails, run())
     assert len([name for name in files(tmp_path) if not name.startswith("replayed/")]) == 1
-    assert replay(tmp_path, send, run()).settled == 1
+    assert replay(tmp_path, send, run()).replayed == 1
     assert len(double.accepted) == 2

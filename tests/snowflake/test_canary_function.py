@@ -10,7 +10,7 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.errors import UnreachableError
-from lmdp.snowflake.canary_function import answer, fly_in_aws
+from lmdp.snowflake.canary_function import answer, send_in_aws
 from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.setup import migrate
 from lmdp.sql.settings import SnowflakeSettings
@@ -52,7 +52,7 @@ OUTCOMES: list[tuple[Any, dict[str, Any]]] = [
     ),
     (
         ValueError("user=x key=SECRET"),
-        {"landed": False, "error": "ValueError inside the canary function; its log says where.", "canary": []},
+        {"landed": False, "error": "ValueError inside the canary function; its log has the place.", "canary": []},
     ),
 ]
 
@@ -109,7 +109,7 @@ def test_a_real_flight(env: dict[str, str], settings: SnowflakeSettings, connect
     import boto3  # noqa: PLC0415 - beside moto
 
     migrate(connection, settings, load_spec())
-    landings, said = fly_in_aws(env, 1)
+    landings, said = send_in_aws(env, 1)
     assert [(one["style"], one["landed"]) for one in landings] == [
         ("quoted", False), ("wrapped", False), ("upper", False),
     ]  # fmt: skip

@@ -80,7 +80,7 @@ def test_a_shorter_retention_closes_hours_first(
 
 
 def test_an_older_table_follows_with_its_rows(connection: Any, settings: SnowflakeSettings) -> None:
-    """A text `ts`, a default, a missing column and another style of names are mended; no row is lost."""
+    """A text `ts`, a default, a missing column and another style of names are altered; no row is lost."""
     place = settings.place
     ask(
         connection,
@@ -96,13 +96,13 @@ def test_an_older_table_follows_with_its_rows(connection: Any, settings: Snowfla
         1768646400000, 2.5, PARSE_JSON('{{}}'), PARSE_JSON('{{}}'), PARSE_JSON('{{}}'), 'x', 'm'""",
     )
     done = migrate(connection, settings, SPEC)
-    assert len(done.mended) > 5
+    assert len(done.altered) > 5
     (row,) = ask(connection, f"SELECT DEVICE_ID, DEVICE_NAME, DATASOURCE, TS, VALUE FROM {place}.METRICS")
     assert row["ts"].isoformat() == "2026-01-17T10:40:00"
     assert (row["device_id"], row["device_name"], row["datasource"], row["value"]) == ("1", None, "CPU", 2.5)
     (old,) = ask(connection, f'SELECT "ts_text" FROM {place}.ROW_EVENTS')
     assert old == {"ts_text": "2025-11-17T00:00:00Z"}
-    assert migrate(connection, settings, SPEC).mended == ()
+    assert migrate(connection, settings, SPEC).altered == ()
     snowflake_double.insert(connection, settings, [day.row(day.BEGIN, 1.0)])
 
 

@@ -23,7 +23,7 @@ from lmdp.core.column_names import KeyStyle
 from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.snowflake import keypair
-from lmdp.snowflake.canary import Flight, Landing, fly, told
+from lmdp.snowflake.canary import Arrival, Canary, send_canary, summary
 from lmdp.snowflake.connection import ask
 from lmdp.snowflake.reconcile import Hour, failed_by_hour, reconcile, rows_by_hour, whole_hour
 from lmdp.snowflake.setup import account_statements, migrate
@@ -227,32 +227,32 @@ class Stream:
         """Time passes."""
         self.time += timedelta(seconds=seconds)
 
-    def flight(self) -> Flight:
+    def flight(self) -> Canary:
         """A flight over this stream."""
-        return Flight(self.put, self.failed, lambda: self.time, self.sleep, wait=20)
+        return Canary(self.put, self.failed, lambda: self.time, self.sleep, wait=20)
 
 
 @pytest.mark.parametrize(
     ("lands", "expected", "message"),
     [
-        ("quoted", [Landing("quoted", landed=True)], "a canary landed, with keys in the style quoted"),
+        ("quoted", [Arrival("quoted", landed=True)], "a canary landed, with keys in the style quoted"),
         (
             "wrapped",
             [
-                Landing("quoted", landed=False, error="Snowflake.ExtraColumns: Extra columns"),
-                Landing("wrapped", landed=True),
-                Landing("upper", landed=False, error="Snowflake.ExtraColumns: Extra columns"),
+                Arrival("quoted", landed=False, error="Snowflake.ExtraColumns: Extra columns"),
+                Arrival("wrapped", landed=True),
+                Arrival("upper", landed=False, error="Snowflake.ExtraColumns: Extra columns"),
             ],
             "Extra columns.*set SNOWFLAKE_IDENTIFIERS=wrapped",
         ),
     ],
 )
-def test_a_canary_tells_which_style_lands(scope: Scope, lands: KeyStyle, expected: list[Landing], message: str) -> None:
+def test_a_canary_tells_which_style_lands(scope: Scope, lands: KeyStyle, expected: list[Arrival], message: str) -> None:
     """It landed; or why not, and what would."""
     stream = Stream(scope, lands)
-    landings = fly(scope, stream.flight(), "demo")
+    landings = send_canary(scope, stream.flight(), "demo")
     assert landings == expected
-    assert re.search(message, told(landings, "quoted"))
+    assert re.search(message, summary(landings, "quoted"))
     seen = ask(scope.connection, f"SELECT DISTINCT DATASOURCE FROM {scope.settings.place}.METRICS")
     assert seen == [{"datasource": "Interfaces-"}]
 
@@ -261,9 +261,9 @@ def test_a_canary_that_vanishes_is_said(scope: Scope) -> None:
     """Neither a row nor a failed record within the time."""
     stream = Stream(scope, None)
     stream.failed = lambda _: []  # type: ignore[method-assign]
-    landings = fly(scope, stream.flight(), "demo")
+    landings = send_canary(scope, stream.flight(), "demo")
     assert not any(landing.landed for landing in landings)
-    assert "nothing came within" in told(landings, "quoted")
+    assert "nothing came within" in summary(landings, "quoted")
 
 
 # the commands

@@ -52,7 +52,7 @@ _LOOPBACK = x509.SubjectAlternativeName(
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """One certificate on disk. `key` is its private key's file, `made` tells whether this call wrote it."""
+    """One certificate on disk. `key` is its private key's file, `made`: this call wrote it."""
 
     name: str
     cert: Path

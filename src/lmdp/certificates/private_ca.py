@@ -128,7 +128,7 @@ def write_secret(secret: str, issued: Issued, client: Any = None) -> None:
     """Put it into the secret, in the shape that MSK's clients read, and tag the secret with its end.
 
     The tag comes first: with a certificate but without its tag, the next run would find nothing to do. Pipes read the
-    new value when they connect anew.
+    new value when they reconnect.
     """
     value = {"certificate": issued.whole_chain.decode(), "privateKey": issued.key.decode()}
     version = str(uuid.uuid4())

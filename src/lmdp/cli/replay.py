@@ -42,10 +42,11 @@ from lmdp.support.specification_file import configured_spec
 
 if TYPE_CHECKING:
     from lmdp.machine.kafka.access import KafkaAccess
-    from lmdp.replay.again import Path as Way
-    from lmdp.replay.ledger import Keeper
-    from lmdp.replay.replay import Run, Sink, Tell
+    from lmdp.replay.log import WarehouseOwner as Keeper
+    from lmdp.replay.replay import OnProgress as Tell
+    from lmdp.replay.replay import Run, Sink
     from lmdp.replay.report import Report
+    from lmdp.replay.retry import ReplaySettings as Way
     from lmdp.replay.sinks import Send
     from lmdp.replay.sources import Store
 
@@ -151,7 +152,7 @@ def replay(  # noqa: PLR0913 - each is an option
             (_own if own else _objects)(wanted, send, _run(wanted, tell, stop), report)
         except LmdpError as error:
             raise placed(error, f"{error} {_so_far(report)}") from error
-    told = {**report.told(dry=dry_run), "seconds": round(time.monotonic() - started, 3), "source": source, "to": to}
+    told = {**report.to_json(dry=dry_run), "seconds": round(time.monotonic() - started, 3), "source": source, "to": to}
     _print(told, report, as_json=as_json)
     if stop.is_set():
         raise LmdpError(f"Stopped before the end. {_so_far(report)}")
@@ -176,7 +177,7 @@ def _faults(context: typer.Context, source: str, to: str, stream: str | None) ->
 
 def _own(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
     """Replay the rejects of a warehouse."""
-    from lmdp.replay.keeper import keeping  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.replay.owner import warehouse_owner as keeping  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.replay.replay import replay_rejects  # noqa: PLC0415 - as above
 
     if not wanted.warehouse.exists():
@@ -211,7 +212,7 @@ def _store(wanted: _Wanted) -> "Store":
 @contextlib.contextmanager
 def _keeper(wanted: _Wanted) -> Iterator["Keeper | None"]:
     """Who has the warehouse that objects go into; for a dry run, None where there is none yet."""
-    from lmdp.replay.keeper import keeping  # noqa: PLC0415 - as above
+    from lmdp.replay.owner import warehouse_owner as keeping  # noqa: PLC0415 - as above
 
     if wanted.dry and (wanted.to != "warehouse" or not wanted.warehouse.exists()):
         yield None
@@ -238,7 +239,7 @@ def _run(wanted: _Wanted, tell: "Tell", stop: threading.Event) -> "Run":
 
 
 def _way(wanted: _Wanted) -> "Way":
-    from lmdp.replay.again import Path as Way  # noqa: PLC0415 - as above
+    from lmdp.replay.retry import ReplaySettings as Way  # noqa: PLC0415 - as above
     from lmdp.replay.rows import row_reader  # noqa: PLC0415 - as above
 
     spec = configured_spec()

@@ -173,7 +173,7 @@ def run(  # noqa: PLR0913 - each is an option
     from lmdp.machine.services import MachineSettings  # noqa: PLC0415 - as above
     from lmdp.machine.settings import ConsumeSettings  # noqa: PLC0415 - librdkafka and DuckDB are loaded when needed
     from lmdp.page import process  # noqa: PLC0415 - as above
-    from lmdp.replay.keeper import commit  # noqa: PLC0415 - as above
+    from lmdp.replay.owner import commit  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
     own = servers is None

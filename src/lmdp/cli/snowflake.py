@@ -20,7 +20,7 @@ from lmdp.support.program import program
 from lmdp.support.specification_file import configured_spec
 
 if TYPE_CHECKING:
-    from lmdp.snowflake.canary import Flight, Landing
+    from lmdp.snowflake.canary import Arrival, Canary
     from lmdp.snowflake.reconcile import Hour
     from lmdp.snowflake.verify import Check, Scope
 
@@ -75,7 +75,7 @@ def setup(*, environment: Environment = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(done), indent=2))
         return
-    for sql in done.mended:
+    for sql in done.altered:
         typer.echo(f"changed  {sql}")
     for file in done.applied:
         typer.echo(f"ran      {file}")
@@ -105,7 +105,7 @@ def verify(  # noqa: PLR0913 - each is an option
     Example: lmdp snowflake verify --reconcile 2026-11-23T10:00 2026-11-23T14:00
     """
     from lmdp.snowflake import verify as checks  # noqa: PLC0415 - the connector takes a second
-    from lmdp.snowflake.canary import fly, told  # noqa: PLC0415 - as above
+    from lmdp.snowflake.canary import send_canary, summary  # noqa: PLC0415 - as above
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - as above
 
     settings = _settings(environment)
@@ -114,10 +114,10 @@ def verify(  # noqa: PLR0913 - each is an option
         scope = checks.Scope(connection, settings, configured_spec(), datetime.now(UTC), timedelta(minutes=fresh))
         found = checks.verify(scope)
         rows = checks.samples(scope) if all(check.ok is not False for check in found) else []
-        landings = fly(scope, flight, org_id) if flight else []
+        landings = send_canary(scope, flight, org_id) if flight else []
         hours = _hours(scope, reconcile, bucket) if reconcile else []
     if landings:
-        found.append(checks.Check("canary", landings[0].landed, told(landings, settings.identifiers, wait)))
+        found.append(checks.Check("canary", landings[0].landed, summary(landings, settings.identifiers, wait)))
     if hours:
         missing = sum(hour.missing for hour in hours)
         found.append(checks.Check("reconcile", missing == 0, f"{missing:,} of {_delivered(hours):,} rows missing"))
@@ -229,9 +229,9 @@ def _show(name: str, secret: str | None, file: Path | None) -> None:
     typer.echo(f"{keys.register(name, keys.pair_of(held))};")
 
 
-def _rotate(settings: SnowflakeSettings, secret: str, flight: "Flight", org_id: str) -> None:
+def _rotate(settings: SnowflakeSettings, secret: str, flight: "Canary", org_id: str) -> None:
     from lmdp.snowflake import keypair as keys  # noqa: PLC0415 - loaded when needed
-    from lmdp.snowflake.canary import fly  # noqa: PLC0415 - as above
+    from lmdp.snowflake.canary import send_canary  # noqa: PLC0415 - as above
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - as above
     from lmdp.snowflake.secrets import secrets_client  # noqa: PLC0415 - as above
     from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - as above
@@ -246,14 +246,14 @@ def _rotate(settings: SnowflakeSettings, secret: str, flight: "Flight", org_id: 
                 connection=connection,
                 now=time.time,
                 sleep=time.sleep,
-                landed=lambda: fly(scope, flight, org_id)[0].landed,
-                tell=typer.echo,
+                landed=lambda: send_canary(scope, flight, org_id)[0].landed,
+                report=typer.echo,
             )
         )
 
 
-def _flight(stream: str | None, bucket: str | None, wait: float) -> "Flight":
-    from lmdp.snowflake.canary import Flight, firehose, utc_now  # noqa: PLC0415 - loaded when needed
+def _flight(stream: str | None, bucket: str | None, wait: float) -> "Canary":
+    from lmdp.snowflake.canary import Canary, firehose, utc_now  # noqa: PLC0415 - loaded when needed
     from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - as above
 
     if not stream:
@@ -262,7 +262,7 @@ def _flight(stream: str | None, bucket: str | None, wait: float) -> "Flight":
     def failed(since: datetime) -> list[dict[str, Any]]:
         return list(failed_records(bucket, since)) if bucket else []
 
-    return Flight(firehose(stream), failed, utc_now, time.sleep, wait)
+    return Canary(firehose(stream), failed, utc_now, time.sleep, wait)
 
 
 def _hours(scope: "Scope", stretch: tuple[str, str], bucket: str | None) -> "list[Hour]":
@@ -286,7 +286,7 @@ def _delivered(hours: "list[Hour]") -> int:
     return sum(hour.delivered for hour in hours)
 
 
-def _as_json(found: "list[Check]", rows: list[dict[str, Any]], landings: "list[Landing]", hours: "list[Hour]") -> str:
+def _as_json(found: "list[Check]", rows: list[dict[str, Any]], landings: "list[Arrival]", hours: "list[Hour]") -> str:
     report = {
         "checks": [dataclasses.asdict(check) for check in found],
         "samples": rows,

@@ -1,4 +1,4 @@
-"""When something was measured, told from nanoseconds, from a poll's epoch of unknown unit, or from Kafka."""
+"""The time of a datapoint: from nanoseconds, from a poll's epoch of unknown unit, or from Kafka."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _second(second: int) -> str:
 
 
 def epoch_ns(value: object) -> int | None:
-    """A poll's epoch in nanoseconds, its unit told by its size; None where it is not readable as a number."""
+    """Return a poll's epoch in nanoseconds, its unit inferred from its size; None where it is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > 40:
         return None
     text = str(value).strip()

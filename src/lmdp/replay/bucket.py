@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError
+from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
 from lmdp.replay.failed_records import LARGEST
 from lmdp.replay.sources import REPLAYED, Stored, is_replayed
 
@@ -42,17 +42,17 @@ class Bucket:
 
     def read(self, name: str) -> Stored:
         """Read an object."""
-        with self._told(name):
+        with self._translated(name):
             try:
                 answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)
             except self.client.exceptions.NoSuchKey:
-                raise UnreadableObjectError("it went away meanwhile") from None
+                raise UnreadableObjectError("it was removed in the meantime") from None
             with contextlib.closing(answer["Body"]) as body:
                 if answer["ContentLength"] > LARGEST:
                     raise UnreadableObjectError(f"it has more than {LARGEST // 2**20} MiB")
                 return Stored(body.read(), (answer["ETag"], _encryption(answer)))
 
-    def settle(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
+    def archive(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
         """Copy it, then write what is left in its place, or delete it; each only if it still is what was read.
 
         https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
@@ -61,7 +61,7 @@ class Bucket:
         etag, encryption = stored.version
         place = {"Bucket": self.bucket, "Key": self.prefix + name}
         other = {"Bucket": self.bucket, "Key": self.prefix + to, **encryption}
-        with self._told(name):
+        with self._translated(name):
             try:
                 self.client.copy_object(**other, CopySource=place, CopySourceIfMatch=etag)
                 if left is None:
@@ -76,22 +76,21 @@ class Bucket:
         return True
 
     def _below(self, prefix: str) -> list[str]:
-        with self._told(""):
+        with self._translated(""):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             entries = (entry for page in pages for entry in page.get("Contents", []))
             return [entry["Key"].removeprefix(self.prefix) for entry in entries if entry["Size"]]
 
-    @contextlib.contextmanager
-    def _told(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except (BotoCoreError, ClientError) as error:
+    def _translated(self, name: str) -> AbstractContextManager[None]:
+        def unreachable(error: Exception) -> UnreachableError:
             what = _code(error) if isinstance(error, ClientError) else type(error).__name__
-            raise UnreachableError(
-                f"{self.where}{name} could not be read or moved ({what}). What was replayed before it is done with. "
+            return UnreachableError(
+                f"{self.where}{name} could not be read or moved ({what}). All that was replayed before it is complete. "
                 "It needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there, and the key's "
-                "kms:Decrypt and kms:GenerateDataKey. Then run the same command again: it goes on here."
-            ) from error
+                "kms:Decrypt and kms:GenerateDataKey. Then run the same command again: it resumes here."
+            )
+
+        return translating({BotoCoreError: unreachable, ClientError: unreachable})
 
 
 def open_bucket(url: str, region: str | None) -> Bucket:

@@ -74,7 +74,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
+class Unparseable:
     """A piece of an object that is no failure, as it was found."""
 
     content: bytes
@@ -94,15 +94,15 @@ def unpacked(content: bytes) -> bytes:
     return text
 
 
-def packed(pieces: Iterable[dict[str, Any] | Unread], like: bytes) -> bytes:
+def packed(pieces: Iterable[dict[str, Any] | Unparseable], like: bytes) -> bytes:
     """An object that holds `pieces`, one a line, compressed as `like` is."""
     lines = b"".join(
-        (piece.content if isinstance(piece, Unread) else json.dumps(piece).encode()) + b"\n" for piece in pieces
+        (piece.content if isinstance(piece, Unparseable) else json.dumps(piece).encode()) + b"\n" for piece in pieces
     )
     return gzip.compress(lines, compresslevel=6, mtime=0) if like.startswith(_GZIP) else lines
 
 
-def read(content: bytes) -> Iterator[Failed | Unread]:
+def read(content: bytes) -> Iterator[Failed | Unparseable]:
     """The failures in `content`: JSON objects one a line, or one behind the other, as Firehose may write them.
 
     The work grows with the content alone: once failing attempts cost too much, an object has to be one line.
@@ -113,7 +113,7 @@ def read(content: bytes) -> Iterator[Failed | Unread]:
     while at < len(text):
         value, end, cost = _object(text, at, whole_line=spare <= 0)
         spare -= cost
-        yield failed(value) or Unread(text[at:end].encode("utf-8", "surrogateescape"))
+        yield failed(value) or Unparseable(text[at:end].encode("utf-8", "surrogateescape"))
         at = _next(text, end)
 
 

@@ -11,10 +11,11 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError
+from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
 from lmdp.replay.failed_records import LARGEST
 from lmdp.replay.sources import REPLAYED, Stored, is_replayed
 from lmdp.support.reject_files import write_whole
@@ -56,11 +57,11 @@ class Folder:
 
     def read(self, name: str) -> Stored:
         """Read a file; a link or a device in its place is left alone."""
-        with _told(self.root / name):
+        with _translated(self.root / name):
             try:
                 handle = os.open(self.root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             except FileNotFoundError:
-                raise UnreadableObjectError("it went away meanwhile") from None
+                raise UnreadableObjectError("it was removed in the meantime") from None
             except OSError as error:
                 if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, a link
                     raise UnreadableObjectError("it is no file") from None
@@ -73,10 +74,10 @@ class Folder:
                     raise UnreadableObjectError(f"it has more than {LARGEST // 2**20} MiB")
                 return Stored(file.read(), _version(about))
 
-    def settle(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
+    def archive(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
         """Rename it; or, where something is left of it, give it a second name, and the first one to that."""
         path, target = self.root / name, self.root / to
-        with _told(path):
+        with _translated(path):
             self._make(target.parent)
             if not os.path.lexists(path) or _version(path.lstat()) != stored.version:
                 write_whole(target, stored.content)
@@ -124,12 +125,11 @@ def _second_name(path: Path, target: Path) -> None:
         shutil.copy2(path, target, follow_symlinks=False)
 
 
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UnreachableError(
-            f"{path} could not be read or moved ({error.strerror or error}). What was replayed before it is done with. "
-            "Mend that, and run the same command again: it goes on here."
-        ) from error
+def _translated(path: Path) -> AbstractContextManager[None]:
+    def unreachable(error: OSError) -> UnreachableError:
+        return UnreachableError(
+            f"{path} could not be read or moved ({error.strerror or error}). All that was replayed before it is "
+            "complete. Fix that, and run the same command again: it resumes here."
+        )
+
+    return translating({OSError: unreachable})

@@ -1,4 +1,4 @@
-"""What a replay did, or would do."""
+"""The report of a replay, or of a dry run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from lmdp.core.pipeline import Counts
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
-from lmdp.replay.again import Outcome
-from lmdp.replay.failed_records import Unread
+from lmdp.replay.failed_records import Unparseable
+from lmdp.replay.retry import Outcome
 
 _LONGEST: Final = 400  # characters of a reason that are shown
 
@@ -18,7 +18,7 @@ _LONGEST: Final = 400  # characters of a reason that are shown
 class Report:
     """The counts so far.
 
-    `objects` were looked at; `settled` of them were replayed and moved. `skipped` says of others why they were left
+    `objects` were read; `replayed` of them were replayed and moved. `skipped` has the reasons of those that were left
     alone. `unread` counts pieces that are no failures, `repeats` copies of what was replayed before.
     """
 
@@ -28,21 +28,21 @@ class Report:
     reasons: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     objects: int = 0
-    settled: int = 0
+    replayed: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     unread: int = 0
 
     def add(self, outcome: Outcome) -> None:
-        """Add what became of some failures."""
+        """Add an outcome."""
         self.counts += outcome.counts
         self.repeats += outcome.repeats
         self.reasons += outcome.reasons
-        self.unread += sum(isinstance(piece, Unread) for piece in outcome.left)
+        self.unread += sum(isinstance(piece, Unparseable) for piece in outcome.left)
         for code, text in outcome.examples.items():
             self.examples.setdefault(code, text[:_LONGEST])
 
-    def told(self, *, dry: bool) -> dict[str, Any]:
-        """The report as a program reads it."""
+    def to_json(self, *, dry: bool) -> dict[str, Any]:
+        """Return the report under the names that a program reads."""
         return {
             "dryRun": dry,
             **self.counts.report(),
@@ -50,14 +50,14 @@ class Report:
             "reasons": dict(self.reasons.most_common()),
             "repeats": self.repeats,
             "objects": self.objects,
-            "objectsReplayed": self.settled,
+            "objectsReplayed": self.replayed,
             "unreadPieces": self.unread,
             "skipped": self.skipped,
         }
 
 
 def placed(error: LmdpError, text: str) -> LmdpError:
-    """The same kind of error with another text, whatever more its own kind may hold."""
+    """Return the same kind of error with another text."""
     for kind in (SettingsError, UnreachableError):
         if isinstance(error, kind):
             return kind(text)

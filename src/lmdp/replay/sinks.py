@@ -1,4 +1,4 @@
-"""Where replayed failures go, other than into a warehouse: a Kafka topic, or a Firehose stream.
+"""The sinks of a replay other than a warehouse: a Kafka topic, or a Firehose stream.
 
 Both are at-least-once: what was sent before a crash is sent again afterwards, and METRICS shows each row once.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lmdp.core.pipeline import Message
 from lmdp.errors import UnreachableError
-from lmdp.replay.again import Outcome
+from lmdp.replay.retry import Outcome
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError
@@ -23,7 +23,7 @@ Send: TypeAlias = Callable[[Outcome], int]
 """Delivers an outcome whole or raises, and returns the bytes that it sent."""
 
 FIREHOSE_SECONDS: Final = 300.0
-"""How long an object's rows are tried before it is given up; the next run tries them again."""
+"""How long an object's rows are tried before they are given up; the next replay tries them again."""
 
 _ASK_SECONDS: Final = 10.0
 _FLUSH_SECONDS: Final = 150.0  # beyond librdkafka's own time for a message, which is 120 s here
@@ -31,7 +31,7 @@ _CALLS: Final = 8
 
 
 def into_kafka(access: KafkaAccess, topic: str, *, seconds: float = _ASK_SECONDS) -> Send:
-    """Messages as they were: value, key and time, since a row may have its time from there.
+    """Return a sink for messages as they were: value, key and time, from which a row may have its own.
 
     `seconds` is how long the broker may take to answer at first. Raises LmdpError.
     """
@@ -91,7 +91,7 @@ def _refuse(topic: str, failures: Counter[str], unanswered: int, messages: int) 
 
 
 def into_firehose(stream: str, region: str, env: Mapping[str, str], keys: Spec) -> Send:
-    """Rows to a stream; `keys` is the specification with its fields named as the rows' keys. Raises LmdpError."""
+    """Return a sink for rows; `keys` is the specification with its fields named as the rows' keys. Raises LmdpError."""
     from lmdp.cloud.firehose_sink import deliver, open_firehose  # noqa: PLC0415 - botocore, only where it is wanted
     from lmdp.core.encode import encode  # noqa: PLC0415 - as above
 
@@ -106,7 +106,7 @@ def into_firehose(stream: str, region: str, env: Mapping[str, str], keys: Spec) 
 
 
 def profile_region() -> str | None:
-    """The Region of the person's AWS profile or environment."""
+    """Return the Region of the user's AWS profile or environment."""
     from botocore.session import Session  # noqa: PLC0415 - as above
 
     region: str | None = Session().get_config_variable("region")

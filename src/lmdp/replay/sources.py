@@ -44,7 +44,7 @@ class Store(Protocol):
         Raises UnreadableObjectError for what is no object of failures, UnreachableError when it is not to be had.
         """
 
-    def settle(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
+    def archive(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
         """Move an object to the name `to`, and put `left` in its place.
 
         False where it changed since it was read: then it stays, and what was read goes to `to`, so that it is known.

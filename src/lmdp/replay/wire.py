@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from lmdp.errors import SettingsError
 from lmdp.machine.warehouse.arrow import REJECTS, reject_columns, row_columns
-from lmdp.replay.ledger import Mark, Portion
+from lmdp.replay.log import ReplayedObject, Transaction
 
 if TYPE_CHECKING:
     from lmdp.core.specification import Spec
@@ -31,19 +31,26 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
     warehouse: str
     source: str
     messages: int
-    settled: list[tuple[int, int]]
-    mark: Mark | None
+    replaced: list[tuple[int, int]] = msgspec.field(name="settled")  # as earlier versions send it
+    mark: ReplayedObject | None
     passed: list[str]
 
 
-def write(warehouse: str, portion: Portion, spec: Spec) -> bytes:
-    """The bytes of `portion`, for the run that has the file `warehouse` (a resolved path)."""
+def write(warehouse: str, transaction: Transaction, spec: Spec) -> bytes:
+    """The bytes of `transaction`, for the run that has the file `warehouse` (a resolved path)."""
     head = msgspec.msgpack.encode(
-        _Head(warehouse, portion.source, portion.messages, list(portion.settled), portion.mark, list(portion.passed))
+        _Head(
+            warehouse,
+            transaction.source,
+            transaction.messages,
+            list(transaction.replaced),
+            transaction.mark,
+            list(transaction.passed),
+        )
     )
     into = io.BytesIO()
     into.write(len(head).to_bytes(_LENGTH, "big") + head)
-    rows, rejects = portion.rows, portion.rejects
+    rows, rejects = transaction.rows, transaction.rejects
     for table in (
         rows if isinstance(rows, pa.Table) else row_columns(rows, spec.fields),
         rejects if isinstance(rejects, pa.Table) else reject_columns(rejects),
@@ -53,7 +60,7 @@ def write(warehouse: str, portion: Portion, spec: Spec) -> bytes:
     return into.getvalue()
 
 
-def read(file: IO[bytes], spec: Spec) -> tuple[str, Portion]:
+def read(file: IO[bytes], spec: Spec) -> tuple[str, Transaction]:
     """What `write` made, and which warehouse it is for; the tables live as long as `file` is open.
 
     Raises SettingsError where it is anything else: nothing of it is to be used then.
@@ -75,7 +82,7 @@ def read(file: IO[bytes], spec: Spec) -> tuple[str, Portion]:
                 "this replay and the run have different columns: start both with the same version and LMDP_SPEC. "
                 "Nothing was changed."
             )
-    return head.warehouse, Portion(head.source, head.messages, rows, rejects, head.settled, head.mark, head.passed)
+    return head.warehouse, Transaction(head.source, head.messages, rows, rejects, head.replaced, head.mark, head.passed)
 
 
 def _table(source: pa.BufferReader) -> pa.Table:

@@ -1,4 +1,4 @@
-"""One marked row through Firehose: did it land, or which error did it leave, and which style of keys lands."""
+"""The canary: one marked row through Firehose, to see whether it lands, with which error not, and in which style."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Failed = Callable[[datetime], Iterable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
-    """What became of a canary in one style of keys; `error` is what Firehose left, empty where it left nothing."""
+class Arrival:
+    """The result of a canary in one style of keys; `error` is Firehose's of its failed record, empty without one."""
 
     style: KeyStyle
     landed: bool
@@ -37,8 +37,8 @@ class Landing:
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
-    """How a canary travels: `put` takes a row's bytes, `failed` reads the error bucket, the clock is UTC."""
+class Canary:
+    """The way of a canary: `put` sends a row's bytes, `failed` reads the error bucket, the clock is UTC."""
 
     put: Callable[[bytes], None]
     failed: Failed
@@ -47,12 +47,12 @@ class Flight:
     wait: float = WAIT_SECONDS
 
 
-def fly(scope: Scope, flight: Flight, org_id: str) -> list[Landing]:
+def send_canary(scope: Scope, canary: Canary, org_id: str) -> list[Arrival]:
     """Send one in the style that is set; when it does not land, one in each other style, to know which does."""
-    landings = [_send(scope, flight, org_id, scope.settings.identifiers)]
-    if not landings[0].landed:
-        landings += [_send(scope, flight, org_id, style) for style in KEY_STYLES if style != scope.settings.identifiers]
-    return landings
+    arrivals = [_send(scope, canary, org_id, scope.settings.identifiers)]
+    if not arrivals[0].landed:
+        arrivals += [_send(scope, canary, org_id, style) for style in KEY_STYLES if style != scope.settings.identifiers]
+    return arrivals
 
 
 def firehose(stream: str, client: Any = None) -> Callable[[bytes], None]:
@@ -63,13 +63,13 @@ def firehose(stream: str, client: Any = None) -> Callable[[bytes], None]:
             firehose = client or aws_client("firehose")
             firehose.put_record(DeliveryStreamName=stream, Record={"Data": row})
         except (BotoCoreError, ClientError) as error:
-            raise LmdpError(f"Firehose did not take the canary: {error}. No other row is concerned.") from error
+            raise LmdpError(f"Firehose did not accept the canary: {error}. No other row is affected.") from error
 
     return put
 
 
 def row(spec: Spec, org_id: str, mark: str, now: datetime) -> tuple[Any, ...]:
-    """A row event of the datasource `lmdp.canary`, told by its instance."""
+    """Return a row event of the datasource `lmdp.canary`, recognised by its instance."""
     given = {"orgId": org_id, "deviceId": CANARY, "datasource": CANARY, "instance": mark}
     ms = int(now.timestamp() * 1000)
     computed: dict[str, Any] = {
@@ -86,22 +86,22 @@ def _value(field: Field, given: dict[str, str], computed: dict[str, Any]) -> Any
     return given.get(field.name, CANARY if field.required else None)
 
 
-def _send(scope: Scope, flight: Flight, org_id: str, style: KeyStyle) -> Landing:
-    begun, mark = flight.now(), str(uuid.uuid4())
+def _send(scope: Scope, canary: Canary, org_id: str, style: KeyStyle) -> Arrival:
+    begun, mark = canary.now(), str(uuid.uuid4())
     (data,) = encode([row(scope.spec, org_id, mark, begun)], scope.spec, identifiers=style)
-    flight.put(data)
+    canary.put(data)
     query = (
         f"SELECT COUNT(*) AS FOUND FROM {scope.settings.place}.ROW_EVENTS"  # noqa: S608 - checked names
         f" WHERE {scope.name('datasource')} = '{CANARY}' AND {scope.name('instance')} = '{mark}'"
     )
-    while flight.now() - begun < timedelta(seconds=flight.wait):
+    while canary.now() - begun < timedelta(seconds=canary.wait):
         if int(scope.ask(query)[0]["found"]):
-            return Landing(style, landed=True)
-        error = _error(flight.failed(begun - timedelta(minutes=1)), mark)
+            return Arrival(style, landed=True)
+        error = _error(canary.failed(begun - timedelta(minutes=1)), mark)
         if error:
-            return Landing(style, landed=False, error=error)
-        flight.sleep(min(_POLL_SECONDS, flight.wait))
-    return Landing(style, landed=False)
+            return Arrival(style, landed=False, error=error)
+        canary.sleep(min(_POLL_SECONDS, canary.wait))
+    return Arrival(style, landed=False)
 
 
 def _error(records: Iterable[dict[str, Any]], mark: str) -> str:
@@ -111,24 +111,24 @@ def _error(records: Iterable[dict[str, Any]], mark: str) -> str:
     return ""
 
 
-def told(landings: list[Landing], settings_style: KeyStyle, wait: float = WAIT_SECONDS) -> str:
-    """What a person is told."""
-    first = landings[0]
+def summary(arrivals: list[Arrival], settings_style: KeyStyle, wait: float = WAIT_SECONDS) -> str:
+    """Return the result in a sentence."""
+    first = arrivals[0]
     if first.landed:
         return f"a canary landed, with keys in the style {first.style}"
-    right = [landing.style for landing in landings if landing.landed]
+    right = [arrival.style for arrival in arrivals if arrival.landed]
     why = first.error or f"nothing came within {wait:.0f} s, and no failed record; look at the stream's log group"
     if right:
-        mend = f"{right[0]} lands: set SNOWFLAKE_IDENTIFIERS={right[0]}"
-        return f"no canary landed in the style {settings_style} ({why}). {mend}"
+        fix = f"{right[0]} lands: set SNOWFLAKE_IDENTIFIERS={right[0]}"
+        return f"no canary landed in the style {settings_style} ({why}). {fix}"
     return f"no canary landed in any style of keys ({why})"
 
 
-def as_json(landings: list[Landing]) -> str:
-    """The landings as JSON."""
-    return json.dumps([{"style": one.style, "landed": one.landed, "error": one.error} for one in landings])
+def as_json(arrivals: list[Arrival]) -> str:
+    """Return the arrivals as JSON."""
+    return json.dumps([{"style": one.style, "landed": one.landed, "error": one.error} for one in arrivals])
 
 
 def utc_now() -> datetime:
-    """The clock of real flights."""
+    """Return the time, for real canaries."""
     return datetime.now(UTC)

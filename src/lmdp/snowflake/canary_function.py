@@ -1,7 +1,7 @@
-"""The canary in AWS, each day and whenever somebody invokes it: `lmdp.snowflake.canary_function.handler`.
+"""The canary in AWS, each day and whenever it is invoked: `lmdp.snowflake.canary_function.handler`.
 
-It sends one marked row to the delivery stream, looks for it in Snowflake, and notes in a parameter when it landed, from
-which the watcher makes the metric. The answer says what became of it: whoever invokes it needs no key of Snowflake.
+It sends one marked row to the delivery stream, looks for it in Snowflake, and writes the time of its arrival into a
+parameter, from which the watcher makes the metric. The answer has the result: a caller needs no key of Snowflake.
 """
 
 from __future__ import annotations
@@ -20,55 +20,55 @@ from lmdp.errors import LmdpError
 # Kept back for the sign-in and the answer, in seconds.
 MARGIN_SECONDS: Final = 60.0
 # One in the style that is set, and where it does not land, one in each of the two other styles.
-_FLIGHTS: Final = 3
+_CANARIES: Final = 3
 _LONGEST_SECONDS: Final = 180.0
 
-Fly: TypeAlias = Callable[[Mapping[str, str], float], tuple[list[dict[str, Any]], str]]
-"""Flies with these settings, waiting so many seconds for each. Raises LmdpError.
+Send: TypeAlias = Callable[[Mapping[str, str], float], tuple[list[dict[str, Any]], str]]
+"""Sends with these settings, waiting so many seconds for each. Raises LmdpError.
 
-Returns the landings (`style`, `landed`, `error`), the style that is set first, and what to do about them.
+Returns the arrivals (`style`, `landed`, `error`), the style that is set first, and what to do about them.
 """
 
 
 class Context(Protocol):
-    """What is used of Lambda's context object."""
+    """Lambda's context object, as far as it is used."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """The milliseconds until Lambda ends this invocation."""
+        """Return the milliseconds until Lambda ends this invocation."""
 
 
 def handler(_event: object, context: Context) -> dict[str, Any]:
     """Send one canary. Never raises: the answer has the reason, and Lambda would send another one."""
-    return answer(os.environ, context.get_remaining_time_in_millis() / 1000, fly_in_aws)
+    return answer(os.environ, context.get_remaining_time_in_millis() / 1000, send_in_aws)
 
 
-def answer(env: Mapping[str, str], seconds: float, fly: Fly) -> dict[str, Any]:
-    """Send a canary and return what became of it within `seconds`.
+def answer(env: Mapping[str, str], seconds: float, send: Send) -> dict[str, Any]:
+    """Send a canary and return its result within `seconds`.
 
-    `landed`, `error` (empty when it landed), and `canary`, the landings by style of keys.
+    `landed`, `error` (empty when it landed), and `canary`, the arrivals by style of keys.
     """
-    wait = min(_LONGEST_SECONDS, max(1.0, (seconds - MARGIN_SECONDS) / _FLIGHTS))
-    landings: list[dict[str, Any]] = []
+    wait = min(_LONGEST_SECONDS, max(1.0, (seconds - MARGIN_SECONDS) / _CANARIES))
+    arrivals: list[dict[str, Any]] = []
     try:
-        landings, said = fly(env, wait)
-        error = "" if landings[0]["landed"] else said
+        arrivals, text = send(env, wait)
+        error = "" if arrivals[0]["landed"] else text
     except LmdpError as refusal:
         error = str(refusal)
     except Exception as fault:  # noqa: BLE001 - its text might hold a secret
         frames = [
             f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(fault.__traceback__)
         ]
-        error = f"{type(fault).__name__} inside the canary function; its log says where."
+        error = f"{type(fault).__name__} inside the canary function; its log has the place."
         _log(fault=type(fault).__name__, frames=frames)
-    done = {"landed": not error, "error": error, "canary": landings}
+    done = {"landed": not error, "error": error, "canary": arrivals}
     _log(**done)
     return done
 
 
-def fly_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]], str]:
-    """Sign in as the setup owner, send a row, look for it, and note when it landed."""
+def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]], str]:
+    """Sign in as the setup owner, send a row, look for it, and write the time of its arrival."""
     # Imported here, so that a package that does not load is an answer, too.
-    from lmdp.snowflake.canary import Flight, firehose, fly, told, utc_now  # noqa: PLC0415 - see above
+    from lmdp.snowflake.canary import Canary, firehose, send_canary, summary, utc_now  # noqa: PLC0415 - see above
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
     from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - see above
     from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - see above
@@ -77,20 +77,20 @@ def fly_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]
 
     settings = SnowflakeSettings.from_env(env)
     bucket = env["LMDP_REJECTS_BUCKET"]
-    flight = Flight(
+    canary = Canary(
         firehose(env["LMDP_DELIVERY_STREAM"]), lambda since: failed_records(bucket, since), utc_now, time.sleep, wait
     )
     with connected(access_from_secret(env, settings)) as connection:
-        landings = fly(
-            Scope(connection, settings, configured_spec(), utc_now()), flight, env.get("LMDP_ORG_ID") or "lmdp"
+        arrivals = send_canary(
+            Scope(connection, settings, configured_spec(), utc_now()), canary, env.get("LMDP_ORG_ID") or "lmdp"
         )
-    if landings[0].landed:
+    if arrivals[0].landed:
         note(env["LMDP_CANARY_PARAMETER"])
-    return [asdict(landing) for landing in landings], told(landings, settings.identifiers, wait)
+    return [asdict(arrival) for arrival in arrivals], summary(arrivals, settings.identifiers, wait)
 
 
 def note(parameter: str) -> None:
-    """Note that a canary landed now. Raises LmdpError."""
+    """Write that a canary landed now. Raises LmdpError."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
 
     from lmdp.snowflake.secrets import aws_client  # noqa: PLC0415 - as above

@@ -1,8 +1,8 @@
 """CloudFormation's custom resource that runs the SQL: `lmdp.snowflake.custom_resource.handler`.
 
-CloudFormation waits for one answer at a URL, whatever happens; so whatever happens becomes one, in time. What is run is
-told by the property Hash; the hashes that were run so far are kept in the physical id, since CloudFormation hands that
-back. A hash that was run before is a rollback: the newer tables and views stay, and nothing is run.
+CloudFormation waits for one answer at a URL, whatever happens; so every outcome becomes one, in time. The property Hash
+identifies the SQL; the hashes that were run so far are kept in the physical id, since CloudFormation returns that. A
+hash that was run before is a rollback: the newer tables and views stay, and nothing is run.
 
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html
 """
@@ -73,7 +73,7 @@ def run_sql(given: Mapping[str, str], **options: int) -> str:
     settings = SnowflakeSettings.from_env(given)
     with connected(access_from_secret(os.environ, settings), **options) as connection:
         done = migrate(connection, settings, configured_spec())
-    return f"ran {', '.join(done.applied) or 'nothing'}; {len(done.mended)} changes to the table"
+    return f"ran {', '.join(done.applied) or 'nothing'}; {len(done.altered)} changes to the table"
 
 
 def _outcome(event: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -87,12 +87,12 @@ def _outcome(event: Mapping[str, Any], run: Run) -> dict[str, Any]:
         return _success(
             PREFIX + ".".join(known), f"{wanted} was run before: nothing was run, what is newer in Snowflake stays"
         )
-    told = run({str(name): str(value) for name, value in properties["Settings"].items()})
-    return _success(PREFIX + ".".join([*known, wanted][-_HISTORY:]), told)
+    outcome = run({str(name): str(value) for name, value in properties["Settings"].items()})
+    return _success(PREFIX + ".".join([*known, wanted][-_HISTORY:]), outcome)
 
 
-def _success(physical_id: str, told: str) -> dict[str, Any]:
-    return {"Status": "SUCCESS", "PhysicalResourceId": physical_id, "Data": {"Outcome": told[:_REASON_CHARACTERS]}}
+def _success(physical_id: str, outcome: str) -> dict[str, Any]:
+    return {"Status": "SUCCESS", "PhysicalResourceId": physical_id, "Data": {"Outcome": outcome[:_REASON_CHARACTERS]}}
 
 
 def _history(physical_id: str) -> list[str]:

@@ -42,7 +42,7 @@ class KeyPair:
 class Rotation:
     """What a rotation needs: the user, its secret, and the clocks and proofs of the real world.
 
-    `landed` sends a canary and says whether it arrived; `now` is epoch seconds; `tell` takes what was done.
+    `landed` sends a canary and returns whether it arrived; `now` is epoch seconds; `report` takes what was done.
     """
 
     user: str
@@ -52,7 +52,7 @@ class Rotation:
     now: Callable[[], float]
     sleep: Callable[[float], None]
     landed: Callable[[], bool]
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
     bits: int = BITS
 
 
@@ -85,10 +85,10 @@ def register(user: str, pair: KeyPair, slot: Slot = "RSA_PUBLIC_KEY") -> str:
 
 
 def rotate(rotation: Rotation) -> None:
-    """Replace the key without a moment in which neither works; go on where an earlier call ended.
+    """Replace the key without a moment in which neither works; resume where an earlier call ended.
 
     The new key is kept in the secret (pending) before it is registered in the free slot; then it becomes current; the
-    old one is unset only when Firehose's cache is over and a canary has landed. Raises LmdpError, with what stands.
+    old one is unset only when Firehose's cache is over and a canary has landed. Raises LmdpError, with the state.
     """
     versions = secrets.read_versions(rotation.secret, rotation.client)
     if versions.current is None:
@@ -99,26 +99,26 @@ def rotate(rotation: Rotation) -> None:
     if versions.pending is None:
         held = KeySecret(rotation.user, make_pair(rotation.bits).private)
         secrets.write_pending(rotation.secret, held, rotation.client)
-        rotation.tell("made a new key, and kept it in the secret beside the current one")
+        rotation.report("made a new key, and kept it in the secret beside the current one")
         versions = secrets.read_versions(rotation.secret, rotation.client)
     new = pair_of(secrets.read_secret(rotation.secret, versions.pending, rotation.client))
     slot = _register(rotation, new, versions)
     if versions.current != versions.pending:
         secrets.promote(rotation.secret, versions, rotation.client)
-        rotation.tell("made the new key the secret's current one; Firehose reads it within ten minutes")
+        rotation.report("made the new key the secret's current one; Firehose reads it within ten minutes")
         versions = secrets.read_versions(rotation.secret, rotation.client)
     _wait_and_prove(rotation, versions)
     old = SLOTS[1 - SLOTS.index(slot)]
     ask(rotation.connection, f"ALTER USER {rotation.user} UNSET {old}")
-    rotation.tell(f"unset the old key ({old}): it opens nothing any more")
+    rotation.report(f"unset the old key ({old}): it opens nothing any more")
     assert versions.pending is not None
-    secrets.settle(rotation.secret, versions.pending, rotation.client)
+    secrets.remove_pending(rotation.secret, versions.pending, rotation.client)
 
 
 def fingerprints(connection: Any, user: str) -> dict[Slot, str]:
     """What each slot of the user holds; a slot without a key is missing."""
-    told = {str(row["property"]): str(row["value"] or "") for row in ask(connection, f"DESCRIBE USER {user}")}
-    held = {slot: told.get(f"{slot}_FP", "") for slot in SLOTS}
+    answer = {str(row["property"]): str(row["value"] or "") for row in ask(connection, f"DESCRIBE USER {user}")}
+    held = {slot: answer.get(f"{slot}_FP", "") for slot in SLOTS}
     return {slot: value for slot, value in held.items() if value not in ("", "null")}
 
 
@@ -133,28 +133,28 @@ def _register(rotation: Rotation, new: KeyPair, versions: Versions) -> Slot:
     if used is None:
         raise LmdpError(
             f"Snowflake does not know the key that the secret {rotation.secret} holds for {rotation.user}, so which "
-            "slot is free cannot be told. No key was changed. Register the current one first: "
+            "slot is free is unknown. No key was changed. Register the current one first: "
             f"{program()} snowflake keypair --show"
         )
     slot = SLOTS[1 - SLOTS.index(used)]
     ask(rotation.connection, register(rotation.user, new, slot))
-    rotation.tell(f"registered the new key as {slot}; both keys work now")
+    rotation.report(f"registered the new key as {slot}; both keys work now")
     return slot
 
 
 def _wait_and_prove(rotation: Rotation, versions: Versions) -> None:
     left = versions.changed_at + CACHE_SECONDS - rotation.now()
     if left > 0:
-        rotation.tell(
-            f"waiting {left / 60:.0f} min for Firehose's cache; stopping here is safe, the same command goes on"
+        rotation.report(
+            f"waiting {left / 60:.0f} min for Firehose's cache; stopping here is safe, the same command resumes"
         )
         rotation.sleep(left)
     if not rotation.landed():
         raise LmdpError(
             f"no canary landed with the new key of {rotation.user}. Both keys still work; no row is lost. "
-            f"Find out why with `{program()} snowflake verify --canary`, then repeat the command: it goes on from here."
+            f"Find out why with `{program()} snowflake verify --canary`, then repeat the command: it resumes here."
         )
-    rotation.tell("a canary landed")
+    rotation.report("a canary landed")
 
 
 def _pair(key: rsa.RSAPrivateKey) -> KeyPair:

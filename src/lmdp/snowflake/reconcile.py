@@ -71,13 +71,13 @@ def whole_hour(text: str) -> datetime:
 def rows_by_hour(scope: Scope, begin: datetime, end: datetime) -> Counter[datetime]:
     """Rows in the landing table, repeats too, canaries not."""
     ts = scope.name("ts")
-    told = scope.ask(
+    answer = scope.ask(
         f"SELECT DATE_TRUNC('hour', {ts}) AS HOUR_TS, COUNT(*) AS ROW_COUNT"  # noqa: S608 - checked names and times
         f" FROM {scope.settings.place}.ROW_EVENTS WHERE {scope.name('datasource')} <> '{CANARY}'"
         f" AND {ts} >= '{begin:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ AND {ts} < '{end:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ"
         " GROUP BY 1"
     )
-    return Counter({row["hour_ts"].replace(tzinfo=UTC): int(row["row_count"]) for row in told})
+    return Counter({row["hour_ts"].replace(tzinfo=UTC): int(row["row_count"]) for row in answer})
 
 
 def delivered_by_hour(begin: datetime, end: datetime, client: Any = None) -> Counter[datetime]:

@@ -82,11 +82,11 @@ def read_text(name: str, version: str | None = None, client: Any = None) -> str:
 def read_versions(name: str, client: Any) -> Versions:
     """Which versions the secret has; none when there is no secret yet."""
     try:
-        told = _call(name, lambda: client.describe_secret(SecretId=name))
+        answer = _call(name, lambda: client.describe_secret(SecretId=name))
     except SecretNotFoundError:
         return Versions(None, None, 0.0)
-    by_label = {label: version for version, labels in told.get("VersionIdsToStages", {}).items() for label in labels}
-    changed = told.get("LastChangedDate") or told.get("CreatedDate")
+    by_label = {label: version for version, labels in answer.get("VersionIdsToStages", {}).items() for label in labels}
+    changed = answer.get("LastChangedDate") or answer.get("CreatedDate")
     return Versions(by_label.get("AWSCURRENT"), by_label.get(PENDING), changed.timestamp() if changed else 0.0)
 
 
@@ -118,7 +118,7 @@ def promote(name: str, versions: Versions, client: Any) -> None:
     )
 
 
-def settle(name: str, version: str, client: Any) -> None:
+def remove_pending(name: str, version: str, client: Any) -> None:
     """Take the pending label away: the rotation is over."""
     _call(
         name,

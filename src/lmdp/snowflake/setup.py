@@ -2,7 +2,7 @@
 
 Every file is recorded in MIGRATIONS with a digest of its statements. A roll-up that is kept runs once and never again,
 since the rows that it was made of are gone; another file runs again when it, or one before it, has changed. Each
-statement may be repeated, so that a setup that was cut off is mended by running it again.
+statement may be repeated, so that an interrupted setup is completed by running it again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lmdp.errors import ObjectNotFoundError
 from lmdp.snowflake.connection import ask
 from lmdp.sql.render import Statement, statements
 from lmdp.sql.settings import SnowflakeSettings
-from lmdp.sql.table_diff import columns_query, mend, read_columns
+from lmdp.sql.table_diff import alter_statements, columns_query, read_columns
 from lmdp.support.program import program
 
 # An ACCOUNTADMIN makes these; the setup role may not.
@@ -40,7 +40,7 @@ class Migrated:
     """What a setup did: the files that it ran, the changes to an older table; `unchanged` files had nothing to do."""
 
     applied: tuple[str, ...]
-    mended: tuple[str, ...]
+    altered: tuple[str, ...]
     unchanged: int
 
 
@@ -52,12 +52,12 @@ def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec) -> Migrate
     """
     _check_schema(connection, settings)
     ask(connection, _MIGRATIONS.format(place=settings.place))
-    mended = _follow(connection, settings, spec)
-    applied, unchanged = _run_changed(connection, settings, spec, again=bool(mended))
+    altered = _follow(connection, settings, spec)
+    applied, unchanged = _run_changed(connection, settings, spec, again=bool(altered))
     _close_earlier(connection, settings, spec)
     for statement in rights(settings, spec):
         ask(connection, statement.sql)
-    return Migrated(applied, mended, unchanged)
+    return Migrated(applied, altered, unchanged)
 
 
 def setup_statements(settings: SnowflakeSettings, spec: Spec) -> tuple[Statement, ...]:
@@ -93,7 +93,7 @@ def _check_schema(connection: Any, settings: SnowflakeSettings) -> None:
 
 def _follow(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tuple[str, ...]:
     there = read_columns(ask(connection, columns_query(settings)))
-    changes = mend(there, spec, settings) if there else []
+    changes = alter_statements(there, spec, settings) if there else []
     for sql in changes:
         ask(connection, sql)
     return tuple(changes)
@@ -118,7 +118,7 @@ def _close_earlier(connection: Any, settings: SnowflakeSettings, spec: Spec) -> 
 
 
 def _done(connection: Any, settings: SnowflakeSettings) -> dict[str, str]:
-    """What MIGRATIONS tells, the newest of each name."""
+    """Return the digests in MIGRATIONS, the newest of each name."""
     rows = ask(connection, f"SELECT NAME, DIGEST FROM {settings.place}.MIGRATIONS ORDER BY APPLIED_AT")  # noqa: S608 - checked names
     return {str(row["name"]): str(row["digest"]) for row in rows}
 

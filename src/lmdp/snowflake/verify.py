@@ -1,4 +1,4 @@
-"""What stands in Snowflake, checked against what should: each check a line, none stops the others."""
+"""Checks of the installation in Snowflake: each is a line, none stops the others."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Scope:
 
 
 def verify(scope: Scope, only: Container[str] | None = None) -> list[Check]:
-    """Every check, or those of these names, in the order in which a person would look."""
+    """Every check, or those of these names, in the order in which you would look."""
     return [_checked(name, check, scope) for name, check in _CHECKS.items() if only is None or name in only]
 
 
@@ -72,15 +72,15 @@ def _checked(name: str, check: Callable[[Scope], tuple[bool | None, str]], scope
 
 
 def _connection(scope: Scope) -> tuple[bool, str]:
-    (told,) = scope.ask("SELECT CURRENT_VERSION() AS VERSION, CURRENT_USER() AS WHO")
-    return True, f"Snowflake {told['version']}, as {told['who']}"
+    (answer,) = scope.ask("SELECT CURRENT_VERSION() AS VERSION, CURRENT_USER() AS WHO")
+    return True, f"Snowflake {answer['version']}, as {answer['who']}"
 
 
 def _role(scope: Scope) -> tuple[bool, str]:
-    (told,) = scope.ask("SELECT CURRENT_ROLE() AS ROLE")
+    (answer,) = scope.ask("SELECT CURRENT_ROLE() AS ROLE")
     wanted = scope.settings.setup_role
-    is_it = str(told["role"]).upper() == wanted
-    return is_it, str(told["role"]) if is_it else f"{told['role']}; {wanted} was expected"
+    is_it = str(answer["role"]).upper() == wanted
+    return is_it, str(answer["role"]) if is_it else f"{answer['role']}; {wanted} was expected"
 
 
 def _firehose_privileges(scope: Scope) -> tuple[bool, str]:
@@ -118,24 +118,24 @@ def _views(scope: Scope) -> tuple[bool, str]:
 
 def _freshness(scope: Scope) -> tuple[bool | None, str]:
     ts = scope.name("ts")
-    (told,) = scope.ask(
+    (answer,) = scope.ask(
         f"SELECT COUNT(*) AS ARRIVED, MAX({ts}) AS NEWEST FROM {scope.settings.place}.ROW_EVENTS"  # noqa: S608 - checked names
         f" WHERE {scope.name('datasource')} <> '{CANARY}'"
     )
-    if not told["arrived"]:
+    if not answer["arrived"]:
         return None, "no rows yet"
-    age = scope.now - told["newest"].replace(tzinfo=UTC)
+    age = scope.now - answer["newest"].replace(tzinfo=UTC)
     return age <= scope.fresh, f"the newest row was measured {age.total_seconds():,.0f} s ago"
 
 
 def _repeats(scope: Scope) -> tuple[bool | None, str]:
     since = (scope.now - timedelta(days=1)).strftime("%Y-%m-%d %H:%M:%S")
     real = f"{scope.name('ts')} >= '{since}'::TIMESTAMP_NTZ AND {scope.name('datasource')} <> '{CANARY}'"
-    (told,) = scope.ask(
+    (answer,) = scope.ask(
         f"SELECT (SELECT COUNT(*) FROM {scope.settings.place}.ROW_EVENTS WHERE {real}) AS ARRIVED,"  # noqa: S608 - checked names
         f" (SELECT COUNT(*) FROM {scope.settings.place}.METRICS WHERE TS >= '{since}'::TIMESTAMP_NTZ) AS SHOWN"
     )
-    arrived, shown = int(told["arrived"]), int(told["shown"])
+    arrived, shown = int(answer["arrived"]), int(answer["shown"])
     if not arrived:
         return None, "no rows of the last 24 hours"
     return True, f"{arrived:,} rows of the last 24 hours, {arrived - shown:,} of them repeats, which METRICS hides"

@@ -1,4 +1,4 @@
-"""The landing table against the specification: what is off, and the statements that mend it without losing a row."""
+"""Differences of the landing table from the specification, and statements that remove them without losing a row."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Column:
 
 
 def read_columns(rows: list[dict[str, Any]]) -> dict[str, Column]:
-    """Rows of COLUMNS, by the column's name."""
+    """Return rows of COLUMNS, by the column's name."""
     return {
         str(row["column_name"]): Column(
             str(row["column_name"]),
@@ -45,7 +45,7 @@ def read_columns(rows: list[dict[str, Any]]) -> dict[str, Column]:
 
 
 def columns_query(settings: SnowflakeSettings) -> str:
-    """The landing table's columns; no row when there is no such table."""
+    """Return the query for the landing table's columns; no row when there is no such table."""
     return (
         "SELECT COLUMN_NAME, DATA_TYPE, IS_NULLABLE, COLUMN_DEFAULT"  # noqa: S608 - names that the settings have checked
         f" FROM {settings.database}.INFORMATION_SCHEMA.COLUMNS"
@@ -54,7 +54,7 @@ def columns_query(settings: SnowflakeSettings) -> str:
 
 
 def faults(there: Mapping[str, Column], spec: Spec, settings: SnowflakeSettings) -> list[str]:
-    """What is off, each in a sentence; a column more that may be NULL is not."""
+    """Return each difference in a sentence; an additional column that may be NULL is none."""
     wanted = _wanted(spec, settings)
     found = []
     for name, field in wanted.items():
@@ -75,10 +75,10 @@ def faults(there: Mapping[str, Column], spec: Spec, settings: SnowflakeSettings)
     return sorted(found)
 
 
-def mend(there: Mapping[str, Column], spec: Spec, settings: SnowflakeSettings) -> list[str]:
-    """The ALTER statements, in order, that bring an older table with rows to the specification; each may be repeated.
+def alter_statements(there: Mapping[str, Column], spec: Spec, settings: SnowflakeSettings) -> list[str]:
+    """Return the ALTER statements, in order, that bring an older table to the specification; each may be repeated.
 
-    A text `ts` stays beside the new one, as `ts_text`. Raises SettingsError with what cannot follow.
+    A text `ts` stays next to the new one, as `ts_text`. Raises SettingsError with the columns that cannot be changed.
     """
     wanted = _wanted(spec, settings)
     table = f"ALTER TABLE {settings.place}.ROW_EVENTS"
@@ -106,7 +106,7 @@ def mend(there: Mapping[str, Column], spec: Spec, settings: SnowflakeSettings) -
 
 
 def _added(known: Mapping[str, Column], wanted: dict[str, Field], spec: Spec, settings: SnowflakeSettings) -> list[str]:
-    """The columns that are missing; the time comes from its milliseconds."""
+    """Return statements for missing columns; the time is computed from its milliseconds."""
     table = f"ALTER TABLE {settings.place}.ROW_EVENTS"
     moment, ms = _name(spec.column("time text"), settings), _name(spec.column("time ms"), settings)
     found: list[str] = []
@@ -150,7 +150,7 @@ def _wanted(spec: Spec, settings: SnowflakeSettings) -> dict[str, Field]:
 
 
 def _name(field: Field, settings: SnowflakeSettings) -> str:
-    """The column's name as Snowflake stores it."""
+    """Return the column's name as Snowflake stores it."""
     return column(field.name, settings.identifiers).strip('"')
 
 

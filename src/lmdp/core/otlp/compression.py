@@ -1,4 +1,4 @@
-"""gzip and zstd around a message, told by their magic bytes and decompressed under a cap."""
+"""gzip and zstd around a message, recognised by their magic bytes and decompressed under a cap."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lmdp.errors import DECODE_TOO_LARGE, MALFORMED, MessageError
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 
-# The largest window that zstd's own decoder takes without being told to; a frame may claim up to 3.75 TiB.
+# The largest window that zstd's own decoder takes by default; a frame may claim up to 3.75 TiB.
 _ZSTD_WINDOW = 2**27
 
-# How much compressed input is taken at a time, so that a bomb is noticed soon beyond the limit: in gzip a byte stands
+# How much compressed input is taken at a time, so that a bomb is noticed soon beyond the limit: in gzip a byte is
 # for up to 1,032 (https://zlib.net/zlib_tech.html), in zstd four for 128 KiB (RFC 8878, section 3.1.1.2).
 _GZIP_STEP = 16_384
 _ZSTD_STEP = 1_024

@@ -11,7 +11,7 @@ import msgspec
 from lmdp.core.otlp import lenient
 from lmdp.core.otlp.compression import decompress
 from lmdp.core.otlp.formats import described
-from lmdp.core.otlp.memory_estimate import MEMORY, weigh_json
+from lmdp.core.otlp.memory_estimate import MEMORY, check_json_memory
 from lmdp.core.otlp.model import MetricsData
 from lmdp.errors import MALFORMED, NOT_METRICS, TOO_DEEP, MessageError
 
@@ -55,7 +55,7 @@ def decode(value: bytes, limit: int, memory: int = MEMORY) -> MetricsData | None
 
 
 def _decode_json(text: bytes, memory: int) -> MetricsData:
-    weigh_json(text, memory)
+    check_json_memory(text, memory)
     try:
         if not text.isascii():
             text.decode()  # what is skipped below is not looked at
@@ -63,7 +63,7 @@ def _decode_json(text: bytes, memory: int) -> MetricsData:
             text = _STRING.sub(lambda string: _ESCAPE.sub(_without_nul, string[0]), text)
         bundle = None if _NEGATIVE_ZERO.search(text) else _strictly(text)
         if bundle is None:
-            weigh_json(text, memory, lenient=True)
+            check_json_memory(text, memory, lenient=True)
             bundle = _decoder.decode(lenient.canonical(text))
     except RecursionError as error:
         raise MessageError(MALFORMED, TOO_DEEP) from error

@@ -1,4 +1,4 @@
-"""How much memory a message could take once it is read, told from its bytes: some are a thousand times their size.
+"""Estimate of the memory that a decoded message could take, from its bytes: some take a thousand times their size.
 
 The estimates are on the safe side of what was measured (CPython 3.11, msgspec 0.22, protobuf 7.36): the worst that can
 be made of an object, an element or a byte of text, with the datapoint failing and its reject being written.
@@ -11,7 +11,7 @@ from typing import Any, Final
 from lmdp.errors import DECODE_TOO_LARGE, MessageError
 
 MEMORY: Final = 512 * 2**20
-"""What reading one message may take, in bytes, where nobody says otherwise."""
+"""The memory that reading one message may take, in bytes, by default."""
 
 _OBJECT: Final = 300  # bytes of memory for what begins with a brace
 _ELEMENT: Final = 100  # for what ends with a comma
@@ -27,8 +27,8 @@ _WORST_PROTOBUF: Final = _WIDE_CHARACTER + _MESSAGE // 2
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # https://protobuf.dev/programming-guides/encoding/#structure
 
 
-def weigh_json(text: bytes, limit: int, *, lenient: bool = False) -> None:
-    """Raise MessageError where `text` could take more than `limit` bytes of memory. Small texts are not looked at."""
+def check_json_memory(text: bytes, limit: int, *, lenient: bool = False) -> None:
+    """Raise MessageError where `text` could take more than `limit` bytes of memory. Small texts are not scanned."""
     times = _LENIENT if lenient else 1
     if len(text) * _WORST_JSON * times <= limit:
         return
@@ -36,31 +36,31 @@ def weigh_json(text: bytes, limit: int, *, lenient: bool = False) -> None:
     _within(times * (len(text) * width + text.count(b"{") * _OBJECT + text.count(b",") * _ELEMENT), limit)
 
 
-def weigh_protobuf(data: bytes, limit: int, kind: Any) -> None:
-    """Raise MessageError where `data` could take more than `limit` bytes of memory. Small ones are not looked at.
+def check_protobuf_memory(data: bytes, limit: int, kind: Any) -> None:
+    """Raise MessageError where `data` could take more than `limit` bytes of memory. Small ones are not scanned.
 
     `kind` is the descriptor of what it is a message of. What is no protobuf passes: the reader says why.
     """
     if len(data) * _WORST_PROTOBUF <= limit:
         return
-    weight = len(data) * _WIDE_CHARACTER
+    estimate = len(data) * _WIDE_CHARACTER
     pending = [(0, len(data), kind)]
     try:
         while pending:
             at, end, kind = pending.pop()
             while at < end:
-                _within(weight, limit)
+                _within(estimate, limit)
                 tag, at = _varint(data, at)
                 wire = tag & 7
                 if wire == _BYTES:
                     size, at = _varint(data, at)
                     field = kind.fields_by_number.get(tag >> 3)
                     if field is not None and field.message_type is not None:
-                        weight += _MESSAGE
+                        estimate += _MESSAGE
                         pending.append((at + size, end, kind))
                         end, kind = min(at + size, end), field.message_type
                     else:
-                        weight += size * _PACKED if _is_packed(field) else 0
+                        estimate += size * _PACKED if _is_packed(field) else 0
                         at += size
                 elif wire == _VARINT:
                     _, at = _varint(data, at)
@@ -85,6 +85,6 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     raise IndexError("longer than a varint may be")
 
 
-def _within(weight: int, limit: int) -> None:
-    if weight > limit:
+def _within(estimate: int, limit: int) -> None:
+    if estimate > limit:
         raise MessageError(DECODE_TOO_LARGE, f"to read it could take more than {limit:,} bytes of memory")

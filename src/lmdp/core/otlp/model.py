@@ -19,7 +19,7 @@ Integer: TypeAlias = int | str | None
 Double: TypeAlias = float | str | None
 
 if TYPE_CHECKING:
-    # JSON text of a list of key-values, or, from protobuf, the pairs themselves. msgspec is told only of the first.
+    # JSON text of a list of key-values, or, from protobuf, the pairs themselves. msgspec knows only the first.
     Attributes: TypeAlias = Raw | list[tuple[str, Value]]
 else:
     Attributes = Raw

@@ -11,7 +11,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from lmdp.core.otlp import model
 from lmdp.core.otlp.formats import outdated
-from lmdp.core.otlp.memory_estimate import weigh_protobuf
+from lmdp.core.otlp.memory_estimate import check_protobuf_memory
 from lmdp.core.otlp.scalars import written
 from lmdp.errors import MALFORMED, NOT_METRICS, MessageError
 
@@ -27,7 +27,7 @@ def decode_protobuf(data: bytes, memory: int) -> model.MetricsData:
 
     Raises MessageError where it could take more, is none, or is none of metrics.
     """
-    weigh_protobuf(data, memory, metrics_pb2.MetricsData.DESCRIPTOR)
+    check_protobuf_memory(data, memory, metrics_pb2.MetricsData.DESCRIPTOR)
     message = metrics_pb2.MetricsData()
     try:
         message.ParseFromString(data)
@@ -244,7 +244,7 @@ def shape(data: bytes, memory: int) -> str:
     ):
         message: Any = kind()
         try:
-            weigh_protobuf(data, memory, kind.DESCRIPTOR)
+            check_protobuf_memory(data, memory, kind.DESCRIPTOR)
             message.ParseFromString(data)
         except (DecodeError, MessageError):
             continue

@@ -14,7 +14,7 @@ from lmdp.core.otlp.model import NO_ATTRIBUTES, Attributes, Double, Integer, Val
 from lmdp.core.otlp.scalars import double, signed, written
 from lmdp.errors import MALFORMED, TOO_DEEP, MessageError
 
-# How deep arrays and key-value lists may stand in each other: a limit of our own, since Python's would depend on how
+# How deep arrays and key-value lists may be nested: a limit of our own, since Python's would depend on how
 # deep the caller is. Protobuf's readers stop before it, at 100 levels of messages.
 _DEEPEST = 64
 

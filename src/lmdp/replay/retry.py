@@ -1,4 +1,4 @@
-"""Failures through the path again: what passes now, and what is left of each."""
+"""Failures through the settings again: what passes now, and what is left of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
 from lmdp.errors import DatapointError
-from lmdp.replay.failed_records import Failed, Unread
+from lmdp.replay.failed_records import Failed, Unparseable
 from lmdp.replay.rows import ReadRow
 from lmdp.support.reject_files import envelope
 
@@ -20,8 +20,8 @@ Before: TypeAlias = Callable[[Failed], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
-    """What a failure goes through. `whole`: the sink takes messages, so that one goes again whole or not at all."""
+class ReplaySettings:
+    """The settings of a replay. `whole`: the sink takes messages, so that one is sent again whole or not at all."""
 
     transform: TransformSettings
     read_row: ReadRow
@@ -30,16 +30,16 @@ class Path:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of some failures: `rows`, and the `messages` that made some; `left` is what failed again.
+    """The outcome of some failures: `rows`, and the `messages` that made some; `left` is what failed again.
 
-    `changed`: something passed, or was there before; otherwise all is as it was. `passed` has what copies of those that
-    passed are known by. `reasons` counts what failed again by
+    `changed`: something passed, or was there before; otherwise all is as it was. `passed` has the keys of copies of
+    those that passed. `reasons` counts what failed again by
     its code, `examples` has the first text of each.
     """
 
     rows: list[Row] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
-    left: list[dict[str, Any] | Unread] = field(default_factory=list)
+    left: list[dict[str, Any] | Unparseable] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     row_events: int = 0
     repeats: int = 0
@@ -54,28 +54,28 @@ class Outcome:
         self.examples.setdefault(code, text)
 
 
-def again(pieces: Iterable[Failed | Unread], path: Path, before: Before, now_ms: int) -> Outcome:
+def retry(pieces: Iterable[Failed | Unparseable], settings: ReplaySettings, before: Before, now_ms: int) -> Outcome:
     """Try each failure once more; what is left is stamped with `now_ms`. Nothing in the data raises."""
     outcome = Outcome()
     for piece in pieces:
-        if isinstance(piece, Unread):
+        if isinstance(piece, Unparseable):
             outcome.left.append(piece)
         elif before(piece):
             outcome.repeats += 1
             outcome.changed = True
         elif piece.message is None:
-            _row_event(outcome, piece, path, now_ms)
+            _row_event(outcome, piece, settings, now_ms)
         else:
-            _message(outcome, piece, piece.message, path, now_ms)
+            _message(outcome, piece, piece.message, settings, now_ms)
     outcome.counts.rows = len(outcome.rows)
     return outcome
 
 
-def _row_event(outcome: Outcome, piece: Failed, path: Path, now_ms: int) -> None:
+def _row_event(outcome: Outcome, piece: Failed, settings: ReplaySettings, now_ms: int) -> None:
     outcome.row_events += 1
     outcome.counts += Counts(messages=1, bytes_in=len(piece.raw))
     try:
-        outcome.rows.append(path.read_row(piece.raw))
+        outcome.rows.append(settings.read_row(piece.raw))
         outcome.changed = True
         outcome.passed.append(piece.copy_of)
     except DatapointError as refused:
@@ -84,8 +84,8 @@ def _row_event(outcome: Outcome, piece: Failed, path: Path, now_ms: int) -> None
         outcome.left.append(_stamped(piece, {"errorCode": refused.code, "errorMessage": refused.text}, now_ms))
 
 
-def _message(outcome: Outcome, piece: Failed, message: Message, path: Path, now_ms: int) -> None:
-    done = transform((message,), path.transform)
+def _message(outcome: Outcome, piece: Failed, message: Message, settings: ReplaySettings, now_ms: int) -> None:
+    done = transform((message,), settings.transform)
     outcome.rows += done.rows
     outcome.counts += done.counts
     for reject in done.rejects:
@@ -95,7 +95,7 @@ def _message(outcome: Outcome, piece: Failed, message: Message, path: Path, now_
         outcome.changed = True
         outcome.passed.append(piece.copy_of)
         outcome.messages.append(message)
-    if passed and path.whole:
+    if passed and settings.whole:
         return
     for reject in done.rejects:
         stored = envelope(reject, now_ms)
@@ -105,7 +105,7 @@ def _message(outcome: Outcome, piece: Failed, message: Message, path: Path, now_
 
 
 def _stamped(piece: Failed, changes: dict[str, Any], now_ms: int) -> dict[str, Any]:
-    """The failure once more: one attempt later, but as old as it was, since retention goes by that."""
+    """Return the failure, one attempt later, with its original time of arrival, which retention depends on."""
     age = {"arrivalTimestamp": piece.envelope.get("arrivalTimestamp", now_ms)}
     return {
         **piece.envelope,
@@ -117,5 +117,5 @@ def _stamped(piece: Failed, changes: dict[str, Any], now_ms: int) -> dict[str, A
 
 
 def now() -> int:
-    """The time in milliseconds since 1970."""
+    """Return the time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lmdp.errors import UnreadableObjectError
-from lmdp.replay.failed_records import Failed, Unread, failed, packed, read, unpacked
+from lmdp.replay.failed_records import Failed, Unparseable, failed, packed, read, unpacked
 from replay.failures import NOW, firehose_record, message, rejects
 from running import bundle
 
@@ -73,7 +73,7 @@ def test_gzip() -> None:
 @pytest.mark.parametrize("like", [b"", gzip.compress(b"")])
 def test_writing(like: bytes) -> None:
     """What is left is read as it was written, compressed where the object was."""
-    content = packed([ONE, Unread(b"\xffodd"), TWO], like)
+    content = packed([ONE, Unparseable(b"\xffodd"), TWO], like)
     assert content.startswith(like[:2])
     assert raws(unpacked(content)) == [b'{"n":1}', b"? \xffodd", b'{"n":2}']
 

@@ -1,8 +1,7 @@
-"""Which failures were replayed before: a batch that was tried again may have been cut into other objects.
+"""The failures that were replayed before: a batch that was tried again may have been split into other objects.
 
-The objects that were replayed are still there. Our objects' names say which offsets they hold, so that only those are
-read that may have the same ones; an object under any other name may hold any. A warehouse also keeps what copies are
-known by, from whatever store they came.
+Replayed objects stay in the store. The names of our own have their offsets, so that only those are read that may have
+the same ones; an object under any other name may have any. A warehouse also has the keys of copies, from any store.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-from lmdp.replay.failed_records import Failed, Unread
+from lmdp.replay.failed_records import Failed, Unparseable
 
 # <topic>-<partition>-<first offset>-<last offset>.<digest>.ndjson.gz, behind what a replayed object has in front.
 _NAME = re.compile(
@@ -19,16 +18,16 @@ _NAME = re.compile(
 )
 
 
-class Taken:
-    """The failures that were replayed, as far as they can be known again."""
+class Seen:
+    """The failures that were replayed, as far as they can be recognised."""
 
-    def __init__(self, replayed: Iterable[str], pieces: Callable[[str], Iterable[Failed | Unread]]) -> None:
+    def __init__(self, replayed: Iterable[str], pieces: Callable[[str], Iterable[Failed | Unparseable]]) -> None:
         """`replayed` names the objects that were replayed, and `pieces` reads one."""
         self._pieces = pieces
         self._found: set[tuple[object, ...]] = set()
         self._here: set[tuple[object, ...]] = set()
         self._unread: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
-        self._anywhere: list[str] = []  # whose names say nothing: they may hold copies of any
+        self._anywhere: list[str] = []  # without offsets in their names: they may have copies of any
         for name in replayed:
             if match := _match(name):
                 self._unread[match["place"]].append((int(match["first"]), int(match["last"]), name))
@@ -52,14 +51,14 @@ class Taken:
             others.remove(other)
             self.add(self._pieces(other[2]))
 
-    def add(self, pieces: Iterable[Failed | Unread]) -> None:
-        """Note what was replayed just now."""
+    def add(self, pieces: Iterable[Failed | Unparseable]) -> None:
+        """Add failures that were replayed just now."""
         for piece in pieces:
             if isinstance(piece, Failed) and (identity := piece.identity):
                 self._found.add(identity)
 
     def __call__(self, piece: Failed) -> bool:
-        """Whether a copy of this one was replayed, or came before it in the same object."""
+        """Return whether a copy of this one was replayed, or came before it in the same object."""
         identity = piece.identity
         if identity is None:
             return False

@@ -1,4 +1,4 @@
-"""Who has the warehouse that is replayed into: a run that answers, else this process, once it has opened the file."""
+"""The owner of the warehouse that is replayed into: a run that answers, else this process, which opens the file."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from lmdp.errors import LmdpError, RunNotFoundError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import LARGEST_REPLAY, Query
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay import ledger, wire
-from lmdp.replay.ledger import ASK_SECONDS, Keeper, Portion, own
+from lmdp.replay import log, wire
+from lmdp.replay.log import ASK_SECONDS, Transaction, WarehouseOwner, owned
 from lmdp.support.specification_file import configured_spec
 
 _GONE = (
-    "the run that has {} has ended meanwhile. What was written is marked. Run the same command again: it goes on, "
-    "through the run if there is one, else by itself."
+    "the run that has {} has ended in the meantime. What was written is marked. Run the same command again: it "
+    "continues, through the run if there is one, else by itself."
 )
 
 
 @contextlib.contextmanager
-def keeping(home: Path, path: Path, *, dry: bool) -> Iterator[Keeper]:
-    """The keeper of the file at `path`: the run of `home` if it has that file. `dry` only reads.
+def warehouse_owner(home: Path, path: Path, *, dry: bool) -> Iterator[WarehouseOwner]:
+    """Return the owner of the file at `path`: the run of `home` if it has that file. `dry` only reads.
 
     Raises UnreachableError when another replay is at work there, or another process has the file, and as opening it
     does.
     """
     with contextlib.nullcontext() if dry else _alone(path):
-        running = Keeper(partial(_ask, home, path), partial(_write, home, path))
+        running = WarehouseOwner(partial(_ask, home, path), partial(_write, home, path))
         try:
-            client.query_run(home, _question(path, "SELECT 1"))
+            client.query_run(home, _query(path, "SELECT 1"))
         except RunNotFoundError:
             with Warehouse.open(path, configured_spec(), read_only=dry) as warehouse:
-                yield own(warehouse)
+                yield owned(warehouse)
             return
         yield running
 
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Be the one replay that writes there: what copies of a failure are known by is in the memory of each.
+    """Be the only replay that writes there: each has the keys of copies in its own memory.
 
     The lock is on the folder, so that no file of its own is left; it ends with the process, however that ends.
     """
     with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError):  # what is wrong with the folder is said when the file is opened
+        with contextlib.suppress(OSError):  # a fault of the folder is reported when the file is opened
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
             held.callback(os.close, folder)
             _lock(folder, path.parent)
@@ -65,20 +65,20 @@ def _lock(folder: int, path: Path) -> None:
         ) from error
 
 
-def _question(path: Path, sql: str) -> Query:
+def _query(path: Path, sql: str) -> Query:
     return Query(sql, timeout_seconds=ASK_SECONDS, warehouse=str(path.resolve()))
 
 
 def _ask(home: Path, path: Path, sql: str) -> list[dict[str, Any]]:
     try:
-        found: list[dict[str, Any]] = client.query_run(home, _question(path, sql)).table.to_pylist()
+        found: list[dict[str, Any]] = client.query_run(home, _query(path, sql)).table.to_pylist()
     except RunNotFoundError as error:
         raise UnreachableError(_GONE.format(path)) from error
     return found
 
 
-def _write(home: Path, path: Path, portion: Portion) -> int:
-    body = wire.write(str(path.resolve()), portion, configured_spec())
+def _write(home: Path, path: Path, transaction: Transaction) -> int:
+    body = wire.write(str(path.resolve()), transaction, configured_spec())
     if len(body) > LARGEST_REPLAY:
         raise LmdpError(
             f"one object made {len(body):,} bytes of rows, more than a run takes at once ({LARGEST_REPLAY:,}). "
@@ -94,9 +94,9 @@ def commit(warehouse: Warehouse, file: IO[bytes]) -> int:
     """Commit the transaction in `file`, which another process sent to the run that has `warehouse`.
 
     Returns the bytes of the rows' columns. Raises RunNotFoundError where it is for another warehouse, and as
-    `ledger.write` does.
+    `log.write` does.
     """
-    wanted, portion = wire.read(file, configured_spec())
+    wanted, transaction = wire.read(file, configured_spec())
     if wanted != str(warehouse.path.resolve()):
         raise RunNotFoundError
-    return ledger.write(warehouse, portion)
+    return log.write(warehouse, transaction)
