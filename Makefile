@@ -93,6 +93,7 @@ format: .venv/test.stamp  ## let ruff fix what it can
 
 docs: .venv/test.stamp  ## generate docs/cli.md, docs/columns.md and the tree in docs/architecture.md
 	$(BIN)/python tools/cli_docs.py
+	$(BIN)/python tools/settings_list.py
 	$(BIN)/python tools/column_docs.py
 	$(BIN)/python tools/architecture_docs.py
 

@@ -22,14 +22,14 @@ _LOG_STREAMS = (
 _TRACING = "X-Ray's PutTraceSegments and PutTelemetryRecords know no resource, so that they need a star."
 _ROTATION = (
     "The key pair is registered with Snowflake, in one of two slots. 'lmdp snowflake keypair' rotates it; the managed "
-    "rotation writes other key names, which Firehose does not read. An alarm tells when a key grows old."
+    "rotation writes other key names, which Firehose does not read. An alarm reports a key that grows old."
 )
 _NO_DEAD_LETTERS = (
     "The function is called synchronously by the pipe, which keeps the batch: a dead-letter queue stays empty."
 )
 _ANSWERS_ALWAYS = (
-    "The handler itself tells CloudFormation of every failure, and CloudFormation waits 20 minutes at most; the stack "
-    "then goes back, and a rule reports that. A queue would hold a copy of a request whose answer nobody awaits."
+    "The handler itself reports every failure to CloudFormation, and CloudFormation waits 20 minutes at most; the "
+    "stack is then rolled back, and a rule reports that. A queue would hold a request that nobody waits for."
 )
 _LOOKS_AGAIN = (
     "The watcher looks again in five minutes, and missing numbers are alarms; a kept event would only be late."
@@ -59,7 +59,7 @@ def acknowledged(settings: Settings) -> list[Acknowledged]:
 
 
 def acknowledge(stacks: Mapping[str, cdk.Stack], settings: Settings) -> None:
-    """Tell the rules."""
+    """Acknowledge the rules."""
     for one in acknowledged(settings):
         at = cast("Construct", stacks[one.stack])
         for name in one.path.split("/"):

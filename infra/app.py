@@ -1,4 +1,4 @@
-"""The nine stacks, and how environments differ: everything that makes one unlike another stands here.
+"""The nine stacks, and how environments differ: everything that makes one unlike another is here.
 
 python -m infra.app                     the environment `example`: placeholders, no network, never deployed
 LMDP_ENVIRONMENT=prod make synth        settings from .env and the environment
@@ -23,7 +23,6 @@ from dotenv import dotenv_values
 from infra.acknowledgements import acknowledge
 from infra.assets import OUTPUT, ROOT
 from infra.load import advice
-from infra.naming import PLACEHOLDER_ACCOUNT, STACKS
 from infra.settings import Settings
 from infra.stacks.alarms import AlarmsStack
 from infra.stacks.auth import AuthStack
@@ -34,7 +33,9 @@ from infra.stacks.pipe import PipeStack, Sink, Source
 from infra.stacks.snowflake_auth import SnowflakeAuthStack
 from infra.stacks.snowflake_setup import SnowflakeSetupStack
 from infra.stacks.storage import StorageStack
+from lmdp.deployment.naming import PLACEHOLDER_ACCOUNT, STACKS
 from lmdp.errors import LmdpError
+from lmdp.support.settings_reader import unread
 
 # What an environment is when nobody says otherwise; `.env`, the environment and the context win over it.
 ENVIRONMENTS: Final[Mapping[str, Mapping[str, str]]] = {
@@ -139,8 +140,11 @@ def main() -> None:
     """Synthesise the environment that the context or LMDP_ENVIRONMENT names, into `cdk.out/<environment>`."""
     given: dict[str, object] = json.loads(os.environ.get("CDK_CONTEXT_JSON", "{}"))
     environment = str(given.get("environment") or os.environ.get("LMDP_ENVIRONMENT") or "example")
+    values = gather(environment, given)
+    for name in unread(values):
+        print(f"lmdp, environment {environment}: nothing reads the setting {name}", file=sys.stderr)
     try:
-        settings = Settings.read(environment, gather(environment, given))
+        settings = Settings.read(environment, values)
     except LmdpError as error:
         print(f"lmdp, environment {environment}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

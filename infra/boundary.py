@@ -6,8 +6,8 @@ A boundary gives nothing by itself; a test holds every statement of every role i
 from __future__ import annotations
 
 from infra.execution import Document, Statement, allow, document
-from infra.naming import Names
 from infra.settings import Settings
+from lmdp.deployment.naming import Names
 
 _CHANGES = ("CreateChangeSet", "DeleteChangeSet", "ExecuteChangeSet", "CreateStack", "UpdateStack", "DeleteStack",
             "RollbackStack", "ContinueUpdateRollback", "UpdateTerminationProtection", "CreateStackRefactor",

@@ -11,23 +11,14 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from infra.assets import RUNTIME, SETUP_ZIP, code
-from infra.parts import (
-    allow,
-    bucket_key_use,
-    log_group,
-    service_role,
-    tracing,
-    via,
-    without_redundant_dependency,
-    write_logs,
-)
+from infra.assets import SETUP_ZIP, code
+from infra.parts import allow, bucket_key_use, service_function, via
 from infra.people import FAILED
 from infra.private import enter_vpc, interfaces
 from infra.settings import Settings
 from infra.stacks.snowflake_setup import sql_settings
 
-# Three flights of three minutes at most, the sign-in and the answer.
+# Three canaries of three minutes at most, the login and the answer.
 _MINUTES = 12
 
 
@@ -40,37 +31,26 @@ def add_canary(
     data_key: kms.IKey,
     stub: bool,
 ) -> lambda_.Function:
-    """Make the function and its schedule. It signs in to Snowflake as the setup owner, who may read the table."""
+    """Make the function and its schedule. It logs in to Snowflake as the setup owner, who may read the table."""
     names = settings.names
-    # Lambda sends no aws:SourceArn when it assumes an execution role:
-    # https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html
-    role = service_role(
-        scope,
-        "CanaryRole",
-        settings=settings,
-        what="canary",
-        service="lambda.amazonaws.com",
-        about="Sends a canary row of lmdp and looks for it",
-        statements=_statements(settings, secret, secret_key, data_key),
-    )
-    function = lambda_.Function(
+    function = service_function(
         scope,
         "Canary",
+        settings=settings,
+        role_id="CanaryRole",
+        role="canary",
+        about="Sends a canary row of lmdp and looks for it",
+        statements=_statements(settings, secret, secret_key, data_key),
+        log="canary",
         function_name=names.canary_function,
         description="One marked row through Firehose to Snowflake, each day",
-        runtime=RUNTIME,
-        architecture=lambda_.Architecture.ARM_64,
         code=code(SETUP_ZIP, stub=stub),
         handler="lmdp.snowflake.canary_function.handler",
-        role=role.without_policy_updates(),
-        log_group=log_group(scope, "canary", names),
         memory_size=512,
         timeout=cdk.Duration.minutes(_MINUTES),
         retry_attempts=0,  # it answers whatever happens; a second try would send a second row
-        tracing=lambda_.Tracing.ACTIVE,
         environment=canary_environment(settings, secret),
     )
-    without_redundant_dependency(function)
     enter_vpc(function, settings)
     rule = events.Rule(
         scope, "EveryDay", rule_name=names.canary_function, schedule=events.Schedule.rate(cdk.Duration.days(1))
@@ -80,7 +60,7 @@ def add_canary(
 
 
 def canary_environment(settings: Settings, secret: secretsmanager.ISecret) -> dict[str, str]:
-    """The settings that the canary's handler reads."""
+    """Return the settings that the canary's handler reads."""
     names = settings.names
     return {
         **sql_settings(settings),
@@ -105,8 +85,6 @@ def _statements(
         allow("ReadFailedRecords", ["s3:GetObject"], [f"{bucket}/{FAILED}/*"]),
         allow("FailedRecordsKey", ["kms:Decrypt"], [data_key.key_arn], conditions=bucket_key_use(names)),
         allow("NoteCanary", ["ssm:PutParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")]),
-        write_logs(names.log_group("canary"), names),
-        tracing(),
         *interfaces(settings),
     ]
     if secret_key:

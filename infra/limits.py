@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from infra.load import MAX_PAYLOAD_BYTES, RECORD_OVERHEAD_BYTES, payload_bytes
-from infra.reading import Reader
+from lmdp.support.settings_reader import Reader
 
 if TYPE_CHECKING:
     from infra.settings import Delivery, Kafka, Pipe, Settings, Watch

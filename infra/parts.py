@@ -14,8 +14,9 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from infra.naming import Names
+from infra.assets import RUNTIME
 from infra.settings import Settings
+from lmdp.deployment.naming import Names
 
 # What holds data outlives its stack, but not the rollback of the operation that made it: empty as it is, it would keep
 # its name from the next try. https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
@@ -93,6 +94,49 @@ def service_role(  # noqa: PLR0913 - each is a part of a role
     )
 
 
+def service_function(  # noqa: PLR0913 - each is a part of a function
+    scope: Construct,
+    id_: str,
+    *,
+    settings: Settings,
+    role_id: str,
+    role: str,
+    about: str,
+    statements: Sequence[iam.PolicyStatement],
+    log: str,
+    **properties: Any,
+) -> lambda_.Function:
+    """Make a function of lmdp with a role of its own, whose rights are `statements` and those to log and trace.
+
+    `role` and `log` are the names of the role and of the log group in the base stack; `about` describes the role.
+    """
+    names = settings.names
+    # Lambda sends no aws:SourceArn when it assumes an execution role:
+    # https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html
+    executor = service_role(
+        scope,
+        role_id,
+        settings=settings,
+        what=role,
+        service="lambda.amazonaws.com",
+        about=about,
+        statements=[*statements, write_logs(names.log_group(log), names), tracing()],
+    )
+    function = lambda_.Function(
+        scope,
+        id_,
+        runtime=RUNTIME,
+        architecture=lambda_.Architecture.ARM_64,
+        role=executor.without_policy_updates(),
+        log_group=logs.LogGroup.from_log_group_name(scope, f"Logs-{log}", names.log_group(log)),
+        tracing=lambda_.Tracing.ACTIVE,
+        **properties,
+    )
+    # The reference to the role is a dependency already (cfn-lint W3005).
+    cast("cdk.CfnResource", function.node.default_child).add_deletion_override("DependsOn")
+    return function
+
+
 def encrypted_log_group(scope: Construct, id_: str, *, settings: Settings, what: str, key: kms.IKey) -> logs.LogGroup:
     """A log group of a known name, with the logs' key and a retention.
 
@@ -106,17 +150,6 @@ def encrypted_log_group(scope: Construct, id_: str, *, settings: Settings, what:
         retention=logs.RetentionDays[_LOG_DAYS[settings.watch.log_days]],
         removal_policy=cdk.RemovalPolicy.DESTROY,
     )
-
-
-def log_group(scope: Construct, what: str, names: Names) -> logs.ILogGroup:
-    """A log group of the base stack, by its name."""
-    return logs.LogGroup.from_log_group_name(scope, f"Logs-{what}", names.log_group(what))
-
-
-def without_redundant_dependency(function: lambda_.Function) -> None:
-    """Drop the dependency on the role: the reference to the role is one already (cfn-lint W3005)."""
-    resource = cast("cdk.CfnResource", function.node.default_child)
-    resource.add_deletion_override("DependsOn")
 
 
 def write_logs(group_name: str, names: Names) -> iam.PolicyStatement:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from aws_cdk import aws_iam as iam
 
-from infra.naming import Names
 from infra.parts import allow, bucket_key_use, via
 from infra.settings import Settings
+from lmdp.deployment.naming import Names
 
 # CDK's own: https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html
 _BOOTSTRAP_ROLES = ("deploy", "file-publishing", "lookup")

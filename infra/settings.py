@@ -10,11 +10,11 @@ from typing import Final
 
 from infra.limits import FUNCTION_ENDPOINTS, check_together
 from infra.load import SNOWFLAKE_REGIONS, Load
-from infra.naming import Names
-from infra.reading import Reader
+from lmdp.deployment.naming import Names
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings, names_of
 from lmdp.sql.settings import environment as whose
+from lmdp.support.settings_reader import Reader
 
 # The permissions boundary that bootstrap makes.
 BOUNDARY: Final = "boundary"

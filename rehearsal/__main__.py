@@ -1,4 +1,4 @@
-"""`make rehearse`: play every step, and print a table: step, seconds, verdict. Exit code 1 when one did otherwise."""
+"""`make rehearse`: play every step, and print a table: step, seconds, result. Exit code 1 when one did otherwise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WARNINGS = 15
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A step of an environment, and its verdict: `ok`, or what is wrong."""
+    """A step of an environment, and its result: `ok`, or what is wrong."""
 
     environment: str
     step: Step
@@ -35,7 +35,7 @@ class Played:
     fault: str
 
     def report(self) -> str:
-        """A failed step as a person needs it: the command, its output, what to look at."""
+        """Return a failed step for a reader: the command, its output, what to look at."""
         lines = self.outcome.output.splitlines()
         shown = lines if len(lines) <= _TAIL_LINES else [f"… {len(lines) - _TAIL_LINES} lines", *lines[-_TAIL_LINES:]]
         return "\n".join(
@@ -79,7 +79,7 @@ def rehearse(stage: Stage, console: Console, only: str) -> list[Played]:
 def table(played: Sequence[Played]) -> Table:
     """What was played."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("environment", "step", "seconds", "verdict"):
+    for name in ("environment", "step", "seconds", "result"):
         drawn.add_column(name, justify="right" if name == "seconds" else "left", overflow="fold")
     for one in played:
         drawn.add_row(one.environment, one.step.name, f"{one.outcome.seconds:.1f}", one.fault or "ok")

@@ -117,7 +117,7 @@ LACKS: Final = (
     Lack(f"{_ALARM} with Metrics", "refused; the alarms over an expression", _refuses_expressions, _fill_alarm),
     Lack(
         f"{_SECRET} without a value",
-        "is given an empty one; deploy and keypair tell an empty secret by its missing version",
+        "is given an empty one; deploy and keypair recognize an empty secret by its missing version",
         lambda: provisioners._sm_secret_string({}) == "",
         _fill_secret,
     ),

@@ -261,8 +261,8 @@ def _keep_failed(
 ) -> None:
     """As Firehose keeps records that failed: one JSON object a line, under the backup's prefix."""
     backup, now = destination["S3DestinationDescription"], dt.datetime.now(dt.UTC)
-    told = {"errorCode": "Snowflake.Refused", "errorMessage": str(error), "attemptsMade": 1}
-    lines = "".join(json.dumps({**told, "rawData": record}) + "\n" for record in records)
+    failure = {"errorCode": "Snowflake.Refused", "errorMessage": str(error), "attemptsMade": 1}
+    lines = "".join(json.dumps({**failure, "rawData": record}) + "\n" for record in records)
     prefix = backup["Prefix"]
     for name, code in (("yyyy", "%Y"), ("MM", "%m"), ("dd", "%d")):
         prefix = prefix.replace(f"!{{timestamp:{name}}}", now.strftime(code))

@@ -22,6 +22,7 @@ from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from lmdp.deployment.naming import Names
+from rehearsal.authority import active_authority
 from rehearsal.snowflake import Double, opened
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -81,7 +82,7 @@ class Place:
     settings: dict[str, str] = field(default_factory=dict)
 
     def run(self, command: str, answer: str = "", *, online: bool = False) -> Outcome:
-        """Run a command as a person does, in the checkout; `online` is without the way to the double."""
+        """Run a command in the checkout; `online` is without the way to the double."""
         lines = "".join(f"{name}={value}\n" for name, value in self.settings.items())
         (self.checkout / ".env").write_text(lines, "utf-8")
         env = {**OUTSIDE, **self.stage.environment}
@@ -123,7 +124,7 @@ def staged(folder: Path) -> Iterator[Stage]:
             "CDK_HOME": str(folder / "cdk"),
             "LMDP_BUILD_PLATFORM": "host",
         }
-        authority = _authority(environment["AWS_ENDPOINT_URL_ACM_PCA"])
+        authority = active_authority(aws(environment["AWS_ENDPOINT_URL_ACM_PCA"], "acm-pca"), "rehearsal")
         double = stack.enter_context(opened(folder, functools.partial(aws, endpoint)))
         os.environ.update(double.environment)  # Firehose's stand-in signs in from this process
         stage = Stage(folder, environment, double, authority)
@@ -193,25 +194,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _authority(endpoint: str) -> str:
-    """A Private CA that is active; returns its ARN."""
-    pca = aws(endpoint, "acm-pca")
-    made = pca.create_certificate_authority(
-        CertificateAuthorityConfiguration={
-            "KeyAlgorithm": "RSA_2048", "SigningAlgorithm": "SHA256WITHRSA", "Subject": {"CommonName": "rehearsal"},
-        },
-        CertificateAuthorityType="ROOT",
-    )  # fmt: skip
-    arn = str(made["CertificateAuthorityArn"])
-    root = pca.issue_certificate(
-        CertificateAuthorityArn=arn,
-        Csr=pca.get_certificate_authority_csr(CertificateAuthorityArn=arn)["Csr"].encode(),
-        SigningAlgorithm="SHA256WITHRSA",
-        TemplateArn="arn:aws:acm-pca:::template/RootCACertificate/V1",
-        Validity={"Value": 10, "Type": "YEARS"},
-    )["CertificateArn"]
-    signed = pca.get_certificate(CertificateAuthorityArn=arn, CertificateArn=root)["Certificate"]
-    pca.import_certificate_authority_certificate(CertificateAuthorityArn=arn, Certificate=signed.encode())
-    return arn

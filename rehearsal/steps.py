@@ -1,7 +1,7 @@
-"""THE ORDER: what docs/deploy.md has a person do, step by step, and what has to come of it.
+"""THE ORDER: the steps of docs/deploy.md, and what has to come of each.
 
 `FIRST` is the document's own sequence, word for word; a test compares the two. `SECOND` is another environment in the
-same account, at the same time, where a person gets things wrong.
+same account, at the same time, with the mistakes that people make.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final
 from rehearsal.stage import ACCOUNT, HOST, NETWORK, REGION, Outcome, Place
 
 PRELUDE: Final = "set -a; . ./.env; set +a"
-"""What the document has a person type before `lmdp`, so that it has the settings of the deployment."""
+"""What is typed before `lmdp` in the document, so that it has the settings of the deployment."""
 NOT_REHEARSED: Final = {
     "lmdp topic create --partitions 12 --replication 3 --retention-hours 24 --max-message-bytes 65536":
         "the emulator has no brokers; tests/integration/test_topic_command.py runs it against a real one",
@@ -34,7 +34,7 @@ _DEVICE: Final = "rehearsed"
 class Step:
     """A command, and what it has to do: exit so, print these, and leave what `check` looks at.
 
-    `before` is what a person does first, elsewhere; `exits` is the program's code, also where make ends with its own 2;
+    `before` is what is done first, elsewhere; `exits` is the program's code, also where make ends with its own 2;
     `check` returns what is wrong, or nothing. A step without a command is something that happens in AWS.
     """
 
@@ -63,7 +63,7 @@ def play(step: Step, place: Place) -> tuple[Outcome, str]:
         faults += [f"does not print: {text}" for text in step.says if text not in outcome.output]
         if step.check and not faults:
             faults += [fault for fault in [step.check(place, outcome)] if fault]
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the verdict
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the result
         faults = [f"{type(error).__name__}: {error}"]
     return Outcome(outcome.code, outcome.output, time.monotonic() - begun), "; ".join(faults)
 

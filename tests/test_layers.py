@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "errors": set(),
     "core": {"errors"},
     "support": {"errors", "core"},
-    "sql": {"errors", "core"},
+    "sql": {"errors", "core", "support"},
     "certificates": {"errors", "support"},
     "deployment": {"errors", "support"},
     "cloud": SHARED,

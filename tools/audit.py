@@ -74,11 +74,11 @@ def licence_of(package: metadata.Distribution) -> str:
     classified = about.get_all("Classifier") or []
     classes = [text.rpartition(" :: ")[2] for text in classified if text.startswith("License ::")]
     field = (about.get("License") or "").strip().partition("\n")[0][:60]
-    return about.get("License-Expression") or "; ".join(classes) or field or "none told"
+    return about.get("License-Expression") or "; ".join(classes) or field or "none given"
 
 
 def is_allowed(name: str, licence: str) -> bool:
-    """Whether a package of this licence may be used: permissive, or weakly copyleft by file, or read by a person."""
+    """Return whether a package of this licence may be used: permissive, weakly copyleft by file, or accepted."""
     known = name.lower().replace("_", "-").replace(".", "-")
     if known in _READ or (known.startswith(_JSII) and licence in ("OSI Approved", "Apache-2.0")):
         return True
@@ -92,7 +92,7 @@ def licences() -> dict[str, str]:
 
 
 def faults() -> list[str]:
-    """All that is wrong, of what can be told without a network."""
+    """Return all that is wrong, of what can be found without a network."""
     found = [
         f"{path.relative_to(ROOT)}: {fault}"
         for path in sorted((ROOT / "requirements").glob("*.txt"))
@@ -100,8 +100,8 @@ def faults() -> list[str]:
     ]
     found += jar_faults((ROOT / KAFKA_JARS).read_text(encoding="utf-8"))
     found += node_faults((ROOT / "infra/cli/package-lock.json").read_text(encoding="utf-8"))
-    wrong = {name: told for name, told in licences().items() if not is_allowed(name, told)}
-    return [*found, *(f"{name}: the licence {told!r} is not one of ours" for name, told in wrong.items())]
+    wrong = {name: licence for name, licence in licences().items() if not is_allowed(name, licence)}
+    return [*found, *(f"{name}: the licence {licence!r} is not one of ours" for name, licence in wrong.items())]
 
 
 def vulnerable() -> int:
@@ -134,7 +134,7 @@ def main() -> int:
     parser.add_argument("--licences", action="store_true", help="list each package with its licence")
     given = parser.parse_args()
     if given.licences:
-        print("\n".join(f"{name}: {_READ.get(name.lower(), told)}" for name, told in licences().items()))
+        print("\n".join(f"{name}: {_READ.get(name.lower(), licence)}" for name, licence in licences().items()))
     found = faults()
     print(
         "\n".join(found) or f"{len(licences())} packages: pinned, with their hashes, licensed as they may be",

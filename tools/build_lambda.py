@@ -92,6 +92,7 @@ SNOWFLAKE_SETUP = (
     "lmdp/core/**",
     "lmdp/snowflake/**",
     "lmdp/sql/**",
+    "lmdp/support/**",
     *(
         f"{package}/**"
         for package in ("asn1crypto", "certifi", "cffi", "charset_normalizer", "cryptography", "dateutil")

@@ -1,4 +1,4 @@
-"""Make docs/cli.md from the commands: `python tools/cli_docs.py`; with --check it only says whether it is current.
+"""Make docs/cli.md from the commands: `python tools/cli_docs.py`; with --check it only reports whether it is current.
 
 Typer has a generator of its own, which repeats the options that all commands share and runs examples into the text.
 """
@@ -15,11 +15,11 @@ from typing import Any
 
 import typer
 
+from lmdp.cli.command import default_of, is_argument, names_of, value_of
 from lmdp.cli.main import app
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 SHARED_BY = 3
-_WORDS = {"<int": "N", "<float": "N", "<str": "NAME", "<path": "FILE"}
 
 HEAD = """\
 # The command line
@@ -28,16 +28,19 @@ Made from the commands by `python tools/cli_docs.py`; `lmdp COMMAND --help` show
 `. .venv/bin/activate` once in a terminal, so that `lmdp` is found. Commands that reach AWS or Snowflake need
 `make extras`.
 
-An option on the command line wins over the environment variable beside it, and that over the file `.env` in the current
-folder. All faults in what was given are told at once. Settings of the AWS half are in [deploy.md](deploy.md#settings),
-Snowflake's names and limits in [snowflake-marketplace-setup.md](snowflake-marketplace-setup.md#names-and-limits).
+An option on the command line wins over its environment variable, and that over the file `.env` in the current folder.
+All faults of a command line are reported at once. A misspelt `LMDP_` or `SNOWFLAKE_` setting is reported at the start
+of every command. Settings of the AWS half are in [deploy.md](deploy.md#settings), Snowflake's names and limits in
+[snowflake-marketplace-setup.md](snowflake-marketplace-setup.md#names-and-limits).
+
+`lmdp --install-completion` installs completion for your shell; `lmdp help COMMAND` shows the help of a command.
 
 | exit code | means |
 | --- | --- |
 | 0 | done |
-| 1 | the check that was asked for failed, messages were lost, or the work ended before its end |
+| 1 | the requested check failed, messages were lost, or the command stopped before completing |
 | 2 | wrong usage or settings; nothing was done |
-| 3 | a part could not be reached: Kafka, the warehouse, AWS, Snowflake, or a package that `make extras` installs |
+| 3 | a dependency is unreachable: Kafka, the warehouse, AWS, Snowflake, or a package that `make extras` installs |
 """
 SHARED = """\
 ## Shared options
@@ -87,7 +90,7 @@ def main(words: list[str]) -> int:
     if words == ["--check"]:
         if PAGE.exists() and PAGE.read_text("utf-8") == made:
             return 0
-        print("docs/cli.md is not what the commands say; make it anew: python tools/cli_docs.py", file=sys.stderr)
+        print("docs/cli.md is out of date; make it again: python tools/cli_docs.py", file=sys.stderr)
         return 1
     PAGE.write_text(made, "utf-8")
     return 0
@@ -113,35 +116,16 @@ def _entry(command: Any, words: str) -> Entry:
 
 
 def _row(one: Any, command: Any) -> Row:
-    is_argument = one.param_type_name == "argument"
-    names = [one.metavar] if is_argument else [*reversed(one.opts), *one.secondary_opts]
-    value = "" if is_argument or one.is_flag else f" {_value(one, command)}"
+    *others, last = names_of(one)
+    value = value_of(one, typer.Context(command))
+    default = default_of(one).removeprefix("default: ")
     return Row(
-        ", ".join(f"`{name}`" for name in names[:-1]) + (", " if names[1:] else "") + f"`{names[-1]}{value}`",
+        "".join(f"`{name}`, " for name in others) + f"`{last} {value}`".replace(" `", "`"),
         f"`{one.envvar}`" if one.envvar else "",
-        _default(one),
+        f"*{default}*" if one.required else f"`{default}`" if default else "",
         _marked(one.help or ""),
-        is_argument,
+        is_argument(one),
     )
-
-
-def _value(one: Any, command: Any) -> str:
-    """What stands behind an option: its own word, its choices, or its type."""
-    if one.metavar:
-        return str(one.metavar)
-    kind = str(one.display_type(typer.Context(command)))
-    return next((word for start, word in _WORDS.items() if kind.startswith(start)), kind)
-
-
-def _default(one: Any) -> str:
-    if one.required:
-        return "*required*"
-    if isinstance(one.show_default, str):
-        return f"`{one.show_default}`"
-    if one.default in (None, False, [], ()):
-        return ""
-    value = getattr(one.default, "value", one.default)
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 def _marked(text: str) -> str:

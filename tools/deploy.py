@@ -2,7 +2,7 @@
 
     python tools/deploy.py bootstrap --environment prod     once an environment
     python tools/deploy.py diff      --environment prod     what would change
-    python tools/deploy.py deploy    --environment prod     step by step, after a question; repeat it to go on
+    python tools/deploy.py deploy    --environment prod     step by step, after a question; repeat it to resume
     python tools/deploy.py canary    --environment prod     a marked row through Firehose, now; one flies each day
     python tools/deploy.py status    --environment prod     the pipe, the alarms, the last canary
     python tools/deploy.py destroy   --environment prod     what runs; data stays
@@ -22,8 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from infra.app import gather  # noqa: E402 - it is beside this folder
-from infra.naming import STACKS  # noqa: E402 - as above
-from infra.secret_shapes import kafka_fault, snowflake_fault  # noqa: E402 - as above
 from infra.settings import Settings  # noqa: E402 - as above
 from tools.deployment.alerts import test_alarm  # noqa: E402 - as above
 from tools.deployment.bootstrap import bootstrap  # noqa: E402 - as above
@@ -36,6 +34,8 @@ from tools.deployment.network import check_network  # noqa: E402 - as above
 from tools.deployment.topic import check_topic  # noqa: E402 - as above
 from tools.deployment.world import Options, World, confirm, real_world  # noqa: E402 - as above
 
+from lmdp.deployment.naming import STACKS  # noqa: E402 - as above
+from lmdp.deployment.secret_shapes import kafka_fault, snowflake_fault  # noqa: E402 - as above
 from lmdp.errors import LmdpError  # noqa: E402 - as above
 
 FIRST = ("base", "storage", "snowflake-auth", "auth")

@@ -1,7 +1,8 @@
 """The pictures of the page in docs/images, from a real run with simulated devices: `make screenshots`.
 
-An hour of polls is put into the warehouse first, so that a chart has something to show; the run goes on from there, and
-is given a few messages that cannot become rows. Needs Chromium and its driver: apt-get install chromium chromium-driver
+An hour of polls is put into the warehouse first, so that a chart has something to show; the run continues from there,
+and is given a few messages that cannot become rows. Needs Chromium and its driver:
+apt-get install chromium chromium-driver
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def take(browser: Browser) -> None:
 def keep(browser: Browser, name: str) -> None:
     """Keep what the browser shows."""
     browser.js("document.activeElement.blur()")
-    time.sleep(3)  # until charts are drawn and colours have settled
+    time.sleep(3)  # until charts are drawn and colours no longer change
     browser.driver.save_screenshot(str(IMAGES / f"page-{name}.png"))
 
 

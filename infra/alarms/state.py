@@ -1,4 +1,4 @@
-"""What the watcher tells: days left, the canary's age, and whether it looks at all."""
+"""What the watcher reports: days left, the canary's age, and whether it runs at all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def state_rules(settings: Settings) -> list[AlarmRule]:
     if settings.kafka.ca_arn:
         days.append(("ca", "warn", "certificates", "The Private CA ends", "CaDaysLeft", _CA_DAYS))
     return [
-        *(AlarmRule(name, severity, section, f"{about} in less than {least} days, or nobody can tell.",
+        *(AlarmRule(name, severity, section, f"{about} in less than {least} days, or unknown.",
                     metric("lmdp", counted, {"service": prefix}, "Minimum", minutes=60), "<", least,
                     missing_is_bad=True)
           for name, severity, section, about, counted, least in days),

@@ -16,8 +16,8 @@ from infra.alarms.kafka import kafka_rules
 from infra.alarms.path import path_rules
 from infra.alarms.rule import AlarmRule, add_alarm
 from infra.alarms.state import state_rules
-from infra.assets import RUNTIME, watcher_code
-from infra.parts import allow, log_group, service_role, tracing, without_redundant_dependency, write_logs
+from infra.assets import watcher_code
+from infra.parts import allow, service_function
 from infra.people import secret_arns
 from infra.settings import Settings
 
@@ -83,39 +83,26 @@ def _watcher(stack: AlarmsStack, settings: Settings, cluster_arn: str) -> lambda
             [names.arn("ssm", f"parameter{one}") for one in (names.canary_parameter, names.retention_parameter)],
         ),
         allow("LookAtTopic", _TOPIC_READS, [cluster_arn, topic_arn(settings)]),
-        write_logs(names.log_group("watcher"), names),
-        tracing(),
         *_authority(settings),
     ]
-    # Lambda sends no aws:SourceArn when it assumes an execution role:
-    # https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html
-    role = service_role(
-        stack,
-        "WatcherRole",
-        settings=settings,
-        what="watcher",
-        service="lambda.amazonaws.com",
-        about="Looks at pipe, secrets' dates and canary of lmdp; reads no secret",
-        statements=statements,
-    )
-    function = lambda_.Function(
+    function = service_function(
         stack,
         "Watcher",
+        settings=settings,
+        role_id="WatcherRole",
+        role="watcher",
+        about="Looks at pipe, secrets' dates and canary of lmdp; reads no secret",
+        statements=statements,
+        log="watcher",
         function_name=names.watcher_function,
         description="What has no metric of its own, every five minutes",
-        runtime=RUNTIME,
-        architecture=lambda_.Architecture.ARM_64,
         code=watcher_code(),
         handler="watcher.handler",
-        role=role.without_policy_updates(),
-        log_group=log_group(stack, "watcher", names),
         memory_size=256,
         timeout=cdk.Duration.seconds(60),
         retry_attempts=0,  # it looks again in five minutes
-        tracing=lambda_.Tracing.ACTIVE,
         environment=watcher_environment(settings, cluster_arn),
     )
-    without_redundant_dependency(function)
     rule = events.Rule(
         stack,
         "EveryFiveMinutes",
@@ -188,7 +175,7 @@ def _budget(stack: AlarmsStack, settings: Settings, alerts: sns.ITopic) -> None:
 
 
 def _failed_deployments(stack: AlarmsStack, settings: Settings, alerts: sns.ITopic) -> None:
-    """A stack that went back tells somebody, also when nobody sat before it."""
+    """Alert on a stack that was rolled back, even if nobody watched the deployment."""
     names = settings.names
     stacks = names.arn("cloudformation", f"stack/{names.prefix}-")
     events.CfnRule(

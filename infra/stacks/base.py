@@ -12,9 +12,9 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from infra.naming import Names
 from infra.parts import allow, customer_key, encrypted_log_group, from_here, parameter
 from infra.settings import Settings
+from lmdp.deployment.naming import Names
 
 LOG_GROUPS = ("function", "setup", "canary", "watcher", "firehose", "pipe")
 # The log streams that Firehose writes.

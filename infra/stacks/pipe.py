@@ -13,18 +13,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from infra.assets import HANDLER_ZIP, RUNTIME, code
-from infra.parts import (
-    allow,
-    bucket_key_use,
-    from_here,
-    log_group,
-    service_role,
-    tracing,
-    via,
-    without_redundant_dependency,
-    write_logs,
-)
+from infra.assets import HANDLER_ZIP, code
+from infra.parts import allow, bucket_key_use, from_here, service_function, service_role, via, write_logs
 from infra.settings import Settings
 
 REJECTS_PREFIX = "rejects"
@@ -95,39 +85,25 @@ def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -
             [sink.data_key.key_arn],
             conditions=bucket_key_use(names),
         ),
-        write_logs(names.log_group("function"), names),
-        tracing(),
     ]
-    # Lambda sends no aws:SourceArn when it assumes an execution role:
-    # https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html
-    role = service_role(
-        stack,
-        "FunctionRole",
-        settings=settings,
-        what="rows",
-        service="lambda.amazonaws.com",
-        about="Sends rows to Firehose and writes rejects of lmdp",
-        statements=statements,
-    )
-    function = lambda_.Function(
+    return service_function(
         stack,
         "Function",
+        settings=settings,
+        role_id="FunctionRole",
+        role="rows",
+        about="Sends rows to Firehose and writes rejects of lmdp",
+        statements=statements,
+        log="function",
         function_name=names.function,
         description="Kafka messages to rows, for the pipe",
-        runtime=RUNTIME,
-        architecture=lambda_.Architecture.ARM_64,
         code=code(HANDLER_ZIP, stub=stub),
         handler="lmdp.cloud.handler.handler",
-        role=role.without_policy_updates(),
-        log_group=log_group(stack, "function", names),
         memory_size=settings.pipe.memory,
         timeout=cdk.Duration.seconds(settings.pipe.timeout),
         reserved_concurrent_executions=settings.pipe.reserved,
-        tracing=lambda_.Tracing.ACTIVE,
         environment=function_environment(settings, sink.errors.bucket_name, sink.data_key.key_arn),
     )
-    without_redundant_dependency(function)
-    return function
 
 
 def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: lambda_.Function) -> iam.Role:

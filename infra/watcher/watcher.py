@@ -1,7 +1,7 @@
 """What has no metric of its own, every five minutes: pipe, certificates, keys, canary, retention.
 
-It uses what Lambda's runtime brings, and reads no secret's value: versions, dates and tags are enough. What cannot be
-told is left out, and its alarm takes a missing number for a bad one.
+It uses what Lambda's runtime brings, and reads no secret's value: versions, dates and tags are enough. What is
+unknown is left out, and its alarm treats missing data as bad.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def look(env: Mapping[str, str], clients: Clients, now: dt.datetime) -> tuple[di
     for name, one in looks.items():
         try:
             number = one()
-        except Exception as error:  # noqa: BLE001 - one thing that cannot be told leaves the others
+        except Exception as error:  # noqa: BLE001 - one value that is unknown leaves the others
             faults[name] = type(error).__name__
             continue
         if number is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ import pytest
 import typer
 
 from lmdp.cli.main import app
+from lmdp.support.program import program
 from running import PROGRAM, bundle, call, environment, lmdp
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ def _commands(command: object, names: tuple[str, ...] = ()) -> Iterator[tuple[st
         yield from _commands(child, (*names, name))
 
 
+HEAVY = {
+    *("confluent_kafka", "cryptography", "duckdb", "pyarrow", "sqlglot", "boto3", "botocore", "snowflake", "nicegui"),
+}
 COMMANDS = sorted(_commands(typer.main.get_command(app)))
 
 
@@ -45,24 +51,135 @@ def test_every_command_has_help_that_teaches(names: tuple[str, ...], tmp_path: P
     assert ended.err == ""
 
 
+@pytest.mark.parametrize("names", COMMANDS, ids=" ".join)
+def test_help_as_a_command(names: tuple[str, ...], tmp_path: Path) -> None:
+    """`lmdp help COMMAND` is `lmdp COMMAND --help`."""
+    assert call("help", *names, folder=tmp_path) == call(*names, "--help", folder=tmp_path)
+
+
+def test_the_list_of_commands_has_their_summaries() -> None:
+    """The list loads no command; so it repeats the first sentence of each one's help, word for word."""
+    group = typer.main.get_command(app)
+    listed = group.get_help(typer.Context(group, info_name="lmdp", terminal_width=500, max_content_width=500))
+    for name, command in group.commands.items():  # type: ignore[attr-defined]  # it is a group
+        assert re.search(rf"^  {name} +{re.escape(command.help.splitlines()[0])}$", listed, re.MULTILINE), name
+
+
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "headings"),
     [
-        (["--version"], 0, "lmdp 0."),
-        (["--help"], 0, "Start with: lmdp run"),
-        ([], 2, "Usage"),
-        (["nonsense"], 2, "No such command"),
-        (["flatten"], 2, "Missing argument"),
-        (["run", "--simulate", "many"], 2, "--simulate"),
-        (["query", "select 1", "--format", "xml"], 2, "--format"),
-        (["query", "select 1", "--limit", "0"], 2, "--limit"),
+        (["run"], ["Kafka:", "Simulation:", "Storage:", "Page:", "Options:"]),
+        (["publish"], ["Arguments:", "Kafka:", "Simulation:", "Options:"]),
+        (["replay"], ["Arguments:", "Kafka:", "Firehose:", "Options:"]),
+        (["topic", "check"], ["Kafka:", "Options:"]),
     ],
 )
-def test_usage(words: list[str], code: int, told: str, tmp_path: Path) -> None:
-    """Wrong usage ends with 2 and says what was expected."""
+def test_options_are_in_groups(words: list[str], headings: list[str], tmp_path: Path) -> None:
+    """Options that belong together have a heading, in this order."""
+    out = call(*words, "--help", folder=tmp_path).out
+    assert [line for line in out.splitlines() if re.fullmatch(r"[A-Z]\w+:", line)] == headings
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "err"),
+    [
+        (["nonsense"], {}, ("lmdp: there is no command 'nonsense'; commands: run, publish, flatten, validate, query, "
+         "status, replay, powerbi, certs, cost, doctor, topic, snowflake\n")),
+        (["topic", "chekc"], {}, ("lmdp: there is no command 'chekc' (did you mean check?); commands: check, create, "
+         "acls\n")),
+        (["--verison"], {}, "lmdp: there is no option --verison (did you mean --version?)\nHelp: lmdp --help\n"),
+        (["flatten"], {}, "lmdp: FILE… is missing\nHelp: lmdp flatten --help\n"),
+        (["query", "select 1", "select", "2"], {}, ("lmdp: 2 settings are wrong:\n"
+         "  - 'select' is one argument too many\n"
+         "  - '2' is one argument too many\nHelp: lmdp query --help\n")),
+        (["query", "select 1", "--format", "xml", "--limit", "0"], {}, ("lmdp: 2 settings are wrong:\n"
+         "  - --format is 'xml'; it is one of table, json, csv, parquet\n"
+         "  - --limit is '0'; it is a whole number from 1 to 1,000,000\nHelp: lmdp query --help\n")),
+        (["run", "--page-port", "a", "--json=1", "--keeep", "7d", "--interval", "x", "--topic"], {},
+         ("lmdp: 5 settings are wrong:\n  - --json takes no value\n  - there is no option --keeep (did "
+         "you mean --keep?)\n"
+         "  - --topic needs a value: NAME\n  - --interval is 'x'; it is a number from 0.1 to 2,147,483,647\n"
+         "  - --page-port is 'a'; it is a whole number from 1 to 65,535\nHelp: lmdp run --help\n")),
+        (["run", "--simulate", "many", "--ca", "a"], {}, ("lmdp: 2 settings are wrong:\n"
+         "  - --simulate is 'many'; it is a whole number from 0 to 1,000,000\n"
+         "  - --ca needs --bootstrap-servers; the embedded Kafka has certificates of its own\n"
+         "Help: lmdp run --help\n")),
+        (["run", "--until-idle"], {"LMDP_PAGE": "perhaps", "LMDP_PAGE_PORT": "0"}, ("lmdp: 2 settings are wrong:\n"
+         "  - LMDP_PAGE (--page) is 'perhaps'; it is true or false\n"
+         "  - LMDP_PAGE_PORT (--page-port) is '0'; it is a whole number from 1 to 65,535\nHelp: lmdp run --help\n")),
+    ],
+)  # fmt: skip
+def test_wrong_usage(words: list[str], env: dict[str, str], err: str, tmp_path: Path) -> None:
+    """Exit code 2 and every fault at once: the option, what was given, and what is allowed, in our own words."""
+    ended = call(*words, folder=tmp_path, given=b"", **env)
+    named = ended.err.replace(f"Help: {program()} ", "Help: lmdp ")
+    assert (ended.code, ended.out, named) == (2, "", err)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "out", "err"),
+    [
+        (["--version"], 0, "lmdp 0.", ""),
+        (["--help"], 0, "Start with: lmdp run", ""),
+        ([], 2, "", "Usage: lmdp"),
+        (["topic"], 2, "", "Usage: lmdp topic"),
+    ],
+)
+def test_usage(words: list[str], code: int, out: str, err: str, tmp_path: Path) -> None:
+    """Help that was asked for is output; help instead of a command is an error."""
     ended = call(*words, folder=tmp_path)
     assert ended.code == code
-    assert told in ended.out + ended.err
+    assert out in ended.out
+    assert ended.err.startswith(err)
+    assert bool(ended.out) != bool(ended.err)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("lmdp pub", ["publish"]),
+        ("lmdp topic c", ["check", "create"]),
+        ("lmdp query --format ", ["table", "json", "csv", "parquet"]),
+        ("lmdp publish --topic l", ["lm.metrics.otlp"]),
+        ("lmdp run --bro", ["--broker"]),
+    ],
+)
+def test_completion(line: str, found: list[str], tmp_path: Path) -> None:
+    """The shell completes commands, options, and values that are known without a broker; nothing else is printed."""
+    asked = {"_LMDP_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    ended = call(folder=tmp_path, given=b"", LMDP_NONSENSE_XYZ="1", **asked)
+    assert (ended.code, ended.out.split(), ended.err) == (0, found, "")
+
+
+def test_the_completion_script_can_be_shown(tmp_path: Path) -> None:
+    """It completes `lmdp`, however the program was started."""
+    fixed = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = lmdp("--show-completion", "bash", folder=tmp_path, given=b"", seconds=60, **fixed)
+    assert b"complete -o default -F _lmdp_completion lmdp" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"LMDP_TOPICS": "x"}, "lmdp: nothing reads the setting LMDP_TOPICS (did you mean LMDP_TOPIC?)\n"),
+        ({"LMDP_NONSENSE_XYZ": "x"}, "lmdp: nothing reads the setting LMDP_NONSENSE_XYZ\n"),
+        (
+            {"SNOWFLAKE_DATABSE": "x", "LMDP_ORGID": "x"},
+            (
+                "lmdp: nothing reads the setting LMDP_ORGID (did you mean LMDP_ORG_ID?)\n"
+                "lmdp: nothing reads the setting SNOWFLAKE_DATABSE (did you mean SNOWFLAKE_DATABASE?)\n"
+            ),
+        ),
+        ({"SNOWFLAKE_HOME": "/opt/snowsql", "LMDP_VPC_ID": "vpc-1", "LMDP_ORG_ID": "x"}, ""),
+    ],
+)
+@pytest.mark.parametrize("words", [["validate", "--schema"], ["snowflake", "ddl"], ["cost", "--list-prices"]])
+def test_a_misspelt_setting_is_reported_by_every_command(
+    words: list[str], env: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    """A warning on standard error with the nearest name; the command runs. Other programs' settings are left alone."""
+    ended = call(*words, folder=tmp_path, given=b"", **env)
+    assert (ended.code, ended.err) == (0, said)
 
 
 def test_the_env_file_of_the_working_folder_is_read(tmp_path: Path) -> None:
@@ -79,19 +196,19 @@ def test_the_env_file_of_the_working_folder_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"LMDP_ORG_ID=\xff\xfe\n", None])
-def test_an_env_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None) -> None:
-    """No UTF-8, or a folder of that name: in words."""
+def test_an_env_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    """Not UTF-8, or a folder of that name: exit code 2, in words."""
     if content is None:
         (tmp_path / ".env").mkdir()
     else:
         (tmp_path / ".env").write_bytes(content)
     ended = call("--version", folder=tmp_path)
     assert (ended.code, ended.err[:26]) == (2, "lmdp: .env in this folder ")
-    assert ("is no file" if content is None else "cannot be read") in ended.err
+    assert ("is not a file" if content is None else "cannot be read") in ended.err
 
 
 @pytest.mark.parametrize("words", [["flatten", "a.json"], ["validate", "a.json"], ["run"]])
-def test_a_specification_that_is_not_there_is_told(words: list[str], tmp_path: Path) -> None:
+def test_a_specification_that_is_missing_is_refused(words: list[str], tmp_path: Path) -> None:
     """LMDP_SPEC is checked before anything else is done."""
     (tmp_path / "a.json").write_bytes(bundle(1))
     ended = call(*words, folder=tmp_path, LMDP_SPEC="none.md")
@@ -100,9 +217,9 @@ def test_a_specification_that_is_not_there_is_told(words: list[str], tmp_path: P
     assert not (tmp_path / ".lmdp" / "warehouse.duckdb").exists()
 
 
-@pytest.mark.parametrize("lines", [2, 20_000])
-def test_a_pipe_that_closes_early_is_no_error_to_read(tmp_path: Path, lines: int) -> None:
-    """`lmdp flatten … | head -1` shows its row and nothing on standard error, however much was to come."""
+@pytest.mark.parametrize(("lines", "ended"), [(1, 0), (20_000, 1)])
+def test_a_pipe_that_closes_early_is_no_error_to_read(tmp_path: Path, lines: int, ended: int) -> None:
+    """`lmdp flatten … | head -1` shows its row and nothing on standard error; the exit code is 1 if rows were lost."""
     (tmp_path / "a.jsonl").write_bytes((bundle(1, tenant="t") + b"\n") * lines)
     words = [*PROGRAM, "flatten", "a.jsonl"]
     with subprocess.Popen(
@@ -113,17 +230,23 @@ def test_a_pipe_that_closes_early_is_no_error_to_read(tmp_path: Path, lines: int
         assert program.stdout.readline(10).startswith(b'{"orgId"')
         program.stdout.close()
         assert program.stderr.read() == b""
-        assert program.wait(30) in (0, 1)
+        assert program.wait(30) == ended
 
 
 def test_nothing_heavy_is_loaded_for_help(tmp_path: Path) -> None:
-    """Kafka's client, DuckDB, Arrow and cryptography are loaded by the commands that need them."""
+    """The list of commands loads none of them, and no command's help loads a client, a database or cryptography."""
     program = (
-        "import sys\nfrom lmdp.cli.main import main\n"
-        "sys.argv = ['lmdp', '--help']\ntry:\n    main()\nexcept SystemExit:\n"
-        "    print([name for name in ('duckdb', 'pyarrow', 'sqlglot') if name in sys.modules], file=sys.stderr)"
+        "import contextlib, io, json, sys\nfrom lmdp.cli.main import execute\n"
+        "for words in json.loads(sys.argv.pop()):\n"
+        "    sys.argv[1:] = [*words, '--help']\n"
+        "    with contextlib.redirect_stdout(io.StringIO()):\n        code = execute()\n"
+        "    print(json.dumps([words, code, [name for name in sys.modules]]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment(), capture_output=True, check=True
-    )
-    assert done.stderr == b"[]\n"
+    asked = json.dumps([[], *COMMANDS])
+    words = [sys.executable, "-c", program, asked]
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, check=True, text=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(COMMANDS) + 1
+    assert [name for name in answers[0][2] if name.startswith(("lmdp.core", "lmdp.cli.run", "rich"))] == []
+    for names, code, modules in answers:
+        assert (code, names, HEAVY & {name.partition(".")[0] for name in modules}) == (0, names, set())

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmdp.cli.main import app
-from lmdp.doctor.settings_file import KNOWN
+from lmdp.support.settings_reader import known
 from running import PROGRAM, bundle, call, environment
 
 HOSTILE = [
@@ -122,7 +122,7 @@ ASKED = [
     max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    name=st.sampled_from(sorted(KNOWN)),
+    name=st.sampled_from(sorted(known())),
     words=st.sampled_from(ASKED),
     value=st.sampled_from(HOSTILE) | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20),
 )
@@ -139,29 +139,29 @@ def test_no_setting_ends_in_a_traceback(folder: Path, name: str, words: tuple[st
     [
         (["flatten", "bundle.json", "--org-id", "\udcff"], "argument '\\udcff' is no UTF-8"),
         (["query", "select '\udcff'"], "is no UTF-8"),
-        (["run", "--interval", "nan"], "Invalid value for '--interval'"),
-        (["run", "--interval", "inf"], "inf is not a number"),
-        (["run", "--duration", "1e300"], "is not a number of at most 2,147,483,647"),
-        (["run", "--simulate", "99999999999999999999"], "less than or equal to 1000000"),
+        (["run", "--interval", "nan"], "--interval is 'nan'; it is a number from 0.1 to 2,147,483,647"),
+        (["run", "--interval", "inf"], "--interval is inf; it is a number"),
+        (["run", "--duration", "1e300"], "--duration is 1e+300; it is a number from 0.1 to 2,147,483,647"),
+        (["run", "--simulate", "99999999999999999999"], "it is a whole number from 0 to 1,000,000"),
         (["run", "--simulate", "1000000", "--instances", "1000"], "at most 2,000,000 instances are simulated"),
         (["publish", "--simulate", "1000000", "--instances", "1000"], "at most 2,000,000 instances are simulated"),
-        (["run", "--keep", "99999d"], "--keep: '99999d' is not 1d to 36500d"),
-        (["run", "--warehouse", "fifo"], "fifo is no file"),
-        (["run", "--warehouse", "folder"], "folder is no file"),
+        (["run", "--keep", "99999d"], "--keep: '99999d' is neither 1d to 36500d"),
+        (["run", "--warehouse", "fifo"], "fifo is not a file"),
+        (["run", "--warehouse", "folder"], "folder is not a file"),
         (["run", "--bootstrap-servers", "b:1", "--ca", "fifo"], "--ca fifo is no PEM certificate"),
         (
             ["run", "--bootstrap-servers", "b:1", "--cert", "folder", "--key", "fifo"],
             "--key fifo is no PEM private key",
         ),
-        (["snowflake", "verify", "--fresh", "nan"], "Invalid value for '--fresh'"),
-        (["snowflake", "keypair", "--file", "k", "--bits", "99999"], "less than or equal to 8192"),
+        (["snowflake", "verify", "--fresh", "nan"], "--fresh is 'nan'; it is a number from 1 to"),
+        (["snowflake", "keypair", "--file", "k", "--bits", "99999"], "it is a whole number from 2,048 to 8,192"),
     ],
 )
 def test_what_is_refused_is_named(words: list[str], said: str, folder: Path) -> None:
     """Exit code 2, and a message with the value."""
     ended = call(*words, folder=folder)
     assert ended.code == 2
-    assert said in " ".join(ended.err.replace("│", " ").split())
+    assert said in ended.err
 
 
 @pytest.mark.parametrize(
@@ -185,13 +185,13 @@ def test_an_env_file_that_is_no_file_is_refused(make: Any, tmp_path: Path) -> No
     """Reading a pipe would wait for ever."""
     make(tmp_path / ".env")
     ended = call("snowflake", "ddl", folder=tmp_path)
-    assert (ended.code, "is no file" in ended.err) == (2, True), ended.err
+    assert (ended.code, "is not a file" in ended.err) == (2, True), ended.err
 
 
 def test_a_specification_that_is_no_file_is_refused(folder: Path) -> None:
     """As above."""
     ended = call("flatten", "bundle.json", folder=folder, LMDP_SPEC=str(folder / "fifo"))
-    assert (ended.code, "is no file" in ended.err) == (2, True), ended.err
+    assert (ended.code, "is not a file" in ended.err) == (2, True), ended.err
 
 
 @pytest.mark.parametrize("words", [["run", "--help"], ["--help"], ["snowflake", "ddl"]])

@@ -74,7 +74,7 @@ def test_strict_fails_on_a_reject_and_only_then(tmp_path: Path) -> None:
         (["none.json"], 2, "none.json does not exist"),
         (["."], 2, ". is a folder"),
         (["a.jsonl/b.json"], 2, "Not a directory"),
-        (["cut.jsonl.gz"], 1, "cut.jsonl.gz is damaged or was cut short"),
+        (["cut.jsonl.gz"], 1, "cut.jsonl.gz is damaged or truncated"),
         (["no.jsonl.gz"], 1, "no.jsonl.gz is damaged"),
         (["-", "-"], 2, "- is named more than once"),
         (["a.jsonl", "--rejects", "a.jsonl"], 2, "--rejects a.jsonl would overwrite"),

@@ -14,6 +14,7 @@ import typer
 from confluent_kafka import Consumer, Producer, TopicPartition
 from typer.testing import CliRunner
 
+from lmdp.cli.command import Command
 from lmdp.cli.publish import publish
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 
@@ -38,7 +39,7 @@ def broker() -> Iterator[str]:
 def run(*arguments: str, env: dict[str, str] | None = None) -> Result:
     """Run the command in this process."""
     app = typer.Typer()
-    app.command()(publish)
+    app.command(cls=Command)(publish)
     return CliRunner().invoke(app, arguments, env={"LMDP_TOPIC": "", "LMDP_BOOTSTRAP_SERVERS": "", **(env or {})})
 
 
@@ -58,14 +59,14 @@ def wait_for_message(broker: str, topic: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "env", "faults"),
     [
-        ([], {}, ["Nothing to publish"]),
-        (["a.json", "--simulate", "1", "--topic", "t"], {}, ["Files and --simulate"]),
+        ([], {}, ["nothing to publish"]),
+        (["a.json", "--simulate", "1", "--topic", "t"], {}, ["files and --simulate"]),
         (["-", "-"], {}, ["more than once"]),
         (["a.json", "--seed", "1", "--burst"], {}, ["--seed is for", "--burst is for"]),
         (["--simulate", "1", "--bootstrap-servers", "k:1"], {}, ["--topic NAME"]),
         (["--simulate", "1", "--bootstrap-servers", "k:1"], {"LMDP_TOPIC": "t"}, ["--topic NAME"]),
         (["--simulate", "1"], {"LMDP_BOOTSTRAP_SERVERS": "k:1", "LMDP_TOPIC": "t"}, ["--topic NAME"]),
-        (["a.json", "--simulate", "1", "--bootstrap-servers", "k:1"], {}, ["Files and --simulate", "--topic NAME"]),
+        (["a.json", "--simulate", "1", "--bootstrap-servers", "k:1"], {}, ["files and --simulate", "--topic NAME"]),
     ],
 )
 def test_wrong_usage_is_refused_with_every_fault_named(

@@ -71,14 +71,14 @@ def test_a_file_has_all_rows_or_is_not_written(folder: Path) -> None:
     ended = call(
         "query", "select range from range(9)", "-o", "some.csv", "--limit", "2", "--format", "csv", folder=folder
     )
-    assert (ended.code, ended.err) == (0, "Only the first 2 rows; --limit asks for more.\n")
+    assert (ended.code, ended.err) == (0, "Truncated to the first 2 rows; --limit N returns more.\n")
 
 
 def test_the_question_may_come_on_standard_input_and_is_cut_at_the_limit(folder: Path) -> None:
     """`-` reads it; a cut is said on standard error."""
     ended = call("query", "-", "--limit", "2", "--format", "json", folder=folder, given=b"select * from metrics")
     assert (ended.code, len(json.loads(ended.out))) == (0, 2)
-    assert ended.err == "Only the first 2 rows; --limit asks for more.\n"
+    assert ended.err == "Truncated to the first 2 rows; --limit N returns more.\n"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from lmdp import TransformSettings, transform
+from lmdp.cli.command import Command
 from lmdp.cli.replay import replay
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
@@ -27,7 +28,7 @@ INSTANCES = 'SELECT "instance" FROM ROW_EVENTS ORDER BY 1'
 def run(*words: str | Path, **env: str) -> Result:
     """Run the command in this process."""
     app = typer.Typer()
-    app.command()(replay)
+    app.command(cls=Command)(replay)
     clean = dict.fromkeys((name for name in os.environ if name.startswith("LMDP_")), "")
     return CliRunner().invoke(app, [str(word) for word in words], env={**clean, **env})
 

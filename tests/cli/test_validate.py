@@ -81,7 +81,7 @@ def test_the_schema_is_the_specifications(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("words", "code", "told"),
-    [([], 2, "Nothing to check"), (["none.jsonl"], 2, "none.jsonl does not exist"), (["."], 2, "is a folder")],
+    [([], 2, "nothing to check"), (["none.jsonl"], 2, "none.jsonl does not exist"), (["."], 2, "is a folder")],
 )
 def test_bad_input_is_told(tmp_path: Path, words: list[str], code: int, told: str) -> None:
     """One message, and the exit code of wrong usage."""

@@ -15,6 +15,7 @@ import typer
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from moto import mock_aws
+from rehearsal.authority import active_authority
 from typer.testing import CliRunner
 
 from lmdp.certificates import private_ca
@@ -31,26 +32,7 @@ def authority(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
-        pca = boto3.client("acm-pca")
-        arn = pca.create_certificate_authority(
-            CertificateAuthorityConfiguration={
-                "KeyAlgorithm": "RSA_2048",
-                "SigningAlgorithm": "SHA256WITHRSA",
-                "Subject": {"CommonName": "Example CA"},
-            },
-            CertificateAuthorityType="ROOT",
-        )["CertificateAuthorityArn"]
-        csr = pca.get_certificate_authority_csr(CertificateAuthorityArn=arn)["Csr"]
-        root = pca.issue_certificate(
-            CertificateAuthorityArn=arn,
-            Csr=csr.encode(),
-            SigningAlgorithm="SHA256WITHRSA",
-            TemplateArn="arn:aws:acm-pca:::template/RootCACertificate/V1",
-            Validity={"Value": 10, "Type": "YEARS"},
-        )["CertificateArn"]
-        signed = pca.get_certificate(CertificateAuthorityArn=arn, CertificateArn=root)["Certificate"]
-        pca.import_certificate_authority_certificate(CertificateAuthorityArn=arn, Certificate=signed.encode())
-        yield arn
+        yield active_authority(boto3.client("acm-pca"), "Example CA")
 
 
 def _run(*arguments: str) -> Any:

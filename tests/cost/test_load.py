@@ -48,7 +48,7 @@ def test_what_a_run_really_reports_is_understood(tmp_path: Path) -> None:
         ("[]", "is no report of a run"),
         (json.dumps({**REPORT, "rows": "many"}), "is no report of a run"),
         (json.dumps({**REPORT, "rows": 0}), "took in nothing"),
-        (json.dumps({name: REPORT[name] for name in REPORT if name != "rowsPerSecond"}), "has no pace"),
+        (json.dumps({name: REPORT[name] for name in REPORT if name != "rowsPerSecond"}), "has no rate"),
         (json.dumps({"running": None, "rows": 5}), "nobody writes to"),
         (None, "cannot be read"),
     ],

@@ -12,8 +12,8 @@ import pytest
 
 from lmdp.deployment.naming import STACKS, Names
 from lmdp.doctor import aws
-from lmdp.doctor.context import Place
-from lmdp.doctor.result import Verdict
+from lmdp.doctor.context import Context
+from lmdp.doctor.result import Result
 from lmdp.snowflake.keypair import make_pair
 
 ACCOUNT = "123456789012"
@@ -38,9 +38,9 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def context(tmp_path: Path) -> Context:
     """The environment dev of this account."""
-    return Place(tmp_path, tmp_path / "w", {"LMDP_AWS_ACCOUNT": ACCOUNT}, "t", environment="dev")
+    return Context(tmp_path, tmp_path / "w", {"LMDP_AWS_ACCOUNT": ACCOUNT}, "t", environment="dev")
 
 
 @pytest.fixture
@@ -75,37 +75,37 @@ EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 
 
 @pytest.mark.parametrize(("closed", "state"), [(False, "ok"), (True, "wrong")])
-def test_the_way_out_of_the_pipe(place: Place, client: Callable[[str], Any], state: str, *, closed: bool) -> None:
+def test_the_way_out_of_the_pipe(context: Context, client: Callable[[str], Any], state: str, *, closed: bool) -> None:
     """The cluster's security group lets out what the pipe's interfaces need, or the commands that add it are named."""
     ec2 = client("ec2")
     group = ec2.create_security_group(GroupName="kafka", Description="-")["GroupId"]
     if closed:
         ec2.revoke_security_group_egress(GroupId=group, IpPermissions=[EVERYTHING])
-    found = aws.network(replace(place, env={**place.env, "LMDP_SECURITY_GROUP_ID": group}))
+    found = aws.network(replace(context, env={**context.env, "LMDP_SECURITY_GROUP_ID": group}))
     assert found.state == state
-    assert ("--port 443" in found.mend and "--port 9094" in found.mend) == closed
+    assert ("--port 443" in found.fix and "--port 9094" in found.fix) == closed
 
 
 @pytest.mark.usefixtures("client")
-def test_a_group_that_nobody_names_is_not_looked_at(place: Place) -> None:
+def test_a_group_that_nobody_names_is_not_looked_at(context: Context) -> None:
     """Without the setting there is nothing to look at; with a wrong one that is said."""
-    assert aws.network(place).state == "not tried"
-    missing = replace(place, env={**place.env, "LMDP_SECURITY_GROUP_ID": "sg-00000000"})
+    assert aws.network(context).state == "not tried"
+    missing = replace(context, env={**context.env, "LMDP_SECURITY_GROUP_ID": "sg-00000000"})
     assert "there is no security group sg-00000000" in aws.network(missing).text
 
 
 @pytest.mark.usefixtures("deployed")
-def test_what_stands_is_told(place: Place) -> None:
+def test_what_stands_is_told(context: Context) -> None:
     """Seven lines, each ok, with the numbers."""
-    found = [look(place) for look in LOOKS]
-    assert [verdict.state for verdict in found] == ["ok"] * 7
+    found = [look(context) for look in LOOKS]
+    assert [result.state for result in found] == ["ok"] * 7
     assert found[0].text.startswith(f"account {ACCOUNT}, arn:aws:")
-    assert [verdict.text for verdict in found[1:]] == [
+    assert [result.text for result in found[1:]] == [
         "us-east-1",
         "9 stacks of lmdp-dev in us-east-1",
-        "the two of Snowflake and Kafka's have the right shape",
+        "Snowflake's two and Kafka's are in the right format",
         "lmdp-dev is RUNNING",
-        "2 alarms, none off",
+        "2 alarms, none in ALARM state",
         "6 log groups, such as /aws/lambda/lmdp-dev-rows",
     ]
 
@@ -143,17 +143,17 @@ _NO_CERTIFICATE = _spoilt("kafka-client", {"privateKey": "HIDDEN"})
 
 
 @pytest.mark.parametrize(
-    ("spoil", "look", "told", "mend"),
+    ("spoil", "look", "told", "fix"),
     [
         (_no_stack, aws.stacks, "pipe not deployed", "make deploy ENVIRONMENT=dev"),
         (_stopped, aws.pipe, "lmdp-dev is STOPPED", "aws pipes start-pipe --name lmdp-dev"),
         (_no_pipe, aws.pipe, "there is no pipe lmdp-dev", "make deploy ENVIRONMENT=dev"),
-        (_off, aws.alarms, "off: lmdp-dev-rejects", "docs/operations.md"),
-        (_no_group, aws.logs, "not there: /aws/vendedlogs/pipes/lmdp-dev", "make deploy ENVIRONMENT=dev"),
+        (_off, aws.alarms, "in ALARM state: lmdp-dev-rejects", "docs/operations.md"),
+        (_no_group, aws.logs, "missing: /aws/vendedlogs/pipes/lmdp-dev", "make deploy ENVIRONMENT=dev"),
         (
             _NO_KEY,
             aws.secrets,
-            "no PKCS#8 key",
+            "not a PKCS#8 key",
             "--environment dev --user firehose --secret lmdp-dev/snowflake-loader",
         ),
         (
@@ -166,52 +166,52 @@ _NO_CERTIFICATE = _spoilt("kafka-client", {"privateKey": "HIDDEN"})
     ],
 )
 def test_what_is_off_is_told(
-    place: Place,
+    context: Context,
     deployed: Callable[[str], Any],
     spoil: Callable[[Callable[[str], Any]], None],
-    look: Callable[[Place], Verdict],
+    look: Callable[[Context], Result],
     told: str,
-    mend: str,
+    fix: str,
 ) -> None:
     """The fault, and the command that mends it; never what is in a secret."""
     spoil(deployed)
-    found = look(place)
-    assert (found.state, told in found.text, mend in found.mend) == ("wrong", True, True)
+    found = look(context)
+    assert (found.state, told in found.text, fix in found.fix) == ("wrong", True, True)
     assert "HIDDEN" not in str(found)
     assert KEY[:40] not in str(found)
 
 
 @pytest.mark.usefixtures("client")
-def test_nothing_is_deployed(place: Place) -> None:
+def test_nothing_is_deployed(context: Context) -> None:
     """Each missing part is named with the command that makes it; a secret that is not there, too."""
-    found = {look.__name__: look(place) for look in LOOKS}
-    states = {name: verdict.state for name, verdict in found.items()}
+    found = {look.__name__: look(context) for look in LOOKS}
+    states = {name: result.state for name, result in found.items()}
     assert states == dict.fromkeys(("stacks", "secrets", "pipe", "alarms", "logs"), "wrong") | {
         "credentials": "ok", "region": "ok"
     }  # fmt: skip
-    assert found["stacks"].text == "none of lmdp-dev-* is there in us-east-1"
+    assert found["stacks"].text == "none of lmdp-dev-* is deployed in us-east-1"
     assert found["secrets"].text.count("has no value") == 3
 
 
 @pytest.mark.parametrize(
-    ("env", "look", "told", "mend"),
+    ("env", "look", "told", "fix"),
     [
-        ({"LMDP_AWS_ACCOUNT": "999999999999"}, aws.credentials, "LMDP_AWS_ACCOUNT says 999999999999", "aws sso login"),
+        ({"LMDP_AWS_ACCOUNT": "999999999999"}, aws.credentials, "LMDP_AWS_ACCOUNT is 999999999999", "aws sso login"),
         ({"LMDP_AWS_REGION": "eu-west-1"}, aws.region, "the stacks are in eu-west-1", "AWS_DEFAULT_REGION=eu-west-1"),
-        ({"LMDP_AWS_REGION": "eu-west-1"}, aws.stacks, "is there in eu-west-1", "make deploy"),
+        ({"LMDP_AWS_REGION": "eu-west-1"}, aws.stacks, "is deployed in eu-west-1", "make deploy"),
     ],
 )
 @pytest.mark.usefixtures("deployed")
 def test_the_wrong_account_or_region_is_told(
-    place: Place,
+    context: Context,
     env: dict[str, str],
-    look: Callable[[Place], Verdict],
+    look: Callable[[Context], Result],
     told: str,
-    mend: str,
+    fix: str,
 ) -> None:
     """A person with several accounts looks into the wrong one."""
-    found = look(replace(place, env=env))
-    assert (found.state, told in found.text, mend in found.mend) == ("wrong", True, True)
+    found = look(replace(context, env=env))
+    assert (found.state, told in found.text, fix in found.fix) == ("wrong", True, True)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_the_wrong_account_or_region_is_told(
     ],
 )
 def test_a_refusal_is_told_once(
-    place: Place,
+    context: Context,
     deployed: Callable[[str], Any],
     monkeypatch: pytest.MonkeyPatch,
     code: str,
@@ -239,26 +239,26 @@ def test_a_refusal_is_told_once(
         raise botocore.ClientError({"Error": {"Code": code, "Message": "gone"}}, operation)
 
     monkeypatch.setattr("botocore.client.BaseClient._make_api_call", refuse)
-    found = look(place)
+    found = look(context)
     assert (found.state, found.text.startswith(told)) == (state, True)
 
 
-def test_without_credentials(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_credentials(context: Context, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Wrong once; all that needs them is not tried."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
-    assert aws.credentials(place).state == "wrong"
-    assert aws.pipe(place) == Verdict("not tried", "not signed in; see credentials")
+    assert aws.credentials(context).state == "wrong"
+    assert aws.pipe(context) == Result("not tried", "not signed in; see credentials")
 
 
 @pytest.mark.parametrize(
     ("env", "told"),
-    [({}, "nothing here names AWS"), ({"AWS_PROFILE": "p"}, "no deployment is named")],
+    [({}, "AWS is not configured here"), ({"AWS_PROFILE": "p"}, "no deployment is named")],
 )
-def test_what_is_not_set_up_is_not_tried(place: Place, env: dict[str, str], told: str) -> None:
+def test_what_is_not_set_up_is_not_tried(context: Context, env: dict[str, str], told: str) -> None:
     """Nobody is asked."""
-    found = aws.stacks(replace(place, env=env, environment=None))
+    found = aws.stacks(replace(context, env=env, environment=None))
     assert (found.state, found.text.startswith(told)) == ("not tried", True)

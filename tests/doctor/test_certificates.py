@@ -11,16 +11,16 @@ import pytest
 
 from lmdp.certificates import development_ca
 from lmdp.doctor.certificates import client, embedded
-from lmdp.doctor.context import Place
+from lmdp.doctor.context import Context
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def context(tmp_path: Path) -> Context:
     """A home with certificates, and a broker that is named with its client's."""
     folder = tmp_path / "certs"
     development_ca.make(folder)
     ca, cert, key = folder / "ca.pem", folder / "client.pem", folder / "client.key"
-    return Place(tmp_path, tmp_path / "w", {}, "t", servers="k:1", ca=ca, cert=cert, key=key)
+    return Context(tmp_path, tmp_path / "w", {}, "t", servers="k:1", ca=ca, cert=cert, key=key)
 
 
 def _old(folder: Path) -> None:
@@ -54,21 +54,21 @@ def _no_client(folder: Path) -> None:
     (folder / "certs" / "client.pem").unlink()
 
 
-def test_what_is_right_is_told_with_its_days(place: Place) -> None:
+def test_what_is_right_is_told_with_its_days(context: Context) -> None:
     """Each certificate with the days that are left."""
-    found = embedded(place)
+    found = embedded(context)
     assert (found.state, found.text) == (
         "ok",
-        "ca ends in 3,649 days, server ends in 824 days, client ends in 824 days",
+        "ca expires in 3,649 days, server expires in 824 days, client expires in 824 days",
     )
-    mine = client(place)
-    assert (mine.state, mine.text) == ("ok", f"{place.cert} ends in 824 days")
+    mine = client(context)
+    assert (mine.state, mine.text) == ("ok", f"{context.cert} expires in 824 days")
 
 
 @pytest.mark.parametrize(
     ("spoil", "told", "is_clients"),
     [
-        (_old, "ends in 9 days", True),
+        (_old, "expires in 9 days", True),
         (_open_key, "can be read by others (mode 0644)", True),
         (_other_key, "is not the key of --cert", True),
         (_no_client, "client.pem cannot be read", True),
@@ -76,20 +76,20 @@ def test_what_is_right_is_told_with_its_days(place: Place) -> None:
         (_other_ca, "is not signed by", False),
     ],
 )
-def test_what_is_wrong_is_told(place: Place, spoil: Callable[[Path], None], told: str, is_clients: bool) -> None:
+def test_what_is_wrong_is_told(context: Context, spoil: Callable[[Path], None], told: str, is_clients: bool) -> None:
     """The fault, and the command that renews or closes."""
-    spoil(place.home)
-    found = embedded(place)
-    assert (found.state, found.mend) == ("wrong", f"lmdp certs --home {place.home}")
+    spoil(context.home)
+    found = embedded(context)
+    assert (found.state, found.fix) == ("wrong", f"lmdp certs --home {context.home}")
     assert told in found.text
-    mine = client(place)
+    mine = client(context)
     assert (mine.state == "wrong", told in mine.text) == (is_clients, is_clients)
 
 
-def test_what_is_not_set_up_is_not_tried(tmp_path: Path, place: Place) -> None:
+def test_what_is_not_set_up_is_not_tried(tmp_path: Path, context: Context) -> None:
     """No folder, no broker, no files."""
-    assert embedded(Place(tmp_path / "none", tmp_path, {}, "t")).state == "not tried"
-    assert client(replace(place, servers=None)).state == "not tried"
-    bare = replace(place, ca=None, cert=None, key=None)
+    assert embedded(Context(tmp_path / "none", tmp_path, {}, "t")).state == "not tried"
+    assert client(replace(context, servers=None)).state == "not tried"
+    bare = replace(context, ca=None, cert=None, key=None)
     assert "TLS without a client certificate" in client(bare).text
     assert "plaintext" in client(replace(bare, plaintext=True)).text

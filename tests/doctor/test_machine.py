@@ -8,31 +8,30 @@ from pathlib import Path
 import pytest
 
 from lmdp.doctor import machine
-from lmdp.doctor.context import Place
+from lmdp.doctor.context import Context
 from lmdp.machine.embedded_kafka import jars
 
 ONE = jars.Jar("g", "a", "1", 5, hashlib.sha256(b"right").hexdigest())
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def context(tmp_path: Path) -> Context:
     """A home that is not there yet."""
     home = tmp_path / "none" / "home"
-    return Place(home, home / "w.duckdb", {}, "t")
+    return Context(home, home / "w.duckdb", {}, "t")
 
 
-def test_this_machine_is_fit(place: Place) -> None:
+def test_this_machine_is_fit(context: Context) -> None:
     """Tests run on no other: Python and the disks are told with their numbers, though no folder is there yet."""
-    assert machine.python(place).state == "ok"
-    found = machine.disk(place)
+    assert machine.python(context).state == "ok"
+    found = machine.disk(context)
     assert found.text.startswith("free: home ")
 
 
-def test_a_disk_without_room_is_wrong(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Less than a gigabyte is no room for a day."""
-    monkeypatch.setattr(machine, "LEAST_FREE", 10.0**9)
-    found = machine.disk(place)
-    assert (found.state, "--keep 7d" in found.mend) == ("wrong", True)
+def test_a_disk_without_space_is_wrong(context: Context) -> None:
+    """Less free space than is needed is reported, with what to do."""
+    found = machine.disk(context, least_gb=10.0**9)
+    assert (found.state, "--keep 7d" in found.fix) == ("wrong", True)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,7 @@ def test_a_disk_without_room_is_wrong(place: Place, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_which_java_is_told(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, state: str, told: str
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, state: str, told: str
 ) -> None:
     """The one of JAVA_HOME where it runs."""
     java = tmp_path / "bin" / "java"
@@ -51,21 +50,21 @@ def test_which_java_is_told(
     java.write_text(script)
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    found = machine.java(place)
+    found = machine.java(context)
     assert (found.state, found.text.startswith(told)) == (state, True)
     assert (str(java) in found.text) == ("21" in script)
 
 
 @pytest.mark.parametrize("look", [machine.java, machine.jars])
-def test_a_named_broker_needs_neither_java_nor_jars(look: object, place: Place) -> None:
+def test_a_named_broker_needs_neither_java_nor_jars(look: object, context: Context) -> None:
     """What is not needed is never wrong."""
-    named = Place(place.home, place.warehouse, {}, "t", servers="k:1")
+    named = Context(context.home, context.warehouse, {}, "t", servers="k:1")
     assert callable(look)
     assert look(named).state == "not tried"
 
 
 @pytest.mark.parametrize(
-    ("content", "state", "told", "mend"),
+    ("content", "state", "told", "fix"),
     [
         (None, "not tried", "1 of 1 are not here yet", ""),
         (b"right", "ok", "1 jars with the pinned SHA-256", ""),
@@ -74,22 +73,21 @@ def test_a_named_broker_needs_neither_java_nor_jars(look: object, place: Place) 
     ],
 )
 def test_jars_are_looked_at_and_never_downloaded(
-    place: Place,
+    context: Context,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     content: bytes | None,
     state: str,
     told: str,
-    mend: str,
+    fix: str,
 ) -> None:
     """Missing ones come with the next run; another file under a jar's name is wrong."""
     monkeypatch.setenv("LMDP_CACHE", str(tmp_path))
-    monkeypatch.setattr(jars, "pinned", lambda: (ONE,))
     folder = jars.cache_folder()
     folder.mkdir(parents=True)
     if content is not None:
         (folder / ONE.filename).write_bytes(content)
-    found = machine.jars(place)
-    assert (found.state, found.mend[:3]) == (state, mend)
+    found = machine.jars(context, (ONE,))
+    assert (found.state, found.fix[:3]) == (state, fix)
     assert told in found.text
     assert [path.name for path in folder.iterdir()] == ([ONE.filename] if content else [])

@@ -15,8 +15,8 @@ import pytest
 from lmdp.core.pipeline import TransformSettings
 from lmdp.core.specification import load_spec
 from lmdp.doctor import kafka, pipeline
-from lmdp.doctor.context import Place
-from lmdp.doctor.result import Verdict
+from lmdp.doctor.context import Context
+from lmdp.doctor.result import Result
 from lmdp.machine import services
 from lmdp.machine.api import client
 from lmdp.machine.services import Machine, MachineSettings
@@ -27,19 +27,19 @@ from running import until
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def context(tmp_path: Path) -> Context:
     """A home without anything."""
-    return Place(tmp_path, tmp_path / "warehouse.duckdb", {}, "t")
+    return Context(tmp_path, tmp_path / "warehouse.duckdb", {}, "t")
 
 
 @contextlib.contextmanager
-def at_work(place: Place, *, page: bool = False) -> Iterator[Machine]:
+def at_work(context: Context, *, page: bool = False) -> Iterator[Machine]:
     """A run over the broker in memory."""
     stop = threading.Event()
     seen: list[Machine] = []
     settings = MachineSettings(
-        place.home,
-        place.warehouse,
+        context.home,
+        context.warehouse,
         TransformSettings(org_id="demo"),
         ConsumeSettings("t"),
         memory=True,
@@ -49,74 +49,74 @@ def at_work(place: Place, *, page: bool = False) -> Iterator[Machine]:
     thread = threading.Thread(target=lambda: services.run(settings, lambda _: None, seen.append, stop))
     thread.start()
     try:
-        until(lambda: (place.home / "run.sock").exists() and client.status(place.home)["rows"] > 0)
+        until(lambda: (context.home / "run.sock").exists() and client.status(context.home)["rows"] > 0)
         yield seen[0]
     finally:
         stop.set()
         thread.join()
 
 
-def test_nothing_yet_is_not_tried(place: Place) -> None:
+def test_nothing_yet_is_not_tried(context: Context) -> None:
     """Before the first run nothing is wrong, and nothing is made."""
     looks = (pipeline.warehouse, pipeline.run, pipeline.page, kafka.topic)
-    assert [look(place).state for look in looks] == ["not tried"] * 4
-    assert list(place.home.iterdir()) == []
+    assert [look(context).state for look in looks] == ["not tried"] * 4
+    assert list(context.home.iterdir()) == []
 
 
-def test_a_file_that_nobody_holds(place: Place) -> None:
+def test_a_file_that_nobody_holds(context: Context) -> None:
     """Version, rows and size from the file; duplicates are wrong."""
-    with Warehouse.open(place.warehouse, load_spec()):
+    with Warehouse.open(context.warehouse, load_spec()):
         pass
-    found = pipeline.warehouse(place)
+    found = pipeline.warehouse(context)
     assert found.state == "ok"
     assert "0 rows, 0 rejects" in found.text
-    assert found.text.endswith("held by nobody, no duplicates, none missing, no holes")
-    with duckdb.connect(str(place.warehouse)) as opened:
+    assert found.text.endswith("not open elsewhere, no duplicates, none missing, no holes")
+    with duckdb.connect(str(context.warehouse)) as opened:
         opened.execute("INSERT INTO PIPELINE.REMOVALS VALUES (now(), now(), 3, 0)")  # three that LOADS knows nothing of
-    found = pipeline.warehouse(place)
+    found = pipeline.warehouse(context)
     assert (found.state, "3 duplicate rows" in found.text) == ("wrong", True)
 
 
-def test_a_file_that_is_none(place: Place) -> None:
+def test_a_file_that_is_none(context: Context) -> None:
     """It is told, and left as it is."""
-    place.warehouse.write_bytes(b"no database" * 1000)
-    found = pipeline.warehouse(place)
+    context.warehouse.write_bytes(b"no database" * 1000)
+    found = pipeline.warehouse(context)
     assert (found.state, "no DuckDB file" in found.text) == ("wrong", True)
 
 
-def test_a_run_at_work(place: Place) -> None:
+def test_a_run_at_work(context: Context) -> None:
     """The run answers for the warehouse that it holds; what stands in its way is wrong."""
-    with at_work(place) as running:
-        held, run, page = pipeline.warehouse(place), pipeline.run(place), pipeline.page(place)
-        assert (held.state, "held by the run with pid" in held.text) == ("ok", True)
+    with at_work(context) as running:
+        held, run, page = pipeline.warehouse(context), pipeline.run(context), pipeline.page(context)
+        assert (held.state, "open in the run with pid" in held.text) == ("ok", True)
         assert (run.state, run.text.startswith("pid ")) == ("ok", True)
         assert page.state == "not tried"
         running.progress.block("Kafka at k:1\ndoes not answer", lambda _: None)
-        found = pipeline.run(place)
+        found = pipeline.run(context)
         assert (found.state, found.text.endswith("Kafka at k:1 does not answer")) == ("wrong", True)
         running.progress.trouble = ""
-        status = client.status(place.home)["running"]
+        status = client.status(context.home)["running"]
         assert (status["trouble"], status["lastTrouble"]["text"]) == ("", "Kafka at k:1\ndoes not answer")
         assert 0 <= time.time() * 1000 - status["lastTrouble"]["atMs"] < 60_000
 
 
-def test_a_page_that_answers_and_one_that_does_not(place: Place) -> None:
+def test_a_page_that_answers_and_one_that_does_not(context: Context) -> None:
     """The run tells where its page is; it is asked there."""
-    with at_work(place, page=True) as running:
+    with at_work(context, page=True) as running:
         until(running.page, 60)
-        until(lambda: pipeline.page(place) == Verdict("ok", running.page()), 60)
+        until(lambda: pipeline.page(context) == Result("ok", running.page()), 60)
         running.page = lambda: "http://127.0.0.1:1"
-        found = pipeline.page(place)
+        found = pipeline.page(context)
         assert (found.state, "does not answer" in found.text) == ("wrong", True)
 
 
-def test_a_broker_that_is_away_is_told_in_bounded_time(place: Place) -> None:
+def test_a_broker_that_is_away_is_told_in_bounded_time(context: Context) -> None:
     """One line with the address."""
-    found = kafka.topic(replace(place, servers="127.0.0.1:1"))
+    found = kafka.topic(replace(context, servers="127.0.0.1:1"))
     assert (found.state, "127.0.0.1:1 does not answer" in found.text) == ("wrong", True)
 
 
-def test_wrong_files_are_told_before_anyone_is_asked(place: Place) -> None:
+def test_wrong_files_are_told_before_anyone_is_asked(context: Context) -> None:
     """A certificate that is not there needs no network."""
-    found = kafka.topic(replace(place, servers="k:1", cert=place.home / "none.pem"))
+    found = kafka.topic(replace(context, servers="k:1", cert=context.home / "none.pem"))
     assert (found.state, found.text.startswith("not asked: ")) == ("wrong", True)

@@ -52,9 +52,9 @@ ROLES = {
     ],
     ("snowflake-setup", "lmdp-example-snowflake-setup"): [
         "ReadSecret Allow: secretsmanager:GetSecretValue on <snowflake-auth:Setup>",
+        "SecretKey Allow: kms:Decrypt on <snowflake-auth:Key> when kms:ViaService",
         _logs("/aws/lambda/lmdp-example-snowflake-setup"),
         TRACE,
-        "SecretKey Allow: kms:Decrypt on <snowflake-auth:Key> when kms:ViaService",
     ],
     ("delivery", "lmdp-example-firehose"): [
         f"BackupBucket Allow: s3:GetBucketLocation s3:ListBucket s3:ListBucketMultipartUploads on {BUCKET}",
@@ -71,9 +71,9 @@ ROLES = {
         f"ReadFailedRecords Allow: s3:GetObject on {BUCKET}/snowflake-failed/*",
         f"FailedRecordsKey Allow: kms:Decrypt on <storage:DataKey> {S3_KEY}",
         f"NoteCanary Allow: ssm:PutParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/state/canary-landed",
+        "SecretKey Allow: kms:Decrypt on <snowflake-auth:Key> when kms:ViaService",
         _logs("/aws/lambda/lmdp-example-canary"),
         TRACE,
-        "SecretKey Allow: kms:Decrypt on <snowflake-auth:Key> when kms:ViaService",
     ],
     ("alarms", "lmdp-example-watcher"): [
         f"LookAtPipe Allow: pipes:DescribePipe on arn:aws:pipes:{HERE}:pipe/lmdp-example",

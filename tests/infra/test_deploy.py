@@ -400,7 +400,7 @@ def test_nothing_of_another_environment_is_looked_at(tool: ModuleType, place: Pl
 )
 def test_each_environment_has_a_cdk_qualifier_of_its_own(environment: str, qualifier: str) -> None:
     """Ten characters at most, and never the one that other CDK apps share."""
-    from infra.naming import Names  # noqa: PLC0415 - as above
+    from lmdp.deployment.naming import Names  # noqa: PLC0415 - as above
 
     assert Names(environment, ACCOUNT, "us-east-1").qualifier == qualifier
 

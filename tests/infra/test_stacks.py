@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from infra.naming import STACKS
 
+from lmdp.deployment.naming import STACKS
 from templates import of_type, only, statements, text
 
 from .conftest import OTHER_OPTIONS, ROOT, Templates, example_values, synthesised

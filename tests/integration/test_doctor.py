@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.doctor.context import Place
+from lmdp.doctor.context import Context
 from lmdp.doctor.kafka import topic
 from lmdp.machine.embedded_kafka.broker import KafkaBroker
 
@@ -28,6 +28,6 @@ def test_a_topic_is_described(
     """It is there with its shape, or the command that creates it is told."""
     access, name = kafka_broker.access, new_topic() if is_there else "none.such"
     servers, files = access.bootstrap_servers, (access.ca, access.cert, access.key)
-    found = topic(Place(tmp_path, tmp_path / "w", {}, name, servers, *files))
-    assert (found.state, found.mend.startswith(mend)) == (state, True)
+    found = topic(Context(tmp_path, tmp_path / "w", {}, name, servers, *files))
+    assert (found.state, found.fix.startswith(mend)) == (state, True)
     assert told in found.text

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from cloud.names import BUCKET, SECRET, STREAM
 from lmdp import TransformSettings, transform
+from lmdp.cli.command import Command
 from lmdp.cli.replay import replay
 from lmdp.cloud.reject_sink import put_object
 from lmdp.errors import LmdpError, SettingsError
@@ -30,7 +31,7 @@ SOURCE = f"s3://{BUCKET}"
 def run(*words: str | Path, **env: str) -> Result:
     """Run the command in this process."""
     app = typer.Typer()
-    app.command()(replay)
+    app.command(cls=Command)(replay)
     clean = dict.fromkeys((name for name in os.environ if name.startswith("LMDP_")), "")
     return CliRunner().invoke(app, [str(word) for word in words], env={**clean, **env})
 

@@ -9,7 +9,7 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.doctor import snowflake
-from lmdp.doctor.context import Place
+from lmdp.doctor.context import Context
 from lmdp.snowflake.keypair import make_pair, pem
 from lmdp.snowflake.setup import account_statements, migrate
 from lmdp.sql.settings import SnowflakeSettings
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API")  # fa
 
 
 @pytest.fixture
-def place(tmp_path: Path, account: Account, settings: SnowflakeSettings) -> Place:
+def place(tmp_path: Path, account: Account, settings: SnowflakeSettings) -> Context:
     """The settings of a person who set the account up."""
     key = tmp_path / "setup.p8"
     key.write_bytes(pem(make_pair(2048)))
@@ -29,11 +29,11 @@ def place(tmp_path: Path, account: Account, settings: SnowflakeSettings) -> Plac
         "SNOWFLAKE_DATABASE": settings.database,
         "RETENTION_DAYS": "forever",
     }
-    return Place(tmp_path, tmp_path / "w", env, "t")
+    return Context(tmp_path, tmp_path / "w", env, "t")
 
 
 def test_a_login_that_works_says_what_stands(
-    place: Place, account: Account, connection: Any, settings: SnowflakeSettings
+    place: Context, account: Account, connection: Any, settings: SnowflakeSettings
 ) -> None:
     """Role, privileges and table in one line; a right that is missing is wrong."""
     for statement in account_statements(settings, load_spec()):
@@ -43,7 +43,7 @@ def test_a_login_that_works_says_what_stands(
     assert (found.state, "14 columns, as the specification says" in found.text) == ("ok", True)
     account.grants.clear()
     spoilt = snowflake.login(place)
-    assert (spoilt.state, spoilt.mend) == ("wrong", "lmdp snowflake setup, then lmdp snowflake verify")
+    assert (spoilt.state, spoilt.fix) == ("wrong", "lmdp snowflake setup, then lmdp snowflake verify")
     assert "privileges: INSERT on" in spoilt.text
 
 
@@ -62,13 +62,13 @@ def test_settings_are_told_before_anyone_is_asked(
 ) -> None:
     """What is not set is not tried; what is set wrongly is told with every fault."""
     env = {"SNOWFLAKE_ACCOUNT_URL": "x.snowflakecomputing.com", "RETENTION_DAYS": "forever", **changed}
-    found = look(Place(tmp_path, tmp_path / "w", env, "t"))
+    found = look(Context(tmp_path, tmp_path / "w", env, "t"))
     assert (found.state, told in found.text) == (state, True)
 
 
-def test_an_account_that_does_not_answer_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_account_that_does_not_answer_is_told(place: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address, and where to look."""
     monkeypatch.setattr(snowflake, "_LOGIN_S", 2)
     env = {**place.env, "SNOWFLAKE_ACCOUNT_URL": "http://127.0.0.1:1"}
-    found = snowflake.login(Place(place.home, place.warehouse, env, "t"))
-    assert (found.state, "127.0.0.1:1" in found.text, "docs/troubleshooting.md" in found.mend) == ("wrong", True, True)
+    found = snowflake.login(Context(place.home, place.warehouse, env, "t"))
+    assert (found.state, "127.0.0.1:1" in found.text, "docs/troubleshooting.md" in found.fix) == ("wrong", True, True)

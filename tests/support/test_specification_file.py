@@ -26,7 +26,7 @@ def test_another_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [(None, "is no file"), (b"\xff", "cannot read"), (b"# Nothing", "the specification has no block")],
+    [(None, "is not a file"), (b"\xff", "cannot read"), (b"# Nothing", "the specification has no block")],
 )
 def test_a_page_that_cannot_be_used(content: bytes | None, fault: str, tmp_path: Path) -> None:
     """A page that is missing, is not text, or has faults is refused with its name and the setting's."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from infra.secret_shapes import json_object
 from infra.settings import Settings
 from tools.deployment.world import Options, World
 
+from lmdp.deployment.secret_shapes import json_object
 from lmdp.errors import LmdpError
 
 

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from infra.assets import HANDLER_ZIP, ROOT, SETUP_ZIP, STUB_MARK
-from infra.naming import PLACEHOLDER_ACCOUNT
 from infra.settings import Settings
 from tools.deployment.world import World
 
+from lmdp.deployment.naming import PLACEHOLDER_ACCOUNT
 from lmdp.errors import LmdpError, SettingsError
 
 CDK = ("npx", "--prefix", str(ROOT / "infra" / "cli"), "--no-install", "cdk")

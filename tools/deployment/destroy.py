@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from infra.naming import STACKS
 from infra.settings import Settings
 from tools.deployment.cdk import run_cdk, synthesise
 from tools.deployment.existing import check_stacks
 from tools.deployment.world import Options, World, confirm
 
+from lmdp.deployment.naming import STACKS
 from lmdp.errors import SettingsError
 
 # Alerts and logs, the buckets, the secrets.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.naming import STACKS
 from infra.settings import Settings
 from tools.deployment.world import World
 
+from lmdp.deployment.naming import STACKS
 from lmdp.deployment.security_group import missing, wanted
 from lmdp.errors import LmdpError
 
@@ -75,7 +75,9 @@ def _state(cloudformation: Any, name: str) -> str:
 
 
 def _fault(name: str, state: str, region: str) -> str:
-    """What stands in the way, with the command that continues; CDK itself replaces a stack whose creation failed.
+    """Return what blocks the deployment, with the command that continues.
+
+    CDK itself replaces a stack whose creation failed.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html
     """

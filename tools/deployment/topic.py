@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-from infra.secret_shapes import json_object
 from infra.settings import Settings
 from tools.deployment.world import Options, World
 
+from lmdp.deployment.secret_shapes import json_object
 from lmdp.errors import LmdpError
 
 LMDP = str(Path(sys.executable).with_name("lmdp"))

@@ -2,14 +2,15 @@
 
 import datetime as dt
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmdp.certificates.development_ca import Certificate, make, make_client
 from lmdp.cli.options import DEFAULT_HOME, Home, Json
 from lmdp.errors import SettingsError
-from lmdp.machine.data_dir import make_home
+
+if TYPE_CHECKING:
+    from lmdp.certificates.development_ca import Certificate
 
 
 def certs(
@@ -37,8 +38,8 @@ def certs(
 ) -> None:
     """Make a development CA, and the server and client certificates of the embedded Kafka.
 
-    What is there stays as it is; a certificate that ends within 30 days is renewed; a CA is never replaced. Keys
-    are readable by you alone.
+    Existing files are left as they are; a certificate that expires within 30 days is renewed; a CA is never replaced.
+    Keys are readable by you alone.
 
     With --private-ca, one client certificate of AWS Private CA is issued or renewed by the same rule.
 
@@ -51,6 +52,9 @@ def certs(
     if private_ca and client:
         typer.echo(_from_private_ca(private_ca, client, secret, home, as_json=as_json))
         return
+    from lmdp.certificates.development_ca import make, make_client  # noqa: PLC0415 - loads cryptography
+    from lmdp.machine.data_dir import make_home  # noqa: PLC0415 - as above
+
     make_home(home)
     folder = home / "certs"
     extra = make_client(folder, client) if client else None
@@ -60,7 +64,8 @@ def certs(
 
 
 def _from_private_ca(arn: str, name: str, secret: str | None, home: Home, *, as_json: bool) -> str:
-    from lmdp.certificates import private_ca  # noqa: PLC0415 - boto3 takes as long as everything else here
+    from lmdp.certificates import private_ca  # noqa: PLC0415 - loads boto3
+    from lmdp.machine.data_dir import make_home  # noqa: PLC0415 - as above
 
     now = dt.datetime.now(dt.UTC)
     if secret is None:
@@ -81,7 +86,7 @@ def _from_private_ca(arn: str, name: str, secret: str | None, home: Home, *, as_
     return f"{name}  {'made' if made else 'kept'}  ends {ends:%Y-%m-%d}  secret {secret}"
 
 
-def _object(one: Certificate) -> dict[str, object]:
+def _object(one: "Certificate") -> dict[str, object]:
     return {
         "name": one.name,
         "principal": one.principal,
@@ -92,7 +97,7 @@ def _object(one: Certificate) -> dict[str, object]:
     }
 
 
-def _table(listed: list[Certificate]) -> str:
+def _table(listed: "list[Certificate]") -> str:
     width = max(len(one.name) for one in listed)
     return "\n".join(
         f"{one.name:{width}}  {'made' if one.made else 'kept'}  ends {one.ends:%Y-%m-%d}  {one.cert}  {one.principal}"

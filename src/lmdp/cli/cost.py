@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lmdp.cli.options import Json, typed
+from lmdp.cli.command import typed
+from lmdp.cli.options import Json
 from lmdp.cost import inputs as quantities
 from lmdp.cost import prices as priced
 from lmdp.cost.bill import Basis, Bill, bill
@@ -32,8 +33,10 @@ class Format(StrEnum):
 
 
 Devices = Annotated[int, typer.Option("--devices", metavar="N", help="Devices that are monitored.")]
-Instances = Annotated[int, typer.Option("--instances", metavar="N", help="Instances a device, of all its DataSources.")]
-Datapoints = Annotated[int, typer.Option("--datapoints", metavar="N", help="Datapoints an instance; each is a row.")]
+Instances = Annotated[
+    int, typer.Option("--instances", metavar="N", help="Instances per device, of all its DataSources.")
+]
+Datapoints = Annotated[int, typer.Option("--datapoints", metavar="N", help="Datapoints per instance; each is a row.")]
 Interval = Annotated[float, typer.Option("--interval", metavar="SECONDS", help="Seconds from poll to poll.")]
 Report = Annotated[
     str | None,
@@ -65,16 +68,16 @@ def cost(  # noqa: PLR0913 - the options of the command
     prices: Prices = None,
     price: OnePrice = None,
     settings: Set = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show how each sum comes about.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how each sum is calculated.")] = False,
     list_prices: Annotated[
         bool, typer.Option("--list-prices", help="Print all prices and quantities with their sources, and no bill.")
     ] = False,
-    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+    form: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.table,
     as_json: Json = False,
 ) -> None:
-    """Say what a load costs in a month on AWS and in Snowflake, line by line, and what would lower it.
+    """Estimate what a load costs per month on AWS and in Snowflake, line by line, and what would lower it.
 
-    Where a rule of billing is not known a line has two sums. Prices are dated; those that nobody confirmed are marked.
+    Where a billing rule is not known, a line has two sums. Prices are dated; unconfirmed ones are marked.
 
     Example: lmdp cost --devices 1000 --instances 120 --datapoints 6 --interval 60
     """

@@ -30,12 +30,12 @@ Files = Annotated[
     ),
 ]
 Rejects = Annotated[
-    Path | None, typer.Option("--rejects", metavar="FILE", help="Where rejects go, one JSON object a line.")
+    Path | None, typer.Option("--rejects", metavar="FILE", help="Write rejects here, one JSON object a line.")
 ]
-Report = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Where the counts go, one JSON object.")]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Exit with 1 when anything was rejected, not only when most was.")
+Report = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE", help="Write the counts here, as one JSON object.")
 ]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything was rejected, not only if most was.")]
 
 
 def flatten(
@@ -48,8 +48,8 @@ def flatten(
 ) -> None:
     """Flatten OTLP bundles to row events: NDJSON on standard output.
 
-    What is rejected is counted on standard error, and kept with --rejects; the rows still come. Exit code 1 when no row
-    was made of what was read, or when most of it was rejected.
+    Rejects are counted on standard error, and written with --rejects; the rows are printed all the same. Exits 1 if no
+    row was made of what was read, or if most of it was rejected.
 
     Example: lmdp flatten --org-id acme bundle.json | head -1
     """
@@ -66,11 +66,11 @@ def flatten(
             bytes_out += _print_rows(encode(done.rows, settings.spec))
             first = first or next(iter(done.rejects), None)
             _write_rejects(rejects_file, done.rejects)
-    told = {**counts.report(), "bytesOut": bytes_out, "seconds": round(time.monotonic() - started, 3)}
+    summary = {**counts.report(), "bytesOut": bytes_out, "seconds": round(time.monotonic() - started, 3)}
     if report is not None:
         with _writing(report) as report_file:
-            print(json.dumps(told), file=report_file)
-    _tell(counts, first, rejects)
+            print(json.dumps(summary), file=report_file)
+    _warn(counts, first, rejects)
     if tally.is_fault() or (strict and counts.rejected_messages):
         raise typer.Exit(1)
 
@@ -120,8 +120,8 @@ def _write_rejects(file: IO[str] | None, rejects: list[Reject]) -> None:
         print(json.dumps(envelope(reject, now_ms)), file=file)
 
 
-def _tell(counts: Counts, first: Reject | None, kept: Path | None) -> None:
-    """Say what was rejected: on standard error, since standard output is for rows."""
+def _warn(counts: Counts, first: Reject | None, kept: Path | None) -> None:
+    """Report what was rejected: on standard error, since standard output is for rows."""
     if first is None:
         return
     where = f"kept in {kept}" if kept else "keep them with --rejects FILE"

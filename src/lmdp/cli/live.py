@@ -1,4 +1,4 @@
-"""Where the pipeline stands, as lines for a terminal: the same of a run's own view and of who asks from elsewhere.
+"""The pipeline's status as lines for a terminal: for a run's own view, and for `lmdp status`.
 
 Every line has its place and its label, so that nothing jumps when numbers grow.
 """
@@ -68,7 +68,7 @@ def _path(status: dict[str, Any]) -> list[str]:
     return [
         _line("", (" " * len(_ARROW)).join(f"{name:>{_COLUMN}}" for name, _, _ in stations)),
         _line("this run", _ARROW.join(f"{count:>{_COLUMN},}" for _, count, _ in stations)),
-        _line("per second", (" " * len(_ARROW)).join(f"{pace:>{_COLUMN}}" for _, _, pace in stations)),
+        _line("per second", (" " * len(_ARROW)).join(f"{rate:>{_COLUMN}}" for _, _, rate in stations)),
     ]
 
 

@@ -6,63 +6,71 @@ import io
 import os
 import sys
 import threading
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
-from dotenv import load_dotenv
-from dotenv.parser import parse_stream
+from typer.core import CompletionItem, TyperGroup  # type: ignore[attr-defined]  # its public module has no stub for it
 
-from lmdp.cli import (
-    certs,
-    cost,
-    doctor,
-    flatten,
-    powerbi,
-    publish,
-    query,
-    replay,
-    run,
-    snowflake,
-    status,
-    topic,
-    validate,
-)
-from lmdp.cli.options import Command
-from lmdp.doctor.settings_file import OURS
+from lmdp.cli.command import SETTINGS, Group, LazyCommands
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.support import stdio
 from lmdp.support.printable import printable
-from lmdp.support.program import install_extras, program
+from lmdp.support.program import NAME, install_extras, program
+from lmdp.support.settings_reader import PREFIXES, unread
 
 ENV_FILE = ".env"
 _EXTRAS = {"boto3", "botocore", "aws_lambda_powertools", "pybase64", "snowflake"}  # what `make run` leaves out
 
+_COMMANDS: Final = {
+    "run": "Run the whole pipeline on this machine: Kafka → rows and rejects → DuckDB.",
+    "publish": "Publish OTLP bundles to a Kafka topic: files, or simulated Collectors.",
+    "flatten": "Flatten OTLP bundles to row events: NDJSON on standard output.",
+    "validate": "Check row events against the specification; exits 1 if one does not fit.",
+    "query": "Run a read-only SQL query on the local warehouse (same tables and views as Snowflake).",
+    "status": "Show the pipeline's status: path, lag, rows per second, freshness, size, rejects by reason.",
+    "replay": "Replay rejected messages and Firehose's failed records.",
+    "powerbi": "Write a Power BI project (PBIP): a semantic model over the views, and a report of five pages.",
+    "certs": "Make a development CA, and the server and client certificates of the embedded Kafka.",
+    "cost": "Estimate what a load costs per month on AWS and in Snowflake, line by line, and what would lower it.",
+    "doctor": "Check the setup and suggest fixes; exits 1 if a check fails.",
+    "topic": "The topic: its settings, and who may do what on it.",
+    "snowflake": "The Snowflake side: its SQL, setup, checks, and keys.",
+}
+"""Every command with its summary, so that the list of them loads none. A test compares them with the commands' help."""
+_APPS: Final = {"topic", "snowflake"}
+
+
+class _Commands(Group):
+    """All commands, none of them loaded before it is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes | {"commands": None})
+        self.commands = LazyCommands(  # type: ignore[assignment]  # typer reads it only
+            {name: f"lmdp.cli.{name}:{'app' if name in _APPS else name}" for name in _COMMANDS}
+        )
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        """Write the names with their summaries."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Return the options and commands that begin so."""
+        found = [CompletionItem(name, help=text) for name, text in _COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *super(TyperGroup, self).shell_complete(ctx, incomplete)]
+
+
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command(cls=Command)(run.run)
-app.command(cls=Command)(publish.publish)
-app.command(cls=Command)(flatten.flatten)
-app.command(cls=Command)(validate.validate)
-app.command(cls=Command)(query.query)
-app.command(cls=Command)(status.status)
-app.command(cls=Command)(replay.replay)
-app.command(cls=Command)(powerbi.powerbi)
-app.command(cls=Command)(certs.certs)
-app.command(cls=Command)(cost.cost)
-app.command(cls=Command)(doctor.doctor)
-app.add_typer(topic.app, name="topic")
-app.add_typer(snowflake.app, name="snowflake")
+    cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings=SETTINGS,
+)  # fmt: skip
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - takes as long as all else here
+
         print(f"lmdp {version('lmdp')}")
         raise typer.Exit
 
@@ -70,14 +78,17 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
 @app.callback()
 def _options(
     *,
-    show_version: Annotated[
+    show_version: Annotated[  # noqa: ARG001 - its callback has done it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """LogicMonitor Data Publisher's OTLP metrics on Kafka, as rows that people query.
+    """Turn LogicMonitor Data Publisher's OTLP metrics on Kafka into queryable rows.
 
-    Start with: lmdp run. Settings come from options, from the environment, and from `.env` in this folder.
+    Start with: lmdp run. Settings come from options, from the environment, and from .env in this folder. For the help
+    of a command: lmdp help COMMAND.
     """
+    for name in unread(os.environ):
+        stdio.print_error(printable(f"lmdp: nothing reads the setting {name}"))
 
 
 def main() -> None:
@@ -90,45 +101,58 @@ def main() -> None:
 
 
 def execute() -> int:
-    """Run the command line. Exit codes: 0 done, 1 a check failed, 2 wrong usage or settings, 3 a part not reached."""
+    """Run the command line. Return the exit code: 0 done, 1 failed, 2 wrong usage, 3 a dependency is unreachable."""
     stdio.open_closed()
     try:
         _read_env_file()
         _check_text()
         try:
-            app()
+            code = _command().main(prog_name=NAME, standalone_mode=False)
         finally:
             sys.stdout.flush()
-    except SystemExit as ended:  # typer's way to end, also of what is done
+    except SystemExit as ended:  # completion's way to end
         return int(ended.code or 0)
     except LmdpError as error:
-        stdio.tell(printable(f"lmdp: {error}"))
+        stdio.print_error(printable(f"lmdp: {error}"))
         return error.exit_code
     except ModuleNotFoundError as error:
         part = (error.name or "").partition(".")[0]
         if part not in _EXTRAS:
             raise
-        stdio.tell(
+        stdio.print_error(
             f"lmdp: this command needs the package {part}, which is not installed. Nothing was done. "
             f"Next: {install_extras()}"
         )
         return UnreachableError.exit_code
     except BrokenPipeError:  # whoever read the rows has seen enough
-        stdio.let_go(sys.stdout)
+        stdio.discard(sys.stdout)
     except OSError as error:
         if not stdio.is_unwritable(error):
-            stdio.tell(
-                printable(f"lmdp: the system refused: {error}. What was committed stays. Next: {program()} doctor")
+            stdio.print_error(
+                printable(
+                    f"lmdp: the operating system refused: {error}. What was committed stays. Next: {program()} doctor"
+                )
             )
             return UnreachableError.exit_code
-        stdio.let_go(sys.stdout)
-        stdio.tell(
+        stdio.discard(sys.stdout)
+        stdio.print_error(
             f"lmdp: standard output could not be written: {error.strerror}. What was printed is cut short; what the "
-            "command did beside printing stands. Make room, or print to another place."
+            "command did apart from printing is done. Free some space, or print to another place."
         )
+    else:
+        return int(code or 0)
     finally:
-        stdio.settle(sys.stderr)
+        stdio.flush(sys.stderr)
     return 1
+
+
+def _command() -> Any:
+    """Return the command line; its flags have a boolean default, for whose check typer loads nothing."""
+    command: Any = typer.main.get_command(app)
+    for option in command.params:
+        if option.is_flag and option.default is None:
+            option.default = False
+    return command
 
 
 def _read_env_file() -> None:
@@ -138,7 +162,10 @@ def _read_env_file() -> None:
         return
     where = f"{ENV_FILE} in this folder ({path.absolute()})"
     if not path.is_file():  # reading a pipe would wait for ever
-        raise SettingsError(f"{where} is no file. Move it away, or make it a file of NAME=value lines.")
+        raise SettingsError(f"{where} is not a file. Move it away, or make it a file of NAME=value lines.")
+    from dotenv import load_dotenv  # noqa: PLC0415 - loaded where there is such a file
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - as above
+
     try:
         text = path.read_text("utf-8")
         wrong = [line.original.line for line in parse_stream(io.StringIO(text)) if line.error]
@@ -158,7 +185,7 @@ def _check_text() -> None:
     Files that are there may be named in any bytes.
     """
     named = [(f"argument {word!r}", word) for word in sys.argv[1:] if not Path(word).is_file()]
-    named += [(f"{name}={value!r}", value) for name, value in os.environ.items() if OURS.match(name)]
+    named += [(f"{name}={value!r}", value) for name, value in os.environ.items() if name.startswith(PREFIXES)]
     faults = [f"{what} is no UTF-8" for what, text in named if not _is_utf8(text)]
     if faults:
         raise SettingsError.of([printable(fault) for fault in faults])

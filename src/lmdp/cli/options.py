@@ -1,12 +1,12 @@
 """The options that several commands share: one name, one environment variable and one help text each."""
 
-import math
+import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
-from typer.core import TyperCommand
 
 from lmdp.errors import SettingsError
 from lmdp.support.program import program
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 DEFAULT_TOPIC = "lm.metrics.otlp"
 DEFAULT_HOME = Path(".lmdp")
 _MOST_SIMULATED = 2_000_000  # instances of all devices; each takes about 0.8 kB
-_LARGEST = 2**31 - 1
 
 BootstrapServers = Annotated[
     str | None,
@@ -42,7 +41,7 @@ Plaintext = Annotated[
     typer.Option(
         "--plaintext",
         envvar="LMDP_KAFKA_PLAINTEXT",
-        help="Speak to the named broker without TLS. By itself only a broker on loopback is, and with TLS files none.",
+        help="Connect to the named broker without TLS. Default: for a broker on loopback only, and not with TLS files.",
     ),
 ]
 Cert = Annotated[
@@ -67,8 +66,22 @@ Environment = Annotated[
         help="The deployment, such as dev: its names in Snowflake (LM_METRICS_DEV). Without it: prod's, LM_METRICS.",
     ),
 ]
+
+
+def _topics() -> list[str]:
+    """Return the topics that a shell can complete without a broker."""
+    return sorted({DEFAULT_TOPIC, os.environ.get("LMDP_TOPIC") or DEFAULT_TOPIC})
+
+
 Topic = Annotated[
-    str, typer.Option("--topic", envvar="LMDP_TOPIC", metavar="NAME", help="The Kafka topic that carries the bundles.")
+    str,
+    typer.Option(
+        "--topic",
+        envvar="LMDP_TOPIC",
+        metavar="NAME",
+        help="The Kafka topic that carries the bundles.",
+        autocompletion=_topics,
+    ),
 ]
 Home = Annotated[
     Path,
@@ -76,7 +89,7 @@ Home = Annotated[
         "--home",
         envvar="LMDP_HOME",
         metavar="DIR",
-        help="The folder of this machine's pipeline: warehouse, certificates, the embedded broker's data.",
+        help="The local pipeline's folder: warehouse, certificates, the embedded broker's data.",
     ),
 ]
 OrgId = Annotated[
@@ -101,57 +114,52 @@ WarehouseFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value for a program to read.")]
 
 
-class Command(TyperCommand):
-    """A command whose numbers are numbers: no NaN, no infinity, and none that no use of this program needs."""
+@dataclass(frozen=True, slots=True)
+class KafkaOptions:
+    """How to reach a broker, and the topic."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse, and refuse such a number with exit code 2."""
-        rest = super().parse_args(ctx, args)
-        for name, value in ctx.params.items():
-            if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) <= _LARGEST):
-                raise typer.BadParameter(
-                    f"{value} is not a number of at most {_LARGEST:,}", ctx, param_hint=f"--{name.replace('_', '-')}"
-                )
-        return rest
+    panel: ClassVar[str] = "Kafka"
+    servers: BootstrapServers = None
+    ca: Ca = None
+    cert: Cert = None
+    key: Key = None
+    plaintext: Plaintext = False
+    topic: Topic = DEFAULT_TOPIC
 
+    def access(self, home: Path = DEFAULT_HOME) -> "KafkaAccess":
+        """Return the access to the named broker; without one, to the embedded Kafka that is running in `home`.
 
-def kafka_access(
-    servers: str | None,
-    ca: Path | None,
-    cert: Path | None,
-    key: Path | None,
-    *,
-    plaintext: bool = False,
-    home: Path = DEFAULT_HOME,
-) -> "KafkaAccess":
-    """Make the Kafka access that these options name; without servers, that of the embedded Kafka running in `home`.
+        Raises SettingsError with every fault at once.
+        """
+        from lmdp.machine.kafka.access import KafkaAccess  # noqa: PLC0415 - loads librdkafka
 
-    Raises SettingsError with every fault at once.
-    """
-    from lmdp.machine.embedded_kafka.broker import running_access  # noqa: PLC0415 - librdkafka is loaded by the commands that need it
-    from lmdp.machine.kafka.access import KafkaAccess  # noqa: PLC0415 - as above
+        if self.servers is None:
+            access = self._embedded(home)
+        else:
+            access = KafkaAccess(self.servers, self.ca, self.cert, self.key, plaintext=self.plaintext)
+        faults = access.faults()
+        if faults:
+            raise SettingsError.of(faults)
+        return access
 
-    if servers is None:
-        if any((ca, cert, key)):
-            raise SettingsError("--ca, --cert and --key say how to reach a broker: name it with --bootstrap-servers.")
+    def _embedded(self, home: Path) -> "KafkaAccess":
+        from lmdp.machine.embedded_kafka.broker import running_access  # noqa: PLC0415 - loads librdkafka
+
+        if any((self.ca, self.cert, self.key)):
+            raise SettingsError("--ca, --cert and --key are for a broker that --bootstrap-servers names")
         access = running_access(home)
         if access is None:
             raise SettingsError(
-                f"No broker is named and none runs under {home}: give --bootstrap-servers (LMDP_BOOTSTRAP_SERVERS), "
-                f"or start '{program()} run' in another terminal."
+                f"no broker is named and none runs under {home}: give --bootstrap-servers (LMDP_BOOTSTRAP_SERVERS), "
+                f"or start '{program()} run' in another terminal"
             )
-    else:
-        access = KafkaAccess(servers, ca, cert, key, plaintext=plaintext)
-    faults = access.faults()
-    if faults:
-        raise SettingsError.of(faults)
-    return access
+        return access
 
 
-def typed(context: typer.Context, name: str) -> bool:
-    """Tell whether an option stood on the command line, rather than in the environment or nowhere."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
+TOPIC_OF_SIMULATION = (
+    "--simulate into a given broker needs its topic on the command line (--topic NAME), so that simulated devices "
+    "never reach a real topic by default; LMDP_TOPIC does not count"
+)
 
 
 def too_many(devices: int, instances: int | None) -> list[str]:
@@ -162,9 +170,9 @@ def too_many(devices: int, instances: int | None) -> list[str]:
 
 
 def warehouse_file(chosen: Path | None, home: Path) -> Path:
-    """The warehouse to use: the one that was named, else the one of `home`.
+    """Return the warehouse to use: the named one, else the one of `home`.
 
-    Raises SettingsError for what is there and no file: opening a pipe would wait for ever.
+    Raises SettingsError for what exists and is not a file: opening a pipe would wait for ever.
     """
     path = chosen if chosen is not None else home / "warehouse.duckdb"
     try:
@@ -172,5 +180,5 @@ def warehouse_file(chosen: Path | None, home: Path) -> Path:
     except (OSError, ValueError):  # what is wrong with the path is shown when it is opened
         return path
     if not stat.S_ISREG(mode):
-        raise SettingsError(f"--warehouse (LMDP_WAREHOUSE): {path} is no file. Name a file that DuckDB may write.")
+        raise SettingsError(f"--warehouse (LMDP_WAREHOUSE): {path} is not a file; name a file that DuckDB may write")
     return path

@@ -16,7 +16,7 @@ from lmdp.sql.settings import SnowflakeSettings
 def powerbi(  # noqa: PLR0913 - each is an option
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write; nothing else may be in it.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write; nothing else may be in it.")
     ] = Path("lmdp-power-bi"),
     address: Annotated[
         str | None,
@@ -26,22 +26,25 @@ def powerbi(  # noqa: PLR0913 - each is an option
     ] = None,
     warehouse: Annotated[
         str | None,
-        typer.Option("--warehouse", metavar="NAME", help="Who runs the queries. Without it: SNOWFLAKE_WAREHOUSE."),
+        typer.Option(
+            "--warehouse", metavar="NAME", help="The warehouse that runs the queries. Without it: SNOWFLAKE_WAREHOUSE."
+        ),
     ] = None,
     role: Annotated[
-        str | None, typer.Option("--role", metavar="NAME", help="Who reads. Without it: SNOWFLAKE_READER_ROLE.")
+        str | None,
+        typer.Option("--role", metavar="NAME", help="The role that reads. Without it: SNOWFLAKE_READER_ROLE."),
     ] = None,
     imported: Annotated[
-        bool, typer.Option("--import", help="Import points by the hour, instead of asking Snowflake for each visual.")
+        bool, typer.Option("--import", help="Import hourly points, instead of querying Snowflake for each visual.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Give up what was changed in the folder since.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what was changed in the folder since.")] = False,
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
     """Write a Power BI project (PBIP): a semantic model over the views, and a report of five pages.
 
-    Open lmdp.pbip in Power BI Desktop and sign in to Snowflake; no credentials are in the files. Settings that it
-    reads: SNOWFLAKE_DATABASE, SNOWFLAKE_SCHEMA, SNOWFLAKE_TARGET_LAG_MINUTES. The identifier style does not matter.
+    Open lmdp.pbip in Power BI Desktop and sign in to Snowflake; no credentials are in the files. It also reads the
+    settings SNOWFLAKE_DATABASE, SNOWFLAKE_SCHEMA, SNOWFLAKE_TARGET_LAG_MINUTES. The identifier style does not matter.
 
     Example: lmdp powerbi --server xy12345.snowflakecomputing.com --output report
     """
@@ -54,10 +57,10 @@ def powerbi(  # noqa: PLR0913 - each is an option
         role=role or settings.reader_role,
     )
     made = files(source, imported=imported, lag_minutes=settings.target_lag_minutes)
-    typer.echo(_told(write(output, made, force=force), as_json=as_json))
+    typer.echo(_summary(write(output, made, force=force), as_json=as_json))
 
 
-def _told(written: Written, *, as_json: bool) -> str:
+def _summary(written: Written, *, as_json: bool) -> str:
     opened = written.folder / f"{NAME}.pbip"
     if as_json:
         return json.dumps({"open": str(opened), "files": written.files, "changed": written.changed})

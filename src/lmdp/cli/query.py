@@ -1,4 +1,4 @@
-"""`lmdp query`: a question to the warehouse of this machine, also while `lmdp run` writes it."""
+"""`lmdp query`: a query of the local warehouse, also while `lmdp run` writes to it."""
 
 import sys
 from pathlib import Path
@@ -13,9 +13,9 @@ MOST_ROWS = 1_000_000
 _SHOWN_ROWS = 10_000
 
 Sql = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; - reads it from standard input.")]
-Format = Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--format", help="How rows are printed.")]
+Format = Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--format", help="The output format.")]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of standard output.")
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to FILE instead of standard output.")
 ]
 Limit = Annotated[
     int | None,
@@ -23,11 +23,12 @@ Limit = Annotated[
         "--limit",
         min=1,
         max=MOST_ROWS,
-        help="Rows at most; the rest is left out, with a note. Without it: 10,000; into a FILE all of them, or none.",
+        help="Maximum number of rows; larger results are truncated, with a notice. Without it: 10,000; to a FILE all "
+        "or none.",
         show_default=False,
     ),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", min=0.1, max=3600, metavar="S", help="Seconds at most.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.1, max=3600, metavar="S", help="Maximum number of seconds.")]
 
 
 def query(
@@ -40,7 +41,7 @@ def query(
     warehouse: WarehouseFile = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Ask the warehouse of this machine one SELECT; tables and views are those of Snowflake.
+    """Run a read-only SQL query on the local warehouse (same tables and views as Snowflake).
 
     METRICS has each row once, METRIC_RATES counters per second, REJECTS what failed, LOADS what was written when.
 
@@ -51,16 +52,16 @@ def query(
     from lmdp.machine.api.protocol import Query  # noqa: PLC0415 - as above
 
     if form == "parquet" and output is None and sys.stdout.isatty():
-        raise SettingsError("Parquet is not for a terminal: give --output FILE, or redirect.")
+        raise SettingsError("--format is parquet, which is not for a terminal: give --output FILE, or redirect")
     text = sys.stdin.read() if sql == "-" else sql
     named = str(warehouse.resolve()) if warehouse else None
     most = limit or (_SHOWN_ROWS if output is None else MOST_ROWS)
     answer = client.query(home, warehouse_file(warehouse, home), Query(text, most, timeout, named))
     if answer.truncated and output is not None and limit is None:
         raise LmdpError(
-            f"The answer has more than {most:,} rows, so {output} was not written. Query less (a time range, say), or "
-            f"take the first rows with --limit {most}."
+            f"The result has more than {most:,} rows, so {output} was not written. Query less (a time range, say), or "
+            f"only the first rows with --limit {most}."
         )
     write(answer.table, form, output)
     if answer.truncated:
-        print(f"Only the first {most:,} rows; --limit asks for more.", file=sys.stderr)
+        print(f"Truncated to the first {most:,} rows; --limit N returns more.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`lmdp snowflake ddl | setup | verify | keypair`: the Snowflake side, made, checked and kept."""
+"""`lmdp snowflake ddl | setup | verify | keypair`: set up and check the Snowflake side."""
 
 import dataclasses
 import json
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lmdp.cli.options import Command, Environment, Json
+from lmdp.cli.command import SETTINGS, Command, Group
+from lmdp.cli.options import Environment, Json
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.sql.settings import environment as whose
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     from lmdp.snowflake.reconcile import Hour
     from lmdp.snowflake.verify import Check, Scope
 
-app = typer.Typer(no_args_is_help=True, help="The Snowflake side: its SQL, setup, checks, and keys.")
+app = typer.Typer(
+    cls=Group,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings=SETTINGS,
+    help="The Snowflake side: its SQL, setup, checks, and keys.",
+)
 
 Secret = Annotated[
     str | None, typer.Option("--secret", envvar="SNOWFLAKE_FIREHOSE_SECRET", help="Name or ARN in Secrets Manager.")
@@ -42,11 +49,12 @@ OrgId = Annotated[str, typer.Option("--org-id", envvar="LMDP_ORG_ID", help="The 
 def ddl(
     *,
     bootstrap: Annotated[
-        bool, typer.Option("--bootstrap", help="What an ACCOUNTADMIN runs once: roles, warehouse, database, users.")
+        bool,
+        typer.Option("--bootstrap", help="Print what an ACCOUNTADMIN runs once: roles, warehouse, database, users."),
     ] = False,
     environment: Environment = None,
 ) -> None:
-    """Print the SQL for these settings: nothing is run, and no account is needed.
+    """Print the SQL for these settings; nothing is run, and no account is needed.
 
     Settings: SNOWFLAKE_DATABASE, SNOWFLAKE_SCHEMA, SNOWFLAKE_WAREHOUSE, SNOWFLAKE_IDENTIFIERS, RETENTION_DAYS.
 
@@ -59,10 +67,10 @@ def ddl(
 
 @app.command(cls=Command)
 def setup(*, environment: Environment = None, as_json: Json = False) -> None:
-    """Make or migrate table, views and roll-ups as the setup user; running it again changes nothing.
+    """Create or migrate table, views and roll-ups as the setup user; running it again changes nothing.
 
-    SNOWFLAKE_ACCOUNT_URL says where (xy12345.snowflakecomputing.com); SNOWFLAKE_PRIVATE_KEY_FILE or
-    SNOWFLAKE_PRIVATE_KEY_SECRET holds the key. What `ddl --bootstrap` prints has to be run first.
+    SNOWFLAKE_ACCOUNT_URL is the account (xy12345.snowflakecomputing.com); SNOWFLAKE_PRIVATE_KEY_FILE or
+    SNOWFLAKE_PRIVATE_KEY_SECRET holds the key. First run what `ddl --bootstrap` prints.
 
     Example: lmdp snowflake setup --json
     """
@@ -90,17 +98,19 @@ def verify(  # noqa: PLR0913 - each is an option
         typer.Option("--reconcile", metavar="FROM TO", help="Whole hours (UTC): delivered = rows + failed records?"),
     ] = None,
     canary: Annotated[
-        bool, typer.Option("--canary", help="Send one marked row through Firehose, and say whether it landed.")
+        bool, typer.Option("--canary", help="Send one marked row through Firehose, and check that it arrives.")
     ] = False,
-    fresh: Annotated[float, typer.Option("--fresh", min=1, metavar="MIN", help="How old the newest row may be.")] = 15,
-    wait: Annotated[float, typer.Option("--wait", min=1, metavar="S", help="How long a canary may take.")] = 180,
+    fresh: Annotated[float, typer.Option("--fresh", min=1, metavar="MIN", help="Maximum age of the newest row.")] = 15,
+    wait: Annotated[float, typer.Option("--wait", min=1, metavar="S", help="Maximum time for a canary.")] = 180,
     stream: Stream = None,
     bucket: Bucket = None,
     org_id: OrgId = "lmdp",
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
-    """Check what stands: connection, role, privileges, table, views, freshness, repeats; exit code 1 when one is off.
+    """Check the installation: connection, role, privileges, table, views, freshness, duplicates.
+
+    Exits 1 if a check fails.
 
     Example: lmdp snowflake verify --reconcile 2026-11-23T10:00 2026-11-23T14:00
     """
@@ -129,34 +139,34 @@ def verify(  # noqa: PLR0913 - each is an option
 def keypair(  # noqa: PLR0913 - each is an option
     *,
     rotate: Annotated[
-        bool, typer.Option("--rotate", help="Replace Firehose's key through the second slot; repeat it to go on.")
+        bool, typer.Option("--rotate", help="Replace Firehose's key through the second slot; repeat it to resume.")
     ] = False,
-    user: Annotated[Literal["firehose", "setup"], typer.Option("--user", help="Whose key.")] = "firehose",
+    user: Annotated[Literal["firehose", "setup"], typer.Option("--user", help="The user of the key.")] = "firehose",
     secret: Secret = None,
     file: Annotated[
-        Path | None, typer.Option("--file", help="Write the private key there instead (mode 0600), as PEM.")
+        Path | None, typer.Option("--file", help="Write the private key to this file instead (mode 0600), as PEM.")
     ] = None,
-    bits: Annotated[int, typer.Option("--bits", min=2048, max=8192, help="Of the RSA key.")] = 4096,
+    bits: Annotated[int, typer.Option("--bits", min=2048, max=8192, help="Size of the RSA key.")] = 4096,
     show: Annotated[
-        bool, typer.Option("--show", help="Make nothing: print the ALTER USER for the key in use.")
+        bool, typer.Option("--show", help="Create nothing: print the ALTER USER for the key in use.")
     ] = False,
     stream: Stream = None,
     bucket: Bucket = None,
     org_id: OrgId = "lmdp",
     environment: Environment = None,
 ) -> None:
-    """Make a key pair, keep its private half, and print the ALTER USER that makes the public half known.
+    """Create a key pair, store its private half, and print the ALTER USER that registers the public half.
 
-    The private half goes into the secret in the shape that Firehose reads, or into a file; it is never printed. A
-    rotation needs the setup user's access, waits for Firehose's cache and a landed canary, and can be stopped at any
-    time: the same command goes on.
+    The private half is written to the secret in the format that Firehose reads, or to a file; it is never printed. A
+    rotation needs the setup user's access, waits for Firehose's cache and for a canary to arrive, and can be stopped at
+    any time: the same command resumes it.
 
     Example: lmdp snowflake keypair --environment dev --secret lmdp-dev/snowflake-loader
     """
     settings = _settings(environment)
     name = settings.firehose_user if user == "firehose" else settings.setup_user
     if (secret is None) == (file is None):
-        raise SettingsError("say where the private key is kept: --secret NAME or --file FILE")
+        raise SettingsError("give the place of the private key: --secret NAME or --file FILE")
     if secret is not None:
         _refuse_another_environments(name, secret, whose(_env(environment)))
     if rotate:
@@ -198,7 +208,7 @@ def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotate
     pair = keys.make_pair(bits)
     if file is not None:
         if file.exists():
-            raise SettingsError(f"{file} is there already, and is left as it is; name another, or move it away")
+            raise SettingsError(f"{file} exists, and is left as it is; name another, or move it away")
         write_atomic(file, keys.pem(pair), mode=0o600)
     elif secret is not None:
         client = secrets.secrets_client()
@@ -208,12 +218,12 @@ def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotate
         if not fault:
             instead = f"--rotate --secret {secret}" if rotates else "--user setup --secret ANOTHER"
             raise SettingsError(
-                f"the secret {secret} holds a key already, and is left as it is. Replace it without a gap: "
+                f"the secret {secret} holds a key already, and is left as it is. Replace it without downtime: "
                 f"{program()} snowflake keypair {instead}"
             )
         secrets.write_current(secret, secrets.KeySecret(name, pair.private), client)
         if held:
-            typer.echo(f"-- The value that was there {fault}: it was replaced, and is kept as the version AWSPREVIOUS.")
+            typer.echo(f"-- The previous value {fault}: it was replaced, and is kept as the version AWSPREVIOUS.")
     typer.echo(f"-- {file or f'secret {secret}'}: the private key of {name}. Run this as an ACCOUNTADMIN:")
     typer.echo(f"{keys.register(name, pair)};")
 
@@ -270,7 +280,7 @@ def _hours(scope: "Scope", stretch: tuple[str, str], bucket: str | None) -> "lis
 
     begin, end = sums.whole_hour(stretch[0]), sums.whole_hour(stretch[1])
     if begin >= end:
-        raise SettingsError("--reconcile FROM TO: FROM is before TO")
+        raise SettingsError("--reconcile FROM TO: FROM has to be before TO")
     if not bucket:
         raise SettingsError("--reconcile needs the bucket of failed records: --bucket NAME, or LMDP_REJECTS_BUCKET")
     return sums.reconcile(

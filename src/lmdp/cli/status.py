@@ -1,4 +1,4 @@
-"""`lmdp status`: what is running on this machine, and where it stands."""
+"""`lmdp status`: what is running on this machine, and its state."""
 
 import contextlib
 import json
@@ -24,12 +24,12 @@ def status(
     *,
     warehouse: WarehouseFile = None,
     home: Home = DEFAULT_HOME,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is running and where it stands: the path, lag, rows a second, freshness, size, rejects by reason.
+    """Show the pipeline's status: path, lag, rows per second, freshness, size, rejects by reason.
 
-    Without a run, it says what the warehouse holds. --watch goes on through the run's end and its next start.
+    Without a run, it shows what the warehouse holds. --watch continues after the run has ended, until its next start.
 
     Example: lmdp status --json
     """
@@ -42,7 +42,7 @@ def status(
 
 
 def _look(home: Path, path: Path, last: Status | None) -> Status:
-    """Ask the run, else open the file, else tell the `last` again. Raises LmdpError."""
+    """Return the status from the run, else from the file, else the `last` one. Raises LmdpError."""
     from lmdp.machine.api import client  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.machine.warehouse.totals import warehouse_status  # noqa: PLC0415 - as above
     from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - as above
@@ -51,7 +51,7 @@ def _look(home: Path, path: Path, last: Status | None) -> Status:
     try:
         return client.status(home)
     except RunNotFoundError:
-        if last is not None:  # who opens the file again and again stands in the way of a run that starts
+        if last is not None:  # opening the file again and again would keep a run from starting
             return {**last, "running": None, "freshnessSeconds": _age(last["newest"])}
         with Warehouse.open(path, configured_spec(), read_only=True) as opened:
             return {"running": None, **warehouse_status(opened, opened.tally.exact())}
@@ -62,7 +62,7 @@ def _age(newest: str | None) -> float | None:
 
 
 def _watch(home: Path, path: Path, *, as_json: bool) -> None:
-    """Look until a signal; what fails is shown, and looked at again."""
+    """Show the status until a signal; what fails is shown, and tried again."""
     console = Console()
     stop, last = threading.Event(), None
     screen = Live(console=console, auto_refresh=False) if console.is_terminal and not as_json else None
@@ -76,8 +76,8 @@ def _watch(home: Path, path: Path, *, as_json: bool) -> None:
             if screen:
                 screen.update(view(last, fault), refresh=True)
             elif as_json:
-                told = last or {"running": None}
-                _print(json.dumps({**told, "fault": fault} if fault else told))
+                found = last or {"running": None}
+                _print(json.dumps({**found, "fault": fault} if fault else found))
             else:
                 _print("\n".join([*lines(last, fault), ""]))
             stop.wait(EVERY_S)

@@ -1,60 +1,54 @@
-"""`lmdp topic check | create | acls`: the topic's shape, and who may do what on it."""
+"""`lmdp topic check | create | acls`: the topic's settings, and who may do what on it."""
 
 import dataclasses
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmdp.cli.options import (
-    DEFAULT_HOME,
-    DEFAULT_TOPIC,
-    BootstrapServers,
-    Ca,
-    Cert,
-    Command,
-    Home,
-    Json,
-    Key,
-    Plaintext,
-    Topic,
-    kafka_access,
-)
+from lmdp.cli.command import SETTINGS, Command, Group, option_groups
+from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions
 from lmdp.errors import SettingsError
-from lmdp.machine.kafka import topics as admin
 
-app = typer.Typer(no_args_is_help=True, help="The topic's shape, and who may do what on it.")
+if TYPE_CHECKING:
+    from lmdp.machine.kafka.topics import Grant
+
+app = typer.Typer(
+    cls=Group,
+    rich_markup_mode=None,
+    add_completion=False,
+    context_settings=SETTINGS,
+    help="The topic: its settings, and who may do what on it.",
+)
 
 Principals = list[str] | None
 Partitions = Annotated[
-    int, typer.Option("--partitions", min=1, help="How many; they bound how many consumers share the work.")
+    int, typer.Option("--partitions", min=1, help="Number of partitions; it bounds how many consumers share the work.")
 ]
 
 
 @app.command(cls=Command)
-def check(  # noqa: PLR0913 - each is an option
+@option_groups()
+def check(
     *,
-    servers: BootstrapServers = None,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    plaintext: Plaintext = False,
-    topic: Topic = DEFAULT_TOPIC,
+    kafka: KafkaOptions,
     home: Home = DEFAULT_HOME,
-    partitions: Annotated[int | None, typer.Option("--partitions", min=1, help="The least that you need.")] = None,
+    partitions: Annotated[int | None, typer.Option("--partitions", min=1, help="The minimum that you need.")] = None,
     retention_hours: Annotated[
-        float | None, typer.Option("--retention-hours", min=0.1, help="The least that the topic has to keep.")
+        float | None, typer.Option("--retention-hours", min=0.1, help="The minimum that the topic has to keep.")
     ] = None,
     max_message_bytes: Annotated[
-        int | None, typer.Option("--max-message-bytes", min=1024, help="The largest message that the topic may take.")
+        int | None, typer.Option("--max-message-bytes", min=1024, help="The largest message that the topic may accept.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the topic's settings and their problems: exit code 1 when there are any.
+    """Show the topic's settings and problems; exits 1 if there are any.
 
     Example: lmdp topic check --partitions 12 --retention-hours 24 --max-message-bytes 1048576
     """
-    shape = admin.describe(kafka_access(servers, ca, cert, key, plaintext=plaintext, home=home), topic)
+    from lmdp.machine.kafka import topics as admin  # noqa: PLC0415 - loads librdkafka
+
+    shape = admin.describe(kafka.access(home), kafka.topic)
     faults = admin.faults(
         shape, partitions=partitions, retention_hours=retention_hours, max_message_bytes=max_message_bytes
     )
@@ -68,45 +62,40 @@ def check(  # noqa: PLR0913 - each is an option
 
 
 @app.command(cls=Command)
-def create(  # noqa: PLR0913 - each is an option
+@option_groups()
+def create(
     *,
-    servers: BootstrapServers = None,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    plaintext: Plaintext = False,
-    topic: Topic = DEFAULT_TOPIC,
+    kafka: KafkaOptions,
     home: Home = DEFAULT_HOME,
-    partitions: Partitions = admin.PARTITIONS,
+    partitions: Partitions = 4,
     replication: Annotated[
         int | None, typer.Option("--replication", min=1, help="Copies of each message. Default: 3, or all brokers.")
     ] = None,
     retention_hours: Annotated[
-        float, typer.Option("--retention-hours", min=0.1, help="How long a consumer may be away and lose nothing.")
+        float,
+        typer.Option("--retention-hours", min=0.1, help="How long a consumer may be away without losing messages."),
     ] = 24,
     max_message_bytes: Annotated[
-        int, typer.Option("--max-message-bytes", min=1024, help="The largest bundle, as it is sent.")
+        int, typer.Option("--max-message-bytes", min=1024, help="The largest bundle, as sent.")
     ] = 8 * 1024 * 1024,
 ) -> None:
-    """Create the topic; one that is there stays as it is.
+    """Create the topic; an existing one is left as it is.
 
     Example: lmdp topic create --topic lm.metrics.otlp --partitions 12 --retention-hours 48
     """
-    access = kafka_access(servers, ca, cert, key, plaintext=plaintext, home=home)
+    from lmdp.machine.kafka import topics as admin  # noqa: PLC0415 - loads librdkafka
+
+    access, topic = kafka.access(home), kafka.topic
     made = admin.create(access, topic, admin.Wanted(partitions, replication, retention_hours, max_message_bytes))
     shape = admin.describe(access, topic)
-    typer.echo(f"{'Created' if made else 'Already there, left as it is'}: {admin.summary(shape)}")
+    typer.echo(f"{'Created' if made else 'Exists, left as it is'}: {admin.summary(shape)}")
 
 
 @app.command(cls=Command)
-def acls(  # noqa: PLR0913 - each is an option
+@option_groups()
+def acls(
     *,
-    servers: BootstrapServers = None,
-    ca: Ca = None,
-    cert: Cert = None,
-    key: Key = None,
-    plaintext: Plaintext = False,
-    topic: Topic = DEFAULT_TOPIC,
+    kafka: KafkaOptions,
     home: Home = DEFAULT_HOME,
     collector: Annotated[
         Principals,
@@ -119,20 +108,22 @@ def acls(  # noqa: PLR0913 - each is an option
         str | None, typer.Option("--group", metavar="NAME", help="The consumer group that --reader uses.")
     ] = None,
     revoke: Annotated[
-        Principals, typer.Option("--revoke", metavar="NAME", help="Take every right on the topic from this client.")
+        Principals, typer.Option("--revoke", metavar="NAME", help="Revoke every right on the topic from this client.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List who may do what on the topic, after giving and taking rights.
+    """List who may do what on the topic, after granting and revoking rights.
 
-    Collectors write and describe the topic, readers read it and their group, and nobody else gets anything. Giving
+    Collectors write and describe the topic, readers read it and their group, and nobody else gets anything. Granting
     twice changes nothing.
 
     Example: lmdp topic acls --collector collector-1 --reader pipe --group lmdp-pipe
     """
+    from lmdp.machine.kafka import topics as admin  # noqa: PLC0415 - loads librdkafka
+
     if reader and not group:
         raise SettingsError("--reader needs --group NAME: the consumer group that this client reads with.")
-    access = kafka_access(servers, ca, cert, key, plaintext=plaintext, home=home)
+    access, topic = kafka.access(home), kafka.topic
     for name in revoke or ():
         admin.revoke(access, topic, _principal(name))
     collectors, readers = map(_principal, collector or ()), [_principal(name) for name in reader or ()]
@@ -146,7 +137,7 @@ def _principal(name: str) -> str:
     return name if name.startswith("User:") else f"User:CN={name}"
 
 
-def _table(listed: list[admin.Grant], topic: str) -> str:
+def _table(listed: "list[Grant]", topic: str) -> str:
     lines = [
         f"{one.principal}  {one.permission} {one.operation} {one.resource} {one.name}"
         + ("" if one.pattern == "literal" else f" ({one.pattern})")
@@ -154,7 +145,7 @@ def _table(listed: list[admin.Grant], topic: str) -> str:
     ]
     if not any(one.resource == "topic" for one in listed):
         lines.append(
-            f"No ACL speaks of {topic}. Where allow.everyone.if.no.acl.found is true, as on MSK, every client with a "
+            f"No ACL matches {topic}. Where allow.everyone.if.no.acl.found is true, as on MSK, every client with a "
             "certificate may read and write it."
         )
     return "\n".join(lines)

@@ -18,11 +18,11 @@ Files = Annotated[
     list[str] | None,
     typer.Argument(metavar="FILE…", help="Row events, one JSON object a line (also .gz, .zst); - is standard input."),
 ]
-Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a row event, and check nothing.")]
+Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a row event; check nothing.")]
 
 
 def validate(files: Files = None, *, schema: Schema = False, as_json: Json = False) -> None:
-    """Check row events against the specification; exit 1 when one does not fit.
+    """Check row events against the specification; exits 1 if one does not fit.
 
     Example: lmdp flatten --org-id acme bundle.json | lmdp validate -
     """
@@ -33,7 +33,7 @@ def validate(files: Files = None, *, schema: Schema = False, as_json: Json = Fal
         print(msgspec.json.format(msgspec.json.encode(spec.schema)).decode())
         return
     if not files:
-        raise SettingsError("Nothing to check: name files of row events, or - for standard input.")
+        raise SettingsError("nothing to check: name files of row events, or - for standard input")
     checks, rows, wrong = validator(spec), 0, 0
     for name in files:
         for number, line in read_lines(name):
@@ -45,7 +45,9 @@ def validate(files: Files = None, *, schema: Schema = False, as_json: Json = Fal
                     print(printable(f"{name}:{number}: {fault}"), file=sys.stderr)
     if wrong > _SHOWN:
         print(f"… and {wrong - _SHOWN:,} more rows that do not fit", file=sys.stderr)
-    told = {"rows": rows, "invalid": wrong}
-    print(msgspec.json.encode(told).decode() if as_json else f"{rows:,} rows, {wrong:,} do not fit the specification")
+    counted = {"rows": rows, "invalid": wrong}
+    print(
+        msgspec.json.encode(counted).decode() if as_json else f"{rows:,} rows, {wrong:,} do not fit the specification"
+    )
     if wrong:
         raise typer.Exit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from lmdp.cloud.firehose_sink import MAX_RECORD_BYTES
@@ -12,6 +12,7 @@ from lmdp.core.column_names import KEY_STYLES, KeyStyle, key_overhead, styled
 from lmdp.core.pipeline import TransformSettings
 from lmdp.core.specification import MAX_ROW_BYTES, Spec
 from lmdp.errors import SettingsError
+from lmdp.support.settings_reader import Reader
 from lmdp.support.specification_file import configured_spec
 
 # https://docs.aws.amazon.com/general/latest/gr/rande.html
@@ -56,20 +57,20 @@ class Settings:
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
         """Read the settings. Raises SettingsError, which names every fault."""
-        read = _Reader(env)
-        style, spec = read.style(), read.spec()
+        read = Reader(env)
+        style, spec = _style(read), _specification(read)
         settings = {
             "region": read.text("AWS_REGION", _REGION, "a Region, such as eu-west-1"),
             "stream": read.text("LMDP_DELIVERY_STREAM", _STREAM, "the name of a Firehose stream"),
             "bucket": read.text("LMDP_REJECTS_BUCKET", _BUCKET, "the name of the error bucket"),
-            "kms_key": read.text("LMDP_REJECTS_KMS_KEY", _KMS_KEY, "a KMS key's ARN, id or alias", required=False),
-            "concurrency": int(read.number("LMDP_FIREHOSE_CONCURRENCY", 8, 1, _MAX_CONCURRENCY)),
-            "margin": read.number("LMDP_MARGIN_SECONDS", 3, 0.5, _PIPE_SECONDS),
+            "kms_key": read.optional("LMDP_REJECTS_KMS_KEY", _KMS_KEY, "a KMS key's ARN, id or alias"),
+            "concurrency": int(read.decimal("LMDP_FIREHOSE_CONCURRENCY", 8, 1, _MAX_CONCURRENCY)),
+            "margin": read.decimal("LMDP_MARGIN_SECONDS", 3, 0.5, _PIPE_SECONDS),
         }
-        decompressed = int(read.number("LMDP_MAX_DECOMPRESSED_BYTES", 64 * 2**20, 1, 2**30))
-        whole = int(read.number(_MEMORY, _MEMORY_MIB, 128, 10_240)) * 2**20
-        memory = int(read.number("LMDP_MAX_MESSAGE_MEMORY", whole // 4, 1, 2**33))
-        message_rows = int(read.number("LMDP_MAX_MESSAGE_ROW_BYTES", whole // 8, 1, 2**31))
+        decompressed = int(read.decimal("LMDP_MAX_DECOMPRESSED_BYTES", 64 * 2**20, 1, 2**30))
+        whole = int(read.decimal(_MEMORY, _MEMORY_MIB, 128, 10_240)) * 2**20
+        memory = int(read.decimal("LMDP_MAX_MESSAGE_MEMORY", whole // 4, 1, 2**33))
+        message_rows = int(read.decimal("LMDP_MAX_MESSAGE_ROW_BYTES", whole // 8, 1, 2**31))
         if read.faults or spec is None:
             raise SettingsError.of(read.faults)
         return cls(
@@ -87,45 +88,18 @@ class Settings:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Reader of single settings, which collects their faults."""
+def _style(read: Reader) -> KeyStyle:
+    value = read.given("SNOWFLAKE_IDENTIFIERS") or "quoted"
+    for style in KEY_STYLES:
+        if style == value:
+            return style
+    read.fault(f"SNOWFLAKE_IDENTIFIERS is {value!r}; it is one of {', '.join(KEY_STYLES)}")
+    return "quoted"
 
-    env: Mapping[str, str]
-    faults: list[str] = field(default_factory=list)
 
-    def text(self, name: str, shape: re.Pattern[str], what: str, *, required: bool = True) -> str | None:
-        value = self.env.get(name, "").strip()
-        if not value:
-            if required:
-                self.faults.append(f"{name} is not set; it is {what}")
-            return None
-        if not shape.fullmatch(value):
-            self.faults.append(f"{name} is {value!r}; it is {what}")
-        return value
-
-    def number(self, name: str, default: float, least: float, most: float) -> float:
-        value = self.env.get(name, "").strip()
-        try:
-            number = float(value) if value else float(default)
-        except ValueError:
-            number = float("nan")
-        if not least <= number <= most:
-            self.faults.append(f"{name} is {value!r}; it is a number from {least:,g} to {most:,g}")
-            return default
-        return number
-
-    def style(self) -> KeyStyle:
-        value = self.env.get("SNOWFLAKE_IDENTIFIERS") or "quoted"
-        for style in KEY_STYLES:
-            if style == value:
-                return style
-        self.faults.append(f"SNOWFLAKE_IDENTIFIERS is {value!r}; it is one of {', '.join(KEY_STYLES)}")
-        return "quoted"
-
-    def spec(self) -> Spec | None:
-        try:
-            return configured_spec(self.env)
-        except SettingsError as error:
-            self.faults.append(str(error))
-            return None
+def _specification(read: Reader) -> Spec | None:
+    try:
+        return configured_spec(read.values)
+    except SettingsError as error:
+        read.fault(str(error))
+        return None

@@ -74,19 +74,19 @@ def warnings(made: Bill) -> list[str]:
     """Where the load does not fit what is deployed by default."""
     steps = {step.name: step.figure.value for step in made.steps}
     inputs = {name: one.value for name, one in made.basis.inputs.items()}
-    told = []
+    found = []
     kept_gib = steps["messages_second"] * steps["message_bytes"] * inputs["retention_hours"] * 3600 / 2**30
     disks = inputs["brokers"] * inputs["storage_gib"]
     if disks and kept_gib * inputs["copies"] > disks:
-        told.append(
+        found.append(
             f"{inputs['retention_hours']:g} hours of messages in {inputs['copies']:g} copies are "
             f"{kept_gib * inputs['copies']:,.0f} GiB uncompressed, and the brokers' disks have {disks:,.0f} GiB: raise "
             "LMDP_MSK_STORAGE_GIB, or see what the publisher's compression leaves."
         )
     used = steps["refresh_credits"] + steps["report_credits"]
     if used > inputs["credit_quota"]:
-        told.append(
+        found.append(
             f"The warehouse would use {used:,.0f} credits a month, if the assumptions hold, and its monitor stops it "
             f"at {inputs['credit_quota']:,.0f} (SNOWFLAKE_CREDIT_QUOTA)."
         )
-    return told
+    return found

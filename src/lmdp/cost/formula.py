@@ -13,7 +13,7 @@ _SUM: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number, how it stands in a formula, and the names of the prices and inputs that are in it.
+    """A number, how it is written in a formula, and the names of the prices and inputs that are in it.
 
     `binds` says how loosely the formula holds together: 0 a single term, 1 a product, 2 a sum.
     """
@@ -28,7 +28,7 @@ class Figure:
         return Figure(self.value * other.value, text, self.uses | other.uses, _PRODUCT)
 
     def __truediv__(self, other: Figure) -> Figure:
-        """Nothing by nothing is nothing: a load of 0 costs what stands still."""
+        """Nothing by nothing is nothing: a load of 0 has only fixed costs."""
         text = f"{_within(self, _PRODUCT)} / {_within(other, 0)}"
         return Figure(self.value / other.value if other.value else 0.0, text, self.uses | other.uses, _PRODUCT)
 

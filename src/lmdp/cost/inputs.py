@@ -14,7 +14,7 @@ Kind: TypeAlias = Literal["deployed", "measured", "documented", "assumed", "give
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One quantity. `about` says what it stands for, and the setting that changes it where there is one."""
+    """One quantity. `about` explains it, and names the setting that changes it where there is one."""
 
     name: str
     value: float
@@ -72,7 +72,7 @@ _ALL: Final = (
     Input("stored_bytes_row", 60, "bytes", "assumed", "a row in Snowflake, compressed"),
     Input("rollup_bytes_row", 60, "bytes", "assumed", "a row of an hourly roll-up, compressed"),
     Input("rollup_days", 365, "days", "assumed", "roll-ups are kept for ever; this is what a year makes"),
-    Input("poll_seconds", 60, "seconds", "assumed", "between polls, where a measured run does not tell"),
+    Input("poll_seconds", 60, "seconds", "assumed", "between polls, where a measured run does not report it"),
 )  # fmt: skip
 
 _DIVISORS: Final = (

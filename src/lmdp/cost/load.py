@@ -35,7 +35,7 @@ class Planned:
         """What is no load."""
         return [f"--{name} is {value:g}; it is more than 0" for name, value in self.numbers().items() if not value > 0]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """In words."""
         return (
             f"{self.devices:,} devices x {self.instances:,} instances x {self.datapoints:,} datapoints "
@@ -45,7 +45,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a run took in, and in how many seconds; its pace is taken for the month's."""
+    """What a run took in, and in how many seconds; its rate is used for the month."""
 
     messages: int
     rows: int
@@ -63,7 +63,7 @@ class Measured:
             "run_rejects": self.rejected,
         }
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """In words."""
         return f"a measured run: {self.rows:,} rows of {self.messages:,} messages in {self.seconds:,.0f} s"
 
@@ -140,7 +140,7 @@ def _report(found: object) -> Mapping[str, Any] | str:
     if not isinstance(found, dict) or not all(is_amount(found.get(name)) for name in _COUNTS):
         return f"is no report of a run: {', '.join(_COUNTS)} have to be numbers in it (`{program()} run --json`)"
     if "rowsPerSecond" not in found:
-        return f"is a report of a command that reads files, which has no pace: take that of `{program()} run --json`"
+        return f"is a report of a command that reads files, which has no rate: use that of `{program()} run --json`"
     if not all(found[name] for name in _COUNTS):
         return "is the report of a run that took in nothing: let it run for some minutes"
     return found

@@ -57,23 +57,23 @@ def with_file(prices: Mapping[str, Price], file: Path, faults: list[str]) -> dic
         elif fault := _fault(entry):
             faults.append(f"{file}: {name} {fault}")
         else:
-            told = {field: str(entry[field]) for field in (*_TEXTS, "date") if field in entry}
-            changed[name] = replace(prices[name], **{"source": str(file), "note": "", **told},
+            texts = {field: str(entry[field]) for field in (*_TEXTS, "date") if field in entry}
+            changed[name] = replace(prices[name], **{"source": str(file), "note": "", **texts},
                                     value=float(entry["value"]), certainty=entry.get("certainty", "given"))  # fmt: skip
     return changed
 
 
 def with_given(prices: Mapping[str, Price], given: Mapping[str, float]) -> dict[str, Price]:
     """The prices, with those of the command line in their place; every name is there."""
-    told = {
+    changed = {
         name: replace(prices[name], value=value, certainty="given", source="--price", note="")
         for name, value in given.items()
     }
-    return {**prices, **told}
+    return {**prices, **changed}
 
 
 def is_amount(value: object) -> bool:
-    """Tell whether this is a number from 0 on."""
+    """Return whether this is a number of at least 0."""
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= 0
 
 

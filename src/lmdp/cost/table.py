@@ -44,7 +44,7 @@ def about(made: Bill) -> list[str]:
         f"{steps['message_bytes'] / 1000:,.1f} KB; {steps['rows'] / 1e6:,.0f} million rows and "
         f"{steps['kafka_gb']:,.0f} GB of messages a month"
     )
-    return [made.basis.load.told(), rates]
+    return [made.basis.load.summary(), rates]
 
 
 def _rate(value: float) -> str:
@@ -59,10 +59,10 @@ def explained(made: Bill) -> str:
 
 
 def _formulas(line: Line) -> str:
-    told = f"{line.part}, {line.what} = {line.low.text}\n    = {money(line.low.value)}"
+    text = f"{line.part}, {line.what} = {line.low.text}\n    = {money(line.low.value)}"
     if line.high is None:
-        return told
-    return f"{told}\n  at most = {line.high.text}\n    = {money(line.high.value)}"
+        return text
+    return f"{text}\n  at most = {line.high.text}\n    = {money(line.high.value)}"
 
 
 def money(value: float) -> str:
@@ -96,25 +96,25 @@ def _notes(made: Bill) -> list[list[str]]:
 def _unsure(made: Bill) -> list[str]:
     names = sorted({name for line in made.lines for name in made.unsure(line)})
     prices = made.basis.prices
-    told = [f"{name} {shown(prices[name].value)}: {prices[name].note}; {prices[name].source}" for name in names]
+    items = [f"{name} {shown(prices[name].value)}: {prices[name].note}; {prices[name].source}" for name in names]
     rules = [f"{line.part}, {line.what}: {line.why}" for line in made.lines if line.why]
-    return [f"{UNSURE} a price that nobody confirmed, or a rule of billing that is not known:", *told, *rules]
+    return [f"{UNSURE} a price that nobody confirmed, or a rule of billing that is not known:", *items, *rules]
 
 
 def _assumed(made: Bill) -> list[str]:
     heavy = [line for line in made.lines if line.most.value >= _NOTEWORTHY * made.high]
     names = sorted({name for line in heavy for name in made.assumed(line)})
     inputs = made.basis.inputs
-    told = [f"{name} {shown(inputs[name].value)}: {inputs[name].about}" for name in names]
+    items = [f"{name} {shown(inputs[name].value)}: {inputs[name].about}" for name in names]
     where = f"in lines from {_NOTEWORTHY:.0%} of the total on; all of them: --list-prices"
-    return [f"{ASSUMED} a quantity that is assumed (--set NAME=VALUE; {where}):", *told] if told else []
+    return [f"{ASSUMED} a quantity that is assumed (--set NAME=VALUE; {where}):", *items] if items else []
 
 
 def _dominant(made: Bill) -> list[str]:
     line = made.dominant()
     shares = sorted((_share(line.low.value, made.low), _share(line.most.value, made.high)))
-    told = " to ".join(f"{share:.0%}" for share in dict.fromkeys(shares))
-    return [f"Most of it: {line.part}, {line.what}: {told} of the total."]
+    share = " to ".join(f"{share:.0%}" for share in dict.fromkeys(shares))
+    return [f"Most of it: {line.part}, {line.what}: {share} of the total."]
 
 
 def _share(part: float, whole: float) -> float:
@@ -123,18 +123,18 @@ def _share(part: float, whole: float) -> float:
 
 def _levers(made: Bill) -> list[str]:
     found = levers(made)
-    told = [f"{_saved(lever.low, lever.high)}: {lever.what}" for lever in found]
-    return ["What would lower it, in USD a month, each by itself:", *told] if told else []
+    items = [f"{_saved(lever.low, lever.high)}: {lever.what}" for lever in found]
+    return ["What would lower it, in USD a month, each by itself:", *items] if items else []
 
 
 def _saved(low: float, high: float) -> str:
-    one, other = sorted((f"{low:,.0f}", f"{high:,.0f}"), key=lambda told: float(told.replace(",", "")))
+    one, other = sorted((f"{low:,.0f}", f"{high:,.0f}"), key=lambda text: float(text.replace(",", "")))
     return one if one == other else f"{one} to {other}"
 
 
 def _warnings(made: Bill) -> list[str]:
-    told = warnings(made)
-    return ["Does not fit what is deployed by default:", *told] if told else []
+    items = warnings(made)
+    return ["Does not fit what is deployed by default:", *items] if items else []
 
 
 def _sources(made: Bill) -> str:
@@ -155,6 +155,6 @@ def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
 
 def _wrapped(block: list[str]) -> list[str]:
     lines = wrap(block[0], _WIDTH)
-    for told in block[1:]:
-        lines += wrap(told, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+    for item in block[1:]:
+        lines += wrap(item, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
     return lines

@@ -1,1 +1,1 @@
-"""What is missing on this machine and in the cloud, and the command that mends it. It changes nothing."""
+"""Checks of this machine and of the cloud, each with the command that fixes what is wrong. They change nothing."""

@@ -1,4 +1,4 @@
-"""AWS: who asks, where, and what stands there of a deployment. Secrets are looked at for their shape alone."""
+"""AWS: identity, Region, and what is deployed. Of secrets only the format is checked."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from lmdp.deployment.naming import STACKS, Names, revisions_of
 from lmdp.deployment.secret_shapes import json_object, kafka_fault, snowflake_fault
 from lmdp.deployment.security_group import egress_faults, egress_fix
-from lmdp.doctor.context import NET_S, Place
-from lmdp.doctor.result import Verdict, not_tried, ok, wrong
+from lmdp.doctor.context import NET_S, Context
+from lmdp.doctor.result import Result, not_tried, ok, wrong
 from lmdp.support.program import install_extras, program
 
 _REGION: Final = "us-east-1"  # what a deployment takes when LMDP_AWS_REGION is not set
@@ -32,79 +32,81 @@ _SIGN_IN: Final = "aws sso login, or set AWS_PROFILE; see docs/deploy.md"
 _LOG_GROUPS: Final = ("function", "setup", "canary", "watcher", "firehose", "pipe")
 
 
-def credentials(place: Place) -> Verdict:
-    """Who asks, and whether it is the account of the settings."""
-    return _asked(place, _credentials, needs_environment=False)
+def credentials(context: Context) -> Result:
+    """Check the identity, and that its account is that of the settings."""
+    return _asked(context, _credentials, needs_environment=False)
 
 
-def region(place: Place) -> Verdict:
-    """The Region of the tools here, and that of the stacks."""
-    if (verdict := _not_here(place, needs_environment=False)) is not None:
-        return verdict
+def region(context: Context) -> Result:
+    """Compare the Region of the local tools with that of the stacks."""
+    if (result := _not_here(context, needs_environment=False)) is not None:
+        return result
     import boto3  # noqa: PLC0415 - half a second, and only where AWS is set up
 
     # boto3 reads AWS_DEFAULT_REGION and the profile, not AWS_REGION:
     # https://docs.aws.amazon.com/boto3/latest/guide/configuration.html
-    here, wanted = boto3.Session().region_name, place.env.get("LMDP_AWS_REGION")
+    here, wanted = boto3.Session().region_name, context.env.get("LMDP_AWS_REGION")
     if here is None:
-        return wrong("no Region is set for the tools here", f"AWS_DEFAULT_REGION={wanted or _REGION} in .env")
+        return wrong("no Region is set for the local tools", f"AWS_DEFAULT_REGION={wanted or _REGION} in .env")
     if wanted and here != wanted:
-        return wrong(f"the tools here ask {here}, the stacks are in {wanted}", f"AWS_DEFAULT_REGION={wanted} in .env")
+        return wrong(f"the local tools use {here}, the stacks are in {wanted}", f"AWS_DEFAULT_REGION={wanted} in .env")
     return ok(here)
 
 
-def stacks(place: Place) -> Verdict:
-    """The nine stacks of the environment, by name."""
-    return _asked(place, _stacks)
+def stacks(context: Context) -> Result:
+    """Check the nine stacks of the environment, by name."""
+    return _asked(context, _stacks)
 
 
-def secrets(place: Place) -> Verdict:
-    """The three secrets: whether they have a value, and in the shape that their readers want."""
-    return _asked(place, _secrets)
+def secrets(context: Context) -> Result:
+    """Check that the three secrets have a value in the format that their readers need."""
+    return _asked(context, _secrets)
 
 
-def pipe(place: Place) -> Verdict:
-    """The pipe's state, and AWS's reason for it."""
-    return _asked(place, _pipe)
+def pipe(context: Context) -> Result:
+    """Check the pipe's state, with AWS's reason for it."""
+    return _asked(context, _pipe)
 
 
-def network(place: Place) -> Verdict:
-    """The way out that the pipe's interfaces have: the egress rules of the cluster's security group."""
-    return _asked(place, _network)
+def network(context: Context) -> Result:
+    """Check the egress rules of the cluster's security group, which the pipe's interfaces use."""
+    return _asked(context, _network)
 
 
-def alarms(place: Place) -> Verdict:
-    """The alarms that are off."""
-    return _asked(place, _alarms)
+def alarms(context: Context) -> Result:
+    """List the alarms in ALARM state."""
+    return _asked(context, _alarms)
 
 
-def logs(place: Place) -> Verdict:
-    """The log groups where one looks when something fails."""
-    return _asked(place, _logs)
+def logs(context: Context) -> Result:
+    """Check the log groups where failures are logged."""
+    return _asked(context, _logs)
 
 
-def _credentials(place: Place, client: Callable[[str], Any], _names: Names) -> Verdict:
+def _credentials(context: Context, client: Callable[[str], Any], _names: Names) -> Result:
     who = client("sts").get_caller_identity()
-    wanted = place.env.get("LMDP_AWS_ACCOUNT") or who["Account"]
+    wanted = context.env.get("LMDP_AWS_ACCOUNT") or who["Account"]
     if who["Account"] != wanted:
-        return wrong(f"signed in to the account {who['Account']}; LMDP_AWS_ACCOUNT says {wanted}", _SIGN_IN)
+        return wrong(f"signed in to the account {who['Account']}; LMDP_AWS_ACCOUNT is {wanted}", _SIGN_IN)
     return ok(f"account {who['Account']}, {who['Arn']}")
 
 
-def _stacks(_place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
+def _stacks(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
     cloudformation = client("cloudformation")
     deploy = f"make deploy ENVIRONMENT={names.environment}"
     found = {name: _stack_state(cloudformation, names.stack(name)) for name in STACKS}
     missing = [name for name, state in found.items() if not state]
     if len(missing) == len(STACKS):
-        return wrong(f"none of {names.prefix}-* is there in {names.region}", deploy)
-    off = [f"{name} is {state}" for name, state in found.items() if state and not _is_good(state)]
-    off += [f"{', '.join(missing)} not deployed"] if missing else []
-    return wrong("; ".join(off), deploy) if off else ok(f"{len(STACKS)} stacks of {names.prefix} in {names.region}")
+        return wrong(f"none of {names.prefix}-* is deployed in {names.region}", deploy)
+    faults = [f"{name} is {state}" for name, state in found.items() if state and not _is_good(state)]
+    faults += [f"{', '.join(missing)} not deployed"] if missing else []
+    return (
+        wrong("; ".join(faults), deploy) if faults else ok(f"{len(STACKS)} stacks of {names.prefix} in {names.region}")
+    )
 
 
 def _stack_state(cloudformation: Any, name: str) -> str:
-    """Its status; empty when there is no such stack, which CloudFormation tells as a validation error."""
+    """Return a stack's status; empty when there is none, which CloudFormation reports as a validation error."""
     from botocore.exceptions import ClientError  # noqa: PLC0415 - as boto3
 
     try:
@@ -119,8 +121,8 @@ def _is_good(state: str) -> bool:
     return state.endswith("_COMPLETE") and "ROLLBACK" not in state and "DELETE" not in state
 
 
-def _secrets(place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
-    env, manager = place.env, client("secretsmanager")
+def _secrets(context: Context, client: Callable[[str], Any], names: Names) -> Result:
+    env, manager = context.env, client("secretsmanager")
     loader = env.get("LMDP_LOADER_SECRET_ARN") or names.secret("snowflake-loader")
     setup = env.get("LMDP_SETUP_SECRET_ARN") or names.secret("snowflake-setup")
     kafka = env.get("LMDP_KAFKA_SECRET_ARN") or names.secret("kafka-client")
@@ -131,10 +133,10 @@ def _secrets(place: Place, client: Callable[[str], Any], names: Names) -> Verdic
         (setup, _snowflake_fault, f"{keypair} --user setup --secret {setup}"),
         (kafka, kafka_fault, f"{program()} certs --private-ca {authority} --client {names.prefix} --secret {kafka}"),
     )
-    off = [(f"{name} {fault}", mend) for name, check, mend in wanted if (fault := check(_value(manager, name)))]
-    if off:
-        return wrong("; ".join(text for text, _ in off), "; ".join(mend for _, mend in off))
-    return ok("the two of Snowflake and Kafka's have the right shape")
+    faults = [(f"{name} {fault}", fix) for name, check, fix in wanted if (fault := check(_value(manager, name)))]
+    if faults:
+        return wrong("; ".join(text for text, _ in faults), "; ".join(fix for _, fix in faults))
+    return ok("Snowflake's two and Kafka's are in the right format")
 
 
 def _value(manager: Any, name: str) -> str | None:
@@ -145,34 +147,34 @@ def _value(manager: Any, name: str) -> str | None:
 
 
 def _snowflake_fault(text: str | None) -> str:
-    """As the deployment's own check, and the key has to be one."""
+    """Return what the deployment's own check finds, or that the key is not valid."""
     fault = snowflake_fault(text)
-    held = json_object(text)
-    if fault or held is None:
+    content = json_object(text)
+    if fault or content is None:
         return fault
-    passphrase = held.get("key_passphrase")
+    passphrase = content.get("key_passphrase")
     try:
-        der = base64.b64decode(held["private_key"], validate=True)
+        der = base64.b64decode(content["private_key"], validate=True)
         serialization.load_der_private_key(der, str(passphrase).encode() if passphrase else None)
     except (binascii.Error, ValueError, TypeError):
-        return "has a `private_key` that is no PKCS#8 key, or not with its `key_passphrase`"
+        return "has a `private_key` that is not a PKCS#8 key, or not one with its `key_passphrase`"
     return ""
 
 
-def _pipe(_place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
+def _pipe(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
     pipes = client("pipes")
     try:
         found = pipes.describe_pipe(Name=names.pipe)
     except pipes.exceptions.NotFoundException:
         return wrong(f"there is no pipe {names.pipe}", f"make deploy ENVIRONMENT={names.environment}")
-    told = f"{names.pipe} is {found['CurrentState']} {found.get('StateReason', '')}".rstrip()
+    state = f"{names.pipe} is {found['CurrentState']} {found.get('StateReason', '')}".rstrip()
     if found["CurrentState"] == "RUNNING":
-        return ok(told)
-    return wrong(told, f"docs/operations.md#pipe, then: aws pipes start-pipe --name {names.pipe}")
+        return ok(state)
+    return wrong(state, f"docs/operations.md#pipe, then: aws pipes start-pipe --name {names.pipe}")
 
 
-def _network(place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
-    group = place.env.get("LMDP_SECURITY_GROUP_ID")
+def _network(context: Context, client: Callable[[str], Any], names: Names) -> Result:
+    group = context.env.get("LMDP_SECURITY_GROUP_ID")
     if not group:
         return not_tried("LMDP_SECURITY_GROUP_ID is not set here")
     found = client("ec2").describe_security_groups(Filters=[{"Name": "group-id", "Values": [group]}])["SecurityGroups"]
@@ -182,22 +184,25 @@ def _network(place: Place, client: Callable[[str], Any], names: Names) -> Verdic
     return wrong("; ".join(faults), egress_fix(group)) if faults else ok(f"{group} lets the pipe's interfaces out")
 
 
-def _alarms(_place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
+def _alarms(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
     pages = client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{names.prefix}-")
     found = {alarm["AlarmName"]: alarm for page in pages for alarm in page["MetricAlarms"]}
     if not found:
         return wrong("there are none", f"make deploy ENVIRONMENT={names.environment}")
-    off = sorted(name for name, alarm in found.items() if alarm["StateValue"] == "ALARM")
-    if off:
-        return wrong(f"off: {', '.join(off)}", "docs/operations.md, the section that each alarm's description names")
-    return ok(f"{len(found)} alarms, none off")
+    alarming = sorted(name for name, alarm in found.items() if alarm["StateValue"] == "ALARM")
+    if alarming:
+        return wrong(
+            f"in ALARM state: {', '.join(alarming)}",
+            "docs/operations.md, the section that each alarm's description names",
+        )
+    return ok(f"{len(found)} alarms, none in ALARM state")
 
 
-def _logs(_place: Place, client: Callable[[str], Any], names: Names) -> Verdict:
+def _logs(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
     cloudwatch = client("logs")
     missing = [name for name in map(names.log_group, _LOG_GROUPS) if not _has_group(cloudwatch, name)]
     if missing:
-        return wrong(f"not there: {', '.join(missing)}", f"make deploy ENVIRONMENT={names.environment}")
+        return wrong(f"missing: {', '.join(missing)}", f"make deploy ENVIRONMENT={names.environment}")
     return ok(f"{len(_LOG_GROUPS)} log groups, such as {names.log_group('function')}")
 
 
@@ -206,10 +211,10 @@ def _has_group(logs: Any, name: str) -> bool:
     return any(group["logGroupName"] == name for group in found)
 
 
-def _not_here(place: Place, *, needs_environment: bool) -> Verdict | None:
-    if not place.environment and not any(place.env.get(name) for name in _SIGNS):
-        return not_tried("nothing here names AWS: --environment prod, or AWS_PROFILE")
-    if needs_environment and not place.environment:
+def _not_here(context: Context, *, needs_environment: bool) -> Result | None:
+    if not context.environment and not any(context.env.get(name) for name in _SIGNS):
+        return not_tried("AWS is not configured here: --environment prod, or AWS_PROFILE")
+    if needs_environment and not context.environment:
         return not_tried("no deployment is named: --environment prod (LMDP_ENVIRONMENT)")
     if find_spec("boto3") is None:
         return wrong("boto3 is not installed", install_extras())
@@ -217,11 +222,11 @@ def _not_here(place: Place, *, needs_environment: bool) -> Verdict | None:
 
 
 def _asked(
-    place: Place, look: Callable[[Place, Callable[[str], Any], Names], Verdict], *, needs_environment: bool = True
-) -> Verdict:
-    """The verdict of a look; a call that AWS refused or did not answer has one of its own."""
-    if (verdict := _not_here(place, needs_environment=needs_environment)) is not None:
-        return verdict
+    context: Context, look: Callable[[Context, Callable[[str], Any], Names], Result], *, needs_environment: bool = True
+) -> Result:
+    """Return the result of a check; for a call that AWS refused or did not answer, the result for that."""
+    if (result := _not_here(context, needs_environment=needs_environment)) is not None:
+        return result
     import boto3  # noqa: PLC0415 - half a second, and only where AWS is set up
     from botocore.config import Config  # noqa: PLC0415 - as above
     from botocore.exceptions import (  # noqa: PLC0415 - as above
@@ -234,18 +239,18 @@ def _asked(
     )
 
     calls = Config(connect_timeout=NET_S, read_timeout=NET_S, retries={"mode": "standard", "total_max_attempts": 2})
-    where = place.env.get("LMDP_AWS_REGION") or (_REGION if place.environment else None)
+    where = context.env.get("LMDP_AWS_REGION") or (_REGION if context.environment else None)
     try:
         session = boto3.Session(region_name=where)
-        pipe, stream = revisions_of(place.env)
+        pipe, stream = revisions_of(context.env)
         names = Names(
-            place.environment or "", "", session.region_name or _REGION, pipe_revision=pipe, stream_revision=stream
+            context.environment or "", "", session.region_name or _REGION, pipe_revision=pipe, stream_revision=stream
         )
 
         def client(service: str) -> Any:
             return session.client(service, region_name=names.region, config=calls)
 
-        return look(place, client, names)
+        return look(context, client, names)
     except ClientError as error:
         return _refused(error.operation_name, error.response["Error"], is_login=not needs_environment)
     except (NoCredentialsError, PartialCredentialsError, SSOError, TokenRetrievalError) as error:
@@ -257,16 +262,16 @@ def _asked(
         )
 
 
-def _refused(operation: str, error: dict[str, str], *, is_login: bool) -> Verdict:
+def _refused(operation: str, error: dict[str, str], *, is_login: bool) -> Result:
     code = error.get("Code", "")
-    told = f"{operation}: {code}: {error.get('Message', '')}".rstrip(": ")
+    text = f"{operation}: {code}: {error.get('Message', '')}".rstrip(": ")
     if code in _NO_LOGIN:
-        return _no_login(told, is_login=is_login)
+        return _no_login(text, is_login=is_login)
     if code in _DENIED:
         return not_tried(f"this user may not call {operation} ({code})")
-    return wrong(told, f"look at what AWS says; then {program()} doctor --only aws")
+    return wrong(text, f"fix what AWS reports; then {program()} doctor --only aws")
 
 
-def _no_login(text: str, *, is_login: bool) -> Verdict:
-    """Wrong once, where the login itself is looked at."""
+def _no_login(text: str, *, is_login: bool) -> Result:
+    """Return the failed login, as wrong where the login itself is checked."""
     return wrong(text, _SIGN_IN) if is_login else not_tried("not signed in; see credentials")

@@ -1,4 +1,4 @@
-"""Certificates on disk: a pair that belongs together, that its owner alone can read, and when it ends."""
+"""Certificates on disk: whether certificate and key match, who can read them, and when they expire."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 
 from lmdp.certificates.development_ca import RENEW_DAYS, read_certificate
-from lmdp.doctor.context import Place
-from lmdp.doctor.result import Verdict, days_left, not_tried, ok, wrong
+from lmdp.doctor.context import Context
+from lmdp.doctor.result import Result, days_left, not_tried, ok, wrong
 from lmdp.errors import LmdpError
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.support.program import program
 
-_ANYWHERE = "localhost:1"  # nobody is asked; only the files are looked at
+_ANYWHERE = "localhost:1"  # never connected to; only the files are checked
 
 
-def embedded(place: Place) -> Verdict:
-    """The development CA of this home, and what it signed."""
-    folder = place.home / "certs"
-    renew = f"{program()} certs --home {place.home}"
+def embedded(context: Context) -> Result:
+    """Check the development CA of this home, and what it signed."""
+    folder = context.home / "certs"
+    renew = f"{program()} certs --home {context.home}"
     if not (folder / "ca.pem").exists():
         return not_tried(f"none in {folder} yet; {program()} run makes them, or: {renew}")
     faults, ends = [], {}
@@ -33,29 +33,29 @@ def embedded(place: Place) -> Verdict:
         except LmdpError as error:
             faults.append(str(error))
     faults += _folder_faults(folder)
-    soon = [f"{name} ends in {days} days" for name, days in ends.items() if days < RENEW_DAYS]
+    soon = [f"{name} expires in {days} days" for name, days in ends.items() if days < RENEW_DAYS]
     if faults or soon:
         return wrong(" ".join([*dict.fromkeys(faults), *soon]), renew)
-    return ok(", ".join(f"{name} ends in {days:,} days" for name, days in ends.items()))
+    return ok(", ".join(f"{name} expires in {days:,} days" for name, days in ends.items()))
 
 
-def client(place: Place) -> Verdict:
-    """The certificate with which this machine goes to the Kafka that is named."""
-    if place.servers is None:
+def client(context: Context) -> Result:
+    """Check the client certificate for the named Kafka."""
+    if context.servers is None:
         return not_tried("no broker is named (LMDP_BOOTSTRAP_SERVERS); the embedded one has certificates of its own")
-    if not any((place.ca, place.cert, place.key)):
-        tls = KafkaAccess(place.servers, plaintext=place.plaintext).is_tls()
-        spoken = "TLS without a client certificate" if tls else "plaintext"
-        return not_tried(f"none is named (LMDP_KAFKA_CERT, LMDP_KAFKA_KEY): {spoken}")
+    if not any((context.ca, context.cert, context.key)):
+        tls = KafkaAccess(context.servers, plaintext=context.plaintext).is_tls()
+        protocol = "TLS without a client certificate" if tls else "plaintext"
+        return not_tried(f"none is named (LMDP_KAFKA_CERT, LMDP_KAFKA_KEY): {protocol}")
     issue = f"have its CA issue a new one; AWS Private CA: {program()} certs --private-ca ARN --client NAME"
-    faults = KafkaAccess(_ANYWHERE, place.ca, place.cert, place.key).faults()
+    faults = KafkaAccess(_ANYWHERE, context.ca, context.cert, context.key).faults()
     if faults:
         return wrong(" ".join(faults), issue)
-    if place.cert is None:
-        return ok(f"only a CA is named: {place.ca}")
-    days = days_left(read_certificate(place.cert).not_valid_after_utc)
-    told = f"{place.cert} ends in {days:,} days"
-    return wrong(told, issue) if days < RENEW_DAYS else ok(told)
+    if context.cert is None:
+        return ok(f"only a CA is named: {context.ca}")
+    days = days_left(read_certificate(context.cert).not_valid_after_utc)
+    text = f"{context.cert} expires in {days:,} days"
+    return wrong(text, issue) if days < RENEW_DAYS else ok(text)
 
 
 def _end(cert: Path, ca: Path) -> int:

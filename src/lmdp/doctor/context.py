@@ -1,4 +1,4 @@
-"""Where the checks look: what the command line and the environment say."""
+"""What is checked: the options and the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NET_S = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Context:
     """One machine's settings. `servers` is None for the embedded Kafka of `home`; `environment` names a deployment."""
 
     home: Path

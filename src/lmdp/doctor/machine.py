@@ -1,50 +1,55 @@
-"""The machine itself: Python, room on its disks, Java, Kafka's jars."""
+"""The machine itself: Python, disk space, Java, Kafka's jars."""
 
 from __future__ import annotations
 
 import platform
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lmdp.doctor.context import Place
-from lmdp.doctor.result import Verdict, not_tried, ok, refused, wrong
+from lmdp.doctor.context import Context
+from lmdp.doctor.result import Result, not_tried, ok, refused, wrong
 from lmdp.errors import KafkaUnavailableError
 from lmdp.support.disk_space import free_bytes
 from lmdp.support.program import program
 
+if TYPE_CHECKING:
+    from lmdp.machine.embedded_kafka.jars import Jar
+
 LEAST_PYTHON = (3, 11)
-LEAST_FREE = 1.0  # GB: an hour of 1,000 devices, and Kafka's segments beside it
+LEAST_FREE = 1.0  # GB: an hour of 1,000 devices, and Kafka's segments
 
 
-def python(_place: Place) -> Verdict:
-    """Python's version, and a system that the pipeline runs on."""
-    told = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
+def python(_context: Context) -> Result:
+    """Check Python's version and the operating system."""
+    text = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
     if sys.version_info[:2] < LEAST_PYTHON:
-        return wrong(f"{told}, older than 3.11", "install Python 3.11 or newer")
+        return wrong(f"{text}, older than 3.11", "install Python 3.11 or newer")
     if sys.platform == "win32":
-        return wrong(f"{told}: the pipeline needs a POSIX system", "run it under WSL 2, or in a container")
-    return ok(told)
+        return wrong(f"{text}: the pipeline needs a POSIX system", "run it under WSL 2, or in a container")
+    return ok(text)
 
 
-def disk(place: Place) -> Verdict:
-    """Room where the warehouse, the home and the cache of jars are."""
+def disk(context: Context, least_gb: float = LEAST_FREE) -> Result:
+    """Check the free space where the warehouse, the home and the cache of jars are."""
     from lmdp.machine.embedded_kafka.jars import cache_folder  # noqa: PLC0415 - slow to load
 
-    folders = {"home": place.home, "warehouse": place.warehouse.parent, "cache": cache_folder()}
+    folders = {"home": context.home, "warehouse": context.warehouse.parent, "cache": cache_folder()}
     free = {name: free_bytes(_there(folder)) / 1e9 for name, folder in folders.items()}
-    told = "free: " + ", ".join(f"{name} {count:,.1f} GB" for name, count in free.items())
-    if min(free.values()) < LEAST_FREE:
+    text = "free: " + ", ".join(f"{name} {count:,.1f} GB" for name, count in free.items())
+    if min(free.values()) < least_gb:
         return wrong(
-            told, f"make room, keep fewer days ({program()} run --keep 7d), or take another disk: --home, LMDP_CACHE"
+            text,
+            f"free space, keep fewer days ({program()} run --keep 7d), or use another disk (--home, LMDP_CACHE)",
         )
-    return ok(told)
+    return ok(text)
 
 
-def java(place: Place) -> Verdict:
-    """A Java for the embedded Kafka."""
+def java(context: Context) -> Result:
+    """Find a Java for the embedded Kafka."""
     from lmdp.machine.embedded_kafka.java import find_java  # noqa: PLC0415 - slow to load
 
-    if place.servers is not None:
+    if context.servers is not None:
         return not_tried("a broker is named, so none is started here")
     try:
         found = find_java()
@@ -53,14 +58,14 @@ def java(place: Place) -> Verdict:
     return ok(f"Java {found.major}, {found.path}")
 
 
-def jars(place: Place) -> Verdict:
-    """Kafka's jars in the cache: all of them, and the pinned ones."""
-    from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, cache_folder, looked_at, pinned  # noqa: PLC0415 - slow to load
+def jars(context: Context, pinned: tuple[Jar, ...] | None = None) -> Result:
+    """Check that the cache has all of Kafka's jars, and that they are the `pinned` ones."""
+    from lmdp.machine.embedded_kafka import jars as kafka  # noqa: PLC0415 - slow to load
 
-    if place.servers is not None:
+    if context.servers is not None:
         return not_tried("a broker is named, so none is started here")
-    wanted, folder = pinned(), cache_folder()
-    missing, other = looked_at(wanted, folder)
+    wanted, folder = pinned or kafka.pinned(), kafka.cache_folder()
+    missing, other = kafka.looked_at(wanted, folder)
     if other:
         return wrong(
             f"{len(other)} of {len(wanted)} jars in {folder} are not the pinned ones: {_names(other)}",
@@ -71,11 +76,11 @@ def jars(place: Place) -> Verdict:
         return not_tried(
             f"{len(missing)} of {len(wanted)} are not here yet; {program()} run downloads {size / 1e6:.0f} MB"
         )
-    return ok(f"Kafka {KAFKA_VERSION}, {len(wanted)} jars with the pinned SHA-256, {folder}")
+    return ok(f"Kafka {kafka.KAFKA_VERSION}, {len(wanted)} jars with the pinned SHA-256, {folder}")
 
 
 def _there(folder: Path) -> Path:
-    """The folder, or the nearest one above that exists."""
+    """Return the folder, or the nearest one above it that exists."""
     whole = folder.absolute()
     return next(one for one in (whole, *whole.parents) if one.exists())
 

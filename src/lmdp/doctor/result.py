@@ -1,4 +1,4 @@
-"""What a check says: a verdict; and a finding, which is a verdict with the check's name."""
+"""The result of a check, and a finding: a result with the check's name."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ State: TypeAlias = Literal["ok", "wrong", "not tried"]
 Area: TypeAlias = Literal["local", "kafka", "aws", "snowflake"]
 
 
-class Verdict(NamedTuple):
-    """What was found. What is wrong has in `mend` what to do next; no text ever holds a secret."""
+class Result(NamedTuple):
+    """State and text; `fix` is what to do about something wrong. No text ever holds a secret."""
 
     state: State
     text: str
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The verdict of the check `name`."""
+    """The result of the check `name`."""
 
     area: Area
     name: str
     state: State
     text: str
-    mend: str
+    fix: str
 
 
-def ok(text: str) -> Verdict:
-    """All is as it should be."""
-    return Verdict("ok", text)
+def ok(text: str) -> Result:
+    """Return the result for what is as it should be."""
+    return Result("ok", text)
 
 
-def wrong(text: str, mend: str) -> Verdict:
-    """Something is off; `mend` is the command, or the page that says what to do."""
-    return Verdict("wrong", text, mend)
+def wrong(text: str, fix: str) -> Result:
+    """Return the result for what is wrong; `fix` is the command or the page with the next step."""
+    return Result("wrong", text, fix)
 
 
-def not_tried(why: str) -> Verdict:
-    """It is not set up here, or it cannot be asked."""
-    return Verdict("not tried", why)
+def not_tried(why: str) -> Result:
+    """Return the result for what is not set up here, or cannot be checked."""
+    return Result("not tried", why)
 
 
-def refused(error: LmdpError, mend: str) -> Verdict:
-    """An error's text, in one line."""
-    return wrong(" ".join(str(error).split()), mend)
+def refused(error: LmdpError, fix: str) -> Result:
+    """Return the result for an error, in one line."""
+    return wrong(" ".join(str(error).split()), fix)
 
 
 def days_left(ends: datetime) -> int:
-    """Whole days until then."""
+    """Return the whole days until then."""
     return (ends - datetime.now(UTC)) // timedelta(days=1)

@@ -1,4 +1,4 @@
-"""All checks, in the order of the path, made side by side."""
+"""All checks, in the order of the path, run in parallel."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from lmdp.doctor import aws, certificates, kafka, machine, pipeline, settings_file, snowflake
-from lmdp.doctor.context import Place
-from lmdp.doctor.result import Area, Finding, Verdict, refused, wrong
+from lmdp.doctor.context import Context
+from lmdp.doctor.result import Area, Finding, Result, refused, wrong
 from lmdp.errors import LmdpError
 from lmdp.support.program import program
 
 PATIENCE_S = 25.0
-"""How long all of them together may take, in seconds; what has no answer by then is told so."""
+"""How long all of them together may take, in seconds; what has no answer by then is reported as such."""
 
 
 class Check(NamedTuple):
-    """What is looked at, and how."""
+    """A check by area and name."""
 
     area: Area
     name: str
-    look: Callable[[Place], Verdict]
+    look: Callable[[Context], Result]
 
 
 CHECKS: Final = (
@@ -52,40 +52,40 @@ CHECKS: Final = (
 
 
 @dataclass(slots=True)
-class _Looking:
-    """A check under way, in a thread that nobody has to wait for."""
+class _Running:
+    """A check that runs in a thread, which nobody has to wait for."""
 
     check: Check
-    verdict: Verdict | None = None
+    result: Result | None = None
     thread: threading.Thread = field(init=False)
 
-    def begin(self, place: Place) -> None:
-        self.thread = threading.Thread(target=self._look, args=[place], name=self.check.name, daemon=True)
+    def begin(self, context: Context) -> None:
+        self.thread = threading.Thread(target=self._look, args=[context], name=self.check.name, daemon=True)
         self.thread.start()
 
-    def finding(self, seconds: float) -> Finding:
+    def finding(self, seconds: float, patience: float) -> Finding:
         self.thread.join(max(0.0, seconds))
         late = wrong(
-            f"no answer within {PATIENCE_S:g} s", f"look at the network and its proxy; then {program()} doctor again"
+            f"no answer within {patience:g} s", f"check the network and its proxy; then {program()} doctor again"
         )
-        verdict = self.verdict or late
-        return Finding(self.check.area, self.check.name, verdict.state, verdict.text, verdict.mend)
+        result = self.result or late
+        return Finding(self.check.area, self.check.name, result.state, result.text, result.fix)
 
-    def _look(self, place: Place) -> None:
+    def _look(self, context: Context) -> None:
         try:
-            self.verdict = self.check.look(place)
+            self.result = self.check.look(context)
         except LmdpError as error:
-            self.verdict = refused(error, f"mend what it says; then {program()} doctor again")
+            self.result = refused(error, f"fix this; then {program()} doctor again")
         except OSError as error:
-            self.verdict = wrong(
+            self.result = wrong(
                 f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), f"{program()} doctor again"
             )
 
 
-def examine(place: Place, checks: Iterable[Check] = CHECKS) -> list[Finding]:
-    """Make these checks, within PATIENCE_S together; the findings in their order."""
-    under_way = [_Looking(check) for check in checks]
-    ends = time.monotonic() + PATIENCE_S
-    for looking in under_way:
-        looking.begin(place)
-    return [looking.finding(ends - time.monotonic()) for looking in under_way]
+def run_checks(context: Context, checks: Iterable[Check] = CHECKS, *, seconds: float = PATIENCE_S) -> list[Finding]:
+    """Run these checks, within `seconds` together; return the findings in their order."""
+    running = [_Running(check) for check in checks]
+    ends = time.monotonic() + seconds
+    for one in running:
+        one.begin(context)
+    return [one.finding(ends - time.monotonic(), seconds) for one in running]

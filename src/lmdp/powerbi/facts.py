@@ -45,7 +45,7 @@ def _aggregation() -> Table:
         "Points by hour",
         "METRIC_HOURLY",
         "directQuery",
-        "Points by the hour, kept beyond the raw rows. Power BI turns to it by itself.",
+        "Points by the hour, kept beyond the raw rows. Power BI uses it by itself.",
         (
             *_KEYS,
             _stands_for("Series", "SERIES", "groupBy", "Series"),

@@ -10,7 +10,7 @@ Kind: TypeAlias = Literal["card", "lineChart", "clusteredBarChart", "tableEx", "
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a visual stands on a page of 1280 by 720, in pixels."""
+    """Position and size of a visual on a page of 1280 by 720, in pixels."""
 
     x: int
     y: int

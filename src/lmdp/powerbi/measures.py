@@ -2,7 +2,7 @@
 
 None counts distinct values: the connector's implementation 2.0 may give wrong results for that.
 https://learn.microsoft.com/en-us/power-query/connectors/snowflake#known-issues-and-limitations
-None reads the hourly aggregation by name: Power BI turns to it by itself where a question allows it.
+None reads the hourly aggregation by name: Power BI uses it by itself where a query allows it.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ DAILY = (
     Measure(
         "Value in 30 days",
         "[Value at the end] + 30 * [Change per day]",
-        "Where the value will be if it goes on as between the first and last day in view.",
+        "The projected value at the rate between the first and last day in view.",
         _TREND,
         DECIMAL,
     ),

@@ -24,7 +24,7 @@ DAY = "yyyy-mm-dd"
 
 @dataclass(frozen=True, slots=True)
 class Alternate:
-    """What a column of an aggregation stands for: a column of the detail table, summarized."""
+    """What a column of an aggregation summarizes: a column of the detail table, summarized."""
 
     summarization: Summarization
     table: str

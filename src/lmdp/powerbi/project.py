@@ -83,7 +83,7 @@ def write(folder: Path, made: Mapping[str, str], *, force: bool = False) -> Writ
     try:
         return _put(folder, made, before)
     except OSError as error:
-        raise LmdpError(f"{folder} could not be written: {error.strerror}; run it again when that is mended") from error
+        raise LmdpError(f"{folder} could not be written: {error.strerror}; fix that, then run it again") from error
 
 
 def _put(folder: Path, made: Mapping[str, str], before: Mapping[str, str]) -> Written:

@@ -10,6 +10,7 @@ from typing import Final
 
 from lmdp.core.column_names import KEY_STYLES, KeyStyle
 from lmdp.errors import SettingsError
+from lmdp.support.settings_reader import Reader
 
 # https://docs.snowflake.com/en/sql-reference/identifiers-syntax, without the lower case that would be upper-cased.
 _NAME: Final = re.compile(r"[A-Z_][A-Z0-9_$]{0,254}")
@@ -76,19 +77,23 @@ class SnowflakeSettings:
         What is not set has the name of the environment: `LMDP_ENVIRONMENT`, or `SNOWFLAKE_ENVIRONMENT` for one that
         shares another's objects on purpose.
         """
-        faults = _faults_of_environment(env)
+        read = Reader(env, _faults_of_environment(env))
         given: dict[str, object] = {**names_of(environment(env))}
         for field in fields(cls):
-            name = "RETENTION_DAYS" if field.name == "retention_days" else f"SNOWFLAKE_{field.name.upper()}"
-            text = env.get(name, "").strip()
-            if text:
+            name = variable(field.name)
+            if text := read.given(name):
                 try:
                     given[field.name] = _read(field.name, text)
                 except ValueError as error:
-                    faults.append(f"{name} is {text!r}; {error}")
-        if faults:
-            raise SettingsError.of(faults)
+                    read.fault(f"{name} is {text!r}; {error}")
+        if read.faults:
+            raise SettingsError.of(read.faults)
         return cls(**given)  # type: ignore[arg-type]  # checked as it is made
+
+
+def variable(field: str) -> str:
+    """Return the name of the setting that a field of SnowflakeSettings is read from."""
+    return "RETENTION_DAYS" if field == "retention_days" else f"SNOWFLAKE_{field.upper()}"
 
 
 def environment(env: Mapping[str, str]) -> str:

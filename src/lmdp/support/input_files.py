@@ -36,16 +36,18 @@ _INK = re.compile(rb"\S")
 _LINE_ENDINGS = (".jsonl", ".ndjson")
 
 
-def read_messages(path: Path | str) -> Iterator[Message]:
+def read_messages(path: Path | str, *, longest: int = LONGEST_MESSAGE) -> Iterator[Message]:
     """Read the messages of one file, or of standard input (`-`), lazily.
 
     The topic is the file's name, the partition 0, the offset the message's number from 0; there is no timestamp.
-    Raises SettingsError when the file cannot be opened, LmdpError when its compression is damaged.
+    Raises SettingsError when the file cannot be opened, LmdpError when its compression is damaged or a message has more
+    than `longest` bytes.
     """
     where = "standard input" if str(path) == STDIN else str(path)
     name = "stdin" if str(path) == STDIN else Path(path).name
-    with _told(where):
-        values = _lines(_chunks(sys.stdin.buffer), where) if str(path) == STDIN else _values(Path(path), where)
+    with _translated(where):
+        stdin = str(path) == STDIN
+        values = _lines(_chunks(sys.stdin.buffer), where, longest) if stdin else _values(Path(path), where, longest)
         for offset, value in enumerate(values):
             yield Message(value=value, topic=name, partition=0, offset=offset)
 
@@ -56,17 +58,17 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
     A `.json` file holds one JSON value: an array counts as a line an element. Raises as `read_messages` does.
     """
     where = "standard input" if str(path) == STDIN else str(path)
-    with _told(where):
+    with _translated(where):
         if str(path) == STDIN:
-            yield from enumerate(_lines(_chunks(sys.stdin.buffer), where), 1)
+            yield from enumerate(_lines(_chunks(sys.stdin.buffer), where, LONGEST_MESSAGE), 1)
             return
-        values = _values(Path(path), where)
+        values = _values(Path(path), where, LONGEST_MESSAGE)
         is_json = where.lower().endswith(".json")
         yield from enumerate(chain.from_iterable(map(_elements, values)) if is_json else values, 1)
 
 
 def _elements(text: bytes) -> Iterator[bytes]:
-    """The elements of a JSON array, or the whole text where it is none."""
+    """Return the elements of a JSON array, or the whole text where it is none."""
     try:
         value = msgspec.json.decode(text, type=list[msgspec.Raw])
     except (msgspec.MsgspecError, RecursionError):
@@ -74,26 +76,26 @@ def _elements(text: bytes) -> Iterator[bytes]:
     return map(bytes, value)
 
 
-def _values(path: Path, where: str) -> Iterator[bytes]:
+def _values(path: Path, where: str, longest: int) -> Iterator[bytes]:
     name = path.name.lower()
     with path.open("rb") as file:
         if name.endswith(_LINE_ENDINGS):
-            yield from _lines(_chunks(file), where)
+            yield from _lines(_chunks(file), where, longest)
         elif name.endswith(tuple(f"{ending}.gz" for ending in _LINE_ENDINGS)):
             with gzip.GzipFile(fileobj=file) as unzipped:
-                yield from _lines(_chunks(unzipped), where)
+                yield from _lines(_chunks(unzipped), where, longest)
         elif name.endswith(tuple(f"{ending}.zst" for ending in _LINE_ENDINGS)):
-            yield from _lines(_zstd_chunks(file), where)
+            yield from _lines(_zstd_chunks(file), where, longest)
         else:
-            value = _whole(file, where)
+            value = _whole(file, where, longest)
             if _is_lines(value):
-                yield from _lines(iter([value]), where)
+                yield from _lines(iter([value]), where, longest)
             else:
                 yield value
 
 
 def _is_lines(value: bytes) -> bool:
-    """Whether the first line is a whole request in JSON, and another line follows."""
+    """Return whether the first line is a whole request in JSON, and another line follows."""
     end = value.find(b"\n")
     if not value.startswith(b"{") or end < 0 or not _INK.search(value, end):
         return False
@@ -103,10 +105,10 @@ def _is_lines(value: bytes) -> bool:
         return False
 
 
-def _whole(file: BinaryIO, where: str) -> bytes:
-    value = file.read(LONGEST_MESSAGE + 1)
-    if len(value) > LONGEST_MESSAGE:
-        raise _too_long(where)
+def _whole(file: BinaryIO, where: str, longest: int) -> bytes:
+    value = file.read(longest + 1)
+    if len(value) > longest:
+        raise _too_long(where, longest)
     return value
 
 
@@ -131,7 +133,7 @@ def _zstd_chunks(file: BinaryIO) -> Iterator[bytes]:
         raise EOFError("the zstd stream ends inside a frame")
 
 
-def _lines(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
+def _lines(chunks: Iterator[bytes], where: str, longest: int) -> Iterator[bytes]:
     """Cut the stream at line ends; lines of white space alone are none."""
     begun: list[bytes] = []
     length = 0
@@ -144,21 +146,21 @@ def _lines(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
                 yield line.rstrip(b"\r")
         begun.append(rest)
         length += len(rest)
-        if length > LONGEST_MESSAGE:
-            raise _too_long(where)
+        if length > longest:
+            raise _too_long(where, longest)
     if (line := b"".join(begun)).strip():
         yield line.rstrip(b"\r")
 
 
-def _too_long(where: str) -> LmdpError:
+def _too_long(where: str, longest: int) -> LmdpError:
     return LmdpError(
-        f"{where} holds a message of more than {LONGEST_MESSAGE // 2**20} MiB; it was not read further. "
-        "Several messages in one file must stand one a line, in a file that ends in .jsonl or .ndjson."
+        f"{where} holds a message of more than {longest // 2**20} MiB; it was not read further. "
+        "Several messages in one file have to be one a line, in a file that ends in .jsonl or .ndjson."
     )
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def _translated(where: str) -> Iterator[None]:
     """Translate what the file system and the decompressors raise into one sentence."""
     try:
         yield
@@ -170,7 +172,7 @@ def _told(where: str) -> Iterator[None]:
         raise SettingsError(f"{where} may not be read by this user.") from None
     except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError) as error:
         raise LmdpError(
-            f"{where} is damaged or was cut short ({error}); the messages before the damage were read."
+            f"{where} is damaged or truncated ({error}); the messages before the damage were read."
         ) from error
     except OSError as error:
         raise SettingsError(f"{where} could not be read: {error.strerror or error}.") from error

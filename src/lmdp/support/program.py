@@ -1,4 +1,4 @@
-"""The program's own name, as a person can type it here: every command that a message names starts with it."""
+"""The program's own name, as it can be typed here: every command that a message names starts with it."""
 
 from __future__ import annotations
 

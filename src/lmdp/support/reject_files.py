@@ -2,8 +2,8 @@
 
 An object's name is made of what is in it (topic, partition, first and last offset, the day of the first record, a
 digest), not of when it was written: a batch that is tried again writes the same objects again, nothing is there twice,
-and a topic that was made anew overwrites nothing of the old one. A batch may be cut differently the next time, so that
-a reader takes each topic, partition and offset once.
+and a topic that was deleted and recreated overwrites nothing of the old one. A batch may be cut differently
+the next time, so that a reader takes each topic, partition and offset once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lmdp.support.disk_space import FULL, disk_full
 SUFFIX: Final = ".ndjson.gz"
 _LONGEST_TOPIC: Final = 150
 _NOT_DONE: Final = (
-    "Rejects could not be written, and their batch counts as not done. Make room, or name another folder."
+    "Rejects could not be written, and their batch counts as not done. Free some space, or name another folder."
 )
 
 # The years that a `datetime` can say, in milliseconds since 1970.
@@ -117,7 +117,7 @@ def write_to_folder(folder: Path, rejects: Iterable[Reject], now_ms: int) -> lis
                 raise disk_full(folder.absolute(), os.strerror(error.errno), len(file.content), _NOT_DONE) from error
             raise UnreachableError(
                 f"{path}: rejects could not be written ({error.strerror or error}). "
-                "Their batch counts as not done. Make room or name another folder, and run the same command again."
+                "Their batch counts as not done. Free some space or name another folder, then run the command again."
             ) from error
         written.append(path)
     return written

@@ -50,7 +50,7 @@ class Tally(NamedTuple):
         return Tally(*map(sum, zip(self, other, strict=True)))
 
     def is_fault(self) -> bool:
-        """Tell whether rejects are the news."""
+        """Return whether rejects have to be reported first."""
         if not self.rejected:
             return False
         return (

@@ -24,7 +24,7 @@ def configured_spec(env: Mapping[str, str] = os.environ) -> Spec:
 def _read(path: str) -> Spec:
     try:
         if not Path(path).is_file():  # reading a pipe would wait for ever
-            raise SettingsError(f"LMDP_SPEC: {path} is no file")
+            raise SettingsError(f"LMDP_SPEC: {path} is not a file")
         text = Path(path).read_text("utf-8")
     except (OSError, ValueError) as error:
         raise SettingsError(f"LMDP_SPEC: cannot read {path}: {error}") from error

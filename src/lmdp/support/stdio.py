@@ -1,4 +1,4 @@
-"""Standard streams that are closed or full: nothing else fails by them, and what was cut short is not called done."""
+"""Standard streams that are closed or full: nothing else fails because of them, and truncated output is an error."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _UNWRITABLE: Final = FULL | {errno.EBADF, errno.EIO}
 
 
 def open_closed() -> None:
-    """Put something in the place of streams that were closed at the start (`>&-`), before any file is opened.
+    """Replace streams that were closed at the start (`>&-`), before any file is opened.
 
     Else the next file gets the stream's number, and whatever a library prints lands in it. What is printed to a closed
-    standard output fails, as it should; to a closed standard error it is let go.
+    standard output fails, as it should; to a closed standard error it is dropped.
     """
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -34,27 +34,27 @@ def open_closed() -> None:
             stream.reconfigure(errors="backslashreplace")  # in a POSIX locale a \u2026 would end with a traceback
 
 
-def tell(text: str) -> None:
+def print_error(text: str) -> None:
     """Print a line on standard error, where that can be written."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
 
-def let_go(stream: IO[str]) -> None:
-    """Send what a stream still holds nowhere: at exit Python would write once more, and complain."""
+def discard(stream: IO[str]) -> None:
+    """Discard what a stream still buffers: at exit Python would write it once more, and complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-def settle(stream: IO[str]) -> None:
+def flush(stream: IO[str]) -> None:
     """Flush a stream whose loss is no fault."""
     try:
         stream.flush()
     except OSError:
-        let_go(stream)
+        discard(stream)
 
 
 def is_unwritable(error: OSError) -> bool:
-    """Whether a write to standard output failed: with no file's name, for want of room or because it was closed."""
+    """Return whether a write to standard output failed: no file's name, and no space left or a closed stream."""
     return error.filename is None and error.errno in _UNWRITABLE

@@ -1,4 +1,4 @@
-"""All checks together, and the command: order, patience, exit codes, and that each fault has its mend."""
+"""All checks together, and the command: order, patience, exit codes, and that each fault has its fix."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.doctor import runner as examination
-from lmdp.doctor.context import Place
-from lmdp.doctor.result import Verdict, not_tried, ok, wrong
-from lmdp.doctor.runner import CHECKS, Check, examine
+from lmdp.doctor.context import Context
+from lmdp.doctor.result import Result, not_tried, ok, wrong
+from lmdp.doctor.runner import CHECKS, Check, run_checks
 from lmdp.errors import SettingsError
 from running import call, environment
 
@@ -22,53 +21,52 @@ AWAY = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": "none", "AWS_SHA
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def context(tmp_path: Path) -> Context:
     """Somewhere."""
-    return Place(tmp_path, tmp_path / "w", {}, "t")
+    return Context(tmp_path, tmp_path / "w", {}, "t")
 
 
-def _fails(_place: Place) -> Verdict:
+def _fails(_context: Context) -> Result:
     raise SettingsError("2 settings are wrong:\n  - a\n  - b")
 
 
-def _cannot_read(_place: Place) -> Verdict:
+def _cannot_read(_context: Context) -> Result:
     raise PermissionError(13, "Permission denied", "/there")
 
 
-def test_findings_come_in_the_order_of_the_checks(place: Place) -> None:
+def test_findings_come_in_the_order_of_the_checks(context: Context) -> None:
     """Side by side they are made: the slow first one takes no time from the others."""
     gate = threading.Event()
 
-    def slow(_place: Place) -> Verdict:
+    def slow(_context: Context) -> Result:
         return ok("came") if gate.wait(30) else not_tried("alone")
 
-    def quick(_place: Place) -> Verdict:
+    def quick(_context: Context) -> Result:
         gate.set()
-        return wrong("off", "mend")
+        return wrong("off", "fix")
 
     checks = [Check("local", "slow", slow), Check("aws", "quick", quick), Check("aws", "failing", _fails)]
     checks.append(Check("local", "closed", _cannot_read))
-    found = examine(place, checks)
+    found = run_checks(context, checks)
     assert [(one.area, one.name, one.state, one.text) for one in found] == [
         ("local", "slow", "ok", "came"),
         ("aws", "quick", "wrong", "off"),
         ("aws", "failing", "wrong", "2 settings are wrong: - a - b"),
         ("local", "closed", "wrong", "Permission denied: /there"),
     ]
-    assert all(one.mend for one in found if one.state == "wrong")
+    assert all(one.fix for one in found if one.state == "wrong")
 
 
-def test_a_check_that_does_not_end_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others are not waited with for ever."""
-    monkeypatch.setattr(examination, "PATIENCE_S", 0.3)
+def test_a_check_that_does_not_end_is_reported(context: Context) -> None:
+    """Nothing waits for it for ever."""
     gate = threading.Event()
 
-    def never(_place: Place) -> Verdict:
+    def never(_context: Context) -> Result:
         gate.wait(60)
         return ok("late")
 
     begun = time.monotonic()
-    (found,) = examine(place, [Check("local", "never", never)])
+    (found,) = run_checks(context, [Check("local", "never", never)], seconds=0.3)
     gate.set()
     assert (found.state, found.text) == ("wrong", "no answer within 0.3 s")
     assert time.monotonic() - begun < 30
@@ -103,7 +101,7 @@ def test_faults_have_their_mend_and_no_secret_shows(tmp_path: Path) -> None:
     lines = ended.out.splitlines()
     faults = [at for at, line in enumerate(lines) if line.startswith("  wrong ")]
     assert [lines[at].split()[1] for at in faults] == ["settings", "client", "topic", "credentials", "region", "login"]
-    # A text may go on over lines; its mend stands before the next finding.
+    # A text may go on over lines; its fix stands before the next finding.
     blocks = [lines[at:following] for at, following in pairwise([*faults, len(lines)])]
     assert all(any("→ " in line for line in block) for block in blocks)
     assert SECRET not in ended.out + ended.err

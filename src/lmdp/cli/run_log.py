@@ -1,0 +1,110 @@
+"""The log of a run on standard error: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from lmdp.cli.live import EVERY_S, SHARE, view
+from lmdp.errors import LmdpError
+from lmdp.support.printable import printable
+from lmdp.support.program import program
+
+if TYPE_CHECKING:
+    from lmdp.machine.services import Machine
+
+_PLAIN_EVERY_S = 10.0
+
+
+class RunLog:
+    """Log of a run on standard error: a live view on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def __call__(self, text: str) -> None:
+        """Log a line with the time of day."""
+        with contextlib.suppress(OSError):  # a full or closed standard error loses lines, never rows
+            self._console.print(f"{time.strftime('%H:%M:%S')} {printable(text)}", markup=False)
+
+    def watching(self) -> _LiveView:
+        """Return what shows the pipeline while it runs."""
+        return _LiveView(self._console, self)
+
+    def summary(self, report: dict[str, Any]) -> None:
+        """Log at the end what was done, and what to look at next."""
+        first = f"; the first reject: {report['firstReject']}" if report["firstReject"] else ""
+        self(
+            f"ended: {report['messages']:,} messages, {report['rows']:,} rows, {report['rejectedMessages']:,} rejects, "
+            f"{report['duplicates']:,} duplicates in {report['warehouse']}{first}"
+        )
+        if report["missing"] or report["holes"]:
+            self(
+                f"WRONG: {report['missing']:,} rows are missing, {report['holes']:,} messages were skipped; next: "
+                f"{program()} doctor --only local"
+            )
+        clock: dict[str, int] = report["clock"]
+        if clock["ahead"] or clock["expired"]:
+            self(
+                f"CLOCK: {clock['ahead']:,} rows are dated more than a day ahead, {clock['expired']:,} are older than "
+                "--keep: a sender's clock is wrong, or old data was sent"
+            )
+        if report["warning"]:
+            self(str(report["warning"]))
+        if report["gaps"]:
+            self(f"LOST: {report['gaps']:,} messages expired before they were read; the table GAPS lists them")
+
+
+class _LiveView:
+    def __init__(self, console: Console, log: RunLog) -> None:
+        self._log = log
+        self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+        self._next = 0.0
+
+    def __enter__(self) -> Callable[[Machine], None]:
+        if self._live:
+            with contextlib.suppress(OSError):  # a terminal that is gone loses lines, never rows
+                self._live.start()
+        return self._watch
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            with contextlib.suppress(OSError):  # as above
+                self._live.stop()
+
+    def _watch(self, machine: Machine) -> None:
+        begun = time.monotonic()
+        if begun < self._next:
+            return
+        if self._live:
+            with contextlib.suppress(OSError):  # as above
+                self._live.update(_drawn(machine), refresh=True)
+            self._next = begun + max(EVERY_S, SHARE * (time.monotonic() - begun))
+        else:
+            self._next = begun + _PLAIN_EVERY_S
+            self._log(_line(machine))
+
+
+def _drawn(machine: Machine) -> Text:
+    try:
+        return view(machine.status())
+    except LmdpError as error:  # the warehouse does not answer just now; the counts are known without it
+        return view(None, f"{_line(machine)}; {error}")
+
+
+def _line(machine: Machine) -> str:
+    progress = machine.progress
+    counts = progress.counts
+    published = f"{machine.publisher.so_far().messages:,} published → " if machine.publisher else ""
+    rejects = f", {counts.rejected_messages:,} rejects" if counts.rejected_messages else ""
+    lag = f", lag {sum(progress.lag.values()):,}" if progress.lag else ""
+    return (
+        f"{published}{counts.messages:,} consumed → {counts.rows:,} rows{rejects}"
+        f" ({progress.rows_per_second():,.0f} rows/s{lag})"
+    )
