@@ -264,8 +264,8 @@ def _report() -> "Report":
 
 
 @contextlib.contextmanager
-def _progress(things: str) -> Iterator["Tell"]:
-    """A bar on a terminal; nothing elsewhere, where the report at the end is enough."""
+def _progress(things: str) -> Iterator["OnProgress"]:
+    """Show a bar on a terminal, and nothing elsewhere: there the report at the end is enough."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _done, _total: None
