@@ -190,7 +190,7 @@ def test_which_settings_ask_for_bootstrap_again(changed: dict[str, str], again: 
     )
     assert sorted(what for what in after if after[what] != before[what]) == again
     page = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text("utf-8")
-    (listed,) = re.findall(r"setting that asks for other\s+rights: (.*?)\.\n\n", page, re.DOTALL)
+    (listed,) = re.findall(r"setting that needs other\s+rights: (.*?)\. A new revision", page, re.DOTALL)
     assert all((f"`{name}`" in listed) is bool(again) for name in changed)
 
 
