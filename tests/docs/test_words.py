@@ -50,7 +50,7 @@ NAMES = {
 """Plain English in a sentence, but a riddle as a name."""
 
 ALLOWED = {
-    r'"mend":|reject\["mend"\]': "a key of the page's public JSON API",
+    r'"mend":|reject\["mend"\]': "a key of the public JSON of the page and of `lmdp doctor`",
     r"\(was `[^`]*`\)": "a message as an older version printed it, in the changelog",
 }
 """Texts in which a retired word is right, with the reason."""

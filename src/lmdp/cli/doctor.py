@@ -1,7 +1,7 @@
 """`lmdp doctor`: what is missing, and the command that fixes it."""
 
-import dataclasses
 import itertools
+import dataclasses
 import json
 import os
 import shutil
@@ -64,7 +64,7 @@ def doctor(
     found = run_checks(context, [check for check in CHECKS if only in (None, check.area)])
     counts = Counter(finding.state for finding in found)
     if as_json:
-        print(json.dumps({"counts": counts, "findings": [dataclasses.asdict(finding) for finding in found]}, indent=2))
+        print(json.dumps({"counts": counts, "findings": [finding.to_json() for finding in found]}, indent=2))
     else:
         for line in _lines(found):
             typer.echo(line)

@@ -30,6 +30,10 @@ class Finding:
     text: str
     fix: str
 
+    def to_json(self) -> dict[str, str]:
+        """Return the finding as `lmdp doctor --json` shows it; the key of the remedy is part of that interface."""
+        return {"area": self.area, "name": self.name, "state": self.state, "text": self.text, "mend": self.fix}
+
 
 def ok(text: str) -> Result:
     """Return the result for what is as it should be."""
