@@ -59,7 +59,7 @@ def private_key(data: bytes, password: bytes | None = None) -> PrivateKeyTypes:
 
 
 def is_plain(data: bytes) -> bool:
-    """Tell whether OpenSSL reads this file as it is: each block begins a line, and nothing else is in an encoding."""
+    """Return whether OpenSSL reads this file as it is: each block begins a line, and nothing else is in an encoding."""
     return 0 < data.count(_BEGIN) == len(_LINE.findall(data))
 
 

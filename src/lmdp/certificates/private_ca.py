@@ -36,7 +36,7 @@ CERTIFICATE_TAG: Final = "lmdp:certificate"
 _TEMPLATE: Final = "acm-pca:::template/EndEntityClientAuthCertificate/V1"
 _SIGNING: Final = {"RSA": "SHA256WITHRSA", "EC": "SHA256WITHECDSA"}
 _WAIT: Final = {"Delay": 1, "MaxAttempts": 60}
-# A person waits: where nobody answers it is over within a minute, and not within the five that boto3 takes by itself.
+# For interactive use: without an answer it gives up within a minute; the default of boto3 is five.
 _CALLS: Final = Config(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
 
 

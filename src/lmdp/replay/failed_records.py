@@ -1,4 +1,4 @@
-"""What stands in an object of failures: our rejects, Firehose's failed records, and what is neither.
+"""The contents of an object of failures: our rejects, Firehose's failed records, and pieces that are neither.
 
 Both are JSON objects with `rawData`; ours say where the message came from (`source`), Firehose's hold one row event:
 https://docs.aws.amazon.com/firehose/latest/dev/retry.html

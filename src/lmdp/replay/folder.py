@@ -95,7 +95,7 @@ class Folder:
             each = self.root / part
             if each.is_symlink():
                 raise UnreachableError(
-                    f"{each} is a link; what was replayed is not moved through it. Remove it, and go on."
+                    f"{each} is a link; what was replayed is not moved through it. Remove it, and repeat the command."
                 )
             each.mkdir(exist_ok=True)
 

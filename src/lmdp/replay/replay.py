@@ -61,7 +61,7 @@ def into_warehouse(owner: WarehouseOwner, source: str) -> Sink:
 
 
 def replay_objects(store: Store, sink: Sink, run: Run, report: Report) -> None:
-    """Replay the objects of a store; `report` is filled in on the way. Raises LmdpError where it cannot go on."""
+    """Replay the objects of a store; `report` is filled in on the way. Raises LmdpError where it cannot continue."""
     names = store.names()
     seen = Seen(store.replayed(), partial(_pieces, store))
     for done, name in enumerate(names):
@@ -130,7 +130,7 @@ def _pieces(store: Store, name: str) -> list[Failed | Unparseable]:
 
 
 def replay_rejects(owner: WarehouseOwner, send: Send | None, run: Run, report: Report) -> None:
-    """Replay the rejects of a warehouse into itself, or to `send`. Raises LmdpError where it cannot go on."""
+    """Replay the rejects of a warehouse into itself, or to `send`. Raises LmdpError where it cannot continue."""
     rejects = Rejects.of(owner)
     total, done, last, vain = rejects.count(), 0, -1, 0
     while not run.stop() and (page := rejects.page(last)).ids:

@@ -19,7 +19,7 @@ _LONGEST_PLACE: Final = 900  # bytes; with the prefix, S3 takes 1,024
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object's content, and what tells whether it is still the same one."""
+    """An object's content, and its version, to see whether it is still the same."""
 
     content: bytes
     version: object
@@ -30,7 +30,7 @@ class Store(Protocol):
 
     @property
     def where(self) -> str:
-        """The place as a person names it; `where` and a name make an object's address."""
+        """The place as a user names it; `where` and a name make an object's address."""
 
     def names(self) -> list[str]:
         """The objects that were not replayed yet, in order. Raises UnreachableError."""

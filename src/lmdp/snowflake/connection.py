@@ -1,4 +1,4 @@
-"""Snowflake, reached as a service user with a key pair, and its errors as a person can use them."""
+"""The connection to Snowflake, as a service user with a key pair, and its errors translated into ours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives import serialization
 
 from lmdp.certificates import pem
-from lmdp.errors import LmdpError, ObjectNotFoundError, PrivilegeError, SettingsError, UnreachableError
+from lmdp.errors import LmdpError, ObjectNotFoundError, PrivilegeError, SettingsError, UnreachableError, translating
 from lmdp.snowflake.secrets import read_secret
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.support.opening import read_bytes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from snowflake.connector.errors import Error
 
 _LOGIN_SECONDS: Final = 30
-# How long one request is tried, not how long a statement may run: that is asked about again and again.
+# The time for one request, not for a statement, whose end is polled.
 _REQUEST_SECONDS: Final = 120
 # https://docs.snowflake.com/en/user-guide/key-pair-auth-troubleshooting
 _WRONG_KEY: Final = range(390_144, 390_147)
@@ -111,7 +111,7 @@ def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterato
 
     parts = urlsplit(access.account_url if "//" in access.account_url else f"https://{access.account_url}")
     host = parts.hostname or ""
-    try:
+    with translating({Error: lambda error: _login_error(access, error)}):
         connection = connect(
             account=host.removesuffix(".snowflakecomputing.com"),
             host=host,
@@ -128,8 +128,6 @@ def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterato
             network_timeout=_REQUEST_SECONDS,
             session_parameters={"QUERY_TAG": "lmdp", "TIMEZONE": "UTC", "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False},
         )
-    except Error as error:
-        raise _no_login(access, error) from error
     try:
         yield connection
     finally:
@@ -137,45 +135,40 @@ def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterato
 
 
 def ask(connection: Any, sql: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
-    """Run one statement; its rows by lower-case column name. Raises LmdpError."""
+    """Run one statement and return its rows, with lower-case column names. Raises LmdpError."""
     from snowflake.connector.errors import Error  # noqa: PLC0415 - as above
 
-    cursor = connection.cursor()
-    try:
+    with contextlib.closing(connection.cursor()) as cursor, translating({Error: lambda error: to_error(error, sql)}):
         cursor.execute(sql, tuple(values) or None)
         names = [column[0].lower() for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    except Error as error:
-        raise told(error, sql) from error
-    finally:
-        cursor.close()
 
 
-def told(error: Error, sql: str) -> LmdpError:
-    """What a person is told about a statement that failed; the statement is never one that holds a key."""
+def to_error(error: Error, sql: str) -> LmdpError:
+    """Return the error for a statement that failed; the statement is never one with a key in it."""
     from snowflake.connector.errors import InterfaceError, OperationalError  # noqa: PLC0415 - as above
 
     what = sql.strip().partition("\n")[0][:120]
     number = int(error.errno or 0)
-    said = (error.raw_msg if hasattr(error, "raw_msg") else None) or error.msg or str(error)
+    text = (error.raw_msg if hasattr(error, "raw_msg") else None) or error.msg or str(error)
     if number == _NO_PRIVILEGE:
-        return PrivilegeError(f"a privilege is missing for: {what}\n{said}\n{_BOOTSTRAP}")
+        return PrivilegeError(f"a privilege is missing for: {what}\n{text}\n{_BOOTSTRAP}")
     if number in _NOT_THERE:
-        return ObjectNotFoundError(f"not there, or not visible to this role: {what}\n{said}\n{_BOOTSTRAP}")
+        return ObjectNotFoundError(f"not there, or not visible to this role: {what}\n{text}\n{_BOOTSTRAP}")
     if isinstance(error, InterfaceError | OperationalError):
         return UnreachableError(
-            f"Snowflake did not answer: {what}\n{said}\nTry again; every command here may be repeated."
+            f"Snowflake did not answer: {what}\n{text}\nTry again; every command here may be repeated."
         )
-    return LmdpError(f"Snowflake refused: {what}\n{said}")
+    return LmdpError(f"Snowflake refused: {what}\n{text}")
 
 
 _BOOTSTRAP: Final = (
-    "What was done before it stays, and is not done again. Have an ACCOUNTADMIN run what "
+    "All that was done before it stays, and is not done again. Have an ACCOUNTADMIN run what "
     f"`{program()} snowflake ddl --bootstrap` prints, and repeat the command."
 )
 
 
-def _no_login(access: Access, error: Error) -> LmdpError:
+def _login_error(access: Access, error: Error) -> LmdpError:
     from snowflake.connector.errors import DatabaseError, OperationalError  # noqa: PLC0415 - as above
 
     number = int(error.errno or 0)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from lmdp.errors import LmdpError, SecretNotFoundError, SettingsError, UnreachableError
+from lmdp.errors import LmdpError, SecretNotFoundError, SettingsError, UnreachableError, translating
 from lmdp.support.program import program
 
 PENDING: Final = "LMDP_PENDING"
@@ -45,10 +45,8 @@ def secrets_client() -> Any:
     """boto3's client, as the environment says. Raises UnreachableError."""
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - an extra; a key in a file works without it
 
-    try:
+    with translating({BotoCoreError: _unreachable}):
         return aws_client("secretsmanager")
-    except BotoCoreError as error:
-        raise UnreachableError(f"Secrets Manager cannot be reached: {error}. Nothing was done.") from error
 
 
 def aws_client(service: str) -> Any:
@@ -132,14 +130,16 @@ _ABOUT: Final = "lmdp: the key with which Firehose signs in to Snowflake"
 def _call(name: str, call: Callable[[], Any]) -> Any:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
 
-    try:
-        return call()
-    except ClientError as error:
+    def refused(error: ClientError) -> LmdpError:
         code = error.response.get("Error", {}).get("Code", "")
         if code == "ResourceNotFoundException":
-            raise SecretNotFoundError(f"there is no secret {name}. Nothing was done.") from error
-        raise LmdpError(
-            f"Secrets Manager refused {error.operation_name} for {name}: {code}. Nothing was done."
-        ) from error
-    except BotoCoreError as error:
-        raise UnreachableError(f"Secrets Manager cannot be reached: {error}. Nothing was done.") from error
+            return SecretNotFoundError(f"there is no secret {name}. Nothing was done.")
+        return LmdpError(f"Secrets Manager refused {error.operation_name} for {name}: {code}. Nothing was done.")
+
+    errors: dict[type[Exception], Callable[[Any], Exception]] = {ClientError: refused, BotoCoreError: _unreachable}
+    with translating(errors):
+        return call()
+
+
+def _unreachable(error: Exception) -> UnreachableError:
+    return UnreachableError(f"Secrets Manager cannot be reached: {error}. Nothing was done.")
