@@ -1,7 +1,7 @@
 """`lmdp doctor`: what is missing, and the command that fixes it."""
 
-import itertools
 import dataclasses
+import itertools
 import json
 import os
 import shutil
