@@ -35,7 +35,7 @@ def lines(status: dict[str, Any] | None, fault: str = "") -> list[str]:
     if running is None or fault:
         first = _one_line(fault) if fault else f"not running; `{program()} run` starts it"
         return [first, *_warehouse(status), *_only_rejects(status)]
-    return [*_source(running), "", *_path(status), "", *_pace(running), *_warehouse(status), *_trouble(running)]
+    return [*_source(running), "", *_path(status), "", *_rates(running), *_warehouse(status), *_trouble(running)]
 
 
 def view(status: dict[str, Any] | None, fault: str = "") -> Text:
@@ -72,7 +72,7 @@ def _path(status: dict[str, Any]) -> list[str]:
     ]
 
 
-def _pace(running: dict[str, Any]) -> list[str]:
+def _rates(running: dict[str, Any]) -> list[str]:
     latency = running["report"]["latencyMs"]
     p50, p99 = (_span(None if latency[q] is None else latency[q] / 1000) for q in ("p50", "p99"))
     return [

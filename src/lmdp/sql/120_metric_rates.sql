@@ -1,6 +1,6 @@
 -- Sums per second. A row is a step: the stretch of time that ends at TS and is SECONDS long.
 --
--- TEMPORALITY tells how far to trust it: 'delta' and 'cumulative' are the source's word, 'undeclared' is a sum without
+-- TEMPORALITY shows how far to trust it: 'delta' and 'cumulative' are the source's word, 'undeclared' is a sum without
 -- one, read as cumulative; LogicMonitor's may all be so, and one may even be a percentage.
 --
 --   delta                      from its own start to TS: RATE is value / seconds

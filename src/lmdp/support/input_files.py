@@ -29,7 +29,7 @@ STDIN = "-"
 # One message is held in memory whole. Kafka's own limit is far below (message.max.bytes, 1 MiB by default).
 LONGEST_MESSAGE = 256 * 2**20
 _PIECE = 256 * 1024
-# A zstd block of 128 KiB may stand in 4 bytes, so the input comes in pieces that cannot swell beyond 32 MiB.
+# A zstd block of 128 KiB may take 4 bytes, so the input comes in pieces that cannot swell beyond 32 MiB.
 _ZSTD_PIECE = 1024
 _REQUESTS = frozenset({"resourceMetrics", "resource_metrics", "resourceLogs", "resourceSpans"})
 _INK = re.compile(rb"\S")
