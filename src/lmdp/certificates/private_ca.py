@@ -73,7 +73,7 @@ def issue(arn: str, name: str, *, days: int = DAYS, client: Any = None) -> Issue
     if not arn.startswith("arn:"):
         raise SettingsError(f"--private-ca is {arn!r}; it is the ARN of an AWS Private CA.")
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-    with _translating(f"the Private CA {arn}"):
+    with _aws_errors(f"the Private CA {arn}"):
         pca = client or boto3.client("acm-pca", region_name=_region(arn), config=_CALLS)
         algorithm = pca.describe_certificate_authority(CertificateAuthorityArn=arn)["CertificateAuthority"][
             "CertificateAuthorityConfiguration"
@@ -111,7 +111,7 @@ def good_files(folder: Path, name: str, *, now: dt.datetime) -> Certificate | No
 
 def secret_ends(secret: str, client: Any = None) -> dt.datetime | None:
     """When the certificate in the secret ends; None when there is none that could be read."""
-    with _translating(f"the secret {secret}"):
+    with _aws_errors(f"the secret {secret}"):
         manager = client or boto3.client("secretsmanager", config=_CALLS)
         try:
             held = json.loads(manager.get_secret_value(SecretId=secret)["SecretString"])
@@ -132,7 +132,7 @@ def write_secret(secret: str, issued: Issued, client: Any = None) -> None:
     """
     value = {"certificate": issued.whole_chain.decode(), "privateKey": issued.key.decode()}
     version = str(uuid.uuid4())
-    with _translating(
+    with _aws_errors(
         f"the secret {secret}", "The secret has the certificate that it had; run the same command again."
     ):
         manager = client or boto3.client("secretsmanager", config=_CALLS)
@@ -165,7 +165,7 @@ def _region(arn: str) -> str:
 
 
 @contextlib.contextmanager
-def _translating(what: str, then: str = "Nothing was changed.") -> Iterator[None]:
+def _aws_errors(what: str, then: str = "Nothing was changed.") -> Iterator[None]:
     """Translates what boto3 raises inside it; `then` says how things are afterwards."""
     try:
         yield

@@ -84,7 +84,7 @@ def delivered_by_hour(begin: datetime, end: datetime, client: Any = None) -> Cou
     """The function's metric `Delivered`, of the service that POWERTOOLS_SERVICE_NAME names. Raises LmdpError."""
     if end - begin > timedelta(hours=_DATAPOINTS):
         raise SettingsError(f"--reconcile takes {_DATAPOINTS // 24} days at most")
-    with _translating("CloudWatch"):
+    with _aws_errors("CloudWatch"):
         answer = (client or aws_client("cloudwatch")).get_metric_statistics(
             Namespace="lmdp",
             MetricName="Delivered",
@@ -110,7 +110,7 @@ def failed_by_hour(bucket: str, begin: datetime, end: datetime, client: Any = No
 
 def failed_records(bucket: str, since: datetime, client: Any = None) -> Iterator[dict[str, Any]]:
     """Every record that failed since then, as Firehose wrote it. Raises LmdpError."""
-    with _translating(f"the bucket {bucket}"):
+    with _aws_errors(f"the bucket {bucket}"):
         s3 = client or aws_client("s3")
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=FAILED):
             for entry in page.get("Contents", ()):
@@ -129,7 +129,7 @@ def _objects(content: bytes) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _translating(what: str) -> Iterator[None]:
+def _aws_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:

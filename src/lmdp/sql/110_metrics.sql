@@ -8,8 +8,8 @@
 -- LE and QUANTILE are numbers (LE of the last bucket is infinity); TEMPORALITY is NULL where the source gave none.
 -- The TRY_ forms keep a view readable when a source uses one of these keys for something else.
 --
--- SERIES names the line on a chart that the row is a point of: everything but the time, the value, and what distinguishes
--- about them (the reserved otlp.* keys, and the scope's epoch, in which LogicMonitor repeats the time of the poll).
+-- SERIES names the line on a chart that the row is a point of: everything but the time, the value, and notes on
+-- them (the reserved otlp.* keys, and the scope's epoch, in which LogicMonitor repeats the time of the poll).
 -- HISTOGRAM_SERIES leaves out `le` too: the buckets of one histogram share it; other rows have none.
 CREATE OR REPLACE VIEW ${schema}.METRICS AS
 WITH EVENTS AS (
