@@ -132,9 +132,7 @@ def write_secret(secret: str, issued: Issued, client: Any = None) -> None:
     """
     value = {"certificate": issued.whole_chain.decode(), "privateKey": issued.key.decode()}
     version = str(uuid.uuid4())
-    with _aws_errors(
-        f"the secret {secret}", "The secret has the certificate that it had; run the same command again."
-    ):
+    with _aws_errors(f"the secret {secret}", "The secret has the certificate that it had; run the same command again."):
         manager = client or boto3.client("secretsmanager", config=_CALLS)
         tag = {"Key": CERTIFICATE_TAG, "Value": f"{version} {issued.ends.isoformat()}"}
         manager.tag_resource(SecretId=secret, Tags=[tag])
