@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
@@ -135,18 +135,24 @@ def faults(
     The least that is wanted: `partitions`, `retention_hours` (6 without it); the most that a message may have, which a
     consumer counts on: `max_message_bytes`.
     """
-    alter = f"kafka-configs.sh --alter --topic {shape.name} --add-config"
-    hours = shape.retention_ms / 3_600_000
-    kept = RETENTION_HOURS if retention_hours is None else retention_hours
-    why = f"LogicMonitor advises {RETENTION_HOURS} hours" if retention_hours is None else f"{kept:g} hours are expected"
-    least_bytes = min(MAX_MESSAGE_BYTES, max_message_bytes or MAX_MESSAGE_BYTES)
-    checks = (
+    checks = (*_replicas(shape, partitions), *_limits(shape, retention_hours, max_message_bytes), *_policies(shape))
+    return [text for is_wrong, text in checks if is_wrong]
+
+
+_Checks: TypeAlias = tuple[tuple[bool, str], ...]
+"""Whether each fault is there, and what it leads to."""
+
+
+def _alter(shape: Shape, setting: str) -> str:
+    return f"kafka-configs.sh --alter --topic {shape.name} --add-config {setting}"
+
+
+def _replicas(shape: Shape, partitions: int | None) -> _Checks:
+    return (
         (
             partitions is not None and shape.partitions < partitions,
-            (
-                f"{_count(shape.partitions, 'partition')}, fewer than {partitions}: they bound how many "
-                "consumers share the work."
-            ),
+            f"{_count(shape.partitions, 'partition')}, fewer than {partitions}: they bound how many consumers share "
+            "the work.",
         ),
         (
             shape.brokers > 1 and shape.replication < min(SAFE_REPLICATION, shape.brokers),
@@ -154,53 +160,53 @@ def faults(
         ),
         (
             shape.replication >= SAFE_REPLICATION and shape.min_replicas < SAFE_REPLICATION - 1,
-            (
-                f"min.insync.replicas is {shape.min_replicas}: a broker may acknowledge a message alone, and die. "
-                f"{alter} min.insync.replicas=2"
-            ),
+            f"min.insync.replicas is {shape.min_replicas}: a broker may acknowledge a message alone, and die. "
+            + _alter(shape, "min.insync.replicas=2"),
         ),
         (
             bool(shape.behind),
             f"partitions {list(shape.behind)} lack a leader or a replica in sync: look at the brokers.",
         ),
+    )
+
+
+def _limits(shape: Shape, retention_hours: float | None, max_message_bytes: int | None) -> _Checks:
+    kept = RETENTION_HOURS if retention_hours is None else retention_hours
+    why = f"LogicMonitor advises {RETENTION_HOURS} hours" if retention_hours is None else f"{kept:g} hours are expected"
+    least_bytes = min(MAX_MESSAGE_BYTES, max_message_bytes or MAX_MESSAGE_BYTES)
+    return (
         (
-            shape.retention_ms >= 0 and hours < kept,
-            (
-                f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses data; {why}. "
-                f"{alter} retention.ms={int(kept * 3_600_000)}"
-            ),
+            0 <= shape.retention_ms < kept * 3_600_000,
+            f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses data; {why}. "
+            + _alter(shape, f"retention.ms={int(kept * 3_600_000)}"),
         ),
         (
             shape.max_message_bytes < least_bytes,
-            (
-                f"max.message.bytes is {shape.max_message_bytes:,}: a larger bundle is refused at the Collector. "
-                f"{alter} max.message.bytes={least_bytes}"
-            ),
+            f"max.message.bytes is {shape.max_message_bytes:,}: a larger bundle is refused at the Collector. "
+            + _alter(shape, f"max.message.bytes={least_bytes}"),
         ),
         (
             max_message_bytes is not None and shape.max_message_bytes > max_message_bytes + BATCH_OVERHEAD_BYTES,
-            (
-                f"max.message.bytes is {shape.max_message_bytes:,}, more than the {max_message_bytes or 0:,} that are "
-                f"expected: a batch of such messages may not fit into one call of the consumer. "
-                f"{alter} max.message.bytes={max_message_bytes}"
-            ),
+            f"max.message.bytes is {shape.max_message_bytes:,}, more than the {max_message_bytes or 0:,} that are "
+            "expected: a batch of such messages may not fit into one call of the consumer. "
+            + _alter(shape, f"max.message.bytes={max_message_bytes}"),
         ),
+    )
+
+
+def _policies(shape: Shape) -> _Checks:
+    return (
         (
             shape.unclean_election,
-            (
-                "unclean.leader.election.enable is true: a replica that lacks acknowledged messages may become the "
-                f"leader, and they are lost. {alter} unclean.leader.election.enable=false"
-            ),
+            "unclean.leader.election.enable is true: a replica that lacks acknowledged messages may become the leader, "
+            "and they are lost. " + _alter(shape, "unclean.leader.election.enable=false"),
         ),
         (
             "compact" in shape.cleanup,
-            (
-                f"cleanup.policy is {shape.cleanup}: compaction deletes messages that share a key, and refuses those "
-                f"without one. {alter} cleanup.policy=delete"
-            ),
+            f"cleanup.policy is {shape.cleanup}: compaction deletes messages that share a key, and refuses those "
+            "without one. " + _alter(shape, "cleanup.policy=delete"),
         ),
     )
-    return [text for is_off, text in checks if is_off]
 
 
 def create(access: KafkaAccess, name: str, wanted: Wanted) -> bool:
