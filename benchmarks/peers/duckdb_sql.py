@@ -88,7 +88,7 @@ class Sql:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._connection = duckdb.connect(config={"threads": "1"})
+        self._connection = duckdb.connect(config={"threads": "1", "temp_directory": ""})
         self._connection.execute(_MACROS)
 
     def file(self, messages: Sequence[bytes]) -> Path:

@@ -35,7 +35,7 @@ class Files:
         self.warehouse = Warehouse.open(folder / "warehouse.duckdb", SETTINGS.spec)
         beside = folder / "beside.duckdb"
         Warehouse.open(beside, SETTINGS.spec).close()
-        self._beside = duckdb.connect()
+        self._beside = duckdb.connect(config={"temp_directory": ""})
         self._beside.execute(f"ATTACH '{beside}' AS LM_METRICS")
         self._folder = folder
         self._offsets = itertools.count(0, 1_000_000)

@@ -84,7 +84,7 @@ def rows(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    with duckdb.connect(":memory:") as connection:
+    with duckdb.connect(":memory:", config={"temp_directory": ""}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("answer", pa.table({"c": column}))
         return [text for (text,) in connection.execute("SELECT CAST(c AS VARCHAR) FROM answer").fetchall()]

@@ -151,8 +151,10 @@ def _replicas(shape: Shape, partitions: int | None) -> _Checks:
     return (
         (
             partitions is not None and shape.partitions < partitions,
-            f"{_count(shape.partitions, 'partition')}, fewer than {partitions}: they bound how many consumers share "
-            "the work.",
+            (
+                f"{_count(shape.partitions, 'partition')}, fewer than {partitions}: they bound how many consumers "
+                "share the work."
+            ),
         ),
         (
             shape.brokers > 1 and shape.replication < min(SAFE_REPLICATION, shape.brokers),
@@ -160,8 +162,10 @@ def _replicas(shape: Shape, partitions: int | None) -> _Checks:
         ),
         (
             shape.replication >= SAFE_REPLICATION and shape.min_replicas < SAFE_REPLICATION - 1,
-            f"min.insync.replicas is {shape.min_replicas}: a broker may acknowledge a message alone, and die. "
-            + _alter(shape, "min.insync.replicas=2"),
+            (
+                f"min.insync.replicas is {shape.min_replicas}: a broker may acknowledge a message alone, and die. "
+                + _alter(shape, "min.insync.replicas=2")
+            ),
         ),
         (
             bool(shape.behind),
@@ -177,19 +181,25 @@ def _limits(shape: Shape, retention_hours: float | None, max_message_bytes: int 
     return (
         (
             0 <= shape.retention_ms < kept * 3_600_000,
-            f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses data; {why}. "
-            + _alter(shape, f"retention.ms={int(kept * 3_600_000)}"),
+            (
+                f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses data; {why}. "
+                + _alter(shape, f"retention.ms={int(kept * 3_600_000)}")
+            ),
         ),
         (
             shape.max_message_bytes < least_bytes,
-            f"max.message.bytes is {shape.max_message_bytes:,}: a larger bundle is refused at the Collector. "
-            + _alter(shape, f"max.message.bytes={least_bytes}"),
+            (
+                f"max.message.bytes is {shape.max_message_bytes:,}: a larger bundle is refused at the Collector. "
+                + _alter(shape, f"max.message.bytes={least_bytes}")
+            ),
         ),
         (
             max_message_bytes is not None and shape.max_message_bytes > max_message_bytes + BATCH_OVERHEAD_BYTES,
-            f"max.message.bytes is {shape.max_message_bytes:,}, more than the {max_message_bytes or 0:,} that are "
-            "expected: a batch of such messages may not fit into one call of the consumer. "
-            + _alter(shape, f"max.message.bytes={max_message_bytes}"),
+            (
+                f"max.message.bytes is {shape.max_message_bytes:,}, more than the {max_message_bytes or 0:,} that are "
+                "expected: a batch of such messages may not fit into one call of the consumer. "
+                + _alter(shape, f"max.message.bytes={max_message_bytes}")
+            ),
         ),
     )
 
@@ -198,13 +208,17 @@ def _policies(shape: Shape) -> _Checks:
     return (
         (
             shape.unclean_election,
-            "unclean.leader.election.enable is true: a replica that lacks acknowledged messages may become the leader, "
-            "and they are lost. " + _alter(shape, "unclean.leader.election.enable=false"),
+            (
+                "unclean.leader.election.enable is true: a replica that lacks acknowledged messages may become the "
+                "leader, and they are lost. " + _alter(shape, "unclean.leader.election.enable=false")
+            ),
         ),
         (
             "compact" in shape.cleanup,
-            f"cleanup.policy is {shape.cleanup}: compaction deletes messages that share a key, and refuses those "
-            "without one. " + _alter(shape, "cleanup.policy=delete"),
+            (
+                f"cleanup.policy is {shape.cleanup}: compaction deletes messages that share a key, and refuses those "
+                "without one. " + _alter(shape, "cleanup.policy=delete")
+            ),
         ),
     )
 

@@ -238,7 +238,7 @@ def _follow(connection: duckdb.DuckDBPyConnection, path: Path, wanted: list[_Col
 
 def _wanted(shared: tuple[str, ...]) -> list[_Column]:
     """Return the columns that ROW_EVENTS has in a new file."""
-    with duckdb.connect(":memory:") as scratch:
+    with duckdb.connect(":memory:", config={"temp_directory": ""}) as scratch:
         scratch.execute(f"ATTACH ':memory:' AS {DATABASE}")
         for sql in shared:
             if sql.startswith(("CREATE SCHEMA", "CREATE TABLE")):
