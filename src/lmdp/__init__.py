@@ -18,6 +18,7 @@ def __getattr__(name: str) -> object:
     """Load the core when a public name is used: the help of a command needs none of it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - as the docstring says
+    from importlib import import_module  # noqa: PLC0415 - as the docstring says  # pure: modules of the core alone
 
-    return getattr(import_module(f"lmdp.core.{_MODULES.get(name, 'pipeline')}"), name)
+    module = import_module(f"lmdp.core.{_MODULES.get(name, 'pipeline')}")  # pure: as above
+    return getattr(module, name)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lmdp.cli.topic import NO_ACL
 from lmdp.deployment.security_group import wanted
 from lmdp.errors import SettingsError
 
@@ -225,7 +226,7 @@ def test_deploy_stops_before_the_pipe(
     place.canary = LOST if stop == "canary" else LANDED
     if stop == "topic":
         place.kept["check"] = json.dumps({"retention_ms": 21_600_000, "faults": ["retention is 6 h: it is too short."]})
-    place.kept["acls"] = "No ACL speaks of lm.metrics.otlp" if stop == "acls" else ACLS
+    place.kept["acls"] = f"{NO_ACL} lm.metrics.otlp" if stop == "acls" else ACLS
     if stop == "cdk":
         place.fail = "deploy snowflake-setup"
     with pytest.raises(tool.LmdpError, match=said):

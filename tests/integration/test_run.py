@@ -157,7 +157,7 @@ def test_what_was_lost_is_in_the_report_the_status_and_the_exit_code(
     admin.delete_records([place])[place].result(30)  # which ends with its client
     lost = call(*words, folder=tmp_path)
     assert lost.code == 1
-    assert "LOST: 20 messages had passed the topic's retention" in lost.err
+    assert "LOST: 20 messages expired before they were read" in lost.err
     after = call(*words, "--json", folder=tmp_path)
     assert (after.code, json.loads(after.out)["gaps"], _total(tmp_path / ".lmdp")) == (0, 0, 30)
     assert "LOST        20 messages" in call("status", folder=tmp_path).out

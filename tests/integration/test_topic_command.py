@@ -38,7 +38,7 @@ def test_create_then_check(run: Callable[..., Result]) -> None:
     assert first.stdout.startswith(
         "Created: command.a: 3 partitions, replication 1 on 1 broker, messages are kept for 1 day, and have up to 8 MiB"
     )
-    assert again.stdout.startswith("Already there, left as it is: command.a: 3 partitions")
+    assert again.stdout.startswith("Exists, left as it is: command.a: 3 partitions")
     assert run("check", "--topic", "command.a").exit_code == 0
     off = run("check", "--topic", "command.a", "--partitions", "4", "--json")
     assert off.exit_code == 1
@@ -59,7 +59,7 @@ def test_acls_are_given_listed_and_taken(run: Callable[..., Result]) -> None:
         "User:CN=p,O=x  allow read topic command.b",
     ]
     taken = run("acls", "--topic", "command.b", "--revoke", "c-1", "--revoke", "User:CN=p,O=x")
-    assert taken.stdout.startswith("No ACL speaks of command.b.")
+    assert taken.stdout.startswith("No ACL matches command.b.")
     refused = run("acls", "--topic", "command.b", "--reader", "p")
     assert isinstance(refused.exception, SettingsError)
     assert "--reader needs --group" in str(refused.exception)
@@ -68,8 +68,8 @@ def test_acls_are_given_listed_and_taken(run: Callable[..., Result]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ([], "No broker is named and none runs under"),
-        (["--ca", "x.pem"], "name it with --bootstrap-servers"),
+        ([], "no broker is named and none runs under"),
+        (["--ca", "x.pem"], "--ca, --cert and --key are for a broker that --bootstrap-servers names"),
         (["--bootstrap-servers", "nowhere", "--cert", "x.pem"], "3 settings are wrong"),
     ],
 )

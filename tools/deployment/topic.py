@@ -9,6 +9,7 @@ from pathlib import Path
 from infra.settings import Settings
 from tools.deployment.world import Options, World
 
+from lmdp.cli.topic import NO_ACL
 from lmdp.deployment.secret_shapes import json_object
 from lmdp.errors import LmdpError
 
@@ -43,7 +44,7 @@ def check_topic(settings: Settings, world: World, options: Options) -> None:
     _record(settings, world, kept if kept >= 0 else _FOREVER_HOURS)
     done = world.keep([LMDP, *rights], {})
     world.say(done.stdout.strip())
-    if done.returncode or "No ACL speaks of" in done.stdout:
+    if done.returncode or NO_ACL in done.stdout:
         raise LmdpError(f"Stopped: lmdp {' '.join(rights)}: see above. {done.stderr.strip()} Then deploy again.")
 
 

@@ -13,6 +13,9 @@ from lmdp.errors import SettingsError
 if TYPE_CHECKING:
     from lmdp.machine.kafka.topics import Grant
 
+NO_ACL = "No ACL matches"
+"""Begins the line of a topic that has no ACL; `make deploy` stops at it."""
+
 app = typer.Typer(
     cls=Group,
     rich_markup_mode=None,
@@ -145,7 +148,7 @@ def _table(listed: "list[Grant]", topic: str) -> str:
     ]
     if not any(one.resource == "topic" for one in listed):
         lines.append(
-            f"No ACL matches {topic}. Where allow.everyone.if.no.acl.found is true, as on MSK, every client with a "
+            f"{NO_ACL} {topic}. Where allow.everyone.if.no.acl.found is true, as on MSK, every client with a "
             "certificate may read and write it."
         )
     return "\n".join(lines)

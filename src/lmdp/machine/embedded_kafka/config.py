@@ -24,7 +24,7 @@ class BrokerSettings:
     """Settings of an embedded Kafka.
 
     `folder` keeps its data, log and configuration. Only the certificates `lmdp-client` and `lmdp-server` may do
-    everything; another certificate of the same CA may do what an ACL allows it, or anything that no ACL speaks of when
+    everything; another certificate of the same CA may do what an ACL allows it, or anything that no ACL covers when
     `allow_without_acl` is set. `advertised` is the `host:port` that clients are sent to, with something in between.
     """
 

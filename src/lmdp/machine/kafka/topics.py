@@ -252,7 +252,7 @@ def grants(topic: str, *, collectors: Iterable[str] = (), readers: Iterable[str]
 
 
 def list_grants(access: KafkaAccess, topic: str) -> list[Grant]:
-    """List every ACL that speaks of `topic`, by its name, by a prefix or by `*`, and every ACL on a group."""
+    """List every ACL on `topic`, by its name, by a prefix or by `*`, and every ACL on a group."""
     admin, reasons = admin_client(access)
 
     def ask() -> list[Grant]:
