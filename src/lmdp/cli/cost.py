@@ -9,15 +9,19 @@ import typer
 
 from lmdp.cli.command import typed
 from lmdp.cli.options import Json
-from lmdp.cost import inputs as quantities
-from lmdp.cost import prices as priced
+from lmdp.cost.basis import (
+    Price,
+    Quantity,
+    amounts,
+    prices_with,
+    prices_with_file,
+    quantities_with,
+    shipped_prices,
+    shipped_quantities,
+)
 from lmdp.cost.bill import Basis, Bill, bill
-from lmdp.cost.inputs import Input, given
-from lmdp.cost.listing import as_object, listed, numbers
 from lmdp.cost.load import Measured, Planned, read_run
-from lmdp.cost.names import amounts
-from lmdp.cost.prices import Price
-from lmdp.cost.table import explained, markdown, text
+from lmdp.cost.render import as_object, explained, listed, markdown, numbers, text
 from lmdp.errors import SettingsError
 from lmdp.support.printable import printable
 
@@ -82,12 +86,10 @@ def cost(  # noqa: PLR0913 - the options of the command
     Example: lmdp cost --devices 1000 --instances 120 --datapoints 6 --interval 60
     """
     faults: list[str] = []
-    shipped = priced.shipped()
-    found = shipped if prices is None else priced.with_file(shipped, prices, faults)
-    found = priced.with_given(found, amounts("--price", price or (), found, faults))
-    known = quantities.shipped()
-    known = given(known, amounts("--set", settings or (), known, faults))
-    faults += quantities.faults(known)
+    found = shipped_prices() if prices is None else prices_with_file(shipped_prices(), prices, faults)
+    found = prices_with(found, amounts("--price", price or (), found, faults))
+    known = shipped_quantities()
+    known = quantities_with(known, amounts("--set", settings or (), known, faults), faults)
     load: Planned | Measured | None = None
     if report is None:
         load = Planned(devices, instances, datapoints, interval)
@@ -105,7 +107,7 @@ def cost(  # noqa: PLR0913 - the options of the command
         _print_bill(bill(Basis(load, found, known)), form, explain=explain)
 
 
-def _print_numbers(found: dict[str, Price], known: dict[str, Input], form: Format) -> None:
+def _print_numbers(found: dict[str, Price], known: dict[str, Quantity], form: Format) -> None:
     print(json.dumps(numbers(found, known)) if form is Format.json else printable(listed(found, known)))
 
 

@@ -1,15 +1,18 @@
-"""The bill: its lines and totals, what they rest on, what dominates, what lowers it, and what to look at first."""
+"""The bill: what bill.toml makes of a load, prices and quantities; what lowers it; and what to look at first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
-from lmdp.cost.formula import Sheet, Step
-from lmdp.cost.inputs import Input
-from lmdp.cost.items import Line, lines
-from lmdp.cost.load import Measured, Planned, flow
-from lmdp.cost.prices import Price
+from lmdp.cost.basis import Price, Quantity, data
+from lmdp.cost.capacity import PIPE_PAYLOAD_BYTES
+from lmdp.cost.formula import evaluate, names
+from lmdp.cost.load import Measured, Planned
+from lmdp.support.program import program
+
+_LIMITS: Final = {"pipe_payload_bytes": PIPE_PAYLOAD_BYTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,75 +21,143 @@ class Basis:
 
     load: Planned | Measured
     prices: Mapping[str, Price]
-    inputs: Mapping[str, Input]
+    quantities: Mapping[str, Quantity]
 
     def numbers(self) -> dict[str, float]:
-        """Every number that a formula may name."""
-        priced = {name: price.value for name, price in self.prices.items()}
-        return priced | {name: one.value for name, one in self.inputs.items()} | self.load.numbers()
+        """Return every number that a formula may name."""
+        known = {one.name: one.value for one in (*self.prices.values(), *self.quantities.values())}
+        return _LIMITS | known | self.load.numbers()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A number that several lines use, and its formula."""
+
+    name: str
+    formula: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the bill, in USD a month; `high` differs from `low` where billing may be read in another way."""
+
+    part: str
+    what: str
+    formula: str
+    low: float
+    high_formula: str | None
+    high: float
+    unknown_rule: str | None
+    uses: frozenset[str]  # prices, quantities and load
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """A month, in US dollars."""
+    """A month, in USD. `numbers` has all that a formula may name, and the steps."""
 
     basis: Basis
-    lines: tuple[Line, ...]
+    numbers: Mapping[str, float]
     steps: tuple[Step, ...]
+    lines: tuple[Line, ...]
 
     @property
     def low(self) -> float:
         """The total, every unknown rule of billing read for the payer."""
-        return sum(line.low.value for line in self.lines)
+        return sum(line.low for line in self.lines)
 
     @property
     def high(self) -> float:
         """The total, every unknown rule read against the payer."""
-        return sum(line.most.value for line in self.lines)
+        return sum(line.high for line in self.lines)
 
     def dominant(self) -> Line:
-        """The line that may cost most."""
-        return max(self.lines, key=lambda line: line.most.value)
+        """Return the line that may cost most."""
+        return max(self.lines, key=lambda line: line.high)
 
     def unsure(self, line: Line) -> list[str]:
-        """The prices of a line that nobody has confirmed."""
+        """Return the prices of a line that nobody has confirmed."""
         prices = self.basis.prices
-        return sorted(name for name in _uses(line) if name in prices and prices[name].certainty == "unsure")
+        return sorted(name for name in line.uses if name in prices and prices[name].certainty == "unsure")
 
     def assumed(self, line: Line) -> list[str]:
-        """The quantities of a line that are assumed."""
-        inputs = self.basis.inputs
-        return sorted(name for name in _uses(line) if name in inputs and inputs[name].kind == "assumed")
+        """Return the quantities of a line that are assumed."""
+        quantities = self.basis.quantities
+        return sorted(name for name in line.uses if name in quantities and quantities[name].kind == "assumed")
 
 
-def _uses(line: Line) -> frozenset[str]:
-    return line.low.uses | line.most.uses
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """What to do, and what it saves of a month's USD in either reading."""
+
+    what: str
+    low: float
+    high: float
 
 
-def bill(basis: Basis) -> Bill:
-    """Work it out."""
-    sheet = Sheet(basis.numbers())
-    made = tuple(lines(flow(basis.load, sheet), sheet))
-    return Bill(basis, made, tuple(sheet.steps.values()))
+def bill(basis: Basis, changes: Mapping[str, float] | None = None) -> Bill:
+    """Calculate the bill, with some numbers of the basis changed."""
+    numbers = basis.numbers() | dict(changes or {})
+    uses: dict[str, frozenset[str]] = {}
+    steps = []
+    for name, entry in data("bill.toml")["steps"].items():
+        formula = entry.get("formula") or entry.get(basis.load.kind)
+        if formula is not None:
+            numbers[name] = evaluate(formula, numbers)
+            uses[name] = _uses(formula, uses)
+            steps.append(Step(name, formula, numbers[name], entry["unit"]))
+    lines = [
+        _line(part, what, entry, numbers, uses)
+        for part, entries in data("bill.toml")["lines"].items()
+        for what, entry in entries.items()
+    ]
+    return Bill(basis, numbers, tuple(steps), tuple(lines))
+
+
+def _line(
+    part: str, what: str, entry: Mapping[str, str], numbers: Mapping[str, float], uses: Mapping[str, frozenset[str]]
+) -> Line:
+    low, high = entry["formula"], entry.get("at_most")
+    return Line(
+        part=part,
+        what=what,
+        formula=low,
+        low=evaluate(low, numbers),
+        high_formula=high,
+        high=evaluate(high or low, numbers),
+        unknown_rule=entry.get("unknown_rule"),
+        uses=_uses(low, uses) | _uses(high or low, uses),
+    )
+
+
+def _uses(formula: str, steps: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Return the names in a formula and in the steps that it names."""
+    return frozenset[str]().union(*(steps.get(name, {name}) for name in names(formula)))
+
+
+def savings(made: Bill) -> list[Saving]:
+    """Return what saves something, the greatest first; each is calculated by changing that alone."""
+    found = []
+    for entry in data("bill.toml")["savings"]:
+        if not entry["set"].keys() <= made.numbers.keys():
+            continue
+        numbers = _with_let(entry, made)
+        after = bill(made.basis, {name: evaluate(formula, numbers) for name, formula in entry["set"].items()})
+        if made.high - after.high > 0:
+            text = entry["text"].format(**numbers, program=program())
+            found.append(Saving(text, made.low - after.low, made.high - after.high))
+    return sorted(found, key=lambda saving: saving.high, reverse=True)
 
 
 def warnings(made: Bill) -> list[str]:
-    """Where the load does not fit what is deployed by default."""
-    steps = {step.name: step.figure.value for step in made.steps}
-    inputs = {name: one.value for name, one in made.basis.inputs.items()}
-    found = []
-    kept_gib = steps["messages_second"] * steps["message_bytes"] * inputs["retention_hours"] * 3600 / 2**30
-    disks = inputs["brokers"] * inputs["storage_gib"]
-    if disks and kept_gib * inputs["copies"] > disks:
-        found.append(
-            f"{inputs['retention_hours']:g} hours of messages in {inputs['copies']:g} copies are "
-            f"{kept_gib * inputs['copies']:,.0f} GiB uncompressed, and the brokers' disks have {disks:,.0f} GiB: raise "
-            "LMDP_MSK_STORAGE_GIB, or see what the publisher's compression leaves."
-        )
-    used = steps["refresh_credits"] + steps["report_credits"]
-    if used > inputs["credit_quota"]:
-        found.append(
-            f"The warehouse would use {used:,.0f} credits a month, if the assumptions hold, and its monitor stops it "
-            f"at {inputs['credit_quota']:,.0f} (SNOWFLAKE_CREDIT_QUOTA)."
-        )
-    return found
+    """Return where the load does not fit what is deployed by default."""
+    found = [(entry, _with_let(entry, made)) for entry in data("bill.toml")["warnings"]]
+    return [entry["text"].format(**numbers) for entry, numbers in found if evaluate(entry["when"], numbers)]
+
+
+def _with_let(entry: Mapping[str, Any], made: Bill) -> dict[str, float]:
+    numbers = dict(made.numbers)
+    for name, formula in entry.get("let", {}).items():
+        numbers[name] = evaluate(formula, numbers)
+    return numbers

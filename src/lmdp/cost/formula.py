@@ -1,71 +1,53 @@
-"""Numbers that remember how they were made, so that every sum can be followed back to a price and an input."""
+"""Arithmetic written as text: parsed, checked and evaluated, never executed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from math import ceil
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import pairwise
+from math import ceil, floor
 from typing import Final
 
-_PRODUCT: Final = 1
-_SUM: Final = 2
+
+def _divide(one: float, other: float) -> float:
+    """Divide; nothing by nothing is nothing: a load of 0 has only fixed costs."""
+    return one / other if other else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A number, how it is written in a formula, and the names of the prices and inputs that are in it.
+_OPERATORS: Final[Mapping[type[ast.operator], Callable[[float, float], float]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: _divide,
+}
+_FUNCTIONS: Final[Mapping[str, Callable[..., float]]] = {"ceil": ceil, "floor": floor, "max": max, "min": min}
 
-    `binds` says how loosely the formula holds together: 0 a single term, 1 a product, 2 a sum.
+
+def evaluate(formula: str, numbers: Mapping[str, float]) -> float:
+    """Return the value of a formula whose names are in `numbers`.
+
+    A formula has + - * / <, ceil, floor, max, min, parentheses, numbers and names. ValueError for anything else,
+    KeyError for a name that is not there.
     """
-
-    value: float
-    text: str
-    uses: frozenset[str] = frozenset()
-    binds: int = 0
-
-    def __mul__(self, other: Figure) -> Figure:
-        text = f"{_within(self, _PRODUCT)} * {_within(other, _PRODUCT)}"
-        return Figure(self.value * other.value, text, self.uses | other.uses, _PRODUCT)
-
-    def __truediv__(self, other: Figure) -> Figure:
-        """Nothing by nothing is nothing: a load of 0 has only fixed costs."""
-        text = f"{_within(self, _PRODUCT)} / {_within(other, 0)}"
-        return Figure(self.value / other.value if other.value else 0.0, text, self.uses | other.uses, _PRODUCT)
-
-    def __add__(self, other: Figure) -> Figure:
-        return Figure(self.value + other.value, f"{self.text} + {other.text}", self.uses | other.uses, _SUM)
-
-    def __sub__(self, other: Figure) -> Figure:
-        text = f"{self.text} - {_within(other, _PRODUCT)}"
-        return Figure(self.value - other.value, text, self.uses | other.uses, _SUM)
+    return _value(_parsed(formula), numbers)
 
 
-def _within(figure: Figure, binds: int) -> str:
-    return f"({figure.text})" if figure.binds > binds else figure.text
+def names(formula: str) -> frozenset[str]:
+    """Return the names in a formula."""
+    found = {node.id for node in ast.walk(_parsed(formula)) if isinstance(node, ast.Name)}
+    return frozenset(found - _FUNCTIONS.keys())
 
 
-def plain(value: float, what: str = "") -> Figure:
-    """A fixed number of the formula itself: a unit's size, hours in a month."""
-    return Figure(value, f"{shown(value)}{f' {what}' if what else ''}")
-
-
-def up(figure: Figure) -> Figure:
-    """Rounded up to a whole number."""
-    return Figure(ceil(figure.value), f"ceil({figure.text})", figure.uses)
-
-
-def most(one: Figure, other: Figure) -> Figure:
-    """The greater one."""
-    return Figure(max(one.value, other.value), f"max({one.text}, {other.text})", one.uses | other.uses)
-
-
-def least(one: Figure, other: Figure) -> Figure:
-    """The smaller one."""
-    return Figure(min(one.value, other.value), f"min({one.text}, {other.text})", one.uses | other.uses)
+def filled_in(formula: str, numbers: Mapping[str, float]) -> str:
+    """Return the formula with each name's number in its place."""
+    return re.sub(r"\b[a-z_]\w*", lambda name: shown(numbers[name[0]]) if name[0] in numbers else name[0], formula)
 
 
 def shown(value: float) -> str:
-    """A number as people read it, with the digits that matter."""
+    """Return a number with the digits that matter."""
     if value == int(value):
         return f"{int(value):,}"
     if abs(value) >= 1000:
@@ -75,28 +57,25 @@ def shown(value: float) -> str:
     return f"{value:.10f}".rstrip("0").rstrip(".") or "0"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A number that several lines use, with its unit, and how it was made."""
+@lru_cache(maxsize=None)
+def _parsed(formula: str) -> ast.expr:
+    try:
+        return ast.parse(formula, mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(f"{formula!r} is not a formula") from error
 
-    name: str
-    figure: Figure
-    unit: str
 
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """Prices and inputs by name, and the steps so far, in their order."""
-
-    numbers: Mapping[str, float]
-    steps: dict[str, Step] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Figure:
-        """A price or an input."""
-        value = self.numbers[name]
-        return Figure(value, f"{name} {shown(value)}", frozenset({name}))
-
-    def step(self, name: str, figure: Figure, unit: str) -> Figure:
-        """Keep `figure` under a name of its own; what comes after shows the name in place of the formula."""
-        self.steps[name] = Step(name, figure, unit)
-        return Figure(figure.value, f"{name} {shown(figure.value)}", figure.uses)
+def _value(node: ast.expr, numbers: Mapping[str, float]) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number):
+            return number
+        case ast.Name(id=name):
+            return numbers[name]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_value(left, numbers), _value(right, numbers))
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*(_value(one, numbers) for one in args))
+        case ast.Compare(left=left, ops=ops, comparators=others) if all(isinstance(op, ast.Lt) for op in ops):
+            return all(one < other for one, other in pairwise(_value(each, numbers) for each in (left, *others)))
+        case _:
+            raise ValueError(f"{ast.unparse(node)!r} is not allowed in a formula")

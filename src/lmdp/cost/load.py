@@ -7,10 +7,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from lmdp.cost.formula import Figure, Sheet
-from lmdp.cost.prices import is_amount
+from lmdp.cost.basis import is_amount
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
 
@@ -22,21 +21,23 @@ _COUNTS: Final = ("messages", "rows", "bytesIn", "seconds")
 class Planned:
     """So many devices, with instances each, datapoints an instance, polled every `interval` seconds."""
 
+    kind: ClassVar = "planned"
+
     devices: int
     instances: int
     datapoints: int
     interval: float
 
     def numbers(self) -> dict[str, float]:
-        """What formulas may name."""
+        """Return the numbers that formulas may name."""
         return {name: getattr(self, name) for name in ("devices", "instances", "datapoints", "interval")}
 
     def faults(self) -> list[str]:
-        """What is no load."""
+        """Return what is no load."""
         return [f"--{name} is {value:g}; it is more than 0" for name, value in self.numbers().items() if not value > 0]
 
     def summary(self) -> str:
-        """In words."""
+        """Return it in words."""
         return (
             f"{self.devices:,} devices x {self.instances:,} instances x {self.datapoints:,} datapoints "
             f"every {self.interval:g} s"
@@ -45,7 +46,9 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a run took in, and in how many seconds; its rate is used for the month."""
+    """A run: what it took in, and in how many seconds; its rate is used for the month."""
+
+    kind: ClassVar = "measured"
 
     messages: int
     rows: int
@@ -54,7 +57,7 @@ class Measured:
     rejected: int = 0
 
     def numbers(self) -> dict[str, float]:
-        """What formulas may name."""
+        """Return the numbers that formulas may name."""
         return {
             "run_messages": self.messages,
             "run_rows": self.rows,
@@ -64,50 +67,12 @@ class Measured:
         }
 
     def summary(self) -> str:
-        """In words."""
+        """Return it in words."""
         return f"a measured run: {self.rows:,} rows of {self.messages:,} messages in {self.seconds:,.0f} s"
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """The load as everything else needs it: rates a second, bytes a message, time series, share of rejects."""
-
-    rows: Figure
-    messages: Figure
-    message_bytes: Figure
-    series: Figure
-    rejected: Figure
-
-
-def flow(load: Planned | Measured, sheet: Sheet) -> Flow:
-    """Rates from the load, as steps of `sheet`."""
-    if isinstance(load, Planned):
-        return _planned(sheet)
-    return _measured(sheet)
-
-
-def _planned(sheet: Sheet) -> Flow:
-    # LogicMonitor publishes one message a poll of an instance, and each datapoint in it becomes a row.
-    instances = sheet["devices"] * sheet["instances"]
-    messages = sheet.step("messages_second", instances / sheet["interval"], "messages/s")
-    rows = sheet.step("rows_second", messages * sheet["datapoints"], "rows/s")
-    size = sheet["message_base_bytes"] + sheet["datapoint_bytes"] * sheet["datapoints"]
-    message_bytes = sheet.step("message_bytes", size, "bytes")
-    series = sheet.step("series", instances * sheet["datapoints"], "time series")
-    return Flow(rows, messages, message_bytes, series, sheet["rejected_share"])
-
-
-def _measured(sheet: Sheet) -> Flow:
-    messages = sheet.step("messages_second", sheet["run_messages"] / sheet["run_seconds"], "messages/s")
-    rows = sheet.step("rows_second", sheet["run_rows"] / sheet["run_seconds"], "rows/s")
-    message_bytes = sheet.step("message_bytes", sheet["run_bytes"] / sheet["run_messages"], "bytes")
-    series = sheet.step("series", rows * sheet["poll_seconds"], "time series")
-    rejected = sheet.step("rejected", sheet["run_rejects"] / sheet["run_messages"], "of the messages")
-    return Flow(rows, messages, message_bytes, series, rejected)
-
-
 def read_run(file: str, faults: list[str]) -> Measured | None:
-    """The report of `lmdp run --json`, or the run that `lmdp status --json` shows; a fault where it is neither."""
+    """Return the report of `lmdp run --json`, or the run within `lmdp status --json`; None and a fault for neither."""
     where = "standard input" if file == STDIN else file
     try:
         text = sys.stdin.read() if file == STDIN else read_bytes(Path(file)).decode()
@@ -132,7 +97,7 @@ def read_run(file: str, faults: list[str]) -> Measured | None:
 
 
 def _report(found: object) -> Mapping[str, Any] | str:
-    """The report within, or what is wrong with it."""
+    """Return the report within, or what is wrong with it."""
     if isinstance(found, dict) and "running" in found:
         if not isinstance(found["running"], dict):
             return f"is the status of a warehouse that nobody writes to: start `{program()} run`, and ask again"
