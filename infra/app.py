@@ -22,7 +22,6 @@ from dotenv import dotenv_values
 
 from infra.acknowledgements import acknowledge
 from infra.assets import OUTPUT, ROOT
-from infra.load import advice
 from infra.settings import Settings
 from infra.stacks.alarms import AlarmsStack
 from infra.stacks.auth import AuthStack
@@ -33,6 +32,7 @@ from infra.stacks.pipe import PipeStack, Sink, Source
 from infra.stacks.snowflake_auth import SnowflakeAuthStack
 from infra.stacks.snowflake_setup import SnowflakeSetupStack
 from infra.stacks.storage import StorageStack
+from lmdp.cost.capacity import advice
 from lmdp.deployment.naming import PLACEHOLDER_ACCOUNT, STACKS
 from lmdp.errors import LmdpError
 from lmdp.support.settings_reader import unread

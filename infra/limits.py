@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from infra.load import MAX_PAYLOAD_BYTES, RECORD_OVERHEAD_BYTES, payload_bytes
+from lmdp.cost.capacity import (
+    BROKER_REPLICAS,
+    LARGER_BROKER_REPLICAS,
+    PIPE_PAYLOAD_BYTES,
+    largest_message_bytes,
+    payload_bytes,
+)
 from lmdp.support.settings_reader import Reader
 
 if TYPE_CHECKING:
     from infra.settings import Delivery, Kafka, Pipe, Settings, Watch
 
 COPIES: Final = 3
-# Leaders and followers, of one broker: https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices.html
-_REPLICAS: Final = {"small": 300, "large": 1000, "xlarge": 1000, "2xlarge": 2000}
-_MOST_REPLICAS: Final = 4000
 # What the canary calls, where it is in a VPC.
 FUNCTION_ENDPOINTS: Final = ("kinesis-firehose", "ssm")
 
@@ -49,17 +52,17 @@ def _check_payload(read: Reader, pipe: Pipe, kafka: Kafka) -> None:
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html
     """
     size = payload_bytes(pipe.batch, kafka.max_message_bytes)
-    if size <= MAX_PAYLOAD_BYTES:
+    if size <= PIPE_PAYLOAD_BYTES:
         return
-    batch = int(MAX_PAYLOAD_BYTES / payload_bytes(1, kafka.max_message_bytes))
-    largest = int((MAX_PAYLOAD_BYTES / pipe.batch - RECORD_OVERHEAD_BYTES) * 3 / 4)
+    batch = int(PIPE_PAYLOAD_BYTES / payload_bytes(1, kafka.max_message_bytes))
+    largest = largest_message_bytes(pipe.batch)
     smaller = (
         f", or LMDP_TOPIC_MAX_MESSAGE_BYTES={largest} and the topic's max.message.bytes" if largest >= 1024 else ""
     )
     read.fault(
         f"LMDP_BATCH_SIZE is {pipe.batch:,}: so many messages of LMDP_TOPIC_MAX_MESSAGE_BYTES "
         f"({kafka.max_message_bytes:,}) come to {size / 1e6:.1f} MB as a pipe hands them over; over "
-        f"{MAX_PAYLOAD_BYTES / 1e6:.1f} MB a partition may be blocked. Take LMDP_BATCH_SIZE={batch}{smaller}"
+        f"{PIPE_PAYLOAD_BYTES / 1e6:.1f} MB a partition may be blocked. Take LMDP_BATCH_SIZE={batch}{smaller}"
     )
 
 
@@ -83,7 +86,7 @@ def _check_cluster(read: Reader, kafka: Kafka) -> None:
     if kafka.express and read.given("LMDP_MSK_STORAGE_GIB"):
         read.fault("LMDP_MSK_STORAGE_GIB is set, and Express brokers have no disks to size; leave it out")
     replicas = -(-kafka.partitions * COPIES // kafka.brokers)
-    most = _REPLICAS.get(kafka.instance_type.rpartition(".")[2], _MOST_REPLICAS)
+    most = BROKER_REPLICAS.get(kafka.instance_type.rpartition(".")[2], LARGER_BROKER_REPLICAS)
     if not kafka.express and replicas > most:
         fit = most * kafka.brokers // COPIES
         read.fault(

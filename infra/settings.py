@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.limits import FUNCTION_ENDPOINTS, check_together
-from infra.load import SNOWFLAKE_REGIONS, Load
+from lmdp.cost.capacity import SNOWFLAKE_REGIONS, Load
 from lmdp.deployment.naming import Names
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings, names_of

@@ -13,7 +13,6 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.canary import add_canary
-from infra.load import advice
 from infra.parts import (
     allow,
     bucket_key_use,
@@ -23,6 +22,7 @@ from infra.parts import (
 from infra.people import FAILED
 from infra.settings import Settings
 from infra.stacks.base import STREAM_LOGS
+from lmdp.cost.capacity import advice
 
 _Stream = firehose.CfnDeliveryStream
 # The backup cannot be written without buffering: 60 s, 1 MiB at the least.

@@ -21,16 +21,16 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "scale.md"
 def test_load(devices: int, rows: float, messages: float, invocations: float, kafka_mb: float) -> None:
     """720 rows a device and minute, six a message of 3.4 KB, 60 messages an invocation, the default."""
     at = scale.step(devices)
-    assert (at.load.rows_per_second, at.load.messages_per_second) == (rows, messages)
-    assert (at.invocations, at.kafka_mb) == pytest.approx((invocations, kafka_mb), rel=1e-4)
+    assert (at.numbers["rows_second"], at.numbers["messages_second"]) == (rows, messages)
+    assert (at.numbers["invocations_second"], at.kafka_mb) == pytest.approx((invocations, kafka_mb), rel=1e-4)
 
 
 def test_partitions_keep_twice_the_functions_at_work() -> None:
     """An invocation takes its CPU on a part of a core, and Firehose's answer; partitions are twice those at work."""
     at = scale.step(10_000)
-    cpu = 360 * scale.FUNCTION_CPU_US_A_ROW / 1e6
-    assert at.seconds == pytest.approx(cpu * 1_769 / 1_024 + 0.1)
-    assert at.concurrency == pytest.approx(at.invocations * at.seconds)
+    seconds = 360 * 15.8 / 1e6 * 1_769 / 1_024 + 0.1
+    assert at.numbers["invocation_seconds"] == pytest.approx(seconds)
+    assert at.concurrency == pytest.approx(at.numbers["invocations_second"] * seconds)
     assert at.partitions - 1 < 2 * at.concurrency <= at.partitions
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from lmdp.cost import inputs, prices
-from lmdp.cost.bill import Basis, Bill, bill, warnings
+from lmdp.cost.basis import shipped_prices, shipped_quantities
+from lmdp.cost.bill import Basis, Bill, bill, savings, warnings
+from lmdp.cost.capacity import Load, payload_bytes
 from lmdp.cost.load import Measured, Planned
-from lmdp.cost.savings import levers
 
 REFERENCE = Planned(devices=1000, instances=120, datapoints=6, interval=60)
 
@@ -25,15 +25,15 @@ def made(load: Planned | Measured = REFERENCE, /, **given: float) -> Bill:
     values = fixed | given
     priced = {
         name: replace(price, value=values.get(name, price.value), certainty="given" if name in given else "sure")
-        for name, price in prices.shipped().items()
+        for name, price in shipped_prices().items()
     }
-    counted = {name: replace(one, value=values.get(name, one.value)) for name, one in inputs.shipped().items()}
+    counted = {name: replace(one, value=values.get(name, one.value)) for name, one in shipped_quantities().items()}
     return bill(Basis(load, priced, counted))
 
 
 def sums(found: Bill) -> dict[str, tuple[float, float]]:
     """Both sums of each line."""
-    return {f"{line.part}, {line.what}": (line.low.value, line.most.value) for line in found.lines}
+    return {f"{line.part}, {line.what}": (line.low, line.high) for line in found.lines}
 
 
 # A month has 730 hours, 2,628,000 s: 31,536 million rows in 5,256 million messages of 580 + 6 * 470 = 3,400 bytes.
@@ -94,14 +94,20 @@ def test_each_row_is_rounded_up_to_5_kb(row_bytes: float, billed: float) -> None
 )
 def test_a_batch_goes_when_its_window_ends(devices: int, invocations: float) -> None:
     """A small load makes more invocations a message, never more than one each."""
-    steps = {step.name: step.figure.value for step in made(replace(REFERENCE, devices=devices)).steps}
-    assert steps["invocations"] == pytest.approx(invocations)
+    assert made(replace(REFERENCE, devices=devices)).numbers["invocations"] == pytest.approx(invocations)
 
 
 def test_a_measured_run_costs_what_the_same_plan_does() -> None:
     """Ten seconds of the reference load."""
-    run = Measured(messages=20_000, rows=120_000, bytes_in=68_000_000, seconds=10, rejected=2)
+    run = Measured(messages=20_000, rows=120_000, bytes=68_000_000, seconds=10, rejects=2)
     assert sums(made(run)) == pytest.approx(sums(made()))
+
+
+def test_the_capacity_model_and_the_bill_agree() -> None:
+    """Rates, and what a pipe hands over, are the same to the stacks and to the bill."""
+    numbers, load = made().numbers, Load(devices=1000, datapoints=720, message_bytes=3_400)
+    assert (load.messages_per_second, load.rows_per_second) == (numbers["messages_second"], numbers["rows_second"])
+    assert payload_bytes(200, 3_400) == pytest.approx(numbers["payload_bytes"])
 
 
 def test_a_cluster_that_is_there_costs_nothing_more() -> None:
@@ -113,7 +119,7 @@ def test_a_cluster_that_is_there_costs_nothing_more() -> None:
 
 def test_what_is_unsure_and_assumed_is_known_by_line() -> None:
     """A line carries the marks of every price and quantity in it, also through steps; what was given is none."""
-    shipped = bill(Basis(REFERENCE, prices.shipped(), inputs.shipped()))
+    shipped = bill(Basis(REFERENCE, shipped_prices(), shipped_quantities()))
     by_name = {f"{line.part}, {line.what}": line for line in shipped.lines}
     assert shipped.unsure(by_name["Firehose, rows taken in"]) == ["firehose_gb"]
     assert shipped.unsure(by_name["Private CA, authority"]) == []
@@ -128,32 +134,38 @@ def test_what_dominates_is_the_greatest_line() -> None:
     assert made(firehose_gb=0, pipe_requests=0).dominant().what == "dynamic tables"
 
 
-def test_levers_save_what_they_say() -> None:
+def test_savings_save_what_they_say() -> None:
     """Each is worked out by changing one thing; the greatest comes first, and what saves nothing is left out."""
-    found = {lever.what.partition(" (")[0]: lever for lever in levers(made())}
+    found = {saving.what.partition(" (")[0]: saving for saving in savings(made())}
     without = found["a direct writer to Snowpipe Streaming in place of Firehose"]
     assert (without.low, without.high) == pytest.approx(sums(made())["Firehose, rows taken in"])
     assert found["a short-lived CA; its certificates end within 7 days, so each has to be renewed every week"].high == (
         pytest.approx(350)
     )
-    savings = [lever.high for lever in levers(made())]
-    assert savings == sorted(savings, reverse=True)
+    in_order = [saving.high for saving in savings(made())]
+    assert in_order == sorted(in_order, reverse=True)
     assert "use interface endpoints that the VPC has already" in found
-    assert not any("interface endpoints" in lever.what for lever in levers(made(endpoints=0)))
-    assert not any("LMDP_BATCH_SIZE" in lever.what for lever in levers(made(batch=1000)))
+    assert not any("interface endpoints" in saving.what for saving in savings(made(endpoints=0)))
+    assert not any("LMDP_BATCH_SIZE" in saving.what for saving in savings(made(batch=1000)))
+
+
+def test_a_load_without_bytes_has_no_larger_batch() -> None:
+    """Messages of 0 bytes divide nothing by nothing."""
+    found = savings(made(message_base_bytes=0, datapoint_bytes=0, record_overhead_bytes=0))
+    assert not any("LMDP_BATCH_SIZE" in saving.what for saving in found)
 
 
 def test_a_larger_batch_stays_within_what_a_pipe_hands_over() -> None:
-    """Messages of 47 KB: 5.5 MB hold 86 of them in base64, and the lever asks for no more."""
+    """Messages of 47 KB: 5.5 MB hold 86 of them in base64, and the saving asks for no more."""
     wide = replace(REFERENCE, datapoints=100)
-    found = [lever.what for lever in levers(made(wide, batch=50)) if "LMDP_BATCH_SIZE" in lever.what]
+    found = [saving.what for saving in savings(made(wide, batch=50)) if "LMDP_BATCH_SIZE" in saving.what]
     assert found == [
         "larger batches (LMDP_BATCH_SIZE=86), for messages up to 47,665 bytes (LMDP_TOPIC_MAX_MESSAGE_BYTES)"
     ]
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({}, ["24 hours of messages in 3 copies are 1,642 GiB", "use 376 credits a month"]),
         ({"storage_gib": 600, "credit_quota": 400}, []),
@@ -161,8 +173,8 @@ def test_a_larger_batch_stays_within_what_a_pipe_hands_over() -> None:
         ({"retention_hours": 6, "rows_credit": 1e9, "report_hours": 0}, []),
     ],
 )
-def test_what_does_not_fit_is_told(given: dict[str, float], told: list[str]) -> None:
+def test_what_does_not_fit_is_reported(given: dict[str, float], expected: list[str]) -> None:
     """The brokers' disks, and the monitor that stops the warehouse."""
     found = warnings(made(**given))
-    assert len(found) == len(told)
-    assert all(words in text for words, text in zip(told, found, strict=True))
+    assert len(found) == len(expected)
+    assert all(words in text for words, text in zip(expected, found, strict=True))

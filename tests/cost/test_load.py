@@ -20,7 +20,7 @@ REPORT = {
     "seconds": 10.0,
     "rowsPerSecond": 120.0,
 }
-EXPECTED = Measured(messages=200, rows=1_200, bytes_in=680_000, seconds=10, rejected=2)
+EXPECTED = Measured(messages=200, rows=1_200, bytes=680_000, seconds=10, rejects=2)
 
 
 @pytest.mark.parametrize("found", [REPORT, {"running": {"pid": 1, "report": REPORT}, "rows": 5}])
@@ -41,7 +41,7 @@ def test_what_a_run_really_reports_is_understood(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("no json", "is no JSON"),
         ("[" * 100_000, "is no JSON"),
@@ -53,11 +53,11 @@ def test_what_a_run_really_reports_is_understood(tmp_path: Path) -> None:
         (None, "cannot be read"),
     ],
 )
-def test_what_is_no_run_is_told(tmp_path: Path, text: str | None, told: str) -> None:
+def test_what_is_no_run_is_a_fault(tmp_path: Path, text: str | None, expected: str) -> None:
     """One fault, and no load."""
     file, faults = tmp_path / "run.json", list[str]()
     if text is not None:
         file.write_text(text)
     assert read_run(str(file), faults) is None
     assert len(faults) == 1
-    assert told in faults[0]
+    assert expected in faults[0]

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.cost import inputs
-from lmdp.cost.formula import Sheet
-from lmdp.cost.items import lines
-from lmdp.cost.load import Planned, flow
-from lmdp.cost.prices import shipped, with_file, with_given
+from lmdp.cost.basis import data, prices_with, prices_with_file, shipped_prices, shipped_quantities
+from lmdp.cost.bill import Basis, bill
+from lmdp.cost.formula import names
+from lmdp.cost.load import Measured, Planned
 
 
 def test_every_price_says_where_it_comes_from() -> None:
     """Unit, Region, an https source, a date, and how sure it is."""
-    for price in shipped().values():
+    for price in shipped_prices().values():
         assert price.value > 0, price
         assert price.region == "us-east-1", price
         assert price.unit.startswith(("USD per ", "credits per ")), price
@@ -28,24 +27,21 @@ def test_every_price_says_where_it_comes_from() -> None:
 
 def test_what_nobody_confirmed_says_so() -> None:
     """The facts have no source for these; who finds one changes this line, too."""
-    unsure = {name for name, price in shipped().items() if price.certainty == "unsure"}
+    unsure = {name for name, price in shipped_prices().items() if price.certainty == "unsure"}
     assert unsure == {"msk_broker", "msk_storage", "firehose_gb", "snowflake_storage"}
 
 
 def test_every_price_and_quantity_is_used() -> None:
-    """None stands there for nothing; names are not given twice."""
-    planned = Planned(1, 1, 1, 60)
-    assert not set(shipped()) & set(inputs.shipped())
-    values = {name: price.value for name, price in shipped().items()}
-    values |= {name: one.value for name, one in inputs.shipped().items()} | planned.numbers()
-    sheet = Sheet(values)
-    used = frozenset[str]().union(
-        *(line.low.uses | line.most.uses for line in lines(flow(planned, sheet), sheet)),
-        *(step.figure.uses for step in sheet.steps.values()),
-    )
-    beside = {"retention_hours", "copies", "credit_quota"}  # the warnings look at these
-    measured = {"poll_seconds"}
-    assert set(values) - used == beside | measured
+    """A line of a planned or of a measured load uses it, or a warning; no name is given twice."""
+    prices, quantities = shipped_prices(), shipped_quantities()
+    steps = data("bill.toml")["steps"].keys()
+    assert len(prices.keys() | quantities.keys() | steps) == len(prices) + len(quantities) + len(steps)
+    used = set[str]()
+    for load in (Planned(1, 1, 1, 60), Measured(1, 1, 1, 1)):
+        used = used.union(*(line.uses for line in bill(Basis(load, prices, quantities)).lines))
+    for warning in data("bill.toml")["warnings"]:
+        used = used.union(names(warning["when"]), *map(names, warning["let"].values()))
+    assert prices.keys() | quantities.keys() <= used
 
 
 def test_a_file_of_prices(tmp_path: Path) -> None:
@@ -56,18 +52,18 @@ def test_a_file_of_prices(tmp_path: Path) -> None:
         "date = 2026-10-01\n"
     )
     faults: list[str] = []
-    found = with_file(shipped(), file, faults)
+    found = prices_with_file(shipped_prices(), file, faults)
     assert faults == []
     assert (found["firehose_gb"].value, found["firehose_gb"].certainty) == (0.05, "given")
     assert found["firehose_gb"].source == str(file)
     assert (found["credit"].certainty, found["credit"].source, found["credit"].date) == (
         "sure", "our contract", "2026-10-01",
     )  # fmt: skip
-    assert found["msk_broker"] == shipped()["msk_broker"]
+    assert found["msk_broker"] == shipped_prices()["msk_broker"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("[firehose]\nvalue = 1", ["'firehose', which there is not (did you mean firehose_gb?)"]),
         ("firehose_gb = 1", ["firehose_gb is not a table"]),
@@ -79,17 +75,17 @@ def test_a_file_of_prices(tmp_path: Path) -> None:
         ("[credit", ["cannot be read"]),
     ],
 )  # fmt: skip
-def test_a_file_of_prices_that_is_wrong(tmp_path: Path, text: str, told: list[str]) -> None:
-    """Every fault in it is told, and none of its wrong prices taken."""
+def test_a_file_of_prices_that_is_wrong(tmp_path: Path, text: str, expected: list[str]) -> None:
+    """Every fault in it is reported, and none of its wrong prices taken."""
     file = tmp_path / "ours.toml"
     file.write_text(text)
     faults: list[str] = []
-    assert with_file(shipped(), file, faults) == shipped()
-    assert len(faults) == len(told)
-    assert all(words in fault for words, fault in zip(told, faults, strict=True))
+    assert prices_with_file(shipped_prices(), file, faults) == shipped_prices()
+    assert len(faults) == len(expected)
+    assert all(words in fault for words, fault in zip(expected, faults, strict=True))
 
 
 def test_one_price() -> None:
     """It is no longer unsure."""
-    found = with_given(shipped(), {"firehose_gb": 0.05})["firehose_gb"]
-    assert (found.value, found.certainty, found.unit) == (0.05, "given", shipped()["firehose_gb"].unit)
+    found = prices_with(shipped_prices(), {"firehose_gb": 0.05})["firehose_gb"]
+    assert (found.value, found.certainty, found.unit) == (0.05, "given", shipped_prices()["firehose_gb"].unit)

@@ -7,12 +7,12 @@ import datetime as dt
 from infra.settings import Settings
 from infra.watcher import watcher
 
-from lmdp.cost import inputs, prices
+from lmdp.cost.basis import shipped_prices, shipped_quantities
 from templates import of_type
 
 from .conftest import OTHER_OPTIONS, Templates, example_values
 
-COST = {name: one.value for name, one in inputs.shipped().items()}
+COST = {name: one.value for name, one in shipped_quantities().items()}
 
 
 def _count(templates: Templates, kind: str) -> int:
@@ -55,7 +55,7 @@ def test_defaults_of_the_settings() -> None:
         "credit_quota": settings.snowflake.credit_quota,
     }
     assert {name: COST[name] for name in found} == found
-    assert kafka.instance_type in prices.shipped()["msk_broker"].unit
+    assert kafka.instance_type in shipped_prices()["msk_broker"].unit
 
 
 def test_counted_metrics_of_the_watcher() -> None:

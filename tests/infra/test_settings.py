@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from infra.load import Load, payload_bytes, quota_use
 from infra.settings import Settings
 
+from lmdp.cost.capacity import Load, payload_bytes, quota_use
 from lmdp.errors import SettingsError
 
 from .conftest import OTHER_OPTIONS, ROOT, example_values

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache
 from importlib import resources
 from math import isfinite
 from pathlib import Path
@@ -53,7 +53,7 @@ class Quantity:
     about: str
 
 
-@lru_cache(maxsize=None)
+@cache
 def data(file: str) -> dict[str, Any]:
     """Return a TOML file of this package."""
     return tomllib.loads(resources.files("lmdp.cost").joinpath(file).read_text("utf-8"))
@@ -107,7 +107,7 @@ def quantities_with(
     """Return the quantities, with those of the command line in their place; a fault for a divisor of 0."""
     changed = {name: replace(quantities[name], value=value, kind="given") for name, value in given.items()}
     found = {**quantities, **changed}
-    faults += [f"--set {name} is {found[name].value:g}; it is more than 0" for name in _DIVISORS if not found[name].value]
+    faults += [f"--set {name} is 0; it is more than 0" for name in _DIVISORS if not found[name].value]
     return found
 
 

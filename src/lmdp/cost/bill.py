@@ -34,9 +34,9 @@ class Step:
     """A number that several lines use, and its formula."""
 
     name: str
-    formula: str
     value: float
     unit: str
+    formula: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def bill(basis: Basis, changes: Mapping[str, float] | None = None) -> Bill:
         if formula is not None:
             numbers[name] = evaluate(formula, numbers)
             uses[name] = _uses(formula, uses)
-            steps.append(Step(name, formula, numbers[name], entry["unit"]))
+            steps.append(Step(name, numbers[name], entry["unit"], formula))
     lines = [
         _line(part, what, entry, numbers, uses)
         for part, entries in data("bill.toml")["lines"].items()

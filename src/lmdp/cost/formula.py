@@ -6,7 +6,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from itertools import pairwise
 from math import ceil, floor
 from typing import Final
@@ -57,7 +57,7 @@ def shown(value: float) -> str:
     return f"{value:.10f}".rstrip("0").rstrip(".") or "0"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parsed(formula: str) -> ast.expr:
     try:
         return ast.parse(formula, mode="eval").body

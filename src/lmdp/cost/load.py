@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -30,7 +30,7 @@ class Planned:
 
     def numbers(self) -> dict[str, float]:
         """Return the numbers that formulas may name."""
-        return {name: getattr(self, name) for name in ("devices", "instances", "datapoints", "interval")}
+        return asdict(self)
 
     def faults(self) -> list[str]:
         """Return what is no load."""
@@ -52,19 +52,13 @@ class Measured:
 
     messages: int
     rows: int
-    bytes_in: int
+    bytes: int
     seconds: float
-    rejected: int = 0
+    rejects: int = 0
 
     def numbers(self) -> dict[str, float]:
         """Return the numbers that formulas may name."""
-        return {
-            "run_messages": self.messages,
-            "run_rows": self.rows,
-            "run_bytes": self.bytes_in,
-            "run_seconds": self.seconds,
-            "run_rejects": self.rejected,
-        }
+        return {f"run_{name}": value for name, value in asdict(self).items()}
 
     def summary(self) -> str:
         """Return it in words."""
@@ -90,9 +84,9 @@ def read_run(file: str, faults: list[str]) -> Measured | None:
     return Measured(
         messages=int(report["messages"]),
         rows=int(report["rows"]),
-        bytes_in=int(report["bytesIn"]),
+        bytes=int(report["bytesIn"]),
         seconds=float(report["seconds"]),
-        rejected=int(report["rejectedMessages"]) if is_amount(report.get("rejectedMessages")) else 0,
+        rejects=int(report["rejectedMessages"]) if is_amount(report.get("rejectedMessages")) else 0,
     )
 
 

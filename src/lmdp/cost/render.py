@@ -170,10 +170,7 @@ def as_object(made: Bill) -> dict[str, Any]:
         "lowUsd": round(made.low, 2),
         "highUsd": round(made.high, 2),
         "lines": [_line(made, line) for line in made.lines],
-        "steps": [
-            {"name": step.name, "value": step.value, "unit": step.unit, "formula": step.formula}
-            for step in made.steps
-        ],
+        "steps": [asdict(step) for step in made.steps],
         "dominant": {"part": dominant.part, "what": dominant.what},
         "levers": [
             {"what": saving.what, "lowUsd": round(saving.low, 2), "highUsd": round(saving.high, 2)}
