@@ -9,16 +9,7 @@ import typer
 
 from lmdp.cli.command import typed
 from lmdp.cli.options import Json
-from lmdp.cost.basis import (
-    Price,
-    Quantity,
-    amounts,
-    prices_with,
-    prices_with_file,
-    quantities_with,
-    shipped_prices,
-    shipped_quantities,
-)
+from lmdp.cost import basis
 from lmdp.cost.bill import Basis, Bill, bill
 from lmdp.cost.load import Measured, Planned, read_run
 from lmdp.cost.render import as_object, explained, listed, markdown, numbers, text
@@ -86,10 +77,12 @@ def cost(  # noqa: PLR0913 - the options of the command
     Example: lmdp cost --devices 1000 --instances 120 --datapoints 6 --interval 60
     """
     faults: list[str] = []
-    found = shipped_prices() if prices is None else prices_with_file(shipped_prices(), prices, faults)
-    found = prices_with(found, amounts("--price", price or (), found, faults))
-    known = shipped_quantities()
-    known = quantities_with(known, amounts("--set", settings or (), known, faults), faults)
+    found = basis.shipped_prices()
+    if prices is not None:
+        found = basis.prices_with_file(found, prices, faults)
+    found = basis.prices_with(found, basis.amounts("--price", price or (), found, faults))
+    known = basis.shipped_quantities()
+    known = basis.quantities_with(known, basis.amounts("--set", settings or (), known, faults), faults)
     load: Planned | Measured | None = None
     if report is None:
         load = Planned(devices, instances, datapoints, interval)
@@ -107,7 +100,7 @@ def cost(  # noqa: PLR0913 - the options of the command
         _print_bill(bill(Basis(load, found, known)), form, explain=explain)
 
 
-def _print_numbers(found: dict[str, Price], known: dict[str, Quantity], form: Format) -> None:
+def _print_numbers(found: dict[str, basis.Price], known: dict[str, basis.Quantity], form: Format) -> None:
     print(json.dumps(numbers(found, known)) if form is Format.json else printable(listed(found, known)))
 
 

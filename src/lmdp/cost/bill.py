@@ -25,8 +25,9 @@ class Basis:
 
     def numbers(self) -> dict[str, float]:
         """Return every number that a formula may name."""
-        known = {one.name: one.value for one in (*self.prices.values(), *self.quantities.values())}
-        return _LIMITS | known | self.load.numbers()
+        prices = {name: price.value for name, price in self.prices.items()}
+        quantities = {name: quantity.value for name, quantity in self.quantities.items()}
+        return {**_LIMITS, **prices, **quantities, **self.load.numbers()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,17 @@ from lmdp.cost.basis import Price, Quantity
 from lmdp.cost.bill import Bill, Line, savings, warnings
 from lmdp.cost.formula import filled_in, names, shown
 
-HEAD: Final = ("part", "what", "USD a month", "at most", "")
+_HEAD: Final = ("part", "what", "USD a month", "at most", "")
 _WIDTH: Final = 100
-UNSURE: Final = "?"
-ASSUMED: Final = "~"
+_UNSURE: Final = "?"
+_ASSUMED: Final = "~"
 _NOTEWORTHY: Final = 0.01
 
 
 def text(made: Bill) -> str:
     """Return the bill as a table for a terminal."""
-    rows = [HEAD, *_cells(made), _total(made)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    rows = [_HEAD, *_cells(made), _total(made)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = [_aligned(row, widths) for row in rows]
     lines[-1:-1] = ["-" * max(map(len, lines))]
     parts = ["\n".join(about(made)), "\n".join(lines), *("\n".join(_wrapped(block)) for block in _notes(made))]
@@ -31,7 +31,7 @@ def text(made: Bill) -> str:
 def markdown(made: Bill) -> str:
     """Return the bill as a table in Markdown."""
     bold = tuple(f"**{cell}**" if cell else "" for cell in _total(made))
-    rows = [HEAD, ("---", "---", "---:", "---:", "---"), *_cells(made), bold]
+    rows = [_HEAD, ("---", "---", "---:", "---:", "---"), *_cells(made), bold]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     notes = ["\n".join([block[0], "", *(f"- {line}" for line in block[1:])]) for block in _notes(made)]
     return "\n\n".join(["  \n".join(about(made)), table, *(note.strip() for note in notes)])
@@ -75,8 +75,8 @@ def money(value: float) -> str:
 
 def marks(made: Bill, line: Line) -> str:
     """Return `?` where price or rule is not confirmed, `~` where a quantity is assumed."""
-    unsure = UNSURE if made.unsure(line) or line.unknown_rule else ""
-    return f"{unsure} {ASSUMED if made.assumed(line) else ''}".strip()
+    unsure = _UNSURE if made.unsure(line) or line.unknown_rule else ""
+    return f"{unsure} {_ASSUMED if made.assumed(line) else ''}".strip()
 
 
 def _cells(made: Bill) -> list[tuple[str, ...]]:
@@ -92,7 +92,8 @@ def _total(made: Bill) -> tuple[str, ...]:
 
 def _notes(made: Bill) -> list[list[str]]:
     """Blocks of a heading and its lines: what is unsure, assumed, dominant, what lowers it, what to look at."""
-    blocks = [_unsure(made), _assumed(made), _dominant(made), _savings(made), _warnings(made), [_sources(made)]]
+    blocks = [_unsure(made), _assumed(made), _dominant(made), _savings(made),
+              _block("Does not fit what is deployed by default:", warnings(made)), [_sources(made)]]  # fmt: skip
     return [block for block in blocks if block]
 
 
@@ -101,7 +102,7 @@ def _unsure(made: Bill) -> list[str]:
     prices = made.basis.prices
     items = [f"{name} {shown(prices[name].value)}: {prices[name].note}; {prices[name].source}" for name in unsure]
     rules = [f"{line.part}, {line.what}: {line.unknown_rule}" for line in made.lines if line.unknown_rule]
-    return [f"{UNSURE} a price that nobody confirmed, or a rule of billing that is not known:", *items, *rules]
+    return [f"{_UNSURE} a price that nobody confirmed, or a rule of billing that is not known:", *items, *rules]
 
 
 def _assumed(made: Bill) -> list[str]:
@@ -110,7 +111,7 @@ def _assumed(made: Bill) -> list[str]:
     quantities = made.basis.quantities
     items = [f"{name} {shown(quantities[name].value)}: {quantities[name].about}" for name in assumed]
     where = f"in lines from {_NOTEWORTHY:.0%} of the total on; all of them: --list-prices"
-    return [f"{ASSUMED} a quantity that is assumed (--set NAME=VALUE; {where}):", *items] if items else []
+    return _block(f"{_ASSUMED} a quantity that is assumed (--set NAME=VALUE; {where}):", items)
 
 
 def _dominant(made: Bill) -> list[str]:
@@ -126,7 +127,7 @@ def _share(part: float, whole: float) -> float:
 
 def _savings(made: Bill) -> list[str]:
     items = [f"{_saved(saving.low, saving.high)}: {saving.what}" for saving in savings(made)]
-    return ["What would lower it, in USD a month, each by itself:", *items] if items else []
+    return _block("What would lower it, in USD a month, each by itself:", items)
 
 
 def _saved(low: float, high: float) -> str:
@@ -134,9 +135,8 @@ def _saved(low: float, high: float) -> str:
     return one if one == other else f"{one} to {other}"
 
 
-def _warnings(made: Bill) -> list[str]:
-    items = warnings(made)
-    return ["Does not fit what is deployed by default:", *items] if items else []
+def _block(head: str, items: list[str]) -> list[str]:
+    return [head, *items] if items else []
 
 
 def _sources(made: Bill) -> str:
