@@ -1,6 +1,7 @@
 """The Power BI project (PBIP): its template filled in, and written without harming what somebody else wrote.
 
-`template` is the project with DirectQuery, as Power BI Desktop saves it. `template_import` has what differs in an import.
+`template` is the project for DirectQuery, as Power BI Desktop saves it; `template_import` has what an import declares
+differently.
 https://learn.microsoft.com/en-us/power-bi/developer/projects/projects-overview
 """
 
@@ -96,15 +97,16 @@ def _imported(project: Mapping[str, str]) -> dict[str, str]:
 
 
 def _imported_objects(name: str, text: str, declared: str) -> str:
-    """Return a TMDL file with the objects that the import declares in their place, or as new; the partition is last.
+    """Return a TMDL file with the objects that the import declares in their place, new ones before the partition.
 
-    Integrity is assumed only where it makes Snowflake's joins cheaper.
+    No relationship assumes referential integrity, which only makes Snowflake's joins cheaper.
     """
-    new = {head: body for head, body in _objects(declared).items() if body != head}  # `table Daily` alone is a reference
+    new = {head: body for head, body in _objects(declared).items() if body != head}  # a mere `table Daily` refers to it
+    left_out = _RAW_POINTS.get(name, ())
     objects = {
         head: body
         for head, body in (_objects(text) | new).items()
-        if head not in _RAW_POINTS.get(name, ()) and f"'{_AGGREGATION}'." not in body
+        if head not in left_out and f"'{_AGGREGATION}'." not in body
     }
     ordered = sorted(objects, key=lambda head: head.startswith("partition "))
     whole = "\n\n".join(objects[head] for head in ordered) + "\n\n"
@@ -113,9 +115,9 @@ def _imported_objects(name: str, text: str, declared: str) -> str:
 
 
 def _objects(text: str) -> dict[str, str]:
-    """Return the objects of a TMDL file by their kind and name: a table, its measures, columns and partition."""
-    bodies = _BETWEEN_OBJECTS.split(text.rstrip("\n")) if text else []
-    return {found["object"].rstrip(): body for body in bodies if (found := _FIRST_LINE.search(body))}
+    """Return the objects of a TMDL file by kind and name: a table, its measures, its columns, its partition."""
+    bodies = _BETWEEN_OBJECTS.split(text.rstrip("\n"))
+    return {first["object"].rstrip(): body for body in bodies if (first := _FIRST_LINE.search(body))}
 
 
 def write(folder: Path, made: Mapping[str, str], *, force: bool = False) -> Written:
