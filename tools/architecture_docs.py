@@ -24,7 +24,7 @@ def tree(folder: Path = SOURCES, depth: int = 0) -> Iterator[str]:
     """Yield a line for each package and file, packages first."""
     indent = "  " * depth
     for path in sorted(folder.iterdir(), key=lambda path: (path.is_file(), path.name)):
-        if path.is_dir() and path.name != "__pycache__":
+        if path.is_dir() and any(file.suffix in _SHOWN for file in path.rglob("*")):
             yield _line(f"{indent}{path.name}/", _summary(path / "__init__.py"))
             yield from tree(path, depth + 1)
         elif path.suffix in _SHOWN and (depth == 0 or path.name != "__init__.py"):

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 import duckdb
@@ -25,10 +28,7 @@ from lmdp.core.specification import load_spec
 from lmdp.machine.simulation.collectors import Odds, Simulation
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.powerbi.layout import Page, Place, Shown, Visual
-from lmdp.powerbi.model import Model, Table
-from lmdp.powerbi.pages import pages
-from lmdp.powerbi.semantic_model import semantic_model
+from lmdp.powerbi.project import Source, files
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -47,6 +47,22 @@ CHOSEN: dict[str, dict[str, str]] = {
 COLOURS = ("#1f5fa8", "#d9822b", "#3b8f5a", "#8a4fa3", "#b23b4b", "#4b8f9f", "#8c7a3d", "#6b6b6b")
 DIMENSIONS = ("Device", "DataSource", "Metric", "Instance", "Date")
 ROW = 22
+
+
+class Shown(NamedTuple):
+    """A field of the semantic model: a measure, or a column to group by."""
+
+    table: str
+    name: str
+    is_measure: bool
+
+
+class Table(NamedTuple):
+    """A table of the semantic model: its view, its columns' sources, and its measures' format strings."""
+
+    view: str
+    sources: Mapping[str, str]
+    formats: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -97,20 +113,16 @@ MEASURES = {
     "Silent devices": Sql("PIPELINE_HEALTH", _SILENT, _EACH, _NEWEST.format("max")),
     "Availability": Sql("PIPELINE_HEALTH", f"sum(a) / count(*) / ({_HOURS})", _EACH, "count(*)"),
 }  # fmt: skip
-TIMES = {
-    "METRIC_HOURLY": "HOUR_TS",
-    "METRIC_DAILY": "DAY_TS",
-    "METRIC_RATES_HOURLY": "HOUR_TS",
-    "PIPELINE_HEALTH": "HOUR_TS",
-}
+_HOURLY = ("METRIC_HOURLY", "METRIC_RATES_HOURLY", "PIPELINE_HEALTH")
+TIMES = {**dict.fromkeys(_HOURLY, "HOUR_TS"), "METRIC_DAILY": "DAY_TS"}
 
 
 @dataclass(frozen=True)
 class Asker:
-    """The views, materialized; the model that names them; what is chosen on the page, and its first moment."""
+    """The views, materialized; the model's tables; what is chosen on the page, and its first moment."""
 
     connection: duckdb.DuckDBPyConnection
-    model: Model
+    tables: Mapping[str, Table]
     chosen: Mapping[str, str]
     since: datetime
 
@@ -133,17 +145,16 @@ class Asker:
         joins, terms, wheres = [], [], []
         values: list[Any] = []
         for name in DIMENSIONS:
-            table = self._table(name)
+            table = self.tables[name]
             key = f"{name.upper()}_KEY"
             if key in there and table.view != sql.view:
                 joins.append(f"JOIN {table.view} AS {name} ON {name}.{key} = f.{key}")
-                for column in table.columns:
-                    if column.name in self.chosen and column.name in (name, "Type"):
-                        wheres.append(f"{name}.{column.source} = ?")
-                        values.append(self.chosen[column.name])
+                for column in self.chosen.keys() & table.sources.keys() & {name, "Type"}:
+                    wheres.append(f"{name}.{table.sources[column]} = ?")
+                    values.append(self.chosen[column])
         for shown in groups:
             alias = shown.table if shown.table in DIMENSIONS else "f"
-            terms.append(f"{alias}.{_source(self._table(shown.table), shown.name)}")
+            terms.append(f"{alias}.{self.tables[shown.table].sources[shown.name]}")
         if sql.view in TIMES:
             wheres.append(f"f.{TIMES[sql.view]} >= ? AND f.{TIMES[sql.view]} < ?")
             values += [since.replace(tzinfo=None), until.replace(tzinfo=None)]
@@ -151,9 +162,6 @@ class Asker:
             _select(sql, joins, terms, wheres), [since.replace(tzinfo=None)] * sql.expression.count("?") + values
         )
         return {tuple(row[:-1]): row[-1] for row in found.fetchall() if row[-1] is not None}
-
-    def _table(self, name: str) -> Table:
-        return next(table for table in self.model.tables if table.name == name)
 
 
 def _select(sql: Sql, joins: Iterable[str], terms: Sequence[str], wheres: Sequence[str]) -> str:
@@ -167,8 +175,45 @@ def _select(sql: Sql, joins: Iterable[str], terms: Sequence[str], wheres: Sequen
     return f"SELECT {', '.join([*groups, sql.expression])} FROM ({inner}) {by}"  # noqa: S608 - our own words
 
 
-def _source(table: Table, name: str) -> str:
-    return next(column.source for column in table.columns if column.name == name)
+def pages(project: Mapping[str, str]) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield each page of the report with its visuals, as objects with the attributes of the JSON."""
+    for path, text in project.items():
+        if path.endswith("/page.json"):
+            below = f"{Path(path).parent}/visuals/"
+            visuals = [_object(part) for name, part in project.items() if name.startswith(below)]
+            yield _object(text), sorted(visuals, key=lambda part: int(part.position.z))
+
+
+def _object(text: str) -> Any:
+    return json.loads(text, object_hook=lambda members: SimpleNamespace(**members))
+
+
+def model(project: Mapping[str, str]) -> dict[str, Table]:
+    """Return the tables of the semantic model, by name."""
+    return {
+        Path(path).stem: Table(
+            re.findall(r'\[Name = "(\w+)", Kind = ', text)[0],
+            _properties(text, "column", "sourceColumn"),
+            _properties(text, "measure", "formatString"),
+        )
+        for path, text in project.items()
+        if "/tables/" in path
+    }
+
+
+def _properties(text: str, kind: str, name: str) -> dict[str, str]:
+    """Return one property of each column or measure of a table in TMDL."""
+    found = re.findall(rf"^\t{kind} ([^=\n]+?)(?: =.*)?\n(?:\t\t.*\n)*?\t\t{name}: (.+)$", text, re.MULTILINE)
+    return {title.strip("'"): value for title, value in found}
+
+
+def _field(part: Any) -> Shown:
+    ((kind, field),) = vars(part.field).items()
+    return Shown(field.Expression.SourceRef.Entity, field.Property, kind == "Measure")
+
+
+def _literal(part: Any) -> str:
+    return str(part.Literal.Value)[1:-1].replace("''", "'")
 
 
 def simulate(path: Path) -> Warehouse:
@@ -191,50 +236,52 @@ def simulate(path: Path) -> Warehouse:
 
 
 @contextlib.contextmanager
-def materialized(warehouse: Warehouse) -> Iterator[duckdb.DuckDBPyConnection]:
+def materialized(warehouse: Warehouse, tables: Mapping[str, Table]) -> Iterator[duckdb.DuckDBPyConnection]:
     """The views as tables in memory, as Snowflake's dynamic tables are."""
-    model = semantic_model(imported=False, lag_minutes=LAG_MINUTES)
     with warehouse._reader.cursor() as cursor:  # noqa: SLF001 - a tool of this project, for what no user asks
-        for view in dict.fromkeys(table.view for table in model.tables if table.view != "FACT_METRIC"):
+        for view in {table.view for table in tables.values()} - {"FACT_METRIC"}:
             cursor.execute(f"CREATE TABLE memory.main.{view} AS FROM LM_METRICS.PIPELINE.{view}")
         cursor.execute("USE memory.main")
         yield cursor
 
 
-def draw(page: Page, asker: Asker) -> str:
-    """The page as SVG."""
-    parts = [element for visual in page.visuals for element in _visual(visual, asker)]
+def draw(title: str, visuals: Sequence[Any], asker: Asker) -> str:
+    """Return a page as SVG."""
+    parts = [element for visual in visuals for element in _visual(visual, asker)]
     style = "text{font-family:'Segoe UI',Helvetica,Arial,sans-serif}"
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1280 720" role="img">'
-        f"<title>{escape(page.title)}</title><style>{style}</style>"
+        f"<title>{escape(title)}</title><style>{style}</style>"
         f'<rect width="1280" height="720" fill="#f3f2f1"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 
-def _visual(visual: Visual, asker: Asker) -> Iterator[str]:
-    place, roles = visual.place, dict(visual.roles)
+def _visual(part: Any, asker: Asker) -> Iterator[str]:
+    visual, place, kind = part.visual, part.position, part.visual.visualType
+    roles = {role: [_field(one) for one in it.projections] for role, it in vars(visual.query.queryState).items()}
     yield f'<rect x="{place.x}" y="{place.y}" width="{place.width}" height="{place.height}" rx="4" fill="#fff"/>'
-    if visual.kind == "slicer":
+    if kind == "slicer":
         name = roles["Values"][0].name
         yield _text(place.x + 12, place.y + 22, name, 12, "#605e5c")
         yield _text(place.x + 12, place.y + 46, f"{asker.chosen.get(name, 'All')}  ▾", 15)
         return
-    if visual.kind == "card":
+    if kind == "card":
         (field,) = roles["Values"]
         ((value,),) = asker.rows((), (field,)) or [(None,)]
-        yield _text(place.x + place.width / 2, place.y + 52, _shown(asker.model, field, value), 28, anchor="middle")
+        yield _text(place.x + place.width / 2, place.y + 52, _shown(asker.tables, field, value), 28, anchor="middle")
         yield _text(place.x + place.width / 2, place.y + 80, field.name, 12, "#605e5c", "middle")
         return
-    yield _text(place.x + 12, place.y + 22, visual.title, 14)
-    drawn = {"lineChart": _line, "clusteredBarChart": _bars, "tableEx": _table}[visual.kind]
-    yield from drawn(visual, roles, asker)
+    yield _text(place.x + 12, place.y + 22, _literal(visual.visualContainerObjects.title[0].properties.text.expr), 14)
+    for kept in part.filterConfig.filters if hasattr(part, "filterConfig") else ():
+        value = _literal(kept.filter.Where[0].Condition.In.Values[0][0])
+        asker = replace(asker, chosen={**asker.chosen, _field(kept).name: value})
+    sort = visual.query.sortDefinition.sort if hasattr(visual.query, "sortDefinition") else ()
+    drawn = {"lineChart": _line, "clusteredBarChart": _bars, "tableEx": _table}[kind]
+    yield from drawn(place, roles, [_field(one) for one in sort], asker)
 
 
-def _line(visual: Visual, roles: Mapping[str, Sequence[Shown]], asker: Asker) -> Iterator[str]:
+def _line(place: Any, roles: Mapping[str, Sequence[Shown]], _: Sequence[Shown], asker: Asker) -> Iterator[str]:
     over, by = roles["Category"], roles.get("Series", ())
-    if visual.kept is not None:
-        asker = replace(asker, chosen={**asker.chosen, visual.kept[0].name: visual.kept[1]})
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in asker.rows((*over, *by), roles["Y"]):
         at = datetime.combine(row[0], datetime.min.time()) if not isinstance(row[0], datetime) else row[0]
@@ -245,7 +292,7 @@ def _line(visual: Visual, roles: Mapping[str, Sequence[Shown]], asker: Asker) ->
         return
     chosen = dict(sorted(lines.items(), key=lambda line: -max(value for _, value in line[1]))[: len(COLOURS)])
     times, values = zip(*(point for line in chosen.values() for point in line), strict=True)
-    box = Place(visual.place.x + 64, visual.place.y + 36, visual.place.width - 250, visual.place.height - 66)
+    box = SimpleNamespace(x=place.x + 64, y=place.y + 36, width=place.width - 250, height=place.height - 66)
     top, low = max(values) or 1.0, min(0.0, *values)
     for share in (0.0, 0.5, 1.0):
         y = box.y + box.height * (1 - share)
@@ -266,23 +313,22 @@ def _line(visual: Visual, roles: Mapping[str, Sequence[Shown]], asker: Asker) ->
         yield _text(box.x + box.width + 30, y + 2, name[:26], 11)
 
 
-def _bars(visual: Visual, roles: Mapping[str, Sequence[Shown]], asker: Asker) -> Iterator[str]:
-    place = visual.place
+def _bars(place: Any, roles: Mapping[str, Sequence[Shown]], _: Sequence[Shown], asker: Asker) -> Iterator[str]:
     rows = sorted(asker.rows(roles["Category"], roles["Y"]), key=lambda row: -float(row[1]))
     fitting = rows[: (place.height - 44) // 28]
     for n, (name, value) in enumerate(fitting):
         y, width = place.y + 42 + n * 28, float(value) / float(fitting[0][1]) * (place.width - 270)
         yield _text(place.x + 150, y + 13, str(name)[:26], 10, anchor="end")
         yield f'<rect x="{place.x + 158}" y="{y}" width="{max(width, 1):.0f}" height="18" fill="{COLOURS[0]}"/>'
-        yield _text(place.x + 164 + width, y + 13, _shown(asker.model, roles["Y"][0], value), 11)
+        yield _text(place.x + 164 + width, y + 13, _shown(asker.tables, roles["Y"][0], value), 11)
 
 
-def _table(visual: Visual, roles: Mapping[str, Sequence[Shown]], asker: Asker) -> Iterator[str]:
-    place, fields = visual.place, roles["Values"]
+def _table(place: Any, roles: Mapping[str, Sequence[Shown]], sort: Sequence[Shown], asker: Asker) -> Iterator[str]:
+    fields = roles["Values"]
     groups, numbers = [f for f in fields if not f.is_measure], [f for f in fields if f.is_measure]
     rows = asker.rows(groups, numbers)
-    if visual.top is not None:
-        at = [*groups, *numbers].index(visual.top)
+    for top in sort:
+        at = [*groups, *numbers].index(top)
         rows.sort(key=lambda row: -float(row[at]) if row[at] is not None else float("inf"))
     order = [[*groups, *numbers].index(field) for field in fields]
     step = (place.width - 24) / len(fields)
@@ -295,21 +341,20 @@ def _table(visual: Visual, roles: Mapping[str, Sequence[Shown]], asker: Asker) -
             yield _text(
                 x,
                 place.y + 48 + (line + 1) * ROW,
-                _shown(asker.model, field, row[at])[: int(step / 6.4)],
+                _shown(asker.tables, field, row[at])[: int(step / 6.4)],
                 11,
                 anchor=anchor,
             )
     yield f'<rect x="{place.x + 12}" y="{place.y + 55}" width="{place.width - 24}" height="1" fill="#c8c6c4"/>'
 
 
-def _shown(model: Model, field: Shown, value: Any) -> str:
+def _shown(tables: Mapping[str, Table], field: Shown, value: Any) -> str:
     """A value by its format string."""
     if value is None or isinstance(value, str):
         return value or ""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    formats = {measure.name: measure.format for _, measure in model.measures()}
-    pattern = formats.get(field.name, "#,0")
+    pattern = tables[field.table].formats.get(field.name, "#,0")
     digits = len(pattern.partition(".")[2].rstrip("%"))
     return f"{value:,.{digits}%}" if pattern.endswith("%") else f"{value:,.{digits}f}"
 
@@ -332,16 +377,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER)
     folder: Path = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
-    model = semantic_model(imported=False, lag_minutes=LAG_MINUTES)
+    project = files(Source("", "", "", "", ""), imported=False, lag_minutes=LAG_MINUTES)
+    tables = model(project)
     with (
         tempfile.TemporaryDirectory() as scratch,
         simulate(Path(scratch) / "w.duckdb") as warehouse,
-        materialized(warehouse) as connection,
+        materialized(warehouse, tables) as connection,
     ):
-        for page in pages():
-            since = (NOW - timedelta(days=page.recent[1])).replace(hour=0, minute=0)
+        for page, visuals in pages(project):
+            recent = page.filterConfig.filters[0].filter.Where[0].Condition.Between.LowerBound.DateSpan.Expression
+            since = (NOW + timedelta(days=recent.DateAdd.Amount)).replace(hour=0, minute=0)
             file = folder / f"power-bi-{page.name}.svg"
-            file.write_text(draw(page, Asker(connection, model, CHOSEN[page.name], since)), "utf-8")
+            file.write_text(
+                draw(page.displayName, visuals, Asker(connection, tables, CHOSEN[page.name], since)), "utf-8"
+            )
             print(f"{file}: {file.stat().st_size:,} bytes")
 
 

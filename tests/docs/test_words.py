@@ -20,7 +20,7 @@ READ = (
     *("src", "infra", "tools", "benchmarks", "docs"),
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", ".env.example"),
 )
-SUFFIXES = {"", ".css", ".example", ".js", ".md", ".py", ".sh", ".sql", ".toml", ".yml"}
+SUFFIXES = {"", ".css", ".example", ".js", ".json", ".md", ".py", ".sh", ".sql", ".tmdl", ".toml", ".yml"}
 LEFT_OUT = {"kafka_ingest_spec.md": "the specification's words are the contract's", "test_words.py": "this list"}
 
 _GAP = r"[\s#]+"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+import lmdp.powerbi
 from lmdp.cli.powerbi import powerbi
 from lmdp.errors import LmdpError, SettingsError
-from lmdp.powerbi.project import MANIFEST, files, server, write
-from lmdp.powerbi.tmdl import Source
+from lmdp.powerbi.project import MANIFEST, Source, files, server, write
 from powerbi.conftest import SOURCE
 
 
@@ -30,12 +31,25 @@ def test_the_same_settings_give_the_same_bytes(project: dict[str, str], imported
     assert not any(b"\r" in content for content in contents(tmp_path / "a").values())
 
 
-def test_settings_are_in_the_files_as_they_are() -> None:
-    """Names that contain quotes stay one M text; the lag decides when a device counts as silent."""
-    made = files(Source("h", "w", 'a"b', "s", "r"), imported=False, lag_minutes=10)
-    assert 'expression SnowflakeDatabase = "a""b" meta [' in made["lmdp.SemanticModel/definition/expressions.tmdl"]
+def test_settings_are_in_the_files_as_they_are(imported: bool) -> None:
+    """A name with quotes stays one M text, a dollar stays one; the lag decides when a device is silent."""
+    made = files(Source("h", "w", 'a"b', "s$1", "${role}"), imported=imported, lag_minutes=10)
+    parameters = made["lmdp.SemanticModel/definition/expressions.tmdl"]
+    assert re.findall(r'^expression Snowflake(\w+) = "(.*)" meta \[', parameters, re.MULTILINE) == [
+        ("Server", "h"), ("Warehouse", "w"), ("Database", 'a""b'), ("Schema", "s$1"), ("Role", "${role}")
+    ]  # fmt: skip
     assert "[Freshness (min)] > 20)" in made["lmdp.SemanticModel/definition/tables/Health.tmdl"]
-    assert not any("LM_METRICS" in text for text in made.values())
+    assert not any("LM_METRICS" in text or "${" in text.replace("${role}", "", 1) for text in made.values())
+
+
+def test_an_import_declares_only_what_the_template_has() -> None:
+    """A file that is renamed in one place only would be lost without a word."""
+    whole, partial = (
+        {path.relative_to(folder) for path in folder.rglob("*.tmdl")}
+        for folder in (Path(lmdp.powerbi.__file__).parent / name for name in ("template", "template_import"))
+    )
+    assert len(partial) > 3
+    assert partial <= whole
 
 
 @pytest.mark.parametrize(

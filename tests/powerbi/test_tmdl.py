@@ -9,12 +9,12 @@ import duckdb
 import pytest
 
 from lmdp.core.specification import load_spec
-from lmdp.powerbi.tmdl import name
+from lmdp.powerbi.project import files
 from lmdp.sql.render import statements
 from lmdp.sql.settings import SnowflakeSettings
+from powerbi.conftest import SOURCE
 from powerbi.tmdl_reader import REFERENCE, Node, read, unquoted
 
-DEFINITION = "lmdp.SemanticModel/definition/"
 TYPES = {
     "int64": {"BIGINT", "INTEGER", "HUGEINT"},
     "double": {"DOUBLE"},
@@ -24,18 +24,6 @@ TYPES = {
 }
 COLUMN = re.compile(r"(?:'([^']+)'|\b([A-Za-z_]\w*))\[([^\]]+)\]")
 BARE_MEASURE = re.compile(r"(?<![\w'])\[([^\]]+)\]")
-
-
-@pytest.fixture(scope="session")
-def model(project: dict[str, str]) -> dict[str, list[Node]]:
-    """The objects of every TMDL file, by its path."""
-    return {path.removeprefix(DEFINITION): read(text) for path, text in project.items() if path.startswith(DEFINITION)}
-
-
-@pytest.fixture(scope="session")
-def tables(model: dict[str, list[Node]]) -> dict[str, Node]:
-    """The tables, by name."""
-    return {nodes[0].name: nodes[0] for path, nodes in model.items() if path.startswith("tables/")}
 
 
 def view_of(table: Node) -> tuple[str, str]:
@@ -52,11 +40,11 @@ def columns_of(table: Node) -> dict[str, Node]:
 
 
 def test_each_file_has_its_objects(model: dict[str, list[Node]], tables: dict[str, Node], imported: bool) -> None:
-    """The folder is laid out as TMDL wants it, and the model names its tables in order."""
+    """The folder is laid out as TMDL wants it, and the model names its tables."""
     (database,), (root, *rest) = model["database.tmdl"], model["model.tmdl"]
     assert int(database.properties["compatibilityLevel"]) >= 1600
     assert root.properties["discourageImplicitMeasures"] == "true"
-    assert [node.name for node in rest if node.kind == "ref table"] == list(tables)
+    assert sorted(node.name for node in rest if node.kind == "ref table") == sorted(tables)
     assert all(path == f"tables/{nodes[0].name}.tmdl" for path, nodes in model.items() if path.startswith("tables/"))
     parameters = ["SnowflakeServer", "SnowflakeWarehouse", "SnowflakeDatabase", "SnowflakeSchema", "SnowflakeRole"]
     assert [node.name for node in model["expressions.tmdl"]] == parameters + ["ImportDays"] * imported
@@ -225,13 +213,54 @@ def _near(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    ("given", "written"),
-    [("Device", "Device"), ("Device key", "'Device key'"), ("a.b", "'a.b'"), ("it's", "'it''s'"), ("95th", "'95th'")],
-)
-def test_names_are_quoted_where_they_must_be(given: str, written: str) -> None:
-    """Quotes round what is no plain word, doubled inside."""
-    assert name(given) == written
+def test_names_are_quoted_where_they_must_be(project: dict[str, str]) -> None:
+    """Quotes round each name that is no plain word, wherever TMDL has a name; the model has names of both kinds."""
+    named = re.compile(
+        r"^\t*(?:(?:ref )?(?:table|column|measure|partition|expression)|sortByColumn:) (.+?)(?: =.*)?$", re.MULTILINE
+    )
+    ends = re.compile(rf"^\t*(?:fromColumn|toColumn|baseColumn): {REFERENCE.pattern}$", re.MULTILINE)
+    names = {name for path, text in project.items() if path.endswith(".tmdl") for name in named.findall(text)}
+    names |= {
+        name for path, text in project.items() if path.endswith(".tmdl") for end in ends.findall(text) for name in end
+    }
+    assert {"Device", "'Device key'", "'95th percentile'", "'Freshness (min)'"} <= names
+    assert [name for name in names if not re.fullmatch(r"[A-Za-z_]\w*|'(?:[^']|'')+'", name)] == []
+    assert [name for name in names if re.fullmatch(r"'[A-Za-z_]\w*'", name)] == []
+
+
+def test_an_import_shows_what_directquery_shows() -> None:
+    """The same measures and visible columns, described and formatted the same; only raw points' time is missing."""
+    shown: list[set[tuple[str, ...]]] = []
+    for imported in (False, True):
+        made = files(SOURCE, imported=imported, lag_minutes=60)
+        shown.append(
+            {
+                (
+                    table.name,
+                    node.kind,
+                    node.name,
+                    node.about,
+                    node.properties["lineageTag"],
+                    str(node.properties.get("formatString")),
+                )
+                for path, text in made.items()
+                if "/tables/" in path and "Points by hour" not in path
+                for table in read(text)
+                for node in table.children
+                if node.kind != "partition" and "isHidden" not in node.properties
+            }
+        )
+    direct, imports = shown
+    assert imports <= direct
+    assert [one[:3] for one in direct - imports] == [("Points", "column", "Time")]
+
+
+def test_an_import_reads_nothing_from_snowflake_later(project: dict[str, str], imported: bool) -> None:
+    """Every table is in memory and the facts, but for the newest values, are limited to recent days; or none is."""
+    modes = Counter(re.findall(r"^\t\tmode: (\w+)$", "\n".join(project.values()), re.MULTILINE))
+    assert modes == ({"import": 10} if imported else {"dual": 5, "directQuery": 6})
+    limited = {path.rpartition("/")[2] for path, text in project.items() if ", -ImportDays)" in text}
+    assert limited == ({"Points.tmdl", "Daily.tmdl", "Rates.tmdl", "Health.tmdl"} if imported else set())
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from lmdp.cli.options import Environment, Json
-from lmdp.powerbi.project import NAME, Written, files, server, write
-from lmdp.powerbi.tmdl import Source
+from lmdp.powerbi.project import NAME, Source, Written, files, server, write
 from lmdp.sql.settings import SnowflakeSettings
 
 

@@ -1,5 +1,7 @@
-"""The project (PBIP) as a folder: what is in it, and writing it without harming what somebody else wrote.
+"""The Power BI project (PBIP): its template filled in, and written without harming what somebody else wrote.
 
+`template` is the project for DirectQuery, as Power BI Desktop saves it; `template_import` has what an import declares
+differently.
 https://learn.microsoft.com/en-us/power-bi/developer/projects/projects-overview
 """
 
@@ -9,17 +11,12 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from string import Template
 from typing import Final
 
 from lmdp.errors import LmdpError, SettingsError
-from lmdp.powerbi import pbir, tmdl
-from lmdp.powerbi.ids import stable_id
-from lmdp.powerbi.pages import pages
-from lmdp.powerbi.pbir import SCHEMAS
-from lmdp.powerbi.semantic_model import semantic_model
-from lmdp.powerbi.tmdl import Source
 
 NAME: Final = "lmdp"
 MANIFEST: Final = ".lmdp-power-bi.json"
@@ -29,10 +26,29 @@ _HOST: Final = re.compile(
     r"(?:https://)?(?P<host>[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.snowflakecomputing\.(?:com|cn))/?"
 )
 
+# TMDL as Microsoft's serializer writes it: an empty line between two objects, and descriptions above the first line.
+_BETWEEN_OBJECTS: Final = re.compile(r"\n\n(?=\t?\S)")
+_FIRST_LINE: Final = re.compile(r"^\t?(?P<object>[^\s/=][^=\n]*)", re.MULTILINE)
+
+# An import has hourly points alone, hence no aggregation of them either.
+_AGGREGATION: Final = "Points by hour"
+_RAW_POINTS: Final = {"Points": ("column Time", "column Value")}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the model reads: the account's host, and the warehouse, database, schema and role to use there."""
+
+    server: str
+    warehouse: str
+    database: str
+    schema: str
+    role: str
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a call did: the files of the project, and those among them that changed."""
+    """Counts of one call: the files of the project, and those among them that changed."""
 
     folder: Path
     files: int
@@ -40,7 +56,7 @@ class Written:
 
 
 def server(address: str | None) -> str:
-    """The account's host name, from its address. Raises SettingsError when it is none of Snowflake's."""
+    """Return the account's host name, from its address. Raises SettingsError when it is none of Snowflake's."""
     found = _HOST.fullmatch((address or "").strip())
     if found is None:
         raise SettingsError(
@@ -51,20 +67,57 @@ def server(address: str | None) -> str:
 
 
 def files(source: Source, *, imported: bool, lag_minutes: int) -> dict[str, str]:
-    """The text of every file, by its path in the project's folder. The same arguments give the same text."""
-    model = semantic_model(imported=imported, lag_minutes=lag_minutes)
-    definition = tmdl.files(model, source)
-    report = {path: _json(part) for path, part in pbir.files(pages()).items()}
+    """Return the text of every file, by its path in the project's folder. The same arguments give the same text.
+
+    `lag_minutes` is how far the roll-ups may lag behind: a device is silent after twice that.
+    """
+    values = {name: value.replace('"', '""') for name, value in asdict(source).items()}  # as M quotes it
+    values["silent_minutes"] = str(2 * lag_minutes)
+    project = _imported(_read("template")) if imported else _read("template")
     return {
-        f"{NAME}.pbip": _json(_pbip()),
-        ".gitignore": "**/.pbi/localSettings.json\n**/.pbi/cache.abf\n",
-        f"{NAME}.SemanticModel/.platform": _json(_platform("SemanticModel")),
-        f"{NAME}.SemanticModel/definition.pbism": _json(_pbism()),
-        **{f"{NAME}.SemanticModel/definition/{path}": text for path, text in definition.items()},
-        f"{NAME}.Report/.platform": _json(_platform("Report")),
-        f"{NAME}.Report/definition.pbir": _json(_pbir()),
-        **{f"{NAME}.Report/definition/{path}": text for path, text in report.items()},
+        path: Template(text).substitute(values) if path.endswith(".tmdl") else text for path, text in project.items()
     }
+
+
+def _read(name: str) -> dict[str, str]:
+    """Return the text of every file of a template, by its path in it."""
+    folder = Path(__file__).parent / name
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in found}
+
+
+def _imported(project: Mapping[str, str]) -> dict[str, str]:
+    """Return the project with each table in Power BI's memory."""
+    declared = _read("template_import")
+    return {
+        path: _imported_objects(Path(path).stem, text, declared.get(path, "")) if path.endswith(".tmdl") else text
+        for path, text in project.items()
+        if Path(path).stem != _AGGREGATION
+    }
+
+
+def _imported_objects(name: str, text: str, declared: str) -> str:
+    """Return a TMDL file with the objects that the import declares in their place, new ones before the partition.
+
+    No relationship assumes referential integrity, which only makes Snowflake's joins cheaper.
+    """
+    new = {head: body for head, body in _objects(declared).items() if body != head}  # a mere `table Daily` refers to it
+    left_out = _RAW_POINTS.get(name, ())
+    objects = {
+        head: body
+        for head, body in (_objects(text) | new).items()
+        if head not in left_out and f"'{_AGGREGATION}'." not in body
+    }
+    ordered = sorted(objects, key=lambda head: head.startswith("partition "))
+    whole = "\n\n".join(objects[head] for head in ordered) + "\n\n"
+    whole = whole.replace(f"ref table '{_AGGREGATION}'\n", "").replace("\trelyOnReferentialIntegrity\n", "")
+    return re.sub(r"\tmode: (?:dual|directQuery)\n", "\tmode: import\n", whole)
+
+
+def _objects(text: str) -> dict[str, str]:
+    """Return the objects of a TMDL file by kind and name: a table, its measures, its columns, its partition."""
+    bodies = _BETWEEN_OBJECTS.split(text.rstrip("\n"))
+    return {first["object"].rstrip(): body for body in bodies if (first := _FIRST_LINE.search(body))}
 
 
 def write(folder: Path, made: Mapping[str, str], *, force: bool = False) -> Written:
@@ -90,25 +143,25 @@ def _put(folder: Path, made: Mapping[str, str], before: Mapping[str, str]) -> Wr
     # First the list, so that a run that breaks off can be run again.
     sums = {path: _sum(text.encode()) for path, text in sorted(made.items())}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).write_bytes(_json({"files": {**before, **sums}}).encode())
-    changed = 0
-    for path, text in made.items():
-        file = folder / path
-        if _sum_of(file) != sums[path]:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(text.encode())
-            changed += 1
+    _list(folder, {**before, **sums})
+    changed = [path for path in made if _sum_of(folder / path) != sums[path]]
+    for path in changed:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(made[path].encode())
     for path in before.keys() - made.keys():
         (folder / path).unlink(missing_ok=True)
-    (folder / MANIFEST).write_bytes(_json({"files": sums}).encode())
-    return Written(folder, len(made), changed)
+    _list(folder, sums)
+    return Written(folder, len(made), len(changed))
+
+
+def _list(folder: Path, sums: Mapping[str, str]) -> None:
+    text = json.dumps({"files": sums}, indent=2, ensure_ascii=False) + "\n"
+    (folder / MANIFEST).write_bytes(text.encode())
 
 
 def _manifest(folder: Path) -> dict[str, str]:
-    """The files that we wrote there, with their checksums. Raises SettingsError when the folder is not ours."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        return {}
-    if not folder.exists():
+    """Return the files that we wrote there, with their checksums. Raises SettingsError when the folder is not ours."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return {}
     try:
         listed = json.loads((folder / MANIFEST).read_bytes())["files"]
@@ -123,7 +176,7 @@ def _manifest(folder: Path) -> dict[str, str]:
 
 
 def _edited(folder: Path, before: Mapping[str, str], made: Mapping[str, str]) -> list[str]:
-    """Files of ours that are neither as we left them nor as they will be, and files in the way of ours."""
+    """Return files of ours that are neither as we left them nor as they will be, and files in the way of ours."""
     found = []
     for path in sorted({*before, *made}):
         now = _sum_of(folder / path)
@@ -134,48 +187,8 @@ def _edited(folder: Path, before: Mapping[str, str], made: Mapping[str, str]) ->
 
 
 def _sum_of(file: Path) -> str | None:
-    try:
-        return _sum(file.read_bytes())
-    except FileNotFoundError:
-        return None
+    return _sum(file.read_bytes()) if file.exists() else None
 
 
 def _sum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _pbip() -> dict[str, object]:
-    return {
-        "$schema": f"{SCHEMAS}/pbip/pbipProperties/1.0.0/schema.json",
-        "version": "1.0",
-        "artifacts": [{"report": {"path": f"{NAME}.Report"}}],
-        "settings": {"enableAutoRecovery": True},
-    }
-
-
-def _pbism() -> dict[str, object]:
-    return {
-        "$schema": f"{SCHEMAS}/item/semanticModel/definitionProperties/1.0.0/schema.json",
-        "version": "4.2",
-        "settings": {},
-    }
-
-
-def _pbir() -> dict[str, object]:
-    return {
-        "$schema": f"{SCHEMAS}/item/report/definitionProperties/2.0.0/schema.json",
-        "version": "4.0",
-        "datasetReference": {"byPath": {"path": f"../{NAME}.SemanticModel"}},
-    }
-
-
-def _platform(kind: str) -> dict[str, object]:
-    return {
-        "$schema": f"{SCHEMAS}/gitIntegration/platformProperties/2.0.0/schema.json",
-        "metadata": {"type": kind, "displayName": NAME},
-        "config": {"version": "2.0", "logicalId": stable_id("item", kind)},
-    }
