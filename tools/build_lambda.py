@@ -89,6 +89,8 @@ HANDLER = (
 SNOWFLAKE_SETUP = (
     "lmdp/*.py",
     "lmdp/*.md",
+    "lmdp/certificates/__init__.py",
+    "lmdp/certificates/pem.py",
     "lmdp/core/**",
     "lmdp/snowflake/**",
     "lmdp/sql/**",
@@ -147,12 +149,12 @@ def main() -> None:
     options = _options()
     python = f"{sys.version_info.major}.{sys.version_info.minor}" if options.platform == "host" else RUNTIME
     platform = None if options.platform == "host" else LAMBDA_PLATFORM
-    kept, requirements = FUNCTIONS[options.function]
+    patterns, requirements = FUNCTIONS[options.function]
     target = Target(python, platform, options.output or ROOT / "dist" / f"{options.function}.zip")
     with tempfile.TemporaryDirectory() as folder:
         stage = Path(folder)
         install(stage, target, options.requirements or ROOT / "requirements" / requirements)
-        prune(stage, kept)
+        prune(stage, patterns)
         compiled = compile_modules(stage, target)
         unzipped = pack(stage, target.zip)
     if unzipped > MAX_UNZIPPED_BYTES:
@@ -190,18 +192,19 @@ def install(stage: Path, target: Target, requirements: Path) -> None:
     shutil.copytree(ROOT / "src" / "lmdp", stage / "lmdp", ignore=shutil.ignore_patterns("__pycache__"))
 
 
-def prune(stage: Path, kept: tuple[str, ...]) -> None:
-    """Remove every file that `kept` does not name; a pattern with `!` takes some of them out again."""
+def prune(stage: Path, patterns: tuple[str, ...]) -> None:
+    """Remove every file that `patterns` do not name; a pattern with `!` takes some of them out again."""
     for path in sorted(stage.rglob("*"), reverse=True):
         name = path.relative_to(stage).as_posix()
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif not _kept(name, kept):
+        elif not kept(name, patterns):
             path.unlink()
 
 
-def _kept(name: str, patterns: tuple[str, ...]) -> bool:
+def kept(name: str, patterns: tuple[str, ...]) -> bool:
+    """Return whether `patterns` name a file; one with `!` takes it out again."""
     wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
     unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
     return any(_matches(name, p) for p in wanted) and not any(_matches(name, p) for p in unwanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.build_lambda import HANDLER, SNOWFLAKE_SETUP, kept
 
 from cloud.names import SECRET
 from cloud.runtime_api import Runtime, runtime
@@ -139,3 +141,33 @@ def test_the_zip_for_lambda(tmp_path: Path) -> None:
     assert "lmdp/kafka_ingest_spec.md" in names
     unwanted = ("lmdp/machine", "lmdp/cli", "lmdp/snowflake", "lmdp/testing", "boto3/", ".dist-info", "/tests/")
     assert [name for name in names if any(part in name for part in unwanted)] == []
+
+
+def imported(module: str, found: set[str]) -> set[str]:
+    """Return a module of lmdp and all that it imports of lmdp, wherever the import is, as files of the package."""
+    path = ROOT / "src" / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    name = path.relative_to(ROOT / "src").as_posix()
+    if name in found or not path.exists():
+        return found
+    found.add(name)
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("lmdp"):
+            for one in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                imported(one, found)
+                imported(one.rpartition(".")[0], found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("module", "patterns"),
+    [
+        ("lmdp.cloud.handler", HANDLER),
+        ("lmdp.snowflake.custom_resource", SNOWFLAKE_SETUP),
+        ("lmdp.snowflake.canary_function", SNOWFLAKE_SETUP),
+    ],
+)
+def test_a_zip_has_every_module_that_its_function_imports(module: str, patterns: tuple[str, ...]) -> None:
+    """Also what is imported late, when the function has long been deployed."""
+    files = imported(module, {"lmdp/__init__.py"})
+    assert {name for name in files if not kept(name, patterns)} == set()
