@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.limits import FUNCTION_ENDPOINTS, check_together
-from lmdp.cost.capacity import SNOWFLAKE_REGIONS, Load
+from lmdp.cost.capacity import ROW_BYTES, SNOWFLAKE_REGIONS, Load
 from lmdp.deployment.naming import Names
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings, names_of
@@ -238,7 +238,7 @@ def _load(read: Reader) -> Load:
         message_bytes=read.number("LMDP_PLANNED_MESSAGE_BYTES", 100, 2**20),
         message_datapoints=read.number("LMDP_PLANNED_MESSAGE_DATAPOINTS", 1, 100_000, default=6),
         interval=read.number("LMDP_PLANNED_INTERVAL_SECONDS", 1, 3600, default=60),
-        row_bytes=read.number("LMDP_PLANNED_ROW_BYTES", 100, 1_024_000, default=612),
+        row_bytes=read.number("LMDP_PLANNED_ROW_BYTES", 100, 1_024_000, default=ROW_BYTES),
     )
 
 

@@ -94,21 +94,16 @@ def prices_with_file(prices: Mapping[str, Price], file: Path, faults: list[str])
 
 def prices_with(prices: Mapping[str, Price], given: Mapping[str, float]) -> dict[str, Price]:
     """Return the prices, with those of the command line in their place; every name is there."""
-    changed = {
-        name: replace(prices[name], value=value, certainty="given", source="--price", note="")
-        for name, value in given.items()
-    }
-    return {**prices, **changed}
+    marks: Any = {"certainty": "given", "source": "--price", "note": ""}
+    return {**prices, **{name: replace(prices[name], value=value, **marks) for name, value in given.items()}}
 
 
 def quantities_with(
     quantities: Mapping[str, Quantity], given: Mapping[str, float], faults: list[str]
 ) -> dict[str, Quantity]:
     """Return the quantities, with those of the command line in their place; a fault for a divisor of 0."""
-    changed = {name: replace(quantities[name], value=value, kind="given") for name, value in given.items()}
-    found = {**quantities, **changed}
-    faults += [f"--set {name} is 0; it is more than 0" for name in _DIVISORS if not found[name].value]
-    return found
+    faults += [f"--set {name} is 0; it is more than 0" for name in _DIVISORS if given.get(name) == 0]
+    return {**quantities, **{name: replace(quantities[name], value=n, kind="given") for name, n in given.items()}}
 
 
 def amounts(option: str, words: Iterable[str], known: Collection[str], faults: list[str]) -> dict[str, float]:

@@ -10,6 +10,8 @@ from lmdp.cost.basis import shipped_quantities
 
 MIB: Final = 2**20
 _QUANTITIES: Final = shipped_quantities()
+ROW_BYTES: Final = int(_QUANTITIES["row_bytes"].value)  # a row as Firehose gets it
+RECORD_OVERHEAD_BYTES: Final = _QUANTITIES["record_overhead_bytes"].value  # around a value that a pipe hands over
 
 # Firehose, Direct PUT, by default: records/s, requests/s, MiB/s a stream; and a call's most records and bytes.
 # https://docs.aws.amazon.com/firehose/latest/dev/limits.html
@@ -52,7 +54,7 @@ class Load:
     message_bytes: int
     message_datapoints: int = 6
     interval: int = 60
-    row_bytes: int = int(_QUANTITIES["row_bytes"].value)
+    row_bytes: int = ROW_BYTES
 
     @property
     def rows_per_second(self) -> float:
@@ -87,12 +89,12 @@ class QuotaUse:
 
 def payload_bytes(batch: int, message_bytes: int) -> float:
     """Return the size of the JSON list that a pipe hands over."""
-    return batch * (message_bytes * 4 / 3 + _QUANTITIES["record_overhead_bytes"].value)
+    return batch * (message_bytes * 4 / 3 + RECORD_OVERHEAD_BYTES)
 
 
 def largest_message_bytes(batch: int) -> int:
     """Return the largest message of which a pipe can hand over `batch`; below 0 where there is none."""
-    return int((PIPE_PAYLOAD_BYTES / batch - _QUANTITIES["record_overhead_bytes"].value) * 3 / 4)
+    return int((PIPE_PAYLOAD_BYTES / batch - RECORD_OVERHEAD_BYTES) * 3 / 4)
 
 
 def quota_use(load: Load, batch: int, region: str) -> tuple[QuotaUse, ...]:

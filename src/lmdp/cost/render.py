@@ -24,7 +24,7 @@ def text(made: Bill) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     lines = [_aligned(row, widths) for row in rows]
     lines[-1:-1] = ["-" * max(map(len, lines))]
-    parts = ["\n".join(about(made)), "\n".join(lines), *("\n".join(_wrapped(block)) for block in _notes(made))]
+    parts = ["\n".join(_about(made)), "\n".join(lines), *("\n".join(_wrapped(block)) for block in _notes(made))]
     return "\n\n".join(parts)
 
 
@@ -34,11 +34,10 @@ def markdown(made: Bill) -> str:
     rows = [_HEAD, ("---", "---", "---:", "---:", "---"), *_cells(made), bold]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     notes = ["\n".join([block[0], "", *(f"- {line}" for line in block[1:])]) for block in _notes(made)]
-    return "\n\n".join(["  \n".join(about(made)), table, *(note.strip() for note in notes)])
+    return "\n\n".join(["  \n".join(_about(made)), table, *(note.strip() for note in notes)])
 
 
-def about(made: Bill) -> list[str]:
-    """Return the load in two lines."""
+def _about(made: Bill) -> list[str]:
     numbers = made.numbers
     rates = (
         f"{_rate(numbers['rows_second'])} rows/s in {_rate(numbers['messages_second'])} messages/s of "
@@ -57,9 +56,9 @@ def explained(made: Bill) -> str:
     steps = [f"{_worked_out(made, step.name, step.formula, shown(step.value))} {step.unit}" for step in made.steps]
     lines = []
     for line in made.lines:
-        lines.append(_worked_out(made, f"{line.part}, {line.what}", line.formula, money(line.low)))
+        lines.append(_worked_out(made, f"{line.part}, {line.what}", line.formula, _money(line.low)))
         if line.high_formula:
-            lines.append(_worked_out(made, "  at most", line.high_formula, money(line.high)))
+            lines.append(_worked_out(made, "  at most", line.high_formula, _money(line.high)))
     return "\n".join(["Steps", "", *steps, "", "Lines, in USD a month", "", *lines])
 
 
@@ -68,12 +67,11 @@ def _worked_out(made: Bill, name: str, formula: str, result: str) -> str:
     return "\n    = ".join([f"{name} = {formula}", *numbers, result])
 
 
-def money(value: float) -> str:
-    """Return dollars and cents."""
+def _money(value: float) -> str:
     return f"{value:,.2f}"
 
 
-def marks(made: Bill, line: Line) -> str:
+def _marks(made: Bill, line: Line) -> str:
     """Return `?` where price or rule is not confirmed, `~` where a quantity is assumed."""
     unsure = _UNSURE if made.unsure(line) or line.unknown_rule else ""
     return f"{unsure} {_ASSUMED if made.assumed(line) else ''}".strip()
@@ -81,13 +79,13 @@ def marks(made: Bill, line: Line) -> str:
 
 def _cells(made: Bill) -> list[tuple[str, ...]]:
     return [
-        (line.part, line.what, money(line.low), money(line.high) if line.high_formula else "", marks(made, line))
+        (line.part, line.what, _money(line.low), _money(line.high) if line.high_formula else "", _marks(made, line))
         for line in made.lines
     ]
 
 
 def _total(made: Bill) -> tuple[str, ...]:
-    return ("Total", "", money(made.low), money(made.high), "")
+    return ("Total", "", _money(made.low), _money(made.high), "")
 
 
 def _notes(made: Bill) -> list[list[str]]:
