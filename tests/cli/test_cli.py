@@ -250,3 +250,13 @@ def test_nothing_heavy_is_loaded_for_help(tmp_path: Path) -> None:
     assert [name for name in answers[0][2] if name.startswith(("lmdp.core", "lmdp.cli.run", "rich"))] == []
     for names, code, modules in answers:
         assert (code, names, HEAVY & {name.partition(".")[0] for name in modules}) == (0, names, set())
+
+
+def test_the_help_is_the_same_in_every_process() -> None:
+    """Nothing in it is in the order of a set, which Python's hash seed decides."""
+    words = [sys.executable, "-c", "from lmdp.cli.main import main; main()", "--help"]
+    shown = {
+        subprocess.run(words, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+        for seed in "123"
+    }
+    assert len(shown) == 1

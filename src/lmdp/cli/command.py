@@ -131,6 +131,10 @@ class Command(TyperCommand):
             return f"{name} takes no value"
         return f"{name} needs a value: {value_of(options[name], ctx)}"
 
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        """Return them in one order: the library's is a set's, another in each process."""
+        return sorted(super().get_help_option_names(ctx))
+
     def format_help_text(self, _ctx: Any, formatter: Any) -> None:
         """Write the text; an example is a line of its own."""
         _write_text(self.help or "", formatter)
@@ -171,6 +175,10 @@ class Group(TyperGroup):
     def list_commands(self, _ctx: Any) -> list[str]:
         """Return the names of the commands, without loading any."""
         return list(self.commands)
+
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        """Return them in one order: the library's is a set's, another in each process."""
+        return sorted(super().get_help_option_names(ctx))
 
     def format_help_text(self, _ctx: Any, formatter: Any) -> None:
         """Write the text; an example is a line of its own."""
