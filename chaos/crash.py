@@ -240,7 +240,7 @@ def _parts(program: subprocess.Popen[bytes]) -> dict[str, psutil.Process]:
     of = {"run": psutil.Process(program.pid)}
     for child in of["run"].children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            of["guard" if any("guard.py" in word for word in child.cmdline()) else child.name()] = child
+            of["guard" if any("supervisor.py" in word for word in child.cmdline()) else child.name()] = child
     return of
 
 
