@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,10 @@ from lmdp import Message, TransformSettings, encode, transform
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay.log import owned
-from lmdp.replay.replay import Run, into_warehouse, replay_objects
-from lmdp.replay.report import Report
-from lmdp.replay.retry import ReplaySettings
-from lmdp.replay.rows import row_reader
+from lmdp.replay.log import Rejects, asking
+from lmdp.replay.replay import Run, Step, elsewhere, into_warehouse, replay_objects, replay_rejects
+from lmdp.replay.retry import ReplaySettings, Report
+from lmdp.replay.sinks import Send
 from lmdp.replay.sources import Store
 from lmdp.support.reject_files import envelope, write_to_folder
 from running import bundle
@@ -61,17 +63,50 @@ def firehose_record(raw: bytes, code: str = "Snowflake.ExtraColumns") -> dict[st
     }
 
 
-def run(org_id: str | None = "acme", *, dry: bool = False, whole: bool = False, stop_after: int = 1_000) -> Run:
+@dataclass(frozen=True)
+class How:
+    """How to replay."""
+
+    settings: ReplaySettings
+    run: Run
+
+
+def run(
+    org_id: str | None = "acme",
+    *,
+    dry: bool = False,
+    whole: bool = False,
+    stop_after: int = 1_000,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> How:
     """How to replay: with this tenant, into something that takes rows (or, `whole`, messages)."""
-    way = ReplaySettings(TransformSettings(org_id=org_id), row_reader(SPEC, 1_024_000), whole=whole)
     asked = iter(range(1_000_000))
-    return Run(way, dry, lambda _done, _total: None, lambda: next(asked) >= stop_after)
+    settings = ReplaySettings.of(org_id, SPEC, whole=whole, dry=dry)
+    return How(settings, Run(dry, on_progress, lambda: next(asked) >= stop_after))
 
 
-def replayed(store: Store, warehouse: Warehouse, how: Run) -> Report:
+def replayed(store: Store, warehouse: Warehouse, how: How) -> Report:
     """Replay a store into a warehouse."""
+    return taken(store, partial(into_warehouse, warehouse, how.settings), how)
+
+
+def taken(store: Store, step: Step, how: How) -> Report:
+    """Replay a store with this step."""
     report = Report()
-    replay_objects(store, into_warehouse(owned(warehouse), store.where), how, report)
+    replay_objects(store, step, how.run, report)
+    return report
+
+
+def sent(store: Store, send: Send, how: How) -> Report:
+    """Replay a store to another sink."""
+    return taken(store, partial(elsewhere, send, None, how.settings), how)
+
+
+def replayed_rejects(warehouse: Warehouse, how: How, send: Send | None = None) -> Report:
+    """Replay the rejects of a warehouse into it, or to another sink."""
+    step, report = partial(into_warehouse, warehouse, how.settings), Report()
+    there = partial(elsewhere, send, step, how.settings) if send else step
+    replay_rejects(Rejects.of(asking(warehouse)), there, how.run, report)
     return report
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lmdp.errors import UnreadableObjectError
-from lmdp.replay.failed_records import Failed, Unparseable, failed, packed, read, unpacked
+from lmdp.support.failed_records import Failed, Unparseable, failed, packed, read, unpacked
 from replay.failures import NOW, firehose_record, message, rejects
 from running import bundle
 
@@ -83,9 +83,7 @@ def test_ours(tmp_path: Path) -> None:
     (path,) = rejects(tmp_path, message(bundle(1), 5))
     (piece,) = read(unpacked(path.read_bytes()))
     assert isinstance(piece, Failed)
-    assert piece.message is not None
-    assert (piece.message.topic, piece.message.partition, piece.message.offset) == ("lm.metrics.otlp", 0, 5)
-    assert (piece.message.timestamp, piece.message.key) == (1_770_000_000_005, b"key")
+    assert (piece.place, piece.key) == (("lm.metrics.otlp", 0, 5, 1_770_000_000_005), b"key")
     assert piece.envelope["arrivalTimestamp"] == NOW
 
 

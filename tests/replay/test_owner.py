@@ -2,67 +2,88 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
+import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
 import pytest
 
-from lmdp.core.pipeline import TransformSettings, transform
-from lmdp.errors import AlreadyReplayedError, SettingsError, UnreachableError
+from lmdp.core.pipeline import TransformSettings, reject_whole, transform
+from lmdp.errors import AlreadyReplayedError, LmdpError, SettingsError, UnreachableError
 from lmdp.machine.api import client
-from lmdp.machine.api.protocol import socket_path
+from lmdp.machine.api.protocol import LARGEST_REPLAY, socket_path
 from lmdp.machine.api.server import serving
 from lmdp.machine.sink import Load
-from lmdp.machine.warehouse.arrow import reject_columns
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay import wire
 from lmdp.replay.folder import Folder
-from lmdp.replay.log import Rejects, ReplayedObject, Transaction, owned
-from lmdp.replay.owner import commit, warehouse_owner
-from lmdp.replay.replay import into_warehouse, replay_objects, replay_rejects
-from lmdp.replay.report import Report
-from lmdp.replay.retry import now
+from lmdp.replay.log import REJECTS, Rejects, asking
+from lmdp.replay.owner import serve, warehouse_owner
+from lmdp.replay.replay import Failures, Replayed, elsewhere, into_warehouse, replay_rejects
+from lmdp.replay.retry import Outcome, Report, now
 from lmdp.support.reject_files import envelope
-from replay.failures import SPEC, files, message, reject_into, rejects, run, two, values
-from running import bundle, until
+from replay.failures import NOW, SPEC, How, files, message, reject_into, rejects, run, taken, two, values
+from running import bundle
 
 INSTANCES = 'SELECT "instance" FROM ROW_EVENTS ORDER BY 1'
-ROWS = transform([message(bundle(n, tenant="acme"), n) for n in range(3)], TransformSettings()).rows
-MARKED = Transaction("s", 3, ROWS, mark=ReplayedObject("0" * 64, "a/b", b"rest"))
 
 
 @pytest.fixture
 def home(tmp_path: Path, warehouse: Warehouse) -> Iterator[Path]:
     """The folder of a run that has the warehouse."""
-    with serving(tmp_path, warehouse, dict, replay=commit):
+    with serving(tmp_path, warehouse, dict, replay=serve):
         yield tmp_path
 
 
-def put_back(home: Path, warehouse: Warehouse, *, dry: bool = False) -> Report:
+def of_folder(home: Path, path: Path, how: How) -> Report:
     """Replay the folder `rejects` through the run."""
-    report, store = Report(), Folder.open(home / "rejects")
-    with warehouse_owner(home, warehouse.path, dry=dry) as owner:
-        replay_objects(store, into_warehouse(owner, store.where), run(dry=dry), report)
+    with warehouse_owner(home, path, how.settings) as (_, step):
+        return taken(Folder.open(home / "rejects"), step, how)
+
+
+def of_table(home: Path, path: Path, how: How, send: Any = None) -> Report:
+    """Replay the run's own rejects."""
+    report = Report()
+    with warehouse_owner(home, path, how.settings) as (ask, step):
+        there = partial(elsewhere, send, step, how.settings) if send else step
+        replay_rejects(Rejects.of(ask), there, how.run, report)
     return report
 
 
-def body(transaction: Transaction, warehouse: Warehouse) -> bytes:
-    """A transaction as it is sent."""
-    return wire.write(str(warehouse.path.resolve()), transaction, SPEC)
+def request(path: Path, content: bytes, **changes: object) -> bytes:
+    """The body for an object, as `lmdp replay` sends it."""
+    head = {
+        "warehouse": str(path.resolve()), "orgId": "acme", "specification": "", "dryRun": False, "source": "s",
+        "nowMs": NOW, "address": "a/b", "copies": [], "replaced": [], "tried": False,
+    }  # fmt: skip
+    return json.dumps({**head, **changes}).encode() + b"\n" + content
+
+
+def an_object(*numbers: int) -> bytes:
+    """An object of rejects."""
+    done = transform([message(bundle(n), n) for n in numbers], TransformSettings()).rejects
+    return b"".join(json.dumps(envelope(one, NOW)).encode() + b"\n" for one in done)
+
+
+def send(home: Path, content: bytes, length: int | None = None) -> socket.socket:
+    """A connection with this request on it."""
+    line = socket.socket(socket.AF_UNIX)
+    line.settimeout(30)
+    line.connect(str(socket_path(home)))
+    size = len(content) if length is None else length
+    line.sendall(b"POST /replay HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % size + content)
+    return line
 
 
 def post(home: Path, content: bytes, length: int | None = None) -> tuple[int, str]:
     """The status and the fault that these bytes get; the connection is closed behind them."""
-    told_length = len(content) if length is None else length
-    with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(30)
-        line.connect(str(socket_path(home)))
-        line.sendall(b"POST /replay HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % told_length + content)
+    with send(home, content, length) as line:
         line.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: line.recv(65536), b""))
     head, _, fault = answer.partition(b"\r\n\r\n")
@@ -72,195 +93,249 @@ def post(home: Path, content: bytes, length: int | None = None) -> tuple[int, st
 def test_a_folder_through_a_run(home: Path, warehouse: Warehouse) -> None:
     """As into a file that nobody has: counts, marks, what is moved, and nothing in a dry run."""
     rejects(home / "rejects", message(bundle(1), 5), message(b"no bundle", 6))
-    rejects(home / "rejects", message(bundle(2), 7))
+    (passing,) = rejects(home / "rejects", message(bundle(2), 7))
     before = files(home / "rejects")
-    dry = put_back(home, warehouse, dry=True)
+    dry = of_folder(home, warehouse.path, run(dry=True))
     assert (files(home / "rejects"), values(warehouse, INSTANCES)) == (before, [])
-    wet = put_back(home, warehouse)
+    wet = of_folder(home, warehouse.path, run())
     assert dry.counts == wet.counts
     assert (wet.counts.rows, wet.replayed, dict(wet.reasons)) == (2, 2, {"Decode.Malformed": 1})
     assert (values(warehouse, INSTANCES), warehouse.duplicates()) == (["i-1", "i-2"], 0)
     assert values(warehouse, "SELECT DISTINCT TOPIC FROM LOADS") == [f"{home / 'rejects'}/"]
-    assert put_back(home, warehouse).counts.rows == 0
+    (left,) = [name for name in files(home / "rejects") if not name.startswith("replayed/")]
+    assert len(gzip.decompress((home / "rejects" / left).read_bytes()).splitlines()) == 1
+    assert not passing.exists()
+    assert of_folder(home, warehouse.path, run()).counts.rows == 0
+
+
+def test_copies_are_known_to_both(home: Path, warehouse: Warehouse) -> None:
+    """What is in the folder's `replayed/` the command knows, and what the warehouse has had, the run."""
+    rejects(home / "rejects", message(bundle(1), 5), message(bundle(2), 6))
+    of_folder(home, warehouse.path, run())
+    rejects(home / "rejects", message(bundle(2), 6), message(bundle(3), 7))
+    reject_into(warehouse, b"", bundle(1))
+    assert of_folder(home, warehouse.path, run()).repeats == 1
+    rejects(home / "elsewhere", message(bundle(3), 7), message(bundle(4), 8))
+    how = run()
+    with warehouse_owner(home, warehouse.path, how.settings) as (_, step):
+        assert taken(Folder.open(home / "elsewhere"), step, how).repeats == 1
+    assert values(warehouse, INSTANCES) == ["i-1", "i-2", "i-3", "i-4"]
 
 
 def test_the_runs_own_rejects(home: Path, warehouse: Warehouse) -> None:
-    """They leave REJECTS with their rows, a page at a time, while the run writes others beside them."""
+    """They leave REJECTS with their rows, a page at a time, while the run writes others alongside."""
     reject_into(warehouse, *(two(2 * n) for n in range(300)), b"no bundle")
     (newer,) = transform([message(b"new", 7)], TransformSettings()).rejects
     load = Load([], [envelope(newer, now() + 60_000)], [], datetime.now(UTC))
 
-    def tell(done: int, _total: int) -> None:
+    def report(done: int, _total: int) -> None:
         if not done:
             warehouse.commit(load)
 
-    how, report = replace(run(), on_progress=tell), Report()
-    with warehouse_owner(home, warehouse.path, dry=False) as owner:
-        replay_rejects(owner, None, how, report)
-    assert (report.counts.messages, report.counts.rows) == (301, 300)
+    dry = of_table(home, warehouse.path, run(dry=True))
+    assert (dry.counts.rows, warehouse.counts().rows, warehouse.counts().rejects) == (300, 300, 301)
+    wet = of_table(home, warehouse.path, run(on_progress=report))
+    assert (wet.counts.messages, wet.counts.rows) == (301, 300)
     assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (600, 2, 0)
+    assert values(warehouse, "SELECT sum(REJECTS) FROM LOADS") == [1]
+
+
+def test_the_runs_own_rejects_to_another_sink(home: Path, warehouse: Warehouse) -> None:
+    """They leave REJECTS and make no rows there; what failed again stays, one attempt later."""
+    reject_into(warehouse, bundle(1), b"no bundle")
+    sent: list[Outcome] = []
+
+    def to(outcome: Outcome) -> int:
+        sent.append(outcome)
+        return 7
+
+    report = of_table(home, warehouse.path, run(), to)
+    assert ([len(outcome.rows) for outcome in sent], report.bytes_out) == ([1], 7)
+    assert (warehouse.counts().rows, warehouse.duplicates()) == (0, 0)
+    assert values(warehouse, "SELECT ERROR_CODE FROM REJECTS") == ["Decode.Malformed"]
+    assert values(warehouse, "SELECT ATTEMPTS_MADE FROM REJECTS") == [2]
 
 
 def test_what_is_sent_twice_is_written_once(home: Path, warehouse: Warehouse) -> None:
-    """The second time is refused, whether it has the mark of an object or takes rejects' place."""
-    assert client.replay(home, body(MARKED, warehouse)) > 0
-    with pytest.raises(AlreadyReplayedError, match="a/b is in the warehouse already"):
-        client.replay(home, body(MARKED, warehouse))
-    reject_into(warehouse, bundle(1), b"no bundle")
-    ids = Rejects.of(owned(warehouse)).page().ids
-    transaction = Transaction("r", 2, ROWS, replaced=ids)
-    client.replay(home, body(transaction, warehouse))
+    """An object has its mark the second time, also when both are sent at once; rejects that were replaced are gone."""
+    body = request(warehouse.path, an_object(1, 2, 3))
+    answers: list[dict[str, Any]] = []
+    both = [
+        threading.Thread(target=lambda: answers.append(json.loads(client.replay(home, body).splitlines()[0])))
+        for _ in range(2)
+    ]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join()
+    assert sorted(answer["report"]["counts"]["rows"] for answer in answers) == [0, 3]
+    assert [answer["changed"] for answer in answers] == [True, True]
+    assert (values(warehouse, INSTANCES), warehouse.duplicates()) == (["i-1", "i-2", "i-3"], 0)
+    reject_into(warehouse, bundle(4), bundle(5))
+    ids = list(Rejects.of(asking(warehouse)).page())
+    page = request(warehouse.path, an_object(4, 5), address="", replaced=ids)
+    client.replay(home, page)
     with pytest.raises(AlreadyReplayedError, match="removed or moved"):
-        client.replay(home, body(transaction, warehouse))
-    assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (6, 0, 0)
+        client.replay(home, page)
+    assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (5, 0, 0)
 
 
 def test_rejects_that_are_others_by_now_stay(home: Path, warehouse: Warehouse) -> None:
-    """A row's number alone proves nothing: what stands there must be what was replayed, all of it or none."""
+    """A row's number alone proves nothing: what is there must be what was replayed, all of it or none."""
     reject_into(warehouse, bundle(1), bundle(2))
-    (first, second) = Rejects.of(owned(warehouse)).page().ids
+    first, second = Rejects.of(asking(warehouse)).page()
     for wrong in ([first, (second[0], second[1] ^ 1)], [first, (second[0] + 1, second[1])], [(second[0], first[1])]):
         with pytest.raises(AlreadyReplayedError):
-            client.replay(home, body(Transaction("r", 2, ROWS, replaced=wrong), warehouse))
+            client.replay(home, request(warehouse.path, an_object(1, 2), address="", replaced=wrong))
     assert (warehouse.counts().rows, warehouse.counts().rejects) == (0, 2)
+
+
+def test_rejects_that_change_meanwhile_are_read_again(warehouse: Warehouse) -> None:
+    """A removal between the read of a page and its transaction leaves the others, which are then replayed."""
+    reject_into(warehouse, bundle(1), bundle(2), bundle(3))
+    how, report, calls = run(), Report(), []
+
+    def step(failures: Failures) -> Replayed:
+        calls.append(len(failures.pieces))
+        if len(calls) == 1:
+            into_warehouse(warehouse, how.settings, Failures(REJECTS, failures.pieces[:1], NOW, replaced=[gone]))
+        return into_warehouse(warehouse, how.settings, failures)
+
+    found = Rejects.of(asking(warehouse))
+    gone = next(iter(found.page()))
+    replay_rejects(found, step, how.run, report)
+    assert (calls, values(warehouse, INSTANCES), warehouse.counts().rejects) == ([3, 2], ["i-1", "i-2", "i-3"], 0)
 
 
 def test_an_answer_that_was_lost(home: Path, warehouse: Warehouse) -> None:
     """A replay that was killed behind its request finds the object's mark the next time, and what had been left."""
     (path,) = rejects(home / "rejects", message(two(1), 5))
-    sent: list[bytes] = []
-
-    def lost(transaction: Transaction) -> int:
-        sent.append(body(transaction, warehouse))
-        with socket.socket(socket.AF_UNIX) as line:
-            line.connect(str(socket_path(home)))
-            line.sendall(b"POST /replay HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(sent[0]) + sent[0])
-        raise UnreachableError("no answer")
-
-    with warehouse_owner(home, warehouse.path, dry=False) as owner:
-        killed = into_warehouse(type(owner)(owner.ask, lost), "x")
-        with pytest.raises(UnreachableError, match="no answer"):
-            replay_objects(Folder.open(home / "rejects"), killed, run(), Report())
-    assert path.exists()
-    until(lambda: warehouse.counts().rows)
-    report = put_back(home, warehouse)
-    assert (report.replayed, report.counts.rows, path.exists()) == (1, 0, False)
+    content = path.read_bytes()
+    send(home, request(warehouse.path, content)).close()
+    # Steps are taken one after the other, so that this one comes behind it or finds nothing yet: both write it once.
+    report = of_folder(home, warehouse.path, run())
+    assert (report.replayed, path.exists()) == (1, False)
     assert (values(warehouse, INSTANCES), warehouse.duplicates()) == (["i-2"], 0)
 
 
-def test_one_that_came_through_late(home: Path, warehouse: Warehouse) -> None:
-    """An earlier request that is written between the look for its mark and the own transaction is not doubled."""
-    (path,) = rejects(home / "rejects", message(bundle(1), 5))
-    with warehouse_owner(home, warehouse.path, dry=False) as owner:
-
-        def late(transaction: Transaction) -> int:
-            owner.write(transaction)
-            return owner.write(transaction)
-
-        store, report = Folder.open(home / "rejects"), Report()
-        replay_objects(store, into_warehouse(type(owner)(owner.ask, late), store.where), run(), report)
-    assert (report.replayed, report.counts.rows, path.exists()) == (1, 0, False)
-    assert (values(warehouse, INSTANCES), warehouse.duplicates()) == (["i-1"], 0)
+def test_what_was_left_is_left_again(home: Path, warehouse: Warehouse) -> None:
+    """After a crash before the move, the object's mark says what remains of it."""
+    (path,) = rejects(home / "rejects", message(bundle(1), 5), message(b"no bundle", 6))
+    client.replay(home, request(warehouse.path, path.read_bytes()))
+    report = of_folder(home, warehouse.path, run())
+    assert (report.replayed, report.counts.rows) == (1, 0)
+    assert len(gzip.decompress(path.read_bytes()).splitlines()) == 1
+    assert values(warehouse, INSTANCES) == ["i-1"]
 
 
-def test_a_request_that_is_cut_changes_nothing(home: Path, warehouse: Warehouse) -> None:
-    """Whether it is shorter than it says, or says that it is so short."""
-    whole = body(MARKED, warehouse)
-    for length in (0, 4, 8, 40, len(whole) // 2, len(whole) - 9):
-        assert post(home, whole[:length], len(whole))[0] == 400
-        assert post(home, whole[:length])[0] == 400
+@pytest.mark.parametrize("length", [0, 4, 8, 40, 300, -9])
+def test_a_request_that_is_cut_changes_nothing(home: Path, warehouse: Warehouse, length: int) -> None:
+    """A body that is shorter than its length is refused before any of it is read."""
+    whole = request(warehouse.path, an_object(1))
+    assert post(home, whole[:length], len(whole))[0] == 400
     assert (warehouse.counts().rows, values(warehouse, "SELECT count(*) FROM REPLAYED")) == (0, [0])
-    assert client.replay(home, whole) > 0
 
 
 @pytest.mark.parametrize(
-    ("change", "status", "fault"),
+    ("changes", "status", "fault"),
     [
-        (lambda good: good + b"\x00", 400, "more behind the end"),
-        (lambda good: b"\xff" * 8 + good[8:], 400, "no transaction"),
-        (lambda good: good.replace(b"messages", b"massages"), 400, "no transaction"),
-        (lambda good: good.replace(b"warehouse.duckdb", b"warehouse.other_"), 421, "this run has"),
-        (lambda good: good.replace(b"orgId", b"orgXX"), 400, "different columns"),
-        (lambda good: good.replace(b"SOURCE_KEY", b"SOURCE_XXX"), 400, "different columns"),
-        (lambda good: good.replace(b'"name":"Cpu"', b'"name":"C\xffu"'), 400, "no transaction"),
-        (lambda _: b"", 400, "no transaction"),
-        (lambda _: b"\x00" * 500, 400, "no transaction"),
+        ({"warehouse": "/another.duckdb"}, 421, "this run has"),
+        ({"specification": "# no page"}, 400, "fields"),
+        ({"more": 1}, 400, "no request of a replay"),
+        ({"copies": None}, 400, "no request of a replay"),
+        ({"replaced": [[1]]}, 400, "no request of a replay"),
+        ({"replaced": [[1, 2], [3, 4]], "address": ""}, 400, "no request of a replay"),
     ],
 )
 def test_a_request_that_is_wrong_changes_nothing(
-    home: Path, warehouse: Warehouse, change: object, status: int, fault: str
+    home: Path, warehouse: Warehouse, changes: dict[str, Any], status: int, fault: str
 ) -> None:
     """A fault in words, no row, no mark; the next one is written."""
-    good = body(MARKED, warehouse)
-    assert callable(change)
-    found = post(home, change(good))
+    found = post(home, request(warehouse.path, an_object(1), **changes))
     assert (found[0], fault in found[1]) == (status, True), found
     assert (warehouse.counts().rows, values(warehouse, "SELECT count(*) FROM REPLAYED")) == (0, [0])
-    assert client.replay(home, good) > 0
+    client.replay(home, request(warehouse.path, an_object(1)))
+    assert warehouse.counts().rows == 1
 
 
-def test_a_request_without_a_required_column(home: Path, warehouse: Warehouse) -> None:
-    """What the table refuses leaves no mark either."""
-    bad = Transaction("s", 1, [(None, *ROWS[0][1:])], mark=MARKED.mark)
-    assert post(home, body(bad, warehouse))[0] == 400
-    assert (warehouse.counts().rows, values(warehouse, "SELECT count(*) FROM REPLAYED")) == (0, [0])
-
-
-def test_a_request_that_is_too_large_is_not_read(home: Path, warehouse: Warehouse) -> None:
-    """Neither memory nor disk of the run is for whoever asks to fill."""
-    status, fault = post(home, b"", 2**40)
-    assert (status, "at most 1,073,741,824 bytes" in fault) == (400, True)
+@pytest.mark.parametrize("body", [b"", b"\x00" * 500, b"\x00" * 7 + b"\x20" + b"\x86\xa9warehouse\n"])
+def test_a_transaction_of_an_earlier_version_changes_nothing(home: Path, warehouse: Warehouse, body: bytes) -> None:
+    """It names the fault: the versions differ."""
+    status, fault = post(home, body)
+    assert (status, "Use one version" in fault) == (400, True)
     assert warehouse.counts().rows == 0
 
 
-def test_rows_and_rejects_come_over_whole(home: Path, warehouse: Warehouse) -> None:
-    """Bytes in, the same values out."""
-    left = [envelope(reject, 7) for reject in transform([message(b"\xff", 1)], TransformSettings()).rejects]
-    with (home / "body").open("w+b") as file:
-        file.write(body(Transaction("s", 3, ROWS, left, [(1, 2**64 - 1)], MARKED.mark), warehouse))
-        about, transaction = wire.read(file, SPEC)
-        assert about == str(warehouse.path.resolve())
-        assert isinstance(transaction.rows, pa.Table)
-        assert transaction.rows["instance"].to_pylist() == ["i-0", "i-1", "i-2"]
-        assert transaction.rejects == reject_columns(left)
-        assert (transaction.messages, list(transaction.replaced), transaction.mark) == (
-            3,
-            [(1, 2**64 - 1)],
-            MARKED.mark,
-        )
-        del transaction
+def test_a_run_of_an_earlier_version(tmp_path: Path, warehouse: Warehouse) -> None:
+    """It does not know the request, so the command says what to do, and changes nothing."""
+
+    def earlier(_warehouse: Warehouse, _body: bytes) -> list[bytes]:
+        raise SettingsError("this is no transaction of a replay: Input data was truncated. Nothing was changed.")
+
+    (path,) = rejects(tmp_path / "rejects", message(bundle(1), 5))
+    with (
+        serving(tmp_path, warehouse, dict, replay=earlier),
+        pytest.raises(SettingsError, match=r"of an earlier version.*Restart the run"),
+    ):
+        of_folder(tmp_path, warehouse.path, run())
+    assert path.exists()
+
+
+def test_the_specification_is_the_commands(home: Path, warehouse: Warehouse) -> None:
+    """Its sources make the rows; with other columns than the run's nothing is replayed."""
+    page = resources.files("lmdp").joinpath("kafka_ingest_spec.md").read_text("utf-8")
+    (one,) = reject_whole([message(bundle(1, tenant="x"), 1)], "Decode.Malformed", "why").rejects
+    content = json.dumps(envelope(one, NOW)).encode()
+    other = page.replace('name = "deviceName"', 'name = "host"')
+    status, fault = post(home, request(warehouse.path, content, specification=other))
+    assert (status, "different columns" in fault, warehouse.counts().rows) == (400, True, 0)
+    same = page.replace('"move resource orgId"', '"move resource tenant"')
+    client.replay(home, request(warehouse.path, content, specification=same))
+    assert values(warehouse, 'SELECT "orgId" FROM ROW_EVENTS') == ["acme"]
+
+
+def test_an_object_that_is_too_large_for_a_run(home: Path, warehouse: Warehouse) -> None:
+    """Neither memory nor disk of the run is for whoever asks to fill; without a run it is replayed."""
+    status, fault = post(home, b"", 2**40)
+    assert (status, "at most 268,435,456 bytes" in fault) == (400, True)
+    with gzip.open(home / "bomb", "wb", compresslevel=1) as file:
+        for _ in range(LARGEST_REPLAY // 2**20 + 1):
+            file.write(b" " * 2**20)
+    with pytest.raises(LmdpError, match=r"it has more than 128 MiB.*Stop the run"):
+        client.replay(home, request(warehouse.path, (home / "bomb").read_bytes()))
+    assert warehouse.counts().rows == 0
 
 
 def test_one_replay_at_a_time(home: Path, warehouse: Warehouse) -> None:
     """A second one is refused; a dry run is not; and the end of the first frees the place."""
-    with warehouse_owner(home, warehouse.path, dry=False):
+    with warehouse_owner(home, warehouse.path, run().settings):
         with (
             pytest.raises(UnreachableError, match="another replay is at work"),
-            warehouse_owner(home, warehouse.path, dry=False),
+            warehouse_owner(home, warehouse.path, run().settings),
         ):
             pass
-        with warehouse_owner(home, warehouse.path, dry=True):
+        with warehouse_owner(home, warehouse.path, run(dry=True).settings):
             pass
-    with warehouse_owner(home, warehouse.path, dry=False):
+    with warehouse_owner(home, warehouse.path, run().settings):
         pass
 
 
 def test_the_run_of_another_file_is_not_asked(home: Path) -> None:
     """The file that was named is opened."""
+    rejects(home / "rejects", message(bundle(1), 5))
     with Warehouse.open(home / "other.duckdb", SPEC):
         pass
-    with warehouse_owner(home, home / "other.duckdb", dry=False) as owner:
-        assert owner.write(MARKED) > 0
+    assert of_folder(home, home / "other.duckdb", run()).counts.rows == 1
     with Warehouse.open(home / "other.duckdb", SPEC, read_only=True) as other:
-        assert other.counts().rows == 3
+        assert other.counts().rows == 1
 
 
 def test_a_run_that_ends_meanwhile(tmp_path: Path, warehouse: Warehouse) -> None:
     """It says so, and what to do."""
-    with serving(tmp_path, warehouse, dict, replay=commit):
-        kept = warehouse_owner(tmp_path, warehouse.path, dry=False)
-        owner = kept.__enter__()
-    for call in (lambda: owner.write(MARKED), lambda: owner.ask("SELECT 1")):
+    with serving(tmp_path, warehouse, dict, replay=serve):
+        kept = warehouse_owner(tmp_path, warehouse.path, run().settings)
+        ask, step = kept.__enter__()
+    for call in (lambda: step(Failures("s", [], NOW)), lambda: ask("SELECT 1")):
         with pytest.raises(UnreachableError, match=r"has ended in the meantime.*Run the same command again"):
             call()
     kept.__exit__(None, None, None)
@@ -270,6 +345,6 @@ def test_a_file_in_use_by_another(tmp_path: Path, warehouse: Warehouse) -> None:
     """Where the one who has it does not answer here, nothing is changed."""
     with (
         pytest.raises((UnreachableError, SettingsError), match=r"already open|in use"),
-        warehouse_owner(tmp_path, warehouse.path, dry=False),
+        warehouse_owner(tmp_path, warehouse.path, run().settings),
     ):
         pass

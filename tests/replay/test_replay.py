@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,10 @@ import pytest
 
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay import log
 from lmdp.replay.folder import Folder
-from lmdp.replay.log import Rejects, owned
-from lmdp.replay.replay import Sink, replay_objects, replay_rejects
-from lmdp.replay.report import Report
+from lmdp.replay.log import Rejects, asking
+from lmdp.replay.replay import into_warehouse, replay_rejects
+from lmdp.replay.retry import Report, now
 from lmdp.replay.sources import Stored
 from replay.failures import (
     NOW,
@@ -29,8 +29,10 @@ from replay.failures import (
     reject_into,
     rejects,
     replayed,
+    replayed_rejects,
     row_json,
     run,
+    sent,
     two,
     values,
 )
@@ -229,10 +231,10 @@ def test_rejects_in_a_folder_and_in_the_table_are_copies(folder: Path, warehouse
     """`run --rejects` writes each reject to both; replaying both makes each row once, also after a failed attempt."""
     rejects(folder, message(bundle(1), 0), message(bundle(2), 1))
     reject_into(warehouse, bundle(1), bundle(2))
-    replay_rejects(owned(warehouse), None, run(None), Report())  # fails again: the table's count one attempt more
+    replayed_rejects(warehouse, run(None))  # fails again: the table's count one attempt more
     for of_table in (table_first, not table_first):
         if of_table:
-            replay_rejects(owned(warehouse), None, run(), Report())
+            replayed_rejects(warehouse, run())
         else:
             replayed(Folder.open(folder), warehouse, run())
         assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
@@ -310,11 +312,11 @@ def test_an_error_names_the_object(folder: Path, warehouse: Warehouse) -> None:
     """A sink that fails leaves the object, and says at which one it was."""
     rejects(folder, message(bundle(1), 5))
 
-    def refuse(_outcome: Any, _mark: Any) -> int:
+    def refuse(_outcome: Any) -> int:
         raise UnreachableError("the sink is away.")
 
     with pytest.raises(UnreachableError, match=r"lm\.metrics\.otlp-0-5-5\.[0-9a-f]{16}\.ndjson\.gz: the sink is away"):
-        replay_objects(Folder.open(folder), Sink(refuse), run(), Report())
+        sent(Folder.open(folder), refuse, run())
     assert not any(name.startswith("replayed") for name in files(folder))
 
 
@@ -325,10 +327,9 @@ def test_the_warehouses_rejects(warehouse: Warehouse) -> None:
     """What passes leaves REJECTS with its rows in one transaction; what fails again stays; LOADS adds up."""
     reject_into(warehouse, *(two(2 * n) for n in range(600)), b"no bundle")
     assert (warehouse.counts().rows, warehouse.counts().rejects) == (600, 601)
-    dry, wet = Report(), Report()
-    replay_rejects(owned(warehouse), None, run(dry=True), dry)
+    dry = replayed_rejects(warehouse, run(dry=True))
     assert (warehouse.counts().rows, warehouse.counts().rejects) == (600, 601)
-    replay_rejects(owned(warehouse), None, run(), wet)
+    wet = replayed_rejects(warehouse, run())
     assert dry.counts == wet.counts
     assert (wet.counts.messages, wet.counts.rows, dict(wet.reasons)) == (601, 600, {"Decode.Malformed": 1})
     assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (1200, 1, 0)
@@ -336,28 +337,25 @@ def test_the_warehouses_rejects(warehouse: Warehouse) -> None:
     assert values(warehouse, "SELECT sum(REJECTS) FROM LOADS") == [1]
     assert values(warehouse, "SELECT ATTEMPTS_MADE FROM REJECTS") == [2]
     assert values(warehouse, "SELECT epoch_ms(ARRIVAL_TIMESTAMP) FROM REJECTS") == [NOW]
-    again = Report()
-    replay_rejects(owned(warehouse), None, run(), again)
+    again = replayed_rejects(warehouse, run())
     assert (again.counts.messages, warehouse.counts().rows) == (1, 1200)
 
 
-def test_large_rejects_come_in_small_pages(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_rejects_come_in_small_pages(warehouse: Warehouse) -> None:
     """A page has so many bytes at most, or one reject; all of them are tried once."""
-    monkeypatch.setattr(log, "_PAGE_BYTES", 3_000)
     reject_into(warehouse, *(bundle(n) for n in range(20)), b"x" * 5_000, bundle(20))
-    found = Rejects.of(owned(warehouse))
-    assert 1 < len(found.page().ids) < 10
-    assert [len(found.page(number).ids) for number in (18, 19, 20, 21)] == [1, 1, 1, 0]
-    report = Report()
-    replay_rejects(owned(warehouse), None, run(), report)
+    found = Rejects(asking(warehouse), now(), page_bytes=3_000)
+    assert 1 < len(found.page()) < 10
+    assert [len(found.page(number)) for number in (18, 19, 20, 21)] == [1, 1, 1, 0]
+    report, how = Report(), run()
+    replay_rejects(found, partial(into_warehouse, warehouse, how.settings), how.run, report)
     assert (report.counts.messages, report.counts.rows, warehouse.counts().rejects) == (22, 21, 1)
 
 
 def test_the_clock_went_back(warehouse: Warehouse) -> None:
     """Rejects that were stamped in what is now the future are tried once each, too."""
     reject_into(warehouse, bundle(1), b"no bundle", now_ms=NOW + 10**12)
-    report = Report()
-    replay_rejects(owned(warehouse), None, run(), report)
+    report = replayed_rejects(warehouse, run())
     assert (report.counts.messages, warehouse.counts().rejects) == (2, 1)
 
 
@@ -369,7 +367,7 @@ def test_a_sink_that_fails_leaves_the_rejects(warehouse: Warehouse) -> None:
         raise LmdpError("away")
 
     with pytest.raises(LmdpError, match="away"):
-        replay_rejects(owned(warehouse), refuse, run(), Report())
+        replayed_rejects(warehouse, run(), refuse)
     assert warehouse.counts().rejects == 2
-    replay_rejects(owned(warehouse), lambda outcome: len(outcome.rows), run(), Report())
+    replayed_rejects(warehouse, run(), lambda outcome: len(outcome.rows))
     assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (0, 1, 0)

@@ -18,11 +18,10 @@ from lmdp.core.column_names import styled
 from lmdp.errors import LmdpError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.replay.folder import Folder
-from lmdp.replay.replay import Sink, replay_objects
-from lmdp.replay.report import Report
+from lmdp.replay.retry import Report
 from lmdp.replay.sinks import Send, into_firehose, into_kafka
 from lmdp.testing.firehose import DENIED
-from replay.failures import SPEC, files, firehose_record, message, rejects, row_json, run, two
+from replay.failures import SPEC, How, files, firehose_record, message, rejects, row_json, run, sent, two
 from running import bundle
 
 
@@ -35,11 +34,9 @@ def broker() -> Iterator[KafkaAccess]:
     owner.flush(5)
 
 
-def replay(folder: Path, send: Send, how: Any) -> Report:
+def replay(folder: Path, send: Send, how: How) -> Report:
     """Replay a folder."""
-    report = Report()
-    replay_objects(Folder.open(folder), Sink(lambda outcome, _mark: send(outcome)), how, report)
-    return report
+    return sent(Folder.open(folder), send, how)
 
 
 def on_topic(broker: KafkaAccess, topic: str) -> list[Any]:

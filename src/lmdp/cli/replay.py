@@ -6,8 +6,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -24,10 +25,8 @@ from lmdp.support.signals import stopped_by_signals
 
 if TYPE_CHECKING:
     from lmdp.machine.kafka.access import KafkaAccess
-    from lmdp.replay.log import WarehouseOwner
-    from lmdp.replay.replay import OnProgress, Run, Sink
-    from lmdp.replay.report import Report
-    from lmdp.replay.retry import ReplaySettings
+    from lmdp.replay.replay import Run, Step
+    from lmdp.replay.retry import ReplaySettings, Report
     from lmdp.replay.sinks import Send
     from lmdp.replay.sources import Store
 
@@ -142,17 +141,19 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
     started, stop = time.monotonic(), threading.Event()
     report = _report()
     with contextlib.ExitStack() as parts:
-        send = None
-        if not dry_run and to == "kafka":
+        send: Send | None = None
+        if to != "warehouse" and dry_run:
+            send = _nowhere
+        elif to == "kafka":
             send = _kafka(kafka.access(home), kafka.topic)
-        elif not dry_run and to == "firehose":
+        elif to == "firehose":
             send = _firehose(str(firehose.stream), wanted)
         parts.enter_context(stopped_by_signals(stop))
         progress = parts.enter_context(_progress("rejects" if own else "objects"))
-        from lmdp.replay.report import placed  # noqa: PLC0415 - as above
+        from lmdp.replay.replay import Run, placed  # noqa: PLC0415 - as above
 
         try:
-            (_own if own else _objects)(wanted, send, _run(wanted, progress, stop), report)
+            (_own if own else _objects)(wanted, send, Run(dry_run, progress, stop.is_set), report)
         except LmdpError as error:
             raise placed(error, f"{error} {_so_far(report)}") from error
     done = {**report.to_json(dry=dry_run), "seconds": round(time.monotonic() - started, 3), "source": source, "to": to}
@@ -163,26 +164,25 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
 
 def _own(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
     """Replay the rejects of a warehouse."""
+    from lmdp.replay.log import Rejects  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - DuckDB is loaded when needed
-    from lmdp.replay.replay import replay_rejects  # noqa: PLC0415 - as above
+    from lmdp.replay.replay import elsewhere, replay_rejects  # noqa: PLC0415 - as above
 
     if not wanted.warehouse.exists():
         raise UnreachableError(f"there is no warehouse at {wanted.warehouse}; nothing was replayed.")
-    with warehouse_owner(wanted.home, wanted.warehouse, dry=wanted.dry) as owner:
-        replay_rejects(owner, send, run, report)
+    settings = _replay_settings(wanted)
+    with warehouse_owner(wanted.home, wanted.warehouse, settings) as (ask, step):
+        there = step if send is None else partial(elsewhere, send, step, settings)
+        replay_rejects(Rejects.of(ask), there, run, report)
 
 
 def _objects(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
     """Replay the objects of a folder or a bucket."""
-    from lmdp.replay.replay import Sink, replay_objects  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.replay.replay import replay_objects  # noqa: PLC0415 - DuckDB is loaded when needed
 
     store = _store(wanted)
-    if send is not None:
-        deliver = send
-        replay_objects(store, Sink(lambda outcome, _mark: deliver(outcome)), run, report)
-        return
-    with _owner(wanted) as owner:
-        replay_objects(store, _sink(owner, store.where), run, report)
+    with _step(wanted, send) as step:
+        replay_objects(store, step, run, report)
 
 
 def _store(wanted: _Wanted) -> "Store":
@@ -196,48 +196,37 @@ def _store(wanted: _Wanted) -> "Store":
 
 
 @contextlib.contextmanager
-def _owner(wanted: _Wanted) -> Iterator["WarehouseOwner | None"]:
-    """Open the warehouse that objects are replayed into; None for a dry run without one."""
+def _step(wanted: _Wanted, send: "Send | None") -> "Iterator[Step]":
+    """Return the step for objects: to another sink, into the warehouse, or (a dry run without one) to nowhere."""
     from lmdp.machine.data_dir import make_home  # noqa: PLC0415 - as above
     from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above
+    from lmdp.replay.replay import elsewhere  # noqa: PLC0415 - as above
 
-    if wanted.dry and (wanted.to != "warehouse" or not wanted.warehouse.exists()):
-        yield None
+    settings = _replay_settings(wanted)
+    if send is not None or (wanted.dry and not wanted.warehouse.exists()):
+        yield partial(elsewhere, send or _nowhere, None, settings)
         return
     if wanted.warehouse.parent == wanted.home:
         make_home(wanted.home)
     else:
         with contextlib.suppress(OSError):  # what is wrong with the folder is shown when the file is opened
             wanted.warehouse.parent.mkdir(parents=True, exist_ok=True)
-    with warehouse_owner(wanted.home, wanted.warehouse, dry=wanted.dry) as owner:
-        yield owner
-
-
-def _sink(owner: "WarehouseOwner | None", source: str) -> "Sink":
-    from lmdp.replay.replay import Sink, into_warehouse  # noqa: PLC0415 - as above
-
-    return Sink(lambda _outcome, _mark: 0) if owner is None else into_warehouse(owner, source)
-
-
-def _run(wanted: _Wanted, progress: "OnProgress", stop: threading.Event) -> "Run":
-    from lmdp.replay.replay import Run  # noqa: PLC0415 - as above
-
-    return Run(_replay_settings(wanted), wanted.dry, progress, stop.is_set)
+    with warehouse_owner(wanted.home, wanted.warehouse, settings) as (_, step):
+        yield step
 
 
 def _replay_settings(wanted: _Wanted) -> "ReplaySettings":
     from lmdp.core.column_names import key_overhead  # noqa: PLC0415 - as above
-    from lmdp.core.pipeline import TransformSettings  # noqa: PLC0415 - as above
     from lmdp.replay.retry import ReplaySettings  # noqa: PLC0415 - as above
-    from lmdp.replay.rows import row_reader  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
     spec = configured_spec()
-    limit = TransformSettings().max_row_bytes
-    if wanted.to == "firehose":
-        limit -= key_overhead(spec, wanted.style)
-    settings = TransformSettings(org_id=wanted.org_id, max_row_bytes=limit, spec=spec)
-    return ReplaySettings(settings, row_reader(spec, limit), whole=wanted.to == "kafka")
+    overhead = key_overhead(spec, wanted.style) if wanted.to == "firehose" else 0
+    return ReplaySettings.of(wanted.org_id, spec, key_overhead=overhead, whole=wanted.to == "kafka", dry=wanted.dry)
+
+
+def _nowhere(_outcome: object) -> int:
+    return 0
 
 
 def _kafka(access: "KafkaAccess", topic: str) -> "Send":
@@ -258,13 +247,13 @@ def _firehose(stream: str, wanted: _Wanted) -> "Send":
 
 
 def _report() -> "Report":
-    from lmdp.replay.report import Report  # noqa: PLC0415 - as above
+    from lmdp.replay.retry import Report  # noqa: PLC0415 - as above
 
     return Report()
 
 
 @contextlib.contextmanager
-def _progress(things: str) -> Iterator["OnProgress"]:
+def _progress(things: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on a terminal, and nothing elsewhere: there the report at the end is enough."""
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -240,7 +240,7 @@ def _settings(
     from lmdp.machine.services import MachineSettings, Simulated  # noqa: PLC0415 - loads DuckDB
     from lmdp.machine.settings import ConsumeSettings  # noqa: PLC0415 - as above
     from lmdp.page import process  # noqa: PLC0415 - as above
-    from lmdp.replay.owner import commit  # noqa: PLC0415 - as above
+    from lmdp.replay.owner import serve  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
     own = kafka.servers is None
@@ -264,7 +264,7 @@ def _settings(
         until_idle=until_idle,
         keep_days=_days(storage.keep),
         page=partial(process.page, port=page.page_port) if has_page else None,
-        replay=commit,
+        replay=serve,
     )
 
 

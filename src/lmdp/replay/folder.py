@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
-from lmdp.replay.failed_records import LARGEST
 from lmdp.replay.sources import REPLAYED, Stored, is_replayed
+from lmdp.support.failed_records import LARGEST
 from lmdp.support.reject_files import write_whole
 
 

@@ -10,16 +10,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from lmdp.core.flatten import Row
 from lmdp.errors import AlreadyReplayedError
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay.failed_records import Failed, Unparseable, failed
 from lmdp.replay.retry import Outcome, now
+from lmdp.support.failed_records import Failed, Unparseable, failed
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
 CLUSTER: Final = "replay"
 """LOADS' name of a cluster where rows came by a replay; the topic is then the source, the offsets count messages."""
@@ -30,14 +28,27 @@ ASK_SECONDS: Final = 600.0
 """For a query of the replay's own; REJECTS may be large."""
 
 _PAGE: Final = 250  # rejects in a transaction
-_PAGE_BYTES: Final = 32 * 2**20  # of them as they are kept; one may have more
+PAGE_BYTES: Final = 32 * 2**20
+"""Bytes of a page of rejects as they are kept; one reject may have more."""
+
 _DELETE: Final = """
 DELETE FROM REJECTS AS R USING (SELECT unnest(?::BIGINT[]) AS ID, unnest(?::UBIGINT[]) AS SEEN) AS S
 WHERE R.rowid = S.ID AND hash(R) = S.SEEN
 RETURNING R.ERROR_CODE
 """
+_REJECTS: Final = """
+SELECT
+  R.rowid AS ID, hash(R) AS SEEN, R.ERROR_CODE AS errorCode, R.ERROR_MESSAGE AS errorMessage,
+  R.ATTEMPTS_MADE AS attemptsMade, epoch_ms(R.ARRIVAL_TIMESTAMP) AS arrivalTimestamp,
+  epoch_ms(R.ATTEMPT_ENDING_TIMESTAMP) AS attemptEndingTimestamp, R.RAW_DATA AS rawData, R.SOURCE_TOPIC AS topic,
+  R.SOURCE_PARTITION AS "partition", R.SOURCE_OFFSET AS "offset", R.SOURCE_TIMESTAMP AS "timestamp",
+  R.SOURCE_KEY AS "key", R.DATAPOINTS AS datapoints
+FROM REJECTS AS R"""
 _TABLES: Final = "SELECT table_name AS NAME FROM duckdb_tables() WHERE database_name = 'LM_METRICS'"
 _COPIES: Final = 500  # in a query
+
+Ask = Callable[[str], list[dict[str, Any]]]
+"""Runs a SELECT in a warehouse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,192 +60,129 @@ class ReplayedObject:
     left: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """One transaction: the result of some failures of `source`.
-
-    It has the mark of an object, or `replaced`: the rejects that it replaces, each by its row number and a hash of its
-    content. `messages` were tried, and made `rows`; `rejects` are what is left. `passed` has the keys by which copies
-    of those that passed are recognised.
-    """
-
-    source: str
-    messages: int
-    rows: Sequence[Row] | pa.Table
-    rejects: Sequence[dict[str, Any]] | pa.Table = ()
-    replaced: Sequence[tuple[int, int]] = ()
-    mark: ReplayedObject | None = None
-    passed: Sequence[str] = ()
+def asking(warehouse: Warehouse) -> Ask:
+    """Return the queries of a file that this process has open."""
+    return lambda sql: warehouse.query(sql, timeout_s=ASK_SECONDS).table.to_pylist()
 
 
-@dataclass(frozen=True, slots=True)
-class WarehouseOwner:
-    """The owner of the warehouse's file: this process, or a run. `ask` runs a SELECT, `write` commits a transaction.
+def write(
+    warehouse: Warehouse,
+    source: str,
+    outcome: Outcome,
+    *,
+    mark: ReplayedObject | None = None,
+    replaced: Sequence[tuple[int, int]] = (),
+) -> int:
+    """Commit once: the rows of `source`, and the mark of an object, or the change of REJECTS, are one transaction.
 
-    `write` returns the bytes of the rows' columns. It raises AlreadyReplayedError, and other LmdpErrors; then
-    nothing was written.
-    """
-
-    ask: Callable[[str], list[dict[str, Any]]]
-    write: Callable[[Transaction], int]
-
-
-def owned(warehouse: Warehouse) -> WarehouseOwner:
-    """Return this process as the owner of a file that it has opened."""
-    return WarehouseOwner(
-        lambda sql: warehouse.query(sql, timeout_s=ASK_SECONDS).table.to_pylist(), partial(write, warehouse)
-    )
-
-
-def write(warehouse: Warehouse, transaction: Transaction) -> int:
-    """Commit once: the rows, what is left, and the log entry are one transaction.
-
-    Returns the bytes of the rows' columns. Not to be called twice at a time. Raises AlreadyReplayedError, and as a
-    commit does.
+    `replaced` has the rejects that what is left replaces, each by its row number and a hash of its content. Returns the
+    bytes of the rows' columns. Not to be called twice at a time. Raises AlreadyReplayedError, and as a commit does.
     """
     at = datetime.now(UTC)
-    first, rows = warehouse.offsets(CLUSTER, "", transaction.source).get(0, 0), len(transaction.rows)
-    grown = len(transaction.rejects) - len(transaction.replaced)
-    line = OffsetRange(CLUSTER, "", transaction.source, 0, first, first + transaction.messages, rows, grown)
-    ranges = [line] if rows or transaction.mark else []  # so that rows and loads still add up
+    left = [] if mark else [piece for piece in outcome.left if not isinstance(piece, Unparseable)]
+    first, rows = warehouse.offsets(CLUSTER, "", source).get(0, 0), len(outcome.rows)
+    after = first + outcome.report.counts.messages
+    line = OffsetRange(CLUSTER, "", source, 0, first, after, rows, len(left) - len(replaced))
+    ranges = [line] if rows or mark else []  # so that rows and loads still add up
     return warehouse.commit(
-        Load(transaction.rows, transaction.rejects, ranges, at), also=partial(_record, transaction, at)
+        Load(outcome.rows, left, ranges, at), also=partial(_record, outcome.passed, mark, replaced, at)
     )
 
 
-def _record(transaction: Transaction, at: datetime, connection: duckdb.DuckDBPyConnection) -> Counter[str]:
+def _record(
+    passed: Sequence[str],
+    mark: ReplayedObject | None,
+    replaced: Sequence[tuple[int, int]],
+    at: datetime,
+    connection: duckdb.DuckDBPyConnection,
+) -> Counter[str]:
     """Write the mark, and remove the rejects that are replaced; returns their number by code."""
     gone: Counter[str] = Counter()
-    if (mark := transaction.mark) is not None:
+    if mark is not None:
         if connection.execute("SELECT 1 FROM REPLAYED WHERE DIGEST = ?", [mark.digest]).fetchone():
             raise AlreadyReplayedError(f"{mark.address} is in the warehouse already")
         values = [mark.digest, mark.address, mark.left, at.replace(tzinfo=None)]
         connection.execute("INSERT INTO REPLAYED VALUES (?, ?, ?, ?)", values)
-    if transaction.passed:
-        connection.execute("INSERT INTO REPLAYED_FAILURES SELECT unnest(?::VARCHAR[])", [list(transaction.passed)])
-    if transaction.replaced:
-        ids, hashes = zip(*transaction.replaced, strict=True)
+    if passed:
+        connection.execute("INSERT INTO REPLAYED_FAILURES SELECT unnest(?::VARCHAR[])", [list(passed)])
+    if replaced:
+        ids, hashes = zip(*replaced, strict=True)
         gone.update(code for (code,) in connection.execute(_DELETE, [list(ids), list(hashes)]).fetchall())
         if gone.total() != len(ids):
             raise AlreadyReplayedError("some of these rejects were removed or moved")
     return gone
 
 
-def known(owner: WarehouseOwner, digest: str) -> ReplayedObject | None:
+def known(ask: Ask, digest: str) -> ReplayedObject | None:
     """Return the mark of this content; None where it was never replayed into this file."""
-    if not _has(owner, "REPLAYED"):
+    if not _has(ask, "REPLAYED"):
         return None  # only read, and made before there were marks
     sql = f"SELECT OBJECT, REMAINS FROM REPLAYED WHERE DIGEST = '{int(digest, 16):064x}'"  # noqa: S608 - hexadecimal
-    found = owner.ask(sql)
+    found = ask(sql)
     return ReplayedObject(digest, found[0]["OBJECT"], found[0]["REMAINS"]) if found else None
 
 
-def copies(owner: WarehouseOwner, pieces: Iterable[Failed | Unparseable]) -> set[str]:
-    """Return the keys of those failures that were replayed into this file before, from any source."""
-    if not _has(owner, "REPLAYED_FAILURES"):
+def copies(ask: Ask, pieces: Iterable[Failed | Unparseable]) -> set[int]:
+    """Return the indices of those failures that were replayed into this file before, from any source."""
+    if not _has(ask, "REPLAYED_FAILURES"):
         return set()
-    wanted = sorted({piece.copy_of for piece in pieces if isinstance(piece, Failed)})
+    keys = {index: piece.copy_of for index, piece in enumerate(pieces) if isinstance(piece, Failed)}
     found: set[str] = set()
+    wanted = sorted(set(keys.values()))
     for at in range(0, len(wanted), _COPIES):
         some = ", ".join(f"'{one}'" for one in wanted[at : at + _COPIES])
         sql = f"SELECT COPY_OF FROM REPLAYED_FAILURES WHERE COPY_OF IN ({some})"  # noqa: S608 - hexadecimal
-        found |= {row["COPY_OF"] for row in owner.ask(sql)}
-    return found
+        found |= {row["COPY_OF"] for row in ask(sql)}
+    return {index for index, key in keys.items() if key in found}
 
 
-def _has(owner: WarehouseOwner, table: str) -> bool:
-    return any(row["NAME"] == table for row in owner.ask(_TABLES))
-
-
-def take(owner: WarehouseOwner, source: str, outcome: Outcome, mark: ReplayedObject) -> int:
-    """Write an object's rows and its mark; returns the bytes of the rows' columns.
-
-    Raises AlreadyReplayedError when it is in.
-    """
-    return owner.write(Transaction(source, outcome.counts.messages, outcome.rows, mark=mark, passed=outcome.passed))
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some rejects of the warehouse; each is known again by the number of its row, and a hash of what is in it.
-
-    The number alone does not hold: other transactions, and a checkpoint, may give it to another.
-    """
-
-    ids: Sequence[tuple[int, int]]
-    pieces: Sequence[Failed]
+def _has(ask: Ask, table: str) -> bool:
+    return any(row["NAME"] == table for row in ask(_TABLES))
 
 
 @dataclass(frozen=True, slots=True)
 class Rejects:
     """The warehouse's rejects as they were at `before` (ms); what fails again is stamped later, and not tried twice."""
 
-    owner: WarehouseOwner
+    ask: Ask
     before: int
+    page_bytes: int = PAGE_BYTES
 
     @classmethod
-    def of(cls, owner: WarehouseOwner) -> Rejects:
+    def of(cls, ask: Ask) -> Rejects:
         """Return those that are there now."""
-        (latest,) = owner.ask("SELECT coalesce(epoch_ms(max(ATTEMPT_ENDING_TIMESTAMP)), 0) AS MS FROM REJECTS")
-        return cls(owner, max(now(), latest["MS"] + 1))
+        (latest,) = ask("SELECT coalesce(epoch_ms(max(ATTEMPT_ENDING_TIMESTAMP)), 0) AS MS FROM REJECTS")
+        return cls(ask, max(now(), latest["MS"] + 1))
 
     def count(self) -> int:
         """Return how many have not been tried yet."""
-        (found,) = self.owner.ask(f"SELECT count(*) AS N FROM REJECTS WHERE {self._untried()}")  # noqa: S608 - a number
+        (found,) = self.ask(f"SELECT count(*) AS N FROM REJECTS AS R WHERE {self._untried()}")  # noqa: S608 - a number
         return int(found["N"])
 
-    def page(self, after: int = -1) -> Page:
-        """Return the next rejects to try, of rows numbered beyond `after`; empty at the end."""
+    def page(self, after: int = -1) -> dict[tuple[int, int], Failed]:
+        """Return the next rejects to try, of rows numbered beyond `after`, in order; empty at the end.
+
+        Each is known again by the number of its row and a hash of its content. The number alone does not hold: other
+        transactions, and a checkpoint, may give it to another.
+        """
         where = f"R.rowid > {after} AND {self._untried()}"
-        sizes = self.owner.ask(
+        sizes = self.ask(
             f"SELECT R.rowid AS ID, strlen(R.RAW_DATA) AS SIZE FROM REJECTS AS R WHERE {where} LIMIT {_PAGE}"  # noqa: S608 - numbers
         )
         so_far = itertools.accumulate(row["SIZE"] for row in sizes)
-        fitting = [row["ID"] for row, size in zip(sizes, so_far, strict=True) if size <= _PAGE_BYTES]
+        fitting = [row["ID"] for row, size in zip(sizes, so_far, strict=True) if size <= self.page_bytes]
         last = max(fitting, default=sizes[0]["ID"] if sizes else -1)
-        found = self.owner.ask(
-            f"SELECT R.rowid AS ID, hash(R) AS SEEN, R.* FROM REJECTS AS R WHERE {where} AND R.rowid <= {last}"  # noqa: S608 - as above
-        )
+        found = self.ask(f"{_REJECTS} WHERE {where} AND R.rowid <= {last} ORDER BY R.rowid")
         if sizes and not found:  # they went meanwhile
             return self.page(after)
-        return Page([(row["ID"], row["SEEN"]) for row in found], [_failed(row) for row in found])
-
-    def replace(self, page: Page, outcome: Outcome, *, with_rows: bool) -> int:
-        """Replace a page by what is left of it, and write its rows if they belong here.
-
-        Raises AlreadyReplayedError.
-        """
-        left = [piece for piece in outcome.left if not isinstance(piece, Unparseable)]
-        rows = outcome.rows if with_rows else []
-        passed = outcome.passed if with_rows else ()
-        return self.owner.write(Transaction(REJECTS, outcome.counts.messages, rows, left, page.ids, passed=passed))
+        return {(row.pop("ID"), row.pop("SEEN")): _failed(row) for row in found}
 
     def _untried(self) -> str:
-        return f"ATTEMPT_ENDING_TIMESTAMP < make_timestamp_ms({self.before})"
+        return f"R.ATTEMPT_ENDING_TIMESTAMP < make_timestamp_ms({self.before})"
 
 
 def _failed(row: dict[str, Any]) -> Failed:
-    found = failed(
-        {
-            "errorCode": row["ERROR_CODE"],
-            "errorMessage": row["ERROR_MESSAGE"],
-            "attemptsMade": row["ATTEMPTS_MADE"],
-            "arrivalTimestamp": _ms(row["ARRIVAL_TIMESTAMP"]),
-            "attemptEndingTimestamp": _ms(row["ATTEMPT_ENDING_TIMESTAMP"]),
-            "rawData": row["RAW_DATA"],
-            "source": {
-                "topic": row["SOURCE_TOPIC"],
-                "partition": row["SOURCE_PARTITION"],
-                "offset": row["SOURCE_OFFSET"],
-                "timestamp": row["SOURCE_TIMESTAMP"],
-                "key": row["SOURCE_KEY"],
-            },
-            "datapoints": row["DATAPOINTS"],
-        }
-    )
+    source = {name: row.pop(name) for name in ("topic", "partition", "offset", "timestamp", "key")}
+    found = failed({**row, "source": source})
     assert found is not None  # base64 that this program wrote
     return found
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.replace(tzinfo=UTC).timestamp() * 1000)

@@ -2,65 +2,84 @@
 
 Archiving comes last, so that a crash never loses a failure. Where the sink is the warehouse, the rows and a mark of the
 object are one transaction, so that a crash before the object is archived doubles nothing either.
+
+One object, or one page of the warehouse's own rejects, is one step. The process that has the warehouse takes it: this
+one, or a run that gets the failures over its socket.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias
 
-from lmdp.errors import AlreadyReplayedError, LmdpError, SettingsError, UnreadableObjectError
+from lmdp.errors import AlreadyReplayedError, LmdpError, SettingsError, UnreachableError, UnreadableObjectError
+from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay import log
-from lmdp.replay.failed_records import Failed, Unparseable, packed, read, unpacked
-from lmdp.replay.log import Rejects, ReplayedObject, WarehouseOwner
-from lmdp.replay.report import Report, placed
-from lmdp.replay.retry import Before, Outcome, ReplaySettings, now, retry
+from lmdp.replay.log import REJECTS, Rejects, ReplayedObject
+from lmdp.replay.retry import Outcome, ReplaySettings, Report, now, printed, retry
 from lmdp.replay.seen import Seen
 from lmdp.replay.sinks import Send
 from lmdp.replay.sources import Store, place_of_replayed
+from lmdp.support.failed_records import Failed, Unparseable, failed, packed, read, unpacked
 
 _ROWS: Final = (
     "it holds rows (Firehose's failed records), and a topic carries bundles. Nothing of it was sent. "
     "Replay those with --to firehose or --to warehouse."
 )
-
-_VAIN: Final = 10  # pages in a row that were others when they were to be written; a run that writes makes one, at times
-
-OnProgress: TypeAlias = Callable[[int, int], None]
-"""Takes the number of objects or rejects that are done, and of all."""
+_TOO_MANY: Final = (
+    "it makes more rows than a run takes at once. Nothing of it was written. Stop the run, and run the same command "
+    "again."
+)
+_VAIN: Final = 10  # pages in a row whose rejects were others when they were to be replaced; a removal makes one
 
 
 @dataclass(frozen=True, slots=True)
-class Sink:
-    """Where objects' rows go: `take` takes an object whole or raises; `known` finds what it took before a crash.
+class Failures:
+    """The failures of one step, of `source`: of an object with its `address`, or of a page of the warehouse's rejects.
 
-    `copies` finds which of these failures it has already, from whatever object.
+    `copies` are of what was replayed before, by their indices. `replaced` has the page's rejects by their row number
+    and a hash. `tried`: they were tried already, and are what is left. What fails again is stamped with `now_ms`.
     """
 
-    take: Callable[[Outcome, ReplayedObject], int]
-    known: Callable[[str], ReplayedObject | None] = lambda _digest: None
-    copies: Callable[[Sequence[Failed | Unparseable]], set[str]] = lambda _pieces: set()
+    source: str
+    pieces: Sequence[Failed | Unparseable]
+    now_ms: int
+    address: str = ""
+    content: bytes = b""
+    digest: str = ""
+    copies: AbstractSet[int] = frozenset()
+    replaced: Sequence[tuple[int, int]] = ()
+    tried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The result of a step: how many failures were `tried`, whether one `changed`, and what is `left` of an object."""
+
+    report: Report
+    tried: int
+    changed: bool
+    left: bytes | None = None
+
+
+Step: TypeAlias = Callable[[Failures], Replayed]
+"""Replays failures in one transaction, or raises; then nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How to replay: `dry` changes nothing; `stop` is asked before each object or page."""
+    """How to replay: `dry` changes nothing, `on_progress` takes what is done and all, `stop` ends it between steps."""
 
-    settings: ReplaySettings
     dry: bool
-    on_progress: OnProgress
+    on_progress: Callable[[int, int], None]
     stop: Callable[[], bool]
 
 
-def into_warehouse(owner: WarehouseOwner, source: str) -> Sink:
-    """The warehouse as a sink of the objects of `source`."""
-    return Sink(partial(log.take, owner, _text(source)), partial(log.known, owner), partial(log.copies, owner))
-
-
-def replay_objects(store: Store, sink: Sink, run: Run, report: Report) -> None:
+def replay_objects(store: Store, step: Step, run: Run, report: Report) -> None:
     """Replay the objects of a store; `report` is filled in on the way. Raises LmdpError where it cannot continue."""
     names = store.names()
     seen = Seen(store.replayed(), partial(_pieces, store))
@@ -70,7 +89,7 @@ def replay_objects(store: Store, sink: Sink, run: Run, report: Report) -> None:
             return
         report.objects += 1
         try:
-            _object(store, name, sink, seen, run, report)
+            _object(store, name, step, seen, run, report)
         except UnreadableObjectError as why:
             report.skipped[name] = str(why)
         except LmdpError as error:
@@ -78,48 +97,21 @@ def replay_objects(store: Store, sink: Sink, run: Run, report: Report) -> None:
     run.on_progress(len(names), len(names))
 
 
-def _object(store: Store, name: str, sink: Sink, seen: Seen, run: Run, report: Report) -> None:
+def _object(store: Store, name: str, step: Step, seen: Seen, run: Run, report: Report) -> None:
     stored = store.read(name)
     text = unpacked(stored.content)
     pieces = list(read(text))
     if not any(isinstance(piece, Failed) for piece in pieces):
         raise UnreadableObjectError("there are no rejects in it")
-    digest = hashlib.sha256(text).hexdigest()
-    mark = sink.known(digest)
-    if mark is None:
-        seen.recall(name)
-        copies = sink.copies(pieces)
-        outcome = retry(pieces, run.settings, partial(_seen, seen, copies), now())
-        if run.settings.whole and outcome.row_events:
-            raise SettingsError(_ROWS)
-        fresh = ReplayedObject(
-            digest, _text(store.where + name), packed(outcome.left, stored.content) if outcome.left else None
-        )
-        mark = _take(sink, outcome, fresh, report, dry=run.dry)
-        if not outcome.changed:
-            return
-    if not run.dry and not store.archive(name, stored, place_of_replayed(name, digest), mark.left):
+    digest, address, copies = hashlib.sha256(text).hexdigest(), printed(store.where + name), seen.copies(name, pieces)
+    result = step(Failures(printed(store.where), pieces, now(), address, stored.content, digest, copies))
+    report.add(result.report)
+    if not result.changed:
+        return
+    if not run.dry and not store.archive(name, stored, place_of_replayed(name, digest), result.left):
         report.skipped[name] = "it changed while it was replayed; the next replay reads it again"
     report.replayed += 1
     seen.add(pieces)
-
-
-def _text(name: str) -> str:
-    """A name as the warehouse can have it: one of a file may be no UTF-8."""
-    return name.encode(errors="backslashreplace").decode()
-
-
-def _take(sink: Sink, outcome: Outcome, fresh: ReplayedObject, report: Report, *, dry: bool) -> ReplayedObject:
-    """Give the sink an outcome; returns the mark that holds."""
-    try:
-        if outcome.changed and not dry:
-            report.bytes_out += sink.take(outcome, fresh)
-    except AlreadyReplayedError:  # the transaction of an earlier replay, which had no answer, came through meanwhile
-        if (mark := sink.known(fresh.digest)) is None:
-            raise
-        return mark
-    report.add(outcome)
-    return fresh
 
 
 def _pieces(store: Store, name: str) -> list[Failed | Unparseable]:
@@ -129,34 +121,69 @@ def _pieces(store: Store, name: str) -> list[Failed | Unparseable]:
         return []
 
 
-def replay_rejects(owner: WarehouseOwner, send: Send | None, run: Run, report: Report) -> None:
-    """Replay the rejects of a warehouse into itself, or to `send`. Raises LmdpError where it cannot continue."""
-    rejects = Rejects.of(owner)
+def replay_rejects(rejects: Rejects, step: Step, run: Run, report: Report) -> None:
+    """Replay the rejects of a warehouse, a page a step. Raises LmdpError where it cannot continue."""
     total, done, last, vain = rejects.count(), 0, -1, 0
-    while not run.stop() and (page := rejects.page(last)).ids:
+    while not run.stop() and (page := rejects.page(last)):
         run.on_progress(done, total)
-        copies = log.copies(owner, page.pieces) if send is None else set()
-        outcome = retry(page.pieces, run.settings, _copy_of(copies), max(now(), rejects.before))
-        if run.dry:
-            last = max(number for number, _ in page.ids)
-        else:
-            report.bytes_out += send(outcome) if send is not None and outcome.changed else 0
-            try:
-                report.bytes_out += rejects.replace(page, outcome, with_rows=send is None)
-            except AlreadyReplayedError:
-                vain += 1
-                if vain > _VAIN:
-                    raise
-                continue  # read those again that are still there
+        ids = list(page)
+        try:
+            result = step(Failures(REJECTS, list(page.values()), max(now(), rejects.before), replaced=ids))
+        except AlreadyReplayedError:
+            vain += 1
+            if vain > _VAIN:
+                raise
+            continue  # read those again that are still there
         vain = 0
-        done += len(page.ids)
-        report.add(outcome)
+        done += result.tried
+        last = ids[result.tried - 1][0] if run.dry else last
+        report.add(result.report)
     run.on_progress(done, total)
 
 
-def _copy_of(copies: set[str]) -> Before:
-    return lambda piece: piece.copy_of in copies
+def into_warehouse(warehouse: Warehouse, settings: ReplaySettings, failures: Failures) -> Replayed:
+    """Replay into an open warehouse: rows, and the mark of the object or the change of REJECTS, are one transaction."""
+    ask = log.asking(warehouse)
+    if failures.digest and (known := log.known(ask, failures.digest)):
+        return Replayed(Report(), len(failures.pieces), changed=True, left=known.left)
+    outcome = _retried(failures, settings, log.copies(ask, failures.pieces))
+    mark = ReplayedObject(failures.digest, failures.address, _left(failures, outcome)) if failures.digest else None
+    if not settings.dry and (outcome.changed or failures.replaced):
+        replaced = failures.replaced[: outcome.tried]
+        outcome.report.bytes_out = log.write(warehouse, failures.source, outcome, mark=mark, replaced=replaced)
+    return Replayed(outcome.report, outcome.tried, outcome.changed, mark.left if mark else None)
 
 
-def _seen(seen: Seen, copies: set[str], piece: Failed) -> bool:
-    return seen(piece) or piece.copy_of in copies
+def elsewhere(send: Send, keep: Step | None, settings: ReplaySettings, failures: Failures) -> Replayed:
+    """Replay to another sink; `keep` has what is left of a page replace it in the warehouse that it is of."""
+    outcome = _retried(failures, settings)
+    if outcome.changed and not settings.dry:
+        outcome.report.bytes_out = send(outcome)
+    if keep and not settings.dry:
+        left = [piece for piece in map(failed, outcome.left) if piece]
+        keep(replace(failures, pieces=left, tried=True))
+    return Replayed(outcome.report, outcome.tried, outcome.changed, _left(failures, outcome))
+
+
+def _retried(failures: Failures, settings: ReplaySettings, copies: AbstractSet[int] = frozenset()) -> Outcome:
+    if failures.tried:
+        left = [piece.envelope for piece in failures.pieces if isinstance(piece, Failed)]
+        return Outcome(left=[*left], tried=len(failures.replaced))
+    outcome = retry(failures.pieces, failures.copies | copies, settings, failures.now_ms)
+    if failures.digest and outcome.tried < len(failures.pieces):
+        raise LmdpError(_TOO_MANY)
+    if settings.whole and outcome.row_events:
+        raise SettingsError(_ROWS)
+    return outcome
+
+
+def _left(failures: Failures, outcome: Outcome) -> bytes | None:
+    return packed(outcome.left, failures.content) if outcome.left else None
+
+
+def placed(error: LmdpError, text: str) -> LmdpError:
+    """Return the same kind of error with another text."""
+    for kind in (SettingsError, UnreachableError):
+        if isinstance(error, kind):
+            return kind(text)
+    return LmdpError(text)

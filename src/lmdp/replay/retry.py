@@ -1,95 +1,162 @@
-"""Failures through the settings again: what passes now, and what is left of each."""
+"""Failures through the settings again: what passes now, what is left of each, and the report of it."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final
 
 from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
+from lmdp.core.specification import Spec
 from lmdp.errors import DatapointError
-from lmdp.replay.failed_records import Failed, Unparseable
-from lmdp.replay.rows import ReadRow
+from lmdp.replay.rows import ReadRow, row_reader
+from lmdp.support.failed_records import Failed, Unparseable
 from lmdp.support.reject_files import envelope
 
-Before: TypeAlias = Callable[[Failed], bool]
-"""Whether a copy of this failure was replayed before."""
+_LONGEST: Final = 400  # characters of a reason that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class ReplaySettings:
-    """The settings of a replay. `whole`: the sink takes messages, so that one is sent again whole or not at all."""
+    """The settings of a replay. `dry` changes nothing. `whole`: the sink takes messages, each whole or not at all.
+
+    `most_size` limits the rows of one transaction, in characters, about.
+    """
 
     transform: TransformSettings
     read_row: ReadRow
     whole: bool = False
+    dry: bool = False
+    most_size: float = math.inf
+
+    @classmethod
+    def of(cls, org_id: str | None, spec: Spec, *, key_overhead: int = 0, **more: Any) -> ReplaySettings:
+        """Return the settings; `key_overhead` has the bytes of a row that the sink's own keys take."""
+        limit = TransformSettings().max_row_bytes - key_overhead
+        settings = TransformSettings(org_id=org_id, max_row_bytes=limit, spec=spec)
+        return cls(settings, row_reader(spec, limit), **more)
+
+
+@dataclass(slots=True)
+class Report:
+    """The counts of a replay, or of a part of it.
+
+    `objects` were read; `replayed` of them were replayed and moved. `skipped` has the reasons of those that were left
+    alone. `unread` counts pieces that are no failures, `repeats` copies of what was replayed before. `reasons` counts
+    what failed again by its code, `examples` has the first text of each.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    bytes_out: int = 0
+    repeats: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    objects: int = 0
+    replayed: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+    unread: int = 0
+
+    def add(self, part: Report) -> None:
+        """Add the report of one transaction."""
+        self.counts += part.counts
+        self.bytes_out += part.bytes_out
+        self.repeats += part.repeats
+        self.reasons += part.reasons
+        self.unread += part.unread
+        self.examples = {**part.examples, **self.examples}
+
+    def fails(self, code: str, text: str) -> None:
+        """Count a reason."""
+        self.reasons[code] += 1
+        self.examples.setdefault(code, printed(text[:_LONGEST]))
+
+    def to_json(self, *, dry: bool) -> dict[str, Any]:
+        """Return the report under the names that a program reads."""
+        return {
+            "dryRun": dry,
+            **self.counts.report(),
+            "bytesOut": self.bytes_out,
+            "reasons": dict(self.reasons.most_common()),
+            "repeats": self.repeats,
+            "objects": self.objects,
+            "objectsReplayed": self.replayed,
+            "unreadPieces": self.unread,
+            "skipped": self.skipped,
+        }
 
 
 @dataclass(slots=True)
 class Outcome:
-    """The outcome of some failures: `rows`, and the `messages` that made some; `left` is what failed again.
+    """The outcome of the first `tried` failures: `rows`, and the `messages` that made some; `left` failed again.
 
     `changed`: something passed, or was there before; otherwise all is as it was. `passed` has the keys of copies of
-    those that passed. `reasons` counts what failed again by
-    its code, `examples` has the first text of each.
+    those that passed.
     """
 
     rows: list[Row] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     left: list[dict[str, Any] | Unparseable] = field(default_factory=list)
-    counts: Counts = field(default_factory=Counts)
+    report: Report = field(default_factory=Report)
     row_events: int = 0
-    repeats: int = 0
     changed: bool = False
     passed: list[str] = field(default_factory=list)
-    reasons: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
-
-    def fails(self, code: str, text: str) -> None:
-        """Count a reason."""
-        self.reasons[code] += 1
-        self.examples.setdefault(code, text)
+    tried: int = 0
+    size: int = 0
 
 
-def retry(pieces: Iterable[Failed | Unparseable], settings: ReplaySettings, before: Before, now_ms: int) -> Outcome:
-    """Try each failure once more; what is left is stamped with `now_ms`. Nothing in the data raises."""
+def retry(
+    pieces: Sequence[Failed | Unparseable], copies: Container[int], settings: ReplaySettings, now_ms: int
+) -> Outcome:
+    """Try each failure once more, but for `copies` of what was replayed before, by their index.
+
+    What is left is stamped with `now_ms`. Once there are more rows than `most_size`, no further failure is tried.
+    Nothing in the data raises.
+    """
     outcome = Outcome()
-    for piece in pieces:
+    for index, piece in enumerate(pieces):
+        if outcome.size > settings.most_size:
+            break
+        outcome.tried += 1
         if isinstance(piece, Unparseable):
+            outcome.report.unread += 1
             outcome.left.append(piece)
-        elif before(piece):
-            outcome.repeats += 1
+        elif index in copies:
+            outcome.report.repeats += 1
             outcome.changed = True
-        elif piece.message is None:
+        elif piece.place is None:
             _row_event(outcome, piece, settings, now_ms)
         else:
-            _message(outcome, piece, piece.message, settings, now_ms)
-    outcome.counts.rows = len(outcome.rows)
+            _message(outcome, piece, Message(piece.raw, *piece.place, piece.key), settings, now_ms)
+    outcome.report.counts.rows = len(outcome.rows)
     return outcome
 
 
 def _row_event(outcome: Outcome, piece: Failed, settings: ReplaySettings, now_ms: int) -> None:
     outcome.row_events += 1
-    outcome.counts += Counts(messages=1, bytes_in=len(piece.raw))
+    outcome.report.counts += Counts(messages=1, bytes_in=len(piece.raw))
     try:
         outcome.rows.append(settings.read_row(piece.raw))
+    except DatapointError as refused:
+        outcome.report.counts.rejected_messages += 1
+        outcome.report.fails(refused.code, refused.text)
+        outcome.left.append(_stamped(piece, {"errorCode": refused.code, "errorMessage": refused.text}, now_ms))
+    else:
+        outcome.size += len(piece.raw)
         outcome.changed = True
         outcome.passed.append(piece.copy_of)
-    except DatapointError as refused:
-        outcome.counts.rejected_messages += 1
-        outcome.fails(refused.code, refused.text)
-        outcome.left.append(_stamped(piece, {"errorCode": refused.code, "errorMessage": refused.text}, now_ms))
 
 
 def _message(outcome: Outcome, piece: Failed, message: Message, settings: ReplaySettings, now_ms: int) -> None:
     done = transform((message,), settings.transform)
     outcome.rows += done.rows
-    outcome.counts += done.counts
+    outcome.size += done.size
+    outcome.report.counts += done.counts
     for reject in done.rejects:
-        outcome.fails(reject.code, reject.message)
+        outcome.report.fails(reject.code, reject.message)
     passed = not done.rejects or done.counts.rejected_datapoints < done.counts.datapoints
     if passed:
         outcome.changed = True
@@ -119,3 +186,8 @@ def _stamped(piece: Failed, changes: dict[str, Any], now_ms: int) -> dict[str, A
 def now() -> int:
     """Return the time in milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def printed(name: str) -> str:
+    """Return a text that is UTF-8: a file's name may be none, and a message may hold half a surrogate pair."""
+    return name.encode(errors="backslashreplace").decode()

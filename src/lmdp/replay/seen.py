@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from lmdp.replay.failed_records import Failed, Unparseable
+from lmdp.support.failed_records import Failed, Unparseable
 
 # <topic>-<partition>-<first offset>-<last offset>.<digest>.ndjson.gz, behind what a replayed object has in front.
 _NAME = re.compile(
@@ -25,7 +25,6 @@ class Seen:
         """`replayed` names the objects that were replayed, and `pieces` reads one."""
         self._pieces = pieces
         self._found: set[tuple[object, ...]] = set()
-        self._here: set[tuple[object, ...]] = set()
         self._unread: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
         self._anywhere: list[str] = []  # without offsets in their names: they may have copies of any
         for name in replayed:
@@ -34,9 +33,8 @@ class Seen:
             else:
                 self._anywhere.append(name)
 
-    def recall(self, name: str) -> None:
-        """Begin with the object of this name: read the replayed ones that may hold copies of what it holds."""
-        self._here.clear()
+    def _recall(self, name: str) -> None:
+        """Read the replayed objects that may hold copies of what the object of this name holds."""
         while self._anywhere:
             self.add(self._pieces(self._anywhere.pop()))
         match = _match(name)
@@ -57,14 +55,16 @@ class Seen:
             if isinstance(piece, Failed) and (identity := piece.identity):
                 self._found.add(identity)
 
-    def __call__(self, piece: Failed) -> bool:
-        """Return whether a copy of this one was replayed, or came before it in the same object."""
-        identity = piece.identity
-        if identity is None:
-            return False
-        known = identity in self._found or identity in self._here
-        self._here.add(identity)
-        return known
+    def copies(self, name: str, pieces: Sequence[Failed | Unparseable]) -> set[int]:
+        """Return the indices of copies in the object `name`: of what was replayed, or came before in the object."""
+        self._recall(name)
+        found, here = set[int](), set[tuple[object, ...]]()
+        for index, piece in enumerate(pieces):
+            if isinstance(piece, Failed) and (identity := piece.identity):
+                if identity in self._found or identity in here:
+                    found.add(index)
+                here.add(identity)
+        return found
 
 
 def _match(name: str) -> re.Match[str] | None:

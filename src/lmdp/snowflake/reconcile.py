@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import gzip
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -15,9 +12,10 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lmdp.errors import LmdpError, SettingsError
+from lmdp.errors import LmdpError, SettingsError, UnreadableObjectError
 from lmdp.snowflake.secrets import aws_client
 from lmdp.snowflake.verify import CANARY, Scope
+from lmdp.support.failed_records import Failed, Unparseable, read, unpacked
 
 # What Firehose writes below the error prefix: https://docs.aws.amazon.com/firehose/latest/dev/retry.html
 FAILED: Final = "snowflake-failed/"
@@ -100,32 +98,33 @@ def delivered_by_hour(begin: datetime, end: datetime, client: Any = None) -> Cou
 def failed_by_hour(bucket: str, begin: datetime, end: datetime, client: Any = None) -> Counter[datetime]:
     """Records that Firehose could not deliver, by when they arrived there. Raises LmdpError."""
     found: Counter[datetime] = Counter()
-    for record in failed_records(bucket, begin, client):
-        arrived = datetime.fromtimestamp(int(record["arrivalTimestamp"]) / 1000, UTC)
-        is_canary = CANARY.encode() in base64.b64decode(str(record.get("rawData", "")))
-        if begin <= arrived < end and not is_canary:
+    for record in _failed(bucket, begin, client):
+        arrived = datetime.fromtimestamp(int(record.envelope["arrivalTimestamp"]) / 1000, UTC)
+        if begin <= arrived < end and CANARY.encode() not in record.raw:
             found[arrived.replace(minute=0, second=0, microsecond=0)] += 1
     return found
 
 
 def failed_records(bucket: str, since: datetime, client: Any = None) -> Iterator[dict[str, Any]]:
     """Every record that failed since then, as Firehose wrote it. Raises LmdpError."""
+    return (record.envelope for record in _failed(bucket, since, client))
+
+
+def _failed(bucket: str, since: datetime, client: Any) -> Iterator[Failed]:
     with _aws_errors(f"the bucket {bucket}"):
         s3 = client or aws_client("s3")
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=FAILED):
             for entry in page.get("Contents", ()):
                 if entry["LastModified"] >= since:
-                    yield from _objects(s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read())
+                    content = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+                    yield from (piece for piece in _pieces(content, entry["Key"]) if isinstance(piece, Failed))
 
 
-def _objects(content: bytes) -> Iterator[dict[str, Any]]:
-    """JSON objects one after another, with or without a newline between, in gzip or not."""
-    text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode().strip()
-    decode = json.JSONDecoder().raw_decode
-    while text:
-        found, end = decode(text)
-        yield found
-        text = text[end:].lstrip()
+def _pieces(content: bytes, key: str) -> list[Failed | Unparseable]:
+    try:
+        return list(read(unpacked(content)))
+    except UnreadableObjectError as error:
+        raise LmdpError(f"{key} could not be read: {error}. Nothing was changed.") from error
 
 
 @contextlib.contextmanager

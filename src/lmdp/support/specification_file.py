@@ -20,14 +20,24 @@ def configured_spec(env: Mapping[str, str] = os.environ) -> Spec:
     return _read(path) if path else load_spec()
 
 
-@functools.cache
-def _read(path: str) -> Spec:
+def configured_page(env: Mapping[str, str] = os.environ) -> str:
+    """Return the text of the page of `LMDP_SPEC`, empty where it is the one in the package. Raises SettingsError."""
+    path = env.get("LMDP_SPEC")
+    return _text(path) if path else ""
+
+
+def _text(path: str) -> str:
     try:
         if not Path(path).is_file():  # reading a pipe would wait for ever
             raise SettingsError(f"LMDP_SPEC: {path} is not a file")
-        text = Path(path).read_text("utf-8")
+        return Path(path).read_text("utf-8")
     except (OSError, ValueError) as error:
         raise SettingsError(f"LMDP_SPEC: cannot read {path}: {error}") from error
+
+
+@functools.cache
+def _read(path: str) -> Spec:
+    text = _text(path)
     try:
         return parse_spec(text)
     except SettingsError as error:

@@ -19,7 +19,7 @@ from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.specification_file import configured_spec
 
 _PATIENCE_S = 5.0  # in addition to the query's own time
-_REPLAY_S = 600.0  # for a transaction, after those of the consumer and of another replay
+_REPLAY_S = 600.0  # for a step, after those of the consumer and of another replay
 
 
 def query(home: Path, warehouse: Path, query: Query) -> Answer:
@@ -59,14 +59,13 @@ def _get(home: Path, target: str) -> dict[str, Any]:
     return found
 
 
-def replay(home: Path, body: bytes) -> int:
-    """Commit one transaction of a replay in the running pipeline, and return the bytes of its columns.
+def replay(home: Path, body: bytes) -> bytes:
+    """Take one step of a replay in the running pipeline, and return its result.
 
-    Raises RunNotFoundError, AlreadyReplayedError, LmdpError. Without an answer the transaction may be committed all the
-    same; sending it again is safe.
+    Raises RunNotFoundError, AlreadyReplayedError, LmdpError. Without an answer the step may be taken all the same;
+    sending it again is safe.
     """
-    _, answer = _request(home, "POST", "/replay", body, _REPLAY_S)
-    return int(msgspec.json.decode(answer)["bytes"])
+    return _request(home, "POST", "/replay", body, _REPLAY_S)[1]
 
 
 class _Connection(http.client.HTTPConnection):

@@ -14,12 +14,12 @@ WRONG_WAREHOUSE: Final = 421
 """Status of an answer: the run has another file open."""
 
 ALREADY_REPLAYED: Final = 409
-"""Status of an answer: the transaction of a replay was committed before."""
+"""Status of an answer: what is replayed was replayed before, or is other by now."""
 
 MAX_ROWS: Final = 1_000_000
 MAX_SECONDS: Final = 3_600
-LARGEST_REPLAY: Final = 2**30
-"""Bytes of one transaction of a replay."""
+LARGEST_REPLAY: Final = 128 * 2**20
+"""Bytes of an object that is replayed in a run; Firehose buffers no more, and the run holds it in memory."""
 
 _LONGEST_PATH = 100  # sun_path has 108 bytes on Linux, 104 on macOS
 

@@ -4,7 +4,8 @@
     GET  /snapshot {"status", "live"}: the same, and the figures that change every second, all of one moment
     POST /query    {"sql", "limitRows", "timeoutSeconds"} → rows as an Arrow IPC stream, its buffers in LZ4;
                    `X-Truncated: true` when rows were left out
-    POST /replay   one transaction of `lmdp replay` → {"bytes"}; 409 when it was committed before
+    POST /replay   one object, or one page of the warehouse's rejects, replayed in one transaction, for `lmdp replay`;
+                   409 when the rejects are others by now
 
 An error is `{"error", "exitCode"}`. Try it: curl --unix-socket .lmdp/run.sock http://lmdp/status
 """
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from io import BufferedIOBase
@@ -47,13 +48,12 @@ _MAX_QUERY = 1_000_000  # bytes of a request's body
 _BODY_S = 120.0  # for a request's body to arrive
 _REPLAY_S = 120.0  # how long one replay waits for another's transaction
 _STOP_S = 2.0
-_CHUNK = 2**18
 
 
-Replay = Callable[[Warehouse, IO[bytes]], int]
-"""Commit the transaction of a replay in a file to the warehouse, and return the bytes of its rows' columns.
+Replay = Callable[[Warehouse, bytes], Sequence[bytes]]
+"""Take one step of a replay in the warehouse, given the request's body, and return the parts of the answer's.
 
-Raises RunNotFoundError where it is for another warehouse, AlreadyReplayedError where it was committed before.
+Raises RunNotFoundError where it is for another warehouse, AlreadyReplayedError where the rejects are others by now.
 """
 
 
@@ -87,22 +87,15 @@ class Request:
     stream: BufferedIOBase
     connection: Connection
 
-    def chunks(self, most: int) -> Iterator[bytes]:
-        """Yield the body in pieces. Raises SettingsError when incomplete, of unknown length, or longer than `most`."""
+    def body(self, most: int) -> bytes:
+        """Return the body. Raises SettingsError when incomplete, of unknown length, or longer than `most`."""
         if self.length is None or self.length > most:
             raise SettingsError(f"the request needs a Content-Length of at most {most:,} bytes")
-        left = self.length
-        while left:
-            piece = self.stream.read(min(left, _CHUNK))
-            if not piece:
-                raise SettingsError(f"the request's body is {left:,} bytes short. Nothing was changed.")
-            left -= len(piece)
-            yield piece
+        body = self.stream.read(self.length)
+        if left := self.length - len(body):
+            raise SettingsError(f"the request's body is {left:,} bytes short. Nothing was changed.")
         self.connection.mark_received()
-
-    def body(self, most: int) -> bytes:
-        """Return the whole body. Raises SettingsError as `chunks` does."""
-        return b"".join(self.chunks(most))
+        return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,18 +203,12 @@ def _write_answer(warehouse: Warehouse, query: Query, seconds: float, file: IO[b
 def _replay(context: Context, request: Request) -> Response:
     if context.replay is None:
         raise SettingsError("this run accepts no replay. Nothing was changed.")
-    folder = context.warehouse.path.absolute().parent
-    with (
-        _slot(context.replays, _REPLAY_S, "another replay is writing, and did not end"),
-        tempfile.TemporaryFile(dir=folder) as file,
-    ):
-        for piece in request.chunks(LARGEST_REPLAY):
-            file.write(piece)
+    with _slot(context.replays, _REPLAY_S, "another replay is writing, and did not end"):
         try:
-            written = context.replay(context.warehouse, file)
+            parts = context.replay(context.warehouse, request.body(2 * LARGEST_REPLAY))
         except RunNotFoundError:
             return _wrong_warehouse(context)
-        return Response(JSON, msgspec.json.encode({"bytes": written}))
+    return Response("application/octet-stream", b"".join(parts))
 
 
 Route = Callable[[Context, Request], Response]

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from lmdp.core.pipeline import Message
 from lmdp.errors import UnreadableObjectError
 
 LARGEST: Final = 512 * 2**20
@@ -37,11 +36,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """One failure: its JSON object as it was found, and its `rawData`: a message, or (`message` None) a row event."""
+    """One failure: its JSON object as it was found, and its `rawData`: a message, or (`place` None) a row event.
+
+    `place` is the message's topic, partition, offset and timestamp (ms, or None); `key` is its key.
+    """
 
     envelope: dict[str, Any]
     raw: bytes
-    message: Message | None
+    place: tuple[str, int, int, int | None] | None = None
+    key: bytes | None = None
 
     @property
     def attempts(self) -> int:
@@ -55,9 +58,7 @@ class Failed:
 
         Attempts are no part of it: the same content that failed once more is the same failure.
         """
-        message = self.message
-        place = message and (message.topic, message.partition, message.offset, message.timestamp)
-        return hashlib.sha256(repr(place).encode(errors="surrogatepass") + b"\n" + self.raw).hexdigest()[:32]
+        return hashlib.sha256(repr(self.place).encode(errors="surrogatepass") + b"\n" + self.raw).hexdigest()[:32]
 
     @property
     def identity(self) -> tuple[object, ...] | None:
@@ -66,11 +67,9 @@ class Failed:
         The content is part of it: a copy with other content may hold what this one has not. The attempts are, since
         what is left of a message after a replay is no copy of it.
         """
-        message = self.message
-        if message is None or not message.topic or message.partition < 0 or message.offset < 0:
+        if self.place is None or not self.place[0] or min(self.place[1:3]) < 0:
             return None
-        content = hashlib.sha256(self.raw).digest()
-        return (message.topic, message.partition, message.offset, message.timestamp, self.attempts, content)
+        return (*self.place, self.attempts, hashlib.sha256(self.raw).digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +79,17 @@ class Unparseable:
     content: bytes
 
 
-def unpacked(content: bytes) -> bytes:
-    """The content without gzip, should there be any around it. Raises UnreadableObjectError."""
+def unpacked(content: bytes, most: int = LARGEST) -> bytes:
+    """The content without gzip, should there be any around it; `most` bytes of it. Raises UnreadableObjectError."""
     if not content.startswith(_GZIP):
         return content
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-            text = file.read(LARGEST + 1)
+            text = file.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UnreadableObjectError(f"its gzip is damaged or was cut short: {error}") from error
-    if len(text) > LARGEST:
-        raise UnreadableObjectError(f"it has more than {LARGEST // 2**20} MiB")
+    if len(text) > most:
+        raise UnreadableObjectError(f"it has more than {most // 2**20} MiB")
     return text
 
 
@@ -144,21 +143,16 @@ def failed(value: object) -> Failed | None:
     if not isinstance(value, dict):
         return None
     raw, source = _bytes(value.get("rawData")), value.get("source")
-    if raw is None:
-        return None
-    return Failed(value, raw, _message(raw, source) if isinstance(source, dict) else None)
-
-
-def _message(raw: bytes, source: dict[str, Any]) -> Message:
+    if raw is None or not isinstance(source, dict):
+        return None if raw is None else Failed(value, raw)
     topic = source.get("topic")
-    return Message(
-        value=raw,
-        topic=topic if isinstance(topic, str) else "",
-        partition=_whole(source.get("partition"), UNKNOWN),
-        offset=_whole(source.get("offset"), UNKNOWN),
-        timestamp=_whole(source.get("timestamp"), None),
-        key=_bytes(source.get("key")),
+    place = (
+        topic if isinstance(topic, str) else "",
+        _whole(source.get("partition"), UNKNOWN),
+        _whole(source.get("offset"), UNKNOWN),
+        _whole(source.get("timestamp"), None),
     )
+    return Failed(value, raw, place, _bytes(source.get("key")))
 
 
 def _whole(value: object, otherwise: _T) -> int | _T:
