@@ -51,7 +51,6 @@ NAMES = {
 
 ALLOWED = {
     r'"mend":|reject\["mend"\]': "a key of the public JSON of the page and of `lmdp doctor`",
-    r'name="settled"': "a key of the replay's wire format, which a run of an earlier version may send",
     r"\(was `[^`]*`\)": "a message as an older version printed it, in the changelog",
 }
 """Texts in which a retired word is right, with the reason."""

@@ -186,7 +186,7 @@ def test_rejects_that_are_others_by_now_stay(home: Path, warehouse: Warehouse) -
     first, second = Rejects.of(asking(warehouse)).page()
     for wrong in ([first, (second[0], second[1] ^ 1)], [first, (second[0] + 1, second[1])], [(second[0], first[1])]):
         with pytest.raises(AlreadyReplayedError):
-            client.replay(home, request(warehouse.path, an_object(1, 2), address="", replaced=wrong))
+            client.replay(home, request(warehouse.path, an_object(*range(len(wrong))), address="", replaced=wrong))
     assert (warehouse.counts().rows, warehouse.counts().rejects) == (0, 2)
 
 
