@@ -25,10 +25,10 @@ from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.folder import Folder
 from lmdp.replay.log import REJECTS, Rejects, asking
 from lmdp.replay.owner import serve, warehouse_owner
-from lmdp.replay.replay import Failures, Replayed, elsewhere, into_warehouse, replay_rejects
+from lmdp.replay.replay import Failures, Origin, Replayed, elsewhere, into_warehouse, replay_rejects
 from lmdp.replay.retry import Outcome, Report, now
 from lmdp.support.reject_files import envelope
-from replay.failures import NOW, SPEC, How, files, message, reject_into, rejects, run, taken, two, values
+from replay.failures import NOW, SPEC, How, files, message, reject_into, rejects, run, sent, taken, two, values
 from running import bundle
 
 INSTANCES = 'SELECT "instance" FROM ROW_EVENTS ORDER BY 1'
@@ -58,11 +58,10 @@ def of_table(home: Path, path: Path, how: How, send: Any = None) -> Report:
 
 def request(path: Path, content: bytes, **changes: object) -> bytes:
     """The body for an object, as `lmdp replay` sends it."""
-    head = {
-        "warehouse": str(path.resolve()), "orgId": "acme", "specification": "", "dryRun": False, "source": "s",
-        "nowMs": NOW, "address": "a/b", "copies": [], "replaced": [], "tried": False,
-    }  # fmt: skip
-    return json.dumps({**head, **changes}).encode() + b"\n" + content
+    head = {"warehouse": str(path.resolve()), "orgId": "acme", "specification": "", "dryRun": False}
+    origin = {"source": "s", "now_ms": NOW, "address": "a/b", "copies": [], "replaced": [], "tried": False}
+    changed = {name: changes.pop(name) for name in origin.keys() & changes}
+    return json.dumps({**head, **changes, "origin": {**origin, **changed}}).encode() + b"\n" + content
 
 
 def an_object(*numbers: int) -> bytes:
@@ -111,15 +110,14 @@ def test_a_folder_through_a_run(home: Path, warehouse: Warehouse) -> None:
 def test_copies_are_known_to_both(home: Path, warehouse: Warehouse) -> None:
     """What is in the folder's `replayed/` the command knows, and what the warehouse has had, the run."""
     rejects(home / "rejects", message(bundle(1), 5), message(bundle(2), 6))
-    of_folder(home, warehouse.path, run())
+    sent(Folder.open(home / "rejects"), lambda _outcome: 0, run())
     rejects(home / "rejects", message(bundle(2), 6), message(bundle(3), 7))
-    reject_into(warehouse, b"", bundle(1))
     assert of_folder(home, warehouse.path, run()).repeats == 1
     rejects(home / "elsewhere", message(bundle(3), 7), message(bundle(4), 8))
     how = run()
     with warehouse_owner(home, warehouse.path, how.settings) as (_, step):
         assert taken(Folder.open(home / "elsewhere"), step, how).repeats == 1
-    assert values(warehouse, INSTANCES) == ["i-1", "i-2", "i-3", "i-4"]
+    assert values(warehouse, INSTANCES) == ["i-3", "i-4"]
 
 
 def test_the_runs_own_rejects(home: Path, warehouse: Warehouse) -> None:
@@ -143,14 +141,14 @@ def test_the_runs_own_rejects(home: Path, warehouse: Warehouse) -> None:
 def test_the_runs_own_rejects_to_another_sink(home: Path, warehouse: Warehouse) -> None:
     """They leave REJECTS and make no rows there; what failed again stays, one attempt later."""
     reject_into(warehouse, bundle(1), b"no bundle")
-    sent: list[Outcome] = []
+    outcomes: list[Outcome] = []
 
     def to(outcome: Outcome) -> int:
-        sent.append(outcome)
+        outcomes.append(outcome)
         return 7
 
     report = of_table(home, warehouse.path, run(), to)
-    assert ([len(outcome.rows) for outcome in sent], report.bytes_out) == ([1], 7)
+    assert ([len(outcome.rows) for outcome in outcomes], report.bytes_out) == ([1], 7)
     assert (warehouse.counts().rows, warehouse.duplicates()) == (0, 0)
     assert values(warehouse, "SELECT ERROR_CODE FROM REJECTS") == ["Decode.Malformed"]
     assert values(warehouse, "SELECT ATTEMPTS_MADE FROM REJECTS") == [2]
@@ -198,7 +196,9 @@ def test_rejects_that_change_meanwhile_are_read_again(warehouse: Warehouse) -> N
     def step(failures: Failures) -> Replayed:
         calls.append(len(failures.pieces))
         if len(calls) == 1:
-            into_warehouse(warehouse, how.settings, Failures(REJECTS, failures.pieces[:1], NOW, replaced=[gone]))
+            into_warehouse(
+                warehouse, how.settings, Failures(Origin(REJECTS, NOW, replaced=[gone]), failures.pieces[:1])
+            )
         return into_warehouse(warehouse, how.settings, failures)
 
     found = Rejects.of(asking(warehouse))
@@ -335,7 +335,7 @@ def test_a_run_that_ends_meanwhile(tmp_path: Path, warehouse: Warehouse) -> None
     with serving(tmp_path, warehouse, dict, replay=serve):
         kept = warehouse_owner(tmp_path, warehouse.path, run().settings)
         ask, step = kept.__enter__()
-    for call in (lambda: step(Failures("s", [], NOW)), lambda: ask("SELECT 1")):
+    for call in (lambda: step(Failures(Origin("s", NOW), [])), lambda: ask("SELECT 1")):
         with pytest.raises(UnreachableError, match=r"has ended in the meantime.*Run the same command again"):
             call()
     kept.__exit__(None, None, None)

@@ -6,7 +6,7 @@ import base64
 import gzip
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from replay.failures import (
     row_json,
     run,
     sent,
+    taken,
     two,
     values,
 )
@@ -350,6 +351,21 @@ def test_large_rejects_come_in_small_pages(warehouse: Warehouse) -> None:
     report, how = Report(), run()
     replay_rejects(found, partial(into_warehouse, warehouse, how.settings), how.run, report)
     assert (report.counts.messages, report.counts.rows, warehouse.counts().rejects) == (22, 21, 1)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_step_makes_so_many_rows(folder: Path, warehouse: Warehouse, dry: bool) -> None:
+    """A page ends where its rows are too many, and the next one continues; an object is refused whole."""
+    reject_into(warehouse, *(bundle(n) for n in range(5)))
+    report, how = Report(), run(dry=dry)
+    step = partial(into_warehouse, warehouse, replace(how.settings, most_size=1))
+    replay_rejects(Rejects.of(asking(warehouse)), step, how.run, report)
+    assert (report.counts.messages, report.counts.rows) == (5, 5)
+    assert (warehouse.counts().rows, warehouse.counts().rejects) == ((0, 5) if dry else (5, 0))
+    rejects(folder, message(bundle(8), 8), message(bundle(9), 9))
+    with pytest.raises(LmdpError, match="more rows than a run takes at once"):
+        taken(Folder.open(folder), step, how)
+    assert len(files(folder)) == 1
 
 
 def test_the_clock_went_back(warehouse: Warehouse) -> None:

@@ -122,10 +122,10 @@ def known(ask: Ask, digest: str) -> ReplayedObject | None:
     return ReplayedObject(digest, found[0]["OBJECT"], found[0]["REMAINS"]) if found else None
 
 
-def copies(ask: Ask, pieces: Iterable[Failed | Unparseable]) -> set[int]:
+def copies(ask: Ask, pieces: Iterable[Failed | Unparseable]) -> frozenset[int]:
     """Return the indices of those failures that were replayed into this file before, from any source."""
     if not _has(ask, "REPLAYED_FAILURES"):
-        return set()
+        return frozenset()
     keys = {index: piece.copy_of for index, piece in enumerate(pieces) if isinstance(piece, Failed)}
     found: set[str] = set()
     wanted = sorted(set(keys.values()))
@@ -133,7 +133,7 @@ def copies(ask: Ask, pieces: Iterable[Failed | Unparseable]) -> set[int]:
         some = ", ".join(f"'{one}'" for one in wanted[at : at + _COPIES])
         sql = f"SELECT COPY_OF FROM REPLAYED_FAILURES WHERE COPY_OF IN ({some})"  # noqa: S608 - hexadecimal
         found |= {row["COPY_OF"] for row in ask(sql)}
-    return {index for index, key in keys.items() if key in found}
+    return frozenset(index for index, key in keys.items() if key in found)
 
 
 def _has(ask: Ask, table: str) -> bool:

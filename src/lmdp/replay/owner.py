@@ -27,7 +27,7 @@ from lmdp.machine.api.protocol import LARGEST_REPLAY, Query
 from lmdp.machine.warehouse.arrow import row_columns
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.log import ASK_SECONDS, Ask, asking
-from lmdp.replay.replay import Failures, Replayed, Step, into_warehouse
+from lmdp.replay.replay import Failures, Origin, Replayed, Step, into_warehouse
 from lmdp.replay.retry import ReplaySettings
 from lmdp.support.failed_records import Failed, packed, read, unpacked
 from lmdp.support.specification_file import configured_page, configured_spec
@@ -44,18 +44,13 @@ _OLDER: Final = (
 
 
 class _Request(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Failures to replay, without their content. `specification` is the page of LMDP_SPEC, empty for the package's."""
+    """How to replay the failures behind it; `specification` is the page of LMDP_SPEC ("": the package's)."""
 
     warehouse: str
     org_id: str | None
     specification: str
     dry_run: bool
-    source: str
-    now_ms: int
-    address: str
-    copies: list[int]
-    replaced: list[tuple[int, int]]
-    tried: bool
+    origin: Origin
 
 
 @contextlib.contextmanager
@@ -108,18 +103,8 @@ def _ask(home: Path, path: Path, sql: str) -> list[dict[str, Any]]:
 
 def _step(home: Path, path: Path, settings: ReplaySettings, failures: Failures) -> Replayed:
     """Have the run take a step."""
-    request = _Request(
-        str(path.resolve()),
-        settings.transform.org_id,
-        configured_page(),
-        settings.dry,
-        failures.source,
-        failures.now_ms,
-        failures.address,
-        sorted(failures.copies),
-        list(failures.replaced),
-        failures.tried,
-    )
+    org_id, page = settings.transform.org_id, configured_page()
+    request = _Request(str(path.resolve()), org_id, page, settings.dry, failures.origin)
     content = failures.content or packed((one.envelope for one in failures.pieces if isinstance(one, Failed)), b"")
     try:
         answer = client.replay(home, msgspec.json.encode(request) + b"\n" + content)
@@ -153,21 +138,11 @@ def serve(warehouse: Warehouse, body: bytes) -> Sequence[bytes]:
     except UnreadableObjectError as why:
         raise LmdpError(f"{why}. Nothing of it was written. Stop the run, and run the same command again.") from why
     pieces = list(read(text))
-    if not (request.address or request.tried or len(pieces) == len(request.replaced)):
+    origin = request.origin
+    if not (origin.address or origin.tried or len(pieces) == len(origin.replaced)):
         raise _no_request("it has other failures than rejects")
-    digest = hashlib.sha256(text).hexdigest() if request.address else ""
-    failures = Failures(
-        request.source,
-        pieces,
-        request.now_ms,
-        request.address,
-        content,
-        digest,
-        frozenset(request.copies),
-        request.replaced,
-        request.tried,
-    )
-    result = into_warehouse(warehouse, settings, failures)
+    digest = hashlib.sha256(text).hexdigest() if origin.address else ""
+    result = into_warehouse(warehouse, settings, Failures(origin, pieces, content, digest))
     return msgspec.json.encode(replace(result, left=None)), b"\n", result.left or b""
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias
@@ -38,22 +37,29 @@ _VAIN: Final = 10  # pages in a row whose rejects were others when they were to 
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
-    """The failures of one step, of `source`: of an object with its `address`, or of a page of the warehouse's rejects.
+class Origin:
+    """The failures of one step come from `source`: an object with its `address`, or a page of a warehouse's rejects.
 
     `copies` are of what was replayed before, by their indices. `replaced` has the page's rejects by their row number
     and a hash. `tried`: they were tried already, and are what is left. What fails again is stamped with `now_ms`.
     """
 
     source: str
-    pieces: Sequence[Failed | Unparseable]
     now_ms: int
     address: str = ""
-    content: bytes = b""
-    digest: str = ""
-    copies: AbstractSet[int] = frozenset()
+    copies: frozenset[int] = frozenset()
     replaced: Sequence[tuple[int, int]] = ()
     tried: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The failures of one step; an object has its bytes and the digest of its text, too."""
+
+    origin: Origin
+    pieces: Sequence[Failed | Unparseable]
+    content: bytes = b""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +109,9 @@ def _object(store: Store, name: str, step: Step, seen: Seen, run: Run, report: R
     pieces = list(read(text))
     if not any(isinstance(piece, Failed) for piece in pieces):
         raise UnreadableObjectError("there are no rejects in it")
-    digest, address, copies = hashlib.sha256(text).hexdigest(), printed(store.where + name), seen.copies(name, pieces)
-    result = step(Failures(printed(store.where), pieces, now(), address, stored.content, digest, copies))
+    digest, copies = hashlib.sha256(text).hexdigest(), seen.copies(name, pieces)
+    origin = Origin(printed(store.where), now(), printed(store.where + name), copies)
+    result = step(Failures(origin, pieces, stored.content, digest))
     report.add(result.report)
     if not result.changed:
         return
@@ -128,7 +135,8 @@ def replay_rejects(rejects: Rejects, step: Step, run: Run, report: Report) -> No
         run.on_progress(done, total)
         ids = list(page)
         try:
-            result = step(Failures(REJECTS, list(page.values()), max(now(), rejects.before), replaced=ids))
+            origin = Origin(REJECTS, max(now(), rejects.before), replaced=ids)
+            result = step(Failures(origin, list(page.values())))
         except AlreadyReplayedError:
             vain += 1
             if vain > _VAIN:
@@ -147,10 +155,11 @@ def into_warehouse(warehouse: Warehouse, settings: ReplaySettings, failures: Fai
     if failures.digest and (known := log.known(ask, failures.digest)):
         return Replayed(Report(), len(failures.pieces), changed=True, left=known.left)
     outcome = _retried(failures, settings, log.copies(ask, failures.pieces))
-    mark = ReplayedObject(failures.digest, failures.address, _left(failures, outcome)) if failures.digest else None
-    if not settings.dry and (outcome.changed or failures.replaced):
-        replaced = failures.replaced[: outcome.tried]
-        outcome.report.bytes_out = log.write(warehouse, failures.source, outcome, mark=mark, replaced=replaced)
+    origin = failures.origin
+    mark = ReplayedObject(failures.digest, origin.address, _left(failures, outcome)) if failures.digest else None
+    if not settings.dry and (outcome.changed or origin.replaced):
+        replaced = origin.replaced[: outcome.tried]
+        outcome.report.bytes_out = log.write(warehouse, origin.source, outcome, mark=mark, replaced=replaced)
     return Replayed(outcome.report, outcome.tried, outcome.changed, mark.left if mark else None)
 
 
@@ -161,15 +170,15 @@ def elsewhere(send: Send, keep: Step | None, settings: ReplaySettings, failures:
         outcome.report.bytes_out = send(outcome)
     if keep and not settings.dry:
         left = [piece for piece in map(failed, outcome.left) if piece]
-        keep(replace(failures, pieces=left, tried=True))
+        keep(Failures(replace(failures.origin, tried=True), left))
     return Replayed(outcome.report, outcome.tried, outcome.changed, _left(failures, outcome))
 
 
-def _retried(failures: Failures, settings: ReplaySettings, copies: AbstractSet[int] = frozenset()) -> Outcome:
-    if failures.tried:
+def _retried(failures: Failures, settings: ReplaySettings, copies: frozenset[int] = frozenset()) -> Outcome:
+    if failures.origin.tried:
         left = [piece.envelope for piece in failures.pieces if isinstance(piece, Failed)]
-        return Outcome(left=[*left], tried=len(failures.replaced))
-    outcome = retry(failures.pieces, failures.copies | copies, settings, failures.now_ms)
+        return Outcome(left=[*left], tried=len(failures.origin.replaced))
+    outcome = retry(failures.pieces, failures.origin.copies | copies, settings, failures.origin.now_ms)
     if failures.digest and outcome.tried < len(failures.pieces):
         raise LmdpError(_TOO_MANY)
     if settings.whole and outcome.row_events:

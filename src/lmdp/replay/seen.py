@@ -55,7 +55,7 @@ class Seen:
             if isinstance(piece, Failed) and (identity := piece.identity):
                 self._found.add(identity)
 
-    def copies(self, name: str, pieces: Sequence[Failed | Unparseable]) -> set[int]:
+    def copies(self, name: str, pieces: Sequence[Failed | Unparseable]) -> frozenset[int]:
         """Return the indices of copies in the object `name`: of what was replayed, or came before in the object."""
         self._recall(name)
         found, here = set[int](), set[tuple[object, ...]]()
@@ -64,7 +64,7 @@ class Seen:
                 if identity in self._found or identity in here:
                     found.add(index)
                 here.add(identity)
-        return found
+        return frozenset(found)
 
 
 def _match(name: str) -> re.Match[str] | None:
