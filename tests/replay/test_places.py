@@ -23,7 +23,7 @@ from lmdp.errors import LmdpError, SettingsError
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import reject_files
 from replay.failures import NOW, SPEC, files, firehose_record, message, reject_into, rejects, row_json, values
-from running import PROGRAM, bundle, environment, until
+from running import PROGRAM, bundle, environment, started, until
 
 SOURCE = f"s3://{BUCKET}"
 
@@ -60,6 +60,22 @@ def test_s3_into_the_warehouse(failures: Any, tmp_path: Path) -> None:
     run(SOURCE, "--home", tmp_path, "--org-id", "acme")
     with Warehouse.open(tmp_path / "warehouse.duckdb", SPEC, read_only=True) as warehouse:
         assert values(warehouse, 'SELECT "instance" FROM ROW_EVENTS ORDER BY 1') == ["i-1", "i-2"]
+
+
+def test_s3_through_a_run_without_credentials(failures: Any, tmp_path: Path) -> None:
+    """The command reads and moves the objects, so the run needs no access to them."""
+    words = ("run", "--broker", "memory", "--simulate", "0", "--home", str(tmp_path))
+    no_access = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}
+    with started(*words, folder=tmp_path, **no_access) as program:
+        until((tmp_path / "run.sock").exists)
+        for expected in (2, 0):
+            done = run(SOURCE, "--home", tmp_path, "--org-id", "acme", "--json")
+            assert json.loads(done.stdout)["rows"] == expected
+        program.terminate()
+        assert program.wait(30) == 0
+    with Warehouse.open(tmp_path / "warehouse.duckdb", SPEC, read_only=True) as warehouse:
+        assert values(warehouse, 'SELECT "instance" FROM ROW_EVENTS ORDER BY 1') == ["i-1", "i-2"]
+        assert warehouse.duplicates() == 0
 
 
 def test_no_region(credentials: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
