@@ -100,7 +100,10 @@ def intruders(site: Site) -> list[Intruder]:
         ),
         Intruder("for servers only", with_pair(forge(folder, ours, use=Usage.SERVER_AUTH)), 2, refuses),
         Intruder(
-            "ended", with_pair(forge(folder, ours, begins=NOW - 9 * DAY, ends=NOW - DAY)), 2, "Renew it ('lmdp certs'"
+            "ended",
+            with_pair(forge(folder, ours, begins=NOW - 9 * DAY, ends=NOW - DAY)),
+            2,
+            "certs' does it for its own",
         ),
         Intruder(
             "not begun", with_pair(forge(folder, ours, begins=NOW + DAY, ends=NOW + 9 * DAY)), 2, "check the clock"
