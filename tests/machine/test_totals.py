@@ -14,7 +14,7 @@ from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.arrow import reject_columns
 from lmdp.machine.warehouse.schema import MIGRATIONS
-from lmdp.machine.warehouse.totals import Limits, Totals
+from lmdp.machine.warehouse.totals import Limits, Totals, days_left
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 SPEC = load_spec()
@@ -234,3 +234,23 @@ def test_loads_is_merged_by_the_day_with_forever_too(warehouse: Warehouse) -> No
     assert [tuple(line.values()) for line in lines] == [(0, 2, 2), (2, 4, 2), (4, 6, 2), (6, 7, 1), (7, 8, 1)]
     found = warehouse.tally.count()
     assert (found.rows, found.duplicates, found.missing, found.holes) == (8, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("grown", "free", "running_s", "keep_days", "days"),
+    [
+        (1_000, 240_000, 3_600, 30, 10.0),
+        (1_000, 240_000, 3_599, 30, None),  # no hour of growth yet
+        (1_000, 240_000, None, 30, None),  # no run
+        (0, 240_000, 3_600, 30, None),
+        (-5, 240_000, 3_600, 30, None),  # a removal made the file smaller
+        (1_000, 720_000, 3_600, 30, 30.0),
+        (1_000, 744_000, 3_600, 30, None),  # the oldest rows leave first
+        (1_000, 744_000, 3_600, None, 31.0),
+    ],
+)
+def test_a_full_disk_is_foretold_from_an_hour_of_growth(
+    grown: int, free: int, running_s: float | None, keep_days: int | None, days: float | None
+) -> None:
+    """And only where --keep does not remove rows before."""
+    assert days_left(grown, free, running_s, keep_days) == days

@@ -303,20 +303,19 @@ def warehouse_status(warehouse: Warehouse, totals: Totals, running_s: float | No
         "freshnessSeconds": round(freshness, 1) if freshness is not None else None,
         "sizeBytes": warehouse.file_bytes(),
         "freeBytes": free,
-        "daysLeftOnDisk": _days_left(warehouse, free, running_s),
+        "daysLeftOnDisk": days_left(warehouse.grown_bytes(), free, running_s, warehouse.keep_days),
     }
 
 
-def _days_left(warehouse: Warehouse, free: int, running_s: float | None) -> float | None:
-    """Return the free bytes over the growth since the run began.
+def days_left(grown: int, free: int, running_s: float | None, keep_days: int | None) -> float | None:
+    """Return the days until the disk is full: `free` bytes over the bytes that the file has `grown` since the start.
 
     None before an hour of growth is seen, and where the oldest rows leave before the disk is full.
     """
-    grown = warehouse.grown_bytes()
     if running_s is None or running_s < _EVIDENCE_S or grown <= 0:
         return None
     days = free / (grown / running_s * _SECONDS_A_DAY)
-    return None if warehouse.keep_days is not None and days > warehouse.keep_days else round(days, 1)
+    return None if keep_days is not None and days > keep_days else round(days, 1)
 
 
 def _text(moment: datetime | None) -> str | None:
