@@ -81,18 +81,6 @@ def verify_signature(url: str, headers: dict[str, str], body: bytes) -> None:
     assert given.endswith(signer.signature(text, request))
 
 
-@pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
-    """Moto's S3, for the whole run."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
 def bucket(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An empty error bucket, as a boto3 bucket client: `.keys()` and `.read(key)`."""

@@ -44,18 +44,6 @@ def double(credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
-    """Moto's S3, for the whole run."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
 def bucket(credentials: None, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An S3 client whose bucket BUCKET is there, and empty."""

@@ -16,18 +16,15 @@ import time
 from base64 import b64decode
 from binascii import Error as NoBase64
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from lmdp.cloud.firehose_sink import MAX_CALL_BYTES, MAX_RECORD_BYTES, MAX_RECORDS
 
 TARGET: Final = "Firehose_20150804.PutRecordBatch"
-
-Refuse: TypeAlias = Callable[[int], frozenset[int]]
-"""Which entries of a call to refuse, by their number of entries."""
 
 
 @dataclass(frozen=True, slots=True)

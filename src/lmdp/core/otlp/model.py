@@ -167,4 +167,3 @@ class MetricsData(Compact):
 
 
 DataPoint: TypeAlias = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint | SummaryDataPoint
-Data: TypeAlias = Gauge | Sum | Histogram | ExponentialHistogram | Summary

@@ -115,7 +115,7 @@ def _one_node() -> dict[str, str]:
 
 
 def properties_file(values: dict[str, str]) -> bytes:
-    r"""Java reads it as ISO 8859-1 with \\uXXXX escapes: java.util.Properties.load."""
+    """Return the text in ASCII: Java reads such a file as ISO 8859-1, with escapes (java.util.Properties.load)."""
     return "".join(f"{name}={_escaped(value)}\n" for name, value in values.items()).encode("ascii")
 
 

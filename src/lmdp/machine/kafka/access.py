@@ -184,11 +184,6 @@ def is_away(error: KafkaError) -> bool:
     return error.name() in _AWAY
 
 
-def is_moving(error: KafkaError) -> bool:
-    """Return whether the partition has just been made or goes to another broker, which passes within a moment."""
-    return error.name() in _MOVING | _NO_TOPIC  # a broker may not know yet of what another one has made
-
-
 def cluster_identity(access: KafkaAccess, topic: str, *, seconds: float = REQUEST_SECONDS) -> tuple[str, str | None]:
     """Return the cluster's id and the topic's id (None where the broker gives none), within `seconds` each.
 
