@@ -85,13 +85,18 @@ class Browser:
             field = field.find_element(By.CSS_SELECTOR, "input")
         field.click()
         field.send_keys(name)
-        self.until(lambda: any(option.text == name for option in self.all(".q-menu .q-item")))
-        next(option for option in self.all(".q-menu .q-item") if option.text == name).click()
+        self.click(".q-menu .q-item", name)
 
     def click(self, css: str, text: str) -> None:
-        """Click what says so."""
-        self.until(lambda: any(one.text == text and one.is_displayed() for one in self.all(css)))
-        next(one for one in self.all(css) if one.text == text and one.is_displayed()).click()
+        """Click what says so, once it is there: the page may draw it again between two looks."""
+        self.until(lambda: self._clicked(css, text))
+
+    def _clicked(self, css: str, text: str) -> bool:
+        """Click the element if it is on the page, and say whether it was."""
+        found = next((one for one in self.all(css) if one.text == text and one.is_displayed()), None)
+        if found:
+            found.click()
+        return found is not None
 
     def until(self, true: Callable[[], object], seconds: float = PATIENCE_S) -> None:
         """Wait until it is true of the page, which may change under the hand that reads it."""
