@@ -136,8 +136,8 @@ DEPTH = (
         for levels, verdict in ((64, "1 rows"), (65, MALFORMED), (300, MALFORMED), (100_000, MALFORMED))
         for made in [lambda levels=levels, kind=kind, lenient=lenient: nested(levels, kind, lenient=lenient)]
     ),
-    Edge("46 x array in protobuf", lambda: nested_binary(46), "1 rows"),
-    Edge("47 x array in protobuf", lambda: nested_binary(47), MALFORMED),
+    Edge("49 x array in protobuf", lambda: nested_binary(49), "1 rows"),
+    Edge("50 x array in protobuf", lambda: nested_binary(50), MALFORMED),
     Edge("messages in each other to 60 kB", _in_each_other, MALFORMED),
 )
 SIZE = (

@@ -412,6 +412,25 @@ def test_broken_attributes(attributes: str, point: str) -> None:
     assert verdict(run(raw(f'{{"timeUnixNano":1,{point},"attributes":{attributes}}}'))) == MALFORMED
 
 
+@pytest.mark.parametrize("attribute", [b"\x0a\x01\xff", b"\x0a\x09a", b"\x12\x03\x0a\x01\xff", b"\x0b"])
+@pytest.mark.parametrize("level", ["resource", "scope", "a row", "non-finite", "no value"])
+def test_broken_attributes_in_protobuf(attribute: bytes, level: str) -> None:
+    """The same holds where they came as protobuf: text that is not UTF-8, or what ends before its end."""
+    values: dict[str, dict[str, Any]] = {"no value": {"flags": 1}, "non-finite": {"asDouble": "NaN"}}
+    value = values.get(level, {"asDouble": 1.5})
+    message = metrics_pb2.MetricsData.FromString(strategies.protobuf(bundle(gauge({"timeUnixNano": 1, **value}))))
+    part = message.resource_metrics[0]
+    scope = part.scope_metrics[0]
+    place = {"resource": part.resource, "scope": scope.scope}.get(level, scope.metrics[0].gauge.data_points[0])
+    place.attributes.add(key="k" * len(attribute))
+    good = b"\x0a" + bytes([len(attribute)]) + b"k" * len(attribute)
+    written = message.SerializeToString()
+    assert verdict(run(written)) in {"1 rows", "0 rows"}
+    assert written.count(good) == 1
+    filled = attribute + b"\x12\x00"  # as long as the good one
+    assert verdict(run(written.replace(good, filled))) == MALFORMED
+
+
 @pytest.mark.parametrize(
     "broken",
     ['"timeUnixNano":-1', '"startTimeUnixNano":"x"', '"flags":1.5', '"asInt":"x","asDouble":null'],

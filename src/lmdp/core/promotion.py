@@ -6,9 +6,10 @@ attributes gave is cached.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -28,6 +29,10 @@ _SCOPES = 64
 # Datapoints: about 64 MB at LogicMonitor's 470 bytes each.
 _DATAPOINTS = 32_768
 _DATAPOINT_BYTES = 2_048
+
+
+_Key: TypeAlias = bytes | tuple[bytes, ...]
+"""Attributes as they came: JSON text, or serialized KeyValues."""
 
 
 class SharedColumns(NamedTuple):
@@ -70,7 +75,7 @@ class Promotion:
     datapoint: Callable[[Attributes], PointAttributes]
     metric: Field
     reads_scopes: bool  # whether a column comes from a scope's attributes
-    _resources: dict[bytes, Resource] = field(default_factory=dict)
+    _resources: dict[_Key, Resource] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: Spec, org_id: str | None) -> Promotion:
@@ -89,13 +94,11 @@ class Promotion:
         """Read the attributes of a resource. Raises MessageError where they are no key-values."""
         if given is None:
             return Resource({})
-        if isinstance(given.attributes, list):
-            return Resource(mapping(given.attributes))
-        key = bytes(given.attributes)
+        key = given.attributes if isinstance(given.attributes, tuple) else bytes(given.attributes)
         found = self._resources.get(key)
         if found is None:
             found = Resource(mapping(given.attributes))
-            if len(key) <= _RESOURCE_BYTES:
+            if _size(key) <= _RESOURCE_BYTES:
                 if len(self._resources) >= _RESOURCES:
                     self._resources.clear()
                 self._resources[key] = found
@@ -157,22 +160,25 @@ def _cached_datapoints(fields: tuple[tuple[Source, ...], ...]) -> Callable[[Attr
     The same instance is polled every minute with the same attributes, so that most are in the cache; it is emptied
     when full. Attributes that are no key-values raise MessageError.
     """
-    cache: dict[bytes, PointAttributes] = {}
+    cache: dict[_Key, PointAttributes] = {}
 
     def datapoint(attributes: Attributes) -> PointAttributes:
-        if isinstance(attributes, list):
-            return _datapoint(attributes, fields)
-        key = bytes(attributes)
+        key = attributes if isinstance(attributes, tuple) else bytes(attributes)
         found = cache.get(key)
         if found is None:
             found = _datapoint(attributes, fields)
-            if len(key) <= _DATAPOINT_BYTES:
+            if _size(key) <= _DATAPOINT_BYTES:
                 if len(cache) >= _DATAPOINTS:
                     cache.clear()
                 cache[key] = found
         return found
 
     return datapoint
+
+
+def _size(key: _Key) -> int:
+    """Return the bytes that a key of a cache takes."""
+    return len(key) if isinstance(key, bytes) else sum(map(sys.getsizeof, key))
 
 
 def _datapoint(attributes: Attributes, fields: tuple[tuple[Source, ...], ...]) -> PointAttributes:

@@ -75,7 +75,7 @@ def _empty_metric(part: Any) -> Any:
 
 def _json(part: Any) -> Any:
     """Return `part` with its attributes as JSON, whatever their format was."""
-    if part is None or not isinstance(part.attributes, list):
+    if part is None or not isinstance(part.attributes, tuple):
         return part
     return replace(part, attributes=to_json(part.attributes))
 

@@ -19,8 +19,8 @@ Integer: TypeAlias = int | str | None
 Double: TypeAlias = float | str | None
 
 if TYPE_CHECKING:
-    # JSON text of a list of key-values, or, from protobuf, the pairs themselves. msgspec knows only the first.
-    Attributes: TypeAlias = Raw | list[tuple[str, Value]]
+    # JSON text of a list of key-values or, from protobuf, each one's bytes. msgspec knows only the first.
+    Attributes: TypeAlias = Raw | tuple[bytes, ...]
 else:
     Attributes = Raw
 

@@ -1,13 +1,23 @@
-"""OTLP protobuf into the same structs that OTLP/JSON becomes."""
+"""OTLP protobuf into the same structs that OTLP/JSON becomes.
+
+Attributes stay bytes, as they stay text in JSON: most messages repeat the same ones, and to read one takes longer than
+to read the number that it belongs to. The messages' classes are made of OTLP's own files, where `attributes` is called
+bytes: the same on the wire.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.unknown_fields import UnknownFieldSet
+from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.metrics.v1 import metrics_pb2
+from opentelemetry.proto.resource.v1 import resource_pb2
 
 from lmdp.core.otlp import model
 from lmdp.core.otlp.formats import outdated
@@ -22,13 +32,33 @@ _INSTRUMENTATION_LIBRARY_METRICS = 1000  # of a resource, where it was written b
 _LENGTH_DELIMITED = 2  # https://protobuf.dev/programming-guides/encoding/#structure
 
 
+def _with_attributes_as_bytes() -> Any:
+    """Return the class of MetricsData in which attributes are not read."""
+    pool = DescriptorPool()
+    for known in (common_pb2, resource_pb2, metrics_pb2):
+        file = FileDescriptorProto.FromString(known.DESCRIPTOR.serialized_pb)
+        pending: list[DescriptorProto] = list(file.message_type)
+        while pending:
+            kind = pending.pop()
+            pending += kind.nested_type
+            for field in kind.field:
+                if field.name == "attributes":
+                    field.type = FieldDescriptorProto.TYPE_BYTES
+                    field.ClearField("type_name")
+        pool.Add(file)
+    return GetMessageClass(pool.FindMessageTypeByName(metrics_pb2.MetricsData.DESCRIPTOR.full_name))
+
+
+_Metrics = _with_attributes_as_bytes()
+
+
 def decode_protobuf(data: bytes, memory: int) -> model.MetricsData:
     """Read a metrics request, where that takes `memory` bytes at most.
 
     Raises MessageError where it could take more, is none, or is none of metrics.
     """
     check_protobuf_memory(data, memory, metrics_pb2.MetricsData.DESCRIPTOR)
-    message = metrics_pb2.MetricsData()
+    message = _Metrics()
     try:
         message.ParseFromString(data)
     except DecodeError as error:
@@ -44,10 +74,13 @@ def decode_protobuf(data: bytes, memory: int) -> model.MetricsData:
 
 
 def _has_points(message: Any) -> bool:
-    scopes = (scope for part in message.resource_metrics for scope in part.scope_metrics)
-    metrics = (metric for scope in scopes for metric in scope.metrics)
-    kinds = ((metric, metric.WhichOneof("data")) for metric in metrics)
-    return any(getattr(metric, kind).data_points for metric, kind in kinds if kind)
+    for part in message.resource_metrics:
+        for scope in part.scope_metrics:
+            for metric in scope.metrics:
+                kind = metric.WhichOneof("data")
+                if kind and getattr(metric, kind).data_points:
+                    return True
+    return False
 
 
 def _has_unknown(message: Any) -> bool:
@@ -75,7 +108,7 @@ def _resource_metrics(part: Any) -> model.ResourceMetrics:
     if not part.scope_metrics and _has(part, _INSTRUMENTATION_LIBRARY_METRICS):
         raise MessageError(NOT_METRICS, outdated("instrumentationLibraryMetrics"))
     return model.ResourceMetrics(
-        model.Resource(_pairs(part.resource.attributes)),
+        model.Resource(tuple(part.resource.attributes)),
         [_scope_metrics(scope) for scope in part.scope_metrics],
         _text(part.schema_url) or None,
     )
@@ -84,7 +117,7 @@ def _resource_metrics(part: Any) -> model.ResourceMetrics:
 def _scope_metrics(part: Any) -> model.ScopeMetrics:
     scope = part.scope
     return model.ScopeMetrics(
-        model.InstrumentationScope(_text(scope.name), _text(scope.version), _pairs(scope.attributes)),
+        model.InstrumentationScope(_text(scope.name), _text(scope.version), tuple(scope.attributes)),
         [_metric(metric) for metric in part.metrics],
         _text(part.schema_url) or None,
     )
@@ -120,7 +153,7 @@ def _number(point: Any) -> model.NumberDataPoint:
     number = point.as_double
     which = "as_double" if number else point.WhichOneof("value")
     return model.NumberDataPoint(
-        _point_pairs(point),
+        _attributes(point),
         point.start_time_unix_nano or None,
         point.time_unix_nano or None,
         number if which == "as_double" else None,
@@ -132,7 +165,7 @@ def _number(point: Any) -> model.NumberDataPoint:
 
 def _histogram(point: Any) -> model.HistogramDataPoint:
     return model.HistogramDataPoint(
-        _point_pairs(point),
+        _attributes(point),
         point.start_time_unix_nano or None,
         point.time_unix_nano or None,
         point.count or None,
@@ -148,7 +181,7 @@ def _histogram(point: Any) -> model.HistogramDataPoint:
 
 def _exponential(point: Any) -> model.ExponentialHistogramDataPoint:
     return model.ExponentialHistogramDataPoint(
-        _pairs(point.attributes),
+        tuple(point.attributes),
         point.start_time_unix_nano or None,
         point.time_unix_nano or None,
         point.count or None,
@@ -174,7 +207,7 @@ def _buckets(point: Any, name: str) -> model.Buckets | None:
 
 def _summary(point: Any) -> model.SummaryDataPoint:
     return model.SummaryDataPoint(
-        _point_pairs(point),
+        _attributes(point),
         point.start_time_unix_nano or None,
         point.time_unix_nano or None,
         point.count or None,
@@ -193,20 +226,20 @@ def _exemplars(point: Any) -> list[Any] | None:
     return [model.NO_EXEMPLAR] * len(point.exemplars) or None
 
 
-def _point_pairs(point: Any) -> list[tuple[str, model.Value]]:
-    pairs = _pairs(point.attributes)
-    if not pairs and _has(point, _LABELS):
+def _attributes(point: Any) -> tuple[bytes, ...]:
+    attributes = tuple(point.attributes)
+    if not attributes and _has(point, _LABELS):
         raise MessageError(NOT_METRICS, outdated("labels"))
-    return pairs
+    return attributes
 
 
-def _pairs(attributes: Iterable[Any]) -> list[tuple[str, model.Value]]:
-    # Text is asked for first: it is what nearly all are, and to ask which kind one is costs as much as to read it.
-    pairs = [(item.key, item.value.string_value or _value(item.value)) for item in attributes]
-    for key, value in pairs:
-        if "\0" in key or (value.__class__ is str and "\0" in value):
-            return [(_text(key), _text(value) if value.__class__ is str else value) for key, value in pairs]
-    return pairs
+def key_values(attributes: Iterable[bytes]) -> list[tuple[str, model.Value]]:
+    """Read serialized KeyValues. Raises MessageError where one is none."""
+    try:
+        items = map(common_pb2.KeyValue.FromString, attributes)
+        return [(_text(item.key), _value(item.value)) for item in items]
+    except DecodeError as error:
+        raise MessageError(MALFORMED, f"attributes: {error}") from error
 
 
 def _value(value: Any) -> model.Value:

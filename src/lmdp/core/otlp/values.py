@@ -50,8 +50,8 @@ def mapping(attributes: Attributes) -> dict[str, Value]:
 
     Raises MessageError where they are no key-values.
     """
-    if isinstance(attributes, list):
-        return {key: value if value.__class__ is str else _plain(value) for key, value in attributes}
+    if isinstance(attributes, tuple):
+        return {key: value if value.__class__ is str else _plain(value) for key, value in _protobuf(attributes)}
     try:
         items = _key_values(attributes)
         return _texts(items) or {item.key or "": _value(item.value) for item in items}
@@ -61,11 +61,17 @@ def mapping(attributes: Attributes) -> dict[str, Value]:
 
 def to_json(attributes: Attributes) -> Raw:
     """`attributes` as the JSON text of a list of key-values; what `mapping` reads."""
-    if isinstance(attributes, list):
-        if not attributes:
-            return NO_ATTRIBUTES
-        return Raw(msgspec.json.encode([{"key": key, "value": _wrapped(value)} for key, value in attributes]))
-    return attributes
+    if not isinstance(attributes, tuple):
+        return attributes
+    if not attributes:
+        return NO_ATTRIBUTES
+    return Raw(msgspec.json.encode([{"key": key, "value": _wrapped(value)} for key, value in _protobuf(attributes)]))
+
+
+def _protobuf(attributes: tuple[bytes, ...]) -> list[tuple[str, Value]]:
+    from lmdp.core.otlp.protobuf import key_values  # noqa: PLC0415 - LogicMonitor sends JSON; this costs 20 ms
+
+    return key_values(attributes)
 
 
 def _texts(items: list[_KeyValue]) -> dict[str, Value] | None:
