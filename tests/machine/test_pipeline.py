@@ -33,6 +33,7 @@ from lmdp.machine.metrics import Progress
 from lmdp.machine.pipeline import Clock, Pipeline, Source
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Sink, TopicIdentity
+from lmdp.machine.transformer import InProcess
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.testing.pipeline import TOPIC, MemorySink, ScriptedSource, fetched
 from running import bundle, expected
@@ -78,7 +79,7 @@ class Run:
         clock = Clock(
             lambda: self.seconds, lambda: START + timedelta(seconds=self.seconds), self._wait, self._wait_for_space
         )
-        core = partial(transform, settings=TransformSettings(org_id="acme"))
+        core = InProcess(partial(transform, settings=TransformSettings(org_id="acme")))
         Pipeline(
             *(connect, core, self.sink, self.settings, self.progress, self.stop, self.notices.append), clock=clock
         ).run()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Counts, Message, Transformed
@@ -13,6 +14,9 @@ from lmdp.core.rejects import Reject
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Load, OffsetRange, TopicIdentity
 from lmdp.support.reject_files import envelope
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _REJECT_FRAME = 1_000
 _REJECT_COPIES = 4  # as bytes, in base64, as a column, and for a file
@@ -35,6 +39,13 @@ class Fetch:
     lost_from: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Columns(Transformed):
+    """Rows that are `columns` already; `rows` has none."""
+
+    columns: pa.Table | None = None
+
+
 @dataclass(slots=True)
 class _Range:
     first: int
@@ -47,11 +58,13 @@ class _Range:
 class Batch:
     """Rows, rejects and offset ranges of one topic that are committed together.
 
+    A row is a tuple in `rows`, or in a table of `columns`.
     `size` is about how many characters its rows and rejects have. `since` is when something was first read into it.
     """
 
     identity: TopicIdentity
     rows: list[Row] = field(default_factory=list)
+    columns: list[pa.Table] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     size: int = 0
     counts: Counts = field(default_factory=Counts)
@@ -77,9 +90,12 @@ class Batch:
         if found is None:
             found = self._ranges[fetch.partition, fetch.epoch] = _Range(fetch.first, fetch.first)
         found.next = self.next_offsets[fetch.partition] = fetch.next
-        found.rows += len(done.rows)
+        found.rows += done.counts.rows
         found.rejects += len(done.rejects)
-        self.rows += done.rows
+        if isinstance(done, Columns):
+            self.columns.append(done.columns)
+        else:
+            self.rows += done.rows
         self.rejects += done.rejects
         self.size += done.size + sum(_REJECT_FRAME + _REJECT_COPIES * len(reject.raw) for reject in done.rejects)
         self.counts += done.counts
@@ -91,7 +107,7 @@ class Batch:
 
     def is_full(self, settings: ConsumeSettings) -> bool:
         """Return whether it is large enough to be committed at once."""
-        return len(self.rows) >= settings.batch_rows or self.size >= settings.batch_bytes
+        return self.counts.rows >= settings.batch_rows or self.size >= settings.batch_bytes
 
     def is_due(self, settings: ConsumeSettings, now: float) -> bool:
         """Return whether it is old enough, or has where a partition begins, which must not be forgotten."""
@@ -106,7 +122,8 @@ class Batch:
         ranges = [self._range(partition, found, epoch) for (partition, epoch), found in self._ranges.items()]
         at_ms = int(at.timestamp() * 1000)
         rejects = [envelope(reject, at_ms) for reject in self.rejects]
-        return Load(self.rows, rejects, ranges, at, self.gaps, self.size)
+        size = self.size * len(self.rows) // max(self.counts.rows, 1)
+        return Load(self.rows, rejects, ranges, at, self.gaps, size, self.columns)
 
     def _range(self, partition: int, found: _Range, epoch: int) -> OffsetRange:
         topic = self.identity

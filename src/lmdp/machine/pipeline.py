@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
 from typing import Protocol
 
-from lmdp.core.pipeline import Message, Transformed
 from lmdp.errors import (
     BrokerFailedError,
     DiskFullError,
@@ -32,6 +31,7 @@ from lmdp.machine.batch import Batch, Fetch
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import ConsumeSettings, Notify
 from lmdp.machine.sink import Load, Sink, TopicIdentity
+from lmdp.machine.transformer import Transformer
 from lmdp.support.disk_space import wait_for_space
 from lmdp.support.reject_files import write_to_folder
 
@@ -76,10 +76,10 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """From a source, through `transform`, into a sink. `connect` opens the source behind what the sink has."""
+    """From a source, through a transformer, into a sink. `connect` opens the source behind what the sink has."""
 
     connect: Callable[[], Source]
-    transform: Callable[[Sequence[Message]], Transformed]
+    transformer: Transformer
     sink: Sink
     settings: ConsumeSettings
     progress: Progress
@@ -119,25 +119,34 @@ class Pipeline:
     def _read(self, source: Source) -> None:
         """Take one source from its first message to its end."""
         batch = Batch(source.identity)
+        self.transformer.discard()  # the source before was asked for it; this one reads it again
         try:
             while not self.stop.is_set():
                 for fetch in source.poll():  # 1. poll
-                    if not batch.adjoins(fetch):
-                        batch = self._commit(source, batch)
-                    done = self.transform(fetch.messages)  # 2. transform
-                    batch.add(fetch, done, self.clock.monotonic())
-                    if batch.is_full(self.settings):
-                        batch = self._commit(source, batch)
+                    self.transformer.submit(fetch)  # 2. transform
+                    batch = self._collect(source, batch)
+                batch = self._collect(source, batch)
                 if batch.is_due(self.settings, self.clock.monotonic()):
                     batch = self._commit(source, batch)
-                if batch.is_empty() and source.is_drained():
+                if batch.is_empty() and self.transformer.is_idle() and source.is_drained():
                     break
         except (BrokerFailedError, TopicReplacedError):
             raise  # the next source reads it again, or it may be of another topic
         except SourceInterruptedError:
-            self._commit(source, batch)  # of a topic that is gone, nobody could read it again
+            # Of a topic that is gone, nobody could read it again.
+            self._commit(source, self._collect(source, batch, finish=True))
             raise
         self._commit(source, batch)
+
+    def _collect(self, source: Source, batch: Batch, *, finish: bool = False) -> Batch:
+        """Put what is transformed into the batch, and commit it where it is full; `finish` waits for all."""
+        for fetch, done in self.transformer.results(finish=finish):
+            if not batch.adjoins(fetch):
+                batch = self._commit(source, batch)
+            batch.add(fetch, done, self.clock.monotonic())
+            if batch.is_full(self.settings):
+                batch = self._commit(source, batch)
+        return batch
 
     def _commit(self, source: Source, batch: Batch) -> Batch:
         """Commit a batch, and return an empty one for what comes next.

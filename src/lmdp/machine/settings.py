@@ -18,6 +18,7 @@ class ConsumeSettings:
     `partitions` is None for all. `group` is where lag monitors look. `cluster` names a cluster that cannot name itself.
     A batch is committed when it holds `batch_rows` rows, or about `batch_bytes` of them as JSON, or is `linger_s` old.
     Its rejects also go below the folder `rejects`. `patient`: an unreachable broker is waited for at the start, too.
+    `workers` is how many processes transform a backlog; up to 1, it is this one alone.
     """
 
     topic: str
@@ -29,6 +30,7 @@ class ConsumeSettings:
     linger_s: float = 0.5
     rejects: Path | None = None
     patient: bool = False
+    workers: int = 0
 
 
 @dataclass(frozen=True, slots=True)

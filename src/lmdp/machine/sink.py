@@ -46,16 +46,17 @@ class OffsetRange:
 class Load:
     """One commit: row tuples in the specification's order, reject envelopes, and where they came from.
 
-    Rows and rejects may be columns already, as `row_columns` and `reject_columns` make them. `size`: characters of the
-    rows, about, if known.
+    Rejects may be columns already, as `reject_columns` makes them, and so may rows: tables in `columns`, as
+    `row_columns` makes them, come beside `rows`. `size`: characters of `rows`, about, if known.
     """
 
-    rows: Sequence[tuple[Any, ...]] | pa.Table
+    rows: Sequence[tuple[Any, ...]]
     rejects: Sequence[dict[str, Any]] | pa.Table
     ranges: Sequence[OffsetRange]
     at: datetime
     gaps: Sequence[OffsetRange] = ()  # expired before they were read
     size: int = 0
+    columns: Sequence[pa.Table] = ()
 
 
 class Sink(Protocol):

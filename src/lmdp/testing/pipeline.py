@@ -16,6 +16,7 @@ from lmdp.machine.metrics import Progress
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Load, Sink, TopicIdentity
+from lmdp.machine.transformer import InProcess
 
 TOPIC = TopicIdentity("cluster", "id", "topic")
 
@@ -123,6 +124,12 @@ def write(
     source = ScriptedSource(deque([fetched(messages, epoch)]), **given)
     consume = ConsumeSettings(source.identity.topic, linger_s=0)
     Pipeline(
-        lambda: source, partial(transform, settings=settings), sink, consume, progress, Event(), lambda _: None
+        lambda: source,
+        InProcess(partial(transform, settings=settings)),
+        sink,
+        consume,
+        progress,
+        Event(),
+        lambda _: None,
     ).run()
     return progress

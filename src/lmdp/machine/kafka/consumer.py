@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from itertools import groupby
 from threading import Thread
 
@@ -17,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
 
 from lmdp.core.otlp.compression import GZIP, ZSTD
-from lmdp.core.pipeline import Message, TransformSettings, transform
+from lmdp.core.pipeline import Message, TransformSettings
 from lmdp.errors import (
     BrokerFailedError,
     CertificatesChangedError,
@@ -36,6 +35,7 @@ from lmdp.machine.metrics import Progress
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.sink import Sink
+from lmdp.machine.transformer import transformer
 
 _POLL_S = 0.02
 _SNAPSHOT_S = 3.0
@@ -81,7 +81,8 @@ def consume(
     def connect() -> KafkaSource:
         return KafkaSource(access, sink, consume, progress, events, notify, drain)
 
-    Pipeline(connect, partial(transform, settings=settings), sink, consume, progress, events.stop, notify).run()
+    with contextlib.closing(transformer(settings, consume.workers, events.stop, notify)) as transform:
+        Pipeline(connect, transform, sink, consume, progress, events.stop, notify).run()
 
 
 class KafkaSource:

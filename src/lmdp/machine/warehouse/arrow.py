@@ -55,14 +55,11 @@ def row_columns(rows: Sequence[tuple[Any, ...]], fields: Sequence[Field]) -> pa.
     return pa.Table.from_arrays(arrays, names=[field.name for field in fields])
 
 
-def row_pieces(rows: Sequence[tuple[Any, ...]] | pa.Table, fields: Sequence[Field], size: int) -> Iterator[pa.Table]:
+def row_pieces(rows: Sequence[tuple[Any, ...]], fields: Sequence[Field], size: int) -> Iterator[pa.Table]:
     """`row_columns`, a piece after the other, so that few of them are held at once; `size`: characters of the rows.
 
     In columns each row has its own copy of what many share, so that a megabyte of messages can be hundreds.
     """
-    if isinstance(rows, pa.Table):
-        yield rows
-        return
     step = max(1, min(_PIECE_ROWS, _PIECE_BYTES * len(rows) // max(size, 1)))
     for at in range(0, len(rows), step):
         yield row_columns(rows[at : at + step], fields)

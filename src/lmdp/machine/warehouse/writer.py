@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -46,7 +47,8 @@ def insert(
     """
     added = Totals(ranges=list(load.ranges), gaps=sum(part.next - part.first for part in load.gaps))
     ms = next(field.name for field in spec.fields if field.computed == "time ms")
-    for rows in row_pieces(load.rows, spec.fields, load.size):
+    columns = [pa.concat_tables(load.columns)] if load.columns else []
+    for rows in chain(columns, row_pieces(load.rows, spec.fields, load.size)):
         written.append(rows.nbytes)
         added.note_rows(rows.column(ms), limits)
         _insert(connection, "ROW_EVENTS", rows)

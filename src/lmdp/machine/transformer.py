@@ -1,0 +1,247 @@
+"""Step 2 of the path, transform: in this process, or in worker processes that take fetches and return columns.
+
+Results come back in the order in which fetches were submitted, whoever made them, so that a batch's offsets adjoin.
+What is under way is nowhere but here: when it is lost, with a worker or with the run, its offsets were not committed,
+and its messages are read again.
+
+A process pool of the standard library would be broken by the first worker that dies, and waits for one that hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import msgspec
+import pyarrow as pa
+
+from lmdp.core.pipeline import Message, Transformed, TransformSettings, transform
+from lmdp.machine.batch import Columns, Fetch
+from lmdp.machine.settings import Notify
+from lmdp.machine.transform_worker import Answer, receive, send
+from lmdp.support.child_processes import environment
+
+_SMALL = 150  # messages: fewer are transformed here at once, so that a small load has no detour
+_UNDER_WAY = 2  # fetches a worker: one at work, and one that waits
+_UNDER_WAY_BYTES = 32 * 2**20
+_TIMEOUT_S = 60.0  # a fetch takes a worker a tenth of a second
+_LOOK_S = 0.1
+_ATTEMPTS = 2  # by workers; then this process does it, as it would without them
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Answer)
+
+
+class Transformer(Protocol):
+    """Transforms fetches, and returns them in their order."""
+
+    def submit(self, fetch: Fetch) -> None:
+        """Take a fetch; waits while too much is under way."""
+
+    def results(self, *, finish: bool = False) -> Iterator[tuple[Fetch, Transformed]]:
+        """Yield what is done, in the order of submission; `finish` waits for all that was submitted."""
+
+    def is_idle(self) -> bool:
+        """Return whether nothing is under way."""
+
+    def discard(self) -> None:
+        """Forget what is under way: it will be read again."""
+
+    def close(self) -> None:
+        """End the workers."""
+
+
+def transformer(settings: TransformSettings, workers: int, stop: threading.Event, notify: Notify) -> Transformer:
+    """Return what transforms with so many processes; up to 1, it is this one alone."""
+    return Workers(settings, workers, stop, notify) if workers > 1 else InProcess(partial(transform, settings=settings))
+
+
+class InProcess:
+    """Transforms at once, in the caller's thread."""
+
+    def __init__(self, transform: Callable[[Sequence[Message]], Transformed]) -> None:
+        self._transform = transform
+        self._done: deque[tuple[Fetch, Transformed]] = deque()
+
+    def submit(self, fetch: Fetch) -> None:
+        """Transform a fetch."""
+        self._done.append((fetch, self._transform(fetch.messages)))
+
+    def results(self, *, finish: bool = False) -> Iterator[tuple[Fetch, Transformed]]:  # noqa: ARG002 - all is done
+        """Yield what was submitted."""
+        while self._done:
+            yield self._done.popleft()
+
+    def is_idle(self) -> bool:
+        """Return whether all was yielded."""
+        return not self._done
+
+    def discard(self) -> None:
+        """Forget what was not yielded."""
+        self._done.clear()
+
+    def close(self) -> None:
+        """Do nothing: there are no workers."""
+
+
+class Workers:
+    """Transforms in processes, which start with the first fetch that is large enough to be worth it.
+
+    A worker that dies or hangs is replaced, and its fetch is done again. What two workers could not do, or what takes
+    too much memory as columns, is done here.
+    """
+
+    def __init__(
+        self,
+        settings: TransformSettings,
+        processes: int,
+        stop: threading.Event,
+        notify: Notify,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> None:
+        self._transform = partial(transform, settings=settings)
+        self._settings = pickle.dumps(settings)
+        self._timeout_s = timeout_s
+        self._most = processes * _UNDER_WAY
+        self._stop = stop
+        self._notify = notify
+        self._under_way: deque[_UnderWay] = deque()
+        self._bytes = 0
+        self._threads = ThreadPoolExecutor(processes, "transform")  # each has a worker process, and waits for it
+        self._all: list[_Worker] = []
+        self._idle: list[_Worker] = []  # list.append and list.pop are atomic
+        self._closed = False
+
+    def submit(self, fetch: Fetch) -> None:
+        """Hand a fetch to a worker, or transform it here where it is small and nothing is before it."""
+        size = sum(len(message.value or b"") for message in fetch.messages)
+        if self._under_way or len(fetch.messages) >= _SMALL:
+            while self._is_full(size) and not self._under_way[0].done.done() and not self._stop.is_set():
+                wait([self._under_way[0].done], _LOOK_S)
+            done = self._threads.submit(self._convert, fetch.messages)
+        else:
+            done = Future()
+            done.set_result(self._transform(fetch.messages))
+        self._under_way.append(_UnderWay(fetch, size, done))
+        self._bytes += size
+
+    def results(self, *, finish: bool = False) -> Iterator[tuple[Fetch, Transformed]]:
+        """Yield what is done, in the order of submission; `finish` waits for all that was submitted."""
+        while self._under_way and (finish or self._under_way[0].done.done()):
+            first = self._under_way.popleft()
+            self._bytes -= first.size
+            done = first.done.result()
+            yield first.fetch, self._transform(first.fetch.messages) if done is None else done
+
+    def is_idle(self) -> bool:
+        """Return whether all was yielded."""
+        return not self._under_way
+
+    def discard(self) -> None:
+        """Forget what is under way: it will be read again."""
+        for one in self._under_way:
+            one.done.cancel()
+        self._under_way.clear()
+        self._bytes = 0
+
+    def close(self) -> None:
+        """End the workers, also those at work."""
+        self.discard()
+        self._closed = True
+        for worker in list(self._all):
+            worker.kill()
+        self._threads.shutdown()
+        for worker in self._all:  # one may have been starting
+            worker.close()
+
+    def pids(self) -> list[int]:
+        """Return the workers' process ids."""
+        return [worker.pid for worker in self._all]
+
+    def _is_full(self, size: int) -> bool:
+        under_way = len(self._under_way)
+        return under_way >= self._most or (under_way > 0 and self._bytes + size > _UNDER_WAY_BYTES)
+
+    def _convert(self, messages: Sequence[Message]) -> Transformed | None:
+        """Have a worker transform messages; None where that is better done here."""
+        encoded = _encode(messages)
+        for _ in range(_ATTEMPTS):
+            if self._closed:
+                break
+            worker = self._idle.pop() if self._idle else self._start()
+            try:
+                done = worker.transform(encoded)
+            except (OSError, EOFError):
+                self._all.remove(worker)
+                code = worker.close()
+                if not self._closed:
+                    self._notify(f"a worker process ended or hung (exit code {code}): another takes its messages")
+            else:
+                self._idle.append(worker)
+                return done
+        return None
+
+    def _start(self) -> _Worker:
+        worker = _Worker(self._settings, self._timeout_s)
+        self._all.append(worker)
+        return worker
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A fetch, the bytes of its messages, and what becomes of it; None: it is to be transformed here."""
+
+    fetch: Fetch
+    size: int
+    done: Future[Transformed | None]
+
+
+class _Worker:
+    """A worker process, and the socket to it."""
+
+    def __init__(self, settings: bytes, timeout_s: float) -> None:
+        self._link, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "lmdp.machine.transform_worker"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment(os.environ),
+                start_new_session=True,  # Ctrl-C is for the run, which ends it
+            )
+        self.pid = self._process.pid
+        self._link.settimeout(timeout_s)
+        send(self._link, settings)
+
+    def transform(self, messages: bytes) -> Transformed | None:
+        """Return the columns of encoded messages; None where they take too much. Raises OSError or EOFError."""
+        send(self._link, messages)
+        head = receive(self._link)
+        if not head:
+            return None
+        answer = _decoder.decode(head)
+        with pa.ipc.open_stream(pa.py_buffer(receive(self._link))) as stream:
+            return Columns([], answer.rejects, answer.totals(), answer.size, stream.read_all())
+
+    def kill(self) -> int:
+        """End the process, which ends a wait for it; returns its exit code."""
+        self._process.kill()
+        code: int = self._process.wait()
+        return code
+
+    def close(self) -> int:
+        """End the process, and the socket to it, which nobody may be waiting at; returns the exit code."""
+        code = self.kill()
+        self._link.close()
+        return code
