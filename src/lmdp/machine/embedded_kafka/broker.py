@@ -28,6 +28,7 @@ from lmdp.machine.embedded_kafka.java import find_java
 from lmdp.machine.kafka import topics
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.support import child_processes
+from lmdp.support.atomic_files import write_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -293,7 +294,7 @@ def _format(settings: BrokerSettings) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     values = config.properties(settings, (1, 2)) | {"log.dirs": str(aside)}
     properties = settings.folder / "format.properties"
-    certificates.write_atomic(properties, config.properties_file(values), mode=0o600)
+    write_files((properties, config.properties_file(values), 0o600))
     java, *options = config.java_command(settings)
     command = [
         *(java, "-XX:TieredStopAtLevel=1", *options),  # it ends before a second compiler would be of use

@@ -6,9 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lmdp.certificates.development_ca import Certificates, write_atomic
+from lmdp.certificates.development_ca import Certificates
 from lmdp.errors import SettingsError
 from lmdp.machine.kafka.topics import PARTITIONS
+from lmdp.support.atomic_files import write_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,10 +44,10 @@ def write(settings: BrokerSettings, ports: tuple[int, int]) -> None:
     """Write what Kafka reads at its start: `server.properties` and its key with its certificate."""
     folder, server = settings.folder, settings.certs.server
     store = server.key.read_bytes() + server.cert.read_bytes()
-    write_atomic(folder / "server.store.pem", store, mode=0o600)
+    write_files((folder / "server.store.pem", store, 0o600))
     values = properties(settings, ports)
-    write_atomic(folder / "server.properties", properties_file(values), mode=0o600)
-    write_atomic(folder / "ports", f"{ports[0]} {ports[1]}".encode(), mode=0o600)
+    write_files((folder / "server.properties", properties_file(values), 0o600))
+    write_files((folder / "ports", f"{ports[0]} {ports[1]}".encode(), 0o600))
 
 
 def properties(settings: BrokerSettings, ports: tuple[int, int]) -> dict[str, str]:
