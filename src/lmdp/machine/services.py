@@ -23,9 +23,8 @@ from lmdp.core.pipeline import TransformSettings
 from lmdp.errors import KafkaUnavailableError
 from lmdp.machine.api.server import Replay, serving
 from lmdp.machine.data_dir import make_home, only_run
-from lmdp.machine.embedded_kafka.broker import KafkaBroker, MemoryBroker, embedded
+from lmdp.machine.embedded_kafka.broker import KafkaBroker, MemoryBroker, Restarter, embedded
 from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, pinned
-from lmdp.machine.embedded_kafka.restart import Restarter
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.kafka.consumer import consume
 from lmdp.machine.kafka.producer import Published, Publisher, simulate
