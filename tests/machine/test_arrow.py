@@ -39,9 +39,3 @@ def test_pieces_are_small_in_rows_and_in_bytes(count: int, size: int, expected: 
     assert [piece.num_rows for piece in pieces] == expected
     if pieces:
         assert pa.concat_tables(pieces).equals(row_columns(given, FIELDS))
-
-
-def test_columns_are_a_piece_as_they_are() -> None:
-    """They are held already."""
-    table = row_columns(rows(3), FIELDS)
-    assert list(row_pieces(table, FIELDS, 0)) == [table]

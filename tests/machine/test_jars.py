@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lmdp.errors import ChecksumError, KafkaUnavailableError, SettingsError
-from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, cache_folder, fetch, kafka_jars, pinned
-from lmdp.machine.embedded_kafka.java import find_java
+from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, cache_folder, fetch, find_java, kafka_jars, pinned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

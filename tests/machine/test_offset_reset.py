@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmdp.machine.kafka.offset_reset import reset, truncated_at
+from lmdp.machine.kafka.positions import reset, truncated_at
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_a_consumer_that_is_stopped_while_it_connects_ends_in_order(silent: Kafk
 def test_what_was_wrong_before_is_not_told_again() -> None:
     """A fault of TLS that is over does not stand for what is wrong now."""
     watcher = TopicWatcher(KafkaAccess("127.0.0.1:9"), "t")
-    watcher._reasons(KafkaError(KafkaError._SSL, "SSL handshake failed"))
+    watcher._admin.reasons(KafkaError(KafkaError._SSL, "SSL handshake failed"))
     with pytest.raises(UnreachableError, match="does not answer"):
         watcher.snapshot(0.5)
 

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from lmdp.certificates import development_ca, pem
 from lmdp.machine.kafka.access import KafkaAccess
+from lmdp.support.atomic_files import write_whole
 
 
 def _body(text: bytes) -> bytes:
@@ -47,7 +48,7 @@ def test_every_form_is_read(made: development_ca.Certificates, tmp_path: Path, f
     """The same certificate and key, whatever the form, and a client can be made with them."""
     ca, cert, key = (tmp_path / name for name in ("ca.pem", "me.pem", "me.key"))
     for path, source in ((ca, made.ca.cert), (cert, made.client.cert), (key, made.client.key)):
-        development_ca.write_atomic(path, FORMS[form](source.read_bytes()), mode=0o600)
+        write_whole(path, FORMS[form](source.read_bytes()))
     access = KafkaAccess("b.example.com:9094", ca, cert, key)
     assert access.faults() == []
     AdminClient(access.config())  # librdkafka reads the files here, and raises where it cannot

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lmdp
-from lmdp.support.program import named
+from lmdp.support.program import child_environment, named
 
 SOURCES = Path(lmdp.__file__).parent
 COMMANDS = "run|publish|flatten|validate|query|status|replay|certs|topic|snowflake|powerbi|cost|doctor"
@@ -85,3 +85,18 @@ def test_nothing_sends_a_person_to_an_index() -> None:
     """No text has this project installed by name: whoever registers that name would be installed."""
     pages = [*SOURCES.rglob("*.py"), *(SOURCES.parents[1] / "docs").rglob("*.md"), SOURCES.parents[1] / "README.md"]
     assert [str(path) for path in pages if re.search(r"(install|tool run|uvx) '?lmdp\b", path.read_text("utf-8"))] == []
+
+
+def test_a_child_is_given_no_secret() -> None:
+    """What a Java and a Python need, and nothing else."""
+    given = {
+        "PATH": "/bin",
+        "HOME": "/home/me",
+        "LC_ALL": "C.UTF-8",
+        "JAVA_HOME": "/java",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE": "x",
+        "LMDP_KAFKA_KEY": "x",
+        "MY_TOKEN": "x",
+    }
+    assert set(child_environment(given)) == {"PATH", "HOME", "LC_ALL", "JAVA_HOME"}

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fcntl
 import ipaddress
-import os
 import re
 import secrets
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,9 +19,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from filelock import FileLock, Timeout
 
 from lmdp.certificates import pem
-from lmdp.errors import LmdpError, SettingsError, UnreachableError
+from lmdp.errors import SettingsError, UnreachableError
+from lmdp.support.atomic_files import write_files
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
 
@@ -36,18 +35,18 @@ CA_DAYS = 3650
 LEAF_DAYS = 825  # the longest that Apple's TLS stack accepts: https://support.apple.com/en-us/103769
 RENEW_DAYS = 30
 CLOCK_SKEW = dt.timedelta(minutes=5)
-LOCK_SECONDS = 30  # a renewal takes milliseconds
+LOCK_SECONDS = 30.0  # a renewal takes milliseconds
+_KEY_USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,58}")  # with its prefix within the 64 characters of a CN (RFC 5280)
 
-_BOTH_ROLES = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-_CLIENT_ROLE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-_LOOPBACK = x509.SubjectAlternativeName(
-    [
-        x509.DNSName("localhost"),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-        x509.IPAddress(ipaddress.ip_address("::1")),
-    ]
-)
+_LOOPBACK: list[x509.GeneralName] = [
+    x509.DNSName("localhost"),
+    x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    x509.IPAddress(ipaddress.ip_address("::1")),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,39 +118,27 @@ def make_client(folder: Path, name: str, *, now: dt.datetime | None = None) -> C
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """Make the folder, for its owner alone, and be the only one who changes certificates in it.
 
-    Raises SettingsError when it cannot be made, UnreachableError when another process has had it for 30 s.
+    Raises SettingsError when it cannot be made, UnreachableError when another process has had it for `seconds`.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        lock = FileLock(folder / ".lock", timeout=seconds, mode=0o600, fallback_to_soft=False).acquire()
+    except Timeout as error:
+        raise UnreachableError(
+            f"another process has been changing the certificates in {folder} for {seconds:g} s. "
+            "Nothing was changed here. Look for an `lmdp` that hangs, and run the command again."
+        ) from error
     except OSError as error:
         raise SettingsError(
             f"certificates cannot be kept in {folder}: {_cause(error)}. It has to be a folder of this user's own; "
             "name another with --home."
         ) from error
-    try:
-        _take(lock, folder)
+    with lock:
         yield
-    finally:
-        os.close(lock)
-
-
-def _take(lock: int, folder: Path) -> None:
-    ends = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() >= ends:
-                raise UnreachableError(
-                    f"another process has been changing the certificates in {folder} for {LOCK_SECONDS} s. "
-                    "Nothing was changed here. Look for an `lmdp` that hangs, and run the command again."
-                ) from error
-            time.sleep(0.02)
 
 
 def read_certificate(path: Path) -> x509.Certificate:
@@ -185,21 +172,16 @@ def _authority(folder: Path, now: dt.datetime) -> tuple[_Authority, Certificate]
             f"The CA {cert_path} ended on {authority.cert.not_valid_after_utc:%Y-%m-%d}. It is never replaced: "
             f"move the folder {folder} away, run '{program()} certs' again and give the new ca.pem to every client."
         )
-    return authority, _described("ca", cert_path, key_path, made=made)
+    return authority, described("ca", cert_path, key_path, made=made)
 
 
 def _write_authority(cert_path: Path, key_path: Path, now: dt.datetime) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(f"lmdp development CA {secrets.token_hex(4)}")
-    usage = _usage(signs_certificates=True)
-    cert = (
-        _builder(subject, subject, key.public_key(), now, CA_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
+    builder = _builder(subject, subject, key, now, CA_DAYS, is_ca=True).add_extension(
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
     )
-    _write_pair(cert_path, key_path, cert, key)
+    _write_pair(cert_path, key_path, builder.sign(key, hashes.SHA256()), key)
 
 
 def _leaf(folder: Path, name: str, authority: _Authority, now: dt.datetime) -> Certificate:
@@ -208,19 +190,18 @@ def _leaf(folder: Path, name: str, authority: _Authority, now: dt.datetime) -> C
     if made:
         key = ec.generate_private_key(ec.SECP256R1())
         _write_pair(cert_path, key_path, _sign_leaf(name, key, authority, now), key)
-    return _described(name, cert_path, key_path, made=made)
+    return described(name, cert_path, key_path, made=made)
 
 
 def _sign_leaf(name: str, key: ec.EllipticCurvePrivateKey, authority: _Authority, now: dt.datetime) -> x509.Certificate:
     common_name = f"lmdp-{name}" if name in {"server", "client"} else name
-    named = _LOOPBACK if name == "server" else x509.SubjectAlternativeName([x509.DNSName(common_name)])
+    roles = [ExtendedKeyUsageOID.SERVER_AUTH] * (name == "server") + [ExtendedKeyUsageOID.CLIENT_AUTH]
+    names = _LOOPBACK if name == "server" else [x509.DNSName(common_name)]  # strict verifiers want one, of clients too
     return (
-        _builder(_subject(common_name), authority.cert.subject, key.public_key(), now, LEAF_DAYS)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(_BOTH_ROLES if name == "server" else _CLIENT_ROLE, critical=False)
+        _builder(_subject(common_name), authority.cert.subject, key, now, LEAF_DAYS, is_ca=False)
+        .add_extension(x509.ExtendedKeyUsage(roles), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
-        .add_extension(named, critical=False)  # strict verifiers want one, of clients too
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(authority.key, hashes.SHA256())
     )
 
@@ -229,18 +210,14 @@ def _is_good(cert_path: Path, key_path: Path, authority: _Authority, now: dt.dat
     if not cert_path.exists() or not key_path.exists():
         return False
     cert = read_certificate(cert_path)
-    _refuse_foreign(cert_path, cert, authority)
-    if cert.not_valid_after_utc - now < dt.timedelta(days=RENEW_DAYS):
-        return False
-    return bool(cert.public_key() == _read_key(key_path).public_key())
-
-
-def _refuse_foreign(cert_path: Path, cert: x509.Certificate, authority: _Authority) -> None:
     if cert.issuer != authority.cert.subject:
         raise SettingsError(
             f"{cert_path} was issued by {cert.issuer.rfc4514_string()!r}, not by this folder's ca.pem, so it is left "
             f"as it is. Move it and its key away and run '{program()} certs' again."
         )
+    if cert.not_valid_after_utc - now < dt.timedelta(days=RENEW_DAYS):
+        return False
+    return bool(cert.public_key() == _read_key(key_path).public_key())
 
 
 def _other_names(folder: Path, authority: _Authority) -> list[str]:
@@ -253,41 +230,32 @@ def _other_names(folder: Path, authority: _Authority) -> list[str]:
     )
 
 
-def _described(name: str, cert_path: Path, key_path: Path, *, made: bool) -> Certificate:
+def described(name: str, cert_path: Path, key_path: Path, *, made: bool) -> Certificate:
+    """Return the certificate in a file. Raises SettingsError."""
     cert = read_certificate(cert_path)
     return Certificate(name, cert_path, key_path, principal_of(cert), cert.not_valid_after_utc, made)
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, now: dt.datetime, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: dt.datetime, days: int, *, is_ca: bool
 ) -> x509.CertificateBuilder:
+    used = {"key_cert_sign", "crl_sign"} if is_ca else {"digital_signature"}
+    usage = x509.KeyUsage(**{name: name in used for name in _KEY_USAGES})
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(public_key)
+        .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(now + dt.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=0 if is_ca else None), critical=True)
+        .add_extension(usage, critical=True)
     )
 
 
 def _subject(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -309,33 +277,7 @@ def _write_pair(cert_path: Path, key_path: Path, cert: x509.Certificate, key: ec
 
 def write_pair(cert_path: Path, key_path: Path, cert: bytes, key: bytes) -> None:
     """Replace a certificate and its key: both are on the disk before the first of the two is renamed."""
-    with _beside(key_path, key, mode=0o600) as new_key, _beside(cert_path, cert, mode=0o644) as new_cert:
-        new_key.replace(key_path)
-        new_cert.replace(cert_path)
-
-
-def write_atomic(path: Path, content: bytes, *, mode: int) -> None:
-    """Write `content` beside `path`, flush it to the disk and rename it; `mode` holds from the first byte."""
-    with _beside(path, content, mode=mode) as new:
-        new.replace(path)
-
-
-@contextlib.contextmanager
-def _beside(path: Path, content: bytes, *, mode: int) -> Iterator[Path]:
-    """A new file beside `path`, gone again at the end unless it was renamed."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield aside
-    except OSError as error:
-        raise LmdpError(f"{path} cannot be written: {_cause(error)}. Nothing was changed.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+    write_files((key_path, key, 0o600), (cert_path, cert, 0o644))
 
 
 def _cause(error: Exception) -> str:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from lmdp.certificates.development_ca import NAME, Certificate, locked, principal_of, read_certificate, write_pair
+from lmdp.certificates.development_ca import NAME, Certificate, described, locked, write_pair
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 
 KEY_BITS: Final = 2048
@@ -97,7 +97,7 @@ def write_files(folder: Path, name: str, issued: Issued) -> Certificate:
     cert_path, key_path = folder / f"{name}.pem", folder / f"{name}.key"
     with locked(folder):
         write_pair(cert_path, key_path, issued.whole_chain, issued.key)
-    return _described(name, cert_path, key_path, made=True)
+    return described(name, cert_path, key_path, made=True)
 
 
 def good_files(folder: Path, name: str, *, now: dt.datetime) -> Certificate | None:
@@ -105,7 +105,7 @@ def good_files(folder: Path, name: str, *, now: dt.datetime) -> Certificate | No
     cert_path, key_path = folder / f"{name}.pem", folder / f"{name}.key"
     if not (cert_path.exists() and key_path.exists()):
         return None
-    found = _described(name, cert_path, key_path, made=False)
+    found = described(name, cert_path, key_path, made=False)
     return found if found.ends - now >= dt.timedelta(days=RENEW_DAYS) else None
 
 
@@ -143,11 +143,6 @@ def _request(name: str, key: rsa.RSAPrivateKey) -> bytes:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return request.public_bytes(serialization.Encoding.PEM)
-
-
-def _described(name: str, cert_path: Path, key_path: Path, *, made: bool) -> Certificate:
-    cert = read_certificate(cert_path)
-    return Certificate(name, cert_path, key_path, principal_of(cert), cert.not_valid_after_utc, made)
 
 
 def _signing(arn: str, algorithm: str) -> str:

@@ -17,7 +17,7 @@ from lmdp.support.printable import printable
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
-    from lmdp.machine.services import Machine
+    from lmdp.machine.status import Machine
 
 _PLAIN_EVERY_S = 10.0
 

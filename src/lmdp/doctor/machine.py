@@ -47,7 +47,7 @@ def disk(context: Context, least_gb: float = LEAST_FREE) -> Result:
 
 def java(context: Context) -> Result:
     """Find a Java for the embedded Kafka."""
-    from lmdp.machine.embedded_kafka.java import find_java  # noqa: PLC0415 - slow to load
+    from lmdp.machine.embedded_kafka.jars import find_java  # noqa: PLC0415 - slow to load
 
     if context.servers is not None:
         return not_tried("a broker is named, so none is started here")

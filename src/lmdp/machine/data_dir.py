@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from filelock import FileLock, Timeout
+
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.support.program import program
 
@@ -64,29 +66,28 @@ def replaceable(path: Path) -> list[str]:
 @contextlib.contextmanager
 def only_run(home: Path) -> Iterator[None]:
     """Have the folder for one run during the block; a killed run leaves no lock. Raises UnreachableError."""
-    import fcntl  # noqa: PLC0415 - POSIX alone
-
     path = home / _LOCK
+    lock = FileLock(path, timeout=0, mode=0o600, fallback_to_soft=False, on_acquired=_note_process)
     try:
-        file = path.open("a+", encoding="ascii", errors="replace")
+        held = lock.acquire()
+    except Timeout:
+        pid = path.read_text("ascii", "replace")[:20].strip() or "unknown"
+        shown = f"{program()} status --home {shlex.quote(str(home))}"
+        raise UnreachableError(
+            f"another run (process {pid}) has the folder {home}, so this one was not started. Stop that one first "
+            f"(`{shown}` shows it), or name another folder for this one: --home"
+        ) from None
     except OSError as error:
-        raise UnreachableError(f"{path} cannot be opened: {error.strerror}. Nothing was started.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            pid, shown = file.read(20).strip() or "unknown", f"{program()} status --home {shlex.quote(str(home))}"
-            raise UnreachableError(
-                f"another run (process {pid}) has the folder {home}, so this one was not started. Stop that one first "
-                f"(`{shown}` shows it), or name another folder for this one: --home"
-            ) from None
-        except OSError as error:
-            raise UnreachableError(f"{path} cannot be locked: {error.strerror}. Name a local folder: --home") from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        raise UnreachableError(
+            f"{path} cannot be locked: {error.strerror}. Nothing was started. Name a local folder: --home"
+        ) from error
+    with held:
         yield
+
+
+def _note_process(lock: int) -> None:
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
 
 
 def _make_private(folder: Path) -> None:

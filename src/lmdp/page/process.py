@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lmdp.support.child_processes import environment
+from lmdp.support.program import child_environment
 
 PORT = 8088
 LISTENING = "listening "
@@ -103,7 +103,7 @@ class _PageProcess:
             text=True,
             errors="replace",
             start_new_session=True,
-            env=environment(os.environ) | {"PYTHONUNBUFFERED": "1"},
+            env=child_environment(os.environ) | {"PYTHONUNBUFFERED": "1"},
         )
 
     def _set_url(self, url: str) -> None:

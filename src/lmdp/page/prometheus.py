@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from prometheus_client import Metric, generate_latest
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+
 from lmdp.errors import DROP_REASONS, REJECT_CODES
 from lmdp.page.run_client import Json
 
@@ -84,42 +88,38 @@ FAMILIES = (
 )  # fmt: skip
 
 LATENCY = "lmdp_latency_seconds"
+LATENCY_HELP = "From a message's time in Kafka to its commit in the warehouse."
 UP = "lmdp_up"
 
 
+class _Snapshot(list[Metric], Collector):
+    """Metrics at one moment, as a registry of their own: nothing outlives a request."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self
+
+
 def render(live: Json | None, status: Json | None) -> str:
-    """Return all metrics."""
-    up = live is not None and status is not None
-    lines = [*_head(UP, "gauge", "1 while `lmdp run` answers."), f"{UP} {int(up)}"]
+    """Return all metrics; one without a sample is left out."""
+    up = int(live is not None and status is not None)
+    metrics = [_metric(UP, "gauge", "1 while `lmdp run` answers.", [({}, up)])]
     if live is not None and status is not None:
-        for family in FAMILIES:
-            samples = [(labels, number) for labels, number in family.samples(live, status) if number is not None]
-            if samples:
-                lines += _head(family.name, family.kind, family.help)
-                lines += [f"{family.name}{_labels(labels)} {number}" for labels, number in samples]
-        lines += _latency(live)
-    return "\n".join(lines) + "\n"
+        metrics += [_metric(one.name, one.kind, one.help, one.samples(live, status)) for one in FAMILIES]
+        seconds = live["latencySumMs"] / 1000
+        metrics.append(HistogramMetricFamily(LATENCY, LATENCY_HELP, _buckets(live["latenciesMs"]), seconds))
+    return generate_latest(_Snapshot(metric for metric in metrics if metric.samples)).decode()
 
 
-def _latency(live: Json) -> list[str]:
-    """Return the histogram's lines. Times are exact to a fortieth, and so are the buckets."""
-    seen, messages = live["latenciesMs"], 0
-    lines = _head(LATENCY, "histogram", "From a message's time in Kafka to its commit in the warehouse.")
-    for bound in BOUNDS_S:
-        messages = sum(number for ms, number in seen if ms <= bound * 1000)
-        lines.append(f'{LATENCY}_bucket{{le="{bound:g}"}} {messages}')
-    messages = sum(number for _, number in seen)
-    lines.append(f'{LATENCY}_bucket{{le="+Inf"}} {messages}')
-    return [*lines, f"{LATENCY}_sum {live['latencySumMs'] / 1000:.3f}", f"{LATENCY}_count {messages}"]
+def _metric(name: str, kind: str, text: str, samples: Samples) -> Metric:
+    metric = Metric(name.removesuffix("_total"), text, kind)
+    for labels, number in samples:
+        if number is not None:
+            metric.add_sample(name, labels, number)
+    return metric
 
 
-def _head(name: str, kind: str, text: str) -> list[str]:
-    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-
-
-def _labels(labels: Labels) -> str:
-    return "{" + ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items()) + "}" if labels else ""
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _buckets(seen: Iterable[tuple[float, int]]) -> list[tuple[str, float]]:
+    """Count the messages up to each bound. Times are exact to a fortieth, and so are the buckets."""
+    within = [(f"{bound:g}", sum(number for ms, number in seen if ms <= bound * 1000)) for bound in BOUNDS_S]
+    return [*within, ("+Inf", sum(number for _, number in seen))]

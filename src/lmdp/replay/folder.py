@@ -17,8 +17,8 @@ from pathlib import Path
 
 from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
 from lmdp.replay.sources import REPLAYED, Stored, is_replayed
+from lmdp.support.atomic_files import write_whole
 from lmdp.support.failed_records import LARGEST
-from lmdp.support.reject_files import write_whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,18 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 NAME: Final = "lmdp"
+_NEEDED: Final = frozenset(
+    {
+        *("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER"),
+        *("JAVA_HOME", "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"),
+        *("PYTHONPATH", "VIRTUAL_ENV", "LMDP_SPEC"),
+    }
+)
 
 
 @functools.cache
@@ -42,3 +50,8 @@ def named(called: Path, python: Path, path: str, folder: Path) -> str:
         return NAME
     whole = (folder / script).absolute()
     return shlex.quote(str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole))
+
+
+def child_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return what a program that is started here needs of `env`: nothing that may hold a secret, as a cloud's keys."""
+    return {name: value for name, value in env.items() if name in _NEEDED or name.startswith("LC_")}

@@ -9,12 +9,10 @@ the next time, so that a reader takes each topic, partition and offset once.
 from __future__ import annotations
 
 import base64
-import contextlib
 import gzip
 import hashlib
 import json
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from urllib.parse import quote
 
 from lmdp.core.rejects import Reject
 from lmdp.errors import UnreachableError
+from lmdp.support.atomic_files import write_whole
 from lmdp.support.disk_space import FULL, disk_full
 
 SUFFIX: Final = ".ndjson.gz"
@@ -121,23 +120,3 @@ def write_to_folder(folder: Path, rejects: Iterable[Reject], now_ms: int) -> lis
             ) from error
         written.append(path)
     return written
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write aside, flush to the disk, rename, and flush the folder, so that a crash leaves no half file."""
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(aside).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(aside).unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

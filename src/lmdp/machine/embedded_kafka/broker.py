@@ -1,44 +1,52 @@
-"""A broker of one's own: Apache Kafka on loopback with mutual TLS, or librdkafka's test broker in this process."""
+"""A broker of one's own: Apache Kafka on loopback with mutual TLS, or librdkafka's test broker in this process.
+
+How Kafka starts: its data folder is locked, its ports are chosen (those of the last start where they are free), and a
+supervisor starts Java and inherits the lock. How it dies: the supervisor asks it to stop when this process asks for
+that, or is gone, however that went; Linux does the same when the supervisor is gone. The lock lasts until the last of
+them has ended. How it comes back: `Restarter` starts it again, on the same ports, with what is on the disk.
+"""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import fcntl
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import psutil
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
+from filelock import lock_descriptor
 
-from lmdp.certificates import development_ca as certificates
+from lmdp.certificates import development_ca
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka import config, supervisor
 from lmdp.machine.embedded_kafka.config import LOOPBACK, BrokerSettings
-from lmdp.machine.embedded_kafka.jars import kafka_jars
-from lmdp.machine.embedded_kafka.java import find_java
+from lmdp.machine.embedded_kafka.jars import find_java, kafka_jars
 from lmdp.machine.kafka import topics
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.support import child_processes
+from lmdp.support.atomic_files import write_files
+from lmdp.support.disk_space import free_bytes
+from lmdp.support.program import child_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
-
     from lmdp.machine.embedded_kafka.jars import Progress
+    from lmdp.machine.settings import Notify
 
 START_SECONDS = 90
-PORT_SECONDS = 10.0
-LATE_SECONDS = 10.0  # beyond what a broker takes at most to stop
+WANTED_BYTES = 20_000_000
+"""Bytes that a start needs: Kafka reserves indexes of 10 MB, and writes more."""
+
 MEMORY_PARTITIONS = 4  # what librdkafka's test broker gives every topic
+_LATE_S = 10.0  # beyond what a broker takes at most to stop
+_AGAIN_S = 5.0
 
 
 def embedded(home: Path, *, kafka_home: Path | None = None, progress: Progress | None = None) -> BrokerSettings:
@@ -49,7 +57,7 @@ def embedded(home: Path, *, kafka_home: Path | None = None, progress: Progress |
     root = home.absolute()  # the broker runs in its own folder
     java = find_java()
     jars = kafka_jars(kafka_home.absolute() if kafka_home else None, progress=progress)
-    return BrokerSettings(folder=root / "broker", certs=certificates.make(root / "certs"), jars=jars, java=java)
+    return BrokerSettings(folder=root / "broker", certs=development_ca.make(root / "certs"), jars=jars, java=java)
 
 
 def running_access(home: Path) -> KafkaAccess | None:
@@ -73,7 +81,6 @@ class KafkaBroker:
         self._process: subprocess.Popen[bytes] | None = None
         self._was_up = False
         self._ports = _free_ports(settings.folder / "ports")
-        self._log_start = 0
 
     @property
     def access(self) -> KafkaAccess:
@@ -87,32 +94,33 @@ class KafkaBroker:
         return f"{LOOPBACK}:{self._ports[0]}"
 
     @property
-    def cluster_id(self) -> str:
-        """The cluster's id, made once and kept with the data."""
-        return _meta(self._settings.folder / "data")["cluster.id"]
-
-    @property
     def pid(self) -> int | None:
-        """The process that guards the broker; None when it is not running."""
+        """The process of the supervisor; None when the broker is not running."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self) -> None:
         """Start the broker and return when it has answered a request over mutual TLS.
 
-        Raises UnreachableError when its data folder is in use or when it does not come up, with the end of its log.
+        Raises UnreachableError when its data folder is in use, when its clients know a port that it cannot have again,
+        or when it does not come up, with the end of its log.
         """
         folder = self._settings.folder
+        log = folder / "broker.log"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(folder) as lock:
-            self._ports = self._usable_ports()
+        lock = _lock(folder)
+        try:
+            self._take_ports()
             config.write(self._settings, self._ports)
             if not (folder / "data").exists():
                 _format(self._settings)
-            self._log_start = _size(folder / "broker.log")
+            begin = log.stat().st_size if log.exists() else 0
             self._process = _launch(self._settings, lock)
-            _note_owner(lock, self._process.pid)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{self._process.pid} {os.getpid()}".encode(), 0)
+        finally:
+            os.close(lock)
         try:
-            self._wait_ready()
+            self._wait_ready(log, begin)
         except BaseException:
             self.stop()
             raise
@@ -135,54 +143,88 @@ class KafkaBroker:
     def create_topic(self, name: str, partitions: int = topics.PARTITIONS) -> None:
         """Create the topic unless it is there."""
         settings = self._settings
-        topics.create(
-            self.access,
-            name,
-            topics.Wanted(partitions, 1, settings.retention_hours, settings.max_message_bytes),
-        )
+        wanted = topics.Wanted(partitions, 1, settings.retention_hours, settings.max_message_bytes)
+        topics.create(self.access, name, wanted)
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _usable_ports(self) -> tuple[int, int]:
-        """Free ports; once it was up they have to be the same again, for its clients know no others."""
-        ends = time.monotonic() + PORT_SECONDS
-        while (ports := _free_ports(self._settings.folder / "ports")) != self._ports and self._was_up:
-            if time.monotonic() >= ends:
-                raise UnreachableError(
-                    f"The embedded Kafka cannot have its ports {self._ports[0]} and {self._ports[1]} again: another "
-                    f"program has taken one. Its data in {self._settings.folder} is as it was. End that program, or "
-                    "recreate this one."
-                )
-            time.sleep(0.1)
-        return ports
+    def _take_ports(self) -> None:
+        """Take free ports; once it was up they have to be the same again, for its clients know no others."""
+        ports = _free_ports(self._settings.folder / "ports")
+        if self._was_up and ports != self._ports:
+            raise UnreachableError(
+                f"The embedded Kafka cannot have its ports {self._ports[0]} and {self._ports[1]} again: another "
+                f"program has taken one. Its data in {self._settings.folder} is as it was. End that program, or "
+                "recreate this one."
+            )
+        self._ports = ports
 
-    def _wait_ready(self) -> None:
+    def _wait_ready(self, log: Path, begin: int) -> None:
+        """Wait for its first answer; `begin` is where its log has this start's lines."""
         assert self._process is not None
         ends = time.monotonic() + START_SECONDS
+        how = f"did not answer within {START_SECONDS} s"
         while time.monotonic() < ends:
             if self._process.poll() is not None:
-                raise self._failed(f"ended with exit code {self._process.returncode}")
+                how = f"ended with exit code {self._process.returncode}"
+                break
             if _port_answers(self._ports[0]) and _answers(self.access):
                 return
             time.sleep(0.05)
-        raise self._failed(f"did not answer within {START_SECONDS} s")
-
-    def _failed(self, how: str) -> UnreachableError:
-        log = self._settings.folder / "broker.log"
-        return UnreachableError(
+        written = log.read_bytes()[begin:].decode(errors="replace").splitlines() if log.exists() else []
+        raise UnreachableError(
             f"The embedded Kafka {how}. Its data in {self._settings.folder} is as it was. The end of {log}:\n"
-            f"{_tail(log, self._log_start)}"
+            + ("\n".join(written[-15:]) or "(it wrote nothing)")
         )
 
 
-class MemoryBroker:
+class Restarter:
+    """Restarts a broker that has ended by itself; `notify` shows what an operator must know."""
+
+    def __init__(self, broker: KafkaBroker | None, folder: Path, notify: Notify) -> None:
+        self._broker = broker
+        self._folder = folder
+        self._notify = notify
+        self._reported = ""
+        self._next = 0.0
+
+    def check(self) -> None:
+        """Start it again when it has ended (a full disk does that to it, or want of memory) and there is space."""
+        broker = self._broker
+        if broker is None or broker.pid is not None or time.monotonic() < self._next:
+            return
+        broker.stop()
+        free = free_bytes(self._folder)
+        if free < WANTED_BYTES:
+            self._report(
+                "no space",
+                f"the embedded Kafka has ended, and there is no space in {self._folder} to start it again ({free:,} "
+                f"bytes free there, about {WANTED_BYTES:,} wanted). What it had acknowledged is on disk. Free space: "
+                "it is started then.",
+            )
+            return
+        self._report("starting", "the embedded Kafka has ended; starting it again")
+        try:
+            broker.start()
+        except (LmdpError, OSError) as error:
+            self._next = time.monotonic() + _AGAIN_S
+            self._report(str(error), f"the embedded Kafka did not start: {error} It is tried again.")
+        else:
+            self._report("", "the embedded Kafka is back")
+
+    def _report(self, state: str, text: str) -> None:
+        """Report a state once, until it is another."""
+        if state != self._reported:
+            self._reported = state
+            self._notify(text)
+
+
+class MemoryBroker(contextlib.AbstractContextManager["MemoryBroker"]):
     """librdkafka's test broker inside this process: plaintext, for a first look and for tests.
 
     Its limits: nothing outlives the process, every topic has 4 partitions and appears when it is named, there is no
@@ -214,61 +256,27 @@ class MemoryBroker:
         """End the broker; what it held is gone."""
         self._owner = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """Hold the folder's lock; processes that inherit the descriptor hold it on until the last one has ended."""
+def _lock(folder: Path) -> int:
+    """Return the folder's lock, open: whoever inherits it has it too, so it lasts until the last of them has ended.
+
+    The file names the supervisor and who started it. Where one of the two was killed, Kafka is stopping by itself.
+    """
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        _take(lock, folder)
-        yield lock
-    finally:
-        os.close(lock)
-
-
-def _take(lock: int, folder: Path) -> None:
-    ends = time.monotonic() + supervisor.STOP_SECONDS + LATE_SECONDS
-    while True:
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            broker, owner = _owner(lock)
-            if time.monotonic() < ends and not (_is_alive(broker) and _is_alive(owner)):
-                time.sleep(0.1)  # its guard or its owner was killed, so it is stopping by itself
-                continue
+    ends = time.monotonic() + supervisor.STOP_SECONDS + _LATE_S
+    while not lock_descriptor(lock, blocking=False):
+        holders = [int(process) for process in os.pread(lock, 100, 0).split()] or [0, 0]
+        if time.monotonic() >= ends or all(process and psutil.pid_exists(process) for process in holders):
+            os.close(lock)
             raise UnreachableError(
-                f"The broker's data folder {folder} is in use: an embedded Kafka runs there as process {broker}, "
-                f"started by process {owner}. Stop that one first, or give this one another folder with --home."
-            ) from error
-
-
-def _owner(lock: int) -> tuple[int, int]:
-    """Read who holds the lock: the broker's guard, and the process that started it; 0 where it is not known."""
-    holders = os.pread(lock, 100, 0).split()
-    return (int(holders[0]), int(holders[1])) if len(holders) == 2 else (0, 0)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process > 0
-
-
-def _note_owner(lock: int, guard_pid: int) -> None:
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{guard_pid} {os.getpid()}".encode(), 0)
+                f"The broker's data folder {folder} is in use: an embedded Kafka runs there as process {holders[0]}, "
+                f"started by process {holders[1]}. Stop that one first, or give this one another folder with --home."
+            )
+        time.sleep(0.1)
+    return lock
 
 
 def _launch(settings: BrokerSettings, lock: int) -> subprocess.Popen[bytes]:
@@ -283,29 +291,21 @@ def _launch(settings: BrokerSettings, lock: int) -> subprocess.Popen[bytes]:
         pass_fds=[lock],
         start_new_session=True,
         cwd=folder,
-        env=child_processes.environment(os.environ),
+        env=child_environment(os.environ),
     )
 
 
 def _format(settings: BrokerSettings) -> None:
     """Write the storage's first files with Kafka's own tool, aside, so that a half-made folder is never started."""
-    aside = settings.folder / "data.new"
+    aside, properties = settings.folder / "data.new", settings.folder / "format.properties"
     shutil.rmtree(aside, ignore_errors=True)
-    values = config.properties(settings, (1, 2)) | {"log.dirs": str(aside)}
-    properties = settings.folder / "format.properties"
-    certificates.write_atomic(properties, config.properties_file(values), mode=0o600)
+    write_files((properties, config.properties(settings, (1, 2), aside), 0o600))
     java, *options = config.java_command(settings)
-    command = [
-        *(java, "-XX:TieredStopAtLevel=1", *options),  # it ends before a second compiler would be of use
-        "kafka.tools.StorageTool",
-        "format",
-        "-t",
-        _new_cluster_id(),
-        "-c",
-    ]
-    ended = subprocess.run(  # noqa: S603 - the Java that was found
-        [*command, str(properties)],
-        env=child_processes.environment(os.environ),
+    cluster = f"l{secrets.token_urlsafe(16)[1:]}"  # as Kafka's Uuid.randomUuid gives them: none begins with a dash
+    words = ("format", "-t", cluster, "-c", str(properties))
+    ended = subprocess.run(  # noqa: S603 - the Java that was found; it ends before a second compiler would be of use
+        [java, "-XX:TieredStopAtLevel=1", *options, "kafka.tools.StorageTool", *words],
+        env=child_environment(os.environ),
         capture_output=True,
         text=True,
         timeout=START_SECONDS,
@@ -315,20 +315,6 @@ def _format(settings: BrokerSettings) -> None:
         raise LmdpError(f"Kafka's storage in {settings.folder} cannot be made. Kafka said:\n{ended.stderr[-2000:]}")
     properties.unlink()
     aside.rename(settings.folder / "data")
-
-
-def _new_cluster_id() -> str:
-    """22 characters of URL-safe base64 that begin with no dash, as Kafka's Uuid.randomUuid gives them."""
-    made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    return made if not made.startswith("-") else _new_cluster_id()
-
-
-def _meta(data: Path) -> dict[str, str]:
-    try:
-        lines = (data / "meta.properties").read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UnreachableError(f"No Kafka was ever started in {data}: {error.strerror}.") from error
-    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
 def _free_ports(remembered: Path) -> tuple[int, int]:
@@ -360,16 +346,3 @@ def _answers(access: KafkaAccess) -> bool:
         return bool(AdminClient(access.config()).list_topics(timeout=3).brokers)
     except KafkaException:
         return False
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _tail(log: Path, start: int, lines: int = 15) -> str:
-    """Give the last lines after byte `start`, so that those of an earlier run do not mislead."""
-    try:
-        written = log.read_bytes()[start:].decode(errors="replace").splitlines()
-    except OSError:
-        written = []
-    return "\n".join(written[-lines:]) or "(it wrote nothing)"

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING
 
-from lmdp.certificates.development_ca import Certificates, write_atomic
+from lmdp.certificates.development_ca import Certificates
 from lmdp.errors import SettingsError
 from lmdp.machine.kafka.topics import PARTITIONS
+from lmdp.support.atomic_files import write_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lmdp.machine.embedded_kafka.java import Java
+    from lmdp.machine.embedded_kafka.jars import Java
 
 LOOPBACK = "127.0.0.1"
-NODE_ID = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,80 +44,38 @@ def write(settings: BrokerSettings, ports: tuple[int, int]) -> None:
     """Write what Kafka reads at its start: `server.properties` and its key with its certificate."""
     folder, server = settings.folder, settings.certs.server
     store = server.key.read_bytes() + server.cert.read_bytes()
-    write_atomic(folder / "server.store.pem", store, mode=0o600)
-    values = properties(settings, ports)
-    write_atomic(folder / "server.properties", properties_file(values), mode=0o600)
-    write_atomic(folder / "ports", f"{ports[0]} {ports[1]}".encode(), mode=0o600)
+    write_files(
+        (folder / "server.store.pem", store, 0o600),
+        (folder / "server.properties", properties(settings, ports, folder / "data"), 0o600),
+        (folder / "ports", f"{ports[0]} {ports[1]}".encode(), 0o600),
+    )
 
 
-def properties(settings: BrokerSettings, ports: tuple[int, int]) -> dict[str, str]:
-    """Kafka's own settings: https://kafka.apache.org/documentation/#brokerconfigs."""
+def properties(settings: BrokerSettings, ports: tuple[int, int], data: Path) -> bytes:
+    """Return Kafka's own settings, in ASCII: Java reads ISO 8859-1, with escapes (java.util.Properties.load)."""
     if "," in str(settings.folder):
         raise SettingsError(
             f"Kafka cannot keep data in {settings.folder}: a comma separates its folders. Take another."
         )
-    return {
-        **_listeners(settings, ports),
-        **_one_node(),
-        "log.dirs": str(settings.folder / "data"),
-        "auto.create.topics.enable": "false",
-        "num.partitions": str(PARTITIONS),
-        "message.max.bytes": str(settings.max_message_bytes),
-        "log.retention.hours": str(settings.retention_hours),
-        "log.roll.hours": "1",  # only whole segments are removed
-        "log.segment.bytes": str(max(64 * 1024 * 1024, settings.max_message_bytes)),
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": f"{settings.certs.server.principal};{settings.certs.client.principal}",
-        "allow.everyone.if.no.acl.found": str(settings.allow_without_acl).lower(),
+    certs = settings.certs
+    values = {
+        "host": LOOPBACK,
+        "port": ports[0],
+        "controller_port": ports[1],
+        "advertised": settings.advertised or f"{LOOPBACK}:{ports[0]}",
+        "keystore": settings.folder / "server.store.pem",
+        "ca": certs.ca.cert.absolute(),
+        "super_users": f"{certs.server.principal};{certs.client.principal}",
+        "allow_without_acl": str(settings.allow_without_acl).lower(),
+        "data": data,
+        "partitions": PARTITIONS,
+        "max_message_bytes": settings.max_message_bytes,
+        "retention_hours": settings.retention_hours,
+        "segment_bytes": max(64 * 1024 * 1024, settings.max_message_bytes),
     }
-
-
-def _listeners(settings: BrokerSettings, ports: tuple[int, int]) -> dict[str, str]:
-    return {
-        "process.roles": "broker,controller",
-        "node.id": str(NODE_ID),
-        "controller.quorum.voters": f"{NODE_ID}@{LOOPBACK}:{ports[1]}",
-        "listeners": f"BROKER://{LOOPBACK}:{ports[0]},CONTROLLER://{LOOPBACK}:{ports[1]}",
-        "advertised.listeners": f"BROKER://{settings.advertised or f'{LOOPBACK}:{ports[0]}'}",
-        "listener.security.protocol.map": "BROKER:SSL,CONTROLLER:SSL",
-        "inter.broker.listener.name": "BROKER",
-        "controller.listener.names": "CONTROLLER",
-        "ssl.client.auth": "required",
-        "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(settings.folder / "server.store.pem"),
-        "ssl.truststore.type": "PEM",
-        "ssl.truststore.location": str(settings.certs.ca.cert.absolute()),
-    }
-
-
-def _one_node() -> dict[str, str]:
-    """Settings that make the internal topics fit one node, the start quick and the memory small."""
-    ones = (
-        "offsets.topic.num.partitions",
-        "offsets.topic.replication.factor",
-        "transaction.state.log.num.partitions",
-        "transaction.state.log.replication.factor",
-        "transaction.state.log.min.isr",
-        "share.coordinator.state.topic.num.partitions",
-        "share.coordinator.state.topic.replication.factor",
-        "share.coordinator.state.topic.min.isr",
-        "log.cleaner.threads",
-        "num.recovery.threads.per.data.dir",
-    )
-    return dict.fromkeys(ones, "1") | {
-        "num.network.threads": "2",
-        "num.io.threads": "4",
-        "background.threads": "2",
-        "group.initial.rebalance.delay.ms": "0",
-        "broker.heartbeat.interval.ms": "500",
-        "metadata.max.idle.interval.ms": "5000",  # a no-op record each; the default of 0.5 s wakes an idle laptop
-        "log.cleaner.dedupe.buffer.size": str(4 * 1024 * 1024),  # of a heap of 512 MB the default takes 128
-    }
-
-
-def properties_file(values: dict[str, str]) -> bytes:
-    """Return the text in ASCII: Java reads such a file as ISO 8859-1, with escapes (java.util.Properties.load)."""
-    return "".join(f"{name}={_escaped(value)}\n" for name, value in values.items()).encode("ascii")
+    template = resources.files(__package__).joinpath("server.properties").read_text("utf-8")
+    lines = (line.partition("=") for line in template.splitlines() if line and not line.startswith("#"))
+    return "".join(f"{name}={_escaped(value.format(**values))}\n" for name, _, value in lines).encode("ascii")
 
 
 def _escaped(value: str) -> str:

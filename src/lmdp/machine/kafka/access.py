@@ -6,11 +6,15 @@ librdkafka reads certificate files once, when a client is made
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import hashlib
 import ipaddress
+import os
 import re
 import socket
 import ssl
+import stat
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -19,17 +23,19 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from lmdp.certificates import pem
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
-from lmdp.machine.kafka.certificate_files import content, file_faults, tls_files
+from lmdp.machine.data_dir import replaceable
+from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # it re-exports without saying so
 
 _PROBED = 3
-_NOT_BOTH = "--plaintext is given with --ca, --cert or --key: leave out the one or the other."
 MEMORY_CLUSTER = "mockCluster"  # how librdkafka's test broker names its cluster; it knows no topic ids
 REQUEST_SECONDS = 10.0
 # A connection that is dead without a word is found out after this time. A fetch must come within it.
@@ -83,10 +89,18 @@ class KafkaAccess:
 
     def faults(self) -> list[str]:
         """Everything that is wrong with these settings, each with what to do; empty when they are usable."""
+        ca, cert, key = self.ca, self.cert, self.key
+        both = "--plaintext is given with --ca, --cert or --key: leave out the one or the other."
         return [
             *_address_faults(self.bootstrap_servers),
-            *file_faults(self.ca, self.cert, self.key),
-            *([_NOT_BOTH] if self.plaintext and any((self.ca, self.cert, self.key)) else []),
+            *(["--key is given without --cert: a client certificate is the two of them."] if key and not cert else []),
+            *(["--cert is given without --key: a client certificate is the two of them."] if cert and not key else []),
+            *(_certificate_faults("--ca", ca) if ca else []),
+            *(_open_faults("--ca", ca) if ca else []),
+            *(_open_faults("--key", key) if key else []),
+            *(_certificate_faults("--cert", cert) if cert else []),
+            *(_key_faults(key, cert) if key else []),
+            *([both] if self.plaintext and (ca or cert or key) else []),
         ]
 
     def config(self) -> dict[str, str | int | float]:
@@ -104,27 +118,61 @@ class KafkaAccess:
             **settings,
             "security.protocol": "ssl",
             "ssl.endpoint.identification.algorithm": "https",
-            **tls_files(self.ca, self.cert, self.key),
+            **_tls_files(self.ca, self.cert, self.key),
         }
 
     def fingerprint(self) -> str:
         """Digest the certificate files as they are on disk now; an unreadable one counts as empty."""
         digest = hashlib.sha256()
         for path in (self.ca, self.cert, self.key):
-            held = content(path)
+            held = _content(path)
             digest.update(len(held).to_bytes(8, "big") + held)
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Reasons:
+class Reasons(deque[KafkaError]):
     """Collects what librdkafka says through `error_cb`: its calls return only 'timed out', the reason comes here."""
 
-    errors: deque[KafkaError] = field(default_factory=lambda: deque(maxlen=50))
+    def __init__(self) -> None:
+        super().__init__(maxlen=50)
 
     def __call__(self, error: KafkaError) -> None:
         """Take one error; librdkafka calls this from `poll`."""
-        self.errors.append(error)
+        self.append(error)
+
+
+class Admin:
+    """An administrative client of a Kafka. Raises SettingsError where the certificates are unusable."""
+
+    def __init__(self, access: KafkaAccess) -> None:
+        self._access = access
+        self.reasons = Reasons()
+        try:
+            self.client = AdminClient({**access.config(), "error_cb": self.reasons})  # type: ignore[dict-item]  # the stub forgets callbacks
+        except KafkaException as error:
+            raise _tls_error(error.args[0], access) from error
+
+    def metadata(self, seconds: float = REQUEST_SECONDS) -> ClusterMetadata:
+        """Ask for the brokers and topics, by the second, so that a refused TLS handshake is reported at once."""
+        ends = time.monotonic() + seconds
+        patience = 1.0
+        while True:
+            try:
+                return self.client.list_topics(timeout=min(patience, seconds))
+            except KafkaException:
+                self.client.poll(0)
+                if time.monotonic() >= ends or any(map(_is_tls_error, list(self.reasons))):
+                    raise
+            patience = min(2 * patience, max(1.0, ends - time.monotonic()))  # an answer may take longer than a second
+
+    @contextlib.contextmanager
+    def translating(self, topic: str) -> Iterator[AdminClient]:
+        """Turn librdkafka's errors in requests about `topic` into ours."""
+        try:
+            yield self.client
+        except KafkaException as error:
+            self.client.poll(0)
+            raise translate(error, self._access, topic=topic, reasons=self.reasons) from error
 
 
 def translate(
@@ -132,7 +180,7 @@ def translate(
 ) -> LmdpError:
     """Turn librdkafka's error into one that an operator can act on; `reasons` are the errors that came before it."""
     first = error.args[0] if isinstance(error, KafkaException) else error
-    seen = [first, *(reasons.errors if reasons else ())]
+    seen = [first, *(reasons or ())]
     tls = next((one for one in seen if _is_tls_error(one)), None)
     if tls is not None:
         return _tls_error(tls, access)
@@ -156,29 +204,6 @@ def translate(
     return LmdpError(f"Kafka at {access.bootstrap_servers} refused the request: {_text(first)}.")
 
 
-def admin_client(access: KafkaAccess) -> tuple[AdminClient, Reasons]:
-    """Make an administrative client, and the list of reasons that it fills when it is polled."""
-    reasons = Reasons()
-    try:
-        return AdminClient({**access.config(), "error_cb": reasons}), reasons  # type: ignore[dict-item]  # the stub forgets callbacks
-    except KafkaException as error:
-        raise _tls_error(error.args[0], access) from error
-
-
-def ask_metadata(admin: AdminClient, reasons: Reasons, seconds: float = REQUEST_SECONDS) -> ClusterMetadata:
-    """Ask for the brokers and topics, by the second, so that a refused TLS handshake is reported at once."""
-    ends = time.monotonic() + seconds
-    patience = 1.0
-    while True:
-        try:
-            return admin.list_topics(timeout=min(patience, seconds))
-        except KafkaException:
-            admin.poll(0)
-            if time.monotonic() >= ends or any(map(_is_tls_error, list(reasons.errors))):
-                raise
-        patience = min(2 * patience, max(1.0, ends - time.monotonic()))  # an answer may take longer than a second
-
-
 def is_away(error: KafkaError) -> bool:
     """Return whether the broker could not be reached, which passes."""
     return error.name() in _AWAY
@@ -189,16 +214,13 @@ def cluster_identity(access: KafkaAccess, topic: str, *, seconds: float = REQUES
 
     Raises SettingsError when the topic is not there, UnreachableError when the broker is not.
     """
-    admin, reasons = admin_client(access)
-    try:
-        cluster = str(ask_metadata(admin, reasons, seconds).cluster_id)
+    admin = Admin(access)
+    with admin.translating(topic) as client:
+        cluster = str(admin.metadata(seconds).cluster_id)
         if cluster.startswith(MEMORY_CLUSTER):
             return cluster, None
-        described = admin.describe_topics(TopicCollection([topic]), request_timeout=seconds)
+        described = client.describe_topics(TopicCollection([topic]), request_timeout=seconds)
         return cluster, str(described[topic].result().topic_id)
-    except KafkaException as error:
-        admin.poll(0)
-        raise translate(error, access, topic=topic, reasons=reasons) from error
 
 
 def _is_tls_error(error: KafkaError) -> bool:
@@ -266,14 +288,92 @@ def speaks_tls(servers: str, seconds: float = 0.5) -> bool:
     return False
 
 
+def _tls_files(ca: Path | None, cert: Path | None, key: Path | None) -> dict[str, str]:
+    """Return librdkafka's settings for these files: the path where OpenSSL reads the file, else its content as PEM.
+
+    https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
+    """
+    kinds = (
+        ("ssl.ca", ca, pem.certificates_pem),
+        ("ssl.certificate", cert, pem.certificates_pem),
+        ("ssl.key", key, pem.private_key_pem),
+    )
+    settings = {}
+    for name, path, convert in kinds:
+        held = _content(path)
+        if path is not None:
+            settings[f"{name}.location"] = str(path)
+        if held and not pem.is_plain(held):
+            with contextlib.suppress(ValueError, TypeError):  # librdkafka refuses the file in its own words
+                settings[f"{name}.pem"] = convert(held)
+                del settings[f"{name}.location"]
+    return settings
+
+
+def _content(path: Path | None) -> bytes:
+    """Return a file's bytes; none where it cannot be read."""
+    try:
+        return read_bytes(path) if path is not None else b""
+    except OSError:
+        return b""
+
+
+def _certificate_faults(option: str, path: Path) -> list[str]:
+    try:
+        certs = pem.certificates(read_bytes(path))
+    except OSError as error:
+        return [f"{option} {path} cannot be read: {error.strerror}."]
+    except ValueError:
+        hint = pem.conversion(_content(path), path, "ca" if option == "--ca" else "certificate")
+        return [f"{option} {path} is no PEM certificate. {hint}".rstrip()]
+    now = dt.datetime.now(dt.UTC)
+    ends = max(cert.not_valid_after_utc for cert in certs) if option == "--ca" else certs[0].not_valid_after_utc
+    if ends <= now:
+        return [f"{option} {path} ended on {ends:%Y-%m-%d}. Renew it ('{program()} certs' does it for its own)."]
+    if option == "--cert" and certs[0].not_valid_before_utc > now:
+        return [
+            f"{option} {path} is valid only from {certs[0].not_valid_before_utc:%Y-%m-%d %H:%M} UTC: check the clock."
+        ]
+    return []
+
+
+def _key_faults(path: Path, cert: Path | None) -> list[str]:
+    try:
+        mode = path.stat().st_mode
+        key = pem.private_key(read_bytes(path))
+    except OSError as error:
+        return [f"--key {path} cannot be read: {error.strerror}."]
+    except TypeError:
+        return [f"--key {path} is encrypted: decrypt it first (openssl pkey -in {path} -out ...)."]
+    except ValueError:
+        return [f"--key {path} is no PEM private key. {pem.conversion(_content(path), path, 'key')}".rstrip()]
+    faults = []
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        faults.append(f"--key {path} can be read by others (mode {stat.S_IMODE(mode):04o}). Run: chmod 600 {path}")
+    with contextlib.suppress(OSError, ValueError):  # an unreadable certificate has a fault of its own
+        if cert is not None and pem.certificates(read_bytes(cert))[0].public_key() != key.public_key():
+            faults.append(f"--key {path} is not the key of --cert {cert}.")
+    return faults
+
+
+def _open_faults(option: str, path: Path) -> list[str]:
+    """Whoever can replace the CA chooses the broker; whoever can replace key and certificate chooses the client."""
+    if os.name != "posix":
+        return []
+    try:
+        faults = [f"{option} {path}: {fault}" for fault in replaceable(path)]
+        if option == "--ca" and path.stat().st_mode & stat.S_IWOTH:
+            faults.append(f"{option} {path}: everybody may write it. Run: chmod o-w {path}")
+    except (OSError, ValueError):  # that it cannot be read is a fault of its own
+        return []
+    return faults
+
+
 def _is_loopback(server: str) -> bool:
     host = server.strip().rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
+    with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost"
 
 
 def _text(error: KafkaError) -> str:
@@ -281,11 +381,8 @@ def _text(error: KafkaError) -> str:
 
 
 def _address_faults(servers: str) -> list[str]:
-    bad = [
-        part
-        for part in servers.split(",")
-        if not re.fullmatch(r"[^\s/:]+:\d{1,5}|\[[0-9A-Fa-f:]+\]:\d{1,5}", part.strip())
-    ]
     if not servers.strip():
         return ["--bootstrap-servers is empty: give host:port, several with commas."]
-    return [f"--bootstrap-servers: {part.strip()!r} is not host:port." for part in bad]
+    parts = [part.strip() for part in servers.split(",")]
+    pattern = re.compile(r"[^\s/:]+:\d{1,5}|\[[0-9A-Fa-f:]+\]:\d{1,5}")
+    return [f"--bootstrap-servers: {part!r} is not host:port." for part in parts if not pattern.fullmatch(part)]

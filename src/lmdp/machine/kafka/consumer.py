@@ -28,8 +28,7 @@ from lmdp.errors import (
 from lmdp.machine.batch import Fetch
 from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
 from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of
-from lmdp.machine.kafka.offset_reset import reset, truncated_at
-from lmdp.machine.kafka.positions import Drain, StallDetector
+from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
 from lmdp.machine.kafka.topic_identity import Log, TopicSnapshot, TopicWatcher
 from lmdp.machine.metrics import Progress
 from lmdp.machine.pipeline import Pipeline

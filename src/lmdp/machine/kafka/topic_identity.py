@@ -12,20 +12,13 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # it re-exports without saying so
 
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
-from lmdp.machine.kafka.access import (
-    MEMORY_CLUSTER,
-    REQUEST_SECONDS,
-    KafkaAccess,
-    admin_client,
-    ask_metadata,
-    translate,
-)
+from lmdp.machine.kafka.access import MEMORY_CLUSTER, REQUEST_SECONDS, Admin, KafkaAccess
 from lmdp.machine.sink import TopicIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from confluent_kafka.admin import AdminClient, TopicDescription, TopicMetadata  # type: ignore[attr-defined]  # it re-exports without saying so
+    from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[attr-defined]  # it re-exports without saying so
 
 _GLANCE_S = 0.05
 _RETRY_S = 0.1
@@ -76,7 +69,7 @@ class TopicWatcher:
         self._access = access
         self._topic = topic
         self._cluster = cluster
-        self._admin, self._reasons = admin_client(access)
+        self._admin = Admin(access)
         self._latest: TopicSnapshot | LmdpError | None = None
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -87,28 +80,28 @@ class TopicWatcher:
 
         Raises SettingsError where the topic is not there, UnreachableError where the broker is not.
         """
-        self._admin.poll(0)
-        self._reasons.errors.clear()  # what was wrong before may be fixed by now
+        self._admin.client.poll(0)
+        self._admin.reasons.clear()  # what was wrong before may be fixed by now
         begun = time.monotonic()
-        try:
+        with self._admin.translating(self._topic) as client:
             # Names no topic: many brokers create one that a client asks for by this request.
-            metadata = ask_metadata(self._admin, self._reasons, seconds)
+            metadata = self._admin.metadata(seconds)
             cluster = str(metadata.cluster_id)
             if cluster.startswith(MEMORY_CLUSTER):
-                identity, partitions = self._in_memory(cluster, metadata.topics)
-                return TopicSnapshot(identity, partitions, self._logs(partitions, seconds), begun)
-            described = self._described(seconds)
-            partitions = tuple(sorted(info.id for info in described.partitions))
+                if self._topic not in metadata.topics:
+                    raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+                identity = TopicIdentity(self._cluster or cluster, "", self._topic)
+                partitions = tuple(sorted(metadata.topics[self._topic].partitions))
+            else:
+                described = self._described(seconds)
+                identity = TopicIdentity(cluster, str(described.topic_id), self._topic)
+                partitions = tuple(sorted(info.id for info in described.partitions))
             if not partitions:
                 raise UnreachableError(
                     f"Kafka at {self._access.bootstrap_servers} does not know the partitions of {self._topic} yet: it "
                     "may just have begun. Try again."
                 )
-            identity = TopicIdentity(cluster, str(described.topic_id), self._topic)
-            return TopicSnapshot(identity, partitions, self._logs(partitions, seconds), begun)
-        except KafkaException as error:
-            self._admin.poll(0)
-            raise translate(error, self._access, topic=self._topic, reasons=self._reasons) from error
+            return TopicSnapshot(identity, partitions, read_logs(client, self._topic, partitions, seconds), begun)
 
     def logs(
         self, partitions: Collection[int], stop: threading.Event, seconds: float = REQUEST_SECONDS
@@ -116,14 +109,14 @@ class TopicWatcher:
         """Return the logs of all these partitions; one without a leader is waited for. Raises UnreachableError."""
         ends = time.monotonic() + seconds
         while True:
-            logs = read_logs(self._admin, self._topic, partitions, seconds)
+            logs = read_logs(self._admin.client, self._topic, partitions, seconds)
             missing = sorted(set(partitions) - logs.keys())
             if not missing:
                 return logs
             if time.monotonic() < ends and not stop.wait(_RETRY_S):
                 # librdkafka remembers that a broker did not know a topic, until it sees the list of them.
                 with contextlib.suppress(KafkaException):
-                    ask_metadata(self._admin, self._reasons, seconds)
+                    self._admin.metadata(seconds)
             else:
                 raise UnreachableError(
                     f"Kafka at {self._access.bootstrap_servers} has no leader for partition {missing[0]} of "
@@ -141,13 +134,13 @@ class TopicWatcher:
         """
         if not identity.topic_id:
             return False
-        try:
-            return str(self._described(seconds, stop).topic_id) != identity.topic_id
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                return False
-            self._admin.poll(0)
-            raise translate(error, self._access, topic=self._topic, reasons=self._reasons) from error
+        with self._admin.translating(self._topic):
+            try:
+                return str(self._described(seconds, stop).topic_id) != identity.topic_id
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+        return False
 
     def start(self, every_s: float) -> None:
         """Take a snapshot now and every `every_s` seconds, in the background."""
@@ -176,25 +169,18 @@ class TopicWatcher:
         self._wake.set()
 
     def _described(self, seconds: float, stop: threading.Event | None = None) -> TopicDescription:
-        answer = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=seconds)[self._topic]
+        answer = self._admin.client.describe_topics(TopicCollection([self._topic]), request_timeout=seconds)
+        described = answer[self._topic]
         waited = 0.0
         while True:
             try:
-                found: TopicDescription = answer.result(_GLANCE_S)
+                found: TopicDescription = described.result(_GLANCE_S)
             except TimeoutError:
                 waited += _GLANCE_S if stop is not None and stop.is_set() else 0.0
                 if waited >= _STOP_S:
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001 - its public name
             else:
                 return found
-
-    def _logs(self, partitions: tuple[int, ...], seconds: float) -> dict[int, Log]:
-        return read_logs(self._admin, self._topic, partitions, seconds)
-
-    def _in_memory(self, cluster: str, topics: dict[str, TopicMetadata]) -> tuple[TopicIdentity, tuple[int, ...]]:
-        if self._topic not in topics:
-            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
-        return TopicIdentity(self._cluster or cluster, "", self._topic), tuple(sorted(topics[self._topic].partitions))
 
     def _go(self, every_s: float) -> None:
         while not self._stop.is_set():

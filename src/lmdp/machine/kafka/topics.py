@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports without saying so
@@ -12,7 +13,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
-    AdminClient,
     ConfigResource,
     NewTopic,
     ResourcePatternType,
@@ -20,12 +20,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 )
 
 from lmdp.errors import SettingsError
-from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, admin_client, ask_metadata, translate
+from lmdp.machine.kafka.access import REQUEST_SECONDS, Admin, KafkaAccess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-T = TypeVar("T")
+    from collections.abc import Iterable, Iterator
 
 PARTITIONS = 4
 SAFE_REPLICATION = 3  # https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices.html
@@ -76,13 +74,11 @@ class Grant:
 
 def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS) -> Shape:
     """Read a topic's shape, within `seconds` a request; raises SettingsError when it does not exist."""
-    admin, reasons = admin_client(access)
-
-    def ask() -> Shape:
-        brokers = len(ask_metadata(admin, reasons, seconds).brokers)
-        described = admin.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
+    with _administering(access, name) as admin:
+        brokers = len(admin.metadata(seconds).brokers)
+        described = admin.client.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
         resource = ConfigResource(ConfigResource.Type.TOPIC, name)
-        config = admin.describe_configs([resource], request_timeout=seconds)[resource].result()
+        config = admin.client.describe_configs([resource], request_timeout=seconds)[resource].result()
         infos = described.partitions
         return Shape(
             name=name,
@@ -97,8 +93,6 @@ def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS
             cleanup=config["cleanup.policy"].value,
             unclean_election=config["unclean.leader.election.enable"].value == "true",
         )
-
-    return _asked(access, admin, reasons, name, ask)
 
 
 def summary(shape: Shape) -> str:
@@ -135,110 +129,82 @@ def faults(
     The least that is wanted: `partitions`, `retention_hours` (6 without it); the most that a message may have, which a
     consumer counts on: `max_message_bytes`.
     """
-    checks = (*_replicas(shape, partitions), *_limits(shape, retention_hours, max_message_bytes), *_policies(shape))
-    return [text for is_wrong, text in checks if is_wrong]
-
-
-_Checks: TypeAlias = tuple[tuple[bool, str], ...]
-"""Whether each fault is there, and what it leads to."""
+    return [
+        *_replica_faults(shape, partitions),
+        *_limit_faults(shape, retention_hours, max_message_bytes),
+        *_policy_faults(shape),
+    ]
 
 
 def _alter(shape: Shape, setting: str) -> str:
     return f"kafka-configs.sh --alter --topic {shape.name} --add-config {setting}"
 
 
-def _replicas(shape: Shape, partitions: int | None) -> _Checks:
-    return (
-        (
-            partitions is not None and shape.partitions < partitions,
-            (
-                f"{_count(shape.partitions, 'partition')}, fewer than {partitions}: they bound how many consumers "
-                "share the work."
-            ),
-        ),
-        (
-            shape.brokers > 1 and shape.replication < min(SAFE_REPLICATION, shape.brokers),
-            f"replication {shape.replication} on {shape.brokers} brokers: losing a broker loses messages.",
-        ),
-        (
-            shape.replication >= SAFE_REPLICATION and shape.min_replicas < SAFE_REPLICATION - 1,
-            (
-                f"min.insync.replicas is {shape.min_replicas}: a broker may acknowledge a message alone, and die. "
-                + _alter(shape, "min.insync.replicas=2")
-            ),
-        ),
-        (
-            bool(shape.behind),
-            f"partitions {list(shape.behind)} lack a leader or a replica in sync: look at the brokers.",
-        ),
-    )
+def _replica_faults(shape: Shape, partitions: int | None) -> Iterator[str]:
+    if partitions is not None and shape.partitions < partitions:
+        count = _count(shape.partitions, "partition")
+        yield f"{count}, fewer than {partitions}: they bound how many consumers share the work."
+    if shape.brokers > 1 and shape.replication < min(SAFE_REPLICATION, shape.brokers):
+        yield f"replication {shape.replication} on {shape.brokers} brokers: losing a broker loses messages."
+    if shape.replication >= SAFE_REPLICATION and shape.min_replicas < SAFE_REPLICATION - 1:
+        fix = _alter(shape, "min.insync.replicas=2")
+        yield f"min.insync.replicas is {shape.min_replicas}: a broker may acknowledge a message alone, and die. {fix}"
+    if shape.behind:
+        yield f"partitions {list(shape.behind)} lack a leader or a replica in sync: look at the brokers."
 
 
-def _limits(shape: Shape, retention_hours: float | None, max_message_bytes: int | None) -> _Checks:
+def _limit_faults(shape: Shape, retention_hours: float | None, max_message_bytes: int | None) -> Iterator[str]:
     kept = RETENTION_HOURS if retention_hours is None else retention_hours
     why = f"LogicMonitor advises {RETENTION_HOURS} hours" if retention_hours is None else f"{kept:g} hours are expected"
     least_bytes = min(MAX_MESSAGE_BYTES, max_message_bytes or MAX_MESSAGE_BYTES)
-    return (
-        (
-            0 <= shape.retention_ms < kept * 3_600_000,
-            (
-                f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses data; {why}. "
-                + _alter(shape, f"retention.ms={int(kept * 3_600_000)}")
-            ),
-        ),
-        (
-            shape.max_message_bytes < least_bytes,
-            (
-                f"max.message.bytes is {shape.max_message_bytes:,}: a larger bundle is refused at the Collector. "
-                + _alter(shape, f"max.message.bytes={least_bytes}")
-            ),
-        ),
-        (
-            max_message_bytes is not None and shape.max_message_bytes > max_message_bytes + BATCH_OVERHEAD_BYTES,
-            (
-                f"max.message.bytes is {shape.max_message_bytes:,}, more than the {max_message_bytes or 0:,} that are "
-                "expected: a batch of such messages may not fit into one call of the consumer. "
-                + _alter(shape, f"max.message.bytes={max_message_bytes}")
-            ),
-        ),
-    )
+    if 0 <= shape.retention_ms < kept * 3_600_000:
+        yield (
+            f"retention is {_duration(shape.retention_ms)}: a consumer that is away for longer loses data; {why}. "
+            + _alter(shape, f"retention.ms={int(kept * 3_600_000)}")
+        )
+    if shape.max_message_bytes < least_bytes:
+        yield (
+            f"max.message.bytes is {shape.max_message_bytes:,}: a larger bundle is refused at the Collector. "
+            + _alter(shape, f"max.message.bytes={least_bytes}")
+        )
+    if max_message_bytes is not None and shape.max_message_bytes > max_message_bytes + BATCH_OVERHEAD_BYTES:
+        yield (
+            f"max.message.bytes is {shape.max_message_bytes:,}, more than the {max_message_bytes:,} that are "
+            "expected: a batch of such messages may not fit into one call of the consumer. "
+            + _alter(shape, f"max.message.bytes={max_message_bytes}")
+        )
 
 
-def _policies(shape: Shape) -> _Checks:
-    return (
-        (
-            shape.unclean_election,
-            (
-                "unclean.leader.election.enable is true: a replica that lacks acknowledged messages may become the "
-                "leader, and they are lost. " + _alter(shape, "unclean.leader.election.enable=false")
-            ),
-        ),
-        (
-            "compact" in shape.cleanup,
-            (
-                f"cleanup.policy is {shape.cleanup}: compaction deletes messages that share a key, and refuses those "
-                "without one. " + _alter(shape, "cleanup.policy=delete")
-            ),
-        ),
-    )
+def _policy_faults(shape: Shape) -> Iterator[str]:
+    if shape.unclean_election:
+        yield (
+            "unclean.leader.election.enable is true: a replica that lacks acknowledged messages may become the "
+            "leader, and they are lost. " + _alter(shape, "unclean.leader.election.enable=false")
+        )
+    if "compact" in shape.cleanup:
+        yield (
+            f"cleanup.policy is {shape.cleanup}: compaction deletes messages that share a key, and refuses those "
+            "without one. " + _alter(shape, "cleanup.policy=delete")
+        )
 
 
 def create(access: KafkaAccess, name: str, wanted: Wanted) -> bool:
     """Create the topic; returns False, and changes nothing, when it is there already."""
-    admin, reasons = admin_client(access)
-
-    def ask() -> bool:
-        brokers = len(ask_metadata(admin, reasons).brokers)
-        replication = wanted.replication or min(SAFE_REPLICATION, brokers)
+    with _administering(access, name) as admin:
+        replication = wanted.replication or min(SAFE_REPLICATION, len(admin.metadata().brokers))
         settings = {
             "retention.ms": str(int(wanted.retention_hours * 3_600_000)),
             "max.message.bytes": str(wanted.max_message_bytes),
             "min.insync.replicas": str(max(1, replication - 1)),
         }
         new = NewTopic(name, wanted.partitions, replication, config=settings)
-        return _made(admin.create_topics([new], request_timeout=REQUEST_SECONDS)[name].result)
-
-    return _asked(access, admin, reasons, name, ask)
+        try:
+            admin.client.create_topics([new], request_timeout=REQUEST_SECONDS)[name].result()
+        except KafkaException as error:
+            if error.args[0].name() == "TOPIC_ALREADY_EXISTS":
+                return False
+            raise
+    return True
 
 
 def grants(topic: str, *, collectors: Iterable[str] = (), readers: Iterable[str] = (), group: str = "*") -> list[Grant]:
@@ -253,70 +219,48 @@ def grants(topic: str, *, collectors: Iterable[str] = (), readers: Iterable[str]
 
 def list_grants(access: KafkaAccess, topic: str) -> list[Grant]:
     """List every ACL on `topic`, by its name, by a prefix or by `*`, and every ACL on a group."""
-    admin, reasons = admin_client(access)
-
-    def ask() -> list[Grant]:
-        on_topic = _filter(ResourceType.TOPIC, topic, ResourcePatternType.MATCH)
-        on_groups = _filter(ResourceType.GROUP, None, ResourcePatternType.ANY)
-        found = [
-            binding
-            for wanted in (on_topic, on_groups)
-            for binding in admin.describe_acls(wanted, request_timeout=REQUEST_SECONDS).result()
-        ]
-        return sorted(_grant(binding) for binding in found)
-
-    return _asked(access, admin, reasons, topic, ask)
+    filters = (
+        _filter(ResourceType.TOPIC, topic, ResourcePatternType.MATCH),
+        _filter(ResourceType.GROUP, None, ResourcePatternType.ANY),
+    )
+    with _administering(access, topic) as admin:
+        answers = [admin.client.describe_acls(one, request_timeout=REQUEST_SECONDS).result() for one in filters]
+    return sorted(_grant(binding) for answer in answers for binding in answer)
 
 
 def apply_grants(access: KafkaAccess, topic: str, wanted: list[Grant]) -> list[Grant]:
     """Add those of `wanted` that are not there, and return them."""
     missing = sorted(set(wanted) - set(list_grants(access, topic)))
-    admin, reasons = admin_client(access)
-
-    def ask() -> list[Grant]:
+    with _administering(access, topic) as admin:
         bindings = [_binding(grant) for grant in missing]
-        for done in admin.create_acls(bindings, request_timeout=REQUEST_SECONDS).values() if bindings else ():
+        for done in admin.client.create_acls(bindings, request_timeout=REQUEST_SECONDS).values() if bindings else ():
             done.result()
-        return missing
-
-    return _asked(access, admin, reasons, topic, ask)
+    return missing
 
 
 def revoke(access: KafkaAccess, topic: str, principal: str) -> list[Grant]:
     """Take from `principal` what it was given on the topic by name and on groups; returns what was taken."""
-    admin, reasons = admin_client(access)
     filters = [
         _filter(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, principal),
         _filter(ResourceType.GROUP, None, ResourcePatternType.ANY, principal),
     ]
-
-    def ask() -> list[Grant]:
-        ended = admin.delete_acls(filters, request_timeout=REQUEST_SECONDS).values()
+    with _administering(access, topic) as admin:
+        ended = admin.client.delete_acls(filters, request_timeout=REQUEST_SECONDS).values()
         return sorted(_grant(binding) for done in ended for binding in done.result())
 
-    return _asked(access, admin, reasons, topic, ask)
 
-
-def _asked(access: KafkaAccess, admin: AdminClient, reasons: Reasons, name: str, ask: Callable[[], T]) -> T:
-    try:
-        return ask()
-    except KafkaException as error:
-        admin.poll(0)
-        if error.args[0].name() == "SECURITY_DISABLED":
+@contextmanager
+def _administering(access: KafkaAccess, topic: str) -> Iterator[Admin]:
+    admin = Admin(access)
+    with admin.translating(topic):
+        try:
+            yield admin
+        except KafkaException as error:
+            if error.args[0].name() != "SECURITY_DISABLED":
+                raise
             raise SettingsError(
                 f"{access.bootstrap_servers} has no authorizer, so it knows no ACLs: every client may do everything."
             ) from error
-        raise translate(error, access, topic=name, reasons=reasons) from error
-
-
-def _made(result: Callable[[], object]) -> bool:
-    try:
-        result()
-    except KafkaException as error:
-        if error.args[0].name() == "TOPIC_ALREADY_EXISTS":
-            return False
-        raise
-    return True
 
 
 def _filter(

@@ -1,0 +1,155 @@
+"""Status of a run for those who look at it: what `lmdp status`, the page and the report show, and news for its log."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import psutil
+
+from lmdp.machine.metrics import Progress
+from lmdp.machine.settings import Notify, StopEvents
+from lmdp.machine.warehouse.totals import Totals, warehouse_status
+from lmdp.support.program import program
+from lmdp.support.reject_share import replay_command, warning
+
+if TYPE_CHECKING:
+    from lmdp.machine.embedded_kafka.broker import KafkaBroker
+    from lmdp.machine.kafka.access import KafkaAccess
+    from lmdp.machine.kafka.producer import Published, Publisher
+    from lmdp.machine.services import MachineSettings
+    from lmdp.machine.warehouse.warehouse import Warehouse
+
+_QUERY: Final = "'select count(*) from metrics'"
+
+
+@dataclass(slots=True)
+class Machine:
+    """A running pipeline, for those who look at it. It has no `access` while its broker starts."""
+
+    settings: MachineSettings
+    warehouse: Warehouse
+    access: KafkaAccess | None = None
+    broker: KafkaBroker | None = None
+    progress: Progress = field(default_factory=Progress)
+    publisher: Publisher | None = None
+    page: Callable[[], str] = str
+    ends: StopEvents = field(default_factory=StopEvents)
+    started: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.time)  # Unix seconds
+
+    def status(self) -> dict[str, Any]:
+        """Return what `lmdp status` shows, from memory alone."""
+        status: dict[str, Any] = self.snapshot()["status"]
+        return status
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the status, and what changes from second to second; of one moment, so that their numbers agree."""
+        with self.warehouse.tally.moment() as now:
+            running, live, totals = self._running(now), self.live(), now.copy()
+        warehouse = warehouse_status(self.warehouse, totals, running["uptimeSeconds"])
+        return {"status": {"running": running, **warehouse}, "live": live}
+
+    def _running(self, totals: Totals) -> dict[str, Any]:
+        seconds, last = time.monotonic() - self.started, self.progress.last_trouble
+        return {
+            "pid": os.getpid(),
+            "broker": self.access.bootstrap_servers if self.access else None,
+            "topic": self.settings.consume.topic,
+            "page": self.page() or None,
+            "simulating": self.publisher is not None,
+            "uptimeSeconds": round(seconds, 1),
+            "rowsPerSecond": round(self.progress.rows_per_second(), 1),
+            "messagesPerSecond": round(self.progress.messages_per_second(), 1),
+            "lag": sum(self.progress.lag.values()),
+            "gaps": self.progress.gaps,
+            "trouble": self.progress.trouble,
+            "warning": self.warning() or None,
+            "lastTrouble": {"atMs": last[0], "text": last[1]} if last else None,
+            "report": self.report(seconds, totals),
+        }
+
+    def live(self) -> dict[str, Any]:
+        """Return what changes from second to second; asks the warehouse nothing."""
+        published = self.publisher.so_far() if self.publisher else None
+        simulated = self.settings.simulated
+        return {
+            "pid": os.getpid(),
+            "startedAtMs": int(self.started_at * 1000),
+            "uptimeSeconds": round(time.monotonic() - self.started, 1),
+            "broker": self.access.bootstrap_servers if self.access else None,
+            "topic": self.settings.consume.topic,
+            "simulatedDevices": simulated.devices if simulated else None,
+            "published": published.messages if published else None,
+            "publishedDatapoints": published.datapoints if published else None,
+            "memoryBytes": psutil.Process().memory_info().rss,
+            **self.progress.live(),
+            "warning": self.warning(),
+        }
+
+    def warning(self, *, lately: bool = True) -> str:
+        """Return the share of rejects as a fault, of the run or of the last minute, with what to do; "" without one."""
+        progress, settings = self.progress, self.settings
+        tally = progress.tally if progress.tally.is_fault() or not lately else progress.lately()
+        again = replay_command("--org-id NAME", settings.home, settings.warehouse)
+        look = replay_command("--dry-run", settings.home, settings.warehouse)
+        return warning(
+            tally,
+            progress.first_reject,
+            no_tenant=f"Stop, set --org-id NAME (LMDP_ORG_ID), then `{again}`",
+            otherwise=f"They are kept; fix the cause, then look at what a replay would do: `{look}`",
+        )
+
+    def report(self, seconds: float, totals: Totals | None = None) -> dict[str, Any]:
+        """Return what this run did until now, with the `totals` of the file; they are counted where none are given."""
+        totals = totals or self.warehouse.tally.count()
+        published = self.publisher.so_far() if self.publisher else None
+        return {
+            **(_published(published) if published else {}),
+            **self.progress.report(seconds),
+            "firstReject": self.progress.first_reject or None,
+            "warning": self.warning(lately=False) or None,
+            "gaps": self.progress.gaps,
+            "duplicates": totals.duplicates,
+            "missing": totals.missing,
+            "holes": totals.holes,
+            "clock": self.warehouse.tally.clock(),
+            "warehouse": str(self.settings.warehouse),
+        }
+
+
+def _published(published: Published) -> dict[str, Any]:
+    """Return what the broker acknowledged; of what it did not, nobody knows whether it has it."""
+    return {
+        "published": published.messages,
+        "publishedDatapoints": published.datapoints,
+        "unacknowledged": published.failed,
+    }
+
+
+class News:
+    """Reports what the start leads to, once each, and not before it is so."""
+
+    def __init__(self, notify: Notify) -> None:
+        self._notify = notify
+        self._is_reading = self._has_rows = self._has_warned = False
+
+    def look(self, machine: Machine) -> None:
+        """Report what is new."""
+        topic, lag = machine.settings.consume.topic, machine.progress.lag
+        if lag and not self._is_reading:
+            self._is_reading = True
+            count = f"{len(lag)} partition{'' if len(lag) == 1 else 's'}"
+            self._notify(f"reading {topic}: {count}, {sum(lag.values()):,} messages are waiting")
+            if machine.settings.access is None and machine.publisher is None and not machine.settings.until_idle:
+                self._notify(f"no devices are simulated; publish messages yourself: {program()} publish FILE")
+        if machine.progress.counts.rows and not self._has_rows:
+            self._has_rows = True
+            self._notify(f"rows are arriving; query them from another terminal: {program()} query {_QUERY}")
+        warning = machine.warning()
+        if warning and not self._has_warned:
+            self._notify(warning)
+        self._has_warned = bool(warning)
