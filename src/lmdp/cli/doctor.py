@@ -46,7 +46,7 @@ def doctor(
 
     Example: lmdp doctor --environment prod --json
     """
-    from lmdp.doctor.context import Context  # noqa: PLC0415 - as above
+    from lmdp.doctor.result import Context  # noqa: PLC0415 - as above
     from lmdp.doctor.runner import CHECKS, run_checks  # noqa: PLC0415 - cryptography is loaded when needed
 
     context = Context(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lmdp.replay.replay import Run, Step
     from lmdp.replay.retry import ReplaySettings, Report
     from lmdp.replay.sinks import Send
-    from lmdp.replay.sources import Store
+    from lmdp.replay.stores import Store
 
 OWN = "warehouse"
 
@@ -150,12 +150,13 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
             send = _firehose(str(firehose.stream), wanted)
         parts.enter_context(stopped_by_signals(stop))
         progress = parts.enter_context(_progress("rejects" if own else "objects"))
-        from lmdp.replay.replay import Run, placed  # noqa: PLC0415 - as above
+        from lmdp.replay.replay import Run  # noqa: PLC0415 - as above
 
         try:
             (_own if own else _objects)(wanted, send, Run(dry_run, progress, stop.is_set), report)
         except LmdpError as error:
-            raise placed(error, f"{error} {_so_far(report)}") from error
+            error.args = (f"{error} {_so_far(report)}",)
+            raise
     done = {**report.to_json(dry=dry_run), "seconds": round(time.monotonic() - started, 3), "source": source, "to": to}
     _print(done, report, as_json=as_json)
     if stop.is_set():
@@ -190,7 +191,7 @@ def _store(wanted: _Wanted) -> "Store":
         from lmdp.replay.bucket import open_bucket  # noqa: PLC0415 - botocore is loaded when needed
 
         return open_bucket(wanted.source, wanted.region)
-    from lmdp.replay.folder import Folder  # noqa: PLC0415 - as above
+    from lmdp.replay.stores import Folder  # noqa: PLC0415 - as above
 
     return Folder.open(Path(wanted.source))
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from lmdp.doctor import aws, certificates, kafka, machine, pipeline, settings_file, snowflake
-from lmdp.doctor.context import Context
-from lmdp.doctor.result import Area, Finding, Result, refused, wrong
+from lmdp.doctor import aws, kafka, machine, snowflake
+from lmdp.doctor.result import Area, Context, Finding, Result, refused, wrong
 from lmdp.errors import LmdpError
 from lmdp.support.program import program
 
@@ -28,15 +27,15 @@ class Check(NamedTuple):
 
 CHECKS: Final = (
     Check("local", "python", machine.python),
-    Check("local", "settings", settings_file.settings_file),
+    Check("local", "settings", machine.settings_file),
     Check("local", "disk", machine.disk),
     Check("local", "java", machine.java),
     Check("local", "kafka jars", machine.jars),
-    Check("local", "certificates", certificates.embedded),
-    Check("local", "warehouse", pipeline.warehouse),
-    Check("local", "run", pipeline.run),
-    Check("local", "page", pipeline.page),
-    Check("kafka", "client certificate", certificates.client),
+    Check("local", "certificates", kafka.embedded),
+    Check("local", "warehouse", machine.warehouse),
+    Check("local", "run", machine.run),
+    Check("local", "page", machine.page),
+    Check("kafka", "client certificate", kafka.client),
     Check("kafka", "topic", kafka.topic),
     Check("aws", "credentials", aws.credentials),
     Check("aws", "region", aws.region),
