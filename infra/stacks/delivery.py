@@ -13,12 +13,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.canary import add_canary
-from infra.parts import (
-    allow,
-    bucket_key_use,
-    service_role,
-    via,
-)
+from infra.parts import USE_KEY, allow, bucket_key_use, secret_key_use, service_role
 from infra.people import FAILED
 from infra.settings import Settings
 from infra.stacks.base import STREAM_LOGS
@@ -138,19 +133,11 @@ def _role(stack: DeliveryStack, settings: Settings, backing: Backing) -> iam.Rol
     statements = [
         allow("BackupBucket", ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"], [bucket]),
         allow("BackupObjects", ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"], [f"{bucket}/*"]),
-        allow(
-            "BackupKey",
-            ["kms:Decrypt", "kms:GenerateDataKey"],
-            [backing.data_key.key_arn],
-            conditions=bucket_key_use(names),
-        ),
+        allow("BackupKey", USE_KEY, [backing.data_key.key_arn], conditions=bucket_key_use(names)),
         allow("ReadSecret", ["secretsmanager:GetSecretValue"], [backing.secret.secret_arn]),
         allow("WriteLogs", ["logs:PutLogEvents"], [names.arn("logs", f"log-group:{names.log_group('firehose')}:*")]),
+        *secret_key_use(names, backing.secret_key),
     ]
-    if backing.secret_key:
-        statements.append(
-            allow("SecretKey", ["kms:Decrypt"], [backing.secret_key.key_arn], conditions=via(names, "secretsmanager"))
-        )
     return service_role(
         stack,
         "Role",
