@@ -1,4 +1,4 @@
-"""Make docs/columns.md from the specification and the views: `python tools/column_docs.py`; --check only compares.
+"""Make docs/columns.md from the specification and the views, for `make docs`.
 
 Names and types come from an empty warehouse, which has every table and view of one machine; the meanings are here. A
 column without a meaning ends the script, so that the page cannot miss one.
@@ -6,7 +6,6 @@ column without a meaning ends the script, so that the page cannot miss one.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import groupby
@@ -20,7 +19,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "columns.md"
 HEAD = """\
 # Column dictionary
 
-Every table and view of the schema `PIPELINE`, with its columns. Made by `python tools/column_docs.py` from the
+Every table and view of the schema `PIPELINE`, with its columns. Made by `make docs` from the
 [specification](kafka_ingest_spec.md) and the views. Times are UTC. Types are Snowflake's; in DuckDB
 `FLOAT` is `DOUBLE`, `VARIANT` is `JSON` and `NUMBER` is `BIGINT`. The [glossary](glossary.md) explains the terms.
 """
@@ -196,19 +195,3 @@ def _meaning(column: str) -> str:
     """Return the specification's text for its own columns, in either spelling, else ours."""
     of_spec = {field.name.upper(): field.about for field in load_spec().fields}
     return of_spec.get(column.replace("_", "").upper()) or COLUMNS[column]
-
-
-def main(words: list[str]) -> int:
-    """Write the page, or compare it. Returns the exit code."""
-    made = page()
-    if words == ["--check"]:
-        if PAGE.exists() and PAGE.read_text("utf-8") == made:
-            return 0
-        print("docs/columns.md is not current; make it again: make docs", file=sys.stderr)
-        return 1
-    PAGE.write_text(made, "utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
