@@ -18,45 +18,6 @@ DEFAULT_TOPIC = "lm.metrics.otlp"
 DEFAULT_HOME = Path(".lmdp")
 _MOST_SIMULATED = 2_000_000  # instances of all devices; each takes about 0.8 kB
 
-BootstrapServers = Annotated[
-    str | None,
-    typer.Option(
-        "--bootstrap-servers",
-        envvar="LMDP_BOOTSTRAP_SERVERS",
-        metavar="HOST:PORT,…",
-        help="Kafka's addresses, such as b-1.example.com:9094. Without it: the embedded Kafka of --home.",
-    ),
-]
-Ca = Annotated[
-    Path | None,
-    typer.Option(
-        "--ca",
-        envvar="LMDP_KAFKA_CA",
-        metavar="FILE",
-        help="PEM file of the CA that signed the broker's certificate. Without it: the system's CAs (right for MSK).",
-    ),
-]
-Plaintext = Annotated[
-    bool,
-    typer.Option(
-        "--plaintext",
-        envvar="LMDP_KAFKA_PLAINTEXT",
-        help="Connect to the named broker without TLS. Default: for a broker on loopback only, and not with TLS files.",
-    ),
-]
-Cert = Annotated[
-    Path | None,
-    typer.Option("--cert", envvar="LMDP_KAFKA_CERT", metavar="FILE", help="PEM file of this client's certificate."),
-]
-Key = Annotated[
-    Path | None,
-    typer.Option(
-        "--key",
-        envvar="LMDP_KAFKA_KEY",
-        metavar="FILE",
-        help="PEM file of that certificate's key: unencrypted, readable by you alone (chmod 600).",
-    ),
-]
 Environment = Annotated[
     str | None,
     typer.Option(
@@ -73,16 +34,6 @@ def _topics() -> list[str]:
     return sorted({DEFAULT_TOPIC, os.environ.get("LMDP_TOPIC") or DEFAULT_TOPIC})
 
 
-Topic = Annotated[
-    str,
-    typer.Option(
-        "--topic",
-        envvar="LMDP_TOPIC",
-        metavar="NAME",
-        help="The Kafka topic that carries the bundles.",
-        autocompletion=_topics,
-    ),
-]
 Home = Annotated[
     Path,
     typer.Option(
@@ -119,12 +70,55 @@ class KafkaOptions:
     """How to reach a broker, and the topic."""
 
     panel: ClassVar[str] = "Kafka"
-    servers: BootstrapServers = None
-    ca: Ca = None
-    cert: Cert = None
-    key: Key = None
-    plaintext: Plaintext = False
-    topic: Topic = DEFAULT_TOPIC
+    servers: Annotated[
+        str | None,
+        typer.Option(
+            "--bootstrap-servers",
+            envvar="LMDP_BOOTSTRAP_SERVERS",
+            metavar="HOST:PORT,…",
+            help="Kafka's addresses, such as b-1.example.com:9094. Without it: the embedded Kafka of --home.",
+        ),
+    ] = None
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca",
+            envvar="LMDP_KAFKA_CA",
+            metavar="FILE",
+            help="PEM file of the CA that signed the broker's certificate. Without it: the system's CAs (right for MSK).",
+        ),
+    ] = None
+    cert: Annotated[
+        Path | None,
+        typer.Option("--cert", envvar="LMDP_KAFKA_CERT", metavar="FILE", help="PEM file of this client's certificate."),
+    ] = None
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            "--key",
+            envvar="LMDP_KAFKA_KEY",
+            metavar="FILE",
+            help="PEM file of that certificate's key: unencrypted, readable by you alone (chmod 600).",
+        ),
+    ] = None
+    plaintext: Annotated[
+        bool,
+        typer.Option(
+            "--plaintext",
+            envvar="LMDP_KAFKA_PLAINTEXT",
+            help="Connect to the named broker without TLS. Default: for a broker on loopback only, and not with TLS files.",
+        ),
+    ] = False
+    topic: Annotated[
+        str,
+        typer.Option(
+            "--topic",
+            envvar="LMDP_TOPIC",
+            metavar="NAME",
+            help="The Kafka topic that carries the bundles.",
+            autocompletion=_topics,
+        ),
+    ] = DEFAULT_TOPIC
 
     def access(self, home: Path = DEFAULT_HOME) -> "KafkaAccess":
         """Return the access to the named broker; without one, to the embedded Kafka that is running in `home`.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lmdp.cli.command import SETTINGS, Command, Group
+from lmdp.cli.command import Command, group
 from lmdp.cli.options import Environment, Json
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
     from lmdp.snowflake.reconcile import Hour
     from lmdp.snowflake.verify import Check, Scope
 
-app = typer.Typer(
-    cls=Group,
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings=SETTINGS,
-    help="The Snowflake side: its SQL, setup, checks, and keys.",
-)
+app = group("The Snowflake side: its SQL, setup, checks, and keys.")
 
 Secret = Annotated[
     str | None, typer.Option("--secret", envvar="SNOWFLAKE_FIREHOSE_SECRET", help="Name or ARN in Secrets Manager.")

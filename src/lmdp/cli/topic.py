@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmdp.cli.command import SETTINGS, Command, Group, option_groups
+from lmdp.cli.command import Command, group, option_groups
 from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions
 from lmdp.errors import SettingsError
 
@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 NO_ACL = "No ACL matches"
 """Begins the line of a topic that has no ACL; `make deploy` stops at it."""
 
-app = typer.Typer(
-    cls=Group,
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings=SETTINGS,
-    help="The topic: its settings, and who may do what on it.",
-)
+app = group("The topic: its settings, and who may do what on it.")
 
 Principals = list[str] | None
 Partitions = Annotated[
