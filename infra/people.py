@@ -1,4 +1,4 @@
-"""What people may do: the operator (replay, canary, status) and the deployer (make deploy, and the secrets' values).
+"""The rights of people: the operator (replay, canary, status) and the deployer (make deploy, the secrets' values).
 
 Each action is one that the tools call; a test compares the two.
 """
@@ -56,7 +56,7 @@ def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
 
 
 def _deploy_checks(settings: Settings) -> list[iam.PolicyStatement]:
-    """What make deploy looks at between its steps, and the canary and the test alarm."""
+    """Allow what make deploy looks at between its steps, and the canary and the test alarm."""
     names = settings.names
     return [
         allow("FlyCanary", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.canary_function}")]),
@@ -73,7 +73,7 @@ def _deploy_checks(settings: Settings) -> list[iam.PolicyStatement]:
 
 
 def _look_before(settings: Settings) -> list[iam.PolicyStatement]:
-    """What is there already; and the rules of the cluster's group, where the deployment adds what is missing."""
+    """Allow a look at what is there, and new rules of the cluster's group, where the deployment adds them."""
     names, group = settings.names, settings.kafka.security_group
     added = [names.arn("ec2", f"security-group/{group}"), names.arn("ec2", "security-group-rule/*")]
     return [

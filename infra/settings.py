@@ -152,13 +152,13 @@ class Delivery:
 
     @property
     def setup_host(self) -> str:
-        """Where the functions find Snowflake."""
+        """The address at which the functions find Snowflake."""
         return self.private_host or self.host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """Who hears of what, and how long things are kept."""
+    """The subscribers of alarms, and how long things are kept."""
 
     emails: tuple[str, ...] = _setting(Reader.listed, "LMDP_ALERT_EMAILS", r"[^@\s]+@[^@\s]+", "e-mail addresses")
     urls: tuple[str, ...] = _setting(

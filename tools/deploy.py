@@ -70,7 +70,7 @@ def deploy(settings: Settings, world: World, options: Options) -> None:
 
 
 def diff(settings: Settings, world: World, _options: Options) -> None:
-    """What would change."""
+    """Show what would change."""
     synthesise(settings, world)
     cdk(settings, world, "diff", STACKS)
 

@@ -109,7 +109,7 @@ def _watcher(stack: AlarmsStack, settings: Settings, cluster_arn: str) -> lambda
 
 
 def watcher_environment(settings: Settings, cluster_arn: str) -> dict[str, str]:
-    """What the watcher reads."""
+    """Return the watcher's environment."""
     names, delivery = settings.names, settings.delivery
     texts = {
         "LMDP_PREFIX": names.prefix,

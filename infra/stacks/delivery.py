@@ -29,7 +29,7 @@ _DAY = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/"
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """What of other stacks is needed: bucket and key of failed records, the secrets of loader and setup owner."""
+    """The needed parts of other stacks: bucket and key of failed records, secrets of loader and setup owner."""
 
     bucket: s3.IBucket
     data_key: kms.IKey
@@ -127,7 +127,7 @@ def _backup(
 
 
 def _role(stack: DeliveryStack, settings: Settings, backing: Backing) -> iam.Role:
-    """What Firehose's role needs: https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html."""
+    """Make Firehose's role: https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html."""
     names = settings.names
     bucket = names.error_bucket_arn
     statements = [

@@ -40,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where rejects go, and their key."""
+    """The bucket of rejects, and its key."""
 
     errors: s3.IBucket
     data_key: kms.IKey
@@ -111,7 +111,7 @@ def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -
 
 
 def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: lambda_.Function) -> iam.Role:
-    """What a pipe from MSK needs: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-permissions.html."""
+    """Make the role of a pipe from MSK: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-permissions.html."""
     names, kafka = settings.names, settings.kafka
     subnets = [names.arn("ec2", f"subnet/{subnet}") for subnet in kafka.subnet_ids]
     interface = names.arn("ec2", "network-interface/*")
