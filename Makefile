@@ -92,10 +92,7 @@ format: .venv/test.stamp  ## let ruff fix what it can
 	$(BIN)/ruff format .
 
 docs: .venv/test.stamp  ## generate docs/cli.md, docs/columns.md and the tree in docs/architecture.md
-	$(BIN)/python tools/cli_docs.py
-	$(BIN)/python tools/settings_list.py
-	$(BIN)/python tools/column_docs.py
-	$(BIN)/python tools/architecture_docs.py
+	$(BIN)/python tools/docs.py
 
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 $(UPGRADE)
 requirements: $(UV)  ## pin all versions and hashes again (UPGRADE=--upgrade for newer ones)

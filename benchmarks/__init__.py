@@ -1,1 +1,1 @@
-"""Where the time goes, measured beside what a user would pick instead: `python -m benchmarks`."""
+"""Benchmarks of every stage, next to what a user would pick instead: `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""What every stage is given: how much to measure, a folder, and where to say what was left out."""
+"""The context of every stage: how much to measure, a folder, and a place to report what was left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.workloads import Workload
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured: messages a round of each workload, and so on; `growth` times `base` messages."""
+    """The sizes of a measurement: messages a round of each workload, and so on; `growth` times `base` messages."""
 
     rounds: int
     small: int

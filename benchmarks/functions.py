@@ -35,7 +35,7 @@ class Context:
 
 
 def environment(url: str) -> dict[str, str]:
-    """What the function finds in Lambda, with Firehose at `url`."""
+    """Return the function's environment in Lambda, with Firehose at `url`."""
     return {
         **EXAMPLE,
         "AWS_REGION": REGION,

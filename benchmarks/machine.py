@@ -1,4 +1,4 @@
-"""What it was measured on."""
+"""The machine of the measurement."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def about() -> str:
 
 
 def load() -> float | None:
-    """How many processes wanted a core over the last minute."""
+    """Return how many processes wanted a core over the last minute."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 

@@ -44,7 +44,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one unit cost: the median of the rounds, half their spread as a share of it, and the ratio to lmdp's."""
+    """The cost of one unit: the median of the rounds, half their spread as a share of it, and the ratio to lmdp's."""
 
     median: float
     spread: float

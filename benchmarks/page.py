@@ -1,4 +1,4 @@
-"""How fast the page answers over 1,000 series and 10 million rows, while the pipeline keeps writing.
+"""The page's response times over 1,000 series and 10 million rows, while the pipeline keeps writing.
 
     .venv/bin/python benchmarks/page.py                       # makes the file first: half a minute, 0.3 GB
     .venv/bin/python benchmarks/page.py --rows 1000000

@@ -61,7 +61,7 @@ class Step:
 
     @property
     def firehose_factor(self) -> int:
-        """How many times Firehose's default quotas to ask for; they rise together."""
+        """Return how many times Firehose's default quotas to ask for; they rise together."""
         return ceil(HEADROOM * self.quotas[0].share) if self.quotas[0].share * HEADROOM > 1 else 1
 
     @property

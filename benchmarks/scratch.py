@@ -1,4 +1,4 @@
-"""What a benchmark alone needs: packages in a folder of their own, and peers built from source; kept for next time."""
+"""The needs of a benchmark alone: packages in a folder of their own, and peers built from source; both are kept."""
 
 from __future__ import annotations
 

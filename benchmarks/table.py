@@ -41,7 +41,7 @@ class Line:
 def line(
     stage: str, workload: str, costs: Mapping[str, Cost], *, floors: Sequence[str] = (), unit: str = "µs CPU a row"
 ) -> Line:
-    """What a comparison came to; the contenders named in `floors` are one, the others are peers."""
+    """Return a comparison's line; the contenders named in `floors` are floors, the others are peers."""
     ours = costs[LMDP]
     others = [name for name in costs if name != LMDP and name not in floors]
     return Line(

@@ -1,4 +1,4 @@
-"""What is measured on: messages as LogicMonitor sends them, large bundles of them, and a mix of OpenTelemetry's types.
+"""The workloads: messages as LogicMonitor sends them, large bundles of them, and a mix of OpenTelemetry's types.
 
 No message comes twice, and a round's messages come from other instances than the last one's, unless it polls `again`.
 """
@@ -70,7 +70,7 @@ def large(rounds: int, messages: int) -> Rounds:
 
 
 def mix(rounds: int, messages: int) -> Rounds:
-    """What OpenTelemetry SDKs send: all five types, attributes of every type."""
+    """Return messages as OpenTelemetry SDKs send them: all five types, attributes of every type."""
     chance = random.Random(7)
     return [[otel_mix.message(number * messages + n, chance) for n in range(messages)] for number in range(rounds)]
 

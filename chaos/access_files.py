@@ -26,7 +26,7 @@ IS_ROOT = os.geteuid() == 0
 
 
 def mode(path: Path) -> int:
-    """Who may do what with a file."""
+    """Return a file's permissions."""
     return stat.S_IMODE(path.stat().st_mode)
 
 

@@ -122,7 +122,7 @@ def intruders(site: Site) -> list[Intruder]:
 
 
 def is_let_in(access: KafkaAccess, name: str) -> bool:
-    """Whether librdkafka by itself, without this program's own checks, may write or read there."""
+    """Return whether librdkafka by itself, without this program's own checks, may write or read there."""
     reported: list[KafkaError | None] = []
     quick = {**access.config(), "message.timeout.ms": 1000, "socket.timeout.ms": 1000}
 
@@ -182,7 +182,7 @@ def strangers(site: Site) -> Outcome:
 
 
 def judged(one: Intruder, name: str, folder: Path) -> list[str]:
-    """What is wrong with how one was received."""
+    """Return what is wrong with how a client was received."""
     ended = lmdp("topic", "check", *options(one.access), "--topic", name, folder=folder, seconds=120)
     said = ended.stderr.decode()
     right = ended.returncode == one.code and one.reported in said and "Traceback" not in said

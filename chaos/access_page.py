@@ -108,7 +108,7 @@ def page(site: Site) -> Outcome:
 
 
 def knocked(port: int, process: int, outside: Path) -> tuple[int, list[str]]:
-    """How often it was tried, and what came of it that should not have."""
+    """Return the number of attempts, and the results that should not have been."""
     here = f"127.0.0.1:{port}"
     right = {"Host": here}
     until(lambda: asked(port, "/api/status", right)[0] == 200, 60)  # it answers 503 until it has seen the run

@@ -183,7 +183,7 @@ def hostile_questions(site: Site) -> Outcome:
 
 
 def refused(home: Path, sql: str) -> list[str]:
-    """What is wrong with the answer to a question that has to be refused."""
+    """Return what is wrong with the answer to a query that has to be refused."""
     try:
         answer = client.query(home, home / "warehouse.duckdb", Query(sql, 100, 10.0))
     except SettingsError as error:
@@ -194,7 +194,7 @@ def refused(home: Path, sql: str) -> list[str]:
 
 
 def ended(home: Path, sql: str) -> list[str]:
-    """What is wrong with the end of a question that has none of its own."""
+    """Return what is wrong with the end of an endless query."""
     begun = time.monotonic()
     try:
         client.query(home, home / "warehouse.duckdb", Query(sql, 100, 2.0))

@@ -1,4 +1,4 @@
-"""What must not be shown: secrets of the environment and of key files, in whatever a run leaves behind."""
+"""Secrets of the environment and of key files, which must not be in whatever a run leaves behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KEY = re.compile(rb"-----BEGIN (?:EC |RSA |ENCRYPTED )?PRIVATE KEY-----")
 
 
 def holds_secret(content: bytes) -> bool:
-    """Whether there is a secret in it."""
+    """Return whether there is a secret in it."""
     return MARK.encode() in content or bool(_KEY.search(content))
 
 

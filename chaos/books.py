@@ -1,4 +1,4 @@
-"""What a warehouse holds afterwards: its rows distinguished, and whether LOADS and OFFSETS say the same."""
+"""The contents of a warehouse afterwards: its rows distinguished, and compared with LOADS and OFFSETS."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Books:
         return self.numbered - self.numbers
 
     def is_whole(self) -> bool:
-        """Whether it is a whole number of transactions, each behind the other."""
+        """Return whether it is a whole number of transactions, each behind the other."""
         return (self.rows, self.breaks, self.awry) == (self.loaded, 0, 0)
 
 

@@ -97,7 +97,7 @@ def restless(function: Function, records: Sequence[dict[str, Any]], reported: Re
 
 
 def summed(reported: Sequence[Reported]) -> Reported:
-    """What several reported, together."""
+    """Return the sum of several reports."""
     both = Reported()
     for one in reported:
         both.counts += one.counts

@@ -36,7 +36,7 @@ COUNT = "select count(*) as n from row_events"
 
 
 def _further(home: Path, before: int, end: int) -> bool:
-    """Whether more rows are there than before, or all."""
+    """Return whether more rows are there than before, or all."""
     with contextlib.suppress(LmdpError):
         return int(rows(home, COUNT)[0]["n"]) > min(before, end - 1)
     return False

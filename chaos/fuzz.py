@@ -1,4 +1,4 @@
-"""What must hold of any bytes that come as a message, checked for as many as one has time for.
+"""The promises for any bytes that come as a message, checked for as many as there is time for.
 
 `PYTHONPATH=tests python -m chaos.fuzz --seed 1 --count 10000` checks the messages 0 to 9,999 of seed 1, and names each
 that breaks a promise; `--first 4711 --count 1` is that one again. LMDP_CORPUS names a folder of more messages to break.
@@ -81,7 +81,7 @@ ROW = msgspec.json.Decoder(
 
 @dataclass(slots=True)
 class Tally:
-    """What was seen, and what broke a promise: (message's number, what is wrong)."""
+    """The counts of what was seen, and the broken promises: (message's number, what is wrong)."""
 
     messages: int = 0
     rows: int = 0
@@ -173,7 +173,7 @@ def _alarm() -> Iterator[None]:
 
 
 def check(value: bytes, number: int, tally: Tally, shelf: Shelf) -> Iterator[str]:
-    """What is wrong with what becomes of `value`. Every message is checked for most, each so many-th for the rest."""
+    """Return what is wrong with the result of `value`. Every message has most checks, each so many-th has the rest."""
     settings = SETTINGS[number % len(SETTINGS)]
     message = Message(value, "t", number % 7, number, KAFKA_MS if number % 3 else None, b"k", (("h", None), ("", b"")))
     signal.setitimer(signal.ITIMER_REAL, SECONDS)

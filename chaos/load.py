@@ -314,7 +314,7 @@ class Crowd:
     silent: int = 0
 
     def has_asked(self, loud: bool) -> bool:
-        """Whether they were there at all."""
+        """Return whether they were there at all."""
         return not loud or (self.answered >= 20 and self.silent >= 200)
 
     @contextlib.contextmanager

@@ -58,7 +58,7 @@ class Run:
     errors: Path
 
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it has not ended."""
         return self.program.poll() is None
 
     def said(self) -> str:
@@ -66,14 +66,14 @@ class Run:
         return self.errors.read_text() if self.errors.exists() else ""
 
     def trouble(self) -> str:
-        """What stands in its way, as `lmdp status` says it; nothing where it cannot be asked just now."""
+        """Return its trouble, as `lmdp status` shows it; nothing where it does not answer just now."""
         try:
             return str(client.status(self.home)["running"]["trouble"])
         except (LmdpError, RunNotFoundError):
             return ""
 
     def rows(self) -> int:
-        """How many rows are there; -1 where it cannot be asked just now."""
+        """Return the number of rows; -1 where it does not answer just now."""
         try:
             return int(rows(self.home, "select count(*) as n from row_events")[0]["n"])
         except LmdpError:
@@ -139,6 +139,6 @@ def instances(home: Path, warehouse: Path) -> list[str]:
 
 
 def names_all(text: str, folder: Path) -> bool:
-    """Whether the folder, the bytes free and the bytes wanted are said."""
+    """Return whether the folder, the bytes free and the bytes wanted are named."""
     reported = _NO_ROOM.search(text)
     return reported is not None and reported["folder"] == str(folder) and int(reported["wanted"].replace(",", "")) > 0

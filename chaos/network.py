@@ -46,7 +46,7 @@ class Net:
         return dataclasses.replace(self.broker.access, bootstrap_servers=f"localhost:{self.proxy.port}")
 
     def target(self) -> tuple[str, int]:
-        """Where the broker itself listens."""
+        """The address of the broker itself."""
         host, port = self.broker.bootstrap_servers.split(":")
         return host, int(port)
 
@@ -86,11 +86,11 @@ class Run:
         return ("run", *options(self.net.access), "--topic", self.topic, "--org-id", "acme", "--json")
 
     def said(self) -> str:
-        """What it printed."""
+        """Return what it printed."""
         return (self.folder / "stderr").read_text()
 
     def status(self) -> dict[str, Any]:
-        """What it says of itself now; empty while it starts."""
+        """Return its status now; empty while it starts."""
         with contextlib.suppress(RunNotFoundError, LmdpError):
             return client.status(self.home)
         return {}
@@ -100,7 +100,7 @@ class Run:
         return int(self.status().get("rows", 0))
 
     def trouble(self) -> str | None:
-        """What stands in its way; None while it does not say."""
+        """Return its trouble; None while it reports none."""
         running = self.status().get("running")
         return running["trouble"] if running else None
 
@@ -164,7 +164,7 @@ def adds_up(report: dict[str, Any], messages: int) -> bool:
 
 
 def outcome(run: Run, messages: int, times: int, measured: str, promises: dict[str, bool]) -> Outcome:
-    """What is in the warehouse, and what of the promises does not hold."""
+    """Return what is in the warehouse, and the promises that do not hold."""
     found = [row["i"] for row in rows(run.home, 'select "instance" as i from row_events')]
     return Outcome(
         times,
@@ -185,14 +185,14 @@ def outcome(run: Run, messages: int, times: int, measured: str, promises: dict[s
 
 
 def answers(run: Run) -> tuple[bool, float]:
-    """Whether `lmdp status` answers, as a user would, and in how many seconds."""
+    """Return whether `lmdp status` answers, as a user calls it, and in how many seconds."""
     begun = time.monotonic()
     asked = lmdp("status", "--json", folder=run.folder, seconds=PATIENCE_S)
     return asked.returncode == 0 and json.loads(asked.stdout)["running"] is not None, time.monotonic() - begun
 
 
 def while_harmed(run: Run, seconds: float, words: tuple[str, ...]) -> tuple[dict[str, bool], str]:
-    """What must hold while nothing goes through: it says so, with these words, and `lmdp status` answers."""
+    """Check the promises while nothing goes through: it reports that, with these words, and `lmdp status` answers."""
     begun = time.monotonic()
     until(lambda: words[0] in (run.trouble() or ""), PATIENCE_S)
     reported = time.monotonic() - begun

@@ -134,7 +134,7 @@ def _outcome(
 
 
 def retention_passed(site: Site) -> Outcome:
-    """What the topic no longer has when the consumer comes back, in some partitions."""
+    """Expire messages of some partitions before the consumer comes back."""
     rounds = site.by_size(2, 4)
     folder, topic = site.folder(), site.new_topic(3)
     home, admin = folder / ".lmdp", AdminClient(site.broker.access.config())

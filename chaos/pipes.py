@@ -52,13 +52,13 @@ class Context:
     began: float = field(default_factory=time.monotonic)
 
     def get_remaining_time_in_millis(self) -> int:
-        """What is left."""
+        """Return the time that is left."""
         return int(1000 * (self.began + self.seconds - time.monotonic()))
 
 
 @dataclass(slots=True)
 class Reported:
-    """What the function said, summed up; `counts` are those of invocations that did not raise."""
+    """The sum of the function's reports; `counts` are those of invocations that did not raise."""
 
     counts: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
@@ -173,7 +173,7 @@ def record(partition: int, offset: int, value: bytes | None) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """What a topic holds: its partitions' records, the datapoints in them, and how many cannot be read."""
+    """The contents of a topic: its partitions' records, the datapoints in them, and how many cannot be read."""
 
     partitions: tuple[tuple[dict[str, Any], ...], ...]
     datapoints: int
@@ -231,7 +231,7 @@ def pipe(function: Function, records: Sequence[dict[str, Any]], reported: Report
 
 
 def landed(site: Site, records: Sequence[bytes]) -> tuple[int, int]:
-    """What Firehose took, put where Snowflake would have it; gives the rows of ROW_EVENTS and of METRICS."""
+    """Put what Firehose took where Snowflake would have it; return the rows of ROW_EVENTS and of METRICS."""
     spec = load_spec()
     maps = {each.name for each in spec.fields if each.type == "map"}
 

@@ -18,7 +18,7 @@ SCENARIOS = tuple(scenario for room in ROOMS for scenario in room.SCENARIOS)
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """Which of SCENARIOS, how it went, and how long it took; `error` when it could not be played to its end."""
+    """One of SCENARIOS, its outcome, and the time that it took; `error` when it could not be run to its end."""
 
     number: int
     outcome: Outcome | None
@@ -26,7 +26,7 @@ class Played:
     error: str = ""
 
     def faults(self) -> tuple[str, ...]:
-        """What is not as promised; none is right."""
+        """Return what is not as promised; none is right."""
         return self.outcome.faults() if self.outcome else (self.error,)
 
     def cells(self) -> list[str]:

@@ -18,7 +18,7 @@ _GARBAGE = b"\x00\x01 neither TLS nor HTTP \xff\xfe\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """What each piece of data waits for: seconds before it is passed on, and the bytes a second of a direction."""
+    """The delay of each piece of data: seconds before it is passed on, and the bytes a second of a direction."""
 
     latency_s: float = 0.0
     bytes_per_s: float = 0.0

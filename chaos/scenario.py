@@ -1,4 +1,4 @@
-"""What a scenario is: a fault on purpose, and what is there afterwards."""
+"""A scenario: a fault on purpose, and what is there afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was put in, and what was found: all must add up, and `broken` promises must be none.
+    """The input and the result of a scenario: all must add up, and `broken` promises must be none.
 
     `times`: faults injected. `repeats`: rows that are there more than once. `measured`: what else is worth knowing.
     """
@@ -50,7 +50,7 @@ def broken(promises: dict[str, bool]) -> tuple[str, ...]:
 
 
 class Site:
-    """Where scenarios happen: a folder each, and one Kafka for all that want one."""
+    """The site of scenarios: a folder each, and one Kafka for all that want one."""
 
     def __init__(self, size: Size, folder: Path, broker: KafkaBroker | None = None) -> None:
         self.size = size

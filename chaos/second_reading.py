@@ -1,4 +1,4 @@
-"""What others make of the same bytes: Python's json and gzip, protobuf's own JSON, and the oracle on what that says.
+"""Other readers of the same bytes: Python's json and gzip, protobuf's own JSON, and the oracle on the result.
 
 Where a strict reader refuses, so must we; where one accepts, the rows and the counts must be the oracle's.
 """
@@ -43,12 +43,12 @@ class DifferenceError(Exception):
 
 
 def result(done: Transformed) -> str:
-    """What became of one message, in a word."""
+    """Return the result of one message, in a word."""
     return done.rejects[0].code if done.rejects else "rows" if done.rows else "no rows"
 
 
 def compared(done: Transformed, message: Message, settings: TransformSettings, seen: Counter[str]) -> Iterator[str]:
-    """What is wrong with what `done` says of `message`, by what others say."""
+    """Return what is wrong with the result `done` of `message`, compared with other readers'."""
     value = message.value or b""
     if value.startswith(_ZSTD):  # there is one library for it, and we use it
         return

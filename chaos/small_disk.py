@@ -62,7 +62,7 @@ def _run(*words: str) -> None:
 
 @functools.cache
 def _as_root() -> tuple[str, ...]:
-    """What comes before `mount` here. Raises RuntimeError where nobody may mount."""
+    """Return the words before `mount` here. Raises RuntimeError where nobody may mount."""
     for before in ((), ("sudo", "-n")):
         if os.geteuid() == 0 or before:
             with contextlib.suppress(OSError):

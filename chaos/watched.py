@@ -1,4 +1,4 @@
-"""What the scenarios of load share: bundles that can be counted, a run that is watched, and its books."""
+"""Shared parts of the scenarios of load: bundles that can be counted, a run that is watched, and its books."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Watched:
         return int(statistics.median(memory[:fifth])), int(statistics.median(memory[-fifth:]))
 
     def rows(self) -> int:
-        """How many rows it had made when it was last seen."""
+        """Return how many rows it had made when it was last seen."""
         return self.seen[-1].rows if self.seen else 0
 
     def rate(self) -> float:
@@ -124,7 +124,7 @@ def beside(work: Callable[[], None], every_s: float = 0.0) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What a warehouse holds: rows, rows that are there more than once, the sum of their numbers, and its ledger."""
+    """The contents of a warehouse: rows, repeated rows, the sum of their numbers, and its ledger."""
 
     rows: int
     repeats: int
@@ -146,7 +146,7 @@ class Books:
         return cls(found["n"], found["r"], found["t"], found["l"], found["b"])
 
     def adds_up(self, count: int) -> bool:
-        """Whether these are the numbers from 0 to `count`, and LOADS says the same."""
+        """Return whether these are the numbers from 0 to `count`, and LOADS has the same."""
         return (self.rows, self.total, self.loads) == (count, count * (count - 1) // 2, count)
 
 

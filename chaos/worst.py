@@ -117,7 +117,7 @@ KINDS: dict[str, Callable[[int], bytes]] = {
 
 @dataclass(frozen=True, slots=True)
 class Took:
-    """What one message took: bytes of memory at the most, seconds of processor time, and what became of it."""
+    """The cost of one message: bytes of memory at the most, seconds of processor time, and its result."""
 
     size: int
     peak: int
@@ -142,7 +142,7 @@ def largest(kind: str, limits: TransformSettings) -> int:
 
 
 def passes(kind: str, size: int, memory: int) -> bool:
-    """Whether such a message is read at all."""
+    """Return whether such a message is read at all."""
     value = KINDS[kind](size)
     try:
         if value.startswith(b"{"):

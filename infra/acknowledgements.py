@@ -1,4 +1,4 @@
-"""What the reviewers' rules find and we keep: each finding by itself, with the reason.
+"""Findings of the reviewers' rules that we keep: each by itself, with the reason.
 
 A finding names the exact wildcard, so a new one is a new finding. A test compares this list with what is found.
 """

@@ -1,4 +1,4 @@
-"""What the functions run: the built zips, or a marked stub where they are not built yet."""
+"""The functions' code: the built zips, or a marked stub where they are not built yet."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def bootstrap_policies(settings: Settings) -> list[BootstrapPolicy]:
 
 
 def own_boundary(settings: Settings) -> bool:
-    """Whether the roles' boundary is ours to make."""
+    """Return whether the roles' boundary is ours to make."""
     return settings.boundary == settings.names.policy_arn(BOUNDARY)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import aws_cdk as cdk
-from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -12,7 +10,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.assets import SETUP_ZIP, code
-from infra.parts import allow, bucket_key_use, service_function, via
+from infra.parts import allow, bucket_key_use, call_every, secret_key_use, service_function
 from infra.people import FAILED
 from infra.private import enter_vpc, interfaces
 from infra.settings import Settings
@@ -52,10 +50,8 @@ def add_canary(
         environment=canary_environment(settings, secret),
     )
     enter_vpc(function, settings)
-    rule = events.Rule(
-        scope, "EveryDay", rule_name=names.canary_function, schedule=events.Schedule.rate(cdk.Duration.days(1))
-    )
-    rule.add_target(targets.LambdaFunction(function, retry_attempts=2, max_event_age=cdk.Duration.hours(1)))
+    call_every(scope, "EveryDay", name=names.canary_function, every=cdk.Duration.days(1), function=function,
+               retries=2, max_age=cdk.Duration.hours(1))  # fmt: skip
     return function
 
 
@@ -78,7 +74,7 @@ def _statements(
 ) -> list[iam.PolicyStatement]:
     names = settings.names
     bucket = names.error_bucket_arn
-    statements = [
+    return [
         allow("SendCanary", ["firehose:PutRecord"], [names.stream_arn]),
         allow("ReadSecret", ["secretsmanager:GetSecretValue"], [secret.secret_arn]),
         allow("ListErrors", ["s3:ListBucket"], [bucket]),
@@ -86,9 +82,5 @@ def _statements(
         allow("FailedRecordsKey", ["kms:Decrypt"], [data_key.key_arn], conditions=bucket_key_use(names)),
         allow("NoteCanary", ["ssm:PutParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")]),
         *interfaces(settings),
+        *secret_key_use(names, secret_key),
     ]
-    if secret_key:
-        statements.append(
-            allow("SecretKey", ["kms:Decrypt"], [secret_key.key_arn], conditions=via(names, "secretsmanager"))
-        )
-    return statements

@@ -1,4 +1,4 @@
-"""What CloudFormation may do while it deploys: the policies that bootstrap passes in the place of an administrator's.
+"""The rights of CloudFormation while it deploys: the policies that bootstrap passes instead of an administrator's.
 
 They are limited to this environment's names and tags wherever the service lets a policy name a resource. A test
 compares them with what CloudFormation's own handlers call for the resources in the templates.
@@ -183,7 +183,7 @@ def _keys(settings: Settings) -> list[Statement]:
 
 
 def _network(settings: Settings) -> list[Statement]:
-    """What only reads; the cluster, endpoints and the topic where they are asked for."""
+    """Allow what only reads; the cluster, endpoints and the topic where they are asked for."""
     names, kafka = settings.names, settings.kafka
     statements = [allow(["ec2:Describe*", "kafka:Describe*", "kafka:GetBootstrapBrokers", "kafka:List*"], ["*"])]
     if kafka.endpoints:

@@ -1,4 +1,4 @@
-"""What AWS would refuse only while a stack is being made: settings seen together, checked before anything is."""
+"""Checks of settings together, which AWS would refuse only while a stack is being made."""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import aws_cdk as cdk
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -15,19 +17,16 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra.assets import RUNTIME
-from infra.settings import Settings
+from infra.settings import LOG_DAYS, Settings
 from lmdp.deployment.naming import Names
 
 # What holds data outlives its stack, but not the rollback of the operation that made it: empty as it is, it would keep
 # its name from the next try. https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
 KEPT: Final = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 
-# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
-_LOG_DAYS = {1: "ONE_DAY", 3: "THREE_DAYS", 5: "FIVE_DAYS", 7: "ONE_WEEK", 14: "TWO_WEEKS", 30: "ONE_MONTH",
-             60: "TWO_MONTHS", 90: "THREE_MONTHS", 120: "FOUR_MONTHS", 150: "FIVE_MONTHS", 180: "SIX_MONTHS",
-             365: "ONE_YEAR", 400: "THIRTEEN_MONTHS", 545: "EIGHTEEN_MONTHS", 731: "TWO_YEARS", 1096: "THREE_YEARS",
-             1827: "FIVE_YEARS", 2192: "SIX_YEARS", 2557: "SEVEN_YEARS", 2922: "EIGHT_YEARS", 3288: "NINE_YEARS",
-             3653: "TEN_YEARS"}  # fmt: skip
+
+USE_KEY: Final = ("kms:Decrypt", "kms:GenerateDataKey")
+"""The actions of who reads and writes with a key."""
 
 
 def allow(
@@ -66,6 +65,12 @@ def bucket_key_use(names: Names) -> dict[str, Any]:
     """
     bucket = names.error_bucket_arn
     return {**via(names, "s3"), "StringLike": {"kms:EncryptionContext:aws:s3:arn": [bucket, f"{bucket}/*"]}}
+
+
+def secret_key_use(names: Names, key: kms.IKey | None) -> list[iam.PolicyStatement]:
+    """Reading secrets that have a customer's key; nothing where they have AWS's."""
+    condition = via(names, "secretsmanager")
+    return [allow("SecretKey", ["kms:Decrypt"], [key.key_arn], conditions=condition)] if key else []
 
 
 def service_role(  # noqa: PLR0913 - each is a part of a role
@@ -137,6 +142,15 @@ def service_function(  # noqa: PLR0913 - each is a part of a function
     return function
 
 
+def call_every(
+    scope: Construct, id_: str, *, name: str, every: cdk.Duration, function: lambda_.IFunction, retries: int,
+    max_age: cdk.Duration,
+) -> None:  # fmt: skip
+    """Call a function by the clock."""
+    rule = events.Rule(scope, id_, rule_name=name, schedule=events.Schedule.rate(every))
+    rule.add_target(targets.LambdaFunction(function, retry_attempts=retries, max_event_age=max_age))
+
+
 def encrypted_log_group(scope: Construct, id_: str, *, settings: Settings, what: str, key: kms.IKey) -> logs.LogGroup:
     """A log group of a known name, with the logs' key and a retention.
 
@@ -147,7 +161,7 @@ def encrypted_log_group(scope: Construct, id_: str, *, settings: Settings, what:
         id_,
         log_group_name=settings.names.log_group(what),
         encryption_key=key,
-        retention=logs.RetentionDays[_LOG_DAYS[settings.watch.log_days]],
+        retention=logs.RetentionDays[LOG_DAYS[settings.watch.log_days]],
         removal_policy=cdk.RemovalPolicy.DESTROY,
     )
 

@@ -1,4 +1,4 @@
-"""What people may do: the operator (replay, canary, status) and the deployer (make deploy, and the secrets' values).
+"""The rights of people: the operator (replay, canary, status) and the deployer (make deploy, the secrets' values).
 
 Each action is one that the tools call; a test compares the two.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from aws_cdk import aws_iam as iam
 
-from infra.parts import allow, bucket_key_use, via
+from infra.parts import USE_KEY, allow, bucket_key_use, via
 from infra.settings import Settings
 from lmdp.deployment.naming import Names
 
 # CDK's own: https://docs.aws.amazon.com/cdk/v2/guide/bootstrapping-env.html
 _BOOTSTRAP_ROLES = ("deploy", "file-publishing", "lookup")
+_FILL = ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage", "TagResource")
 # Where Firehose puts failed records.
 FAILED = "snowflake-failed"
 
@@ -24,12 +25,7 @@ def operator_statements(settings: Settings) -> list[iam.PolicyStatement]:
         allow("ListErrors", ["s3:ListBucket"], [names.error_bucket_arn]),
         allow("ReplayErrors", ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"], [f"{names.error_bucket_arn}/*"]),
         # The key's ARN is another stack's; only this bucket's objects have it in their context.
-        allow(
-            "ErrorBucketKey",
-            ["kms:Decrypt", "kms:GenerateDataKey"],
-            [names.arn("kms", "key/*")],
-            conditions=bucket_key_use(names),
-        ),
+        allow("ErrorBucketKey", USE_KEY, [names.arn("kms", "key/*")], conditions=bucket_key_use(names)),
         allow("SendRows", ["firehose:PutRecord", "firehose:PutRecordBatch"], _streams(names)),
         # The function reads the setup owner's key with rights of its own.
         allow("SendCanary", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.canary_function}")]),
@@ -46,21 +42,8 @@ def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
     of_secrets = {**via(names, "secretsmanager"), "ArnLike": {"kms:EncryptionContext:SecretARN": secret_arns(settings)}}
     return [
         allow("AssumeCdkRoles", ["sts:AssumeRole"], roles),
-        allow(
-            "FillSecrets",
-            [
-                f"secretsmanager:{action}"
-                for action in (
-                    "DescribeSecret",
-                    "GetSecretValue",
-                    "PutSecretValue",
-                    "UpdateSecretVersionStage",
-                    "TagResource",
-                )
-            ],
-            secret_arns(settings),
-        ),
-        allow("SecretsKey", ["kms:Decrypt", "kms:GenerateDataKey"], [names.arn("kms", "key/*")], conditions=of_secrets),
+        allow("FillSecrets", [f"secretsmanager:{action}" for action in _FILL], secret_arns(settings)),
+        allow("SecretsKey", USE_KEY, [names.arn("kms", "key/*")], conditions=of_secrets),
         allow("SendCanary", ["firehose:PutRecord"], _streams(names)),
         *_deploy_checks(settings),
         *_look_before(settings),
@@ -73,7 +56,7 @@ def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
 
 
 def _deploy_checks(settings: Settings) -> list[iam.PolicyStatement]:
-    """What make deploy looks at between its steps, and the canary and the test alarm."""
+    """Allow what make deploy looks at between its steps, and the canary and the test alarm."""
     names = settings.names
     return [
         allow("FlyCanary", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.canary_function}")]),
@@ -90,7 +73,7 @@ def _deploy_checks(settings: Settings) -> list[iam.PolicyStatement]:
 
 
 def _look_before(settings: Settings) -> list[iam.PolicyStatement]:
-    """What is there already; and the rules of the cluster's group, where the deployment adds what is missing."""
+    """Allow a look at what is there, and new rules of the cluster's group, where the deployment adds them."""
     names, group = settings.names, settings.kafka.security_group
     added = [names.arn("ec2", f"security-group/{group}"), names.arn("ec2", "security-group-rule/*")]
     return [

@@ -33,7 +33,7 @@ def enter_vpc(function: lambda_.Function, settings: Settings) -> None:
 
 
 def interfaces(settings: Settings) -> list[iam.PolicyStatement]:
-    """What the function's role needs for that, and the function's own code does not get."""
+    """Return what the function's role needs for that, and the function's own code does not get."""
     if not settings.delivery.function_group:
         return []
     names = settings.names

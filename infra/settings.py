@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, TypeVar
 
 from infra.limits import FUNCTION_ENDPOINTS, check_together
 from lmdp.cost.capacity import ROW_BYTES, SNOWFLAKE_REGIONS, Load
@@ -23,9 +23,13 @@ _PIPE_ENDPOINTS: Final = ("pipes-data", "lambda", "sts", "secretsmanager", "kms"
 ENDPOINTS: Final = (*_PIPE_ENDPOINTS, *FUNCTION_ENDPOINTS)
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
-_LOG_DAYS: Final = (
-    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
-)  # fmt: skip
+LOG_DAYS: Final = {
+    1: "ONE_DAY", 3: "THREE_DAYS", 5: "FIVE_DAYS", 7: "ONE_WEEK", 14: "TWO_WEEKS", 30: "ONE_MONTH",
+    60: "TWO_MONTHS", 90: "THREE_MONTHS", 120: "FOUR_MONTHS", 150: "FIVE_MONTHS", 180: "SIX_MONTHS",
+    365: "ONE_YEAR", 400: "THIRTEEN_MONTHS", 545: "EIGHTEEN_MONTHS", 731: "TWO_YEARS", 1096: "THREE_YEARS",
+    1827: "FIVE_YEARS", 2192: "SIX_YEARS", 2557: "SEVEN_YEARS", 2922: "EIGHT_YEARS", 3288: "NINE_YEARS",
+    3653: "TEN_YEARS",
+}  # fmt: skip
 # A pipe's execution ends after 300 s, the function's time included.
 _MOST_SECONDS: Final = 290
 # What LogicMonitor advises; a topic that keeps less loses data in a night.
@@ -34,11 +38,28 @@ _LEAST_RETENTION_HOURS: Final = 6
 _TAG: Final = r"[A-Za-z0-9 _.:/+@-]{1,128}=[A-Za-z0-9 _.:/=+@-]{0,256}"
 _MOST_TAGS: Final = 40
 _CLUSTER: Final = r"arn:aws:kafka:[a-z0-9-]+:\d{12}:cluster/[A-Za-z0-9-]{1,64}/[0-9a-f-]{36}-\d+"
-_SM_ARN: Final = r"arn:aws:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]{1,512}"
+_SECRET: Final = (r"arn:aws:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]{1,512}", "the ARN of a secret")
+_SUBNET: Final = r"subnet-[0-9a-f]{8,17}"
+_GROUP: Final = r"sg-[0-9a-f]{8,17}"
 _CA: Final = r"arn:aws:acm-pca:[a-z0-9-]+:\d{12}:certificate-authority/[0-9a-f-]{36}"
 
+_S = TypeVar("_S", "Kafka", "Pipe", "Delivery", "Watch")
+_T = TypeVar("_T")
 
-@dataclass(frozen=True, slots=True)
+
+def _setting(read: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
+    """Declare a field of a section by the reader's method that reads it, and what that takes."""
+    declared: _T = field(metadata={"read": lambda reader: read(reader, *arguments, **named)})
+    return declared
+
+
+def _section(section: type[_S], read: Reader, **others: Any) -> _S:
+    """Read a section; `others` are its fields that more than one setting decides."""
+    declared = {one.name: one.metadata["read"] for one in fields(section) if one.name not in others}
+    return section(**{name: get(read) for name, get in declared.items()}, **others)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Kafka:
     """The cluster and the topic. `cluster_arn` is None where this project makes the cluster.
 
@@ -47,25 +68,40 @@ class Kafka:
 
     cluster_arn: str | None
     cluster_name: str
-    brokers: int
-    vpc_id: str
-    subnet_ids: tuple[str, ...]
-    security_group: str
+    brokers: int = _setting(Reader.number, "LMDP_MSK_BROKERS", 2, 90, default=3)
+    vpc_id: str = _setting(Reader.text, "LMDP_VPC_ID", r"vpc-[0-9a-f]{8,17}", "the cluster's VPC, vpc-…")
+    subnet_ids: tuple[str, ...] = _setting(
+        Reader.listed, "LMDP_SUBNET_IDS", _SUBNET, "the cluster's subnets, two or more", least=2
+    )
+    security_group: str = _setting(Reader.text, "LMDP_SECURITY_GROUP_ID", _GROUP, "the cluster's security group, sg-…")
     collector_cidrs: tuple[str, ...]
-    collector_group: str | None
-    endpoints: tuple[str, ...]
-    topic: str
-    make_topic: bool
-    partitions: int
-    retention_hours: int
-    max_message_bytes: int
+    collector_group: str | None = _setting(
+        Reader.optional, "LMDP_COLLECTOR_SECURITY_GROUP_ID", _GROUP, "a security group, sg-…"
+    )
+    endpoints: tuple[str, ...] = _setting(
+        Reader.listed, "LMDP_VPC_ENDPOINTS", "|".join(ENDPOINTS), f"some of {', '.join(ENDPOINTS)}"
+    )
+    # https://docs.aws.amazon.com/eventbridge/latest/pipes-reference/API_PipeSourceManagedStreamingKafkaParameters.html
+    topic: str = _setting(
+        Reader.text, "LMDP_TOPIC", r"[^.][a-zA-Z0-9\-_.]{0,248}", "a Kafka topic's name", default="lm.metrics.otlp"
+    )
+    make_topic: bool = _setting(Reader.yes, "LMDP_TOPIC_CREATE")
+    partitions: int = _setting(Reader.number, "LMDP_TOPIC_PARTITIONS", 1, 1000, default=12)
+    retention_hours: int = _setting(
+        Reader.number, "LMDP_TOPIC_RETENTION_HOURS", _LEAST_RETENTION_HOURS, 24 * 365, default=24
+    )
+    max_message_bytes: int = _setting(Reader.number, "LMDP_TOPIC_MAX_MESSAGE_BYTES", 1024, 2**20, default=2**16)
     group: str
-    secret_arn: str | None
-    ca_arn: str | None
-    version: str
-    instance_type: str
-    storage_gib: int
-    make_rules: bool
+    secret_arn: str | None = _setting(Reader.optional, "LMDP_KAFKA_SECRET_ARN", *_SECRET)
+    ca_arn: str | None = _setting(Reader.optional, "LMDP_PRIVATE_CA_ARN", _CA, "the ARN of an AWS Private CA")
+    version: str = _setting(
+        Reader.text, "LMDP_MSK_VERSION", r"\d+\.\d+\.(\d+|x)(\.kraft)?", "a version of MSK's", default="3.8.x"
+    )
+    instance_type: str = _setting(
+        Reader.text, "LMDP_MSK_INSTANCE_TYPE", r"(kafka|express)\.[a-z0-9.]+", "kafka.…", default="kafka.m7g.large"
+    )
+    storage_gib: int = _setting(Reader.number, "LMDP_MSK_STORAGE_GIB", 1, 16_384, default=500)
+    make_rules: bool = _setting(Reader.yes, "LMDP_CLUSTER_RULES")
 
     @property
     def express(self) -> bool:
@@ -73,19 +109,19 @@ class Kafka:
         return self.instance_type.startswith("express.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pipe:
     """The pipe and its function. Times in seconds, memory in MiB; `reserved` is None for no reserved concurrency."""
 
-    batch: int
-    window: int
-    memory: int
-    timeout: int
-    reserved: int | None
-    firehose_concurrency: int
+    batch: int = _setting(Reader.number, "LMDP_BATCH_SIZE", 1, 10_000, default=60)
+    window: int = _setting(Reader.number, "LMDP_BATCH_WINDOW_SECONDS", 0, 300, default=5)
+    memory: int = _setting(Reader.number, "LMDP_FUNCTION_MEMORY_MIB", 256, 10_240, default=1024)
+    timeout: int = _setting(Reader.number, "LMDP_FUNCTION_TIMEOUT_SECONDS", 30, _MOST_SECONDS, default=240)
+    reserved: int | None = _setting(Reader.optional_number, "LMDP_RESERVED_CONCURRENCY", 1, 10_000)
+    firehose_concurrency: int = _setting(Reader.number, "LMDP_FIREHOSE_CONCURRENCY", 1, 32, default=8)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """Firehose's way to Snowflake. `host` is the account's, without a scheme.
 
@@ -93,34 +129,50 @@ class Delivery:
     """
 
     host: str
-    loader_secret_arn: str | None
-    setup_secret_arn: str | None
-    buffer_seconds: int
-    buffer_mib: int
-    retry_seconds: int
-    private_link: str | None
-    private_host: str | None
-    function_subnets: tuple[str, ...]
-    function_group: str | None
+    loader_secret_arn: str | None = _setting(Reader.optional, "LMDP_LOADER_SECRET_ARN", *_SECRET)
+    setup_secret_arn: str | None = _setting(Reader.optional, "LMDP_SETUP_SECRET_ARN", *_SECRET)
+    buffer_seconds: int = _setting(Reader.number, "LMDP_BUFFER_SECONDS", 0, 900, default=0)
+    buffer_mib: int = _setting(Reader.number, "LMDP_BUFFER_MIB", 1, 128, default=1)
+    retry_seconds: int = _setting(Reader.number, "LMDP_SNOWFLAKE_RETRY_SECONDS", 0, 7200, default=7200)
+    private_link: str | None = _setting(
+        Reader.optional, "SNOWFLAKE_PRIVATELINK_VPCE_ID", r"com\.amazonaws\.vpce\.[a-z0-9-]+\.vpce-svc-[0-9a-f]{17}",
+        "SYSTEM$GET_PRIVATELINK_CONFIG()'s privatelink-vpce-id",
+    )  # fmt: skip
+    private_host: str | None = _setting(
+        Reader.optional, "SNOWFLAKE_PRIVATE_HOST",
+        r"[A-Za-z0-9][A-Za-z0-9_.-]*\.privatelink\.snowflakecomputing\.com",
+        "SYSTEM$GET_PRIVATELINK_CONFIG()'s privatelink-account-url",
+    )  # fmt: skip
+    function_subnets: tuple[str, ...] = _setting(
+        Reader.listed, "LMDP_SNOWFLAKE_SUBNET_IDS", _SUBNET, "subnets for the functions that reach Snowflake"
+    )
+    function_group: str | None = _setting(
+        Reader.optional, "LMDP_SNOWFLAKE_SECURITY_GROUP_ID", _GROUP, "those functions' security group, sg-…"
+    )
 
     @property
     def setup_host(self) -> str:
-        """Where the functions find Snowflake."""
+        """The address at which the functions find Snowflake."""
         return self.private_host or self.host
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """Who hears of what, and how long things are kept."""
+    """The subscribers of alarms, and how long things are kept."""
 
-    emails: tuple[str, ...]
-    urls: tuple[str, ...]
-    chatbot_arn: str | None
-    budget_usd: int
+    emails: tuple[str, ...] = _setting(Reader.listed, "LMDP_ALERT_EMAILS", r"[^@\s]+@[^@\s]+", "e-mail addresses")
+    urls: tuple[str, ...] = _setting(
+        Reader.listed, "LMDP_ALERT_URLS", r"https://[^\s,]+", "HTTPS addresses that confirm an SNS subscription"
+    )
+    chatbot_arn: str | None = _setting(
+        Reader.optional, "LMDP_ALERT_CHATBOT_ARN", r"arn:aws:chatbot::\d{12}:chat-configuration/[a-z-]+/[\w-]+",
+        "the ARN of a channel's configuration in Amazon Q Developer in chat applications (AWS Chatbot)",
+    )  # fmt: skip
+    budget_usd: int = _setting(Reader.number, "LMDP_MONTHLY_BUDGET_USD", 1, 10_000_000)
     log_days: int
-    error_days: int
-    canary_hours: int
-    key_days: int
+    error_days: int = _setting(Reader.number, "LMDP_ERROR_RETENTION_DAYS", 7, 3650, default=90)
+    canary_hours: int = _setting(Reader.number, "LMDP_CANARY_MAX_AGE_HOURS", 1, 24 * 31, default=26)
+    key_days: int = _setting(Reader.number, "LMDP_KEY_MAX_AGE_DAYS", 30, 730, default=365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +208,7 @@ class Settings:
             org_id=_org_id(read),
             load=_load(read),
             kafka=_kafka(read, names),
-            pipe=_pipe(read),
+            pipe=_section(Pipe, read),
             delivery=_delivery(read),
             snowflake=snowflake,
             watch=_watch(read),
@@ -245,46 +297,19 @@ def _load(read: Reader) -> Load:
 def _kafka(read: Reader, names: Names) -> Kafka:
     arn = read.optional("LMDP_MSK_CLUSTER_ARN", _CLUSTER, "the ARN of a provisioned MSK cluster")
     make = read.yes("LMDP_MSK_CREATE")
-    ca_arn = read.optional("LMDP_PRIVATE_CA_ARN", _CA, "the ARN of an AWS Private CA")
     if make == bool(arn):
         read.fault("set LMDP_MSK_CLUSTER_ARN (a cluster that is there) or LMDP_MSK_CREATE=true, one of them")
-    if make and not ca_arn:
+    if make and not read.given("LMDP_PRIVATE_CA_ARN"):
         read.fault("LMDP_MSK_CREATE=true needs LMDP_PRIVATE_CA_ARN, the CA of the clients' certificates")
-    return Kafka(
+    # Lag metrics need an ASCII name without a colon: https://docs.aws.amazon.com/msk/latest/developerguide/consumer-lag.html
+    shape, what = r"[a-zA-Z0-9\-/_.@]{1,200}", "letters, digits and -/_.@"
+    return _section(
+        Kafka,
+        read,
         cluster_arn=arn,
         cluster_name=arn.split("/")[1] if arn and "/" in arn else names.cluster,
-        brokers=read.number("LMDP_MSK_BROKERS", 2, 90, default=3),
-        vpc_id=read.text("LMDP_VPC_ID", r"vpc-[0-9a-f]{8,17}", "the cluster's VPC, vpc-…"),
-        subnet_ids=read.listed(
-            "LMDP_SUBNET_IDS", r"subnet-[0-9a-f]{8,17}", "the cluster's subnets, two or more", least=2
-        ),
-        security_group=read.text("LMDP_SECURITY_GROUP_ID", r"sg-[0-9a-f]{8,17}", "the cluster's security group, sg-…"),
         collector_cidrs=_cidrs(read),
-        collector_group=read.optional(
-            "LMDP_COLLECTOR_SECURITY_GROUP_ID", r"sg-[0-9a-f]{8,17}", "a security group, sg-…"
-        ),
-        endpoints=read.listed("LMDP_VPC_ENDPOINTS", "|".join(ENDPOINTS), f"some of {', '.join(ENDPOINTS)}"),
-        # https://docs.aws.amazon.com/eventbridge/latest/pipes-reference/API_PipeSourceManagedStreamingKafkaParameters.html
-        topic=read.text("LMDP_TOPIC", r"[^.][a-zA-Z0-9\-_.]{0,248}", "a Kafka topic's name", default="lm.metrics.otlp"),
-        make_topic=read.yes("LMDP_TOPIC_CREATE"),
-        partitions=read.number("LMDP_TOPIC_PARTITIONS", 1, 1000, default=12),
-        retention_hours=read.number("LMDP_TOPIC_RETENTION_HOURS", _LEAST_RETENTION_HOURS, 24 * 365, default=24),
-        max_message_bytes=read.number("LMDP_TOPIC_MAX_MESSAGE_BYTES", 1024, 2**20, default=2**16),
-        # Lag metrics need an ASCII name without a colon: https://docs.aws.amazon.com/msk/latest/developerguide/consumer-lag.html
-        group=read.text(
-            "LMDP_CONSUMER_GROUP",
-            r"[a-zA-Z0-9\-/_.@]{1,200}",
-            "letters, digits and -/_.@",
-            default=names.group,
-        ),
-        secret_arn=read.optional("LMDP_KAFKA_SECRET_ARN", _SM_ARN, "the ARN of a secret"),
-        ca_arn=ca_arn,
-        version=read.text("LMDP_MSK_VERSION", r"\d+\.\d+\.(\d+|x)(\.kraft)?", "a version of MSK's", default="3.8.x"),
-        instance_type=read.text(
-            "LMDP_MSK_INSTANCE_TYPE", r"(kafka|express)\.[a-z0-9.]+", "kafka.…", default="kafka.m7g.large"
-        ),
-        storage_gib=read.number("LMDP_MSK_STORAGE_GIB", 1, 16_384, default=500),
-        make_rules=read.yes("LMDP_CLUSTER_RULES"),
+        group=read.text("LMDP_CONSUMER_GROUP", shape, what, default=names.group),
     )
 
 
@@ -299,66 +324,17 @@ def _cidrs(read: Reader) -> tuple[str, ...]:
     return cidrs
 
 
-def _pipe(read: Reader) -> Pipe:
-    return Pipe(
-        batch=read.number("LMDP_BATCH_SIZE", 1, 10_000, default=60),
-        window=read.number("LMDP_BATCH_WINDOW_SECONDS", 0, 300, default=5),
-        memory=read.number("LMDP_FUNCTION_MEMORY_MIB", 256, 10_240, default=1024),
-        timeout=read.number("LMDP_FUNCTION_TIMEOUT_SECONDS", 30, _MOST_SECONDS, default=240),
-        reserved=read.optional_number("LMDP_RESERVED_CONCURRENCY", 1, 10_000),
-        firehose_concurrency=read.number("LMDP_FIREHOSE_CONCURRENCY", 1, 32, default=8),
-    )
-
-
 def _delivery(read: Reader) -> Delivery:
-    return Delivery(
-        host=read.text(
-            "SNOWFLAKE_ACCOUNT_URL",
-            r"(https://)?[A-Za-z0-9][A-Za-z0-9_.-]*\.snowflakecomputing\.com/?",
-            "the account's address, such as xy12345.snowflakecomputing.com",
-        )
-        .removeprefix("https://")
-        .removesuffix("/"),
-        loader_secret_arn=read.optional("LMDP_LOADER_SECRET_ARN", _SM_ARN, "the ARN of a secret"),
-        setup_secret_arn=read.optional("LMDP_SETUP_SECRET_ARN", _SM_ARN, "the ARN of a secret"),
-        buffer_seconds=read.number("LMDP_BUFFER_SECONDS", 0, 900, default=0),
-        buffer_mib=read.number("LMDP_BUFFER_MIB", 1, 128, default=1),
-        retry_seconds=read.number("LMDP_SNOWFLAKE_RETRY_SECONDS", 0, 7200, default=7200),
-        private_link=read.optional(
-            "SNOWFLAKE_PRIVATELINK_VPCE_ID", r"com\.amazonaws\.vpce\.[a-z0-9-]+\.vpce-svc-[0-9a-f]{17}",
-            "SYSTEM$GET_PRIVATELINK_CONFIG()'s privatelink-vpce-id",
-        ),
-        private_host=read.optional(
-            "SNOWFLAKE_PRIVATE_HOST", r"[A-Za-z0-9][A-Za-z0-9_.-]*\.privatelink\.snowflakecomputing\.com",
-            "SYSTEM$GET_PRIVATELINK_CONFIG()'s privatelink-account-url",
-        ),
-        function_subnets=read.listed(
-            "LMDP_SNOWFLAKE_SUBNET_IDS", r"subnet-[0-9a-f]{8,17}", "subnets for the functions that reach Snowflake"
-        ),
-        function_group=read.optional(
-            "LMDP_SNOWFLAKE_SECURITY_GROUP_ID", r"sg-[0-9a-f]{8,17}", "those functions' security group, sg-…"
-        ),
-    )  # fmt: skip
+    shape = r"(https://)?[A-Za-z0-9][A-Za-z0-9_.-]*\.snowflakecomputing\.com/?"
+    address = read.text("SNOWFLAKE_ACCOUNT_URL", shape, "the account's address, such as xy12345.snowflakecomputing.com")
+    return _section(Delivery, read, host=address.removeprefix("https://").removesuffix("/"))
 
 
 def _watch(read: Reader) -> Watch:
     days = read.number("LMDP_LOG_RETENTION_DAYS", 1, 3653, default=30)
-    if days not in _LOG_DAYS:
-        read.fault(f"LMDP_LOG_RETENTION_DAYS is {days}; CloudWatch knows {', '.join(map(str, _LOG_DAYS))}")
-    return Watch(
-        emails=read.listed("LMDP_ALERT_EMAILS", r"[^@\s]+@[^@\s]+", "e-mail addresses"),
-        urls=read.listed("LMDP_ALERT_URLS", r"https://[^\s,]+", "HTTPS addresses that confirm an SNS subscription"),
-        chatbot_arn=read.optional(
-            "LMDP_ALERT_CHATBOT_ARN",
-            r"arn:aws:chatbot::\d{12}:chat-configuration/[a-z-]+/[\w-]+",
-            "the ARN of a channel's configuration in Amazon Q Developer in chat applications (AWS Chatbot)",
-        ),
-        budget_usd=read.number("LMDP_MONTHLY_BUDGET_USD", 1, 10_000_000),
-        log_days=days,
-        error_days=read.number("LMDP_ERROR_RETENTION_DAYS", 7, 3650, default=90),
-        canary_hours=read.number("LMDP_CANARY_MAX_AGE_HOURS", 1, 24 * 31, default=26),
-        key_days=read.number("LMDP_KEY_MAX_AGE_DAYS", 30, 730, default=365),
-    )
+    if days not in LOG_DAYS:
+        read.fault(f"LMDP_LOG_RETENTION_DAYS is {days}; CloudWatch knows {', '.join(map(str, LOG_DAYS))}")
+    return _section(Watch, read, log_days=days)
 
 
 def _snowflake(read: Reader, environment: str) -> SnowflakeSettings:

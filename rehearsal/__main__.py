@@ -77,7 +77,7 @@ def rehearse(stage: Stage, console: Console, only: str) -> list[Played]:
 
 
 def table(played: Sequence[Played]) -> Table:
-    """What was played."""
+    """Return a table of the steps."""
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("environment", "step", "seconds", "result"):
         drawn.add_column(name, justify="right" if name == "seconds" else "left", overflow="fold")

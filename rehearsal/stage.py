@@ -1,4 +1,4 @@
-"""Where the rehearsal plays: a copy of the checkout, the emulated account, Snowflake's double, a Private CA."""
+"""The stage of the rehearsal: a copy of the checkout, the emulated account, Snowflake's double, a Private CA."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _COMMAND_SECONDS: Final = 900
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a command came to: its exit code, all that it printed, and how long it took in seconds."""
+    """The result of a command: its exit code, all that it printed, and how long it took in seconds."""
 
     code: int
     output: str

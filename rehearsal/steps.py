@@ -113,7 +113,7 @@ def _names_the_commands(place: Place, outcome: Outcome) -> str:
 
 
 def secret_commands(environment: str) -> tuple[str, str, str]:
-    """What fills the three secrets."""
+    """Return the commands that fill the three secrets."""
     prefix, keypair = f"lmdp-{environment}", f"lmdp snowflake keypair --environment {environment}"
     return (
         f"{keypair} --user setup --secret {prefix}/snowflake-setup",

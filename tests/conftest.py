@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from cloud.names import BUCKET, REGION, SECRET
+
 # As with an activated environment: messages then name the program `lmdp`, wherever the tests run.
 os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 
@@ -34,3 +36,33 @@ def s3_url() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lambda's way to give credentials, and no other place where some could be found."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_SESSION_TOKEN": "an-example-session-token",
+        "AWS_REGION": REGION,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/nonexistent",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def bucket(credentials: None, s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3 client whose bucket BUCKET is there, and empty."""
+    from botocore.session import Session  # noqa: PLC0415
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_url)
+    client = Session().create_client("s3", region_name=REGION)
+    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    yield client
+    for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        client.delete_object(Bucket=BUCKET, Key=entry["Key"])
+    client.delete_bucket(Bucket=BUCKET)
+    client.close()

@@ -1,4 +1,4 @@
-"""Write the tree of src/lmdp into docs/architecture.md: `python tools/architecture_docs.py`; --check only compares.
+"""Write the tree of src/lmdp into docs/architecture.md, for `make docs`.
 
 A file's line is the first sentence of its docstring, or of the comment at its top.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,19 +50,3 @@ def page() -> str:
     """Return docs/architecture.md with the current tree."""
     block = "\n".join(("```", "src/lmdp/", *(f"  {line}" for line in tree()), "```", ""))
     return _BLOCK.sub(lambda match: f"{match[1]}{block}{match[2]}", PAGE.read_text("utf-8"))
-
-
-def main(words: list[str]) -> int:
-    """Write the page, or compare it. Returns the exit code."""
-    made = page()
-    if words == ["--check"]:
-        if PAGE.read_text("utf-8") == made:
-            return 0
-        print("the tree in docs/architecture.md is not current; make it again: make docs", file=sys.stderr)
-        return 1
-    PAGE.write_text(made, "utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -43,7 +43,7 @@ _JSII: Final = ("aws-cdk", "cdk-nag", "constructs", "jsii", "publication")  # "O
 
 
 def pin_faults(text: str) -> Iterator[str]:
-    """What is wrong with a requirements file: a line that is no exact version, or has no SHA-256."""
+    """Yield the faults of a requirements file: a line that is no exact version, or has no SHA-256."""
     for line in text.replace("\\\n", " ").splitlines():
         stated = line.split("#")[0].strip()
         if not stated:
@@ -56,20 +56,20 @@ def pin_faults(text: str) -> Iterator[str]:
 
 
 def jar_faults(text: str) -> Iterator[str]:
-    """What is wrong with the list of Kafka's jars."""
+    """Yield the faults of the list of Kafka's jars."""
     lines = (line for line in text.splitlines() if line and not line.startswith("#"))
     yield from (f"{line}: no coordinate, size and SHA-256" for line in lines if not _JAR.fullmatch(line))
 
 
 def node_faults(text: str) -> Iterator[str]:
-    """What is wrong with npm's lock file."""
+    """Yield the faults of npm's lock file."""
     for name, package in json.loads(text)["packages"].items():
         if name and not _INTEGRITY.fullmatch(package.get("integrity", "")):
             yield f"{name}: no SHA-512"
 
 
 def licence_of(package: metadata.Distribution) -> str:
-    """What a package says its licence is: the expression, else the classifiers, else the field's first line."""
+    """Return the licence that a package states: the expression, else the classifiers, else the field's first line."""
     about: Any = package.metadata  # an email.message.Message, though typed as less
     classified = about.get_all("Classifier") or []
     classes = [text.rpartition(" :: ")[2] for text in classified if text.startswith("License ::")]

@@ -33,104 +33,36 @@ LAMBDA_PLATFORM = "aarch64-manylinux_2_28"
 # Unzipped, layers included: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_UNZIPPED_BYTES = 250 * 2**20
 
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # What the function imports of each package; `**` is any depth. The rest of the wheels is left out.
-HANDLER = (
-    "lmdp/*.py",
-    "lmdp/*.md",
-    "lmdp/core/**",
-    "lmdp/cloud/**",
-    "lmdp/support/**",
-    "msgspec/**",
-    "zstandard/__init__.py",
-    "zstandard/backend_c.*",
-    "pybase64/**",
-    "google/**",
-    "!google/protobuf/compiler/**",
-    "opentelemetry/proto/__init__.py",
-    "opentelemetry/proto/common/**",
-    "opentelemetry/proto/metrics/**",
-    "opentelemetry/proto/resource/**",
-    "aws_lambda_powertools/*.py",
-    "aws_lambda_powertools/exceptions/**",
-    "aws_lambda_powertools/logging/**",
-    "aws_lambda_powertools/metrics/**",
-    "aws_lambda_powertools/shared/**",
-    "aws_lambda_powertools/tracing/**",
-    "aws_lambda_powertools/warnings/**",
-    "aws_lambda_powertools/utilities/__init__.py",
-    "aws_lambda_powertools/utilities/jmespath_utils/**",
-    "aws_lambda_powertools/utilities/typing/**",
-    "aws_xray_sdk/*.py",
-    "aws_xray_sdk/core/**",
-    "aws_xray_sdk/ext/*.py",
-    "wrapt/**",
-    "jmespath/**",
-    "dateutil/**",
-    "!dateutil/zoneinfo/*.tar.gz",
-    "six.py",
-    "typing_extensions.py",
-    "urllib3/**",
-    "botocore/*.py",
-    "botocore/cacert.pem",
-    "botocore/crt/**",
-    "botocore/docs/**",
-    "botocore/retries/**",
-    "botocore/vendored/**",
-    "botocore/data/*.json",
-    "botocore/data/firehose/*/endpoint-rule-set-1.json.gz",
-    "botocore/data/s3/**",
-    "!*.pyi",
-    "!*/py.typed",
-    "!*/tests/**",
-)
-
-
+HANDLER = _listed("""
+    lmdp/*.py lmdp/*.md lmdp/core/** lmdp/cloud/** lmdp/support/** msgspec/** zstandard/__init__.py
+    zstandard/backend_c.* pybase64/** google/** !google/protobuf/compiler/** opentelemetry/proto/__init__.py
+    opentelemetry/proto/common/** opentelemetry/proto/metrics/** opentelemetry/proto/resource/**
+    aws_lambda_powertools/*.py aws_lambda_powertools/exceptions/** aws_lambda_powertools/logging/**
+    aws_lambda_powertools/metrics/** aws_lambda_powertools/shared/** aws_lambda_powertools/tracing/**
+    aws_lambda_powertools/warnings/** aws_lambda_powertools/utilities/__init__.py
+    aws_lambda_powertools/utilities/jmespath_utils/** aws_lambda_powertools/utilities/typing/** aws_xray_sdk/*.py
+    aws_xray_sdk/core/** aws_xray_sdk/ext/*.py wrapt/** jmespath/** dateutil/** !dateutil/zoneinfo/*.tar.gz six.py
+    typing_extensions.py urllib3/** botocore/*.py botocore/cacert.pem botocore/crt/** botocore/docs/**
+    botocore/retries/** botocore/vendored/** botocore/data/*.json
+    botocore/data/firehose/*/endpoint-rule-set-1.json.gz botocore/data/s3/** !*.pyi !*/py.typed !*/tests/**
+""")
 # The connector loads much of what it brings by name, so only what is certainly not needed is left out.
-SNOWFLAKE_SETUP = (
-    "lmdp/*.py",
-    "lmdp/*.md",
-    "lmdp/certificates/__init__.py",
-    "lmdp/certificates/pem.py",
-    "lmdp/core/**",
-    "lmdp/snowflake/**",
-    "lmdp/sql/**",
-    "lmdp/support/**",
-    *(
-        f"{package}/**"
-        for package in ("asn1crypto", "certifi", "cffi", "charset_normalizer", "cryptography", "dateutil")
-    ),
-    *(f"{package}/**" for package in ("filelock", "idna", "jmespath", "jwt", "msgspec", "OpenSSL", "packaging")),
-    *(
-        f"{package}/**"
-        for package in ("platformdirs", "pycparser", "pytz", "requests", "snowflake", "sortedcontainers")
-    ),
-    *(f"{package}/**" for package in ("tomlkit", "urllib3", "boto3", "s3transfer")),
-    *("_cffi_backend*", "six.py", "typing_extensions.py", "*.dist-info/METADATA"),
-    "zstandard/__init__.py",
-    "zstandard/backend_c.*",
-    "pybase64/**",
-    "botocore/*.py",
-    "botocore/cacert.pem",
-    *(
-        f"botocore/{part}/**"
-        for part in (
-            "crt",
-            "docs",
-            "retries",
-            "vendored",
-            "data/firehose",
-            "data/s3",
-            "data/secretsmanager",
-            "data/ssm",
-            "data/sts",
-        )
-    ),
-    "botocore/data/*.json",
-    "!boto3/examples/**",
-    "!*.pyi",
-    "!*/py.typed",
-    "!*/tests/**",
-)
+SNOWFLAKE_SETUP = _listed("""
+    lmdp/*.py lmdp/*.md lmdp/certificates/__init__.py lmdp/certificates/pem.py lmdp/core/** lmdp/snowflake/**
+    lmdp/sql/** lmdp/support/** asn1crypto/** certifi/** cffi/** charset_normalizer/** cryptography/** dateutil/**
+    filelock/** idna/** jmespath/** jwt/** msgspec/** OpenSSL/** packaging/** platformdirs/** pycparser/** pytz/**
+    requests/** snowflake/** sortedcontainers/** tomlkit/** urllib3/** boto3/** s3transfer/** _cffi_backend* six.py
+    typing_extensions.py *.dist-info/METADATA zstandard/__init__.py zstandard/backend_c.* pybase64/** botocore/*.py
+    botocore/cacert.pem botocore/crt/** botocore/docs/** botocore/retries/** botocore/vendored/**
+    botocore/data/firehose/** botocore/data/s3/** botocore/data/secretsmanager/** botocore/data/ssm/**
+    botocore/data/sts/** botocore/data/*.json !boto3/examples/** !*.pyi !*/py.typed !*/tests/**
+""")
 
 FUNCTIONS = {"handler": (HANDLER, "lambda.txt"), "snowflake_setup": (SNOWFLAKE_SETUP, "snowflake_setup.txt")}
 

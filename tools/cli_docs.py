@@ -1,4 +1,4 @@
-"""Make docs/cli.md from the commands: `python tools/cli_docs.py`; with --check it only reports whether it is current.
+"""Make docs/cli.md from the commands, for `make docs`.
 
 Typer has a generator of its own, which repeats the options that all commands share and runs examples into the text.
 """
@@ -6,7 +6,6 @@ Typer has a generator of its own, which repeats the options that all commands sh
 from __future__ import annotations
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ SHARED_BY = 3
 HEAD = """\
 # The command line
 
-Made from the commands by `python tools/cli_docs.py`; `lmdp COMMAND --help` shows the same. In a checkout, run
+Made from the commands by `make docs`; `lmdp COMMAND --help` shows the same. In a checkout, run
 `. .venv/bin/activate` once in a terminal, so that `lmdp` is found. Commands that reach AWS or Snowflake need
 `make extras`.
 
@@ -84,18 +83,6 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def main(words: list[str]) -> int:
-    """Write the page, or look whether it is current. Returns the exit code."""
-    made = page()
-    if words == ["--check"]:
-        if PAGE.exists() and PAGE.read_text("utf-8") == made:
-            return 0
-        print("docs/cli.md is out of date; make it again: python tools/cli_docs.py", file=sys.stderr)
-        return 1
-    PAGE.write_text(made, "utf-8")
-    return 0
-
-
 def _walk(command: Any, words: str) -> Iterator[Entry]:
     inner = getattr(command, "commands", None)
     if inner is None:
@@ -151,7 +138,3 @@ def _table(rows: list[Row]) -> str:
     cells = ((row.name, row.variable, row.default, row.what) for row in rows)
     lines += ["| " + " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in row) + " |" for row in cells]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -16,7 +16,6 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -35,7 +34,7 @@ from tools.deployment.topic import check_topic  # noqa: E402 - as above
 from tools.deployment.world import Options, World, confirm, real_world  # noqa: E402 - as above
 
 from lmdp.deployment.naming import STACKS  # noqa: E402 - as above
-from lmdp.deployment.secret_shapes import kafka_fault, snowflake_fault  # noqa: E402 - as above
+from lmdp.deployment.secret_shapes import secret_faults, snowflake_fault  # noqa: E402 - as above
 from lmdp.errors import LmdpError  # noqa: E402 - as above
 
 FIRST = ("base", "storage", "snowflake-auth", "auth")
@@ -71,7 +70,7 @@ def deploy(settings: Settings, world: World, options: Options) -> None:
 
 
 def diff(settings: Settings, world: World, _options: Options) -> None:
-    """What would change."""
+    """Show what would change."""
     synthesise(settings, world)
     cdk(settings, world, "diff", STACKS)
 
@@ -89,37 +88,21 @@ def status(settings: Settings, world: World, _options: Options | None = None) ->
 
 def check_secrets(settings: Settings, world: World) -> None:
     """Stop until each secret has the right shape. No value is ever shown."""
-    names, delivery = settings.names, settings.delivery
-    loader = delivery.loader_secret_arn or names.secret("snowflake-loader")
-    setup = delivery.setup_secret_arn or names.secret("snowflake-setup")
-    kafka = settings.kafka.secret_arn or names.secret("kafka-client")
-    authority = settings.kafka.ca_arn or "ARN"
-    keypair = f"lmdp snowflake keypair --environment {names.environment}"
-    wanted = (
-        (loader, snowflake_fault, f"{keypair} --user firehose --secret {loader}"),
-        (setup, snowflake_fault, f"{keypair} --user setup --secret {setup}"),
-        (kafka, kafka_fault, f"lmdp certs --private-ca {authority} --client {names.prefix} --secret {kafka}"),
-    )
-    manager = world.client("secretsmanager")
-    faults = [
-        f"{name} {fault}. Fill it: {command}"
-        for name, check, command in wanted
-        if (fault := check(_secret(manager, name)))
-    ]
+    delivery, kafka = settings.delivery, settings.kafka
+    arns = {
+        "loader": delivery.loader_secret_arn,
+        "setup": delivery.setup_secret_arn,
+        "kafka": kafka.secret_arn,
+        "ca": kafka.ca_arn,
+    }
+    faults = secret_faults(world.client("secretsmanager"), settings.names, arns, "lmdp", snowflake_fault)
     if faults:
         raise LmdpError(
             "Stopped: a secret is not ready. Nothing else was changed.\n  - "
-            + "\n  - ".join(faults)
-            + f"\nThen: make deploy ENVIRONMENT={names.environment}"
+            + "\n  - ".join(f"{text}. Fill it: {command}" for text, command in faults)
+            + f"\nThen: make deploy ENVIRONMENT={settings.names.environment}"
         )
     world.say("The three secrets have the right shape.")
-
-
-def _secret(manager: Any, name: str) -> str | None:
-    try:
-        return str(manager.get_secret_value(SecretId=name)["SecretString"])
-    except (manager.exceptions.ResourceNotFoundException, KeyError):
-        return None
 
 
 def _last_canary(settings: Settings, world: World) -> str | None:

@@ -1,1 +1,1 @@
-"""What a user would pick instead: each makes the same rows, or says what it makes."""
+"""Peers, which a user would pick instead: each makes the same rows, or states what it makes."""

@@ -15,7 +15,7 @@ from google.protobuf.json_format import Parse
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 
 from benchmarks.peers.buckets import Part, explicit, exponential, number_text
-from benchmarks.peers.plain import EXACT, ORG, TEMPORALITY, time_text
+from benchmarks.peers.plain import EXACT, TEMPORALITY, host_of, time_text
 
 
 def parse(value: bytes) -> Any:
@@ -28,15 +28,7 @@ def flatten(bundle: Any) -> Iterator[dict[str, Any]]:
     """The rows of one message."""
     for resource_metrics in bundle.resource_metrics:
         resource = mapped(resource_metrics.resource.attributes)
-        host = {
-            "orgId": resource.pop("orgId", ORG),
-            "deviceId": resource.pop("hostId", None)
-            or resource.get("host.id")
-            or resource.get("host.name")
-            or resource.get("service.instance.id")
-            or resource.get("service.name"),
-            "deviceName": resource.pop("hostName", None) or resource.get("host.name"),
-        }
+        host = host_of(resource)
         resource = dict(sorted(resource.items()))
         for scope_metrics in resource_metrics.scope_metrics:
             scope = mapped(scope_metrics.scope.attributes) | {"name": scope_metrics.scope.name}

@@ -19,7 +19,7 @@ def program(say: Callable[[str], None], *, install: bool) -> Path:
 
 
 def rows_of(program: Path) -> Callable[[Path], int]:
-    """What reads a file of messages to its end, and writes the rows beside it; how many they are."""
+    """Return a function that reads a file of messages, writes the rows next to it, and returns their number."""
 
     def work(file: Path) -> int:
         rows = file.with_suffix(".rows")

@@ -1,4 +1,4 @@
-"""What one writes first: `json`, dictionaries, and boto3. Right for these messages, and no more than that.
+"""A first draft: `json`, dictionaries, and boto3. Right for these messages, and no more than that.
 
 It has no protobuf, no rejects, no limits, no lenient spellings, and knows the promotion rules by heart.
 """
@@ -43,18 +43,20 @@ def flatten(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of one message."""
     for resource_metrics in bundle["resourceMetrics"]:
         resource = mapped(resource_metrics["resource"].get("attributes", []))
-        host = {
-            "orgId": resource.pop("orgId", ORG),
-            "deviceId": resource.pop("hostId", None)
-            or resource.get("host.id")
-            or resource.get("host.name")
-            or resource.get("service.instance.id")
-            or resource.get("service.name"),
-            "deviceName": resource.pop("hostName", None) or resource.get("host.name"),
-        }
+        host = host_of(resource)
         resource = dict(sorted(resource.items()))
         for scope_metrics in resource_metrics["scopeMetrics"]:
             yield from _scope_rows(host, resource, scope_metrics)
+
+
+def host_of(resource: dict[str, Any]) -> dict[str, Any]:
+    """Take the columns of the host out of a resource's attributes."""
+    device = resource.pop("hostId", None) or resource.get("host.id") or resource.get("host.name")
+    return {
+        "orgId": resource.pop("orgId", ORG),
+        "deviceId": device or resource.get("service.instance.id") or resource.get("service.name"),
+        "deviceName": resource.pop("hostName", None) or resource.get("host.name"),
+    }
 
 
 def mapped(attributes: list[dict[str, Any]]) -> dict[str, Any]:

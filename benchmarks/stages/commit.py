@@ -60,7 +60,7 @@ class Files:
         return int(rows)
 
     def parquet_file(self, messages: Sequence[bytes]) -> Path:
-        """What `parquet` loads."""
+        """Write the file that `parquet` loads."""
         file = self._folder / "rows.parquet"
         pq.write_table(columns_of(messages), file)
         return file

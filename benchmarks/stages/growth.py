@@ -1,4 +1,4 @@
-"""Whether cost grows with the load alone: a thousand times the messages, 1 to 32 partitions."""
+"""The growth of cost with the load: a thousand times the messages, 1 to 32 partitions."""
 
 from __future__ import annotations
 

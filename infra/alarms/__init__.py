@@ -1,1 +1,1 @@
-"""What is watched, part by part of the path."""
+"""Alarms, part by part of the path."""

@@ -35,7 +35,7 @@ def of_stream(settings: Settings, name: str, statistic: str = "Sum") -> cloudwat
 
 
 def quota_percent(settings: Settings, used: str, limit: str) -> cloudwatch.MathExpression:
-    """How much of a quota a second is used, in percent."""
+    """Return how much of a quota a second is used, in percent."""
     # A graph with two expressions needs different names in them.
     taken, most = used[0].lower() + used[1:], limit[0].lower() + limit[1:]
     metrics = {taken: of_stream(settings, used), most: of_stream(settings, limit, "Minimum")}

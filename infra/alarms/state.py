@@ -1,4 +1,4 @@
-"""What the watcher reports: days left, the canary's age, and whether it runs at all."""
+"""Alarms on the watcher's reports: days left, the canary's age, and whether it runs at all."""
 
 from __future__ import annotations
 

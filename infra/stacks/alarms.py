@@ -5,7 +5,6 @@ from __future__ import annotations
 import aws_cdk as cdk
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
@@ -17,7 +16,7 @@ from infra.alarms.path import path_rules
 from infra.alarms.rule import AlarmRule, add_alarm
 from infra.alarms.state import state_rules
 from infra.assets import watcher_code
-from infra.parts import allow, service_function
+from infra.parts import allow, call_every, service_function
 from infra.people import secret_arns
 from infra.settings import Settings
 
@@ -103,20 +102,14 @@ def _watcher(stack: AlarmsStack, settings: Settings, cluster_arn: str) -> lambda
         retry_attempts=0,  # it looks again in five minutes
         environment=watcher_environment(settings, cluster_arn),
     )
-    rule = events.Rule(
-        stack,
-        "EveryFiveMinutes",
-        rule_name=f"{names.prefix}-watcher",
-        schedule=events.Schedule.rate(cdk.Duration.minutes(_WATCH_MINUTES)),
-    )
-    rule.add_target(
-        targets.LambdaFunction(function, retry_attempts=0, max_event_age=cdk.Duration.minutes(_WATCH_MINUTES))
-    )
+    every = cdk.Duration.minutes(_WATCH_MINUTES)
+    call_every(stack, "EveryFiveMinutes", name=f"{names.prefix}-watcher", every=every, function=function,
+               retries=0, max_age=every)  # fmt: skip
     return function
 
 
 def watcher_environment(settings: Settings, cluster_arn: str) -> dict[str, str]:
-    """What the watcher reads."""
+    """Return the watcher's environment."""
     names, delivery = settings.names, settings.delivery
     texts = {
         "LMDP_PREFIX": names.prefix,

@@ -35,7 +35,7 @@ class BaseStack(cdk.Stack):
 
 
 def parameters(settings: Settings) -> dict[str, str]:
-    """What the tools read, by the last part of the parameter's name."""
+    """Return what the tools read, by the last part of the parameter's name."""
     names, kafka = settings.names, settings.kafka
     return {
         "delivery-stream": names.stream,

@@ -13,12 +13,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.canary import add_canary
-from infra.parts import (
-    allow,
-    bucket_key_use,
-    service_role,
-    via,
-)
+from infra.parts import USE_KEY, allow, bucket_key_use, secret_key_use, service_role
 from infra.people import FAILED
 from infra.settings import Settings
 from infra.stacks.base import STREAM_LOGS
@@ -34,7 +29,7 @@ _DAY = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/"
 
 @dataclass(frozen=True, slots=True)
 class Backing:
-    """What of other stacks is needed: bucket and key of failed records, the secrets of loader and setup owner."""
+    """The needed parts of other stacks: bucket and key of failed records, secrets of loader and setup owner."""
 
     bucket: s3.IBucket
     data_key: kms.IKey
@@ -132,25 +127,17 @@ def _backup(
 
 
 def _role(stack: DeliveryStack, settings: Settings, backing: Backing) -> iam.Role:
-    """What Firehose's role needs: https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html."""
+    """Make Firehose's role: https://docs.aws.amazon.com/firehose/latest/dev/controlling-access.html."""
     names = settings.names
     bucket = names.error_bucket_arn
     statements = [
         allow("BackupBucket", ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"], [bucket]),
         allow("BackupObjects", ["s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"], [f"{bucket}/*"]),
-        allow(
-            "BackupKey",
-            ["kms:Decrypt", "kms:GenerateDataKey"],
-            [backing.data_key.key_arn],
-            conditions=bucket_key_use(names),
-        ),
+        allow("BackupKey", USE_KEY, [backing.data_key.key_arn], conditions=bucket_key_use(names)),
         allow("ReadSecret", ["secretsmanager:GetSecretValue"], [backing.secret.secret_arn]),
         allow("WriteLogs", ["logs:PutLogEvents"], [names.arn("logs", f"log-group:{names.log_group('firehose')}:*")]),
+        *secret_key_use(names, backing.secret_key),
     ]
-    if backing.secret_key:
-        statements.append(
-            allow("SecretKey", ["kms:Decrypt"], [backing.secret_key.key_arn], conditions=via(names, "secretsmanager"))
-        )
     return service_role(
         stack,
         "Role",

@@ -37,7 +37,7 @@ class NetworkStack(cdk.Stack):
 
 
 def endpoint_policy(service: str, settings: Settings) -> iam.PolicyDocument | None:
-    """Who holds credentials may call through the endpoint what this environment calls, on its own resources.
+    """Allow through the endpoint what this environment calls, on its own resources, to anyone with credentials.
 
     None for pipes-data: what Pipes calls there is not documented.
     """

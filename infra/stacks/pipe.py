@@ -14,7 +14,16 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.assets import HANDLER_ZIP, code
-from infra.parts import allow, bucket_key_use, from_here, service_function, service_role, via, write_logs
+from infra.parts import (
+    USE_KEY,
+    allow,
+    bucket_key_use,
+    from_here,
+    secret_key_use,
+    service_function,
+    service_role,
+    write_logs,
+)
 from infra.settings import Settings
 
 REJECTS_PREFIX = "rejects"
@@ -31,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where rejects go, and their key."""
+    """The bucket of rejects, and its key."""
 
     errors: s3.IBucket
     data_key: kms.IKey
@@ -79,12 +88,7 @@ def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -
     statements = [
         allow("SendRows", ["firehose:PutRecordBatch"], [names.stream_arn]),
         allow("WriteRejects", ["s3:PutObject"], [f"{names.error_bucket_arn}/{REJECTS_PREFIX}/*"]),
-        allow(
-            "RejectsKey",
-            ["kms:Decrypt", "kms:GenerateDataKey"],
-            [sink.data_key.key_arn],
-            conditions=bucket_key_use(names),
-        ),
+        allow("RejectsKey", USE_KEY, [sink.data_key.key_arn], conditions=bucket_key_use(names)),
     ]
     return service_function(
         stack,
@@ -107,7 +111,7 @@ def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -
 
 
 def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: lambda_.Function) -> iam.Role:
-    """What a pipe from MSK needs: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-permissions.html."""
+    """Make the role of a pipe from MSK: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-permissions.html."""
     names, kafka = settings.names, settings.kafka
     subnets = [names.arn("ec2", f"subnet/{subnet}") for subnet in kafka.subnet_ids]
     interface = names.arn("ec2", "network-interface/*")
@@ -137,11 +141,8 @@ def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: l
         ),
         allow("CallFunction", ["lambda:InvokeFunction"], [function.function_arn]),
         write_logs(names.log_group("pipe"), names),
+        *secret_key_use(names, source.secret_key),
     ]
-    if source.secret_key:
-        statements.append(
-            allow("SecretKey", ["kms:Decrypt"], [source.secret_key.key_arn], conditions=via(names, "secretsmanager"))
-        )
     return service_role(
         stack,
         "PipeRole",

@@ -8,13 +8,12 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 import aws_cdk as cdk
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.assets import SETUP_ZIP, code
-from infra.parts import allow, as_text, service_function, via
+from infra.parts import allow, as_text, secret_key_use, service_function
 from infra.private import enter_vpc, interfaces
 from infra.settings import Settings
 from lmdp.sql.settings import variable
@@ -50,7 +49,11 @@ class SnowflakeSetupStack(cdk.Stack):
             role_id="Role",
             role="snowflake-setup",
             about="Reads the setup owner's secret of lmdp",
-            statements=_statements(settings, secret, secret_key),
+            statements=[
+                allow("ReadSecret", ["secretsmanager:GetSecretValue"], [secret.secret_arn]),
+                *interfaces(settings),
+                *secret_key_use(settings.names, secret_key),
+            ],
             log="setup",
             function_name=settings.names.setup_function,
             description="Runs lmdp's SQL in Snowflake for CloudFormation",
@@ -72,20 +75,6 @@ class SnowflakeSetupStack(cdk.Stack):
             properties={"Hash": setup_hash(settings), "Settings": sql_settings(settings)},
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
-
-
-def _statements(
-    settings: Settings, secret: secretsmanager.ISecret, secret_key: kms.IKey | None
-) -> list[iam.PolicyStatement]:
-    statements = [
-        allow("ReadSecret", ["secretsmanager:GetSecretValue"], [secret.secret_arn]),
-        *interfaces(settings),
-    ]
-    if secret_key:
-        statements.append(
-            allow("SecretKey", ["kms:Decrypt"], [secret_key.key_arn], conditions=via(settings.names, "secretsmanager"))
-        )
-    return statements
 
 
 def sql_settings(settings: Settings) -> dict[str, str]:

@@ -15,18 +15,8 @@ from cloud.names import BUCKET, REGION, SECRET, STREAM
 
 
 @pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lambda's way to give credentials, and no other place where some could be found."""
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "AWS_SESSION_TOKEN": "an-example-session-token",
-        "AWS_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": "/nonexistent",
-        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
-    }.items():
-        monkeypatch.setenv(name, value)
+def _credentials(credentials: None) -> None:
+    """Each test has Lambda's way to give credentials."""
 
 
 @pytest.fixture
@@ -79,21 +69,6 @@ def verify_signature(url: str, headers: dict[str, str], body: bytes) -> None:
     signer = SigV4Auth(Credentials("AKIDEXAMPLE", SECRET), "firehose", REGION)
     text = signer.string_to_sign(request, signer.canonical_request(request))
     assert given.endswith(signer.signature(text, request))
-
-
-@pytest.fixture
-def bucket(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty error bucket, as a boto3 bucket client: `.keys()` and `.read(key)`."""
-    from botocore.session import Session  # noqa: PLC0415
-
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_url)
-    client = Session().create_client("s3", region_name=REGION)
-    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    yield client
-    for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
-        client.delete_object(Bucket=BUCKET, Key=entry["Key"])
-    client.delete_bucket(Bucket=BUCKET)
-    client.close()
 
 
 @pytest.fixture

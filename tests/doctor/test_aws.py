@@ -12,8 +12,7 @@ import pytest
 
 from lmdp.deployment.naming import STACKS, Names
 from lmdp.doctor import aws
-from lmdp.doctor.context import Context
-from lmdp.doctor.result import Result
+from lmdp.doctor.result import Context, Result
 from lmdp.snowflake.keypair import make_pair
 
 ACCOUNT = "123456789012"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lmdp.certificates import development_ca
-from lmdp.doctor.certificates import client, embedded
-from lmdp.doctor.context import Context
+from lmdp.doctor.kafka import client, embedded
+from lmdp.doctor.result import Context
 
 
 @pytest.fixture

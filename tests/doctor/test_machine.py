@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmdp.doctor import machine
-from lmdp.doctor.context import Context
+from lmdp.doctor.result import Context
 from lmdp.machine.embedded_kafka import jars
 
 ONE = jars.Jar("g", "a", "1", 5, hashlib.sha256(b"right").hexdigest())

@@ -14,9 +14,8 @@ import pytest
 
 from lmdp.core.pipeline import TransformSettings
 from lmdp.core.specification import load_spec
-from lmdp.doctor import kafka, pipeline
-from lmdp.doctor.context import Context
-from lmdp.doctor.result import Result
+from lmdp.doctor import kafka, machine
+from lmdp.doctor.result import Context, Result
 from lmdp.machine import services
 from lmdp.machine.api import client
 from lmdp.machine.services import MachineSettings
@@ -59,7 +58,7 @@ def at_work(context: Context, *, page: bool = False) -> Iterator[Machine]:
 
 def test_nothing_yet_is_not_tried(context: Context) -> None:
     """Before the first run nothing is wrong, and nothing is made."""
-    looks = (pipeline.warehouse, pipeline.run, pipeline.page, kafka.topic)
+    looks = (machine.warehouse, machine.run, machine.page, kafka.topic)
     assert [look(context).state for look in looks] == ["not tried"] * 4
     assert list(context.home.iterdir()) == []
 
@@ -68,32 +67,32 @@ def test_a_file_that_nobody_holds(context: Context) -> None:
     """Version, rows and size from the file; duplicates are wrong."""
     with Warehouse.open(context.warehouse, load_spec()):
         pass
-    found = pipeline.warehouse(context)
+    found = machine.warehouse(context)
     assert found.state == "ok"
     assert "0 rows, 0 rejects" in found.text
     assert found.text.endswith("not open elsewhere, no duplicates, none missing, no holes")
     with duckdb.connect(str(context.warehouse)) as opened:
         opened.execute("INSERT INTO PIPELINE.REMOVALS VALUES (now(), now(), 3, 0)")  # three that LOADS knows nothing of
-    found = pipeline.warehouse(context)
+    found = machine.warehouse(context)
     assert (found.state, "3 duplicate rows" in found.text) == ("wrong", True)
 
 
 def test_a_file_that_is_none(context: Context) -> None:
     """It is told, and left as it is."""
     context.warehouse.write_bytes(b"no database" * 1000)
-    found = pipeline.warehouse(context)
+    found = machine.warehouse(context)
     assert (found.state, "no DuckDB file" in found.text) == ("wrong", True)
 
 
 def test_a_run_at_work(context: Context) -> None:
     """The run answers for the warehouse that it holds; what stands in its way is wrong."""
     with at_work(context) as running:
-        held, run, page = pipeline.warehouse(context), pipeline.run(context), pipeline.page(context)
+        held, run, page = machine.warehouse(context), machine.run(context), machine.page(context)
         assert (held.state, "open in the run with pid" in held.text) == ("ok", True)
         assert (run.state, run.text.startswith("pid ")) == ("ok", True)
         assert page.state == "not tried"
         running.progress.block("Kafka at k:1\ndoes not answer", lambda _: None)
-        found = pipeline.run(context)
+        found = machine.run(context)
         assert (found.state, found.text.endswith("Kafka at k:1 does not answer")) == ("wrong", True)
         running.progress.trouble = ""
         status = client.status(context.home)["running"]
@@ -105,9 +104,9 @@ def test_a_page_that_answers_and_one_that_does_not(context: Context) -> None:
     """The run tells where its page is; it is asked there."""
     with at_work(context, page=True) as running:
         until(running.page, 60)
-        until(lambda: pipeline.page(context) == Result("ok", running.page()), 60)
+        until(lambda: machine.page(context) == Result("ok", running.page()), 60)
         running.page = lambda: "http://127.0.0.1:1"
-        found = pipeline.page(context)
+        found = machine.page(context)
         assert (found.state, "does not answer" in found.text) == ("wrong", True)
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.doctor.context import Context
-from lmdp.doctor.result import Result, not_tried, ok, wrong
+from lmdp.doctor.result import Context, Result, not_tried, ok, wrong
 from lmdp.doctor.runner import CHECKS, Check, run_checks
 from lmdp.errors import SettingsError
 from running import call, environment

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.doctor.context import Context
-from lmdp.doctor.result import State
-from lmdp.doctor.settings_file import settings_file
+from lmdp.doctor.machine import settings_file
+from lmdp.doctor.result import Context, State
 from lmdp.support.settings_reader import known
 
 ROOT = Path(__file__).resolve().parents[2]

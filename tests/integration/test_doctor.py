@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.doctor.context import Context
 from lmdp.doctor.kafka import topic
+from lmdp.doctor.result import Context
 from lmdp.machine.embedded_kafka.broker import KafkaBroker
 
 

@@ -20,7 +20,7 @@ from lmdp.replay.log import Rejects, asking
 from lmdp.replay.replay import Run, Step, elsewhere, into_warehouse, replay_objects, replay_rejects
 from lmdp.replay.retry import ReplaySettings, Report
 from lmdp.replay.sinks import Send
-from lmdp.replay.sources import Store
+from lmdp.replay.stores import Store
 from lmdp.support.reject_files import envelope, write_to_folder
 from running import bundle
 

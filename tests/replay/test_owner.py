@@ -22,11 +22,11 @@ from lmdp.machine.api.protocol import LARGEST_REPLAY, socket_path
 from lmdp.machine.api.server import serving
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay.folder import Folder
 from lmdp.replay.log import REJECTS, Rejects, asking
 from lmdp.replay.owner import serve, warehouse_owner
 from lmdp.replay.replay import Failures, Origin, Replayed, elsewhere, into_warehouse, replay_rejects
 from lmdp.replay.retry import Outcome, Report, now
+from lmdp.replay.stores import Folder
 from lmdp.support.reject_files import envelope
 from replay.failures import NOW, SPEC, How, files, message, reject_into, rejects, run, sent, taken, two, values
 from running import bundle

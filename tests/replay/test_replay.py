@@ -15,11 +15,10 @@ import pytest
 
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay.folder import Folder
 from lmdp.replay.log import Rejects, asking
 from lmdp.replay.replay import into_warehouse, replay_rejects
 from lmdp.replay.retry import Report, now
-from lmdp.replay.sources import Stored
+from lmdp.replay.stores import Folder, Stored
 from replay.failures import (
     NOW,
     files,

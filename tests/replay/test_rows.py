@@ -12,7 +12,7 @@ from lmdp import encode
 from lmdp.core.column_names import KEY_STYLES, KeyStyle, row_key, styled
 from lmdp.errors import DatapointError
 from lmdp.machine.sink import Load
-from lmdp.replay.rows import row_reader
+from lmdp.replay.retry import row_reader
 from lmdp.support.row_validator import faults, validator
 from replay.failures import SPEC, row_json
 

@@ -17,9 +17,9 @@ from lmdp import TransformSettings, transform
 from lmdp.core.column_names import styled
 from lmdp.errors import LmdpError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.replay.folder import Folder
 from lmdp.replay.retry import Report
 from lmdp.replay.sinks import Send, into_firehose, into_kafka
+from lmdp.replay.stores import Folder
 from lmdp.testing.firehose import DENIED
 from replay.failures import SPEC, How, files, firehose_record, message, rejects, row_json, run, sent, two
 from running import bundle

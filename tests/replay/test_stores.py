@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lmdp.replay.sources import is_replayed, place_of_replayed
+from lmdp.replay.stores import is_replayed, place_of_replayed
 
 DIGEST = "0123456789abcdef" * 4
 

@@ -9,7 +9,7 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.doctor import snowflake
-from lmdp.doctor.context import Context
+from lmdp.doctor.result import Context
 from lmdp.snowflake.keypair import make_pair, pem
 from lmdp.snowflake.setup import account_statements, migrate
 from lmdp.sql.settings import SnowflakeSettings

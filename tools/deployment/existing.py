@@ -1,4 +1,4 @@
-"""What is there already, checked before a step would fail on it: stacks, the pipe, the stream, the security group."""
+"""Checks of what is there already, before a step would fail on it: stacks, pipe, stream, security group."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is there already under the names of a stack that is not: its next creation would fail on them.
+"""Resources that were kept under the names of a stack that is gone: its next creation would fail on them.
 
 `make destroy` leaves no such thing. A stack that was deleted by other means does: what it held was kept.
 """
@@ -82,7 +82,7 @@ def _cluster(settings: Settings, world: World) -> list[str]:
 
 
 def _stack_is_there(settings: Settings, world: World, stack: str) -> bool:
-    """Whether CloudFormation has it, in a state that an update can follow.
+    """Return whether CloudFormation has it, in a state that an update can follow.
 
     CDK deletes a stack whose creation was rolled back, and creates it again. The rollback deleted what that creation
     made (RetainExceptOnCreate); what a failed rollback left is retained by CDK's deletion, and its name is then taken:

@@ -1,4 +1,4 @@
-"""What of the VPC has to be in order before the network stack and the pipe are made."""
+"""Checks of the VPC before the network stack and the pipe are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is outside: commands, AWS, and the person at the terminal."""
+"""The outside of the tool: commands, AWS, and the user at the terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Run: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Comple
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What is outside: commands (their output goes to the terminal, or is kept), AWS, and the person.
+    """The outside of the tool: commands (their output goes to the terminal, or is kept), AWS, and the user.
 
     `cloud` is the folder of this environment's cloud assembly.
     """
@@ -37,7 +37,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says beside the command and the environment."""
+    """The options of the command line."""
 
     yes: bool = False
     topic_checked: bool = False

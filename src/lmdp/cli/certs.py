@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmdp.cli.options import DEFAULT_HOME, Home, Json
+from lmdp.cli.options import DEFAULT_HOME, Home, Json, option
 from lmdp.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -17,22 +17,17 @@ def certs(
     *,
     home: Home = DEFAULT_HOME,
     client: Annotated[
-        str | None,
-        typer.Option("--client", metavar="NAME", help="Also issue a client certificate with this name (its CN)."),
+        str | None, option("--client NAME", "Also issue a client certificate with this name (its CN).")
     ] = None,
     private_ca: Annotated[
         str | None,
-        typer.Option(
-            "--private-ca",
-            metavar="ARN",
-            help="Issue from this AWS Private CA instead: with --client NAME into --home, or with --secret.",
+        option(
+            "--private-ca ARN",
+            "Issue from this AWS Private CA instead: with --client NAME into --home, or with --secret.",
         ),
     ] = None,
     secret: Annotated[
-        str | None,
-        typer.Option(
-            "--secret", metavar="NAME", help="Write certificate and key into this secret, as MSK's clients read."
-        ),
+        str | None, option("--secret NAME", "Write certificate and key into this secret, as MSK's clients read.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -80,7 +80,27 @@ def _in_panel(annotation: Any, panel: str) -> Any:
     return Annotated[annotation.__origin__, option]
 
 
-class Command(TyperCommand):
+class _Help:
+    """The help of commands and groups."""
+
+    help: str | None
+
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        """Return them in one order: the library's is a set's, another in each process."""
+        return sorted(super().get_help_option_names(ctx))  # type: ignore[misc]  # the library's class is the next one
+
+    def format_help_text(self, _ctx: Any, formatter: Any) -> None:
+        """Write the text; an example is a line of its own."""
+        for paragraph in inspect.cleandoc(self.help or "").split("\n\n"):
+            formatter.write_paragraph()
+            with formatter.indentation():
+                if paragraph.startswith("Example:"):
+                    formatter.write(f"{'':{formatter.current_indent}}{' '.join(paragraph.split())}\n")
+                else:
+                    formatter.write_text(paragraph)
+
+
+class Command(_Help, TyperCommand):
     """A command that reports every fault of its command line at once."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -131,20 +151,12 @@ class Command(TyperCommand):
             return f"{name} takes no value"
         return f"{name} needs a value: {value_of(options[name], ctx)}"
 
-    def get_help_option_names(self, ctx: Any) -> list[str]:
-        """Return them in one order: the library's is a set's, another in each process."""
-        return sorted(super().get_help_option_names(ctx))
-
-    def format_help_text(self, _ctx: Any, formatter: Any) -> None:
-        """Write the text; an example is a line of its own."""
-        _write_text(self.help or "", formatter)
-
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options under the headings of their groups."""
         _write_panels(self.get_params(ctx), ctx, formatter)
 
 
-class Group(TyperGroup):
+class Group(_Help, TyperGroup):
     """A group of commands; `help COMMAND` is `COMMAND --help`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -176,18 +188,15 @@ class Group(TyperGroup):
         """Return the names of the commands, without loading any."""
         return list(self.commands)
 
-    def get_help_option_names(self, ctx: Any) -> list[str]:
-        """Return them in one order: the library's is a set's, another in each process."""
-        return sorted(super().get_help_option_names(ctx))
-
-    def format_help_text(self, _ctx: Any, formatter: Any) -> None:
-        """Write the text; an example is a line of its own."""
-        _write_text(self.help or "", formatter)
-
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, then the commands."""
         _write_panels(self.get_params(ctx), ctx, formatter)
         self.format_commands(ctx, formatter)
+
+
+def group(about: str) -> typer.Typer:
+    """Return a group of commands to add to."""
+    return typer.Typer(cls=Group, rich_markup_mode=None, add_completion=False, context_settings=SETTINGS, help=about)
 
 
 class LazyCommands(Mapping[str, Any]):
@@ -292,16 +301,6 @@ def _nearest(name: str, names: list[str]) -> str:
 
 def _command_line(ctx: Any) -> str:
     return " ".join([program(), *str(ctx.command_path).split()[1:]])
-
-
-def _write_text(text: str, formatter: Any) -> None:
-    for paragraph in inspect.cleandoc(text).split("\n\n"):
-        formatter.write_paragraph()
-        with formatter.indentation():
-            if paragraph.startswith("Example:"):
-                formatter.write(f"{'':{formatter.current_indent}}{' '.join(paragraph.split())}\n")
-            else:
-                formatter.write_text(paragraph)
 
 
 def _write_panels(parameters: list[Any], ctx: Any, formatter: Any) -> None:

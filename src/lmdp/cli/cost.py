@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lmdp.cli.command import typed
-from lmdp.cli.options import Json
+from lmdp.cli.options import Json, option
 from lmdp.cost import basis
 from lmdp.cost.bill import Basis, Bill, bill
 from lmdp.cost.load import Measured, Planned, read_run
@@ -27,29 +27,21 @@ class Format(StrEnum):
     json = "json"
 
 
-Devices = Annotated[int, typer.Option("--devices", metavar="N", help="Devices that are monitored.")]
-Instances = Annotated[
-    int, typer.Option("--instances", metavar="N", help="Instances per device, of all its DataSources.")
-]
-Datapoints = Annotated[int, typer.Option("--datapoints", metavar="N", help="Datapoints per instance; each is a row.")]
-Interval = Annotated[float, typer.Option("--interval", metavar="SECONDS", help="Seconds from poll to poll.")]
+Devices = Annotated[int, option("--devices N", "Devices that are monitored.")]
+Instances = Annotated[int, option("--instances N", "Instances per device, of all its DataSources.")]
+Datapoints = Annotated[int, option("--datapoints N", "Datapoints per instance; each is a row.")]
+Interval = Annotated[float, option("--interval SECONDS", "Seconds from poll to poll.")]
 Report = Annotated[
     str | None,
-    typer.Option(
-        "--report",
-        metavar="FILE",
-        help="A measured run in place of a planned load: what `lmdp run --json` or `lmdp status --json` printed; "
+    option(
+        "--report FILE",
+        "A measured run in place of a planned load: what `lmdp run --json` or `lmdp status --json` printed; "
         "- is standard input.",
     ),
 ]
-Prices = Annotated[
-    Path | None,
-    typer.Option("--prices", metavar="FILE", help="A TOML file of your prices: [firehose_gb], then value = 0.03"),
-]
-OnePrice = Annotated[list[str] | None, typer.Option("--price", metavar="NAME=VALUE", help="One price of yours.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="One quantity of yours: brokers=6, batch=1000.")
-]
+Prices = Annotated[Path | None, option("--prices FILE", "A TOML file of your prices: [firehose_gb], then value = 0.03")]
+OnePrice = Annotated[list[str] | None, option("--price NAME=VALUE", "One price of yours.")]
+Set = Annotated[list[str] | None, option("--set NAME=VALUE", "One quantity of yours: brokers=6, batch=1000.")]
 
 
 def cost(  # noqa: PLR0913 - the options of the command
@@ -63,11 +55,11 @@ def cost(  # noqa: PLR0913 - the options of the command
     prices: Prices = None,
     price: OnePrice = None,
     settings: Set = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show how each sum is calculated.")] = False,
+    explain: Annotated[bool, option("--explain", "Show how each sum is calculated.")] = False,
     list_prices: Annotated[
-        bool, typer.Option("--list-prices", help="Print all prices and quantities with their sources, and no bill.")
+        bool, option("--list-prices", "Print all prices and quantities with their sources, and no bill.")
     ] = False,
-    form: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.table,
+    form: Annotated[Format, option("--format", "The output format.")] = Format.table,
     as_json: Json = False,
 ) -> None:
     """Estimate what a load costs per month on AWS and in Snowflake, line by line, and what would lower it.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lmdp.cli.command import option_groups
-from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions, WarehouseFile, warehouse_file
+from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions, WarehouseFile, option, warehouse_file
 from lmdp.support.printable import printable
 
 if TYPE_CHECKING:
@@ -26,11 +26,10 @@ _TITLES = {"local": "This machine", "kafka": "Kafka", "aws": "AWS", "snowflake":
 def doctor(
     *,
     only: Annotated[
-        Literal["local", "kafka", "aws", "snowflake"] | None, typer.Option("--only", help="Check only this area.")
+        Literal["local", "kafka", "aws", "snowflake"] | None, option("--only", "Check only this area.")
     ] = None,
     environment: Annotated[
-        str | None,
-        typer.Option("--environment", envvar="LMDP_ENVIRONMENT", metavar="NAME", help="The deployment, such as prod."),
+        str | None, option("--environment NAME", "The deployment, such as prod.", env="LMDP_ENVIRONMENT")
     ] = None,
     kafka: KafkaOptions,
     warehouse: WarehouseFile = None,
@@ -46,7 +45,7 @@ def doctor(
 
     Example: lmdp doctor --environment prod --json
     """
-    from lmdp.doctor.context import Context  # noqa: PLC0415 - as above
+    from lmdp.doctor.result import Context  # noqa: PLC0415 - as above
     from lmdp.doctor.runner import CHECKS, run_checks  # noqa: PLC0415 - cryptography is loaded when needed
 
     context = Context(

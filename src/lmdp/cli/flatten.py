@@ -10,7 +10,7 @@ from typing import IO, Annotated
 
 import typer
 
-from lmdp.cli.options import OrgId
+from lmdp.cli.options import OrgId, option
 from lmdp.core.encode import encode
 from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
 from lmdp.core.rejects import Reject
@@ -29,13 +29,9 @@ Files = Annotated[
         "and so does any file whose first line is a request of several; any other file is one message.",
     ),
 ]
-Rejects = Annotated[
-    Path | None, typer.Option("--rejects", metavar="FILE", help="Write rejects here, one JSON object a line.")
-]
-Report = Annotated[
-    Path | None, typer.Option("--report", metavar="FILE", help="Write the counts here, as one JSON object.")
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything was rejected, not only if most was.")]
+Rejects = Annotated[Path | None, option("--rejects FILE", "Write rejects here, one JSON object a line.")]
+Report = Annotated[Path | None, option("--report FILE", "Write the counts here, as one JSON object.")]
+Strict = Annotated[bool, option("--strict", "Exit with 1 if anything was rejected, not only if most was.")]
 
 
 def flatten(
@@ -82,9 +78,9 @@ def _faults(files: list[str], rejects: Path | None, report: Path | None) -> list
     if rejects and report and rejects.resolve() == report.resolve():
         faults.append("--rejects and --report name the same file")
     read = {Path(name).resolve() for name in files if name != "-"}
-    for option, path in (("--rejects", rejects), ("--report", report)):
+    for name, path in (("--rejects", rejects), ("--report", report)):
         if path and path.resolve() in read:
-            faults.append(f"{option} {path} would overwrite a file that is to be read")
+            faults.append(f"{name} {path} would overwrite a file that is to be read")
     return faults
 
 

@@ -4,7 +4,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -18,52 +18,20 @@ DEFAULT_TOPIC = "lm.metrics.otlp"
 DEFAULT_HOME = Path(".lmdp")
 _MOST_SIMULATED = 2_000_000  # instances of all devices; each takes about 0.8 kB
 
-BootstrapServers = Annotated[
-    str | None,
-    typer.Option(
-        "--bootstrap-servers",
-        envvar="LMDP_BOOTSTRAP_SERVERS",
-        metavar="HOST:PORT,…",
-        help="Kafka's addresses, such as b-1.example.com:9094. Without it: the embedded Kafka of --home.",
-    ),
-]
-Ca = Annotated[
-    Path | None,
-    typer.Option(
-        "--ca",
-        envvar="LMDP_KAFKA_CA",
-        metavar="FILE",
-        help="PEM file of the CA that signed the broker's certificate. Without it: the system's CAs (right for MSK).",
-    ),
-]
-Plaintext = Annotated[
-    bool,
-    typer.Option(
-        "--plaintext",
-        envvar="LMDP_KAFKA_PLAINTEXT",
-        help="Connect to the named broker without TLS. Default: for a broker on loopback only, and not with TLS files.",
-    ),
-]
-Cert = Annotated[
-    Path | None,
-    typer.Option("--cert", envvar="LMDP_KAFKA_CERT", metavar="FILE", help="PEM file of this client's certificate."),
-]
-Key = Annotated[
-    Path | None,
-    typer.Option(
-        "--key",
-        envvar="LMDP_KAFKA_KEY",
-        metavar="FILE",
-        help="PEM file of that certificate's key: unencrypted, readable by you alone (chmod 600).",
-    ),
-]
+
+def option(spec: str, about: str, *, env: str | None = None, **more: Any) -> Any:
+    """Return an option; `spec` has its names, and the word for its value: `--output -o FILE`."""
+    words = spec.split()
+    names = [word for word in words if word.startswith("-")]
+    return typer.Option(*names, metavar=" ".join(words[len(names) :]) or None, help=about, envvar=env, **more)
+
+
 Environment = Annotated[
     str | None,
-    typer.Option(
-        "--environment",
-        envvar="LMDP_ENVIRONMENT",
-        metavar="NAME",
-        help="The deployment, such as dev: its names in Snowflake (LM_METRICS_DEV). Without it: prod's, LM_METRICS.",
+    option(
+        "--environment NAME",
+        "The deployment, such as dev: its names in Snowflake (LM_METRICS_DEV). Without it: prod's, LM_METRICS.",
+        env="LMDP_ENVIRONMENT",
     ),
 ]
 
@@ -73,45 +41,32 @@ def _topics() -> list[str]:
     return sorted({DEFAULT_TOPIC, os.environ.get("LMDP_TOPIC") or DEFAULT_TOPIC})
 
 
-Topic = Annotated[
-    str,
-    typer.Option(
-        "--topic",
-        envvar="LMDP_TOPIC",
-        metavar="NAME",
-        help="The Kafka topic that carries the bundles.",
-        autocompletion=_topics,
-    ),
-]
 Home = Annotated[
     Path,
-    typer.Option(
-        "--home",
-        envvar="LMDP_HOME",
-        metavar="DIR",
-        help="The local pipeline's folder: warehouse, certificates, the embedded broker's data.",
+    option(
+        "--home DIR",
+        "The local pipeline's folder: warehouse, certificates, the embedded broker's data.",
+        env="LMDP_HOME",
     ),
 ]
 OrgId = Annotated[
     str | None,
-    typer.Option(
-        "--org-id",
-        envvar="LMDP_ORG_ID",
-        metavar="NAME",
-        help="The tenant of bundles that carry none, as LogicMonitor's do: the column orgId.",
+    option(
+        "--org-id NAME",
+        "The tenant of bundles that carry none, as LogicMonitor's do: the column orgId.",
+        env="LMDP_ORG_ID",
     ),
 ]
 WarehouseFile = Annotated[
     Path | None,
-    typer.Option(
-        "--warehouse",
-        envvar="LMDP_WAREHOUSE",
-        metavar="FILE",
-        help="The DuckDB file. Without it: warehouse.duckdb in --home.",
+    option(
+        "--warehouse FILE",
+        "The DuckDB file. Without it: warehouse.duckdb in --home.",
+        env="LMDP_WAREHOUSE",
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value for a program to read.")]
+Json = Annotated[bool, option("--json", "Print one JSON value for a program to read.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +74,45 @@ class KafkaOptions:
     """How to reach a broker, and the topic."""
 
     panel: ClassVar[str] = "Kafka"
-    servers: BootstrapServers = None
-    ca: Ca = None
-    cert: Cert = None
-    key: Key = None
-    plaintext: Plaintext = False
-    topic: Topic = DEFAULT_TOPIC
+    servers: Annotated[
+        str | None,
+        option(
+            "--bootstrap-servers HOST:PORT,…",
+            "Kafka's addresses, such as b-1.example.com:9094. Without it: the embedded Kafka of --home.",
+            env="LMDP_BOOTSTRAP_SERVERS",
+        ),
+    ] = None
+    ca: Annotated[
+        Path | None,
+        option(
+            "--ca FILE",
+            "PEM file of the CA that signed the broker's certificate. Without it: the system's CAs (right for MSK).",
+            env="LMDP_KAFKA_CA",
+        ),
+    ] = None
+    cert: Annotated[
+        Path | None, option("--cert FILE", "PEM file of this client's certificate.", env="LMDP_KAFKA_CERT")
+    ] = None
+    key: Annotated[
+        Path | None,
+        option(
+            "--key FILE",
+            "PEM file of that certificate's key: unencrypted, readable by you alone (chmod 600).",
+            env="LMDP_KAFKA_KEY",
+        ),
+    ] = None
+    plaintext: Annotated[
+        bool,
+        option(
+            "--plaintext",
+            "Connect to the named broker without TLS. Default: for a broker on loopback only, and not with TLS files.",
+            env="LMDP_KAFKA_PLAINTEXT",
+        ),
+    ] = False
+    topic: Annotated[
+        str,
+        option("--topic NAME", "The Kafka topic that carries the bundles.", env="LMDP_TOPIC", autocompletion=_topics),
+    ] = DEFAULT_TOPIC
 
     def access(self, home: Path = DEFAULT_HOME) -> "KafkaAccess":
         """Return the access to the named broker; without one, to the embedded Kafka that is running in `home`.

@@ -7,36 +7,29 @@ from typing import Annotated
 
 import typer
 
-from lmdp.cli.options import Environment, Json
+from lmdp.cli.options import Environment, Json, option
 from lmdp.powerbi.project import NAME, Source, Written, files, server, write
 from lmdp.sql.settings import SnowflakeSettings
 
 
 def powerbi(  # noqa: PLR0913 - each is an option
     *,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to write; nothing else may be in it.")
-    ] = Path("lmdp-power-bi"),
+    output: Annotated[Path, option("--output -o DIR", "The folder to write; nothing else may be in it.")] = Path(
+        "lmdp-power-bi"
+    ),
     address: Annotated[
-        str | None,
-        typer.Option(
-            "--server", envvar="SNOWFLAKE_ACCOUNT_URL", metavar="HOST", help="The Snowflake account's address."
-        ),
+        str | None, option("--server HOST", "The Snowflake account's address.", env="SNOWFLAKE_ACCOUNT_URL")
     ] = None,
     warehouse: Annotated[
-        str | None,
-        typer.Option(
-            "--warehouse", metavar="NAME", help="The warehouse that runs the queries. Without it: SNOWFLAKE_WAREHOUSE."
-        ),
+        str | None, option("--warehouse NAME", "The warehouse that runs the queries. Without it: SNOWFLAKE_WAREHOUSE.")
     ] = None,
     role: Annotated[
-        str | None,
-        typer.Option("--role", metavar="NAME", help="The role that reads. Without it: SNOWFLAKE_READER_ROLE."),
+        str | None, option("--role NAME", "The role that reads. Without it: SNOWFLAKE_READER_ROLE.")
     ] = None,
     imported: Annotated[
-        bool, typer.Option("--import", help="Import hourly points, instead of querying Snowflake for each visual.")
+        bool, option("--import", "Import hourly points, instead of querying Snowflake for each visual.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what was changed in the folder since.")] = False,
+    force: Annotated[bool, option("--force", "Overwrite what was changed in the folder since.")] = False,
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from lmdp.cli.command import option_groups, typed
-from lmdp.cli.options import DEFAULT_HOME, TOPIC_OF_SIMULATION, Home, Json, KafkaOptions, too_many
+from lmdp.cli.options import DEFAULT_HOME, TOPIC_OF_SIMULATION, Home, Json, KafkaOptions, option, too_many
 from lmdp.errors import LmdpError, UnreachableError
 from lmdp.support.program import program
 from lmdp.support.signals import stopped_by_signals
@@ -39,30 +39,18 @@ class SimulationOptions:
     panel: ClassVar[str] = "Simulation"
     simulate: Annotated[
         int | None,
-        typer.Option(
-            "--simulate",
-            min=1,
-            max=1_000_000,
-            metavar="N",
-            help="Instead of files: N simulated devices of several kinds.",
-        ),
+        option("--simulate N", "Instead of files: N simulated devices of several kinds.", min=1, max=1_000_000),
     ] = None
     instances: Annotated[
-        int,
-        typer.Option(
-            "--instances", min=1, max=1_000_000, help="Instances per device; each is one message an interval."
-        ),
+        int, option("--instances", "Instances per device; each is one message an interval.", min=1, max=1_000_000)
     ] = 20
-    interval: Annotated[
-        float, typer.Option("--interval", min=0.1, metavar="S", help="Seconds between two polls of an instance.")
-    ] = 60.0
+    interval: Annotated[float, option("--interval S", "Seconds between two polls of an instance.", min=0.1)] = 60.0
     duration: Annotated[
-        float | None,
-        typer.Option("--duration", min=0.1, metavar="S", help="Publish for S seconds. Without it: until Ctrl-C."),
+        float | None, option("--duration S", "Publish for S seconds. Without it: until Ctrl-C.", min=0.1)
     ] = None
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same values.")] = 1
+    seed: Annotated[int, option("--seed", "The same seed gives the same values.")] = 1
     burst: Annotated[
-        bool, typer.Option("--burst", help="Send each round at once, as after an outage, not spread over the interval.")
+        bool, option("--burst", "Send each round at once, as after an outage, not spread over the interval.")
     ] = False
 
 

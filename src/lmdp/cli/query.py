@@ -6,29 +6,27 @@ from typing import Annotated, Literal
 
 import typer
 
-from lmdp.cli.options import DEFAULT_HOME, Home, WarehouseFile, warehouse_file
+from lmdp.cli.options import DEFAULT_HOME, Home, WarehouseFile, option, warehouse_file
 from lmdp.errors import LmdpError, SettingsError
 
 MOST_ROWS = 1_000_000
 _SHOWN_ROWS = 10_000
 
 Sql = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT; - reads it from standard input.")]
-Format = Annotated[Literal["table", "json", "csv", "parquet"], typer.Option("--format", help="The output format.")]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to FILE instead of standard output.")
-]
+Format = Annotated[Literal["table", "json", "csv", "parquet"], option("--format", "The output format.")]
+Output = Annotated[Path | None, option("--output -o FILE", "Write to FILE instead of standard output.")]
 Limit = Annotated[
     int | None,
-    typer.Option(
+    option(
         "--limit",
+        "Maximum number of rows; larger results are truncated, with a notice. Without it: 10,000; to a FILE all "
+        "or none.",
         min=1,
         max=MOST_ROWS,
-        help="Maximum number of rows; larger results are truncated, with a notice. Without it: 10,000; to a FILE all "
-        "or none.",
         show_default=False,
     ),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", min=0.1, max=3600, metavar="S", help="Maximum number of seconds.")]
+Timeout = Annotated[float, option("--timeout S", "Maximum number of seconds.", min=0.1, max=3600)]
 
 
 def query(

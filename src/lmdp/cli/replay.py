@@ -17,18 +17,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from lmdp.cli.command import option_groups, typed
-from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions, OrgId, WarehouseFile, warehouse_file
+from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions, OrgId, WarehouseFile, option, warehouse_file
 from lmdp.core.column_names import KeyStyle
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.support.printable import printable
 from lmdp.support.signals import stopped_by_signals
 
 if TYPE_CHECKING:
-    from lmdp.machine.kafka.access import KafkaAccess
-    from lmdp.replay.replay import Run, Step
+    from lmdp.replay.replay import Run
     from lmdp.replay.retry import ReplaySettings, Report
     from lmdp.replay.sinks import Send
-    from lmdp.replay.sources import Store
+    from lmdp.replay.stores import Store
 
 OWN = "warehouse"
 
@@ -42,11 +41,10 @@ Source = Annotated[
 ]
 To = Annotated[
     Literal["warehouse", "kafka", "firehose"],
-    typer.Option("--to", help="The destination. Rows (Firehose's failed records) cannot be sent to Kafka."),
+    option("--to", "The destination. Rows (Firehose's failed records) cannot be sent to Kafka."),
 ]
 DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Report how many would pass now, and why the others would not; change nothing."),
+    bool, option("--dry-run", "Report how many would pass now, and why the others would not; change nothing.")
 ]
 
 
@@ -70,24 +68,14 @@ class FirehoseOptions:
 
     panel: ClassVar[str] = "Firehose"
     stream: Annotated[
-        str | None,
-        typer.Option(
-            "--stream", envvar="LMDP_DELIVERY_STREAM", metavar="NAME", help="The Firehose stream of --to firehose."
-        ),
+        str | None, option("--stream NAME", "The Firehose stream of --to firehose.", env="LMDP_DELIVERY_STREAM")
     ] = None
     region: Annotated[
         str | None,
-        typer.Option(
-            "--region",
-            envvar="AWS_REGION",
-            metavar="NAME",
-            help="The AWS Region. Without it: your profile's.",
-            show_default=False,
-        ),
+        option("--region NAME", "The AWS Region. Without it: your profile's.", env="AWS_REGION", show_default=False),
     ] = None
     identifiers: Annotated[
-        KeyStyle,
-        typer.Option("--identifiers", envvar="SNOWFLAKE_IDENTIFIERS", help="How the keys of rows are written."),
+        KeyStyle, option("--identifiers", "How the keys of rows are written.", env="SNOWFLAKE_IDENTIFIERS")
     ] = "quoted"
 
 
@@ -135,37 +123,48 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
 
     Example: lmdp replay s3://errors/snowflake-failed/ --to firehose --stream metrics
     """
+    from lmdp.replay.replay import Run  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.replay.retry import Report  # noqa: PLC0415 - as above
+
     own = source == OWN or source.endswith(".duckdb")
     file = Path(source) if source.endswith(".duckdb") else warehouse_file(warehouse, home)
     wanted = _Wanted(source, to, dry_run, org_id or None, home, file, firehose.identifiers, firehose.region or None)
-    started, stop = time.monotonic(), threading.Event()
-    report = _report()
+    started, stop, report = time.monotonic(), threading.Event(), Report()
     with contextlib.ExitStack() as parts:
-        send: Send | None = None
-        if to != "warehouse" and dry_run:
-            send = _nowhere
-        elif to == "kafka":
-            send = _kafka(kafka.access(home), kafka.topic)
-        elif to == "firehose":
-            send = _firehose(str(firehose.stream), wanted)
+        send = _sink(wanted, kafka, firehose)
         parts.enter_context(stopped_by_signals(stop))
         progress = parts.enter_context(_progress("rejects" if own else "objects"))
-        from lmdp.replay.replay import Run, placed  # noqa: PLC0415 - as above
-
         try:
             (_own if own else _objects)(wanted, send, Run(dry_run, progress, stop.is_set), report)
         except LmdpError as error:
-            raise placed(error, f"{error} {_so_far(report)}") from error
+            error.args = (f"{error} {_so_far(report)}",)
+            raise
     done = {**report.to_json(dry=dry_run), "seconds": round(time.monotonic() - started, 3), "source": source, "to": to}
     _print(done, report, as_json=as_json)
     if stop.is_set():
         raise LmdpError(f"Stopped before completing. {_so_far(report)}")
 
 
+def _sink(wanted: _Wanted, kafka: KafkaOptions, firehose: FirehoseOptions) -> "Send | None":
+    """Return the sink; None for the warehouse."""
+    from lmdp.core.column_names import styled  # noqa: PLC0415 - loaded when needed
+    from lmdp.replay.sinks import into_firehose, into_kafka, profile_region  # noqa: PLC0415 - as above
+    from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
+
+    if wanted.to == "warehouse" or wanted.dry:
+        return None if wanted.to == "warehouse" else _nowhere
+    if wanted.to == "kafka":
+        return into_kafka(kafka.access(wanted.home), kafka.topic)
+    region = wanted.region or profile_region()
+    if not region:
+        raise SettingsError("No AWS Region is set: give --region (AWS_REGION), or set one in your profile.")
+    return into_firehose(str(firehose.stream), region, os.environ, styled(configured_spec(), wanted.style))
+
+
 def _own(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
     """Replay the rejects of a warehouse."""
     from lmdp.replay.log import Rejects  # noqa: PLC0415 - DuckDB is loaded when needed
-    from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above
     from lmdp.replay.replay import elsewhere, replay_rejects  # noqa: PLC0415 - as above
 
     if not wanted.warehouse.exists():
@@ -177,11 +176,22 @@ def _own(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> 
 
 
 def _objects(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
-    """Replay the objects of a folder or a bucket."""
-    from lmdp.replay.replay import replay_objects  # noqa: PLC0415 - DuckDB is loaded when needed
+    """Replay the objects of a folder or a bucket: into the warehouse, to another sink, or (a dry run) to nowhere."""
+    from lmdp.machine.data_dir import make_home  # noqa: PLC0415 - as above
+    from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above
+    from lmdp.replay.replay import elsewhere, replay_objects  # noqa: PLC0415 - as above
 
     store = _store(wanted)
-    with _step(wanted, send) as step:
+    settings = _replay_settings(wanted)
+    if send is not None or (wanted.dry and not wanted.warehouse.exists()):
+        replay_objects(store, partial(elsewhere, send or _nowhere, None, settings), run, report)
+        return
+    if wanted.warehouse.parent == wanted.home:
+        make_home(wanted.home)
+    else:
+        with contextlib.suppress(OSError):  # what is wrong with the folder is shown when the file is opened
+            wanted.warehouse.parent.mkdir(parents=True, exist_ok=True)
+    with warehouse_owner(wanted.home, wanted.warehouse, settings) as (_, step):
         replay_objects(store, step, run, report)
 
 
@@ -190,29 +200,9 @@ def _store(wanted: _Wanted) -> "Store":
         from lmdp.replay.bucket import open_bucket  # noqa: PLC0415 - botocore is loaded when needed
 
         return open_bucket(wanted.source, wanted.region)
-    from lmdp.replay.folder import Folder  # noqa: PLC0415 - as above
+    from lmdp.replay.stores import Folder  # noqa: PLC0415 - as above
 
     return Folder.open(Path(wanted.source))
-
-
-@contextlib.contextmanager
-def _step(wanted: _Wanted, send: "Send | None") -> "Iterator[Step]":
-    """Return the step for objects: to another sink, into the warehouse, or (a dry run without one) to nowhere."""
-    from lmdp.machine.data_dir import make_home  # noqa: PLC0415 - as above
-    from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above
-    from lmdp.replay.replay import elsewhere  # noqa: PLC0415 - as above
-
-    settings = _replay_settings(wanted)
-    if send is not None or (wanted.dry and not wanted.warehouse.exists()):
-        yield partial(elsewhere, send or _nowhere, None, settings)
-        return
-    if wanted.warehouse.parent == wanted.home:
-        make_home(wanted.home)
-    else:
-        with contextlib.suppress(OSError):  # what is wrong with the folder is shown when the file is opened
-            wanted.warehouse.parent.mkdir(parents=True, exist_ok=True)
-    with warehouse_owner(wanted.home, wanted.warehouse, settings) as (_, step):
-        yield step
 
 
 def _replay_settings(wanted: _Wanted) -> "ReplaySettings":
@@ -227,29 +217,6 @@ def _replay_settings(wanted: _Wanted) -> "ReplaySettings":
 
 def _nowhere(_outcome: object) -> int:
     return 0
-
-
-def _kafka(access: "KafkaAccess", topic: str) -> "Send":
-    from lmdp.replay.sinks import into_kafka  # noqa: PLC0415 - librdkafka is loaded when needed
-
-    return into_kafka(access, topic)
-
-
-def _firehose(stream: str, wanted: _Wanted) -> "Send":
-    from lmdp.core.column_names import styled  # noqa: PLC0415 - as above
-    from lmdp.replay.sinks import into_firehose, profile_region  # noqa: PLC0415 - loads botocore
-    from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
-
-    region = wanted.region or profile_region()
-    if not region:
-        raise SettingsError("No AWS Region is set: give --region (AWS_REGION), or set one in your profile.")
-    return into_firehose(stream, region, os.environ, styled(configured_spec(), wanted.style))
-
-
-def _report() -> "Report":
-    from lmdp.replay.retry import Report  # noqa: PLC0415 - as above
-
-    return Report()
 
 
 @contextlib.contextmanager

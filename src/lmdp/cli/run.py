@@ -20,6 +20,7 @@ from lmdp.cli.options import (
     KafkaOptions,
     OrgId,
     WarehouseFile,
+    option,
     too_many,
     warehouse_file,
 )
@@ -38,31 +39,26 @@ class ConsumerOptions:
 
     panel: ClassVar[str] = "Kafka"
     partitions: Annotated[
-        str | None,
-        typer.Option("--partitions", metavar="0,1,4-7", help="Only these partitions, to split a topic over machines."),
+        str | None, option("--partitions 0,1,4-7", "Only these partitions, to split a topic over machines.")
     ] = None
     group: Annotated[
         str,
-        typer.Option(
-            "--group",
-            envvar="LMDP_KAFKA_GROUP",
-            metavar="NAME",
-            help="The consumer group that the offsets are committed to, for lag monitors only: one name per warehouse.",
+        option(
+            "--group NAME",
+            "The consumer group that the offsets are committed to, for lag monitors only: one name per warehouse.",
+            env="LMDP_KAFKA_GROUP",
         ),
     ] = "lmdp"
     broker: Annotated[
         Literal["kafka", "memory"],
-        typer.Option(
+        option(
             "--broker",
-            help="The broker to start when none is named: a real Apache Kafka, or librdkafka's test broker in this "
+            "The broker to start when none is named: a real Apache Kafka, or librdkafka's test broker in this "
             "process (no Java, plaintext, data is lost on exit).",
         ),
     ] = "kafka"
     kafka_home: Annotated[
-        Path | None,
-        typer.Option(
-            "--kafka-home", metavar="DIR", help="Use this unpacked Kafka distribution instead of downloading one."
-        ),
+        Path | None, option("--kafka-home DIR", "Use this unpacked Kafka distribution instead of downloading one.")
     ] = None
 
 
@@ -73,26 +69,20 @@ class SimulationOptions:
     panel: ClassVar[str] = "Simulation"
     simulate: Annotated[
         int | None,
-        typer.Option(
-            "--simulate",
+        option(
+            "--simulate N",
+            "Simulate N devices (0: none). Default: 20 with the embedded broker, else 0. For another broker also "
+            "pass --topic.",
             min=0,
             max=1_000_000,
-            metavar="N",
-            help="Simulate N devices (0: none). Default: 20 with the embedded broker, else 0. For another broker also "
-            "pass --topic.",
         ),
     ] = None
     instances: Annotated[
-        int, typer.Option("--instances", min=1, max=1_000_000, help="Instances per device; each is one message a poll.")
+        int, option("--instances", "Instances per device; each is one message a poll.", min=1, max=1_000_000)
     ] = 20
-    interval: Annotated[float, typer.Option("--interval", min=0.1, metavar="S", help="Seconds between two polls.")] = (
-        10.0
-    )
+    interval: Annotated[float, option("--interval S", "Seconds between two polls.", min=0.1)] = 10.0
     duration: Annotated[
-        float | None,
-        typer.Option(
-            "--duration", min=0.1, metavar="S", help="Simulate for S seconds, consume what was published, and exit."
-        ),
+        float | None, option("--duration S", "Simulate for S seconds, consume what was published, and exit.", min=0.1)
     ] = None
 
 
@@ -103,16 +93,12 @@ class StorageOptions:
     panel: ClassVar[str] = "Storage"
     org_id: OrgId = None
     warehouse: WarehouseFile = None
-    keep: Annotated[
-        str,
-        typer.Option("--keep", metavar="30d", help="How long rows are kept, in whole days; `forever` removes none."),
-    ] = "30d"
+    keep: Annotated[str, option("--keep 30d", "How long rows are kept, in whole days; `forever` removes none.")] = "30d"
     rejects: Annotated[
         Path | None,
-        typer.Option(
-            "--rejects",
-            metavar="DIR",
-            help="Also write rejects to files below DIR, in the cloud's format. The warehouse has them anyway: replay "
+        option(
+            "--rejects DIR",
+            "Also write rejects to files below DIR, in the cloud's format. The warehouse has them anyway: replay "
             "one or the other.",
             show_default=False,
         ),
@@ -127,30 +113,29 @@ class PageOptions:
     panel: ClassVar[str] = "Page"
     page: Annotated[
         bool | None,
-        typer.Option(
+        option(
             "--page/--no-page",
-            envvar="LMDP_PAGE",
-            help="Serve a page at http://127.0.0.1:8088 for this user alone: status, charts, SQL, /metrics. On by "
+            "Serve a page at http://127.0.0.1:8088 for this user alone: status, charts, SQL, /metrics. On by "
             "default, except with --duration or --until-idle.",
+            env="LMDP_PAGE",
             show_default=False,
         ),
     ] = None
     page_port: Annotated[
         int | None,
-        typer.Option(
-            "--page-port",
+        option(
+            "--page-port PORT",
+            "The page's port; the next free one if it is taken.",
+            env="LMDP_PAGE_PORT",
             min=1,
             max=65_535,
-            envvar="LMDP_PAGE_PORT",
-            metavar="PORT",
-            help="The page's port; the next free one if it is taken.",
             show_default="8088",
         ),
     ] = None
 
 
 UntilIdle = Annotated[
-    bool, typer.Option("--until-idle", help="Exit when everything that the topic held at the start has been read.")
+    bool, option("--until-idle", "Exit when everything that the topic held at the start has been read.")
 ]
 
 

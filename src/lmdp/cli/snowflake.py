@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lmdp.cli.command import SETTINGS, Command, Group
-from lmdp.cli.options import Environment, Json
+from lmdp.cli.command import Command, group
+from lmdp.cli.options import Environment, Json, option
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.sql.settings import environment as whose
@@ -25,32 +25,19 @@ if TYPE_CHECKING:
     from lmdp.snowflake.reconcile import Hour
     from lmdp.snowflake.verify import Check, Scope
 
-app = typer.Typer(
-    cls=Group,
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings=SETTINGS,
-    help="The Snowflake side: its SQL, setup, checks, and keys.",
-)
+app = group("The Snowflake side: its SQL, setup, checks, and keys.")
 
-Secret = Annotated[
-    str | None, typer.Option("--secret", envvar="SNOWFLAKE_FIREHOSE_SECRET", help="Name or ARN in Secrets Manager.")
-]
-Stream = Annotated[
-    str | None, typer.Option("--stream", envvar="LMDP_DELIVERY_STREAM", help="The Firehose stream, for the canary.")
-]
-Bucket = Annotated[
-    str | None, typer.Option("--bucket", envvar="LMDP_REJECTS_BUCKET", help="Where Firehose leaves failed records.")
-]
-OrgId = Annotated[str, typer.Option("--org-id", envvar="LMDP_ORG_ID", help="The tenant of the canary's row.")]
+Secret = Annotated[str | None, option("--secret", "Name or ARN in Secrets Manager.", env="SNOWFLAKE_FIREHOSE_SECRET")]
+Stream = Annotated[str | None, option("--stream", "The Firehose stream, for the canary.", env="LMDP_DELIVERY_STREAM")]
+Bucket = Annotated[str | None, option("--bucket", "Where Firehose leaves failed records.", env="LMDP_REJECTS_BUCKET")]
+OrgId = Annotated[str, option("--org-id", "The tenant of the canary's row.", env="LMDP_ORG_ID")]
 
 
 @app.command(cls=Command)
 def ddl(
     *,
     bootstrap: Annotated[
-        bool,
-        typer.Option("--bootstrap", help="Print what an ACCOUNTADMIN runs once: roles, warehouse, database, users."),
+        bool, option("--bootstrap", "Print what an ACCOUNTADMIN runs once: roles, warehouse, database, users.")
     ] = False,
     environment: Environment = None,
 ) -> None:
@@ -94,14 +81,13 @@ def setup(*, environment: Environment = None, as_json: Json = False) -> None:
 def verify(  # noqa: PLR0913 - each is an option
     *,
     reconcile: Annotated[
-        tuple[str, str] | None,
-        typer.Option("--reconcile", metavar="FROM TO", help="Whole hours (UTC): delivered = rows + failed records?"),
+        tuple[str, str] | None, option("--reconcile FROM TO", "Whole hours (UTC): delivered = rows + failed records?")
     ] = None,
     canary: Annotated[
-        bool, typer.Option("--canary", help="Send one marked row through Firehose, and check that it arrives.")
+        bool, option("--canary", "Send one marked row through Firehose, and check that it arrives.")
     ] = False,
-    fresh: Annotated[float, typer.Option("--fresh", min=1, metavar="MIN", help="Maximum age of the newest row.")] = 15,
-    wait: Annotated[float, typer.Option("--wait", min=1, metavar="S", help="Maximum time for a canary.")] = 180,
+    fresh: Annotated[float, option("--fresh MIN", "Maximum age of the newest row.", min=1)] = 15,
+    wait: Annotated[float, option("--wait S", "Maximum time for a canary.", min=1)] = 180,
     stream: Stream = None,
     bucket: Bucket = None,
     org_id: OrgId = "lmdp",
@@ -139,17 +125,15 @@ def verify(  # noqa: PLR0913 - each is an option
 def keypair(  # noqa: PLR0913 - each is an option
     *,
     rotate: Annotated[
-        bool, typer.Option("--rotate", help="Replace Firehose's key through the second slot; repeat it to resume.")
+        bool, option("--rotate", "Replace Firehose's key through the second slot; repeat it to resume.")
     ] = False,
-    user: Annotated[Literal["firehose", "setup"], typer.Option("--user", help="The user of the key.")] = "firehose",
+    user: Annotated[Literal["firehose", "setup"], option("--user", "The user of the key.")] = "firehose",
     secret: Secret = None,
     file: Annotated[
-        Path | None, typer.Option("--file", help="Write the private key to this file instead (mode 0600), as PEM.")
+        Path | None, option("--file", "Write the private key to this file instead (mode 0600), as PEM.")
     ] = None,
-    bits: Annotated[int, typer.Option("--bits", min=2048, max=8192, help="Size of the RSA key.")] = 4096,
-    show: Annotated[
-        bool, typer.Option("--show", help="Create nothing: print the ALTER USER for the key in use.")
-    ] = False,
+    bits: Annotated[int, option("--bits", "Size of the RSA key.", min=2048, max=8192)] = 4096,
+    show: Annotated[bool, option("--show", "Create nothing: print the ALTER USER for the key in use.")] = False,
     stream: Stream = None,
     bucket: Bucket = None,
     org_id: OrgId = "lmdp",

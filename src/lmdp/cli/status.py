@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.console import Console
 from rich.live import Live
 
 from lmdp.cli.live import EVERY_S, lines, view
-from lmdp.cli.options import DEFAULT_HOME, Home, Json, WarehouseFile, warehouse_file
+from lmdp.cli.options import DEFAULT_HOME, Home, Json, WarehouseFile, option, warehouse_file
 from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.support.signals import stopped_by_signals
 
@@ -24,7 +23,7 @@ def status(
     *,
     warehouse: WarehouseFile = None,
     home: Home = DEFAULT_HOME,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[bool, option("--watch", "Refresh every two seconds, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the pipeline's status: path, lag, rows per second, freshness, size, rejects by reason.

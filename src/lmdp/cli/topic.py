@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmdp.cli.command import SETTINGS, Command, Group, option_groups
-from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions
+from lmdp.cli.command import Command, group, option_groups
+from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions, option
 from lmdp.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -16,17 +16,11 @@ if TYPE_CHECKING:
 NO_ACL = "No ACL matches"
 """Begins the line of a topic that has no ACL; `make deploy` stops at it."""
 
-app = typer.Typer(
-    cls=Group,
-    rich_markup_mode=None,
-    add_completion=False,
-    context_settings=SETTINGS,
-    help="The topic: its settings, and who may do what on it.",
-)
+app = group("The topic: its settings, and who may do what on it.")
 
 Principals = list[str] | None
 Partitions = Annotated[
-    int, typer.Option("--partitions", min=1, help="Number of partitions; it bounds how many consumers share the work.")
+    int, option("--partitions", "Number of partitions; it bounds how many consumers share the work.", min=1)
 ]
 
 
@@ -36,12 +30,12 @@ def check(
     *,
     kafka: KafkaOptions,
     home: Home = DEFAULT_HOME,
-    partitions: Annotated[int | None, typer.Option("--partitions", min=1, help="The minimum that you need.")] = None,
+    partitions: Annotated[int | None, option("--partitions", "The minimum that you need.", min=1)] = None,
     retention_hours: Annotated[
-        float | None, typer.Option("--retention-hours", min=0.1, help="The minimum that the topic has to keep.")
+        float | None, option("--retention-hours", "The minimum that the topic has to keep.", min=0.1)
     ] = None,
     max_message_bytes: Annotated[
-        int | None, typer.Option("--max-message-bytes", min=1024, help="The largest message that the topic may accept.")
+        int | None, option("--max-message-bytes", "The largest message that the topic may accept.", min=1024)
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -72,15 +66,14 @@ def create(
     home: Home = DEFAULT_HOME,
     partitions: Partitions = 4,
     replication: Annotated[
-        int | None, typer.Option("--replication", min=1, help="Copies of each message. Default: 3, or all brokers.")
+        int | None, option("--replication", "Copies of each message. Default: 3, or all brokers.", min=1)
     ] = None,
     retention_hours: Annotated[
-        float,
-        typer.Option("--retention-hours", min=0.1, help="How long a consumer may be away without losing messages."),
+        float, option("--retention-hours", "How long a consumer may be away without losing messages.", min=0.1)
     ] = 24,
-    max_message_bytes: Annotated[
-        int, typer.Option("--max-message-bytes", min=1024, help="The largest bundle, as sent.")
-    ] = 8 * 1024 * 1024,
+    max_message_bytes: Annotated[int, option("--max-message-bytes", "The largest bundle, as sent.", min=1024)] = 8
+    * 1024
+    * 1024,
 ) -> None:
     """Create the topic; an existing one is left as it is.
 
@@ -101,18 +94,11 @@ def acls(
     kafka: KafkaOptions,
     home: Home = DEFAULT_HOME,
     collector: Annotated[
-        Principals,
-        typer.Option("--collector", metavar="NAME", help="Let this client write the topic: a CN, or User:CN=…,O=…"),
+        Principals, option("--collector NAME", "Let this client write the topic: a CN, or User:CN=…,O=…")
     ] = None,
-    reader: Annotated[
-        Principals, typer.Option("--reader", metavar="NAME", help="Let this client (the pipe's) read the topic.")
-    ] = None,
-    group: Annotated[
-        str | None, typer.Option("--group", metavar="NAME", help="The consumer group that --reader uses.")
-    ] = None,
-    revoke: Annotated[
-        Principals, typer.Option("--revoke", metavar="NAME", help="Revoke every right on the topic from this client.")
-    ] = None,
+    reader: Annotated[Principals, option("--reader NAME", "Let this client (the pipe's) read the topic.")] = None,
+    group: Annotated[str | None, option("--group NAME", "The consumer group that --reader uses.")] = None,
+    revoke: Annotated[Principals, option("--revoke NAME", "Revoke every right on the topic from this client.")] = None,
     as_json: Json = False,
 ) -> None:
     """List who may do what on the topic, after granting and revoking rights.

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from lmdp.cli.options import Json
+from lmdp.cli.options import Json, option
 from lmdp.errors import SettingsError
 from lmdp.support.input_files import read_lines
 from lmdp.support.printable import printable
@@ -18,7 +18,7 @@ Files = Annotated[
     list[str] | None,
     typer.Argument(metavar="FILE…", help="Row events, one JSON object a line (also .gz, .zst); - is standard input."),
 ]
-Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a row event; check nothing.")]
+Schema = Annotated[bool, option("--schema", "Print the JSON Schema of a row event; check nothing.")]
 
 
 def validate(files: Files = None, *, schema: Schema = False, as_json: Json = False) -> None:

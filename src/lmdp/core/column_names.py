@@ -1,4 +1,4 @@
-"""How a row's keys are written, so that Firehose finds the landing table's columns.
+"""The keys of a row, written so that Firehose finds the landing table's columns.
 
 The style is one setting, `SNOWFLAKE_IDENTIFIERS`. Snowflake's ingest SDK upper-cases a key that is not wrapped in
 double quotes, and keeps the case of one that is:
@@ -35,5 +35,5 @@ def styled(spec: Spec, style: KeyStyle) -> Spec:
 
 
 def key_overhead(spec: Spec, style: KeyStyle) -> int:
-    """How many bytes a row with every field grows by in this style: a wrapped key has two quotes, both escaped."""
+    """Return by how many bytes a row with every field grows in this style: wrapped keys have two escaped quotes."""
     return 4 * len(spec.fields) if style == "wrapped" else 0

@@ -33,7 +33,7 @@ def encode(rows: Iterable[Sequence[Any]], spec: Spec | None = None, *, identifie
 
 
 def row_bytes(row: Sequence[Any], spec: Spec | None = None, known: dict[tuple[bool, str], int] | None = None) -> int:
-    """How many bytes `row` has as JSON.
+    """Return how many bytes `row` has as JSON.
 
     `known` remembers the long texts that rows share: a message may have a million rows too large, each with the same
     resource, and to write it for each would take hours.
@@ -83,7 +83,7 @@ def _any_number(value: float) -> Any:
 
 
 def _structure(keys: Sequence[str]) -> Callable[..., Any]:
-    """What makes an object of values, in C: it leaves out what is None."""
+    """Return what makes an object of values, in C: it leaves out what is None."""
     names = {f"c{at}": key for at, key in enumerate(keys)}
     fields = [(name, Any, None) for name in names]
     return msgspec.defstruct("RowEvent", fields, rename=names, omit_defaults=True, gc=False)

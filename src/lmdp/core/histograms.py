@@ -1,4 +1,4 @@
-"""What a histogram, an exponential histogram or a summary becomes: rows in Prometheus' form.
+"""Rows in Prometheus' form of a histogram, an exponential histogram or a summary.
 
 Each function yields the parts of one datapoint: the suffix of the metric's name, the value, and for a bucket or a
 quantile its label. They read numbers and know no columns.

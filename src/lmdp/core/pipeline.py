@@ -59,7 +59,7 @@ class TransformSettings:
 
 @dataclass(slots=True)
 class Counts:
-    """How much was read, and what became of it.
+    """Counts of what was read, and of its results.
 
     `datapoints` = `converted` + `dropped["noRecordedValue"]` + `rejected_datapoints`.
     """

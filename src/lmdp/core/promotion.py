@@ -36,7 +36,7 @@ _Key: TypeAlias = bytes | tuple[bytes, ...]
 
 
 class SharedColumns(NamedTuple):
-    """What depends on the resource and the scope's name alone: the same for every poll of a device's DataSource."""
+    """The columns of the resource and the scope's name alone: the same for every poll of a device's DataSource."""
 
     columns: tuple[str | None, ...]
     fallback: tuple[str | None, ...]  # for the datapoint columns, where the datapoint has none
@@ -47,7 +47,7 @@ class SharedColumns(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """What the datapoints of one scope share."""
+    """The parts that the datapoints of one scope share."""
 
     shared: SharedColumns
     maps: tuple[str, str]  # the resource's and the scope's, as JSON text

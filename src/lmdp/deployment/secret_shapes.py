@@ -1,15 +1,49 @@
-"""What is wrong with a secret's shape, in words that never hold its value."""
+"""The checks of a deployment's three secrets, in words that never hold a value."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from lmdp.deployment.naming import Names
+
+
+def secret_faults(
+    manager: Any,
+    names: Names,
+    arns: Mapping[str, str | None],
+    program: str,
+    check_snowflake: Callable[[str | None], str],
+) -> list[tuple[str, str]]:
+    """Return each one's fault, and the command that fills it; `manager` is Secrets Manager's client.
+
+    `arns` has secrets that the settings name, as `loader`, `setup` and `kafka`, and the certificate authority as `ca`.
+    """
+    loader = arns["loader"] or names.secret("snowflake-loader")
+    setup = arns["setup"] or names.secret("snowflake-setup")
+    kafka = arns["kafka"] or names.secret("kafka-client")
+    keypair = f"{program} snowflake keypair --environment {names.environment}"
+    certificate = f"{program} certs --private-ca {arns['ca'] or 'ARN'} --client {names.prefix}"
+    wanted = (
+        (loader, check_snowflake, f"{keypair} --user firehose --secret {loader}"),
+        (setup, check_snowflake, f"{keypair} --user setup --secret {setup}"),
+        (kafka, kafka_fault, f"{certificate} --secret {kafka}"),
+    )
+    return [(f"{name} {fault}", fix) for name, check, fix in wanted if (fault := check(_value(manager, name)))]
+
+
+def _value(manager: Any, name: str) -> str | None:
+    try:
+        return str(manager.get_secret_value(SecretId=name)["SecretString"])
+    except (manager.exceptions.ResourceNotFoundException, KeyError):
+        return None
 
 
 def snowflake_fault(text: str | None) -> str:
-    """What is wrong with a secret as Firehose reads it; empty when nothing is."""
+    """Return what is wrong with a secret as Firehose reads it; empty when nothing is."""
     held = json_object(text)
     if not held:
         return "has no value, or no JSON object"
@@ -24,7 +58,7 @@ def snowflake_fault(text: str | None) -> str:
 
 
 def kafka_fault(text: str | None) -> str:
-    """What is wrong with a secret as a pipe reads it; empty when nothing is."""
+    """Return what is wrong with a secret as a pipe reads it; empty when nothing is."""
     held = json_object(text)
     if not held:
         return "has no value, or no JSON object"
@@ -39,7 +73,7 @@ def kafka_fault(text: str | None) -> str:
 
 
 def json_object(text: str | None) -> dict[str, Any] | None:
-    """The JSON object in `text`, if there is one."""
+    """Return the JSON object in `text`, if there is one."""
     try:
         held = json.loads(text or "")
     except ValueError:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from cryptography.hazmat.primitives import serialization
 
 from lmdp.deployment.naming import STACKS, Names, revisions_of
-from lmdp.deployment.secret_shapes import json_object, kafka_fault, snowflake_fault
+from lmdp.deployment.secret_shapes import json_object, secret_faults, snowflake_fault
 from lmdp.deployment.security_group import egress_faults, egress_fix
-from lmdp.doctor.context import NET_S, Context
-from lmdp.doctor.result import Result, not_tried, ok, wrong
+from lmdp.doctor.result import NET_S, Context, Result, not_tried, ok, wrong
 from lmdp.support.program import install_extras, program
 
 _REGION: Final = "us-east-1"  # what a deployment takes when LMDP_AWS_REGION is not set
@@ -31,10 +31,73 @@ _DENIED: Final = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperatio
 _SIGN_IN: Final = "aws sso login, or set AWS_PROFILE; see docs/deploy.md"
 _LOG_GROUPS: Final = ("function", "setup", "canary", "watcher", "firehose", "pipe")
 
+_Look: TypeAlias = Callable[[Context, Callable[[str], Any], Names], Result]
+"""Looks at AWS: it takes the context, what makes the client of a service, and the deployment's names."""
 
-def credentials(context: Context) -> Result:
-    """Check the identity, and that its account is that of the settings."""
-    return _asked(context, _credentials, needs_environment=False)
+
+def _not_here(context: Context, *, needs_environment: bool) -> Result | None:
+    if not context.environment and not any(context.env.get(name) for name in _SIGNS):
+        return not_tried("AWS is not configured here: --environment prod, or AWS_PROFILE")
+    if needs_environment and not context.environment:
+        return not_tried("no deployment is named: --environment prod (LMDP_ENVIRONMENT)")
+    if find_spec("boto3") is None:
+        return wrong("boto3 is not installed", install_extras())
+    return None
+
+
+def _asks(*, is_login: bool = False) -> Callable[[_Look], Callable[[Context], Result]]:
+    """Make a check of what looks at AWS; a call that AWS refused or did not answer has a result, too.
+
+    The login itself is checked without a deployment's name.
+    """
+
+    def decorated(look: _Look) -> Callable[[Context], Result]:
+        @functools.wraps(look)
+        def check(context: Context) -> Result:
+            return _not_here(context, needs_environment=not is_login) or _answered(context, look, is_login=is_login)
+
+        return check
+
+    return decorated
+
+
+def _answered(context: Context, look: _Look, *, is_login: bool) -> Result:
+    import boto3  # noqa: PLC0415 - half a second, and only where AWS is set up
+    from botocore import exceptions as failed  # noqa: PLC0415 - as above
+    from botocore.config import Config  # noqa: PLC0415 - as above
+
+    calls = Config(connect_timeout=NET_S, read_timeout=NET_S, retries={"mode": "standard", "total_max_attempts": 2})
+    where = context.env.get("LMDP_AWS_REGION") or (_REGION if context.environment else None)
+    try:
+        session = boto3.Session(region_name=where)
+        pipe, stream = revisions_of(context.env)
+        region = session.region_name or _REGION
+        names = Names(context.environment or "", "", region, pipe_revision=pipe, stream_revision=stream)
+        return look(context, functools.partial(session.client, region_name=region, config=calls), names)
+    except failed.ClientError as error:
+        return _refused(error.operation_name, error.response["Error"], is_login=is_login)
+    except (
+        failed.NoCredentialsError, failed.PartialCredentialsError, failed.SSOError, failed.TokenRetrievalError
+    ) as error:  # fmt: skip
+        return _no_login(str(error), is_login=is_login)
+    except failed.BotoCoreError as error:
+        text = " ".join(str(error).split())
+        return wrong(text, "check the network, the proxy and AWS_CA_BUNDLE") if is_login else not_tried(text)
+
+
+def _refused(operation: str, error: dict[str, str], *, is_login: bool) -> Result:
+    code = error.get("Code", "")
+    text = f"{operation}: {code}: {error.get('Message', '')}".rstrip(": ")
+    if code in _NO_LOGIN:
+        return _no_login(text, is_login=is_login)
+    if code in _DENIED:
+        return not_tried(f"this user may not call {operation} ({code})")
+    return wrong(text, f"fix what AWS reports; then {program()} doctor --only aws")
+
+
+def _no_login(text: str, *, is_login: bool) -> Result:
+    """Return the failed login, as wrong where the login itself is checked."""
+    return wrong(text, _SIGN_IN) if is_login else not_tried("not signed in; see credentials")
 
 
 def region(context: Context) -> Result:
@@ -53,37 +116,9 @@ def region(context: Context) -> Result:
     return ok(here)
 
 
-def stacks(context: Context) -> Result:
-    """Check the nine stacks of the environment, by name."""
-    return _asked(context, _stacks)
-
-
-def secrets(context: Context) -> Result:
-    """Check that the three secrets have a value in the format that their readers need."""
-    return _asked(context, _secrets)
-
-
-def pipe(context: Context) -> Result:
-    """Check the pipe's state, with AWS's reason for it."""
-    return _asked(context, _pipe)
-
-
-def network(context: Context) -> Result:
-    """Check the egress rules of the cluster's security group, which the pipe's interfaces use."""
-    return _asked(context, _network)
-
-
-def alarms(context: Context) -> Result:
-    """List the alarms in ALARM state."""
-    return _asked(context, _alarms)
-
-
-def logs(context: Context) -> Result:
-    """Check the log groups where failures are logged."""
-    return _asked(context, _logs)
-
-
-def _credentials(context: Context, client: Callable[[str], Any], _names: Names) -> Result:
+@_asks(is_login=True)
+def credentials(context: Context, client: Callable[[str], Any], _names: Names) -> Result:
+    """Check the identity, and that its account is that of the settings."""
     who = client("sts").get_caller_identity()
     wanted = context.env.get("LMDP_AWS_ACCOUNT") or who["Account"]
     if who["Account"] != wanted:
@@ -91,7 +126,9 @@ def _credentials(context: Context, client: Callable[[str], Any], _names: Names) 
     return ok(f"account {who['Account']}, {who['Arn']}")
 
 
-def _stacks(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
+@_asks()
+def stacks(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
+    """Check the nine stacks of the environment, by name."""
     cloudformation = client("cloudformation")
     deploy = f"make deploy ENVIRONMENT={names.environment}"
     found = {name: _stack_state(cloudformation, names.stack(name)) for name in STACKS}
@@ -121,29 +158,20 @@ def _is_good(state: str) -> bool:
     return state.endswith("_COMPLETE") and "ROLLBACK" not in state and "DELETE" not in state
 
 
-def _secrets(context: Context, client: Callable[[str], Any], names: Names) -> Result:
-    env, manager = context.env, client("secretsmanager")
-    loader = env.get("LMDP_LOADER_SECRET_ARN") or names.secret("snowflake-loader")
-    setup = env.get("LMDP_SETUP_SECRET_ARN") or names.secret("snowflake-setup")
-    kafka = env.get("LMDP_KAFKA_SECRET_ARN") or names.secret("kafka-client")
-    authority = env.get("LMDP_PRIVATE_CA_ARN") or "ARN"
-    keypair = f"{program()} snowflake keypair --environment {names.environment}"
-    wanted = (
-        (loader, _snowflake_fault, f"{keypair} --user firehose --secret {loader}"),
-        (setup, _snowflake_fault, f"{keypair} --user setup --secret {setup}"),
-        (kafka, kafka_fault, f"{program()} certs --private-ca {authority} --client {names.prefix} --secret {kafka}"),
-    )
-    faults = [(f"{name} {fault}", fix) for name, check, fix in wanted if (fault := check(_value(manager, name)))]
+@_asks()
+def secrets(context: Context, client: Callable[[str], Any], names: Names) -> Result:
+    """Check that the three secrets have a value in the format that their readers need."""
+    env = context.env
+    arns = {
+        "loader": env.get("LMDP_LOADER_SECRET_ARN"),
+        "setup": env.get("LMDP_SETUP_SECRET_ARN"),
+        "kafka": env.get("LMDP_KAFKA_SECRET_ARN"),
+        "ca": env.get("LMDP_PRIVATE_CA_ARN"),
+    }
+    faults = secret_faults(client("secretsmanager"), names, arns, program(), _snowflake_fault)
     if faults:
         return wrong("; ".join(text for text, _ in faults), "; ".join(fix for _, fix in faults))
     return ok("Snowflake's two and Kafka's are in the right format")
-
-
-def _value(manager: Any, name: str) -> str | None:
-    try:
-        return str(manager.get_secret_value(SecretId=name)["SecretString"])
-    except (manager.exceptions.ResourceNotFoundException, KeyError):
-        return None
 
 
 def _snowflake_fault(text: str | None) -> str:
@@ -161,7 +189,9 @@ def _snowflake_fault(text: str | None) -> str:
     return ""
 
 
-def _pipe(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
+@_asks()
+def pipe(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
+    """Check the pipe's state, with AWS's reason for it."""
     pipes = client("pipes")
     try:
         found = pipes.describe_pipe(Name=names.pipe)
@@ -173,7 +203,9 @@ def _pipe(_context: Context, client: Callable[[str], Any], names: Names) -> Resu
     return wrong(state, f"docs/operations.md#pipe, then: aws pipes start-pipe --name {names.pipe}")
 
 
-def _network(context: Context, client: Callable[[str], Any], names: Names) -> Result:
+@_asks()
+def network(context: Context, client: Callable[[str], Any], names: Names) -> Result:
+    """Check the egress rules of the cluster's security group, which the pipe's interfaces use."""
     group = context.env.get("LMDP_SECURITY_GROUP_ID")
     if not group:
         return not_tried("LMDP_SECURITY_GROUP_ID is not set here")
@@ -184,7 +216,9 @@ def _network(context: Context, client: Callable[[str], Any], names: Names) -> Re
     return wrong("; ".join(faults), egress_fix(group)) if faults else ok(f"{group} lets the pipe's interfaces out")
 
 
-def _alarms(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
+@_asks()
+def alarms(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
+    """List the alarms in ALARM state."""
     pages = client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{names.prefix}-")
     found = {alarm["AlarmName"]: alarm for page in pages for alarm in page["MetricAlarms"]}
     if not found:
@@ -198,7 +232,9 @@ def _alarms(_context: Context, client: Callable[[str], Any], names: Names) -> Re
     return ok(f"{len(found)} alarms, none in ALARM state")
 
 
-def _logs(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
+@_asks()
+def logs(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
+    """Check the log groups where failures are logged."""
     cloudwatch = client("logs")
     missing = [name for name in map(names.log_group, _LOG_GROUPS) if not _has_group(cloudwatch, name)]
     if missing:
@@ -209,69 +245,3 @@ def _logs(_context: Context, client: Callable[[str], Any], names: Names) -> Resu
 def _has_group(logs: Any, name: str) -> bool:
     found = logs.describe_log_groups(logGroupNamePrefix=name, limit=10)["logGroups"]
     return any(group["logGroupName"] == name for group in found)
-
-
-def _not_here(context: Context, *, needs_environment: bool) -> Result | None:
-    if not context.environment and not any(context.env.get(name) for name in _SIGNS):
-        return not_tried("AWS is not configured here: --environment prod, or AWS_PROFILE")
-    if needs_environment and not context.environment:
-        return not_tried("no deployment is named: --environment prod (LMDP_ENVIRONMENT)")
-    if find_spec("boto3") is None:
-        return wrong("boto3 is not installed", install_extras())
-    return None
-
-
-def _asked(
-    context: Context, look: Callable[[Context, Callable[[str], Any], Names], Result], *, needs_environment: bool = True
-) -> Result:
-    """Return the result of a check; for a call that AWS refused or did not answer, the result for that."""
-    if (result := _not_here(context, needs_environment=needs_environment)) is not None:
-        return result
-    import boto3  # noqa: PLC0415 - half a second, and only where AWS is set up
-    from botocore.config import Config  # noqa: PLC0415 - as above
-    from botocore.exceptions import (  # noqa: PLC0415 - as above
-        BotoCoreError,
-        ClientError,
-        NoCredentialsError,
-        PartialCredentialsError,
-        SSOError,
-        TokenRetrievalError,
-    )
-
-    calls = Config(connect_timeout=NET_S, read_timeout=NET_S, retries={"mode": "standard", "total_max_attempts": 2})
-    where = context.env.get("LMDP_AWS_REGION") or (_REGION if context.environment else None)
-    try:
-        session = boto3.Session(region_name=where)
-        pipe, stream = revisions_of(context.env)
-        names = Names(
-            context.environment or "", "", session.region_name or _REGION, pipe_revision=pipe, stream_revision=stream
-        )
-
-        def client(service: str) -> Any:
-            return session.client(service, region_name=names.region, config=calls)
-
-        return look(context, client, names)
-    except ClientError as error:
-        return _refused(error.operation_name, error.response["Error"], is_login=not needs_environment)
-    except (NoCredentialsError, PartialCredentialsError, SSOError, TokenRetrievalError) as error:
-        return _no_login(str(error), is_login=not needs_environment)
-    except BotoCoreError as error:
-        text = " ".join(str(error).split())
-        return (
-            wrong(text, "check the network, the proxy and AWS_CA_BUNDLE") if not needs_environment else not_tried(text)
-        )
-
-
-def _refused(operation: str, error: dict[str, str], *, is_login: bool) -> Result:
-    code = error.get("Code", "")
-    text = f"{operation}: {code}: {error.get('Message', '')}".rstrip(": ")
-    if code in _NO_LOGIN:
-        return _no_login(text, is_login=is_login)
-    if code in _DENIED:
-        return not_tried(f"this user may not call {operation} ({code})")
-    return wrong(text, f"fix what AWS reports; then {program()} doctor --only aws")
-
-
-def _no_login(text: str, *, is_login: bool) -> Result:
-    """Return the failed login, as wrong where the login itself is checked."""
-    return wrong(text, _SIGN_IN) if is_login else not_tried("not signed in; see credentials")

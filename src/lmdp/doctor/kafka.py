@@ -1,18 +1,26 @@
-"""Kafka as this machine reaches it: does it answer, is the topic there, and has it the right shape."""
+"""Kafka: the topic as this machine reaches it, and the certificates on disk."""
 
 from __future__ import annotations
 
-from lmdp.doctor.context import NET_S, Context
-from lmdp.doctor.result import Result, not_tried, ok, refused, wrong
+import os
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+
+from lmdp.certificates.development_ca import RENEW_DAYS, read_certificate
+from lmdp.doctor.result import NET_S, Context, Result, days_left, not_tried, ok, refused, wrong
 from lmdp.errors import LmdpError
+from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.support.program import program
+
+_ANYWHERE = "localhost:1"  # never connected to; only the files are checked
 
 
 def topic(context: Context) -> Result:
-    """The topic's shape, asked of the broker that is named, or of the one that runs under the home."""
-    from lmdp.machine.embedded_kafka.broker import running_access  # noqa: PLC0415 - as above
+    """Check the topic's shape, at the broker that is named, or at the one that runs under the home."""
+    from lmdp.machine.embedded_kafka.broker import running_access  # noqa: PLC0415 - slow to load
     from lmdp.machine.kafka import topics as admin  # noqa: PLC0415 - librdkafka is loaded when needed
-    from lmdp.machine.kafka.access import KafkaAccess  # noqa: PLC0415 - as above
 
     if context.servers is None:
         access = running_access(context.home)
@@ -32,3 +40,67 @@ def topic(context: Context) -> Result:
     faults = admin.faults(shape)
     text = f"{access.bootstrap_servers}, {admin.summary(shape)}"
     return wrong(f"{text}. {' '.join(faults)}", f"details: {check}") if faults else ok(text)
+
+
+def embedded(context: Context) -> Result:
+    """Check the development CA of this home, and what it signed."""
+    folder = context.home / "certs"
+    renew = f"{program()} certs --home {context.home}"
+    if not (folder / "ca.pem").exists():
+        return not_tried(f"none in {folder} yet; {program()} run makes them, or: {renew}")
+    faults, ends = [], {}
+    for name in ("ca", "server", "client", *_others(folder)):
+        cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+        faults += KafkaAccess(_ANYWHERE, ca=folder / "ca.pem", cert=cert, key=key).faults()
+        try:
+            ends[name] = _end(cert, folder / "ca.pem")
+        except LmdpError as error:
+            faults.append(str(error))
+    faults += _folder_faults(folder)
+    soon = [f"{name} expires in {days} days" for name, days in ends.items() if days < RENEW_DAYS]
+    if faults or soon:
+        return wrong(" ".join([*dict.fromkeys(faults), *soon]), renew)
+    return ok(", ".join(f"{name} expires in {days:,} days" for name, days in ends.items()))
+
+
+def client(context: Context) -> Result:
+    """Check the client certificate for the named Kafka."""
+    if context.servers is None:
+        return not_tried("no broker is named (LMDP_BOOTSTRAP_SERVERS); the embedded one has certificates of its own")
+    if not any((context.ca, context.cert, context.key)):
+        tls = KafkaAccess(context.servers, plaintext=context.plaintext).is_tls()
+        protocol = "TLS without a client certificate" if tls else "plaintext"
+        return not_tried(f"none is named (LMDP_KAFKA_CERT, LMDP_KAFKA_KEY): {protocol}")
+    issue = f"have its CA issue a new one; AWS Private CA: {program()} certs --private-ca ARN --client NAME"
+    faults = KafkaAccess(_ANYWHERE, context.ca, context.cert, context.key).faults()
+    if faults:
+        return wrong(" ".join(faults), issue)
+    if context.cert is None:
+        return ok(f"only a CA is named: {context.ca}")
+    days = days_left(read_certificate(context.cert).not_valid_after_utc)
+    text = f"{context.cert} expires in {days:,} days"
+    return wrong(text, issue) if days < RENEW_DAYS else ok(text)
+
+
+def _end(cert: Path, ca: Path) -> int:
+    """Return in how many days it expires. Raises LmdpError when it cannot be read, or is another CA's."""
+    found, authority = read_certificate(cert), read_certificate(ca)
+    try:
+        found.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        raise LmdpError(f"{cert} is not signed by {ca}: move it and its key away.") from None
+    return days_left(found.not_valid_after_utc)
+
+
+def _others(folder: Path) -> list[str]:
+    known = {"ca", "server", "client"}
+    return sorted(
+        path.stem for path in folder.glob("*.pem") if path.stem not in known and path.with_suffix(".key").exists()
+    )
+
+
+def _folder_faults(folder: Path) -> list[str]:
+    mode = folder.stat().st_mode
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return [f"{folder} is open to others (mode {stat.S_IMODE(mode):04o})."]
+    return []

@@ -1,15 +1,37 @@
-"""The result of a check, and a finding: a result with the check's name."""
+"""What a check is given, its result, and a finding: a result with the check's name."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from lmdp.errors import LmdpError
 
+NET_S = 4
+"""How long one request over the network may take, in seconds."""
+
 State: TypeAlias = Literal["ok", "wrong", "not tried"]
 Area: TypeAlias = Literal["local", "kafka", "aws", "snowflake"]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One machine's settings. `servers` is None for the embedded Kafka of `home`; `environment` names a deployment."""
+
+    home: Path
+    warehouse: Path
+    env: Mapping[str, str]
+    topic: str
+    servers: str | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    plaintext: bool = False
+    environment: str | None = None
+    env_file: Path = Path(".env")
 
 
 class Result(NamedTuple):

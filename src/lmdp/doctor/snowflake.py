@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.util import find_spec
 
-from lmdp.doctor.context import Context
-from lmdp.doctor.result import Result, not_tried, ok, refused, wrong
+from lmdp.doctor.result import Context, Result, not_tried, ok, refused, wrong
 from lmdp.errors import LmdpError, UnreachableError
 from lmdp.support.program import install_extras, program
 from lmdp.support.specification_file import configured_spec

@@ -29,7 +29,7 @@ from lmdp.core.pipeline import Message, Transformed, TransformSettings, transfor
 from lmdp.machine.batch import Columns, Fetch
 from lmdp.machine.settings import Notify
 from lmdp.machine.transform_worker import Answer, receive, send
-from lmdp.support.child_processes import environment
+from lmdp.support.program import child_environment
 
 _SMALL = 150  # messages: fewer are transformed here at once, so that a small load has no detour
 _UNDER_WAY = 2  # fetches a worker: one at work, and one that waits
@@ -217,7 +217,7 @@ class _Worker:
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env=environment(os.environ),
+                env=child_environment(os.environ),
                 start_new_session=True,  # Ctrl-C is for the run, which ends it
             )
         self.pid = self._process.pid

@@ -11,7 +11,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
-from lmdp.replay.sources import REPLAYED, Stored, is_replayed
+from lmdp.replay.stores import REPLAYED, Stored, is_replayed
 from lmdp.support.failed_records import LARGEST
 
 _URL: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?", re.DOTALL)

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from lmdp.errors import AlreadyReplayedError
@@ -84,42 +83,33 @@ def write(
     after = first + outcome.report.counts.messages
     line = OffsetRange(CLUSTER, "", source, 0, first, after, rows, len(left) - len(replaced))
     ranges = [line] if rows or mark else []  # so that rows and loads still add up
-    return warehouse.commit(
-        Load(outcome.rows, left, ranges, at), also=partial(_record, outcome.passed, mark, replaced, at)
-    )
 
-
-def _record(
-    passed: Sequence[str],
-    mark: ReplayedObject | None,
-    replaced: Sequence[tuple[int, int]],
-    at: datetime,
-    connection: duckdb.DuckDBPyConnection,
-) -> Counter[str]:
-    """Write the mark, and remove the rejects that are replaced; returns their number by code."""
-    gone: Counter[str] = Counter()
-    if mark is not None:
-        if connection.execute("SELECT 1 FROM REPLAYED WHERE DIGEST = ?", [mark.digest]).fetchone():
-            raise AlreadyReplayedError(f"{mark.address} is in the warehouse already")
-        values = [mark.digest, mark.address, mark.left, at.replace(tzinfo=None)]
-        connection.execute("INSERT INTO REPLAYED VALUES (?, ?, ?, ?)", values)
-    if passed:
-        connection.execute("INSERT INTO REPLAYED_FAILURES SELECT unnest(?::VARCHAR[])", [list(passed)])
-    if replaced:
-        ids, hashes = zip(*replaced, strict=True)
-        gone.update(code for (code,) in connection.execute(_DELETE, [list(ids), list(hashes)]).fetchall())
-        if gone.total() != len(ids):
+    def record(connection: duckdb.DuckDBPyConnection) -> Counter[str]:
+        """Write the mark, and remove the rejects that are replaced; return their number by code."""
+        if mark is not None:
+            if connection.execute("SELECT 1 FROM REPLAYED WHERE DIGEST = ?", [mark.digest]).fetchone():
+                raise AlreadyReplayedError(f"{mark.address} is in the warehouse already")
+            values = [mark.digest, mark.address, mark.left, at.replace(tzinfo=None)]
+            connection.execute("INSERT INTO REPLAYED VALUES (?, ?, ?, ?)", values)
+        if outcome.passed:
+            connection.execute("INSERT INTO REPLAYED_FAILURES SELECT unnest(?::VARCHAR[])", [outcome.passed])
+        if not replaced:
+            return Counter()
+        columns = [list(column) for column in zip(*replaced, strict=True)]
+        gone = Counter[str](code for (code,) in connection.execute(_DELETE, columns).fetchall())
+        if gone.total() != len(replaced):
             raise AlreadyReplayedError("some of these rejects were removed or moved")
-    return gone
+        return gone
+
+    return warehouse.commit(Load(outcome.rows, left, ranges, at), also=record)
 
 
-def known(ask: Ask, digest: str) -> ReplayedObject | None:
-    """Return the mark of this content; None where it was never replayed into this file."""
+def known(ask: Ask, digest: str) -> tuple[bytes | None] | None:
+    """Return what was left of an object of this content (None: nothing), or None where it was never replayed here."""
     if not _has(ask, "REPLAYED"):
         return None  # only read, and made before there were marks
-    sql = f"SELECT OBJECT, REMAINS FROM REPLAYED WHERE DIGEST = '{int(digest, 16):064x}'"  # noqa: S608 - hexadecimal
-    found = ask(sql)
-    return ReplayedObject(digest, found[0]["OBJECT"], found[0]["REMAINS"]) if found else None
+    found = ask(f"SELECT REMAINS FROM REPLAYED WHERE DIGEST = '{int(digest, 16):064x}'")  # noqa: S608 - hexadecimal
+    return (found[0]["REMAINS"],) if found else None
 
 
 def copies(ask: Ask, pieces: Iterable[Failed | Unparseable]) -> frozenset[int]:

@@ -15,14 +15,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias
 
-from lmdp.errors import AlreadyReplayedError, LmdpError, SettingsError, UnreachableError, UnreadableObjectError
+from lmdp.errors import AlreadyReplayedError, LmdpError, SettingsError, UnreadableObjectError
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay import log
 from lmdp.replay.log import REJECTS, Rejects, ReplayedObject
 from lmdp.replay.retry import Outcome, ReplaySettings, Report, now, printed, retry
-from lmdp.replay.seen import Seen
 from lmdp.replay.sinks import Send
-from lmdp.replay.sources import Store, place_of_replayed
+from lmdp.replay.stores import Seen, Store, place_of_replayed
 from lmdp.support.failed_records import Failed, Unparseable, failed, packed, read, unpacked
 
 _ROWS: Final = (
@@ -99,7 +98,8 @@ def replay_objects(store: Store, step: Step, run: Run, report: Report) -> None:
         except UnreadableObjectError as why:
             report.skipped[name] = str(why)
         except LmdpError as error:
-            raise placed(error, f"{store.where}{name}: {error}") from error
+            error.args = (f"{store.where}{name}: {error}",)
+            raise
     run.on_progress(len(names), len(names))
 
 
@@ -153,7 +153,7 @@ def into_warehouse(warehouse: Warehouse, settings: ReplaySettings, failures: Fai
     """Replay into an open warehouse: rows, and the mark of the object or the change of REJECTS, are one transaction."""
     ask = log.asking(warehouse)
     if failures.digest and (known := log.known(ask, failures.digest)):
-        return Replayed(Report(), len(failures.pieces), changed=True, left=known.left)
+        return Replayed(Report(), len(failures.pieces), changed=True, left=known[0])
     outcome = _retried(failures, settings, log.copies(ask, failures.pieces))
     origin = failures.origin
     mark = ReplayedObject(failures.digest, origin.address, _left(failures, outcome)) if failures.digest else None
@@ -188,11 +188,3 @@ def _retried(failures: Failures, settings: ReplaySettings, copies: frozenset[int
 
 def _left(failures: Failures, outcome: Outcome) -> bytes | None:
     return packed(outcome.left, failures.content) if outcome.left else None
-
-
-def placed(error: LmdpError, text: str) -> LmdpError:
-    """Return the same kind of error with another text."""
-    for kind in (SettingsError, UnreachableError):
-        if isinstance(error, kind):
-            return kind(text)
-    return LmdpError(text)

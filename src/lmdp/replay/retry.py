@@ -5,19 +5,28 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import msgspec
+
+from lmdp.core.encode import row_bytes
 from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
-from lmdp.core.specification import Spec
-from lmdp.errors import DatapointError
-from lmdp.replay.rows import ReadRow, row_reader
+from lmdp.core.specification import Field, Spec
+from lmdp.errors import ROW_TOO_LARGE, DatapointError
 from lmdp.support.failed_records import Failed, Unparseable
 from lmdp.support.reject_files import envelope
+from lmdp.support.row_validator import faults, validator
+
+INVALID: Final = "Row.Invalid"
+"""The code of a row event that does not fit the specification."""
 
 _LONGEST: Final = 400  # characters of a reason that are shown
+_SHOWN: Final = 5  # faults of a row event
+
+ReadRow: TypeAlias = Callable[[bytes], Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +71,8 @@ class Report:
 
     def add(self, part: Report) -> None:
         """Add the report of one transaction."""
-        self.counts += part.counts
-        self.bytes_out += part.bytes_out
-        self.repeats += part.repeats
-        self.reasons += part.reasons
-        self.unread += part.unread
+        for name in ("counts", "bytes_out", "repeats", "reasons", "unread"):
+            setattr(self, name, getattr(self, name) + getattr(part, name))
         self.examples = {**part.examples, **self.examples}
 
     def fails(self, code: str, text: str) -> None:
@@ -173,14 +179,9 @@ def _message(outcome: Outcome, piece: Failed, message: Message, settings: Replay
 
 def _stamped(piece: Failed, changes: dict[str, Any], now_ms: int) -> dict[str, Any]:
     """Return the failure, one attempt later, with its original time of arrival, which retention depends on."""
-    age = {"arrivalTimestamp": piece.envelope.get("arrivalTimestamp", now_ms)}
-    return {
-        **piece.envelope,
-        **changes,
-        **age,
-        "attemptsMade": piece.attempts + 1,
-        "attemptEndingTimestamp": now_ms,
-    }
+    arrived = piece.envelope.get("arrivalTimestamp", now_ms)
+    attempt = {"attemptsMade": piece.attempts + 1, "attemptEndingTimestamp": now_ms}
+    return {**piece.envelope, **changes, "arrivalTimestamp": arrived, **attempt}
 
 
 def now() -> int:
@@ -191,3 +192,46 @@ def now() -> int:
 def printed(name: str) -> str:
     """Return a text that is UTF-8: a file's name may be none, and a message may hold half a surrogate pair."""
     return name.encode(errors="backslashreplace").decode()
+
+
+def row_reader(spec: Spec, max_row_bytes: int) -> ReadRow:
+    """Return a function from a row's JSON, in any key style, to a row tuple. It raises DatapointError."""
+    names = {field.name.upper(): field.name for field in spec.fields}
+    checks = validator(spec)
+
+    def read(raw: bytes) -> Row:
+        given = _named(raw, names)
+        if found := faults(msgspec.json.encode(given), spec, checks):
+            raise DatapointError(INVALID, "; ".join(found[:_SHOWN]))
+        row = tuple(_value(field, given.get(field.name)) for field in spec.fields)
+        if row_bytes(row, spec) > max_row_bytes:
+            raise DatapointError(ROW_TOO_LARGE, f"the row has more than {max_row_bytes:,} bytes")
+        return row
+
+    return read
+
+
+def _named(raw: bytes, names: Mapping[str, str]) -> dict[str, msgspec.Raw]:
+    """Return the values by the specification's names: `orgId` for the keys `orgId`, `"orgId"` and `ORGID`."""
+    try:
+        given = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DatapointError(INVALID, f"no JSON object: {error}") from error
+    named: dict[str, msgspec.Raw] = {}
+    for key, value in given.items():
+        bare = key[1:-1] if len(key) > 2 and key[0] == key[-1] == '"' else key
+        name = names.get(bare.upper(), key)
+        if name in named:
+            raise DatapointError(INVALID, f"{name}: given twice")
+        named[name] = value
+    return named
+
+
+def _value(field: Field, value: msgspec.Raw | None) -> Any:
+    """Return a row tuple's value. A map stays as its text, so that the row is the same, and is never missing."""
+    if field.type == "map":
+        return "{}" if value is None else bytes(value).decode()
+    if value is None:
+        return None
+    decoded = msgspec.json.decode(value)
+    return int(decoded) if field.type == "milliseconds" else decoded

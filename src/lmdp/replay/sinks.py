@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from lmdp.core.pipeline import Message
 from lmdp.errors import UnreachableError
 from lmdp.replay.retry import Outcome
 
@@ -47,47 +47,35 @@ def into_kafka(access: KafkaAccess, topic: str, *, seconds: float = _ASK_SECONDS
         failures: Counter[str] = Counter()
 
         def done(error: KafkaError | None, _message: object) -> None:
-            if error is not None:
-                failures[error.str()] += 1
+            failures.update([error.str()] if error else [])
 
         for message in outcome.messages:
+            time = message.timestamp or 0  # 0: the time of sending
+            produce = partial(producer.produce, topic, message.value, message.key, on_delivery=done, timestamp=time)
             try:
-                _produce(producer.produce, producer.poll, topic, message, done)
+                while not _queued(produce):
+                    producer.poll(0.1)
             except KafkaException as error:
                 failures[error.args[0].str()] += 1
-        unanswered = producer.flush(_FLUSH_SECONDS)
-        _refuse(topic, failures, unanswered, len(outcome.messages))
+        failures["no answer"] += producer.flush(_FLUSH_SECONDS)
+        if failures.total():
+            reasons = "; ".join(f"{count}: {reason}" for reason, count in failures.items() if count)
+            raise UnreachableError(
+                f"{failures.total():,} of {len(outcome.messages):,} messages to {topic} were not acknowledged "
+                f"({reasons})."
+            )
         return sum(len(message.value or b"") for message in outcome.messages)
 
     return send
 
 
-def _produce(
-    produce: Callable[..., None],
-    poll: Callable[[float], int],
-    topic: str,
-    message: Message,
-    done: Callable[..., None],
-) -> None:
-    """Queue one message, waiting while the queue is full."""
-    time = {} if message.timestamp is None else {"timestamp": message.timestamp}
-    while True:
-        try:
-            produce(topic, message.value, message.key, on_delivery=done, **time)
-        except BufferError:
-            poll(0.1)
-        else:
-            return
-
-
-def _refuse(topic: str, failures: Counter[str], unanswered: int, messages: int) -> None:
-    if failures or unanswered:
-        reasons = [f"{count}: {reason}" for reason, count in failures.items()]
-        reasons += [f"{unanswered}: no answer"] if unanswered else []
-        raise UnreachableError(
-            f"{failures.total() + unanswered:,} of {messages:,} messages to {topic} were not acknowledged "
-            f"({'; '.join(reasons)})."
-        )
+def _queued(produce: Callable[[], object]) -> bool:
+    """Return whether there was space in the producer's queue."""
+    try:
+        produce()
+    except BufferError:
+        return False
+    return True
 
 
 def into_firehose(stream: str, region: str, env: Mapping[str, str], keys: Spec) -> Send:

@@ -87,7 +87,7 @@ class Reader:
 
 
 def known() -> frozenset[str]:
-    """Return the name of every setting that lmdp, its stacks and its tools read (tools/settings_list.py)."""
+    """Return the name of every setting that lmdp, its stacks and its tools read (`make docs` lists them)."""
     return frozenset(Path(__file__).with_name("settings.txt").read_text("utf-8").split())
 
 

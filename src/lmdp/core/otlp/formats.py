@@ -143,7 +143,7 @@ def _led(data: bytes, head: bytes) -> Iterator[Look]:
 
 
 def _is_chain(data: bytes, length: Callable[[bytes, int], tuple[int, int]]) -> bool:
-    """Whether `data` is nothing but lengths, each with so many bytes behind it that begin as OTLP does."""
+    """Return whether `data` is nothing but lengths, each with so many bytes behind it that begin as OTLP does."""
     at = 0
     for _ in range(_MOST_FRAMES):
         size, start = length(data, at)
@@ -220,7 +220,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _object(text: bytes) -> Iterator[Look]:
-    """What begins with a brace: whole JSON of another shape, more than one document, or what only looks like JSON."""
+    """Name what begins with a brace: JSON of another shape, more than one document, or what only looks like JSON."""
     members: dict[str, msgspec.Raw] = {}
     try:
         members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])

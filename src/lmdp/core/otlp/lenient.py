@@ -29,7 +29,7 @@ class _Number(str):
 
 
 class _Found:
-    """What was met on the way: datapoints, unknown fields with something in them, and what only old OTLP has."""
+    """Findings of the walk: datapoints, unknown fields with something in them, and what only old OTLP has."""
 
     __slots__ = ("ignored", "outdated", "points")
 
@@ -188,7 +188,7 @@ def _object(members: Members) -> Rule:
 
 
 def _holds(value: Any) -> bool:
-    """Whether an object or array has a value in it, however deep."""
+    """Return whether an object or array has a value in it, however deep."""
     pending = [value] if isinstance(value, dict | list) else []
     while pending:
         inner = pending.pop()

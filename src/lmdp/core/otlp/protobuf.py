@@ -84,7 +84,7 @@ def _has_points(message: Any) -> bool:
 
 
 def _has_unknown(message: Any) -> bool:
-    """Whether `message`, or one in it, has an unknown field that can hold messages, and does not hold nothing."""
+    """Return whether `message`, or one in it, has an unknown field that can hold messages, and is not empty."""
     if any(field.wire_type == _LENGTH_DELIMITED and field.data for field in UnknownFieldSet(message)):
         return True
     if _is_other(message):
@@ -94,13 +94,13 @@ def _has_unknown(message: Any) -> bool:
 
 
 def _is_other(message: Any) -> bool:
-    """Whether `message` is of another kind: a field that is known came with another type, as a log record's time."""
+    """Return whether `message` is of another kind: a known field came with another type, as a log record's time."""
     known = message.DESCRIPTOR.fields_by_number
     return any(field.field_number in known for field in UnknownFieldSet(message))
 
 
 def _has(message: Any, number: int) -> bool:
-    """Whether `message` has an unknown field of that number with something in it."""
+    """Return whether `message` has an unknown field of that number with something in it."""
     return any(field.field_number == number and field.data for field in UnknownFieldSet(message))
 
 
@@ -288,7 +288,7 @@ def shape(data: bytes, memory: int) -> str:
 
 
 def _reaches(message: Any, path: tuple[str, ...]) -> bool:
-    """Whether there is something at the end of the way."""
+    """Return whether there is something at the end of the path."""
     if path:
         return any(_reaches(each, path[1:]) for each in getattr(message, path[0]))
     return not isinstance(message, metrics_pb2.Metric) or message.WhichOneof("data") is not None
