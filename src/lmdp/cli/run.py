@@ -1,6 +1,7 @@
 """`lmdp run`: the whole pipeline on this machine."""
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lmdp.machine.services import MachineSettings
 
 _MOST_DAYS = 36_500
+_MOST_WORKERS = 4  # by default: the process that commits is busy with what so many transform
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,17 @@ class ConsumerOptions:
             env="LMDP_KAFKA_GROUP",
         ),
     ] = "lmdp"
+    workers: Annotated[
+        int | None,
+        option(
+            "--workers N",
+            "Transform a backlog in N processes; up to 1, in this one. By default one for each core, at most four.",
+            env="LMDP_WORKERS",
+            min=0,
+            max=64,
+            show_default=False,
+        ),
+    ] = None
     broker: Annotated[
         Literal["kafka", "memory"],
         option(
@@ -239,7 +252,12 @@ def _settings(
         home=storage.home,
         warehouse=warehouse_file(storage.warehouse, storage.home),
         transform=TransformSettings(org_id=tenant, spec=configured_spec()),
-        consume=ConsumeSettings(kafka.topic, chosen, group=consumer.group, rejects=storage.rejects),
+        consume=ConsumeSettings(
+            *(kafka.topic, chosen),
+            group=consumer.group,
+            rejects=storage.rejects,
+            workers=min(os.cpu_count() or 1, _MOST_WORKERS) if consumer.workers is None else consumer.workers,
+        ),
         access=None if own else kafka.access(),
         memory=consumer.broker == "memory",
         kafka_home=consumer.kafka_home,
