@@ -7,7 +7,6 @@ POST /replay   a line of JSON, which is the request, and behind it an object, or
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from filelock import lock_descriptor
 
 from lmdp.core.specification import load_spec, parse_spec
 from lmdp.errors import LmdpError, RunNotFoundError, SettingsError, UnreachableError, UnreadableObjectError
@@ -80,12 +80,8 @@ def _alone(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):  # a fault of the folder is reported when the file is opened
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             held.callback(os.close, handle)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UnreachableError(
-                    f"another replay is at work in {folder}. Nothing was changed; wait for its end."
-                ) from error
+            if not lock_descriptor(handle, blocking=False):
+                raise UnreachableError(f"another replay is at work in {folder}. Nothing was changed; wait for its end.")
         yield
 
 

@@ -29,7 +29,7 @@ from lmdp.machine.batch import Fetch
 from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
 from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of
 from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
-from lmdp.machine.kafka.topic_identity import Log, TopicSnapshot, TopicWatcher
+from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
 from lmdp.machine.metrics import Progress
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
@@ -122,9 +122,8 @@ class KafkaSource:
                 self._consumer = Consumer(
                     {**access.config(), **_CLIENT_SETTINGS, "group.id": settings.group, "error_cb": self._reasons}
                 )
-                self._group = GroupOffsets(
-                    self._consumer, settings.topic, settings.group, owner=owner_of(sink.name), notify=notify
-                )
+                owner = owner_of(sink.name)
+                self._group = GroupOffsets(self._consumer, settings.topic, settings.group, owner, notify)
                 on_failure.callback(self.close)
                 self._assign()
                 self._count_lag(snapshot)
@@ -167,9 +166,9 @@ class KafkaSource:
                 if error is None:
                     yield self._fetched(run)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name
-                    yield from self._end_reached(_partition_of(run[0]), _offset_of(run[0]))
+                    yield from self._end_reached(_known(run[0].partition()), _known(run[0].offset()))
                 elif error.code() in _OUT_OF_RANGE:
-                    yield from self._reset(_partition_of(run[0]), truncated_at(error.str()))
+                    yield from self._reset(_known(run[0].partition()), truncated_at(error.str()))
                     return  # what comes behind it in `records` is read again: the partitions are assigned again
                 else:
                     self._handle(error)
@@ -210,11 +209,11 @@ class KafkaSource:
 
     def _fetched(self, records: list[Record]) -> Fetch:
         """Return messages of one partition, and adapt how many to take at once."""
-        partition, epoch = _partition_of(records[0]), _epoch_of(records[0])
+        partition, epoch = _known(records[0].partition()), _epoch_of(records[0])
         largest = max(map(len, records))
         self._lot = max(1, min(self._lot + len(records), _FETCH, _FETCH_BYTES // max(largest, 1)))
-        first = min(self._positions[partition], _offset_of(records[0]))
-        end = _offset_of(records[-1]) + 1
+        first = min(self._positions[partition], _known(records[0].offset()))
+        end = _known(records[-1].offset()) + 1
         self._positions[partition], self._epochs[partition] = end, epoch
         return Fetch(partition, first, end, epoch, [_message_of(record) for record in records])
 
@@ -290,17 +289,23 @@ class KafkaSource:
     def _check_stalls(self, snapshot: TopicSnapshot) -> None:
         stalled = self._stalls.stalled(self._positions, snapshot.logs)
         if stalled:
-            topic = self._settings.topic
             raise StalledError(
                 "\n".join(
-                    f"{topic}-{part} ends at {snapshot.logs[part].stable:,}, and gives nothing after "
+                    f"{self._settings.topic}-{part} ends at {snapshot.logs[part].stable:,}, and gives nothing after "
                     f"{self._positions[part]:,}: reconnecting"
                     for part in stalled
                 )
             )
 
     def _count_lag(self, snapshot: TopicSnapshot) -> None:
-        self._progress.lag = _lag_of(self._consumer, self._settings.topic, self._positions, snapshot.logs)
+        """Count the offsets beyond each position: by the partition's last answer, before that by its log."""
+        lag = {}
+        for part, position in self._positions.items():
+            place = TopicPartition(self._settings.topic, part)
+            _, high = self._consumer.get_watermark_offsets(place, cached=True)
+            end = high if high >= 0 or part not in snapshot.logs else snapshot.logs[part].end
+            lag[part] = max(0, end - position)
+        self._progress.lag = lag
 
     def _assign(self) -> None:
         # By the leader's epoch the broker reports whether it still has what was read.
@@ -335,18 +340,10 @@ class KafkaSource:
             raise BrokerFailedError(str(error)) from error
 
 
-def _partition_of(record: Record) -> int:
-    """Return the partition of a record that was received; only one that was not sent yet has none."""
-    partition = record.partition()
-    assert partition is not None
-    return partition
-
-
-def _offset_of(record: Record) -> int:
-    """Return the offset of a record, or of an end that was reached."""
-    offset = record.offset()
-    assert offset is not None
-    return offset
+def _known(number: int | None) -> int:
+    """Return the partition or offset of a record that was received; only one that was not sent yet has none."""
+    assert number is not None
+    return number
 
 
 def _epoch_of(record: Record) -> int:
@@ -368,7 +365,7 @@ def _runs_of(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _run(record: Record) -> tuple[int, int] | None:
     if record.error() or (record.value() or b"").startswith((GZIP, ZSTD)):
         return None
-    return _partition_of(record), _epoch_of(record)
+    return _known(record.partition()), _epoch_of(record)
 
 
 def _message_of(record: Record) -> Message:
@@ -377,18 +374,8 @@ def _message_of(record: Record) -> Message:
     return Message(
         record.value(),
         record.topic() or "",
-        _partition_of(record),
-        _offset_of(record),
+        _known(record.partition()),
+        _known(record.offset()),
         timestamp if kind else None,
         record.key(),
     )
-
-
-def _lag_of(consumer: Consumer, topic: str, positions: Mapping[int, int], logs: Mapping[int, Log]) -> dict[int, int]:
-    """Return how many offsets each partition has beyond its position: by its last answer, before that by `logs`."""
-    lag = {}
-    for part, position in positions.items():
-        _, high = consumer.get_watermark_offsets(TopicPartition(topic, part), cached=True)
-        end = high if high >= 0 or part not in logs else logs[part].end
-        lag[part] = max(0, end - position)
-    return lag

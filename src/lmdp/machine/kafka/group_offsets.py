@@ -55,7 +55,7 @@ class GroupOffsets:
     Who has committed before is looked up in a thread of its own, from the first commit on: it waits for the answer.
     """
 
-    def __init__(self, consumer: Consumer, topic: str, group: str, *, owner: str, notify: Notify) -> None:
+    def __init__(self, consumer: Consumer, topic: str, group: str, owner: str, notify: Notify) -> None:
         self._consumer = consumer
         self._topic = topic
         self._group = group
@@ -99,7 +99,8 @@ class GroupOffsets:
             if part in self._committed and other.startswith(_MARK) and other not in {self._owner, *self._others}:
                 self._others.add(other)
                 self._notify(
-                    f"the group {self._group} is used by two warehouses, {_named(other)} and {_named(self._owner)}: "
+                    f"the group {self._group} is used by two warehouses, {other.removeprefix(_MARK)} and "
+                    f"{self._owner.removeprefix(_MARK)}: "
                     "lag monitors see now the one, now the other. The rows of both are complete. Give one of them a "
                     f"group of its own: {program()} run --group NAME"
                 )
@@ -148,7 +149,3 @@ class GroupOffsets:
                     f"{program()} run --group NAME"
                 )
         return not self._denied
-
-
-def _named(owner: str) -> str:
-    return owner.removeprefix(_MARK)
