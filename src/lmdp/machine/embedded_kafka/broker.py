@@ -20,7 +20,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import psutil
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from filelock import lock_descriptor
@@ -45,7 +44,6 @@ WANTED_BYTES = 20_000_000
 """Bytes that a start needs: Kafka reserves indexes of 10 MB, and writes more."""
 
 MEMORY_PARTITIONS = 4  # what librdkafka's test broker gives every topic
-_LATE_S = 10.0  # beyond what a broker takes at most to stop
 _AGAIN_S = 5.0
 
 
@@ -107,7 +105,7 @@ class KafkaBroker:
         folder = self._settings.folder
         log = folder / "broker.log"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _lock(folder)
+        lock = _lock(self._settings)
         try:
             self._take_ports()
             config.write(self._settings, self._ports)
@@ -115,8 +113,6 @@ class KafkaBroker:
                 _format(self._settings)
             begin = log.stat().st_size if log.exists() else 0
             self._process = _launch(self._settings, lock)
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{self._process.pid} {os.getpid()}".encode(), 0)
         finally:
             os.close(lock)
         try:
@@ -142,9 +138,7 @@ class KafkaBroker:
 
     def create_topic(self, name: str, partitions: int = topics.PARTITIONS) -> None:
         """Create the topic unless it is there."""
-        settings = self._settings
-        wanted = topics.Wanted(partitions, 1, settings.retention_hours, settings.max_message_bytes)
-        topics.create(self.access, name, wanted)
+        topics.create(self.access, name, topics.Wanted(partitions, 1))
 
     def __enter__(self) -> Self:
         self.start()
@@ -260,20 +254,19 @@ class MemoryBroker(contextlib.AbstractContextManager["MemoryBroker"]):
         self.stop()
 
 
-def _lock(folder: Path) -> int:
+def _lock(settings: BrokerSettings) -> int:
     """Return the folder's lock, open: whoever inherits it has it too, so it lasts until the last of them has ended.
 
-    The file names the supervisor and who started it. Where one of the two was killed, Kafka is stopping by itself.
+    It is waited for: a Kafka whose supervisor or owner was killed is stopping by itself.
     """
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    ends = time.monotonic() + supervisor.STOP_SECONDS + _LATE_S
+    lock = os.open(settings.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    ends = time.monotonic() + settings.wait_seconds
     while not lock_descriptor(lock, blocking=False):
-        holders = [int(process) for process in os.pread(lock, 100, 0).split()] or [0, 0]
-        if time.monotonic() >= ends or all(process and psutil.pid_exists(process) for process in holders):
+        if time.monotonic() >= ends:
             os.close(lock)
             raise UnreachableError(
-                f"The broker's data folder {folder} is in use: an embedded Kafka runs there as process {holders[0]}, "
-                f"started by process {holders[1]}. Stop that one first, or give this one another folder with --home."
+                f"The broker's data folder {settings.folder} is in use: an embedded Kafka runs there. Stop that one "
+                "first, or give this one another folder with --home."
             )
         time.sleep(0.1)
     return lock

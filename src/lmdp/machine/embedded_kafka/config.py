@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lmdp.certificates.development_ca import Certificates
 from lmdp.errors import SettingsError
-from lmdp.machine.kafka.topics import PARTITIONS
+from lmdp.machine.embedded_kafka import supervisor
 from lmdp.support.atomic_files import write_files
 
 if TYPE_CHECKING:
@@ -25,19 +25,17 @@ class BrokerSettings:
     """Settings of an embedded Kafka.
 
     `folder` keeps its data, log and configuration. Only the certificates `lmdp-client` and `lmdp-server` may do
-    everything; another certificate of the same CA may do what an ACL allows it, or anything that no ACL covers when
-    `allow_without_acl` is set. `advertised` is the `host:port` that clients are sent to, with something in between.
+    everything; another certificate of the same CA may do what an ACL allows it. `advertised` is the `host:port` that
+    clients are sent to, with something in between. `wait_seconds`: for a Kafka that still has the folder.
     """
 
     folder: Path
     certs: Certificates
     jars: tuple[Path, ...]
     java: Java
-    max_message_bytes: int = 8 * 1024 * 1024
-    retention_hours: int = 24
     heap_mb: int = 512
-    allow_without_acl: bool = False
     advertised: str = ""
+    wait_seconds: float = supervisor.STOP_SECONDS + 10.0
 
 
 def write(settings: BrokerSettings, ports: tuple[int, int]) -> None:
@@ -66,12 +64,7 @@ def properties(settings: BrokerSettings, ports: tuple[int, int], data: Path) -> 
         "keystore": settings.folder / "server.store.pem",
         "ca": certs.ca.cert.absolute(),
         "super_users": f"{certs.server.principal};{certs.client.principal}",
-        "allow_without_acl": str(settings.allow_without_acl).lower(),
         "data": data,
-        "partitions": PARTITIONS,
-        "max_message_bytes": settings.max_message_bytes,
-        "retention_hours": settings.retention_hours,
-        "segment_bytes": max(64 * 1024 * 1024, settings.max_message_bytes),
     }
     template = resources.files(__package__).joinpath("server.properties").read_text("utf-8")
     lines = (line.partition("=") for line in template.splitlines() if line and not line.startswith("#"))
