@@ -11,7 +11,7 @@ from lmdp.doctor import machine
 from lmdp.doctor.result import Context
 from lmdp.machine.embedded_kafka import jars
 
-ONE = jars.Jar("g", "a", "1", 5, hashlib.sha256(b"right").hexdigest())
+ONE = jars.Jar("g:a:1", 5, hashlib.sha256(b"right").hexdigest())
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def _jar(name: str, content: bytes) -> Jar:
-    return Jar("org.example", name, "1.0", len(content), hashlib.sha256(content).hexdigest())
+    return Jar(f"org.example:{name}:1.0", len(content), hashlib.sha256(content).hexdigest())
 
 
 JARS = tuple(_jar(name, content) for name, content in CONTENT.items())
@@ -105,7 +105,7 @@ def test_a_wrong_checksum_is_refused(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(
         ChecksumError, match=r"org\.example:one:1\.0 is not the pinned file: SHA-256 .* expected"
     ) as told:
-        fetch((Jar("org.example", "one", "1.0", 9, "0" * 64),), tmp_path / "cache")
+        fetch((Jar("org.example:one:1.0", 9, "0" * 64),), tmp_path / "cache")
     assert hashlib.sha256(CONTENT["one"]).hexdigest() in str(told.value)
     assert list((tmp_path / "cache").iterdir()) == []
 

@@ -49,27 +49,23 @@ class Machine:
     def snapshot(self) -> dict[str, Any]:
         """Return the status, and what changes from second to second; of one moment, so that their numbers agree."""
         with self.warehouse.tally.moment() as now:
-            running, live, totals = self._running(now), self.live(), now.copy()
+            live, totals = self.live(), now.copy()
+            running = self._running(live, totals)
         warehouse = warehouse_status(self.warehouse, totals, running["uptimeSeconds"])
         return {"status": {"running": running, **warehouse}, "live": live}
 
-    def _running(self, totals: Totals) -> dict[str, Any]:
-        seconds, last = time.monotonic() - self.started, self.progress.last_trouble
+    def _running(self, live: dict[str, Any], totals: Totals) -> dict[str, Any]:
+        same = ("pid", "broker", "topic", "uptimeSeconds", "rowsPerSecond", "messagesPerSecond", "trouble")
+        last = self.progress.last_trouble
         return {
-            "pid": os.getpid(),
-            "broker": self.access.bootstrap_servers if self.access else None,
-            "topic": self.settings.consume.topic,
+            **{name: live[name] for name in same},
             "page": self.page() or None,
             "simulating": self.publisher is not None,
-            "uptimeSeconds": round(seconds, 1),
-            "rowsPerSecond": round(self.progress.rows_per_second(), 1),
-            "messagesPerSecond": round(self.progress.messages_per_second(), 1),
-            "lag": sum(self.progress.lag.values()),
-            "gaps": self.progress.gaps,
-            "trouble": self.progress.trouble,
-            "warning": self.warning() or None,
+            "lag": sum(live["lag"].values()),
+            "gaps": live["lost"],
+            "warning": live["warning"] or None,
             "lastTrouble": {"atMs": last[0], "text": last[1]} if last else None,
-            "report": self.report(seconds, totals),
+            "report": self.report(time.monotonic() - self.started, totals),
         }
 
     def live(self) -> dict[str, Any]:

@@ -40,23 +40,17 @@ class _DownloadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One pinned artifact. `size` is in bytes, `sha256` is lower-case hex."""
+    """One pinned artifact by its Maven coordinate, `group:artifact:version`; `sha256` is lower-case hex."""
 
-    group: str
-    artifact: str
-    version: str
+    coordinate: str
     size: int
     sha256: str
 
     @property
     def filename(self) -> str:
         """The file name that Maven gives it."""
-        return f"{self.artifact}-{self.version}.jar"
-
-    @property
-    def coordinate(self) -> str:
-        """`group:artifact:version`."""
-        return f"{self.group}:{self.artifact}:{self.version}"
+        _, artifact, version = self.coordinate.split(":")
+        return f"{artifact}-{version}.jar"
 
 
 Progress = Callable[[Jar], None]  # called with each jar once it is in the cache
@@ -74,12 +68,7 @@ def pinned() -> tuple[Jar, ...]:
     """List the jars of the pinned Kafka version."""
     text = resources.files(__package__).joinpath("kafka_jars.txt").read_text(encoding="utf-8")
     lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
-    return tuple(Jar(*_coordinate(coordinate), int(size), sha256) for coordinate, size, sha256 in lines)
-
-
-def _coordinate(text: str) -> tuple[str, str, str]:
-    group, artifact, version = text.split(":")
-    return group, artifact, version
+    return tuple(Jar(coordinate, int(size), sha256) for coordinate, size, sha256 in lines)
 
 
 def cache_folder() -> Path:
@@ -227,10 +216,10 @@ def _by_mvn(jars: tuple[Jar, ...], aside: Path) -> Iterator[tuple[Jar, Path]]:
 
 
 def _project(jars: tuple[Jar, ...]) -> str:
+    names = ("groupId", "artifactId", "version")
+    each = (zip(names, escape(jar.coordinate).split(":"), strict=True) for jar in jars)
     dependencies = "".join(
-        f"<dependency><groupId>{escape(jar.group)}</groupId><artifactId>{escape(jar.artifact)}</artifactId>"
-        f"<version>{escape(jar.version)}</version></dependency>"
-        for jar in jars
+        f"<dependency>{''.join(f'<{name}>{text}</{name}>' for name, text in one)}</dependency>" for one in each
     )
     return (
         "<project><modelVersion>4.0.0</modelVersion><groupId>lmdp</groupId><artifactId>kafka</artifactId>"

@@ -89,15 +89,15 @@ class Publisher:
         self._reasons = Reasons()
         self._started = self._ended = 0.0
         self._fingerprint = access.fingerprint()
+        self._producer = self._client()
+
+    def _client(self) -> Producer:
         try:
-            self._producer = self._client()
+            return Producer({**self._access.config(), **PRODUCER_SETTINGS, "error_cb": self._reasons})
         except KafkaException as error:
             raise SettingsError(
                 f"The Kafka client could not be made: {error.args[0].str()}. Look at --ca, --cert and --key."
             ) from error
-
-    def _client(self) -> Producer:
-        return Producer({**self._access.config(), **PRODUCER_SETTINGS, "error_cb": self._reasons})
 
     def send(self, value: bytes, key: bytes | None = None, datapoints: int | None = None) -> bool:
         """Queue one message, waiting while the queue or the broker is full; False when `stop` came first."""
@@ -141,7 +141,7 @@ class Publisher:
         self._fingerprint = fingerprint
         try:
             fresh = self._client()
-        except KafkaException:  # a file half written: the old client continues
+        except SettingsError:  # a file half written: the old client continues
             return
         self._empty(REFRESH_SECONDS)
         self._producer = fresh
