@@ -191,7 +191,7 @@ class KafkaSource:
         """Return whether all is read that was there when the end was asked for."""
         if not self._drain.asked():
             return False
-        snapshot = self._watcher.latest()
+        snapshot = self._watcher.latest
         if not isinstance(snapshot, TopicSnapshot) or snapshot.identity != self.identity:
             return False
         if self._drain.needs_snapshot(snapshot):
@@ -263,7 +263,7 @@ class KafkaSource:
         """Follow what changes alongside the messages: certificate files, the topic, its partitions, the group."""
         if self._access.fingerprint() != self._fingerprint:
             raise CertificatesChangedError("the certificate files changed; reconnecting with them")
-        snapshot = self._watcher.latest()
+        snapshot = self._watcher.latest
         if isinstance(snapshot, LmdpError):
             self._unanswered = str(snapshot)
             self._progress.block(self._unanswered, self._notify)

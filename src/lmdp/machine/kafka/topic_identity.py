@@ -63,17 +63,19 @@ class TopicSnapshot:
 
 
 class TopicWatcher:
-    """Watches a topic. `cluster` names a cluster that cannot name itself, such as a broker inside this process."""
+    """Watches a topic. `cluster` names a cluster that cannot name itself, such as a broker inside this process.
+
+    `latest` is the last snapshot, or why there is none; None before the first answer.
+    """
 
     def __init__(self, access: KafkaAccess, topic: str, cluster: str = "") -> None:
         self._access = access
         self._topic = topic
         self._cluster = cluster
         self._admin = Admin(access)
-        self._latest: TopicSnapshot | LmdpError | None = None
+        self.latest: TopicSnapshot | LmdpError | None = None
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def snapshot(self, seconds: float = REQUEST_SECONDS) -> TopicSnapshot:
         """Ask now, within `seconds` each of two requests.
@@ -144,20 +146,15 @@ class TopicWatcher:
 
     def start(self, every_s: float) -> None:
         """Take a snapshot now and every `every_s` seconds, in the background."""
-        self._thread = threading.Thread(target=self._go, args=(every_s,), name="watch", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._go, args=(every_s,), name="watch", daemon=True).start()
 
     def first(self, stop: threading.Event) -> TopicSnapshot:
         """Return the first snapshot; raises as `snapshot` does, and UnreachableError as soon as `stop` is set."""
-        while self._latest is None and not stop.wait(_GLANCE_S):
+        while self.latest is None and not stop.wait(_GLANCE_S):
             pass
-        if isinstance(self._latest, TopicSnapshot):
-            return self._latest
-        raise self._latest or UnreachableError(f"Kafka at {self._access.bootstrap_servers} had not answered yet.")
-
-    def latest(self) -> TopicSnapshot | LmdpError | None:
-        """Return the last snapshot, or why there is none; None before the first answer."""
-        return self._latest
+        if isinstance(self.latest, TopicSnapshot):
+            return self.latest
+        raise self.latest or UnreachableError(f"Kafka at {self._access.bootstrap_servers} had not answered yet.")
 
     def hurry(self) -> None:
         """Take the next snapshot now."""
@@ -186,9 +183,9 @@ class TopicWatcher:
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                self._latest = self.snapshot()
+                self.latest = self.snapshot()
             except LmdpError as error:
-                self._latest = error
+                self.latest = error
             if not self._stop.is_set():
                 self._wake.wait(every_s)
 
