@@ -128,9 +128,12 @@ class Connections:
         with failures(self._home):
             return await self._client.send(request, stream=True)
 
-    async def read(self, *given: Any, **more: Any) -> bytes:
+    async def read(self, method: str, target: str) -> bytes:
+        """Return the content of the response to a request. Raises RunNotFoundError, LmdpError."""
+        return await self.content(await self.send(method, target))
+
+    async def content(self, response: httpx.Response) -> bytes:
         """Return the content of a response to `send`. Raises RunNotFoundError, LmdpError."""
-        response = await self.send(*given, **more)
         with failures(self._home):
             content = await response.aread()
         check(response)
