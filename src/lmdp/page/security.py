@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import stat
-import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -23,6 +22,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from lmdp.errors import ApiError
+from lmdp.support.atomic_files import write_whole
 from lmdp.support.program import program
 
 Scope = MutableMapping[str, Any]
@@ -86,10 +86,7 @@ def _token(path: Path) -> str | None:
 
 def _made(path: Path) -> str:
     token = secrets.token_urlsafe(16)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")  # of mode 0600
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(f"{token}\n")
-    Path(name).replace(path)
+    write_whole(path, f"{token}\n".encode())
     return token
 
 
