@@ -29,16 +29,18 @@ NAMES = ("evil.example:{port}", "127.0.0.1", "127.0.0.1.evil.example:{port}", "[
 # What another user of the machine tries: without a token, with wrong ones, and to read the files that have them.
 STRANGER = textwrap.dedent(
     """
-    import http.client, os, pathlib, sys
+    import os, pathlib, socket, sys
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
     port, home, found = int(sys.argv[1]), pathlib.Path(sys.argv[2]), set()
-    guesses = ({}, {"Authorization": "Bearer "}, {"Authorization": "Bearer x"}, {"Cookie": f"lmdp-{port}="})
+    guesses = ("X: y", "Authorization: Bearer ", "Authorization: Bearer x", "Cookie: lmdp-%d=" % port)
     for path in ("/", "/api/status", "/metrics", "/?token=", "/_nicegui/x.js"):
-        for headers in guesses:
-            line = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-            line.request("GET", path, headers=headers)
-            found.add(str(line.getresponse().status))
-            line.close()
+        for guess in guesses:
+            with socket.socket() as line:
+                line.settimeout(30)
+                line.connect(("127.0.0.1", port))
+                head = "GET %s HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\n%s\\r\\n\\r\\n" % (path, port, guess)
+                line.sendall(head.encode())
+                found.add(line.recv(100).split()[1].decode())
     for name in ("page.token", "metrics.token"):
         try:
             found.add((home / name).read_text())
