@@ -82,7 +82,7 @@ def main() -> None:
         if not (home / "warehouse.duckdb").exists():
             fill(home / "warehouse.duckdb", given.rows)
         parts.enter_context(running(home))
-        asked(given.rows)
+        asked(given.rows, home)
 
 
 def fill(path: Path, rows: int) -> None:
@@ -111,7 +111,7 @@ def running(home: Path) -> Iterator[None]:
     with subprocess.Popen(program, cwd=home, stderr=subprocess.DEVNULL, env=os.environ) as run:
         try:
             ends = time.monotonic() + START_S
-            while not _answers():
+            while not _answers(home):
                 assert run.poll() is None, "lmdp run has ended"
                 assert time.monotonic() < ends, f"no page within {START_S} s"
                 time.sleep(0.5)
@@ -120,27 +120,29 @@ def running(home: Path) -> Iterator[None]:
             run.terminate()
 
 
-def _answers() -> bool:
+def _answers(home: Path) -> bool:
     try:
-        get("/api/status")
+        get(home, "/api/status")
     except (urllib.error.URLError, OSError):
         return False
     return True
 
 
-def get(path: str, **query: object) -> tuple[float, Any]:
+def get(home: Path, path: str, **query: object) -> tuple[float, Any]:
     """The milliseconds that an answer took, and the answer."""
     address = f"http://127.0.0.1:{PORT}{path}?{urllib.parse.urlencode(query)}"
+    token = (home / "page.token").read_text().strip()
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
     begun = time.perf_counter()
-    with urllib.request.urlopen(address, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         body = answer.read()
     return (time.perf_counter() - begun) * 1000, json.loads(body)
 
 
-def asked(rows: int) -> None:
+def asked(rows: int, home: Path) -> None:
     """Ask everything that the page asks, and print how long each took."""
     print(f"{rows:,} rows, {SERIES:,} series")
-    first, answer = get("/api/devices")
+    first, answer = get(home, "/api/devices")
     device = next(one for one in answer["devices"] if one["orgId"] == "acme")
     print(f"{'the devices, for the first time':48}{first:>8,.0f}")
     whose = {"orgId": device["orgId"], "deviceId": device["deviceId"]}
@@ -161,7 +163,7 @@ def asked(rows: int) -> None:
         ("rejects and drops", "/api/reasons", {}),
     ]
     for name, path, query in questions:
-        times = [get(path, **query)[0] for _ in range(ROUNDS)]
+        times = [get(home, path, **query)[0] for _ in range(ROUNDS)]
         print(f"{name:48}{statistics.median(times):>8,.0f}    worst {max(times):,.0f}")
         time.sleep(0.5)
 

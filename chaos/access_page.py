@@ -26,31 +26,26 @@ EVIL = (
     "http://localhost.evil.example",
 )
 NAMES = ("evil.example:{port}", "127.0.0.1", "127.0.0.1.evil.example:{port}", "[::]:{port}", "0.0.0.0:{port}", "")
-# Another user's connection whose port has another connection in TIME_WAIT, which the kernel's table gives to root.
+# What another user of the machine tries: without a token, with wrong ones, and to read the files that have them.
 STRANGER = textwrap.dedent(
     """
-    import os, socket, sys
+    import os, pathlib, socket, sys
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
-    port, found = int(sys.argv[1]), set()
-    aside = socket.create_server(("127.0.0.1", 0))
-    for turn in range(12):
-        line = socket.socket()
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        line.bind(("127.0.0.1", 0))
-        mine = line.getsockname()
-        line.connect(aside.getsockname())
-        other, _ = aside.accept()
-        line.close()
-        other.recv(1)
-        other.close()
-        line = socket.socket()
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        line.bind(mine)
-        line.connect(("127.0.0.1", port))
-        line.settimeout(30)
-        line.sendall(b"GET /api/status HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\nConnection: close\\r\\n\\r\\n" % port)
-        found.add(line.recv(100).split()[1].decode())
-        line.close()
+    port, home, found = int(sys.argv[1]), pathlib.Path(sys.argv[2]), set()
+    guesses = ("X: y", "Authorization: Bearer ", "Authorization: Bearer x", "Cookie: lmdp-%d=" % port)
+    for path in ("/", "/api/status", "/metrics", "/?token=", "/_nicegui/x.js"):
+        for guess in guesses:
+            with socket.socket() as line:
+                line.settimeout(30)
+                line.connect(("127.0.0.1", port))
+                head = "GET %s HTTP/1.1\\r\\nHost: 127.0.0.1:%d\\r\\n%s\\r\\n\\r\\n" % (path, port, guess)
+                line.sendall(head.encode())
+                found.add(line.recv(100).split()[1].decode())
+    for name in ("page.token", "metrics.token"):
+        try:
+            found.add((home / name).read_text())
+        except OSError:
+            pass
     print(",".join(sorted(found)))
     """
 )
@@ -99,7 +94,7 @@ def page(site: Site) -> Outcome:
         assert found is not None
         port = int(found[1])
         until(lambda: rows(home, "select count(*) as n from row_events")[0]["n"] == count, 120)
-        tried, faults = knocked(port, run.pid, outside)
+        tried, faults = knocked(port, run.pid, outside, home)
         there = rows(home, "select count(*) as n from row_events")[0]["n"]
         run.terminate()
         faults += broken({"it did not end with 0": run.wait(60) == 0})
@@ -107,14 +102,25 @@ def page(site: Site) -> Outcome:
     return Outcome(tried, count, count, there, 0, 0, broken=tuple(faults))
 
 
-def knocked(port: int, process: int, outside: Path) -> tuple[int, list[str]]:
+def knocked(port: int, process: int, outside: Path, home: Path) -> tuple[int, list[str]]:
     """Return the number of attempts, and the results that should not have been."""
     here = f"127.0.0.1:{port}"
-    right = {"Host": here}
+    token = (home / "page.token").read_text().strip()
+    monitor = {"Host": here, "Authorization": f"Bearer {(home / 'metrics.token').read_text().strip()}"}
+    right = {"Host": here, "Authorization": f"Bearer {token}"}
     until(lambda: asked(port, "/api/status", right)[0] == 200, 60)  # it answers 503 until it has seen the run
-    let_in = {"/": asked(port, "/", right)[0], "websocket": websocket(port, {**right, "Origin": f"http://{here}"})}
-    faults = broken({f"who may is not let in: {let_in}": let_in == {"/": 200, "websocket": 101}})
-    strange = [{"Host": name.format(port=port)} for name in NAMES]
+    cookie = {"Host": here, "Cookie": f"lmdp-{port}={token}"}
+    let_in = {
+        "/": asked(port, "/", cookie)[0],
+        "websocket": websocket(port, {**cookie, "Origin": f"http://{here}"}),
+        "/?token=": asked(port, f"/?token={token}", {"Host": here})[0],
+        "a monitor": asked(port, "/metrics", monitor)[0],
+    }
+    wanted = {"/": 200, "websocket": 101, "/?token=": 303, "a monitor": 200}
+    faults = broken({f"who may is not let in: {let_in}": let_in == wanted})
+    faults += broken({"a monitor sees rows": asked(port, "/api/status", monitor)[0] == 403})
+    strange = [{**right, "Host": name.format(port=port)} for name in NAMES]
+    strange += [{"Host": here}, {"Host": here, "Authorization": f"Bearer {token[:-1]}"}]
     strange += [{**right, "Origin": origin.format(port=port)} for origin in EVIL]
     strange += [{**right, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}]
     questions = [sql.replace("{outside}", str(outside)) for sql in REFUSED]
@@ -135,11 +141,11 @@ def knocked(port: int, process: int, outside: Path) -> tuple[int, list[str]]:
     found += broken({f"it listens on {sorted(listening)}": listening == {"127.0.0.1"}})
     if os.geteuid() == 0:
         stranger = subprocess.run(
-            [sys.executable, "-c", STRANGER, str(port)], capture_output=True, text=True, check=True
+            [sys.executable, "-c", STRANGER, str(port), str(home)], capture_output=True, text=True, check=True
         )
         found += broken({f"another user got {stranger.stdout.strip()}": stranger.stdout.strip() == "403"})
     assert FILE.format(outside=outside) in questions[0]
-    return 5 * len(strange) + len(questions) + 12, found
+    return 5 * len(strange) + len(questions) + 22, found
 
 
-SCENARIOS = (Scenario("page", "The page answers its own user, from its own address, and reads rows only.", page),)
+SCENARIOS = (Scenario("page", "The page answers who has its token, from its own address, and reads rows only.", page),)

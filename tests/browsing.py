@@ -36,8 +36,10 @@ class Browser:
     driver: webdriver.Chrome
     base: str = ""
 
-    def at(self, base: str) -> Browser:
-        """The same browser, for another run."""
+    def at(self, base: str, token: str) -> Browser:
+        """The same browser, for another run, with the cookie that its page gives for the token."""
+        cookie = {"name": f"lmdp-{base.rpartition(':')[2]}", "value": token, "url": base, "httpOnly": True}
+        self.driver.execute_cdp_cmd("Network.setCookie", cookie | {"sameSite": "Strict"})
         return Browser(self.driver, base)
 
     def open(self, path: str, *, size: tuple[int, int] = WIDE, dark: bool = False) -> None:

@@ -54,12 +54,12 @@ def main() -> None:
         home = Path(folder) / ".lmdp"
         home.mkdir(mode=0o700)
         fill(home / "warehouse.duckdb")
-        with running(Path(folder)) as base, browsing() as browser:
-            broker = get(base, "/api/status")["run"]["broker"]
+        with running(Path(folder)) as (base, token), browsing() as browser:
+            broker = get(base, token, "/api/status")["run"]["broker"]
             publish(broker)
             time.sleep(LIVE_S)
             publish(broker)
-            take(browser.at(base))
+            take(browser.at(base, token))
     for image in sorted(IMAGES.glob("page-*.png")):
         print(f"{image.name}: {image.stat().st_size:,} bytes")
         assert image.stat().st_size < LARGEST
@@ -79,8 +79,8 @@ def fill(path: Path) -> None:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """Run `lmdp run` during the block; yield the address of its page."""
+def running(folder: Path) -> Iterator[tuple[str, str]]:
+    """Run `lmdp run` during the block; yield the address of its page, and the token."""
     words = ["run", "--broker", "memory", "--simulate", str(DEVICES), "--interval", "5", "--page"]
     command = [sys.executable, "-c", "from lmdp.cli.main import main; main()", *words]
     # As after `. .venv/bin/activate`: so the page names the program `lmdp`, without a path of this machine.
@@ -95,18 +95,19 @@ def running(folder: Path) -> Iterator[str]:
                     break
             else:
                 raise SystemExit(f"the run printed no address of a page:\n{''.join(said[-20:])}")
-            base = found[1]
-            while "run" not in get(base, "/api/status"):
+            base, token = found[1], (folder / ".lmdp" / "page.token").read_text().strip()
+            while "run" not in get(base, token, "/api/status"):
                 time.sleep(0.5)
-            yield base
+            yield base, token
         finally:
             run.terminate()
 
 
-def get(base: str, path: str) -> Any:
+def get(base: str, token: str, path: str) -> Any:
     """Return the API's answer; an empty object while it does not respond."""
+    request = urllib.request.Request(base + path, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - our own
     try:
-        with urllib.request.urlopen(base + path, timeout=30) as answer:  # noqa: S310 - our own page
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
             return json.load(answer)
     except OSError:
         return {}

@@ -19,7 +19,7 @@ Errors for the user; the program ends with their exit code, and shows their text
 
 Errors that stay inside the program, and become something else before the user sees them:
 
-    ApiError                         a request to the page's API, refused with an HTTP status
+    ApiError                         a request to the run or its page, refused with an HTTP status
     DeadlineError                    a call that did not end in time
     RejectError                      data that makes no row: it becomes a reject with its code
     ├── DatapointError       one datapoint, with a `Row.` code
@@ -154,14 +154,16 @@ class RejectsNotWrittenError(UnreachableError):
 class ApiError(Exception):
     """A request that cannot be answered: the HTTP status, what failed, and the next command."""
 
+    _EXIT_CODES: ClassVar = {409: 1, 422: 1, 500: 1, 503: 3}
+
     def __init__(self, status: int, error: str, next_step: str) -> None:
         super().__init__(error)
         self.status = status
         self.next = next_step
 
     def json(self) -> dict[str, Any]:
-        """Return the body of the answer."""
-        return {"error": str(self), "next": self.next}
+        """Return the body of the answer; `exitCode` is that of a command which fails by it."""
+        return {"error": str(self), "exitCode": self._EXIT_CODES.get(self.status, 2), "next": self.next}
 
 
 class DeadlineError(TimeoutError):

@@ -25,7 +25,7 @@ def test_the_page_counts_what_kafka_had(
     publish(kafka_broker.access, topic, [*map(bundle, range(MESSAGES)), b"not OTLP"])
     given = (*options(kafka_broker.access), "--topic", topic, "--org-id", "acme")
     with site_in(tmp_path, None, *given) as site, browsing() as own:
-        browser = own.at(site.base)
+        browser = own.at(site.base, site.token)
         browser.open("/")
         browser.until(lambda: browser.text("duckdb-0") == str(MESSAGES))
         browser.until(lambda: browser.text("kafka-0") == str(MESSAGES + 1))

@@ -85,7 +85,7 @@ def _speaking(home: Path, answer: bytes) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 while True:
                     line, _ = listener.accept()
-                    with line:
+                    with line, contextlib.suppress(BrokenPipeError):  # who only looks whether somebody listens
                         line.recv(65536)
                         line.sendall(answer)
 

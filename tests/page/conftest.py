@@ -42,7 +42,7 @@ def one_browser() -> Iterator[Browser]:
 @pytest.fixture
 def browser(one_browser: Browser, site: Site) -> Iterator[Browser]:
     """A browser for the shared run; nothing that a test does may make the console complain."""
-    found = one_browser.at(site.base)
+    found = one_browser.at(site.base, site.token)
     found.complaints()
     yield found
     assert found.complaints() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -10,16 +11,18 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lmdp.machine.kafka.access import KafkaAccess
+from lmdp.page.run_client import RunClient
 from running import publish, started, until
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
+T = TypeVar("T")
 TOPIC = "lm.metrics.otlp"
 NOW_MS = int(time.time()) * 1000
 POLLS = 60
@@ -45,8 +48,14 @@ class Site:
         """The page's address."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def token(self) -> str:
+        """The page's token."""
+        return (self.home / "page.token").read_text().strip()
+
     def get(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """The code and the answer, JSON or text; a body is posted as JSON."""
+        headers = {"Authorization": f"Bearer {self.token}"} | headers
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             headers = {"Content-Type": "application/json"} | {
@@ -72,6 +81,16 @@ class Site:
             return self.get("/api/status")[0] == 200
         except OSError:
             return False
+
+
+def asked(home: Path, work: Callable[[RunClient], Awaitable[T]]) -> T:
+    """What the page's client of the run of `home` finds."""
+
+    async def go() -> T:
+        async with RunClient(home) as run:
+            return await work(run)
+
+    return asyncio.run(go())
 
 
 def free_port() -> int:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import json
 import os
 import re
+import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
-from lmdp.page.security import RequestGuard
+from lmdp.page.api import INDEX
+from lmdp.page.security import RequestGuard, Tokens, tokens, with_token
+from running import call
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +26,12 @@ if TYPE_CHECKING:
 
 PORT = 8088
 HERE = f"127.0.0.1:{PORT}"
-PEER = ("127.0.0.1", 40_000)
 VISIT = {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+
+TOKENS = Tokens("page-token-0123456789", "metrics-token-012345")
+BEARER = {"host": HERE, "authorization": f"Bearer {TOKENS.page}"}
+COOKIE = {"host": HERE, "cookie": f"lmdp-{PORT}={TOKENS.page}"}
 
 
 async def said(_scope: Any, _receive: Any, send: Any) -> None:
@@ -31,8 +40,8 @@ async def said(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-def code(headers: dict[str, str], *, path: str = "/", kind: str = "http", tables: tuple[Path, ...] = ()) -> Any:
-    """What the gate answers: an HTTP status, or how it closes a websocket."""
+def asked(headers: dict[str, str], path: str = "/", kind: str = "http", method: str = "GET") -> list[Any]:
+    """What the guard sends."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -41,13 +50,22 @@ def code(headers: dict[str, str], *, path: str = "/", kind: str = "http", tables
     async def receive() -> Any:
         return {"type": "http.request"}
 
+    path, _, query = path.partition("?")
     scope = {
         "type": kind,
+        "method": method,
         "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
         "headers": [(name.encode(), text.encode()) for name, text in headers.items()],
-        "client": PEER,
     }
-    asyncio.run(RequestGuard(said, PORT, tables)(scope, receive, send))
+    asyncio.run(RequestGuard(said, PORT, TOKENS)(scope, receive, send))
+    return sent
+
+
+def code(headers: dict[str, str], path: str = "/", kind: str = "http", method: str = "GET") -> Any:
+    """What the guard answers: an HTTP status, or how it closes a websocket."""
+    sent = asked(headers, path, kind, method)
     return sent[0].get("status") or sent[0]["type"]
 
 
@@ -70,6 +88,7 @@ def code(headers: dict[str, str], *, path: str = "/", kind: str = "http", tables
         ({"host": "0.0.0.0:8088"}, 403),
         ({"host": HERE, "origin": "http://evil.example"}, 403),
         ({"host": HERE, "origin": "null"}, 403),
+        ({"host": HERE, "origin": ""}, 403),
         ({"host": HERE, "origin": f"https://{HERE}"}, 403),
         ({"host": HERE, "origin": "http://127.0.0.1:3000"}, 403),
         ({"host": HERE, "origin": "http://localhost:8088"}, 403),
@@ -80,55 +99,119 @@ def code(headers: dict[str, str], *, path: str = "/", kind: str = "http", tables
 )
 def test_only_a_page_of_this_address_may_ask(headers: dict[str, str], wanted: int) -> None:
     """The name is loopback's with the port, the origin is the page's own; the user may follow a link to it."""
-    assert code(headers) == wanted
-    assert (code(headers, kind="websocket") == "websocket.close") is (wanted == 403)
-
-
-LINE = "   0: {peer} {here} 01 00000000:00000000 00:00000000 00000000 {uid:>5}        0 12345 1 0000 20 4 30 10 -1"
-OURS = "0100007F:1F98"
+    given = headers | {"cookie": COOKIE["cookie"]}
+    assert code(given) == wanted
+    assert (code(given, kind="websocket") == "websocket.close") is (wanted == 403)
+    assert code(headers, path=f"/?token={TOKENS.page}") == (303 if wanted == 200 else 403)
 
 
 @pytest.mark.parametrize(
-    ("lines", "wanted"),
+    ("headers", "wanted"),
     [
-        ([("0100007F:9C40", os.geteuid())], 200),
-        ([("7F000001:9C40", os.geteuid())], 200),
-        ([("0100007F:9C40", 0)], 200),
-        ([("0100007F:9C40", 54_321)], 403),
-        ([("0100007F:9C41", os.geteuid()), ("0100007F:9C40", 54_321)], 403),
-        ([("0100007F:9C41", os.geteuid())], 403),
-        ([], 403),
+        (COOKIE, True),
+        ({**COOKIE, "cookie": f"a=b; lmdp-{PORT}={TOKENS.page}; c={{"}, True),
+        (BEARER, True),
+        ({**BEARER, "authorization": f"token {TOKENS.page}"}, True),
+        ({"host": HERE}, False),
+        ({**COOKIE, "cookie": f"lmdp-{PORT + 1}={TOKENS.page}"}, False),
+        ({**COOKIE, "cookie": f"lmdp-{PORT}="}, False),
+        ({**COOKIE, "cookie": f"lmdp-{PORT}={TOKENS.page}x"}, False),
+        ({**COOKIE, "cookie": f"lmdp-{PORT}={TOKENS.page[:-1]}"}, False),
+        ({**COOKIE, "cookie": f"lmdp-{PORT}={TOKENS.metrics}"}, False),
+        ({**BEARER, "authorization": f"Basic {TOKENS.page}"}, False),
+        ({**BEARER, "authorization": TOKENS.page}, False),
+        ({**BEARER, "authorization": "Bearer \xe9"}, False),
     ],
 )
-def test_other_users_of_the_machine_see_nothing(tmp_path: Path, lines: list[tuple[str, int]], wanted: int) -> None:
-    """The kernel's table tells whose program asks; sums without names are open to a monitor's user."""
-    table = tmp_path / "tcp"
-    text = [LINE.format(peer=peer, here=OURS, uid=uid) for peer, uid in lines]
-    table.write_text("\n".join(["  sl  local_address rem_address st", *text]) + "\n")
-    assert code({"host": HERE}, tables=(table,)) == wanted
-    assert code({"host": HERE}, tables=(table,), kind="websocket") == (wanted if wanted == 200 else "websocket.close")
-    assert code({"host": HERE}, tables=(table,), path="/metrics") == 200
+def test_only_the_token_opens_the_page(headers: dict[str, str], *, wanted: bool) -> None:
+    """By cookie or header, for every address and for websockets."""
+    for path in ("/", "/explore", "/api/status", "/metrics", "/_nicegui/3/x.js", "/favicon.ico", "/none"):
+        metrics = path == "/metrics" and TOKENS.metrics in headers.get("cookie", "")
+        assert code(headers, path) == (200 if wanted or metrics else 403), path
+    assert code(headers, "/api/query", method="POST") == (200 if wanted else 403)
+    assert code(headers, kind="websocket") == (200 if wanted else "websocket.close")
 
 
-def test_a_program_that_speaks_ipv6_is_known_too(tmp_path: Path) -> None:
-    """A dual socket's end is in the other table, as a mapped address."""
-    table = tmp_path / "tcp6"
-    mapped = "0000000000000000FFFF0000"
-    line = LINE.format(peer=f"{mapped}0100007F:9C40", here=f"{mapped}{OURS}", uid=os.geteuid())
-    table.write_text(f"head\n{line}\n")
-    assert code({"host": HERE}, tables=(table,)) == 200
+def test_a_monitor_has_a_token_of_its_own() -> None:
+    """It opens the totals, and no row."""
+    monitor = {"host": HERE, "authorization": f"Bearer {TOKENS.metrics}"}
+    assert [code(monitor, path) for path in ("/metrics", "/", "/api/status", "/metrics/")] == [200, 403, 403, 403]
+    assert code(BEARER, "/metrics") == 200
 
 
-def test_where_the_system_shows_nothing_the_user_is_not_checked(tmp_path: Path) -> None:
-    """On a system without that table the name and the origin decide."""
-    assert code({"host": HERE}, tables=(tmp_path / "none",)) == 200
+@pytest.mark.parametrize(
+    ("path", "method", "location"),
+    [
+        (f"/?token={TOKENS.page}", "GET", f"http://{HERE}/"),
+        (f"/explore?range=1h&token={TOKENS.page}&s=%5B%5D", "GET", f"http://{HERE}/explore?range=1h&s=%5B%5D"),
+        (f"//evil.example/?token={TOKENS.page}", "GET", f"http://{HERE}//evil.example/"),
+        (f"/?token={TOKENS.page}", "POST", None),
+        (f"/?token={TOKENS.metrics}", "GET", None),
+        (f"/?token={TOKENS.page}x", "GET", None),
+        ("/?token=", "GET", None),
+        ("/?token=%C3%A9", "GET", None),
+        (f"/?token=x&token={TOKENS.page}", "GET", None),
+    ],
+)
+def test_the_token_leaves_the_address(path: str, method: str, location: str | None) -> None:
+    """It becomes a cookie of this page, which no script and no other site gets, by a redirect to this page alone."""
+    start = asked({"host": HERE}, path, method=method)[0]
+    headers = dict(start["headers"])
+    assert headers[b"cache-control"] == b"no-store"
+    if location is None:
+        assert (start["status"], b"set-cookie" in headers) == (403, False)
+    else:
+        assert (start["status"], headers[b"location"].decode()) == (303, location)
+        cookie = f"lmdp-{PORT}={TOKENS.page}; Path=/; HttpOnly; SameSite=Strict"
+        assert headers[b"set-cookie"].decode() == cookie
+
+
+def test_a_link_from_another_site_is_followed_once() -> None:
+    """The browser withholds the cookie from it, and sends it when the page's own answer makes it come again."""
+    link = {"host": HERE, "sec-fetch-site": "cross-site", "sec-fetch-user": "?1", **VISIT}
+    first, body = asked(link)
+    assert (first["status"], b"refresh" in body["body"]) == (403, True)
+    del link["sec-fetch-user"]  # as no user has clicked on it
+    assert b"refresh" not in asked(link)[1]["body"]
+
+
+def test_a_home_keeps_its_tokens(tmp_path: Path) -> None:
+    """A browser's tab and a monitor survive a restart; only the owner can read the files."""
+    made = tokens(tmp_path)
+    assert made.page != made.metrics
+    assert tokens(tmp_path) == made
+    assert with_token(tmp_path, "http://here") == f"http://here/?token={made.page}"
+    assert with_token(tmp_path / "none", "http://here") == "http://here"
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"page.token": 0o600, "metrics.token": 0o600}
+
+
+@pytest.mark.parametrize("fault", ["others can read it", "empty", "a link", "a pipe", "rubbish"])
+def test_a_token_that_others_may_know_is_replaced(tmp_path: Path, fault: str) -> None:
+    """What is not a private file with a token is none."""
+    before, path = tokens(tmp_path).page, tmp_path / "page.token"
+    if fault == "others can read it":
+        path.chmod(0o640)
+    elif fault == "a link":
+        path.rename(tmp_path / "other")
+        path.symlink_to(tmp_path / "other")
+    elif fault == "a pipe":
+        path.unlink()
+        os.mkfifo(path, 0o600)
+    else:
+        path.write_text("" if fault == "empty" else "../../x")
+    assert with_token(tmp_path, "http://here") == "http://here"
+    after = tokens(tmp_path).page
+    assert after != before
+    assert tokens(tmp_path).page == after
 
 
 def request(site: Site, method: str = "GET", path: str = "/", **headers: str) -> tuple[int, dict[str, str], str]:
     """The answer of the real page, with these headers instead of the usual ones."""
     line = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
     line.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-    for name, text in ({"Host": f"127.0.0.1:{site.port}"} | headers).items():
+    given = {"Host": f"127.0.0.1:{site.port}", "Authorization": f"Bearer {site.token}"} | headers
+    for name, text in given.items():
         line.putheader(name.replace("_", "-"), text)
     line.endheaders()
     answer = line.getresponse()
@@ -146,9 +229,52 @@ UPGRADE = {
 SOCKET = "/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/api/status", "/metrics", SOCKET, "/_nicegui_ws/socket.io/?EIO=4&transport=polling"]
-)
+def addresses(site: Site) -> list[str]:
+    """Every address of the page: its tabs, its API, its metrics, its socket, and each file that it loads."""
+    _, _, body = request(site)
+    files = re.findall(r"""(?:src|href)=["'](/[^"']+)|": ?"(/_nicegui[^"]+\.js)""", body)
+    api = [name.partition(" ")[2] for name in INDEX]
+    found = [
+        "/",
+        "/explore",
+        "/sql",
+        "/api",
+        *api,
+        "/none",
+        "/favicon.ico",
+        SOCKET,
+        SOCKET.replace("websocket", "polling"),
+    ]
+    return found + [first or second for first, second in files]
+
+
+def test_nothing_is_answered_without_the_token(site: Site) -> None:
+    """No address gives anything but the refusal, whatever stands in the place of the token."""
+    paths = addresses(site)
+    assert len(paths) > 20
+    for path in paths:
+        upgrade = UPGRADE if path == SOCKET else {}
+        for given in ("", f"Bearer {'x' * 22}", f"Bearer {site.token[:-1]}"):
+            status, headers, body = request(site, path=path, Authorization=given, **upgrade)
+            assert (status, "set-cookie" in headers) == (403, False), path
+            assert not body or json.loads(body).keys() == {"error", "exitCode", "next"}, path
+    assert request(site, "POST", "/api/query", Authorization="")[0] == 403
+
+
+def test_the_token_is_in_no_log_report_or_process_list(site: Site) -> None:
+    """Not in what a redirected run prints, what programs read, the arguments and environments of processes."""
+    texts = [(site.folder / "stderr").read_text()]
+    texts += [call("status", *words, folder=site.folder).out for words in ((), ("--json",))]
+    texts += [str(site.get(f"/api/{name}")[1]) for name in ("status", "history", "reasons")]
+    for process in (psutil.Process(site.process.pid), *psutil.Process(site.process.pid).children(recursive=True)):
+        texts += [str(process.cmdline()), str(process.environ())]
+    assert "the page is at http" in texts[0]
+    assert f'"page": "{site.base}"' in texts[2]
+    for token in (site.token, (site.home / "metrics.token").read_text().strip()):
+        assert [text for text in texts if token in text] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/api/status", "/metrics", SOCKET, SOCKET.replace("websocket", "polling")])
 def test_the_real_page_refuses_strangers(site: Site, path: str) -> None:
     """Every address of it, the page's own socket too."""
     upgrade = UPGRADE if path == SOCKET else {}

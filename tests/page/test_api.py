@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from lmdp.page.api import INDEX
@@ -88,6 +89,16 @@ def test_a_question_is_answered_as_json_and_as_csv(site: Site) -> None:
     assert list(csv.reader(io.StringIO(text))) == [["DEVICE_NAME", "none"], [HOSTILE, ""]]
 
 
+def test_a_large_answer_comes_in_pieces(site: Site) -> None:
+    """The page passes on what the run writes, and holds none of it: a million rows take no memory."""
+    page = next(one for one in psutil.Process(site.process.pid).children() if "lmdp.page" in one.cmdline())
+    before = page.memory_info().rss
+    query = {"sql": "select range as n, repeat('x', 100) as text from range(1000000)", "limitRows": 1_000_000}
+    _, text = site.get("/api/query", query, Accept="text/csv")
+    assert text.count("\n") == 1_000_001
+    assert page.memory_info().rss - before < 30_000_000
+
+
 def test_rows_beyond_the_limit_are_reported(site: Site) -> None:
     """A cut answer says so."""
     _, answer = site.get("/api/query", {"sql": "select * from metrics", "limitRows": 3})
@@ -111,7 +122,7 @@ def test_rows_beyond_the_limit_are_reported(site: Site) -> None:
         ("/api/query", {"sql": "select 1; select 2"}, 400, "SELECT statement"),
         ("/api/query", {"sql": "select * from read_csv('/etc/passwd')"}, 400, "disabled"),
         ("/api/query", {"sql": "select * from nothing"}, 400, "nothing does not exist"),
-        ("/api/query", {"sql": "select 1", "limitRows": 100_001}, 400, "limitRows"),
+        ("/api/query", {"sql": "select 1", "limitRows": 1_000_001}, 400, "limitRows"),
         ("/api/query", {"query": "select 1"}, 400, "a query is {sql, limitRows, timeoutSeconds}"),
         ("/api/query", [], 400, "a query is {sql, limitRows, timeoutSeconds}"),
         (
@@ -126,7 +137,8 @@ def test_an_error_has_its_text_and_the_next_step(site: Site, path: str, body: An
     """An error in words, and the next step, as JSON."""
     got, answer = site.get(path, body)
     assert got == code
-    assert answer.keys() == {"error", "next"}
+    assert answer.keys() == {"error", "exitCode", "next"}
+    assert answer["exitCode"] == (1 if code == 422 else 2)
     assert error in answer["error"]
     assert answer["next"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import re
@@ -17,7 +16,7 @@ from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import chart
 from lmdp.page.chart import ChartQuery, View
-from lmdp.page.run_client import RunClient
+from page.sites import asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +90,7 @@ def histograms(make: random.Random, instance: str | None) -> Iterator[Row]:
 
 def drawn(warehouse: Warehouse, picked: ChartQuery) -> list[Any]:
     """The points of a chart: time, values, and how many there are in each."""
-    answer = asyncio.run(chart.draw(RunClient(warehouse.path.parent), picked))
+    answer = asked(warehouse.path.parent, lambda run: chart.draw(run, picked))
     assert answer["linesLeftOut"] == 0
     return sorted((at, number, *values) for line in answer["lines"] for at, *values, number in line["points"])
 
@@ -152,6 +151,6 @@ def test_no_more_rows_are_read_than_a_step_needs(warehouse: Warehouse, ages: lis
     rows = [row(begin - age * MINUTE, 10_000 - age, "Octets", "sum", marks) for age in ages]
     warehouse.commit(Load(rows, [], [], datetime.now(UTC)))
     picked = ChartQuery("acme", "7", "o'Net", None, "Octets", "rate", begin, begin + HOUR)
-    found = asyncio.run(chart._since(RunClient(warehouse.path.parent), picked))
+    found = asked(warehouse.path.parent, lambda run: chart._since(run, picked))
     assert found == (chart._EVER_MS if since is None else begin + since * MINUTE)
     assert drawn(warehouse, picked) == plainly(warehouse, picked)

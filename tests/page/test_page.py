@@ -81,7 +81,7 @@ def test_the_numbers_are_the_warehouses(browser: Browser, site: Site) -> None:
 def test_a_reject_appears_with_its_reason(one_browser: Browser, tmp_path: Path) -> None:
     """While the page is open: its code, what was wrong, the message itself, and the command; text stays text."""
     with site_in(tmp_path, None, "--broker", "memory", "--simulate", "0") as site:
-        browser = one_browser.at(site.base)
+        browser = one_browser.at(site.base, site.token)
         browser.open("/")
         browser.until(lambda: "No rejects." in browser.text("rejects"))
         point = {"timeUnixNano": "1", "asDouble": 1}
@@ -345,10 +345,51 @@ def test_nothing_jumps_while_numbers_change(browser: Browser) -> None:
     assert shift < 0.05
 
 
+def test_the_address_has_no_token_after_the_first_load(one_browser: Browser, browser: Browser, site: Site) -> None:
+    """Neither the address nor the way back has it; a browser that has not opened it sees the refusal alone."""
+    one_browser.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    one_browser.driver.get("about:blank")
+    one_browser.driver.get(f"{site.base}/explore?range=6h&token={site.token}")
+    browser.until(lambda: browser.text("state").startswith("Running"))
+    seen = [browser.driver.current_url, browser.js("return document.referrer + document.cookie")]
+    history = browser.driver.execute_cdp_cmd("Page.getNavigationHistory", {})["entries"]
+    assert "/explore?range=6h" in seen[0]
+    assert [entry for entry in (*seen, *(one["url"] for one in history[-2:])) if site.token in entry] == []
+    (cookie,) = browser.driver.get_cookies()
+    kept = {name: cookie[name] for name in ("name", "domain", "path", "httpOnly", "sameSite")}
+    assert kept == {
+        "name": f"lmdp-{site.port}",
+        "domain": "127.0.0.1",
+        "path": "/",
+        "httpOnly": True,
+        "sameSite": "Strict",
+    }
+
+
+def test_a_link_on_another_site_opens_the_page(browser: Browser, site: Site) -> None:
+    """A browser that has the cookie shows the page, though it withholds the cookie from what the other site began."""
+    elsewhere = f"data:text/html,<a href='{site.base}/sql'>go</a>"
+    browser.driver.get(elsewhere)
+    browser.all("a")[0].click()
+    browser.until(lambda: browser.text("state").startswith("Running"))
+    assert browser.driver.current_url == f"{site.base}/sql"
+    browser.complaints()  # of the answer that sent it once more
+
+
+def test_two_runs_share_a_browser(one_browser: Browser, browser: Browser, site: Site, tmp_path: Path) -> None:
+    """Each page has its own cookie, though a browser sends it to every port."""
+    with site_in(tmp_path) as other:
+        assert other.token != site.token
+        another = one_browser.at(other.base, other.token)
+        for one in (another, browser, another, browser):
+            one.open("/")
+        assert len(one_browser.driver.get_cookies()) >= 2
+
+
 def test_a_restart_is_survived(one_browser: Browser, tmp_path: Path) -> None:
     """While the run is away the page says so; when it is back, the same tab shows its numbers, untouched."""
     with site_in(tmp_path) as site:
-        browser = one_browser.at(site.base)
+        browser = one_browser.at(site.base, site.token)
         browser.open("/sql", size=WIDE)
         browser.js("sessionStorage.setItem('lmdp-sql', 'select count(*) from metrics')")
         browser.one("tab-pipeline").click()

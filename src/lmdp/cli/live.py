@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lmdp.cli.options import DEFAULT_HOME
 from lmdp.page import formats
+from lmdp.page.security import with_token
 from lmdp.support.printable import printable
 from lmdp.support.program import program
 from lmdp.support.reject_share import replay_command
@@ -36,6 +37,14 @@ def lines(status: dict[str, Any] | None, fault: str = "") -> list[str]:
         first = _one_line(fault) if fault else f"not running; `{program()} run` starts it"
         return [first, *_warehouse(status), *_only_rejects(status)]
     return [*_source(running), "", *_path(status), "", *_rates(running), *_warehouse(status), *_trouble(running)]
+
+
+def opened(status: dict[str, Any], home: Path) -> dict[str, Any]:
+    """Return a status whose page has its token, for the owner's terminal alone: no log or report has it."""
+    running = status["running"]
+    if not running or not running.get("page"):
+        return status
+    return {**status, "running": {**running, "page": with_token(home, running["page"])}}
 
 
 def view(status: dict[str, Any] | None, fault: str = "") -> Text:

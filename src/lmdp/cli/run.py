@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -266,7 +267,7 @@ def _settings(
         else None,
         until_idle=until_idle,
         keep_days=_days(storage.keep),
-        page=partial(process.page, port=page.page_port) if has_page else None,
+        page=partial(process.page, port=page.page_port, shows_token=sys.stderr.isatty()) if has_page else None,
         replay=serve,
     )
 

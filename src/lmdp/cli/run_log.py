@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from lmdp.cli.live import EVERY_S, SHARE, view
+from lmdp.cli.live import EVERY_S, SHARE, opened, view
 from lmdp.errors import LmdpError
 from lmdp.support.printable import printable
 from lmdp.support.program import program
@@ -93,7 +93,7 @@ class _LiveView:
 
 def _drawn(machine: Machine) -> Text:
     try:
-        return view(machine.status())
+        return view(opened(machine.status(), machine.settings.home))
     except LmdpError as error:  # the warehouse does not answer just now; the counts are known without it
         return view(None, f"{_line(machine)}; {error}")
 

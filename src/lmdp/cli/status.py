@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from rich.console import Console
 from rich.live import Live
 
-from lmdp.cli.live import EVERY_S, lines, view
+from lmdp.cli.live import EVERY_S, lines, opened, view
 from lmdp.cli.options import DEFAULT_HOME, Home, Json, WarehouseFile, option, warehouse_file
 from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.support.signals import stopped_by_signals
@@ -37,7 +37,10 @@ def status(
         _watch(home, path, as_json=as_json)
         return
     found = _look(home, path, None)
-    print(json.dumps(found) if as_json else "\n".join(lines(found)))
+    if as_json:
+        print(json.dumps(found))
+    else:
+        print("\n".join(lines(opened(found, home) if sys.stdout.isatty() else found)))
 
 
 def _look(home: Path, path: Path, last: Status | None) -> Status:
@@ -73,7 +76,7 @@ def _watch(home: Path, path: Path, *, as_json: bool) -> None:
             except LmdpError as error:
                 fault = str(error)
             if screen:
-                screen.update(view(last, fault), refresh=True)
+                screen.update(view(opened(last, home) if last else None, fault), refresh=True)
             elif as_json:
                 found = last or {"running": None}
                 _print(json.dumps({**found, "fault": fault} if fault else found))

@@ -6,6 +6,7 @@ import os
 import platform
 import stat
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,8 +196,10 @@ def page(context: Context) -> Result:
     if not url:
         return not_tried("this run has none (--no-page, or it is still starting)")
     try:
-        with _DIRECT.open(f"{url}/api", timeout=NET_S) as answer:
-            answer.read()
+        _DIRECT.open(f"{url}/api", timeout=NET_S).close()
+    except urllib.error.HTTPError as answer:  # it refuses whoever has no token, and so it answers
+        with answer:
+            return ok(url) if answer.code == 403 else wrong(f"{url} answers {answer}", "look at the run's terminal")
     except OSError as error:
         return wrong(f"{url} does not answer: {getattr(error, 'reason', error)}", "look at the run's terminal")
     return ok(url)

@@ -19,7 +19,8 @@ from typing import Any
 
 from lmdp.core.pipeline import TransformSettings
 from lmdp.errors import KafkaUnavailableError
-from lmdp.machine.api.server import Replay, serving
+from lmdp.machine.api.routes import Replay
+from lmdp.machine.api.server import serving
 from lmdp.machine.data_dir import make_home, only_run
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, MemoryBroker, Restarter, embedded
 from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, pinned

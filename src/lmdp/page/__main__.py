@@ -1,8 +1,12 @@
-"""Entry point of the page's process (`python -m lmdp.page`): it ends when its standard input closes."""
+"""Process of the page (`python -m lmdp.page`): guard, JSON API and user interface in one application on loopback.
+
+It ends when its standard input closes.
+"""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import errno
 import os
@@ -10,12 +14,19 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lmdp.page.process import PORT
+from lmdp.page.process import LISTENING, PORT
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _NEAR = 20  # ports that are tried first, so that a restart tends to get the same one
 _END_S = 3.0
+_RECONNECT_S = 30.0  # a tab that slept for less keeps its state
+_ICON = Path(__file__).with_name("icon.svg")
 
 
 def main() -> int:
@@ -29,12 +40,53 @@ def main() -> int:
     except OSError as error:
         print(f"cannot listen on 127.0.0.1: {error.strerror}")
         return 3
-    from lmdp.page.server import server  # noqa: PLC0415 - a second's work, which a taken port spares
-
-    serving = server(given.home, listener.getsockname()[1])
+    serving = _server(given.home, listener.getsockname()[1])
     threading.Thread(target=_end_with_parent, args=[serving], name="parent", daemon=True).start()
     serving.run([listener])
     return 0
+
+
+def _server(home: Path, port: int) -> uvicorn.Server:
+    """Return the server for `port`, ready to run. It prints its address when it listens."""
+    # A second's work, which a taken port spares.
+    from fastapi import FastAPI  # noqa: PLC0415 - as above
+    from nicegui import ui  # noqa: PLC0415 - as above
+
+    from lmdp.machine.api.http import HANDLERS, Limits, server  # noqa: PLC0415 - as above
+    from lmdp.page.api import Api, routes  # noqa: PLC0415 - as above
+    from lmdp.page.devices import Catalogue  # noqa: PLC0415 - as above
+    from lmdp.page.layout import Page  # noqa: PLC0415 - as above
+    from lmdp.page.run_client import RunClient  # noqa: PLC0415 - as above
+    from lmdp.page.security import RequestGuard, tokens  # noqa: PLC0415 - as above
+
+    run = RunClient(home)
+    api = Api(run, Catalogue(run))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with run:
+            polling = asyncio.create_task(run.poll())
+            print(f"{LISTENING}http://127.0.0.1:{port}", flush=True)
+            yield
+            polling.cancel()
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=dict(HANDLERS))
+    app.router.routes.extend(routes(api))
+    Page(api).register()
+    ui.run_with(
+        app,
+        title="lmdp",
+        favicon=_ICON,
+        dark=None,
+        language="en-US",
+        tailwind=False,
+        reconnect_timeout=_RECONNECT_S,
+        gzip_middleware_factory=None,  # no use on loopback
+        show_welcome_message=False,
+    )
+    guard = RequestGuard(app, port, tokens(home))
+    limits = Limits(connections=200)
+    return server(guard, limits, log_level="warning", ws_max_size=2_000_000, timeout_graceful_shutdown=1)
 
 
 def _listener(port: int | None) -> socket.socket:
@@ -55,12 +107,12 @@ def _listener(port: int | None) -> socket.socket:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-def _end_with_parent(serving: object) -> None:
+def _end_with_parent(serving: uvicorn.Server) -> None:
     """Stop the server when standard input closes, which happens when the parent ends."""
     with contextlib.suppress(OSError):
         while os.read(0, 1024):
             pass
-    serving.should_exit = True  # type: ignore[attr-defined]
+    serving.should_exit = True
     threading.Timer(_END_S, os._exit, [0]).start()
 
 

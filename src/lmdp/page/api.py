@@ -1,39 +1,23 @@
-"""JSON API of the page, for programs too. An error is `{"error", "next"}`, with the next command."""
+"""JSON API of the page, for programs too. Queries and their errors are the run's own, passed on."""
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
 
-import msgspec
-import pyarrow as pa
+from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from lmdp.errors import ApiError
-from lmdp.machine.api import formats
-from lmdp.machine.api.protocol import Query
-from lmdp.machine.warehouse.reader import Answer
+from lmdp.machine.api.http import json_response, read_body, unless_left
+from lmdp.machine.api.protocol import CSV, JSON, MAX_QUERY, Query
 from lmdp.page import chart, prometheus, reject_texts
 from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import KEPT_S, Json, RunClient
 from lmdp.support.program import program
-
-MAX_ROWS = 100_000  # for more there is `lmdp query`, which can write to a file
-MAX_SECONDS = 60.0
-_MAX_BODY = 1_000_000
-_CSV = "text/csv"
-
-
-class PageQuery(Query, rename="camel", forbid_unknown_fields=True):
-    """A query within the limits of `POST /api/query`."""
-
-    limit_rows: Annotated[int, msgspec.Meta(ge=1, le=MAX_ROWS)] = 1_000
-    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_SECONDS)] = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +58,6 @@ class Api:
         """Return the lines of one series."""
         return await chart.draw(self.run, query)
 
-    async def query(self, query: PageQuery) -> tuple[Answer, float]:
-        """Return the answer to one SELECT, and the seconds that it took."""
-        begun = time.monotonic()
-        answer = await self.run.query(query)
-        return answer, round(time.monotonic() - begun, 3)
-
     def _seen(self) -> tuple[Json, Json]:
         live, status = self.run.live, self.run.status
         if live is None or status is None:
@@ -94,18 +72,18 @@ def routes(api: Api) -> list[Route]:
 
     def get(path: str, answer: Callable[[Request], Awaitable[Json]]) -> Route:
         async def endpoint(request: Request) -> Response:
-            return await _respond(lambda: _json(answer(request)))
+            return json_response(await answer(request))
 
         return Route(path, endpoint, methods=["GET"])
 
     async def post_query(request: Request) -> Response:
-        return await _respond(lambda: _query(api, request))
+        return await _query(api.run, request)
 
     async def metrics(_: Request) -> Response:
         return Response(prometheus.render(api.run.live, api.run.status), media_type=prometheus.CONTENT_TYPE)
 
     async def unknown(request: Request) -> Response:
-        return _error(ApiError(404, f"no such address: {request.method} {request.url.path}", "GET /api lists all"))
+        raise ApiError(404, f"no such address: {request.method} {request.url.path}", "GET /api lists all")
 
     return [
         get("/api", lambda _: _index()),
@@ -137,63 +115,16 @@ async def _index() -> Json:
     return INDEX
 
 
-async def _json(answer: Awaitable[Json]) -> Response:
-    return Response(msgspec.json.encode(await answer), media_type="application/json")
-
-
-async def _respond(work: Callable[[], Awaitable[Response]]) -> Response:
-    try:
-        return await work()
-    except ApiError as error:
-        return _error(error)
-
-
-def _error(error: ApiError) -> Response:
-    return Response(msgspec.json.encode(error.json()), error.status, media_type="application/json")
-
-
-async def _query(api: Api, request: Request) -> Response:
-    try:
-        query = msgspec.json.decode(await _body(request), type=PageQuery)
-    except msgspec.MsgspecError as error:
-        raise ApiError(
-            400, f"a query is {{sql, limitRows, timeoutSeconds}}: {error}", 'POST {"sql": "select 1"}'
-        ) from error
-    answer, seconds = await api.query(query)
-    if _CSV in request.headers.get("accept", ""):
-        headers = {"X-Truncated": str(answer.truncated).lower()}
-        return Response(csv(answer.table), media_type=_CSV, headers=headers)
-    result = {
-        "columns": [{"name": column.name, "type": str(column.type)} for column in answer.table.schema],
-        "rows": table_rows(answer.table),
-        "truncated": answer.truncated,
-        "seconds": seconds,
-    }
-    return Response(msgspec.json.encode(result), media_type="application/json")
-
-
-async def _body(request: Request) -> bytes:
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise ApiError(415, "a query must be JSON", 'send it with "Content-Type: application/json"')
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_BODY:
-            raise ApiError(413, f"a query may have at most {_MAX_BODY:,} bytes", f"{program()} query - < query.sql")
-    return body
-
-
-def csv(table: pa.Table) -> bytes:
-    """Return a table as CSV."""
-    file = io.BytesIO()
-    formats.write_to(table, "csv", file)
-    return file.getvalue()
-
-
-def table_rows(table: pa.Table) -> list[list[Any]]:
-    """Return the rows as lists of JSON values, in the columns' order: two columns may have one name."""
-    columns = [[formats.plain(value) for value in formats.values(column)] for column in table.columns]
-    return [list(row) for row in zip(*columns, strict=True)] if columns else []
+async def _query(run: RunClient, request: Request) -> Response:
+    """Pass the run's answer on, piece by piece; the query ends when its client leaves."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:
+        raise ApiError(415, "a query must be JSON", f'send it with "Content-Type: {JSON}"')
+    query = Query.parse(await read_body(request, MAX_QUERY, f"{program()} query - < query.sql"))
+    form = CSV if CSV in request.headers.get("accept", "") else JSON
+    answer = await unless_left(request, run.send(query, form))
+    headers = {name: answer.headers[name] for name in ("content-length", "content-type", "x-truncated")
+               if name in answer.headers}  # fmt: skip
+    return StreamingResponse(answer.aiter_raw(), answer.status_code, headers, background=BackgroundTask(answer.aclose))
 
 
 def _chart_query(request: Request) -> chart.ChartQuery:
@@ -229,8 +160,3 @@ def _number(request: Request, name: str, default: int) -> int:
     if not (value.isascii() and value.isdecimal() and len(value) <= 16):
         raise ApiError(400, f"{name} must be a whole number", "GET /api lists the parameters")
     return int(value)
-
-
-def text(value: Any) -> str:
-    """Return a value as JSON text."""
-    return msgspec.json.encode(formats.plain(value)).decode()

@@ -147,8 +147,7 @@ async def draw(run: RunClient, query: ChartQuery) -> Json:
     begun = time.monotonic()
     sql = query.sql(query.from_ms if query.view == "raw" else await _since(run, query))
     answer = await run.query(Query(sql, query.points * 40))
-    rows = answer.table.to_pylist()
-    groups = [list(group) for _, group in groupby(rows, key=lambda row: row["SERIES"])]
+    groups = [list(group) for _, group in groupby(answer.named(), key=lambda row: row["SERIES"])]
     lines = _percentiles(groups) if query.view == "percentile" else _lines(groups)
     return {
         "view": query.view,

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lmdp.support.program import child_environment
+from lmdp.page.security import tokens, with_token
+from lmdp.support.program import child_environment, program
 
 PORT = 8088
 LISTENING = "listening "
@@ -20,12 +21,15 @@ _STARTS = 5
 
 
 @contextlib.contextmanager
-def page(home: Path, notify: Callable[[str], None], *, port: int | None = None) -> Iterator[Callable[[], str]]:
+def page(
+    home: Path, notify: Callable[[str], None], *, port: int | None = None, shows_token: bool = False
+) -> Iterator[Callable[[], str]]:
     """Serve the page of `home` during the block, on `port` or a free one near 8088; `notify` of its address.
 
-    Yields a function that returns the address, empty until the page listens.
+    `shows_token` says that only the owner sees what `notify` gets: a terminal, not a log. Yields a function that
+    returns the address without the token, empty until the page listens.
     """
-    server = _PageProcess(home, port, notify)
+    server = _PageProcess(home, port, notify, shows_token=shows_token)
     thread = threading.Thread(target=server.run, name="page", daemon=True)
     thread.start()
     try:
@@ -36,8 +40,8 @@ def page(home: Path, notify: Callable[[str], None], *, port: int | None = None) 
 
 
 class _PageProcess:
-    def __init__(self, home: Path, port: int | None, notify: Callable[[str], None]) -> None:
-        self._home, self._port, self._notify = home, port, notify
+    def __init__(self, home: Path, port: int | None, notify: Callable[[str], None], *, shows_token: bool) -> None:
+        self._home, self._port, self._notify, self._shows_token = home, port, notify, shows_token
         self._ending = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._url = ""
@@ -75,6 +79,7 @@ class _PageProcess:
         """Run the page once, and return the last line that it printed apart from its address."""
         last = ""
         try:
+            tokens(self._home)
             with self._started() as process:
                 self._process = process
                 if self._ending.is_set():
@@ -110,5 +115,7 @@ class _PageProcess:
         if url != self._url:
             wanted = self._port or PORT
             other = "" if url.endswith(f":{wanted}") else f" (port {wanted} is taken)"
-            self._notify(f"the page is at {url}{other}")
+            shown = with_token(self._home, url) if self._shows_token else url
+            opens = "" if self._shows_token else f" (in a terminal, {program()} status shows it with its token)"
+            self._notify(f"the page is at {shown}{other}{opens}")
         self._url = url

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from lmdp.page.run_client import Json, RunClient
 from lmdp.support.program import program
@@ -28,61 +29,18 @@ ORDER BY rejects DESC, code
 """  # noqa: S608 - our own numbers
 
 
-class _Code(NamedTuple):
-    """The meaning of a reject code, the fix, and the options with which the rejects are then replayed."""
+class _Texts(msgspec.Struct):
+    codes: dict[str, _Code]
+    drops: dict[str, Drop]
 
+
+class _Code(msgspec.Struct):
     meaning: str
     fix: str
-    options: str = ""
+    options: str
 
 
-CODES = {
-    "Decode.Malformed": _Code(
-        "The message is neither OTLP/JSON nor OTLP protobuf, or it is cut off.",
-        "The error message names the format where it is recognised, and what the publisher has to change. "
-        "If this program is wrong, replay it after an upgrade.",
-        "--dry-run",
-    ),
-    "Decode.NotMetrics": _Code(
-        "The message is readable but has no metrics: it is logs, traces, other JSON, or OTLP before 1.0.",
-        "Send logs and traces to another topic. Upgrade a source of old OTLP to OTLP 1.0 or later.",
-        "--dry-run",
-    ),
-    "Decode.TooLarge": _Code(
-        "The decompressed message, or its rows, exceed the size limits.",
-        "Configure the publisher to send smaller bundles.",
-        "--dry-run",
-    ),
-    "Row.MissingField": _Code(
-        "A required field is neither in the datapoint nor in its scope or resource.",
-        "Add the source's key for it to a copy of the specification, and set LMDP_SPEC to that copy.",
-        "--dry-run",
-    ),
-    "Row.BadTimestamp": _Code(
-        "The datapoint has no time, or one outside the years 1 to 9999.",
-        "Fix the publisher's clock or its encoding. A missing time is never invented.",
-        "--dry-run",
-    ),
-    "Row.BadHistogram": _Code(
-        "A histogram's bucket counts and bounds do not match: it needs one count more than bounds.",
-        "Fix the publisher. If this program is wrong, replay it after an upgrade.",
-        "--dry-run",
-    ),
-    "Row.TooLarge": _Code(
-        "The row exceeds the largest record that Firehose accepts.",
-        "Shorten the attributes of the datapoint or the resource at their source.",
-        "--dry-run",
-    ),
-}
-_NO_TENANT = _Code(
-    "The resource has no tenant (LogicMonitor sends none), and the run was started without one.",
-    f"Set the tenant ({program()} run --org-id NAME, or LMDP_ORG_ID), and replay the rejects with it.",
-    "--org-id NAME",
-)
-_UNKNOWN = _Code("This version of the program does not know the code.", "See the example.", "--dry-run")
-
-
-class _Drop(NamedTuple):
+class Drop(msgspec.Struct):
     """The unit counted under a drop reason, the meaning of the reason, and an example."""
 
     counted: str
@@ -90,34 +48,8 @@ class _Drop(NamedTuple):
     example: str
 
 
-DROPS = {
-    "noRecordedValue": _Drop(
-        "datapoints",
-        "The source polled and got no value (LogicMonitor: No Data). Check the device.",
-        '{"timeUnixNano": "1764000000000000000", "flags": 1}',
-    ),
-    "nonFinite": _Drop(
-        "rows",
-        "The value is NaN or infinite, which no report can add up.",
-        '{"timeUnixNano": "1764000000000000000", "asDouble": "NaN"}',
-    ),
-    "empty": _Drop(
-        "messages",
-        "The Kafka record has no value: a tombstone of a compacted topic, or white space.",
-        "(no bytes)",
-    ),
-    "unknownData": _Drop(
-        "metrics",
-        "The metric has none of OTLP 1.0's five kinds of data. Upgrade its source to OTLP 1.0 or later.",
-        '{"name": "requests", "intSum": {"dataPoints": [{"value": "3"}]}}',
-    ),
-    "exemplars": _Drop(
-        "exemplars",
-        "Single samples attached to a datapoint. The datapoint itself became rows.",
-        '{"exemplars": [{"asDouble": 0.12, "traceId": "…"}]}',
-    ),
-}
-_UNKNOWN_DROP = _Drop("datapoints", "This version of the program does not know the reason.", "")
+_TEXTS = msgspec.toml.decode(Path(__file__).with_suffix(".toml").read_bytes(), type=_Texts)
+CODES, DROPS = _TEXTS.codes, _TEXTS.drops
 
 
 async def rejects(run: RunClient) -> list[Json]:
@@ -128,12 +60,13 @@ async def rejects(run: RunClient) -> list[Json]:
 
 def _reject(row: Json, home: Path, warehouse: Path | None) -> Json:
     example = dict(row["example"])
-    code = _NO_TENANT if example["message"].startswith("orgId:") else CODES.get(row["code"], _UNKNOWN)
+    kind = "no tenant" if example["message"].startswith("orgId:") else row["code"]
+    code = CODES.get(kind, CODES["unknown"])
     example["excerpt"] = _excerpt(example.pop("raw"))
     return {
         **row,
         "meaning": code.meaning,
-        "mend": code.fix,
+        "mend": code.fix.format(program=program()),
         "command": replay_command(code.options, home, warehouse),
         "example": example,
     }
@@ -143,7 +76,8 @@ def drops(live: Json) -> list[Json]:
     """Return what this run dropped by rule, the most frequent reason first."""
     dropped = sorted(live["dropped"].items(), key=lambda one: (-one[1], one[0]))
     return [
-        {"reason": reason, "count": count, **DROPS.get(reason, _UNKNOWN_DROP)._asdict()} for reason, count in dropped
+        {"reason": reason, "count": count, **msgspec.structs.asdict(DROPS.get(reason, DROPS["unknown"]))}
+        for reason, count in dropped
     ]
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
-from lmdp.errors import ApiError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
-from lmdp.machine.api import client
-from lmdp.machine.api.protocol import MAX_ROWS, Query
-from lmdp.machine.warehouse.reader import Answer
+import httpx
+import msgspec
+
+from lmdp.errors import ApiError, LmdpError, RunNotFoundError
+from lmdp.machine.api.client import Connections
+from lmdp.machine.api.http import api_error
+from lmdp.machine.api.protocol import JSON, MAX_ROWS, Query
 from lmdp.support.program import program
 
 EVERY_S = 1.0
@@ -22,13 +25,29 @@ KEPT_S = 900
 _WINDOW_S = 60  # of latencies
 _CONCURRENT_QUERIES = 3  # the run accepts one more, for `lmdp query`
 
-_T = TypeVar("_T")
 Json = dict[str, Any]
+
+
+class Answer(msgspec.Struct):
+    """The answer to a query, as the run writes it in JSON; a column is its `name` and Arrow's name of its `type`."""
+
+    columns: list[dict[str, str]]
+    rows: list[list[Any]]
+    truncated: bool
+    seconds: float
+
+    def named(self) -> list[Json]:
+        """Return the rows by the names of their columns, which are unique in the page's own queries."""
+        names = [column["name"] for column in self.columns]
+        return [dict(zip(names, row, strict=True)) for row in self.rows]
 
 
 @dataclass(slots=True)
 class RunClient:
-    """The run of `home`, as last seen. `live` and `status` are None before the first answer and while none runs."""
+    """The run of `home`, as last seen, until the end of a block.
+
+    `live` and `status` are None before the first answer and while none runs.
+    """
 
     home: Path
     live: Json | None = None
@@ -36,31 +55,54 @@ class RunClient:
     error: ApiError | None = None
     samples: deque[Json] = field(default_factory=lambda: deque(maxlen=round(KEPT_S / EVERY_S)))
     _latencies: deque[tuple[float, Counter[float]]] = field(default_factory=deque)
-    _polls: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "poll"))
-    _queries: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_CONCURRENT_QUERIES, "query"))
+    _queries: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_QUERIES))
+    _connections: Connections = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._connections = Connections(self.home)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connections.close()
 
     async def poll(self) -> None:
         """Read the status and the live figures every second, without end."""
         while True:
             begun = time.monotonic()
             try:
-                found = await self._in(self._polls, lambda: client.snapshot(self.home))
+                with self._translated():
+                    found = msgspec.json.decode(await self._connections.read("GET", "/snapshot"))
                 self.live, self.status, self.error = found["live"], found["status"], None
-                self._note(self.live)
+                self._note(found["live"])
             except ApiError as error:
                 self.live, self.status, self.error = None, None, error
                 self._latencies.clear()
             await asyncio.sleep(max(0.0, EVERY_S - (time.monotonic() - begun)))
 
+    async def send(self, query: Query, form: str = JSON) -> httpx.Response:
+        """Return the run's response to one SELECT, its content still to be read. Raises ApiError."""
+        async with self._queries:
+            with self._translated():
+                return await self._connections.send(
+                    "POST", "/query", msgspec.json.encode(query), query.timeout_seconds, form
+                )
+
+    async def content(self, query: Query, form: str) -> tuple[bytes, bool]:
+        """Return the answer to one SELECT in the form `JSON` or `CSV`, and whether it is truncated. Raises ApiError."""
+        response = await self.send(query, form)
+        with self._translated():
+            found = await self._connections.content(response)
+        return found, response.headers.get("X-Truncated") == "true"
+
     async def query(self, query: Query) -> Answer:
         """Return the answer to one SELECT. Raises ApiError."""
-        return await self._in(self._queries, lambda: client.query_run(self.home, query))
+        return msgspec.json.decode((await self.content(query, JSON))[0], type=Answer)
 
     async def rows(self, sql: str) -> list[Json]:
         """Return the rows of one of the page's own queries. Raises ApiError."""
-        answer = await self.query(Query(sql, MAX_ROWS))
-        rows: list[Json] = answer.table.to_pylist()
-        return rows
+        return (await self.query(Query(sql, MAX_ROWS))).named()
 
     def latency(self) -> Json:
         """Return the median and 99th percentile in ms over the last minute's messages; None without a message."""
@@ -89,9 +131,10 @@ class RunClient:
             }
         )
 
-    async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
+            yield
         except RunNotFoundError as error:
             raise ApiError(
                 503,
@@ -99,15 +142,7 @@ class RunClient:
                 f"{program()} run",
             ) from error
         except LmdpError as error:
-            raise _to_api_error(error) from error
-
-
-def _to_api_error(error: LmdpError) -> ApiError:
-    if isinstance(error, SettingsError):
-        return ApiError(400, str(error), f'{program()} query "select * from metrics limit 10"')  # noqa: S608 - to paste
-    if isinstance(error, UnreachableError):
-        return ApiError(503, str(error), f"{program()} status")
-    return ApiError(422, str(error), f"{program()} query --help")
+            raise api_error(error) from error
 
 
 def _quantile(counted: Counter[float], q: float) -> float | None:

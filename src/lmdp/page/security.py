@@ -1,21 +1,28 @@
-"""Access to the page: programs of this user, on this machine, and web pages of this address only.
+"""Who may see the page: whoever has its token, on this machine, from a web page of this address only.
 
-A web page can make a browser send requests to loopback, under a name of its own (DNS rebinding) or across sites. So
-both host name and origin are checked, for websockets too, before anything is read. Other users of this machine reach
-loopback too; Linux shows who owns the other end of a connection.
-https://owasp.org/www-community/attacks/csrf https://man7.org/linux/man-pages/man5/proc_pid_net.5.html
+The token comes in the address that the owner sees, becomes a cookie, and leaves the address; programs send it in a
+header. Monitors have one of their own, which opens `/metrics` alone. Both are files of the home that only its owner can
+read, so they outlive a restart. A web page can make a browser send requests to loopback, under a name of its own (DNS
+rebinding) or across sites: host name and origin are checked too, for websockets as well, before anything is read.
+https://owasp.org/www-community/attacks/csrf
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import stat
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs
 
 import msgspec
 
+from lmdp.errors import ApiError
+from lmdp.support.atomic_files import write_whole
 from lmdp.support.program import program
 
 Scope = MutableMapping[str, Any]
@@ -26,9 +33,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _STATIC = "/_nicegui/"  # scripts and fonts of a version, no data
-_OPEN_TO_ALL = "/metrics"  # a monitor runs as its own user; these are totals without names
-_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_ROOT = 0
+_METRICS = "/metrics"
+_TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]{22}\n?")
 
 # Vue compiles templates in the browser and the library evaluates what its server sends, hence 'unsafe-eval'; styles are
 # set on elements, hence 'unsafe-inline' there. No other origin is named, and scripts in the document need the nonce.
@@ -48,85 +54,145 @@ _HEADERS = (
 _OURS = {name for name, _ in _HEADERS} | {b"content-security-policy"}
 
 
+class Tokens(NamedTuple):
+    """The token of the page, and the one that opens `/metrics` alone."""
+
+    page: str
+    metrics: str
+
+
+def tokens(home: Path) -> Tokens:
+    """Return the tokens of a home; make those that it has not. Raises OSError."""
+    return Tokens(*(_token(path) or _made(path) for path in (home / "page.token", home / "metrics.token")))
+
+
+def with_token(home: Path, address: str) -> str:
+    """Return the page's address with its token, for the owner to open; without one where the home has none."""
+    token = _token(home / "page.token")
+    return f"{address}/?token={token}" if token else address
+
+
+def _token(path: Path) -> str | None:
+    """Return the token in a file, None unless it is a file that only its owner, this user, can read."""
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            found, text = os.fstat(handle), file.read(100)
+        is_ours = stat.S_ISREG(found.st_mode) and not found.st_mode & 0o077 and found.st_uid in (0, os.geteuid())
+        if is_ours and _TOKEN.fullmatch(text):
+            return text.decode().strip()
+    return None
+
+
+def _made(path: Path) -> str:
+    token = secrets.token_urlsafe(16)
+    write_whole(path, f"{token}\n".encode())
+    return token
+
+
 class RequestGuard:
     """ASGI middleware that passes permitted requests on `port` to `app`, and adds security headers."""
 
-    def __init__(self, app: App, port: int, tables: Iterable[Path] = _TABLES) -> None:
+    def __init__(self, app: App, port: int, known: Tokens) -> None:
         self.app = app
         self._port = port
         self._hosts = {f"{name}:{port}" for name in LOOPBACK_NAMES}
-        self._tables = tuple(tables)
+        self._tokens = known
+        self._cookie = f"lmdp-{port}"  # a browser sends a cookie to every port: each page has its own name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse with 403 (a websocket: before it is accepted), or pass the request on."""
+        """Refuse with 403 (a websocket: before it is accepted), set the cookie, or pass the request on."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
-        if refusal is None:
+        headers = _Headers(scope)
+        refusal = self._refusal(headers)
+        if refusal is None and self._may(scope["path"], headers):
             await self.app(scope, receive, _SecuredResponse(send, scope["path"]))
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal})
+            await send({"type": "websocket.close", "code": 1008, "reason": "refused"})
+        elif refusal is None and self._has_come_with_token(scope):
+            await self._redirect(scope, headers, send)
+        elif refusal is None and headers.is_from_elsewhere() and headers["sec-fetch-user"] == "?1":
+            await _answer(send, 403, _AGAIN, b"text/html")
         else:
-            await _refuse(send, refusal)
+            await _refuse(send, refusal or _UNKNOWN)
 
-    def _refusal(self, scope: Scope) -> str | None:
-        """Return why a request is refused; None when it is permitted."""
-        headers = [(name.lower(), value.decode("latin-1").lower()) for name, value in scope["headers"]]
-        given = dict(headers)
-        if [name for name, _ in headers].count(b"host") != 1 or given[b"host"] not in self._hosts:
+    def _refusal(self, headers: _Headers) -> str | None:
+        """Return why a request is refused whoever sends it; None when its sender decides."""
+        host, origin = headers["host"].lower(), headers["origin"].lower()
+        if headers.names.count(b"host") != 1 or host not in self._hosts:
             return f"the page answers only as 127.0.0.1:{self._port} and localhost:{self._port}"
-        origin = given.get(b"origin")
-        if origin is not None and origin != f"http://{given[b'host']}":
+        if b"origin" in headers.names and origin != f"http://{host}":
             return "requests from another origin are not permitted"
-        if given.get(b"sec-fetch-site") in ("cross-site", "same-site") and not _is_navigation(given):
+        if headers.is_from_elsewhere() and not headers.is_visit():
             return "requests from another site are not permitted"
-        if scope["path"] != _OPEN_TO_ALL and not is_ours(scope.get("client"), self._port, self._tables):
-            return "only the user who runs the pipeline may open the page"
         return None
 
+    def _may(self, path: str, headers: _Headers) -> bool:
+        """Return whether a request has a token that opens the path."""
+        wanted = self._tokens if path == _METRICS else (self._tokens.page,)
+        return any(_same(one, token) for one in self._given(headers) for token in wanted)
 
-def _is_navigation(headers: dict[bytes, str]) -> bool:
-    """Return whether the user followed a link to the page; the linking site cannot read the answer."""
-    return headers.get(b"sec-fetch-mode") == "navigate" and headers.get(b"sec-fetch-dest") == "document"
+    def _given(self, headers: _Headers) -> Iterator[str]:
+        kind, _, token = headers["authorization"].partition(" ")
+        if kind.lower() in ("bearer", "token"):
+            yield token.strip()
+        for cookie in headers["cookie"].split(";"):
+            name, _, token = cookie.strip().partition("=")
+            if name == self._cookie:
+                yield token
 
+    def _has_come_with_token(self, scope: Scope) -> bool:
+        found = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
+        return scope["method"] == "GET" and len(found) == 1 and _same(found[0], self._tokens.page)
 
-def is_ours(peer: tuple[str, int] | None, port: int, tables: Iterable[Path] = _TABLES) -> bool:
-    """Return whether this user or root owns the other end of a connection; True where the system does not show it.
-
-    A connection that no program holds any more (an earlier one of that port, in TIME_WAIT) is root's in the table, so
-    both ends and the inode have to match.
-    """
-    if peer is None or peer[0] != "127.0.0.1":
-        return False
-    found = False
-    for table in tables:
-        try:
-            lines = table.read_text(encoding="ascii").splitlines()[1:]
-        except OSError:
-            continue
-        found = True
-        for line in lines:
-            words = line.split()
-            ends = [_ends(one, ipv6=table.name.endswith("6")) for one in (peer[1], port)]
-            if words[1] in ends[0] and words[2] in ends[1] and words[9] != "0":
-                return int(words[7]) in {_ROOT, os.geteuid()}
-    return not found
+    async def _redirect(self, scope: Scope, headers: _Headers, send: Send) -> None:
+        """Give the browser its cookie, and the address without the token."""
+        rest = b"&".join(part for part in scope["query_string"].split(b"&") if part and not part.startswith(b"token="))
+        address = f"http://{headers['host']}".encode() + scope["raw_path"] + (b"?" + rest if rest else b"")
+        cookie = f"{self._cookie}={self._tokens.page}; Path=/; HttpOnly; SameSite=Strict"
+        more = [(b"location", address), (b"set-cookie", cookie.encode())]
+        await _answer(send, 303, b"", b"text/plain", more)
 
 
-def _ends(port: int, *, ipv6: bool) -> tuple[str, ...]:
-    """Return 127.0.0.1 and `port` as the kernel's table writes them, in both byte orders."""
-    ends = ("0100007F", "7F000001")
-    if ipv6:
-        ends = (f"0000000000000000FFFF0000{ends[0]}", f"00000000000000000000FFFF{ends[1]}")
-    return tuple(f"{end}:{port:04X}" for end in ends)
+class _Headers:
+    """The headers of a request, by lower-case name; "" for one that is not there."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.names: list[bytes] = [name.lower() for name, _ in scope["headers"]]
+        self._given: dict[bytes, str] = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+    def __getitem__(self, name: str) -> str:
+        return self._given.get(name.encode(), "")
+
+    def is_from_elsewhere(self) -> bool:
+        """Return whether a page of another site makes the browser send it."""
+        return self["sec-fetch-site"] in ("cross-site", "same-site")
+
+    def is_visit(self) -> bool:
+        """Return whether the user follows a link to the page; the linking site cannot read the answer."""
+        return self["sec-fetch-mode"] == "navigate" and self["sec-fetch-dest"] == "document"
+
+
+def _same(one: str, other: str) -> bool:
+    return secrets.compare_digest(one.encode("utf-8", "replace"), other.encode())
+
+
+# A browser withholds the cookie from a visit that another site began, such as a link in a chat. It sends it again.
+_AGAIN: Final = b'<!doctype html><meta http-equiv="refresh" content="0"><title>lmdp</title>'
+_UNKNOWN: Final = "this needs the token of the page: open the address that the next command shows in a terminal"
 
 
 async def _refuse(send: Send, reason: str) -> None:
-    body = msgspec.json.encode({"error": f"Refused: {reason}.", "next": f"{program()} status"})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    error = ApiError(403, f"Refused: {reason}.", f"{program()} status")
+    await _answer(send, 403, msgspec.json.encode(error.json()), b"application/json")
+
+
+async def _answer(send: Send, status: int, body: bytes, kind: bytes, more: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
     headers += [(b"cache-control", b"no-store"), *_HEADERS]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

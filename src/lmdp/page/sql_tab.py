@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+import msgspec
 from nicegui import ui
 
 from lmdp.errors import ApiError
-from lmdp.page import api, echarts, formats
+from lmdp.machine.api.protocol import CSV, Query
+from lmdp.page import echarts, formats
+from lmdp.page.run_client import Answer
 from lmdp.page.widgets import heading
 from lmdp.support.program import program
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from lmdp.page.layout import Session
 
 _SHOWN = 1_000
-_CSV_ROWS = api.MAX_ROWS
+_CSV_ROWS = 100_000  # for more there is `lmdp query`, which writes to a file
 _CHART_ROWS = 5_000
 _MOST_LINES = 8
 _KEPT = "lmdp-sql"  # in the browser's tab, so that a restart of the run loses nothing
@@ -66,7 +68,7 @@ class SqlTab:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._table: pa.Table | None = None
+        self._answer: Answer | None = None
         session.redraw.append(self._themed)
 
     def build(self) -> None:
@@ -120,33 +122,32 @@ class SqlTab:
         self._button.disable()
         self._status.set_text("Running\u2026")
         try:
-            answer, seconds = await self._session.api.query(api.PageQuery(self._editor.value, limit_rows=_CHART_ROWS))
+            self._answer = answer = await self._session.api.run.query(Query(self._editor.value, _CHART_ROWS))
         except ApiError as error:
-            self._table = None
+            self._answer = None
             self._status.set_text(f"{error}")
         else:
-            self._table = answer.table
-            count = formats.count(answer.table.num_rows)
+            count = formats.count(len(answer.rows))
             shown = f"only the first {count}" if answer.truncated else count
-            self._status.set_text(f"{shown} rows in {formats.together(formats.span(seconds))}")
+            self._status.set_text(f"{shown} rows in {formats.together(formats.span(answer.seconds))}")
         self._button.enable()
-        self._csv.set_enabled(self._table is not None)
+        self._csv.set_enabled(self._answer is not None)
         self._show()
 
     def _show(self) -> None:
         self._place.clear()
-        if self._table is None:
+        if self._answer is None:
             return
         with self._place:
             if self._form.value == "chart":
-                self._chart(self._table)
+                self._chart(self._answer)
             else:
-                _show_table(self._table.slice(0, _SHOWN))
-                if self._table.num_rows > _SHOWN:
+                _show_table(self._answer)
+                if len(self._answer.rows) > _SHOWN:
                     ui.label(f"The table shows {_SHOWN:,} rows; CSV has up to {_CSV_ROWS:,}.").classes("lm-note")
 
-    def _chart(self, table: pa.Table) -> None:
-        found = as_lines(table)
+    def _chart(self, answer: Answer) -> None:
+        found = as_lines(answer)
         if found is None:
             ui.label("A chart needs times, names or numbers in the first column, and numbers in another.").classes(
                 "lm-empty"
@@ -163,75 +164,71 @@ class SqlTab:
 
     async def _download(self) -> None:
         try:
-            answer, _ = await self._session.api.query(api.PageQuery(self._editor.value, limit_rows=_CSV_ROWS))
+            content, truncated = await self._session.api.run.content(Query(self._editor.value, _CSV_ROWS), CSV)
         except ApiError as error:
             self._status.set_text(f"{error}")
             return
-        ui.download.content(api.csv(answer.table), "answer.csv", "text/csv")
-        if answer.truncated:
+        ui.download.content(content, "answer.csv", CSV)
+        if truncated:
             self._status.set_text(
                 f"The CSV has the first {_CSV_ROWS:,} rows; for more, use {program()} query --format csv."
             )
 
 
-def _show_table(table: pa.Table) -> None:
-    """Show the rows, page by page. A column's name is only text, never a key that the browser interprets."""
-    numbers = [_is_number(field.type) for field in table.schema]
+def _show_table(answer: Answer) -> None:
+    """Show the first rows, page by page. A column's name is only text, never a key that the browser interprets."""
     columns = [
-        {"name": f"c{at}", "label": field.name, "field": f"c{at}", "align": "right" if numbers[at] else "left"}
-        for at, field in enumerate(table.schema)
+        {
+            "name": f"c{at}",
+            "label": column["name"],
+            "field": f"c{at}",
+            "align": "right" if _is_number(column) else "left",
+        }
+        for at, column in enumerate(answer.columns)
     ]
     rows = [
         {"id": number} | {f"c{at}": _cell(value) for at, value in enumerate(row)}
-        for number, row in enumerate(api.table_rows(table))
+        for number, row in enumerate(answer.rows[:_SHOWN])
     ]
     drawn = ui.table(columns=columns, rows=rows, row_key="id", pagination=25).classes("lm-table")
     drawn.props("flat dense wrap-cells")
 
 
 def _cell(value: Any) -> str | None:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}" if abs(value) < 10**11 else str(value)
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}" if abs(value) < 10**6 else f"{value:,.2f}"
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="milliseconds" if value.microsecond else "seconds")
-    if isinstance(value, (dict, list)):
-        return api.text(value)
-    return None if value is None else str(value)
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def as_lines(table: pa.Table) -> tuple[str, list[tuple[str, list[list[Any]]]]] | None:
-    """Return the axis's kind and the named lines of a table whose first column is the axis; None without numbers."""
-    fields = list(table.schema)
-    at = [number for number, field in enumerate(fields) if number and _is_number(field.type)][:_MOST_LINES]
-    if not at or not table.num_rows:
+def as_lines(answer: Answer) -> tuple[str, list[tuple[str, list[list[Any]]]]] | None:
+    """Return the axis's kind and the named lines of an answer whose first column is the axis; None without numbers."""
+    columns, rows = answer.columns, answer.rows
+    at = [number for number, column in enumerate(columns) if number and _is_number(column)][:_MOST_LINES]
+    if not at or not rows:
         return None
+    timed = columns[0]["type"].startswith(("timestamp", "date"))
+    if timed:
+        if not all(row[0] is None or _is_time(row[0]) for row in rows):
+            return None
+        rows = sorted(rows, key=lambda row: (row[0] is None, (row[0] or "").removesuffix("Z")))
+    axis = "time" if timed else "value" if _is_number(columns[0]) else "category"
+    return axis, [(columns[number]["name"], [[row[0], _number(row[number])] for row in rows]) for number in at]
+
+
+def _is_time(text: str) -> bool:
+    """Return whether it is a time that a chart can have, unlike infinity."""
     try:
-        first = table.column(0).to_pylist()
-    except (OverflowError, ValueError):  # a time that Python does not have, such as infinity
-        return None
-    timed = pa.types.is_temporal(fields[0].type)
-    axis = "time" if timed else "value" if _is_number(fields[0].type) else "category"
-    order = sorted(range(len(first)), key=lambda row: (first[row] is None, first[row])) if timed else range(len(first))
-    along = [_axis(value) for value in first]
-    rows = api.table_rows(table)
-    return axis, [(fields[column].name, [[along[row], _number(rows[row][column])] for row in order]) for column in at]
-
-
-def _axis(value: Any) -> float | str | None:
-    if isinstance(value, (datetime, date)):
-        return value.isoformat()
-    if isinstance(value, (int, float)) or value is None:
-        return value
-    return str(value)
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(value: Any) -> float | None:
     return value if isinstance(value, (int, float)) else None
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+def _is_number(column: dict[str, str]) -> bool:
+    return column["type"].startswith(("int", "uint", "float", "double", "halffloat", "decimal"))

@@ -1,29 +1,37 @@
-"""Client of the run's API; without a run, a query is answered from the warehouse's file."""
+"""Client of the run's API: for commands, and for the page's event loop. It loads Arrow and DuckDB for answers alone."""
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import os
 import socket
+import ssl
 import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import msgspec
-import pyarrow as pa
 
 from lmdp.errors import AlreadyReplayedError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
-from lmdp.machine.api.protocol import ALREADY_REPLAYED, WRONG_WAREHOUSE, Query, socket_path
-from lmdp.machine.warehouse.reader import Answer
-from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.support.specification_file import configured_spec
+from lmdp.machine.api.protocol import ALREADY_REPLAYED, ARROW, WRONG_WAREHOUSE, Query, socket_path
 
-_PATIENCE_S = 5.0  # in addition to the query's own time
+if TYPE_CHECKING:
+    from lmdp.machine.warehouse.reader import Answer
+
+PATIENCE_S = 5.0  # in addition to the query's own time
 _REPLAY_S = 600.0  # for a step, after those of the consumer and of another replay
+_KEPT_S = 2.0  # an idle connection; the run closes it after five
+_ADDRESS = "http://lmdp"
+_ENDED = (FileNotFoundError, NotADirectoryError, ConnectionRefusedError)
 
 
 def query(home: Path, warehouse: Path, query: Query) -> Answer:
     """Return the answer from the running pipeline, else from the file. Raises LmdpError."""
+    from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - loads DuckDB
+    from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
+
     try:
         return query_run(home, query)
     except RunNotFoundError:
@@ -33,8 +41,13 @@ def query(home: Path, warehouse: Path, query: Query) -> Answer:
 
 def query_run(home: Path, query: Query) -> Answer:
     """Return the answer from the running pipeline alone. Raises RunNotFoundError, LmdpError."""
-    response, body = _request(home, "POST", "/query", msgspec.json.encode(query), query.timeout_seconds)
-    return Answer(pa.ipc.open_stream(body).read_all(), response.headers["X-Truncated"] == "true")
+    import pyarrow as pa  # noqa: PLC0415 - as above
+
+    from lmdp.machine.warehouse.reader import Answer  # noqa: PLC0415 - as above
+
+    body = msgspec.json.encode(query)
+    response = _request(home, "POST", "/query", body, query.timeout_seconds, accept=ARROW)
+    return Answer(pa.ipc.open_stream(response.content).read_all(), response.headers["X-Truncated"] == "true")
 
 
 def status(home: Path) -> dict[str, Any]:
@@ -54,8 +67,7 @@ def live(home: Path) -> dict[str, Any]:
 
 
 def _get(home: Path, target: str) -> dict[str, Any]:
-    _, body = _request(home, "GET", target, b"", 5.0)
-    found: dict[str, Any] = msgspec.json.decode(body)
+    found: dict[str, Any] = msgspec.json.decode(_request(home, "GET", target, b"", 5.0).content)
     return found
 
 
@@ -65,25 +77,97 @@ def replay(home: Path, body: bytes) -> bytes:
     Raises RunNotFoundError, AlreadyReplayedError, LmdpError. Without an answer the step may be taken all the same;
     sending it again is safe.
     """
-    return _request(home, "POST", "/replay", body, _REPLAY_S)[1]
+    return _request(home, "POST", "/replay", body, _REPLAY_S).content
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, home: Path, timeout: float) -> None:
-        super().__init__("lmdp", timeout=timeout)
-        self._home = home
-        self._path = socket_path(home)
+def _request(home: Path, method: str, target: str, body: bytes, seconds: float, accept: str = "*/*") -> httpx.Response:
+    path = socket_path(home)
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-        _check_owner(self.sock, self._home, self._path)
+    def connected(event: str, found: dict[str, Any]) -> None:
+        if event == _CONNECTED:
+            _check_owner(found["return_value"].get_extra_info("socket"), home, path)
+
+    transport = httpx.HTTPTransport(uds=str(path), verify=_no_tls())
+    with failures(home):
+        _reach(home, path)
+        with httpx.Client(transport=transport, base_url=_ADDRESS, trust_env=False) as client:
+            response = client.request(
+                method,
+                target,
+                content=body,
+                headers={"Accept": accept},
+                timeout=seconds + PATIENCE_S,
+                extensions={"trace": connected},
+            )
+    check(response)
+    return response
+
+
+class Connections:
+    """Connections to the run of `home` for an event loop. They are opened when needed, also to a later run."""
+
+    def __init__(self, home: Path) -> None:
+        self._home, self._path = home, socket_path(home)
+        transport = httpx.AsyncHTTPTransport(
+            uds=str(self._path), verify=_no_tls(), limits=httpx.Limits(keepalive_expiry=_KEPT_S)
+        )
+        self._client = httpx.AsyncClient(transport=transport, base_url=_ADDRESS, trust_env=False)
+
+    async def send(
+        self, method: str, target: str, body: bytes = b"", seconds: float = 5.0, accept: str = "*/*"
+    ) -> httpx.Response:
+        """Return a response whose content is still to be read. Raises RunNotFoundError, UnreachableError."""
+        request = self._client.build_request(
+            method,
+            target,
+            content=body,
+            headers={"Accept": accept},
+            timeout=seconds + PATIENCE_S,
+            extensions={"trace": self._connected},
+        )
+        with failures(self._home):
+            return await self._client.send(request, stream=True)
+
+    async def read(self, method: str, target: str) -> bytes:
+        """Return the content of the response to a request. Raises RunNotFoundError, LmdpError."""
+        return await self.content(await self.send(method, target))
+
+    async def content(self, response: httpx.Response) -> bytes:
+        """Return the content of a response to `send`. Raises RunNotFoundError, LmdpError."""
+        with failures(self._home):
+            content = await response.aread()
+        check(response)
+        return content
+
+    async def _connected(self, event: str, found: dict[str, Any]) -> None:
+        if event == _CONNECTED:
+            _check_owner(found["return_value"].get_extra_info("socket"), self._home, self._path)
+
+    async def close(self) -> None:
+        """Close them."""
+        await self._client.aclose()
+
+
+def _reach(home: Path, path: Path) -> None:
+    """Raise OSError unless a program listens; the library would leave a socket that cannot connect open."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PATIENCE_S)
+        probe.connect(str(path))
+        _check_owner(probe, home, path)
+
+
+_CONNECTED = "connection.connect_unix_socket.complete"
+
+
+def _no_tls() -> ssl.SSLContext:
+    """Return a context that trusts nobody: the socket has no TLS, and reading the system's CAs takes time."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _check_owner(connection: socket.socket, home: Path, path: Path) -> None:
-    """Refuse a socket of another user: that of a long path is in the temporary folder, which all users share.
+    """Refuse a socket of another user before anything is sent to it.
 
+    That of a long path is in the temporary folder, which all users share.
     https://man7.org/linux/man-pages/man7/unix.7.html (SO_PEERCRED); elsewhere the file's owner counts.
     """
     if hasattr(socket, "SO_PEERCRED"):
@@ -91,32 +175,39 @@ def _check_owner(connection: socket.socket, home: Path, path: Path) -> None:
     else:
         owner = path.stat().st_uid
     if owner not in {0, os.geteuid(), home.stat().st_uid}:
+        connection.close()
         raise UnreachableError(
             f"a program of another user (uid {owner}) listens on {path}, so nothing was sent to it. "
             f"Give this home a shorter path, or set another TMPDIR for the run and for this command."
         )
 
 
-def _request(
-    home: Path, method: str, target: str, body: bytes, seconds: float
-) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = _Connection(home, seconds + _PATIENCE_S)
+@contextlib.contextmanager
+def failures(home: Path) -> Iterator[None]:
+    """Raise RunNotFoundError where nobody listens, UnreachableError where who listens does not answer."""
     try:
-        connection.request(method, target, body)
-        response = connection.getresponse()
-        content = response.read()
-    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
-        raise RunNotFoundError from error
-    except (OSError, http.client.HTTPException) as error:
-        raise UnreachableError(f"the run under {home} does not answer: {error}. Look at its terminal.") from error
-    finally:
-        connection.close()
-    if response.status == WRONG_WAREHOUSE:
+        yield
+    except (httpx.HTTPError, OSError) as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, _ENDED):
+                raise RunNotFoundError from error
+            cause = cause.__cause__ or cause.__context__
+        why = str(error) or type(error).__name__
+        raise UnreachableError(f"the run under {home} does not answer: {why}. Look at its terminal.") from error
+
+
+def check(response: httpx.Response) -> None:
+    """Raise the error that a response of the run is, once its content was read: RunNotFoundError, LmdpError."""
+    if response.status_code == WRONG_WAREHOUSE:
         raise RunNotFoundError
-    if response.status != 200:
-        failure = msgspec.json.decode(content)
-        if response.status == ALREADY_REPLAYED:
-            raise AlreadyReplayedError(failure["error"])
-        kinds = {2: SettingsError, 3: UnreachableError}
-        raise kinds.get(failure["exitCode"], LmdpError)(failure["error"])
-    return response, content
+    if response.status_code == 200:
+        return
+    try:
+        failure = msgspec.json.decode(response.content)
+    except msgspec.DecodeError:
+        raise UnreachableError(f"the run answers with status {response.status_code}. Look at its terminal.") from None
+    if response.status_code == ALREADY_REPLAYED:
+        raise AlreadyReplayedError(failure["error"])
+    kinds = {2: SettingsError, 3: UnreachableError}
+    raise kinds.get(failure["exitCode"], LmdpError)(failure["error"])

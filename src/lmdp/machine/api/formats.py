@@ -1,15 +1,15 @@
-"""Output formats of an answer: a table for the terminal, JSON, CSV or Parquet."""
+"""Formats of an answer: for the terminal, for a file, and on the wire, where it is written batch by batch."""
 
 from __future__ import annotations
 
 import base64
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, Final
 
 import duckdb
 import msgspec
@@ -20,7 +20,8 @@ import pyarrow.parquet
 from rich.console import Console
 from rich.table import Table
 
-from lmdp.errors import UnreachableError
+from lmdp.errors import LmdpError, UnreachableError
+from lmdp.machine.api.protocol import ARROW, CSV, JSON
 from lmdp.support.opening import at_once
 from lmdp.support.printable import printable
 
@@ -51,12 +52,79 @@ def write_to(answer: pa.Table, form: str, file: BinaryIO) -> None:
     if form == "json":
         file.write(b"[" + b",\n ".join(json_row(row) for row in rows(table)) + b"]\n")
     elif form == "csv":
-        pyarrow.csv.write_csv(_in_range(_as_text(table, _not_in_csv)), file)
+        _write_csv(table, file)
     elif form == "parquet":
         pyarrow.parquet.write_table(_as_text(table, _not_in_parquet), file)
     else:
         file.write(_render_table(table).encode())
     file.flush()
+
+
+class Limited:
+    """Batches of `rows` rows in all; `truncated` when there were more. Raises LmdpError beyond `most` bytes written."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch], rows: int, written: Callable[[], int], most: int) -> None:
+        self._batches, self._left, self._written, self._most = batches, rows, written, most
+        self.truncated = False
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Yield the batches."""
+        for batch in self._batches:
+            if self._written() > self._most:
+                raise LmdpError(f"the answer is larger than {self._most // 2**20} MiB; select fewer rows or columns")
+            yield batch.slice(0, self._left)
+            self.truncated = batch.num_rows > self._left
+            if self.truncated:
+                return
+            self._left -= batch.num_rows
+
+
+def _arrow_stream(columns: pa.Schema, batches: Limited, file: IO[bytes], _seconds: Callable[[], float]) -> None:
+    with pa.ipc.new_stream(file, columns, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _csv_stream(columns: pa.Schema, batches: Limited, file: IO[bytes], _seconds: Callable[[], float]) -> None:
+    names = _unique(columns.names)
+    _write_csv(columns.empty_table().rename_columns(names), file)
+    for batch in batches:
+        _write_csv(pa.Table.from_batches([batch]).rename_columns(names), file, header=False)
+
+
+def _json_stream(columns: pa.Schema, batches: Limited, file: IO[bytes], seconds: Callable[[], float]) -> None:
+    """Write `{"columns", "rows", "truncated", "seconds"}`, rows as lists: two columns may have one name."""
+    named = [{"name": field.name, "type": str(field.type)} for field in columns]
+    file.write(b'{"columns":%b,"rows":[' % msgspec.json.encode(named))
+    separator = b""
+    for batch in batches:
+        if batch.num_rows:
+            file.write(separator + msgspec.json.encode(table_rows(pa.Table.from_batches([batch])))[1:-1])
+            separator = b",\n"
+    end = {"truncated": batches.truncated, "seconds": round(seconds(), 3)}
+    file.write(b"]," + msgspec.json.encode(end)[1:])
+
+
+STREAMS: Final = {ARROW: _arrow_stream, CSV: _csv_stream, JSON: _json_stream}
+"""Writers of an answer on the wire: its columns, its batches, the file, and the seconds that it took."""
+
+
+def table_rows(table: pa.Table) -> list[list[Any]]:
+    """Return the rows as lists of JSON values, in the columns' order."""
+    columns = [
+        values(column) if _is_plain(column.type) else [plain(value) for value in values(column)]
+        for column in table.columns
+    ]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_boolean(kind))
+
+
+def _write_csv(table: pa.Table, file: IO[bytes], *, header: bool = True) -> None:
+    form = pyarrow.csv.WriteOptions(include_header=header)
+    pyarrow.csv.write_csv(_in_range(_as_text(table, _not_in_csv)), file, form)
 
 
 def _unique(names: list[str]) -> list[str]:

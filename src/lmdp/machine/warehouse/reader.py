@@ -72,33 +72,41 @@ class Reader:
         return Answer(table.slice(0, limit_rows), truncated=table.num_rows > limit_rows)
 
     @contextlib.contextmanager
-    def answering(self, sql: str, *, timeout_s: float) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-        """As `query`, but a batch of rows after the other, for an answer that is not to be held whole."""
+    def answering(
+        self, sql: str, *, timeout_s: float, left: threading.Event | None = None
+    ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+        """As `query`, but a batch of rows after the other, for an answer that is not to be held whole.
+
+        The query is interrupted when `left` is set, because nobody waits for it any more.
+        """
         with self.cursor(timeout_s) as cursor:
-            done = threading.Event()
-            alarm = threading.Timer(timeout_s, self._end_in_time, (cursor, done))
-            alarm.daemon = True
+            done, ends = threading.Event(), left or threading.Event()
+            watch = threading.Thread(target=self._end_in_time, args=(cursor, done, ends, timeout_s), daemon=True)
             try:
                 check_query(cursor, sql)
                 for macro in guards(sql):
                     cursor.execute(macro)
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
-                alarm.start()
+                watch.start()
                 reader = cursor.sql(sql).to_arrow_reader(_BATCH_ROWS)
                 yield reader.schema, _batches(reader)
             except duckdb.Error as error:
                 raise connection.query_failure(self._path, error, timeout_s) from error
             finally:
-                alarm.cancel()
                 done.set()
+                ends.set()
 
-    def _end_in_time(self, cursor: duckdb.DuckDBPyConnection, done: threading.Event) -> None:
-        """Interrupt a query; one that does not end by that is not waited for when the file is closed."""
+    def _end_in_time(
+        self, cursor: duckdb.DuckDBPyConnection, done: threading.Event, ends: threading.Event, seconds: float
+    ) -> None:
+        """Interrupt a query after its time; one that does not end by that is not waited for when the file is closed."""
+        ends.wait(seconds)
         for _ in range(_END_TRIES):
+            if done.is_set():
+                return
             with contextlib.suppress(duckdb.ConnectionException):
                 cursor.interrupt()
-            if done.wait(0.1):
-                return
+            done.wait(0.1)
         with self._changed:
             self._stuck.add(cursor)
             self._changed.notify_all()
