@@ -36,7 +36,7 @@ def operator_statements(settings: Settings) -> list[iam.PolicyStatement]:
 
 
 def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
-    """Deploying is CDK's roles' work; beside that it fills the secrets, looks at them, and sends the canary."""
+    """Deploying is CDK's roles' work; besides, it fills the secrets, looks at them, and sends the canary."""
     names = settings.names
     roles = [names.bootstrap_role_arn(role) for role in _BOOTSTRAP_ROLES]
     of_secrets = {**via(names, "secretsmanager"), "ArnLike": {"kms:EncryptionContext:SecretARN": secret_arns(settings)}}

@@ -112,7 +112,7 @@ def vulnerable() -> int:
 
 
 def secrets() -> int:
-    """Look for secrets in what is committed, beside those that the baseline knows to be none."""
+    """Look for secrets in what is committed, other than those that the baseline knows to be none."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
         "\n"
     )

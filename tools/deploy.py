@@ -3,7 +3,7 @@
     python tools/deploy.py bootstrap --environment prod     once an environment
     python tools/deploy.py diff      --environment prod     what would change
     python tools/deploy.py deploy    --environment prod     step by step, after a question; repeat it to resume
-    python tools/deploy.py canary    --environment prod     a marked row through Firehose, now; one flies each day
+    python tools/deploy.py canary    --environment prod     a marked row through Firehose, now; one is sent each day
     python tools/deploy.py status    --environment prod     the pipe, the alarms, the last canary
     python tools/deploy.py destroy   --environment prod     what runs; data stays
 
@@ -20,21 +20,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from infra.app import gather  # noqa: E402 - it is beside this folder
+from infra.app import gather  # noqa: E402 - it is next to this folder
 from infra.settings import Settings  # noqa: E402 - as above
-from tools.deployment.alerts import test_alarm  # noqa: E402 - as above
 from tools.deployment.bootstrap import bootstrap  # noqa: E402 - as above
-from tools.deployment.canary import canary  # noqa: E402 - as above
 from tools.deployment.cdk import cdk, refuse_stubs, synthesise  # noqa: E402 - as above
 from tools.deployment.destroy import destroy  # noqa: E402 - as above
-from tools.deployment.existing import check_in_place, check_rules, check_stacks  # noqa: E402 - as above
+from tools.deployment.existing import check_in_place, check_network, check_rules, check_stacks  # noqa: E402 - as above
 from tools.deployment.kept import adopt  # noqa: E402 - as above
-from tools.deployment.network import check_network  # noqa: E402 - as above
 from tools.deployment.topic import check_topic  # noqa: E402 - as above
+from tools.deployment.trials import canary, test_alarm  # noqa: E402 - as above
 from tools.deployment.world import Options, World, confirm, real_world  # noqa: E402 - as above
 
+from lmdp.deployment.checks import secret_faults, snowflake_fault  # noqa: E402 - as above
 from lmdp.deployment.naming import STACKS  # noqa: E402 - as above
-from lmdp.deployment.secret_shapes import secret_faults, snowflake_fault  # noqa: E402 - as above
 from lmdp.errors import LmdpError  # noqa: E402 - as above
 
 FIRST = ("base", "storage", "snowflake-auth", "auth")
@@ -76,7 +74,7 @@ def diff(settings: Settings, world: World, _options: Options) -> None:
 
 
 def status(settings: Settings, world: World, _options: Options | None = None) -> None:
-    """The pipe's state, the alarms that are off, the last canary."""
+    """The pipe's state, the alarms in ALARM state, the last canary."""
     names = settings.names
     found = world.client("pipes").describe_pipe(Name=names.pipe)
     world.say(f"pipe {names.pipe}: {found['CurrentState']} {found.get('StateReason', '')}".rstrip())

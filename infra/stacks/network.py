@@ -62,19 +62,6 @@ def endpoint_policy(service: str, settings: Settings) -> iam.PolicyDocument | No
     return iam.PolicyDocument(statements=[statement])
 
 
-def _let_functions_in(stack: NetworkStack, group_id: str, settings: Settings) -> None:
-    ec2.CfnSecurityGroupIngress(
-        stack,
-        "EndpointFromFunctions",
-        group_id=group_id,
-        ip_protocol="tcp",
-        from_port=HTTPS_PORT,
-        to_port=HTTPS_PORT,
-        source_security_group_id=settings.delivery.function_group,
-        description=f"{settings.names.prefix}: from the functions that reach Snowflake",
-    )
-
-
 def _endpoints(stack: NetworkStack, settings: Settings) -> None:
     """Interface endpoints, open to the cluster's security group, which the pipe's interfaces have."""
     kafka, names = settings.kafka, settings.names
@@ -95,18 +82,22 @@ def _endpoints(stack: NetworkStack, settings: Settings) -> None:
             )
         ],
     )
-    ec2.CfnSecurityGroupIngress(
-        stack,
-        "EndpointFromCluster",
-        group_id=group.attr_group_id,
-        ip_protocol="tcp",
-        from_port=HTTPS_PORT,
-        to_port=HTTPS_PORT,
-        source_security_group_id=kafka.security_group,
-        description=f"{names.prefix}: from the pipe's interfaces",
+    clients = (
+        ("EndpointFromCluster", kafka.security_group, "the pipe's interfaces"),
+        ("EndpointFromFunctions", settings.delivery.function_group, "the functions that reach Snowflake"),
     )
-    if settings.delivery.function_group:
-        _let_functions_in(stack, group.attr_group_id, settings)
+    for id_, client, what in clients:
+        if client:
+            ec2.CfnSecurityGroupIngress(
+                stack,
+                id_,
+                group_id=group.attr_group_id,
+                ip_protocol="tcp",
+                from_port=HTTPS_PORT,
+                to_port=HTTPS_PORT,
+                source_security_group_id=client,
+                description=f"{names.prefix}: from {what}",
+            )
     for service in kafka.endpoints:
         ec2.CfnVPCEndpoint(
             stack,

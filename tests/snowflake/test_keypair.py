@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from typer.testing import CliRunner
 
 from lmdp.cli.snowflake import app
-from lmdp.deployment.secret_shapes import snowflake_fault
+from lmdp.deployment.checks import snowflake_fault
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.snowflake import keypair, secrets
 from lmdp.snowflake.connection import der

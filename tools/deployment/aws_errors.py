@@ -12,14 +12,9 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
+from lmdp.deployment.checks import DENIED, NO_LOGIN
 from lmdp.errors import LmdpError, UnreachableError
 
-# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
-_NO_LOGIN = frozenset({
-    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "InvalidSignatureException",
-    "RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException",
-})  # fmt: skip
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"})
 _AGAIN = "What was deployed stays; the same command continues."
 
 
@@ -40,12 +35,12 @@ def translated(error: BotoCoreError | ClientError, region: str) -> LmdpError:
 
 def _refused(error: ClientError, region: str) -> LmdpError:
     code, said = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
-    if code in _NO_LOGIN:
+    if code in NO_LOGIN:
         return UnreachableError(
             f"AWS does not accept this login ({code}): it has expired, or {region} is not enabled in this account. "
             f"Sign in (aws sso login, or set AWS_PROFILE). {_AGAIN}"
         )
-    if code in _DENIED:
+    if code in DENIED:
         return LmdpError(
             f"This login may not call {error.operation_name}: {said} Sign in as somebody who has the policy "
             f"LmdpDeployer, or as an administrator for make bootstrap. {_AGAIN}"

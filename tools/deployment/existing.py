@@ -1,14 +1,13 @@
-"""Checks of what is there already, before a step would fail on it: stacks, pipe, stream, security group."""
+"""Checks of what is there already, before a step would fail on it: stacks, network, pipe, stream, security group."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from infra.settings import Settings
 from tools.deployment.world import World
 
+from lmdp.deployment.checks import stack_state
 from lmdp.deployment.naming import STACKS
-from lmdp.deployment.security_group import missing, wanted
+from lmdp.deployment.security_group import egress_faults, egress_fix, missing, wanted
 from lmdp.errors import LmdpError
 
 MOVING = "docs/operations.md#moving"
@@ -18,7 +17,7 @@ def check_stacks(settings: Settings, world: World, *, verb: str = "deploy") -> N
     """Stop while another deployment runs, and where a stack needs a decision first. Raises LmdpError."""
     names = settings.names
     cloudformation = world.client("cloudformation")
-    states = {name: _state(cloudformation, name) for name in (names.toolkit_stack, *map(names.stack, STACKS))}
+    states = {name: stack_state(cloudformation, name) for name in (names.toolkit_stack, *map(names.stack, STACKS))}
     if verb == "deploy" and not states[names.toolkit_stack]:
         raise LmdpError(
             f"There is no stack {names.toolkit_stack}, where CDK keeps its own resources. Nothing was changed. "
@@ -27,6 +26,23 @@ def check_stacks(settings: Settings, world: World, *, verb: str = "deploy") -> N
     faults = [fault for name, state in states.items() if (fault := _fault(name, state, names.region))]
     if faults:
         raise LmdpError("Nothing was changed.\n  - " + "\n  - ".join(faults))
+
+
+def check_network(settings: Settings, world: World) -> None:
+    """Stop where the pipe's interfaces have no way out, or where an endpoint would clash with one that is there."""
+    ec2, kafka = world.client("ec2"), settings.kafka
+    found = ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": [kafka.security_group]}])
+    faults = [f"{fault}. Fix: {egress_fix(kafka.security_group)}"
+              for group in found["SecurityGroups"] for fault in egress_faults(group)]  # fmt: skip
+    if not found["SecurityGroups"]:
+        faults.append(f"there is no security group {kafka.security_group}: LMDP_SECURITY_GROUP_ID is the cluster's")
+    faults += [
+        f"the VPC {kafka.vpc_id} has an endpoint for {service} already, with private DNS: leave {service} out of "
+        f"LMDP_VPC_ENDPOINTS, and let {kafka.security_group} in on port 443 of that endpoint's security group"
+        for service in _taken(settings, ec2)
+    ]
+    if faults:
+        raise LmdpError("Stopped: nothing was changed.\n  - " + "\n  - ".join(faults) + "\nThen deploy again.")
 
 
 def check_in_place(settings: Settings, world: World) -> None:
@@ -62,16 +78,6 @@ def check_rules(settings: Settings, world: World) -> None:
             GroupId=group, IpPermissions=[rule.permission(f"{names.prefix}: Kafka with mutual TLS")]
         )
         world.say(f"Added to {group}: TCP {rule.port} from {rule.peer}, for {rule.why}.")
-
-
-def _state(cloudformation: Any, name: str) -> str:
-    """The stack's status; empty when there is no such stack, which CloudFormation answers with a ValidationError."""
-    try:
-        return str(cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
-    except cloudformation.exceptions.ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationError":
-            raise
-        return ""
 
 
 def _fault(name: str, state: str, region: str) -> str:
@@ -146,3 +152,20 @@ def _stream_faults(settings: Settings, world: World) -> list[str]:
         f"{old or 'none'}. Keep that, or move to a new stream: LMDP_STREAM_REVISION={names.stream_revision + 1}"
     )
     return [fault]
+
+
+def _taken(settings: Settings, ec2: object) -> list[str]:
+    """Services that are to get an endpoint, and have one of somebody else's under the same private name."""
+    kafka, names = settings.kafka, settings.names
+    if not kafka.endpoints:
+        return []
+    filters = [{"Name": "vpc-id", "Values": [kafka.vpc_id]}]
+    ours = {"Key": "lmdp", "Value": names.environment}
+    pages = ec2.get_paginator("describe_vpc_endpoints").paginate(Filters=filters)  # type: ignore[attr-defined]  # boto3's
+    theirs = {
+        one["ServiceName"].rpartition(".")[2]
+        for page in pages
+        for one in page["VpcEndpoints"]
+        if one.get("PrivateDnsEnabled") and ours not in one.get("Tags", ())
+    }
+    return [service for service in kafka.endpoints if service in theirs]

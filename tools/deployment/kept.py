@@ -11,6 +11,7 @@ from infra.settings import Settings
 from tools.deployment.cdk import run_cdk
 from tools.deployment.world import World
 
+from lmdp.deployment.checks import stack_state
 from lmdp.errors import LmdpError
 
 _CREATED_AGAIN: Final = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS", "DELETE_COMPLETE")
@@ -88,15 +89,8 @@ def _stack_is_there(settings: Settings, world: World, stack: str) -> bool:
     made (RetainExceptOnCreate); what a failed rollback left is retained by CDK's deletion, and its name is then taken:
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
     """
-    from botocore.exceptions import ClientError  # noqa: PLC0415 - as boto3
-
-    try:
-        found = world.client("cloudformation").describe_stacks(StackName=settings.names.stack(stack))["Stacks"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationError":
-            raise
-        return False
-    return bool(found) and found[0]["StackStatus"] not in _CREATED_AGAIN
+    state = stack_state(world.client("cloudformation"), settings.names.stack(stack))
+    return bool(state) and state not in _CREATED_AGAIN
 
 
 def _bucket_is_there(world: World, bucket: str) -> bool:

@@ -10,7 +10,7 @@ from infra.settings import Settings
 from tools.deployment.world import Options, World
 
 from lmdp.cli.topic import NO_ACL
-from lmdp.deployment.secret_shapes import json_object
+from lmdp.deployment.checks import json_object
 from lmdp.errors import LmdpError
 
 LMDP = str(Path(sys.executable).with_name("lmdp"))
@@ -19,7 +19,7 @@ _FOREVER_HOURS = 87_600
 
 
 def check_topic(settings: Settings, world: World, options: Options) -> None:
-    """The topic's shape and its ACLs, from here where the brokers can be reached; else the person confirms them."""
+    """The topic's shape and its ACLs, from here where the brokers can be reached; else the user confirms them."""
     kafka = settings.kafka
     check = [
         "topic", "check", "--topic", kafka.topic, "--partitions", str(kafka.partitions),

@@ -45,7 +45,7 @@ class Options:
 
 
 def confirm(world: World, options: Options, question: str, word: str) -> None:
-    """Continue only when the person types the word."""
+    """Continue only when the user types the word."""
     if not options.yes and world.ask(f"{question} Type {word} to continue: ").strip() != word:
         raise LmdpError("Not confirmed. Nothing more was changed.")
 

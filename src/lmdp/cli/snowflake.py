@@ -184,7 +184,7 @@ def _refuse_another_environments(name: str, secret: str, owner: str) -> None:
 
 
 def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotates: bool) -> None:
-    from lmdp.deployment.secret_shapes import snowflake_fault  # noqa: PLC0415 - loaded when needed
+    from lmdp.deployment.checks import snowflake_fault  # noqa: PLC0415 - loaded when needed
     from lmdp.snowflake import keypair as keys  # noqa: PLC0415 - as above
     from lmdp.snowflake import secrets  # noqa: PLC0415 - as above
     from lmdp.support.atomic_files import write_files  # noqa: PLC0415 - as above

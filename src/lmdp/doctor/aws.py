@@ -11,8 +11,8 @@ from typing import Any, Final, TypeAlias
 
 from cryptography.hazmat.primitives import serialization
 
+from lmdp.deployment.checks import DENIED, NO_LOGIN, json_object, secret_faults, snowflake_fault, stack_state
 from lmdp.deployment.naming import STACKS, Names, revisions_of
-from lmdp.deployment.secret_shapes import json_object, secret_faults, snowflake_fault
 from lmdp.deployment.security_group import egress_faults, egress_fix
 from lmdp.doctor.result import NET_S, Context, Result, not_tried, ok, wrong
 from lmdp.support.program import install_extras, program
@@ -23,11 +23,6 @@ _SIGNS: Final = (
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "LMDP_AWS_ACCOUNT",
     "LMDP_AWS_REGION", "LMDP_MSK_CLUSTER_ARN", "LMDP_MSK_CREATE", "LMDP_DELIVERY_STREAM", "LMDP_REJECTS_BUCKET",
 )  # fmt: skip
-_NO_LOGIN: Final = {
-    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "InvalidSignatureException",
-    "SignatureDoesNotMatch", "UnrecognizedClientException",
-}  # fmt: skip
-_DENIED: Final = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"}
 _SIGN_IN: Final = "aws sso login, or set AWS_PROFILE; see docs/deploy.md"
 _LOG_GROUPS: Final = ("function", "setup", "canary", "watcher", "firehose", "pipe")
 
@@ -88,9 +83,9 @@ def _answered(context: Context, look: _Look, *, is_login: bool) -> Result:
 def _refused(operation: str, error: dict[str, str], *, is_login: bool) -> Result:
     code = error.get("Code", "")
     text = f"{operation}: {code}: {error.get('Message', '')}".rstrip(": ")
-    if code in _NO_LOGIN:
+    if code in NO_LOGIN:
         return _no_login(text, is_login=is_login)
-    if code in _DENIED:
+    if code in DENIED:
         return not_tried(f"this user may not call {operation} ({code})")
     return wrong(text, f"fix what AWS reports; then {program()} doctor --only aws")
 
@@ -131,7 +126,7 @@ def stacks(_context: Context, client: Callable[[str], Any], names: Names) -> Res
     """Check the nine stacks of the environment, by name."""
     cloudformation = client("cloudformation")
     deploy = f"make deploy ENVIRONMENT={names.environment}"
-    found = {name: _stack_state(cloudformation, names.stack(name)) for name in STACKS}
+    found = {name: stack_state(cloudformation, names.stack(name)) for name in STACKS}
     missing = [name for name, state in found.items() if not state]
     if len(missing) == len(STACKS):
         return wrong(f"none of {names.prefix}-* is deployed in {names.region}", deploy)
@@ -140,18 +135,6 @@ def stacks(_context: Context, client: Callable[[str], Any], names: Names) -> Res
     return (
         wrong("; ".join(faults), deploy) if faults else ok(f"{len(STACKS)} stacks of {names.prefix} in {names.region}")
     )
-
-
-def _stack_state(cloudformation: Any, name: str) -> str:
-    """Return a stack's status; empty when there is none, which CloudFormation reports as a validation error."""
-    from botocore.exceptions import ClientError  # noqa: PLC0415 - as boto3
-
-    try:
-        return str(cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationError":
-            raise
-        return ""
 
 
 def _is_good(state: str) -> bool:

@@ -27,7 +27,7 @@ from lmdp.errors import MALFORMED, NOT_METRICS, MessageError
 
 # Fields that OTLP had: https://github.com/open-telemetry/opentelemetry-proto, metrics.proto of v0.7.0 and v0.15.0.
 _LABELS = 1  # of a datapoint
-_INSTRUMENTATION_LIBRARY_METRICS = 1000  # of a resource, where it was written beside scopes
+_INSTRUMENTATION_LIBRARY_METRICS = 1000  # of a resource, where it was written next to scopes
 
 _LENGTH_DELIMITED = 2  # https://protobuf.dev/programming-guides/encoding/#structure
 

@@ -1,14 +1,36 @@
-"""A test alarm at the end of a deployment, so that somebody has heard one before it matters."""
+"""Trials at the end of a deployment: a canary row, and an alarm, so that somebody has heard one before it matters."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from infra.settings import Settings
-from tools.deployment.world import World
+from tools.deployment.world import Options, World
+
+from lmdp.deployment.checks import json_object
+from lmdp.errors import LmdpError
 
 # Its real state returns at the next evaluation, within five minutes, and is sent, too.
 _ALARM = "watcher-errors"
+
+
+def canary(settings: Settings, world: World, _options: Options | None = None) -> None:
+    """Have a marked row sent, and stop unless it lands. The function notes when it did.
+
+    Whoever asks for it needs no key of Snowflake, and no way to it.
+    """
+    function = settings.names.canary_function
+    world.say(f"Sending a canary row ({function}); it may take three minutes, or nine where none lands.")
+    answer = world.client("lambda").invoke(FunctionName=function, InvocationType="RequestResponse", Payload=b"{}")
+    text = answer["Payload"].read().decode()
+    done = json_object(text) or {}
+    if not done.get("landed"):
+        reason = done.get("error") or done.get("errorMessage") or text[:500]
+        raise LmdpError(
+            f"Stopped: no canary row landed. {reason}\nNothing is lost: what Kafka has waits there. See "
+            f"docs/operations.md#canary and the log {settings.names.log_group('canary')}, then run the command again."
+        )
+    world.say("A canary row landed.")
 
 
 def test_alarm(settings: Settings, world: World) -> None:

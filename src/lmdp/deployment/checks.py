@@ -1,4 +1,4 @@
-"""The checks of a deployment's three secrets, in words that never hold a value."""
+"""Checks of a deployment: its three secrets, in words that never hold a value; its stacks; refused logins."""
 
 from __future__ import annotations
 
@@ -6,9 +6,28 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from lmdp.deployment.naming import Names
+
+# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+NO_LOGIN: Final = frozenset({
+    "AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "InvalidSignatureException",
+    "RequestExpired", "SignatureDoesNotMatch", "UnrecognizedClientException",
+})  # fmt: skip
+DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"})
+
+
+def stack_state(cloudformation: Any, name: str) -> str:
+    """Return a stack's status; empty when there is none, which CloudFormation reports as a validation error."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - only where AWS is set up
+
+    try:
+        return str(cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackStatus"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        return ""
 
 
 def secret_faults(
