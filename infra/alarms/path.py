@@ -1,4 +1,4 @@
-"""The pipe, the function, Firehose: each way in which rows can stop, fail or go missing."""
+"""The pipe, the function, Firehose, each way in which rows can stop, fail or go missing; and the watcher's reports."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from infra.settings import Settings
 _LATE_SECONDS: Final = 900
 _DURATION_SHARE: Final = 0.8
 _QUOTA_PERCENT: Final = 80
+# Days that are left.
+_WARN_DAYS: Final = 30
+_PAGE_DAYS: Final = 7
+_CA_DAYS: Final = 90
 
 
 def of_pipe(settings: Settings, name: str, statistic: str = "Sum") -> cloudwatch.Metric:
@@ -122,4 +126,29 @@ def _quotas(settings: Settings) -> list[AlarmRule]:
           for name, used, limit in quotas),
         AlarmRule("throttled-records", "warn", "quota", "Firehose throttles; the function slows down, and lag grows.",
                   of_stream(settings, "ThrottledRecords"), ">", 0, bad=3, periods=3),
+    ]  # fmt: skip
+
+
+def state_rules(settings: Settings) -> list[AlarmRule]:
+    """Days left, the canary's age, and whether the watcher runs; each breaches when its number is missing."""
+    prefix = settings.names.prefix
+    errors = metric("AWS/Lambda", "Errors", {"FunctionName": settings.names.watcher_function})
+    days: list[tuple[str, Severity, str, str, str, int]] = [
+        ("certificate-warn", "warn", "certificates", "The pipe's certificate ends", "CertificateDaysLeft", _WARN_DAYS),
+        ("certificate-page", "page", "certificates", "The pipe's certificate ends", "CertificateDaysLeft", _PAGE_DAYS),
+        ("loader-key-old", "warn", "keys", "Firehose's key for Snowflake is due", "LoaderKeyDaysLeft", _WARN_DAYS),
+        ("setup-key-old", "warn", "keys", "The setup owner's key for Snowflake is due", "SetupKeyDaysLeft", _WARN_DAYS),
+    ]
+    if settings.kafka.ca_arn:
+        days.append(("ca", "warn", "certificates", "The Private CA ends", "CaDaysLeft", _CA_DAYS))
+    return [
+        *(AlarmRule(name, severity, section, f"{about} in less than {least} days, or unknown.",
+                    metric("lmdp", counted, {"service": prefix}, "Minimum", minutes=60), "<", least,
+                    missing_is_bad=True)
+          for name, severity, section, about, counted, least in days),
+        AlarmRule("canary-old", "warn", "canary", f"No canary row landed for {settings.watch.canary_hours} hours.",
+                  metric("lmdp", "CanaryAgeHours", {"service": prefix}, "Maximum", minutes=60), ">",
+                  settings.watch.canary_hours, missing_is_bad=True),
+        AlarmRule("watcher-errors", "warn", "watcher", "The watcher fails, so nobody looks.", errors, ">", 0,
+                  bad=2, periods=3),
     ]  # fmt: skip

@@ -12,9 +12,8 @@ from constructs import Construct
 
 from infra.alarms.dashboard import add_dashboard
 from infra.alarms.kafka import kafka_rules
-from infra.alarms.path import path_rules
+from infra.alarms.path import path_rules, state_rules
 from infra.alarms.rule import AlarmRule, add_alarm
-from infra.alarms.state import state_rules
 from infra.assets import watcher_code
 from infra.parts import allow, call_every, service_function
 from infra.people import secret_arns
