@@ -11,7 +11,7 @@ from lmdp.errors import LmdpError
 
 
 def write_files(*files: tuple[Path, bytes, int]) -> None:
-    """Write files of one folder (path, content, mode) as `write_whole` does. Raises LmdpError, with nothing changed."""
+    """Replace files of one folder (path, content, mode) as `write_whole` does. Raises LmdpError, with nothing changed."""
     try:
         _replace(files)
     except OSError as error:
