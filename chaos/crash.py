@@ -18,6 +18,7 @@ from chaos.publishing import publishing
 from chaos.scenario import Outcome, Scenario, Site, broken
 from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError
+from lmdp.machine.api import client
 from lmdp.machine.embedded_kafka.broker import running_access
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import bundle, expected, lmdp, options, publish, rows, started, until
@@ -94,6 +95,7 @@ def killed_broker(site: Site) -> Outcome:
     killed: list[tuple[str, ...]] = []
     with started(*words, "--org-id", "acme", folder=folder) as program:
         access = _up(home, program)
+        until(lambda: client.status(home)["running"]["broker"], _UP_S)  # in its first start it would end the run
         ends = time.monotonic() + seconds
         with publishing(access, "t", rate=300) as sent:
             while not killed or (len(killed) < 3 * len(kinds) and time.monotonic() < ends - 20):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from lmdp.certificates import development_ca
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess, Reasons, cluster_identity, translate
-from lmdp.support.atomic_files import write_files, write_whole
+from lmdp.support.atomic_files import replace_files, write_whole
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_what_everybody_may_replace_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "place"
     place.mkdir()
     ca = place / "ca.pem"
-    write_files((ca, made.ca.cert.read_bytes(), 0o644))
+    replace_files((ca, made.ca.cert.read_bytes(), 0o644))
     write_whole(place / "client.key", made.client.key.read_bytes())
     access = KafkaAccess("a:1", ca, made.client.cert, place / "client.key")
     for mode, faults in ((0o755, 0), (0o777, 2), (0o1777, 0)):

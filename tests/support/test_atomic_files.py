@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lmdp.errors import LmdpError
-from lmdp.support.atomic_files import write_files, write_whole
+from lmdp.support.atomic_files import replace_files, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ def test_a_file_has_its_mode_and_nothing_is_left_aside(tmp_path: Path, umask: in
     (tmp_path / "key").write_bytes(b"old")
     before = os.umask(umask)
     try:
-        write_files((tmp_path / "key", b"new", 0o600), (tmp_path / "cert", b"public", 0o644))
+        replace_files((tmp_path / "key", b"new", 0o600), (tmp_path / "cert", b"public", 0o644))
         write_whole(tmp_path / "whole", b"")
     finally:
         os.umask(before)
@@ -34,6 +34,6 @@ def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.pem" / "in the way").mkdir(parents=True)
     (tmp_path / "y.pem").write_bytes(b"old")
     with pytest.raises(LmdpError, match=r"x\.pem and .*y\.pem cannot be written: Is a directory\. Nothing was changed"):
-        write_files((tmp_path / "x.pem", b"new", 0o600), (tmp_path / "y.pem", b"new", 0o600))
+        replace_files((tmp_path / "x.pem", b"new", 0o600), (tmp_path / "y.pem", b"new", 0o600))
     assert (tmp_path / "y.pem").read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.pem", "y.pem"]

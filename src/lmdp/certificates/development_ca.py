@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from lmdp.certificates import pem
 from lmdp.errors import SettingsError, UnreachableError
-from lmdp.support.atomic_files import write_files
+from lmdp.support.atomic_files import replace_files
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
 
@@ -91,14 +91,11 @@ def make(folder: Path, *, now: dt.datetime | None = None) -> Certificates:
         return _make(folder, now or dt.datetime.now(dt.UTC))
 
 
-def _make(folder: Path, moment: dt.datetime) -> Certificates:
-    authority, ca = _authority(folder, moment)
-    return Certificates(
-        ca=ca,
-        server=_leaf(folder, "server", authority, moment),
-        client=_leaf(folder, "client", authority, moment),
-        others=tuple(_leaf(folder, name, authority, moment) for name in _other_names(folder, authority)),
-    )
+def _make(folder: Path, now: dt.datetime, *more: str) -> Certificates:
+    authority, ca = _authority(folder, now)
+    others = sorted({*_other_names(folder, authority), *more})
+    server, client, *rest = (_leaf(folder, name, authority, now) for name in ("server", "client", *others))
+    return Certificates(ca, server, client, tuple(rest))
 
 
 def make_client(folder: Path, name: str, *, now: dt.datetime | None = None) -> Certificate:
@@ -107,14 +104,9 @@ def make_client(folder: Path, name: str, *, now: dt.datetime | None = None) -> C
         raise SettingsError(
             f"{name!r} cannot name a client: take 1 to 59 letters, digits or . _ -, not ca, server, client or lmdp-*."
         )
-    moment = now or dt.datetime.now(dt.UTC)
     with locked(folder):
-        made = _make(folder, moment)
-        known = next((other for other in made.others if other.name == name), None)
-        if known is not None:
-            return known
-        authority, _ = _authority(folder, moment)
-        return _leaf(folder, name, authority, moment)
+        made = _make(folder, now or dt.datetime.now(dt.UTC), name)
+    return next(one for one in made.others if one.name == name)
 
 
 @contextlib.contextmanager
@@ -277,7 +269,7 @@ def _write_pair(cert_path: Path, key_path: Path, cert: x509.Certificate, key: ec
 
 def write_pair(cert_path: Path, key_path: Path, cert: bytes, key: bytes) -> None:
     """Replace a certificate and its key: both are on the disk before the first of the two is renamed."""
-    write_files((key_path, key, 0o600), (cert_path, cert, 0o644))
+    replace_files((key_path, key, 0o600), (cert_path, cert, 0o644))
 
 
 def _cause(error: Exception) -> str:

@@ -187,13 +187,13 @@ def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotate
     from lmdp.deployment.checks import snowflake_fault  # noqa: PLC0415 - loaded when needed
     from lmdp.snowflake import keypair as keys  # noqa: PLC0415 - as above
     from lmdp.snowflake import secrets  # noqa: PLC0415 - as above
-    from lmdp.support.atomic_files import write_files  # noqa: PLC0415 - as above
+    from lmdp.support.atomic_files import replace_files  # noqa: PLC0415 - as above
 
     pair = keys.make_pair(bits)
     if file is not None:
         if file.exists():
             raise SettingsError(f"{file} exists, and is left as it is; name another, or move it away")
-        write_files((file, keys.pem(pair), 0o600))
+        replace_files((file, keys.pem(pair), 0o600))
     elif secret is not None:
         client = secrets.secrets_client()
         held = secrets.read_versions(secret, client).current

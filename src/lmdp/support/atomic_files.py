@@ -10,8 +10,8 @@ from pathlib import Path
 from lmdp.errors import LmdpError
 
 
-def write_files(*files: tuple[Path, bytes, int]) -> None:
-    """Write files of one folder (path, content, mode) as `write_whole` does. Raises LmdpError, with nothing changed."""
+def replace_files(*files: tuple[Path, bytes, int]) -> None:
+    """Replace files of one folder (path, content, mode) together. Raises LmdpError, with nothing changed."""
     try:
         _replace(files)
     except OSError as error:

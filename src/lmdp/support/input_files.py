@@ -10,7 +10,7 @@ import gzip
 import re
 import sys
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -43,13 +43,9 @@ def read_messages(path: Path | str, *, longest: int = LONGEST_MESSAGE) -> Iterat
     Raises SettingsError when the file cannot be opened, LmdpError when its compression is damaged or a message has more
     than `longest` bytes.
     """
-    where = "standard input" if str(path) == STDIN else str(path)
     name = "stdin" if str(path) == STDIN else Path(path).name
-    with _translated(where):
-        stdin = str(path) == STDIN
-        values = _lines(_chunks(sys.stdin.buffer), where, longest) if stdin else _values(Path(path), where, longest)
-        for offset, value in enumerate(values):
-            yield Message(value=value, topic=name, partition=0, offset=offset)
+    for offset, value in enumerate(_values(path, longest)):
+        yield Message(value=value, topic=name, partition=0, offset=offset)
 
 
 def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
@@ -57,14 +53,9 @@ def read_lines(path: Path | str) -> Iterator[tuple[int, bytes]]:
 
     A `.json` file holds one JSON value: an array counts as a line an element. Raises as `read_messages` does.
     """
-    where = "standard input" if str(path) == STDIN else str(path)
-    with _translated(where):
-        if str(path) == STDIN:
-            yield from enumerate(_lines(_chunks(sys.stdin.buffer), where, LONGEST_MESSAGE), 1)
-            return
-        values = _values(Path(path), where, LONGEST_MESSAGE)
-        is_json = where.lower().endswith(".json")
-        yield from enumerate(chain.from_iterable(map(_elements, values)) if is_json else values, 1)
+    values = _values(path, LONGEST_MESSAGE)
+    is_json = str(path).lower().endswith(".json")
+    yield from enumerate(chain.from_iterable(map(_elements, values)) if is_json else values, 1)
 
 
 def _elements(text: bytes) -> Iterator[bytes]:
@@ -76,9 +67,10 @@ def _elements(text: bytes) -> Iterator[bytes]:
     return map(bytes, value)
 
 
-def _values(path: Path, where: str, longest: int) -> Iterator[bytes]:
-    name = path.name.lower()
-    with path.open("rb") as file:
+def _values(path: Path | str, longest: int) -> Iterator[bytes]:
+    where = "standard input" if str(path) == STDIN else str(path)
+    name = "-.jsonl" if str(path) == STDIN else Path(path).name.lower()
+    with _translated(where), nullcontext(sys.stdin.buffer) if str(path) == STDIN else Path(path).open("rb") as file:
         if name.endswith(_LINE_ENDINGS):
             yield from _lines(_chunks(file), where, longest)
         elif name.endswith(tuple(f"{ending}.gz" for ending in _LINE_ENDINGS)):
@@ -87,11 +79,10 @@ def _values(path: Path, where: str, longest: int) -> Iterator[bytes]:
         elif name.endswith(tuple(f"{ending}.zst" for ending in _LINE_ENDINGS)):
             yield from _lines(_zstd_chunks(file), where, longest)
         else:
-            value = _whole(file, where, longest)
-            if _is_lines(value):
-                yield from _lines(iter([value]), where, longest)
-            else:
-                yield value
+            value = file.read(longest + 1)
+            if len(value) > longest:
+                raise _too_long(where, longest)
+            yield from _lines(iter([value]), where, longest) if _is_lines(value) else iter([value])
 
 
 def _is_lines(value: bytes) -> bool:
@@ -103,13 +94,6 @@ def _is_lines(value: bytes) -> bool:
         return not _REQUESTS.isdisjoint(msgspec.json.decode(value[:end], type=dict[str, msgspec.Raw]))
     except (msgspec.MsgspecError, RecursionError):
         return False
-
-
-def _whole(file: BinaryIO, where: str, longest: int) -> bytes:
-    value = file.read(longest + 1)
-    if len(value) > longest:
-        raise _too_long(where, longest)
-    return value
 
 
 def _chunks(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:

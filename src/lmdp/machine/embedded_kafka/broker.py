@@ -31,7 +31,7 @@ from lmdp.machine.embedded_kafka.config import LOOPBACK, BrokerSettings
 from lmdp.machine.embedded_kafka.jars import find_java, kafka_jars
 from lmdp.machine.kafka import topics
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.support.atomic_files import write_files
+from lmdp.support.atomic_files import replace_files
 from lmdp.support.disk_space import free_bytes
 from lmdp.support.program import child_environment
 
@@ -292,7 +292,7 @@ def _format(settings: BrokerSettings) -> None:
     """Write the storage's first files with Kafka's own tool, aside, so that a half-made folder is never started."""
     aside, properties = settings.folder / "data.new", settings.folder / "format.properties"
     shutil.rmtree(aside, ignore_errors=True)
-    write_files((properties, config.properties(settings, (1, 2), aside), 0o600))
+    replace_files((properties, config.properties(settings, (1, 2), aside), 0o600))
     java, *options = config.java_command(settings)
     cluster = f"l{secrets.token_urlsafe(16)[1:]}"  # as Kafka's Uuid.randomUuid gives them: none begins with a dash
     words = ("format", "-t", cluster, "-c", str(properties))

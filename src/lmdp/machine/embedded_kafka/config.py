@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lmdp.certificates.development_ca import Certificates
 from lmdp.errors import SettingsError
 from lmdp.machine.embedded_kafka import supervisor
-from lmdp.support.atomic_files import write_files
+from lmdp.support.atomic_files import replace_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def write(settings: BrokerSettings, ports: tuple[int, int]) -> None:
     """Write what Kafka reads at its start: `server.properties` and its key with its certificate."""
     folder, server = settings.folder, settings.certs.server
     store = server.key.read_bytes() + server.cert.read_bytes()
-    write_files(
+    replace_files(
         (folder / "server.store.pem", store, 0o600),
         (folder / "server.properties", properties(settings, ports, folder / "data"), 0o600),
         (folder / "ports", f"{ports[0]} {ports[1]}".encode(), 0o600),
