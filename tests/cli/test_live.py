@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lmdp.cli.live import lines, view
+from lmdp.cli.live import lines, opened, view
+from lmdp.page.security import tokens
 from running import PROGRAM, call, environment, started, until
 
 RUNNING: dict[str, Any] = {
@@ -141,6 +142,16 @@ def test_without_a_run(status: dict[str, Any] | None, fault: str, first: str, co
     """What the warehouse holds, or why nothing is known."""
     told = lines(status, fault)
     assert (told[0], len(told)) == (first, count)
+
+
+def test_a_terminal_has_the_page_with_its_token(tmp_path: Path) -> None:
+    """The owner opens what is shown; what programs read stays without it."""
+    found = opened(STATUS, tmp_path)
+    assert found == STATUS
+    token = tokens(tmp_path).page
+    assert f"page        http://127.0.0.1:8088/?token={token}" in lines(opened(STATUS, tmp_path))
+    assert token not in json.dumps(STATUS)
+    assert opened({**STATUS, "running": None}, tmp_path)["running"] is None
 
 
 def test_a_narrow_terminal_cuts_lines() -> None:

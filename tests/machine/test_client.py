@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -110,7 +111,8 @@ def test_another_users_socket_is_not_asked(tmp_path: Path) -> None:
     """Who listens there tells the system who he is; a query is not even sent to another user."""
     listen = (
         "import os, socket, sys; os.setuid(65534); line = socket.socket(socket.AF_UNIX); line.bind(sys.argv[1]);"
-        "os.chmod(sys.argv[1], 0o777); line.listen(); print(flush=True); print(line.accept()[0].recv(1), flush=True)"
+        "os.chmod(sys.argv[1], 0o777); line.listen(); print(flush=True);"
+        "[print(line.accept()[0].recv(1), flush=True) for _ in range(2)]"
     )
     for folder in (tmp_path, *tmp_path.parents[:3]):
         folder.chmod(0o777 if folder == tmp_path else 0o755)
@@ -121,3 +123,14 @@ def test_another_users_socket_is_not_asked(tmp_path: Path) -> None:
         with pytest.raises(UnreachableError, match=r"another user \(uid 65534\)"):
             client.status(tmp_path)
         assert squatter.stdout.readline() == b"b''\n"
+        with pytest.raises(UnreachableError, match=r"another user \(uid 65534\)"):
+            asyncio.run(_as_the_page_asks(tmp_path))
+        assert squatter.stdout.readline() == b"b''\n"
+
+
+async def _as_the_page_asks(home: Path) -> bytes:
+    connections = client.Connections(home)
+    try:
+        return await connections.read("GET", "/snapshot")
+    finally:
+        await connections.close()

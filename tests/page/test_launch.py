@@ -63,6 +63,18 @@ def test_a_taken_port_is_reported_and_another_one_found(tmp_path: Path) -> None:
             process.wait(60)
 
 
+def test_a_terminal_shows_the_address_with_the_token(tmp_path: Path) -> None:
+    """A log gets it without the token, and how to see it."""
+    said: list[str] = []
+    port = free_port()
+    for shows, rest in ((True, "/?token={token}"), (False, " (in a terminal, lmdp status shows it with its token)")):
+        with page(tmp_path, said.append, port=port, shows_token=shows) as url:
+            until(lambda: said, 90)
+            assert url() == f"http://127.0.0.1:{port}"
+        token = (tmp_path / "page.token").read_text().strip()
+        assert said.pop(0) == f"the page is at http://127.0.0.1:{port}" + rest.format(token=token)
+
+
 def test_a_page_that_cannot_start_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason is said in one line."""
     said: list[str] = []

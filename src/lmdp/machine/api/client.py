@@ -85,7 +85,12 @@ def _request(home: Path, method: str, target: str, body: bytes, seconds: float, 
 
     def connected(event: str, found: dict[str, Any]) -> None:
         if event == _CONNECTED:
-            _check_owner(found["return_value"].get_extra_info("socket"), home, path)
+            stream = found["return_value"]
+            try:
+                _check_owner(stream.get_extra_info("socket"), home, path)
+            except LmdpError:
+                stream.close()
+                raise
 
     transport = httpx.HTTPTransport(uds=str(path), verify=_no_tls())
     with failures(home):
@@ -141,7 +146,12 @@ class Connections:
 
     async def _connected(self, event: str, found: dict[str, Any]) -> None:
         if event == _CONNECTED:
-            _check_owner(found["return_value"].get_extra_info("socket"), self._home, self._path)
+            stream = found["return_value"]
+            try:
+                _check_owner(stream.get_extra_info("socket"), self._home, self._path)
+            except LmdpError:
+                await stream.aclose()
+                raise
 
     async def close(self) -> None:
         """Close them."""
@@ -175,7 +185,6 @@ def _check_owner(connection: socket.socket, home: Path, path: Path) -> None:
     else:
         owner = path.stat().st_uid
     if owner not in {0, os.geteuid(), home.stat().st_uid}:
-        connection.close()
         raise UnreachableError(
             f"a program of another user (uid {owner}) listens on {path}, so nothing was sent to it. "
             f"Give this home a shorter path, or set another TMPDIR for the run and for this command."
