@@ -29,6 +29,8 @@ def page(
     `shows_token` says that only the owner sees what `notify` gets: a terminal, not a log. Yields a function that
     returns the address without the token, empty until the page listens.
     """
+    with contextlib.suppress(OSError):  # the page's process has the same fault, and ends with it
+        tokens(home)
     server = _PageProcess(home, port, notify, shows_token=shows_token)
     thread = threading.Thread(target=server.run, name="page", daemon=True)
     thread.start()
@@ -79,7 +81,6 @@ class _PageProcess:
         """Run the page once, and return the last line that it printed apart from its address."""
         last = ""
         try:
-            tokens(self._home)
             with self._started() as process:
                 self._process = process
                 if self._ending.is_set():
