@@ -1,30 +1,37 @@
 -- METRIC_RATES by the hour in which a step ends, kept like METRIC_HOURLY. GROWTH is what the counter grew by in SECONDS;
 -- steps without a rate are in RESETS alone.
-CREATE DYNAMIC TABLE IF NOT EXISTS ${schema}.METRIC_RATES_HOURLY
+CREATE OR ALTER DYNAMIC TABLE ${schema}.METRIC_RATES_HOURLY
   TARGET_LAG = '${target_lag}'
-  WAREHOUSE = ${warehouse}
+  WAREHOUSE = ${refresh_warehouse}
   REFRESH_MODE = INCREMENTAL
-  INITIALIZE = ON_CREATE
-  ${immutable_hours}
+  INITIALIZE = ON_SCHEDULE
+  CLUSTER BY (DATE_KEY, DEVICE_KEY)
+  MAX_DATA_EXTENSION_TIME_IN_DAYS = 14
+  ${frozen_hours}
 AS
 WITH STEPS AS (
   SELECT
+    DATE_KEY,
+    DEVICE_KEY,
+    DATASOURCE_KEY,
+    METRIC_KEY,
+    INSTANCE_KEY,
     ${series_columns},
     INSTANCE_LABEL,
     SERIES,
     TEMPORALITY,
-    DATE_TRUNC('hour', TS) AS HOUR_TS,
+    HOUR_TS,
     CASE WHEN RATE IS NOT NULL THEN SECONDS END AS SECONDS,
     RATE,
     RESET
-  FROM ${schema}.METRIC_RATES
+  FROM ${schema}.SUM_STEPS
 )
 SELECT
-  ${hour_date_key} AS DATE_KEY,
-  ${device_key} AS DEVICE_KEY,
-  ${datasource_key} AS DATASOURCE_KEY,
-  ${metric_key} AS METRIC_KEY,
-  ${instance_key} AS INSTANCE_KEY,
+  DATE_KEY,
+  DEVICE_KEY,
+  DATASOURCE_KEY,
+  METRIC_KEY,
+  INSTANCE_KEY,
   ${series_columns},
   INSTANCE_LABEL,
   SERIES,
@@ -36,4 +43,6 @@ SELECT
   MAX(RATE) AS RATE_MAX,
   SUM(CASE WHEN RESET THEN 1 ELSE 0 END)::NUMBER(38,0) AS RESETS
 FROM STEPS
-GROUP BY ${series_columns}, INSTANCE_LABEL, SERIES, TEMPORALITY, HOUR_TS;
+GROUP BY
+  DATE_KEY, DEVICE_KEY, DATASOURCE_KEY, METRIC_KEY, INSTANCE_KEY, ${series_columns}, INSTANCE_LABEL, SERIES, TEMPORALITY,
+  HOUR_TS;

@@ -47,12 +47,12 @@ TESTED: frozenset[type[exp.Expr]] = frozenset({
     exp.Boolean, exp.Var, exp.Paren, exp.Group, exp.Join, exp.Union, exp.WindowSpec,
     # operators
     exp.And, exp.Or, exp.Not, exp.Is, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Add, exp.Sub, exp.Mul,
-    exp.Div, exp.Mod, exp.DPipe, exp.In, exp.Like, exp.Case, exp.If,
+    exp.Div, exp.Mod, exp.Neg, exp.DPipe, exp.In, exp.Like, exp.Case, exp.If,
     # functions
-    exp.Cast, exp.Chr, exp.Coalesce, exp.Lag, exp.MD5, exp.Nullif, exp.RowNumber, exp.DateDiff, exp.ToBoolean,
-    exp.ToDouble, exp.ToNumber, exp.Length, exp.Substring,
+    exp.Cast, exp.Chr, exp.Coalesce, exp.Lag, exp.Lead, exp.MD5, exp.Nullif, exp.RowNumber, exp.DateDiff, exp.ToBoolean,
+    exp.ToDouble, exp.ToNumber, exp.Length, exp.Pad, exp.Substring,
     # aggregates
-    exp.Count, exp.Max, exp.Min, exp.Sum,
+    exp.ArgMax, exp.Count, exp.Max, exp.Min, exp.Sum,
     # times
     exp.CurrentTimestamp, exp.DateAdd, exp.Day, exp.DayOfWeekIso, exp.Month, exp.Quarter, exp.TimestampTrunc,
     exp.WeekOfYear, exp.Year,
@@ -132,6 +132,11 @@ def _json_text(node: exp.Expr) -> exp.Expr:
     return node.this if isinstance(node.this, exp.Column) else exp.cast(node.this, "TEXT")
 
 
+def _json_of_text(node: exp.Expr) -> exp.Expr:
+    """`PARSE_JSON(text)` of a column: the column itself, since `_json_text` leaves a map as it is."""
+    return node.this if isinstance(node, exp.ParseJSON) and isinstance(node.this, exp.Column) else node
+
+
 def _moment(node: exp.Expr) -> exp.Expr:
     """`TO_TIMESTAMP_NTZ(ms, 3)`."""
     if not isinstance(node, exp.UnixToTime):
@@ -173,6 +178,7 @@ REWRITES: tuple[Callable[[exp.Expr], exp.Expr | None], ...] = (
     _map_text,
     _map_without,
     _json_text,
+    _json_of_text,
     _moment,
     _lower_half,
     _type,
