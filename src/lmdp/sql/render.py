@@ -21,10 +21,10 @@ from lmdp.sql.settings import SnowflakeSettings
 IdentifierStyle: TypeAlias = KeyStyle
 """How the landing table's columns are named: `"orgId"` (quoted, wrapped: the same table, other keys), or `ORGID`."""
 
-Part: TypeAlias = Literal["tables", "account", "rights"]
-"""Tables and views, which one machine has too; the account's objects; rights and the retention task."""
+Part: TypeAlias = Literal["tables", "account", "rights", "upgrades"]
+"""Tables and views, which one machine has too; the account's objects; rights and tasks; what an older schema needs first."""
 
-_FOLDERS: dict[Part, str] = {"tables": "", "account": "account", "rights": "rights"}
+_FOLDERS: dict[Part, str] = {"tables": "", "account": "account", "rights": "rights", "upgrades": "upgrades"}
 _STATEMENT_END = re.compile(r";[ \t]*(?:\n|\Z)")
 _SQL_COMMENT = re.compile(r"^--.*\n?", re.MULTILINE)
 _EMPTY_LINE = re.compile(r"^[ \t]+\n", re.MULTILINE)
@@ -130,12 +130,12 @@ def _frozen(moment: str, days: int | None) -> str:
 
     An hour is frozen three days after its measurement: LogicMonitor's rows come within minutes. It is two days before
     its rows are deleted in any case: a rate needs the point before it, which may be of the day before, and
-    CURRENT_TIMESTAMP is the session's, up to 14 hours off UTC.
+    CURRENT_TIMESTAMP is the session's, up to 14 hours from UTC. The clause is there with RETENTION_DAYS=forever too:
+    to remove it later would compute all hours again, from rows that may be gone.
     https://docs.snowflake.com/en/user-guide/dynamic-tables/frozen-regions
     """
-    if days is None:
-        return ""
-    return f"FROZEN WHERE ({moment} < DATEADD(day, -{min(FROZEN_DAYS, days - 2)}, CURRENT_TIMESTAMP()::TIMESTAMP_NTZ))"
+    age = FROZEN_DAYS if days is None else min(FROZEN_DAYS, days - 2)
+    return f"FROZEN WHERE ({moment} < DATEADD(day, -{age}, CURRENT_TIMESTAMP()::TIMESTAMP_NTZ))"
 
 
 def _keys() -> dict[str, str]:
