@@ -1,4 +1,4 @@
-"""fakesnow, with what it lacks of an account: grants, users, tasks, dynamic tables' state and frozen rows, two functions.
+"""fakesnow, with what it lacks of an account: grants, users, tasks, dynamic tables, two functions.
 
 Used through the real connector.
 
@@ -14,7 +14,6 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import fakesnow
@@ -27,13 +26,15 @@ from lmdp.core.specification import load_spec
 from lmdp.snowflake.connection import ask
 from lmdp.sql.render import column
 from lmdp.sql.settings import SnowflakeSettings
+from snowflake_dynamic import OK, DynamicTables
 
 # The function: once it runs, a module of the same name takes its place.
 _SERVE = fakesnow.server
 
 RAW = {
     "account": {
-        "ALTER NETWORK POLICY", "ALTER RESOURCE MONITOR", "ALTER USER", "ALTER WAREHOUSE", "CREATE NETWORK POLICY", "CREATE RESOURCE MONITOR",
+        "ALTER NETWORK POLICY", "ALTER RESOURCE MONITOR", "ALTER USER", "ALTER WAREHOUSE", "CREATE NETWORK POLICY",
+        "CREATE RESOURCE MONITOR",
         "CREATE ROLE", "CREATE USER", "GRANT OWNERSHIP ON", "GRANT ROLE", "GRANT SELECT ON FUTURE",
     },
     "rights": {"ALTER TASK", "CREATE TASK", "DROP TASK", "GRANT SELECT ON ALL"},
@@ -56,15 +57,6 @@ LACKS_FUNCTIONS = {"OBJECT_DELETE", "MD5_NUMBER_LOWER64"}
 _KEY_SET = re.compile(r"ALTER USER (?P<user>\w+) SET (?P<slot>\w+) = '(?P<key>[^']+)'")
 _KEY_UNSET = re.compile(r"ALTER USER (?P<user>\w+) UNSET (?P<slot>\w+)")
 _GRANT = re.compile(r"GRANT (?P<right>INSERT|USAGE) ON (?:TABLE|DATABASE|SCHEMA) (?P<on>\S+) TO ROLE (?P<role>\w+)")
-_DYNAMIC = re.compile(
-    r"CREATE (?:OR (?:REPLACE|ALTER) )?(?:TRANSIENT )?DYNAMIC TABLE (?:IF NOT EXISTS )?(?P<name>\S+).*?"
-    r"WAREHOUSE = (?P<warehouse>\w+)", re.DOTALL
-)  # fmt: skip
-_CHANGED = re.compile(r"(?P<change>ALTER|DROP) DYNAMIC TABLE (?:IF EXISTS )?(?P<name>\S+)")
-_FROZEN = re.compile(r"^\s*(?:FROZEN|IMMUTABLE) WHERE (?P<rows>.*)$", re.MULTILINE)
-_CLONE = re.compile(r"CREATE OR REPLACE TABLE (?P<copy>\S+) CLONE (?P<name>\S+)")
-_MADE = datetime(2026, 1, 1, tzinfo=UTC)
-_OK = "SELECT 'Statement executed successfully.' AS STATUS"
 
 
 def head(sql: str) -> str:
@@ -89,8 +81,7 @@ class Account:
     denied: re.Pattern[str] | None = None
     log: list[str] = field(default_factory=list)
     warehouses: set[str] = field(default_factory=lambda: {"LM_FIREHOSE_WH", "LM_REFRESH_WH"})
-    dynamic: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The dynamic tables by their whole name, as SHOW has them, with the error of the last refresh (`error`)."""
+    dynamic: DynamicTables = field(default_factory=DynamicTables)
 
     def rewrite(self, sql: str) -> str:
         """The statement for fakesnow; what it lacks is done here."""
@@ -98,56 +89,32 @@ class Account:
             raise ProgrammingError(
                 msg="SQL access control error: Insufficient privileges", errno=3001, sqlstate="42501"
             )
+        if (dynamic := self.dynamic.rewrite(sql)) is not None:
+            return dynamic
+        return self._answered(sql) or self._done(sql)
+
+    def _answered(self, sql: str) -> str | None:
+        """The answer of SHOW and DESCRIBE, and of who is signed in."""
+        last = sql.rsplit(maxsplit=1)[-1]
+        if sql.startswith("SHOW GRANTS TO ROLE "):
+            return _values(sorted(self.grants.get(last, set())), "privilege", "name")
+        if sql.startswith("DESCRIBE USER "):
+            return _values(self._fingerprints(last), "property", "value")
+        if sql.startswith("SHOW WAREHOUSES LIKE "):
+            return _values([(name, "") for name in self.warehouses if f"'{name}'" in sql], "name", "state")
+        if "CURRENT_ROLE()" in sql or "CURRENT_USER()" in sql:
+            return re.sub(r"CURRENT_(ROLE|USER)\(\)", "'LM_SETUP_ROLE'", sql)
+        return None
+
+    def _done(self, sql: str) -> str:
+        """Note rights and keys."""
         if grant := _GRANT.match(sql):
             self.grants.setdefault(grant["role"], set()).add((grant["right"], grant["on"]))
         elif change := _KEY_SET.match(sql):
             self.keys.setdefault(change["user"], {})[change["slot"]] = change["key"]
         elif change := _KEY_UNSET.match(sql):
             self.keys[change["user"]].pop(change["slot"], None)
-        elif sql.startswith("SHOW GRANTS TO ROLE "):
-            return _values(sorted(self.grants.get(sql.rsplit(maxsplit=1)[-1], set())), "privilege", "name")
-        elif sql.startswith("DESCRIBE USER "):
-            return _values(self._fingerprints(sql.rsplit(maxsplit=1)[-1]), "property", "value")
-        elif sql.startswith("SHOW WAREHOUSES LIKE "):
-            return _values([(name, "") for name in self.warehouses if f"'{name}'" in sql], "name", "state")
-        elif sql.startswith("SHOW DYNAMIC TABLES IN SCHEMA "):
-            return _shown(self._within(sql.rsplit(maxsplit=1)[-1]))
-        elif "DYNAMIC_TABLE_REFRESH_HISTORY(" in sql:
-            return _refreshed([table for table in self.dynamic.values() if f"'{table['place']}'" in sql])
-        elif clone := _CLONE.match(sql):
-            return f"CREATE OR REPLACE TABLE {clone['copy']} AS SELECT * FROM {clone['name']}"
-        elif made := _DYNAMIC.match(sql):
-            self._make(made["name"], made["warehouse"])
-        elif change := _CHANGED.match(sql):
-            return self._change(change["change"], change["name"], sql)
-        elif "CURRENT_ROLE()" in sql or "CURRENT_USER()" in sql:
-            return re.sub(r"CURRENT_(ROLE|USER)\(\)", "'LM_SETUP_ROLE'", sql)
-        return _OK if head(sql) in LACKS else _FROZEN.sub("", sql)
-
-    def _within(self, place: str) -> list[dict[str, Any]]:
-        return [table for table in self.dynamic.values() if table["place"] == place]
-
-    def _make(self, name: str, warehouse: str) -> None:
-        place, _, short = name.rpartition(".")
-        new = {
-            "name": short, "place": place, "scheduling_state": "ACTIVE", "refresh_mode": "INCREMENTAL",
-            "refresh_mode_reason": "", "created_on": _MADE, "data_timestamp": _MADE, "error": "",
-        }  # fmt: skip
-        self.dynamic[name] = {**new, **self.dynamic.get(name, {}), "refresh_mode": "INCREMENTAL", "warehouse": warehouse}
-
-    def _change(self, change: str, name: str, sql: str) -> str:
-        if change == "DROP":
-            return f"DROP TABLE {name}" if self.dynamic.pop(name, None) else _OK
-        if sql.endswith("RESUME"):
-            self.dynamic[name]["scheduling_state"] = "ACTIVE"
-        return _OK
-
-    def frozen(self, sql: str) -> tuple[str, str] | None:
-        """Name and predicate of the rows that a statement leaves as they are, in a table that is there."""
-        made, rows = _DYNAMIC.match(sql), _FROZEN.search(sql)
-        if made and rows and made["name"] in self.dynamic:
-            return made["name"], rows["rows"]
-        return None
+        return OK if head(sql) in LACKS else sql
 
     def _fingerprints(self, user: str) -> list[tuple[str, str]]:
         def of(key: str | None) -> str:
@@ -157,31 +124,6 @@ class Account:
 
         held = self.keys.get(user, {})
         return [(f"{slot}_FP", of(held.get(slot))) for slot in ("RSA_PUBLIC_KEY", "RSA_PUBLIC_KEY_2")]
-
-
-def _shown(tables: list[dict[str, Any]]) -> str:
-    names = ("name", "scheduling_state", "refresh_mode", "refresh_mode_reason", "warehouse")
-    lines = [
-        ", ".join([
-            *(f"'{table[name]}' AS \"{name}\"" for name in names),
-            *(f"{_moment(table[name])} AS \"{name}\"" for name in ("created_on", "data_timestamp")),
-        ])
-        for table in tables
-    ] or ["1 WHERE FALSE"]  # fmt: skip
-    return " UNION ALL ".join(f"SELECT {line}" for line in lines)
-
-
-def _refreshed(tables: list[dict[str, Any]]) -> str:
-    """The answer of the refresh history: a line a table."""
-    rows = [(table["name"], *(str(table["error"]).partition(": ")[::2])) for table in tables] or [("", "", "")]
-    lines = ", ".join(
-        f"('{name}', '{'FAILED' if code else 'SUCCEEDED'}', '{code}', '{text}')" for name, code, text in rows
-    )
-    return f'SELECT * FROM (VALUES {lines}) AS V("name", "state", "state_code", "state_message")'
-
-
-def _moment(at: datetime | None) -> str:
-    return "NULL::TIMESTAMP" if at is None else f"'{at.replace(tzinfo=None)}'::TIMESTAMP"
 
 
 def _values(rows: list[tuple[str, str]], *names: str) -> str:
@@ -201,7 +143,7 @@ def served(monkeypatch: pytest.MonkeyPatch, database: str, schema: str = "PIPELI
 
         def front(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
             account.log.append(command)
-            frozen = account.frozen(command)
+            frozen = account.dynamic.frozen(command)
             if frozen is None:
                 return execute(self, account.rewrite(command), *args, **kwargs)
             name, rows = frozen
@@ -212,7 +154,7 @@ def served(monkeypatch: pytest.MonkeyPatch, database: str, schema: str = "PIPELI
 
         def parse_what_is_run(command: str) -> exp.Expr:
             quiet = Account(denied=None)
-            found: exp.Expr = parse(_OK if command.startswith("ALTER USER") else quiet.rewrite(command))
+            found: exp.Expr = parse(OK if command.startswith("ALTER USER") else quiet.rewrite(command))
             return found
 
         monkeypatch.setattr(cursors, "execute", front)

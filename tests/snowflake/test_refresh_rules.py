@@ -26,7 +26,15 @@ NOT_INCREMENTAL = (
 https://docs.snowflake.com/en/user-guide/dynamic-tables/supported-queries"""
 
 ONLY_IN_FILTERS = (exp.CurrentTimestamp, exp.CurrentDate, exp.CurrentTime)
-SESSION = {"CURRENT_ROLE", "CURRENT_USER", "CURRENT_ACCOUNT", "CURRENT_REGION", "CURRENT_WAREHOUSE", "SEQ4", "UUID_STRING"}
+SESSION = {
+    "CURRENT_ROLE",
+    "CURRENT_USER",
+    "CURRENT_ACCOUNT",
+    "CURRENT_REGION",
+    "CURRENT_WAREHOUSE",
+    "SEQ4",
+    "UUID_STRING",
+}
 
 
 def parsed(sql: str) -> exp.Create:
@@ -67,7 +75,9 @@ def not_incremental(tree: exp.Expr) -> list[str]:
     found = [one.sql() for one in tree.find_all(*NOT_INCREMENTAL)]
     found += [one.sql() for one in tree.find_all(exp.Anonymous) if one.name.upper() in SESSION]
     found += [
-        one.sql() for one in tree.find_all(*ONLY_IN_FILTERS) if not one.find_ancestor(exp.Where, exp.Having, exp.Qualify)
+        one.sql()
+        for one in tree.find_all(*ONLY_IN_FILTERS)
+        if not one.find_ancestor(exp.Where, exp.Having, exp.Qualify)
     ]
     found += [
         one.sql() for one in tree.find_all(exp.Join)

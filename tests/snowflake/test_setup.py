@@ -75,14 +75,14 @@ def test_a_table_that_refreshes_whole_is_made_again(
 ) -> None:
     """Its file runs though it has not changed."""
     migrate(connection, settings, SPEC)
-    account.dynamic[f"{settings.place}.METRIC_LATEST"]["refresh_mode"] = "FULL"
+    account.dynamic.tables[f"{settings.place}.METRIC_LATEST"]["refresh_mode"] = "FULL"
     assert migrate(connection, settings, SPEC).applied == ("160_metric_latest.sql",)
 
 
 def test_what_is_suspended_is_resumed(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
     """Snowflake suspends after five refreshes that failed, and resumes nothing by itself."""
     migrate(connection, settings, SPEC)
-    account.dynamic[f"{settings.place}.POINTS"]["scheduling_state"] = "SUSPENDED"
+    account.dynamic.tables[f"{settings.place}.POINTS"]["scheduling_state"] = "SUSPENDED"
     assert migrate(connection, settings, SPEC).resumed == ("POINTS",)
     assert migrate(connection, settings, SPEC).resumed == ()
 
@@ -91,17 +91,17 @@ def test_what_is_suspended_is_resumed(connection: Any, settings: SnowflakeSettin
     ("there", "expected"),
     [({"LM_FIREHOSE_WH", "LM_REFRESH_WH"}, {"LM_REFRESH_WH"}), ({"LM_FIREHOSE_WH"}, {"LM_FIREHOSE_WH"})],
 )
-def test_refreshes_have_their_own_warehouse_once_it_is_there(
+def test_the_refresh_warehouse(
     connection: Any, settings: SnowflakeSettings, account: Account, there: set[str], expected: set[str]
 ) -> None:
     """An administrator makes it; until then an upgrade refreshes on the one that there was."""
     account.warehouses = there
     migrate(connection, settings, SPEC)
-    assert {table["warehouse"] for table in account.dynamic.values()} == expected
+    assert {table["warehouse"] for table in account.dynamic.tables.values()} == expected
 
 
 def test_an_upgrade_keeps_the_kept_roll_ups(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
-    """Hours whose raw rows are gone stay, in the table and in a copy; dimensions and METRIC_LATEST are computed again."""
+    """Hours whose raw rows are gone stay, in the table and in a copy; dimensions are computed again."""
     place = settings.place
     old = PREVIOUS.read_text().replace("LM_METRICS.PIPELINE", place)
     files = dict(part.split("\n", 1) for part in re.split(r"^-- (?=\d)", old, flags=re.MULTILINE)[1:])

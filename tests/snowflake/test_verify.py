@@ -48,7 +48,7 @@ def scope(connection: Any, settings: SnowflakeSettings, account: Account) -> Sco
     ms = day.BEGIN + day.DAY - 10 * day.MINUTE
     snowflake_double.insert(connection, settings, [day.row(ms, 1.0), day.row(ms, 1.0), day.row(ms, 2.0, instance="b")])
     migrate(connection, settings, SPEC)
-    for table in account.dynamic.values():
+    for table in account.dynamic.tables.values():
         table["data_timestamp"] = NOW
     return Scope(connection, settings, SPEC, NOW)
 
@@ -139,7 +139,7 @@ def test_a_dynamic_table_that_does_not_refresh_is_found(
     scope: Scope, account: Account, table: str, change: dict[str, Any], message: str
 ) -> None:
     """Suspended, FULL, late or failed: the table, and the command that helps."""
-    account.dynamic[f"{scope.settings.place}.{table}"].update(change)
+    account.dynamic.tables[f"{scope.settings.place}.{table}"].update(change)
     (found,) = verify(scope, ("refreshes",))
     assert found.ok is False
     assert re.search(message, found.said)
@@ -155,7 +155,7 @@ def test_four_faults_are_four_findings(scope: Scope, account: Account) -> None:
         "DIM_METRIC": {"data_timestamp": None, "created_on": NOW - timedelta(hours=1)},
     }
     for table, change in changes.items():
-        account.dynamic[f"{scope.settings.place}.{table}"].update(change)
+        account.dynamic.tables[f"{scope.settings.place}.{table}"].update(change)
     (found,) = verify(scope, ("refreshes",))
     assert [part.split()[0] for part in found.said.split("; ")] == [
         "POINTS", "METRIC_HOURLY", "METRIC_LATEST", "DIM_DEVICE",

@@ -59,7 +59,7 @@ def findings(tables: list[DynamicTable], settings: SnowflakeSettings, now: datet
             found.append(f"{table.name} is suspended, and not refreshed: ALTER DYNAMIC TABLE {name} RESUME")
         if table.mode == "FULL":
             found.append(
-                f"{table.name} refreshes FULL, which reads all that is kept ({table.mode_reason or 'no reason given'}): "
+                f"{table.name} refreshes FULL, which reads all that is kept ({table.mode_reason or 'no reason'}): "
                 f"{program()} snowflake setup"
             )
         if not table.is_suspended and now - (table.data or table.created) > late:

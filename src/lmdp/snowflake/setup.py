@@ -167,7 +167,7 @@ def _files(found: tuple[Statement, ...]) -> defaultdict[str, list[str]]:
 
 
 def _resume(connection: Any, settings: SnowflakeSettings) -> tuple[str, ...]:
-    """Resume what is suspended: Snowflake does that to a table after five refreshes that failed, and never undoes it."""
+    """Resume what is suspended: Snowflake suspends a table after five failed refreshes, and resumes none itself."""
     suspended = [table.name for table in read_dynamic_tables(connection, settings) if table.is_suspended]
     for name in suspended:
         ask(connection, f"ALTER DYNAMIC TABLE {settings.place}.{name} RESUME")

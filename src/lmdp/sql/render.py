@@ -22,7 +22,7 @@ IdentifierStyle: TypeAlias = KeyStyle
 """How the landing table's columns are named: `"orgId"` (quoted, wrapped: the same table, other keys), or `ORGID`."""
 
 Part: TypeAlias = Literal["tables", "account", "rights", "upgrades"]
-"""Tables and views, which one machine has too; the account's objects; rights and tasks; what an older schema needs first."""
+"""Tables and views, which one machine has too; the account's objects; rights and tasks; an upgrade's first steps."""
 
 _FOLDERS: dict[Part, str] = {"tables": "", "account": "account", "rights": "rights", "upgrades": "upgrades"}
 _STATEMENT_END = re.compile(r";[ \t]*(?:\n|\Z)")
@@ -126,7 +126,7 @@ def _settings(settings: SnowflakeSettings) -> dict[str, str]:
 
 
 def _frozen(moment: str, days: int | None) -> str:
-    """Return the clause that keeps a roll-up's old rows when the raw ones are deleted, and leaves them out of refreshes.
+    """Return the clause that keeps a roll-up's old rows when the raw ones are deleted, and that no refresh reads.
 
     An hour is frozen three days after its measurement: LogicMonitor's rows come within minutes. It is two days before
     its rows are deleted in any case: a rate needs the point before it, which may be of the day before, and
