@@ -25,9 +25,10 @@ from lmdp.errors import SettingsError
 from lmdp.snowflake import keypair
 from lmdp.snowflake.canary import Arrival, Canary, send_canary, summary
 from lmdp.snowflake.connection import ask
+from lmdp.snowflake.dynamic_tables import DynamicTable, findings
 from lmdp.snowflake.reconcile import Hour, failed_by_hour, reconcile, rows_by_hour, whole_hour
 from lmdp.snowflake.setup import account_statements, migrate
-from lmdp.snowflake.verify import Scope, samples, verify
+from lmdp.snowflake.verify import VIEWS, Scope, samples, verify
 from lmdp.sql.render import statements
 from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account
@@ -73,6 +74,8 @@ def test_no_rows_are_no_fault(connection: Any, settings: SnowflakeSettings) -> N
     migrate(connection, settings, SPEC)
     found = said(Scope(connection, settings, SPEC, NOW))
     assert (found["freshness"], found["repeats"][0]) == ((None, "no rows yet"), None)
+    place = settings.place
+    assert [view for view in VIEWS if ask(connection, f"SELECT * FROM {place}.{view} LIMIT 1")] == []
 
 
 def _old_row(scope: Scope) -> None:
@@ -132,7 +135,6 @@ def test_what_is_off_is_said(scope: Scope, spoil: Callable[[Scope], None], name:
         ),
         ("METRIC_DAILY", {"error": "002841: stale"}, "METRIC_DAILY failed.*: restore it from its backup, as docs/snow"),
         ("METRIC_DAILY", {"warehouse": "LM_FIREHOSE_WH"}, "refreshes run on LM_FIREHOSE_WH.*ddl --bootstrap"),
-        ("METRIC_DAILY", {"data_timestamp": None, "created_on": NOW - timedelta(minutes=181)}, "181 minutes old"),
     ],
 )
 def test_a_dynamic_table_that_does_not_refresh_is_found(
@@ -146,13 +148,12 @@ def test_a_dynamic_table_that_does_not_refresh_is_found(
 
 
 def test_four_faults_are_four_findings(scope: Scope, account: Account) -> None:
-    """One table of each kind at once; a suspended one is not late as well, and a new one has its time."""
+    """One table of each kind at once; a suspended one is not late as well."""
     changes: dict[str, dict[str, Any]] = {
         "POINTS": {"scheduling_state": "SUSPENDED", "data_timestamp": NOW - timedelta(days=3)},
         "METRIC_LATEST": {"refresh_mode": "FULL"},
         "METRIC_HOURLY": {"data_timestamp": NOW - timedelta(hours=4)},
         "DIM_DEVICE": {"error": "002724: canceled"},
-        "DIM_METRIC": {"data_timestamp": None, "created_on": NOW - timedelta(hours=1)},
     }
     for table, change in changes.items():
         account.dynamic.tables[f"{scope.settings.place}.{table}"].update(change)
@@ -160,6 +161,14 @@ def test_four_faults_are_four_findings(scope: Scope, account: Account) -> None:
     assert [part.split()[0] for part in found.said.split("; ")] == [
         "POINTS", "METRIC_HOURLY", "METRIC_LATEST", "DIM_DEVICE",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("minutes", "late"), [(180, False), (181, True)])
+def test_a_new_table_has_time_for_its_first_refresh(minutes: int, late: bool) -> None:
+    """Its age counts from its creation, and it is late after three target lags."""
+    made = NOW - timedelta(minutes=minutes)
+    new = DynamicTable("T", is_suspended=False, mode="INCREMENTAL", mode_reason="", warehouse="W", created=made, data=None)
+    assert bool(findings([new], SnowflakeSettings(), NOW)) == late
 
 
 def test_another_style_of_names_is_another_table(scope: Scope) -> None:

@@ -131,14 +131,14 @@ def _refreshes(scope: Scope) -> tuple[bool, str]:
 def _freshness(scope: Scope) -> tuple[bool | None, str]:
     ts, since = scope.name("ts"), scope.now - timedelta(days=1)
     newest = (
-        f"SELECT MAX({ts}) AS NEWEST FROM {scope.settings.place}.ROW_EVENTS"  # noqa: S608 - checked names
+        f"SELECT COUNT(*) AS ARRIVED, MAX({ts}) AS NEWEST FROM {scope.settings.place}.ROW_EVENTS"  # noqa: S608 - checked names
         f" WHERE {scope.name('datasource')} <> '{CANARY}'"
     )
     # All that is kept is read only where the last day has nothing.
     (answer,) = scope.ask(f"{newest} AND {ts} >= '{since:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ")
-    if answer["newest"] is None:
+    if not answer["arrived"]:
         (answer,) = scope.ask(newest)
-    if answer["newest"] is None:
+    if not answer["arrived"]:
         return None, "no rows yet"
     age = scope.now - answer["newest"].replace(tzinfo=UTC)
     return age <= scope.fresh, f"the newest row was measured {age.total_seconds():,.0f} s ago"

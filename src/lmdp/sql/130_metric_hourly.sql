@@ -14,11 +14,6 @@ CREATE OR ALTER DYNAMIC TABLE ${schema}.METRIC_HOURLY
 AS
 WITH PARTS AS (
   SELECT
-    DATE_KEY,
-    DEVICE_KEY,
-    DATASOURCE_KEY,
-    METRIC_KEY,
-    INSTANCE_KEY,
     ${series_columns},
     INSTANCE_LABEL,
     LE,
@@ -32,11 +27,6 @@ WITH PARTS AS (
   WHERE NOT IS_CANARY
   UNION ALL
   SELECT
-    ${hour_date_key},
-    DEVICE_KEY,
-    DATASOURCE_KEY,
-    METRIC_KEY,
-    INSTANCE_KEY,
     ${series_columns},
     INSTANCE_LABEL,
     LE,
@@ -49,11 +39,11 @@ WITH PARTS AS (
   FROM ${schema}.LAST_POINTS
 )
 SELECT
-  DATE_KEY,
-  DEVICE_KEY,
-  DATASOURCE_KEY,
-  METRIC_KEY,
-  INSTANCE_KEY,
+  ${hour_date_key} AS DATE_KEY,
+  ${device_key} AS DEVICE_KEY,
+  ${datasource_key} AS DATASOURCE_KEY,
+  ${metric_key} AS METRIC_KEY,
+  ${instance_key} AS INSTANCE_KEY,
   ${series_columns},
   INSTANCE_LABEL,
   LE,
@@ -69,6 +59,4 @@ SELECT
   MIN(TS) AS FIRST_TS,
   MAX(TS) AS LAST_TS
 FROM PARTS
-GROUP BY
-  DATE_KEY, DEVICE_KEY, DATASOURCE_KEY, METRIC_KEY, INSTANCE_KEY, ${series_columns}, INSTANCE_LABEL, LE, QUANTILE, SERIES,
-  HOUR_TS;
+GROUP BY ${series_columns}, INSTANCE_LABEL, LE, QUANTILE, SERIES, HOUR_TS;

@@ -6,10 +6,10 @@ CREATE OR ALTER TRANSIENT DYNAMIC TABLE ${schema}.METRIC_LATEST
   INITIALIZE = ON_SCHEDULE
 AS
 SELECT
-  DEVICE_KEY,
-  DATASOURCE_KEY,
-  METRIC_KEY,
-  INSTANCE_KEY,
+  ${device_key} AS DEVICE_KEY,
+  ${datasource_key} AS DATASOURCE_KEY,
+  ${metric_key} AS METRIC_KEY,
+  ${instance_key} AS INSTANCE_KEY,
   ${series_columns},
   INSTANCE_LABEL,
   LE,
