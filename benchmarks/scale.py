@@ -133,7 +133,17 @@ def markdown() -> str:
     fullest += [_row([f"{at.devices:,}", *map(_used, limits(at)[:3])]) for at in steps]
     refreshed = f"Rows that an hourly refresh of Snowflake's dynamic tables reads and changes, {STEPS[0]:,} devices:"
     return "\n".join(
-        [*lines, "", "Default limits (us-east-1), the fullest first:", "", *fullest, "", refreshed, "", *refreshes(steps[0])]
+        [
+            *lines,
+            "",
+            "Default limits (us-east-1), the fullest first:",
+            "",
+            *fullest,
+            "",
+            refreshed,
+            "",
+            *refreshes(steps[0]),
+        ]
     )
 
 
@@ -152,8 +162,8 @@ def refreshes(at: Step) -> list[str]:
     }
     before, now = ({name: _rows(table, numbers) for name, table in sheet[part].items()} for part in ("before", "now"))
     lines = [_row(["table", "read before", "changed before", "read now", "changed now"]), _row(["---"] * 5)]
-    for name in [*now, *(name for name in before if name not in now)]:
-        lines.append(_row([name, *_counts(before.get(name)), *_counts(now.get(name))]))
+    names = [*now, *(name for name in before if name not in now)]
+    lines += [_row([name, *_counts(before.get(name)), *_counts(now.get(name))]) for name in names]
     sums = [tuple(map(sum, zip(*part.values(), strict=True))) for part in (before, now)]
     return [*lines, _row(["all", *_counts(sums[0]), *_counts(sums[1])])]
 

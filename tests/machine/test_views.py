@@ -451,4 +451,4 @@ def test_gaps(warehouse: Warehouse, minutes: list[int], expected: list[tuple[obj
 
 def test_without_rows_every_view_is_empty(warehouse: Warehouse) -> None:
     """And answers."""
-    assert {view: ask(warehouse, [], f"SELECT * FROM {view}") for view in VIEWS} == dict.fromkeys(VIEWS, [])
+    assert [view for view in VIEWS if ask(warehouse, [], f"SELECT * FROM {view}")] == []

@@ -167,7 +167,9 @@ def test_four_faults_are_four_findings(scope: Scope, account: Account) -> None:
 def test_a_new_table_has_time_for_its_first_refresh(minutes: int, late: bool) -> None:
     """Its age counts from its creation, and it is late after three target lags."""
     made = NOW - timedelta(minutes=minutes)
-    new = DynamicTable("T", is_suspended=False, mode="INCREMENTAL", mode_reason="", warehouse="W", created=made, data=None)
+    new = DynamicTable(
+        "T", is_suspended=False, mode="INCREMENTAL", mode_reason="", warehouse="W", created=made, data=None
+    )
     assert bool(findings([new], SnowflakeSettings(), NOW)) == late
 
 

@@ -91,10 +91,10 @@ SELECT * FROM {name}_KEPT
 """
 
 
-# Table macros next to the views of steps: those of one metric from `since` up to `until`. HISTOGRAM_QUANTILES_OF takes the
-# metric as its rows have it, with `.bucket`. A filter passes METRIC_RATES, on the hour too. None passes
+# Table macros next to the views of steps: those of one metric from `since` up to `until`. HISTOGRAM_QUANTILES_OF takes
+# the metric as its rows have it, with `.bucket`. A filter passes METRIC_RATES, on the hour too. None passes
 # HISTOGRAM_QUANTILES, whose parts DuckDB 2.0.0 makes whole: an hour of one histogram would read all there are, and run
-# out of memory. So its macro is the view over the rows of that time alone, exact from the second point of each series on.
+# out of memory. So its macro is the view over the rows of that time alone, exact from the second point of a series on.
 _PARAMETERS = "(of_org, of_device, of_datasource, of_instance, of_metric, since, until)"
 _ONE_METRIC = """
   WHERE ORG_ID = of_org AND DEVICE_ID = of_device AND DATASOURCE = of_datasource
