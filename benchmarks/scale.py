@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -27,6 +29,7 @@ from lmdp.cost.capacity import (
     QuotaUse,
     quota_use,
 )
+from lmdp.cost.formula import evaluate
 from lmdp.cost.load import Planned
 
 # Measured by `make bench` (docs/performance.md), "Kafka to DuckDB": a second, two cores with the broker on them.
@@ -39,6 +42,8 @@ DATAPOINTS: Final = 6
 INTERVAL: Final = 60
 STEPS: Final = (1_000, 3_000, 10_000, 30_000, 100_000)
 DAY: Final = 86_400
+HOUR: Final = 3_600
+SUMS: Final = 0.3  # assumed; the share of the series that are sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,49 @@ def markdown() -> str:
     lines = [_row(head), _row(["---"] * len(head)), *(_row([name, *cells]) for name, cells in rows)]
     fullest = [_row(["devices", "fullest", "then", "then"]), _row(["---"] * 4)]
     fullest += [_row([f"{at.devices:,}", *map(_used, limits(at)[:3])]) for at in steps]
-    return "\n".join([*lines, "", "Default limits (us-east-1), the fullest first:", "", *fullest])
+    refreshed = f"Rows that an hourly refresh of Snowflake's dynamic tables reads and changes, {STEPS[0]:,} devices:"
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Default limits (us-east-1), the fullest first:",
+            "",
+            *fullest,
+            "",
+            refreshed,
+            "",
+            *refreshes(steps[0]),
+        ]
+    )
+
+
+def refreshes(at: Step) -> list[str]:
+    """Return the table of what each dynamic table's refresh reads and changes, in this version and the one before."""
+    sheet = tomllib.loads(resources.files("lmdp.sql").joinpath("refreshes.toml").read_text("utf-8"))
+    numbers = {
+        "points_hour": at.numbers["rows_second"] * HOUR,
+        "times_hour": at.numbers["messages_second"] * HOUR,
+        "series": at.devices * INSTANCES * DATAPOINTS,
+        "sums": SUMS,
+        "devices": at.devices,
+        "instances": at.devices * INSTANCES,
+        "hours_kept": at.numbers["retention_days"] * 24,
+        "days_kept": at.numbers["rollup_days"],
+    }
+    before, now = ({name: _rows(table, numbers) for name, table in sheet[part].items()} for part in ("before", "now"))
+    lines = [_row(["table", "read before", "changed before", "read now", "changed now"]), _row(["---"] * 5)]
+    names = [*now, *(name for name in before if name not in now)]
+    lines += [_row([name, *_counts(before.get(name)), *_counts(now.get(name))]) for name in names]
+    sums = [tuple(map(sum, zip(*part.values(), strict=True))) for part in (before, now)]
+    return [*lines, _row(["all", *_counts(sums[0]), *_counts(sums[1])])]
+
+
+def _rows(table: Mapping[str, str], numbers: Mapping[str, float]) -> tuple[float, ...]:
+    return tuple(evaluate(table[part], numbers) for part in ("reads", "changes"))
+
+
+def _counts(rows: tuple[float, ...] | None) -> list[str]:
+    return ["", ""] if rows is None else [f"{count:,.0f}" for count in rows]
 
 
 def _machines(at: Step) -> str:

@@ -1,4 +1,6 @@
-"""fakesnow, with what it lacks of an account: grants, users, tasks, two functions. Used through the real connector.
+"""fakesnow, with what it lacks of an account: grants, users, tasks, dynamic tables, two functions.
+
+Used through the real connector.
 
 `RAW` and `LACKS` are the one place that says what these tests cannot show; a test keeps both true.
 """
@@ -24,25 +26,26 @@ from lmdp.core.specification import load_spec
 from lmdp.snowflake.connection import ask
 from lmdp.sql.render import column
 from lmdp.sql.settings import SnowflakeSettings
+from snowflake_dynamic import OK, DynamicTables
 
 # The function: once it runs, a module of the same name takes its place.
 _SERVE = fakesnow.server
 
 RAW = {
     "account": {
-        "ALTER NETWORK POLICY", "ALTER USER", "ALTER WAREHOUSE", "CREATE NETWORK POLICY", "CREATE RESOURCE MONITOR",
+        "ALTER NETWORK POLICY", "ALTER RESOURCE MONITOR", "ALTER USER", "ALTER WAREHOUSE", "CREATE NETWORK POLICY",
+        "CREATE RESOURCE MONITOR",
         "CREATE ROLE", "CREATE USER", "GRANT OWNERSHIP ON", "GRANT ROLE", "GRANT SELECT ON FUTURE",
     },
-    "rights": {
-        "ALTER DYNAMIC TABLE", "ALTER TASK", "CREATE TASK", "DROP TASK", "GRANT SELECT ON ALL",
-    },
-    # with a retention: the clause IMMUTABLE WHERE
+    "rights": {"ALTER TASK", "CREATE TASK", "DROP TASK", "GRANT SELECT ON ALL"},
+    "upgrades": {"DROP DYNAMIC TABLE"},
+    # the clause FROZEN WHERE
     "tables": {"CREATE DYNAMIC TABLE"},
 }  # fmt: skip
 """What sqlglot takes only as a raw command: that it parses proves nothing."""
 
 LACKS = {
-    "ALTER DYNAMIC TABLE", "ALTER NETWORK POLICY", "ALTER TASK", "ALTER USER", "ALTER WAREHOUSE",
+    "ALTER NETWORK POLICY", "ALTER RESOURCE MONITOR", "ALTER TABLE SET", "ALTER TASK", "ALTER USER", "ALTER WAREHOUSE",
     "CREATE NETWORK POLICY", "CREATE RESOURCE MONITOR", "CREATE ROLE", "CREATE TASK", "CREATE USER", "CREATE WAREHOUSE",
     "DROP TASK", "GRANT EXECUTE TASK", "GRANT INSERT", "GRANT OWNERSHIP ON", "GRANT ROLE", "GRANT SELECT ON ALL",
     "GRANT SELECT ON FUTURE", "GRANT USAGE",
@@ -54,16 +57,14 @@ LACKS_FUNCTIONS = {"OBJECT_DELETE", "MD5_NUMBER_LOWER64"}
 _KEY_SET = re.compile(r"ALTER USER (?P<user>\w+) SET (?P<slot>\w+) = '(?P<key>[^']+)'")
 _KEY_UNSET = re.compile(r"ALTER USER (?P<user>\w+) UNSET (?P<slot>\w+)")
 _GRANT = re.compile(r"GRANT (?P<right>INSERT|USAGE) ON (?:TABLE|DATABASE|SCHEMA) (?P<on>\S+) TO ROLE (?P<role>\w+)")
-_IMMUTABLE = re.compile(r"^\s*IMMUTABLE WHERE .*$", re.MULTILINE)
-_OK = "SELECT 'Statement executed successfully.' AS STATUS"
 
 
 def head(sql: str) -> str:
     """A statement's kind, as RAW and LACKS name it."""
-    words = sql.replace("OR REPLACE ", "").replace(",", "").split()
-    if words[:2] == ["CREATE", "DYNAMIC"] or words[:2] == ["ALTER", "DYNAMIC"]:
-        return " ".join(words[:3])
-    if words[:2] in (["CREATE", "NETWORK"], ["ALTER", "NETWORK"], ["CREATE", "RESOURCE"], ["GRANT", "EXECUTE"]):
+    words = re.sub(r"OR (?:REPLACE|ALTER) |TRANSIENT |,", "", sql).split()
+    if words[:2] == ["ALTER", "TABLE"]:
+        return f"ALTER TABLE {words[3]}"
+    if words[1] in {"DYNAMIC", "NETWORK", "RESOURCE", "EXECUTE"}:
         return " ".join(words[:3])
     if words[:2] == ["GRANT", "SELECT"]:
         return " ".join(words[:4])
@@ -79,6 +80,8 @@ class Account:
     keys: dict[str, dict[str, str]] = field(default_factory=dict)
     denied: re.Pattern[str] | None = None
     log: list[str] = field(default_factory=list)
+    warehouses: set[str] = field(default_factory=lambda: {"LM_FIREHOSE_WH", "LM_REFRESH_WH"})
+    dynamic: DynamicTables = field(default_factory=DynamicTables)
 
     def rewrite(self, sql: str) -> str:
         """The statement for fakesnow; what it lacks is done here."""
@@ -86,19 +89,32 @@ class Account:
             raise ProgrammingError(
                 msg="SQL access control error: Insufficient privileges", errno=3001, sqlstate="42501"
             )
+        if (dynamic := self.dynamic.rewrite(sql)) is not None:
+            return dynamic
+        return self._answered(sql) or self._done(sql)
+
+    def _answered(self, sql: str) -> str | None:
+        """The answer of SHOW and DESCRIBE, and of who is signed in."""
+        last = sql.rsplit(maxsplit=1)[-1]
+        if sql.startswith("SHOW GRANTS TO ROLE "):
+            return _values(sorted(self.grants.get(last, set())), "privilege", "name")
+        if sql.startswith("DESCRIBE USER "):
+            return _values(self._fingerprints(last), "property", "value")
+        if sql.startswith("SHOW WAREHOUSES LIKE "):
+            return _values([(name, "") for name in self.warehouses if f"'{name}'" in sql], "name", "state")
+        if "CURRENT_ROLE()" in sql or "CURRENT_USER()" in sql:
+            return re.sub(r"CURRENT_(ROLE|USER)\(\)", "'LM_SETUP_ROLE'", sql)
+        return None
+
+    def _done(self, sql: str) -> str:
+        """Note rights and keys."""
         if grant := _GRANT.match(sql):
             self.grants.setdefault(grant["role"], set()).add((grant["right"], grant["on"]))
         elif change := _KEY_SET.match(sql):
             self.keys.setdefault(change["user"], {})[change["slot"]] = change["key"]
         elif change := _KEY_UNSET.match(sql):
             self.keys[change["user"]].pop(change["slot"], None)
-        elif sql.startswith("SHOW GRANTS TO ROLE "):
-            return _values(sorted(self.grants.get(sql.rsplit(maxsplit=1)[-1], set())), "privilege", "name")
-        elif sql.startswith("DESCRIBE USER "):
-            return _values(self._fingerprints(sql.rsplit(maxsplit=1)[-1]), "property", "value")
-        elif "CURRENT_ROLE()" in sql or "CURRENT_USER()" in sql:
-            return re.sub(r"CURRENT_(ROLE|USER)\(\)", "'LM_SETUP_ROLE'", sql)
-        return _OK if head(sql) in LACKS else _IMMUTABLE.sub("", sql)
+        return OK if head(sql) in LACKS else sql
 
     def _fingerprints(self, user: str) -> list[tuple[str, str]]:
         def of(key: str | None) -> str:
@@ -127,11 +143,18 @@ def served(monkeypatch: pytest.MonkeyPatch, database: str, schema: str = "PIPELI
 
         def front(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
             account.log.append(command)
-            return execute(self, account.rewrite(command), *args, **kwargs)
+            frozen = account.dynamic.frozen(command)
+            if frozen is None:
+                return execute(self, account.rewrite(command), *args, **kwargs)
+            name, rows = frozen
+            execute(self, f"CREATE OR REPLACE TABLE {name}_FROZEN AS SELECT * FROM {name} WHERE {rows}")
+            execute(self, account.rewrite(command))
+            execute(self, f"DELETE FROM {name} WHERE {rows}")
+            return execute(self, f"INSERT INTO {name} SELECT * FROM {name}_FROZEN")
 
         def parse_what_is_run(command: str) -> exp.Expr:
             quiet = Account(denied=None)
-            found: exp.Expr = parse(_OK if command.startswith("ALTER USER") else quiet.rewrite(command))
+            found: exp.Expr = parse(OK if command.startswith("ALTER USER") else quiet.rewrite(command))
             return found
 
         monkeypatch.setattr(cursors, "execute", front)

@@ -146,7 +146,8 @@ def state_rules(settings: Settings) -> list[AlarmRule]:
                     metric("lmdp", counted, {"service": prefix}, "Minimum", minutes=60), "<", least,
                     missing_is_bad=True)
           for name, severity, section, about, counted, least in days),
-        AlarmRule("canary-old", "warn", "canary", f"No canary row landed for {settings.watch.canary_hours} hours.",
+        AlarmRule("canary-old", "warn", "canary",
+                  f"For {settings.watch.canary_hours} h no canary row landed, or a dynamic table is late or suspended.",
                   metric("lmdp", "CanaryAgeHours", {"service": prefix}, "Maximum", minutes=60), ">",
                   settings.watch.canary_hours, missing_is_bad=True),
         AlarmRule("watcher-errors", "warn", "watcher", "The watcher fails, so nobody looks.", errors, ">", 0,

@@ -64,6 +64,14 @@ EXPONENTIAL = "exponential_histogram"
             point(0, {10: 5, 100: 5, INF: 0}) + point(1, {10: 1, 100: 1, INF: 0}), (True, 2.0), id="the count fell",
         ),
         pytest.param(
+            point(1_430, {10: 1, 100: 2, INF: 0}) + point(1_450, {10: 3, 100: 2, INF: 1}), (False, 3.0),
+            id="it grew over midnight",
+        ),
+        pytest.param(
+            point(1_430, {10: 5, 100: 5, INF: 0}) + point(1_450, {10: 1, 100: 1, INF: 0}), (True, 2.0),
+            id="it fell over midnight",
+        ),
+        pytest.param(
             point(0, {10: 1, 100: 2, INF: 0}, start=T0 - 1)
             + point(1, {10: 3, 100: 2, INF: 1}, start=T0 + 5),
             (True, 6.0), id="its start time is after the point before",

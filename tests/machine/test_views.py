@@ -14,6 +14,7 @@ import pytest
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.snowflake.verify import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SPEC = load_spec()
 T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 MINUTE = 60_000
+HOUR = 60 * MINUTE
 Row = tuple[Any, ...]
 
 
@@ -278,6 +280,30 @@ RATES = "SELECT TS_UNIX_MS, TEMPORALITY, SECONDS, RATE, RESET FROM METRIC_RATES 
         pytest.param(
             [row(T0, 1, type="gauge"), row(T0 + MINUTE, 61, type="gauge")], [], id="a gauge has no rate"
         ),
+        pytest.param(
+            [cumulative(T0 - MINUTE, 100), cumulative(T0 + MINUTE, 160), cumulative(T0 + 61 * MINUTE, 160)],
+            [(T0 + MINUTE, "cumulative", 120.0, 0.5, False), (T0 + 61 * MINUTE, "cumulative", 3600.0, 0.0, False)],
+            id="a step goes over midnight, and over the edge of an hour",
+        ),
+        pytest.param(
+            [cumulative(T0 + 59 * MINUTE, 100), cumulative(T0 + 61 * MINUTE, 30)],
+            [(T0 + 61 * MINUTE, "cumulative", 120.0, 0.25, True)],
+            id="a counter falls over the edge of an hour",
+        ),
+        pytest.param(
+            [started(T0 + 59 * MINUTE, 100, T0), started(T0 + 61 * MINUTE, 120, T0 + 60 * MINUTE)],
+            [(T0 + 61 * MINUTE, "cumulative", 120.0, 1.0, True)],
+            id="it starts again at the edge of an hour, by its start time alone",
+        ),
+        pytest.param(
+            [cumulative(T0, 0), cumulative(T0 + 47 * HOUR, 169_200)],
+            [(T0 + 47 * HOUR, "cumulative", 169_200.0, 1.0, False)],
+            id="the point before may be of any hour of the day before",
+        ),
+        pytest.param(
+            [cumulative(T0 + 23 * HOUR, 100), cumulative(T0 + 48 * HOUR, 160)], [],
+            id="a series that was silent for a whole day starts again",
+        ),
     ],
 )  # fmt: skip
 def test_rates(warehouse: Warehouse, rows: list[Row], expected: list[tuple[object, ...]]) -> None:
@@ -402,3 +428,27 @@ def test_a_filter_on_the_value_stays_above_it(warehouse: Warehouse) -> None:
     assert ask(warehouse, rows, "SELECT count(*) FROM METRICS WHERE VALUE < 5") == [(0,)]
     ((scan, _),) = _scan_filters(_plan(warehouse, "SELECT sum(VALUE) FROM METRICS WHERE VALUE < 5"))
     assert "value <" not in json.dumps(json.loads(scan).get("Filters", ""))
+
+
+GAPS = "SELECT strftime(HOUR_TS, '%d %H'), ROW_COUNT, REPEATS, GAP_SECONDS FROM DEVICE_HOURS ORDER BY HOUR_TS"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"),
+    [
+        pytest.param([0], [("01 00", 1, 0, None)], id="nothing came before"),
+        pytest.param([0, 0, 10, 12], [("01 00", 4, 1, 600.0)], id="the longest within the hour; a repeat is no gap"),
+        pytest.param([50, 70, 75], [("01 00", 1, 0, None), ("01 01", 2, 0, 1200.0)], id="over the edge of the hour"),
+        pytest.param([50, 60, 90], [("01 00", 1, 0, None), ("01 01", 2, 0, 1800.0)], id="a longer one within the hour"),
+        pytest.param([0, 40 * 1440], [("01 00", 1, 0, None), ("10 00", 1, 0, 40 * 86_400.0)], id="the month before"),
+        pytest.param([0, 70 * 1440], [("01 00", 1, 0, None), ("12 00", 1, 0, None)], id="not two months before"),
+    ],
+)
+def test_gaps(warehouse: Warehouse, minutes: list[int], expected: list[tuple[object, ...]]) -> None:
+    """GAP_SECONDS is the longest time without a row that ended in the hour."""
+    assert ask(warehouse, [row(T0 + minute * MINUTE) for minute in minutes], GAPS) == expected
+
+
+def test_without_rows_every_view_is_empty(warehouse: Warehouse) -> None:
+    """And answers."""
+    assert [view for view in VIEWS if ask(warehouse, [], f"SELECT * FROM {view}")] == []

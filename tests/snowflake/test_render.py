@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import sqlglot
@@ -18,12 +19,18 @@ from lmdp.sql.settings import SnowflakeSettings
 SPEC = load_spec()
 
 
+def _tree(sql: str) -> exp.Create:
+    """The statement, without the clause that no parser knows."""
+    tree = sqlglot.parse_one(re.sub(r"FROZEN WHERE .*", "", sql), read="snowflake")
+    assert isinstance(tree, exp.Create)
+    return tree
+
+
 def _created(style: IdentifierStyle = "quoted", spec: Spec = SPEC) -> dict[str, str]:
     """The statements by the name of what they create."""
     found = {}
     for statement in statements(spec, SnowflakeSettings(identifiers=style, retention_days=None)):
-        tree = sqlglot.parse_one(statement.sql, read="snowflake")
-        table = tree.find(exp.Table)
+        table = _tree(statement.sql).find(exp.Table)
         assert table is not None
         found[table.name] = statement.sql
     return found
@@ -86,8 +93,7 @@ def test_what_a_statement_reads_is_created_before_it() -> None:
     """Files run in the order of their names, and that order works."""
     made: set[str] = set()
     for statement in statements(SPEC, SnowflakeSettings(retention_days=None)):
-        tree = sqlglot.parse_one(statement.sql, read="snowflake")
-        assert isinstance(tree, exp.Create)
+        tree = _tree(statement.sql)
         within = {cte.alias for cte in tree.find_all(exp.CTE)}
         reads = {table.name for table in tree.expression.find_all(exp.Table)} - within if tree.expression else set()
         assert reads <= made, statement.file
@@ -97,14 +103,15 @@ def test_what_a_statement_reads_is_created_before_it() -> None:
 
 @pytest.mark.parametrize("style", ["quoted", "wrapped", "upper"])
 def test_every_column_of_every_view_is_resolved(style: IdentifierStyle) -> None:
-    """No view reads a column that its source does not have under that very spelling."""
+    """No table or view reads a column that its source does not have under that very spelling."""
     created = _created(style)
-    table = sqlglot.parse_one(created["ROW_EVENTS"], read="snowflake")
+    table = sqlglot.parse_one(created.pop("ROW_EVENTS"), read="snowflake")
     rows = {part.this.sql("snowflake"): part.args["kind"].sql("snowflake") for part in table.find_all(exp.ColumnDef)}
     known: dict[str, dict[str, str]] = {"ROW_EVENTS": rows}
-    for view in [name for name in created if name in VIEWS]:
-        tree = sqlglot.parse_one(created[view], read="snowflake")
-        assert isinstance(tree, exp.Create)
+    for name, sql in created.items():
+        tree = _tree(sql)
+        if tree.expression is None:
+            continue
         resolved = qualify(
             tree.expression,
             dialect="snowflake",
@@ -114,38 +121,37 @@ def test_every_column_of_every_view_is_resolved(style: IdentifierStyle) -> None:
             validate_qualify_columns=True,
         )
         assert isinstance(resolved, exp.Query)
-        known[view] = {f'"{name}"': "VARCHAR" for name in resolved.named_selects}
-    assert set(known) == {"ROW_EVENTS", *VIEWS}
+        known[name] = {f'"{column}"': "VARCHAR" for column in resolved.named_selects}
+    assert set(known) >= {"ROW_EVENTS", "POINTS", *VIEWS}
 
 
-@pytest.mark.parametrize("view", [name for name in VIEWS if name not in {"METRICS", "DEVICE_HOURS"}])
-def test_only_metrics_reaches_into_the_maps(view: str) -> None:
-    """Every other view reads plain columns; DEVICE_HOURS takes the maps whole, to tell repeats."""
-    tree = sqlglot.parse_one(_created()[view], read="snowflake")
+@pytest.mark.parametrize("name", [name for name in _created() if name not in {"ROW_EVENTS", "POINTS"}])
+def test_only_points_reaches_into_the_maps(name: str) -> None:
+    """Everything else reads plain columns; DEVICE_TIMES counts what arrived, repeats too."""
+    tree = _tree(_created()[name])
     assert not list(tree.find_all(exp.JSONExtract))
-    assert "ROW_EVENTS" not in {table.name for table in tree.find_all(exp.Table)}
+    reads = {table.name for table in tree.find_all(exp.Table)}
+    assert ("ROW_EVENTS" in reads) == (name == "DEVICE_TIMES")
 
 
-@pytest.mark.parametrize(
-    ("days", "clause"),
-    [(None, ""), (30, "IMMUTABLE WHERE (HOUR_TS < DATEADD(day, -28, CURRENT_TIMESTAMP()::TIMESTAMP_NTZ))")],
-)
-def test_kept_hours_are_closed_before_their_rows_go(days: int | None, clause: str) -> None:
-    """With a retention, a roll-up's hours are immutable two days before; without one, nothing ever goes."""
+@pytest.mark.parametrize(("days", "age"), [(3, 1), (4, 2), (5, 3), (30, 3), (None, 3)])
+def test_kept_hours_are_frozen_before_their_rows_go(days: int | None, age: int) -> None:
+    """Three days after they were measured, and two days before their rows go; always: a clause once removed is lost."""
     files = {one.file: one.sql for one in statements(SPEC, SnowflakeSettings(retention_days=days))}
-    assert clause in files["130_metric_hourly.sql"]
-    assert ("IMMUTABLE" in files["130_metric_hourly.sql"]) == bool(clause)
-    without = {one.file: one.sql for one in statements(SPEC, SnowflakeSettings(retention_days=None))}
-    assert (
-        files["130_metric_hourly.sql"].replace(f"  {clause}\n" if clause else "", "")
-        == without["130_metric_hourly.sql"]
-    )
+    for table, moment in (
+        ("130_metric_hourly", "HOUR"),
+        ("140_metric_daily", "DAY"),
+        ("150_metric_rates_hourly", "HOUR"),
+    ):
+        clause = f"FROZEN WHERE ({moment}_TS < DATEADD(day, -{age}, CURRENT_TIMESTAMP()::TIMESTAMP_NTZ))"
+        assert clause in files[f"{table}.sql"]
+    assert sum("FROZEN" in sql for sql in files.values()) == 3
 
 
-@pytest.mark.parametrize("part", ["tables", "account", "rights"])
+@pytest.mark.parametrize("part", ["tables", "account", "rights", "upgrades"])
 def test_every_name_follows_the_settings(part: Part) -> None:
     """No file says a database, warehouse, role or user of its own."""
-    names = ("D", "S", "W", "SETUP", "HOSE", "READ", "U1", "U2")
+    names = ("D", "S", "W", "SETUP", "HOSE", "READ", "U1", "U2", "RW")
     settings = SnowflakeSettings(*names, allowed_ips=("192.0.2.0/24",))
     assert not [one.file for one in statements(SPEC, settings, part) if "LM_" in one.sql or "${" in one.sql]
 
@@ -155,9 +161,10 @@ def test_a_new_field_of_the_specification_reaches_table_and_view() -> None:
     site = dataclasses.replace(SPEC.fields[0], name="siteCode", required=False)
     created = _created(spec=dataclasses.replace(SPEC, fields=(site, *SPEC.fields)))
     assert '"siteCode" VARCHAR' in created["ROW_EVENTS"]
-    assert '"siteCode" AS SITE_CODE' in created["METRICS"]
-    assert 'PARTITION BY "siteCode", "orgId"' in created["METRICS"]
-    assert "SITE_CODE, ORG_ID" in created["METRIC_RATES"]
+    assert '"siteCode" AS SITE_CODE' in created["POINTS"]
+    assert "PARTITION BY SITE_CODE, ORG_ID" in created["POINTS"]
+    assert "SELECT\n  SITE_CODE,\n  ORG_ID" in created["METRICS"]
+    assert "SITE_CODE, ORG_ID" in created["SUM_STEPS"]
 
 
 def test_a_field_that_a_file_reads_cannot_be_renamed_silently() -> None:
@@ -165,5 +172,5 @@ def test_a_field_that_a_file_reads_cannot_be_renamed_silently() -> None:
     fields = tuple(
         dataclasses.replace(field, name="origin") if field.name == "datasource" else field for field in SPEC.fields
     )
-    with pytest.raises(SettingsError, match=r"no field 'datasource', which the SQL file 110_metrics\.sql reads"):
+    with pytest.raises(SettingsError, match=r"no field 'datasource', which the SQL file 030_points\.sql reads"):
         statements(dataclasses.replace(SPEC, fields=fields))

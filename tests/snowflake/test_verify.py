@@ -25,9 +25,11 @@ from lmdp.errors import SettingsError
 from lmdp.snowflake import keypair
 from lmdp.snowflake.canary import Arrival, Canary, send_canary, summary
 from lmdp.snowflake.connection import ask
+from lmdp.snowflake.dynamic_tables import DynamicTable, findings
 from lmdp.snowflake.reconcile import Hour, failed_by_hour, reconcile, rows_by_hour, whole_hour
 from lmdp.snowflake.setup import account_statements, migrate
-from lmdp.snowflake.verify import Scope, samples, verify
+from lmdp.snowflake.verify import VIEWS, Scope, samples, verify
+from lmdp.sql.render import statements
 from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account
 
@@ -42,9 +44,13 @@ def scope(connection: Any, settings: SnowflakeSettings, account: Account) -> Sco
     """An account that is set up, with rows of ten minutes ago, one of them twice."""
     for statement in account_statements(settings, SPEC):
         account.rewrite(statement.sql)
-    migrate(connection, settings, SPEC)
+    # fakesnow's dynamic tables have the answer of their making: the rows come first.
+    ask(connection, next(one.sql for one in statements(SPEC, settings) if one.file == "020_row_events.sql"))
     ms = day.BEGIN + day.DAY - 10 * day.MINUTE
     snowflake_double.insert(connection, settings, [day.row(ms, 1.0), day.row(ms, 1.0), day.row(ms, 2.0, instance="b")])
+    migrate(connection, settings, SPEC)
+    for table in account.dynamic.tables.values():
+        table["data_timestamp"] = NOW
     return Scope(connection, settings, SPEC, NOW)
 
 
@@ -68,6 +74,8 @@ def test_no_rows_are_no_fault(connection: Any, settings: SnowflakeSettings) -> N
     migrate(connection, settings, SPEC)
     found = said(Scope(connection, settings, SPEC, NOW))
     assert (found["freshness"], found["repeats"][0]) == ((None, "no rows yet"), None)
+    place = settings.place
+    assert [view for view in VIEWS if ask(connection, f"SELECT * FROM {place}.{view} LIMIT 1")] == []
 
 
 def _old_row(scope: Scope) -> None:
@@ -103,7 +111,66 @@ def test_what_is_off_is_said(scope: Scope, spoil: Callable[[Scope], None], name:
     ok, text = found.pop(name)
     assert ok is False
     assert re.search(message, text)
-    assert len(found) == 6
+    assert len(found) == 7
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "message"),
+    [
+        ("POINTS", {"scheduling_state": "SUSPENDED"}, "POINTS is suspended.*: ALTER DYNAMIC TABLE LM_.*POINTS RESUME$"),
+        (
+            "METRIC_LATEST",
+            {"refresh_mode": "FULL", "refresh_mode_reason": "a policy"},
+            r"METRIC_LATEST refreshes FULL.*\(a policy\): lmdp snowflake setup$",
+        ),
+        (
+            "METRIC_HOURLY",
+            {"data_timestamp": NOW - timedelta(minutes=181)},
+            "METRIC_HOURLY is 181 minutes old, and 60 is the target: ALTER DYNAMIC TABLE .*METRIC_HOURLY REFRESH, and",
+        ),
+        (
+            "DIM_DEVICE",
+            {"error": "002724: Refresh was canceled"},
+            r"DIM_DEVICE failed to refresh \(002724: Refresh was canceled\): fix the cause, then ALTER .* REFRESH$",
+        ),
+        ("METRIC_DAILY", {"error": "002841: stale"}, "METRIC_DAILY failed.*: restore it from its backup, as docs/snow"),
+        ("METRIC_DAILY", {"warehouse": "LM_FIREHOSE_WH"}, "refreshes run on LM_FIREHOSE_WH.*ddl --bootstrap"),
+    ],
+)
+def test_a_dynamic_table_that_does_not_refresh_is_found(
+    scope: Scope, account: Account, table: str, change: dict[str, Any], message: str
+) -> None:
+    """Suspended, FULL, late or failed: the table, and the command that helps."""
+    account.dynamic.tables[f"{scope.settings.place}.{table}"].update(change)
+    (found,) = verify(scope, ("refreshes",))
+    assert found.ok is False
+    assert re.search(message, found.said)
+
+
+def test_four_faults_are_four_findings(scope: Scope, account: Account) -> None:
+    """One table of each kind at once; a suspended one is not late as well."""
+    changes: dict[str, dict[str, Any]] = {
+        "POINTS": {"scheduling_state": "SUSPENDED", "data_timestamp": NOW - timedelta(days=3)},
+        "METRIC_LATEST": {"refresh_mode": "FULL"},
+        "METRIC_HOURLY": {"data_timestamp": NOW - timedelta(hours=4)},
+        "DIM_DEVICE": {"error": "002724: canceled"},
+    }
+    for table, change in changes.items():
+        account.dynamic.tables[f"{scope.settings.place}.{table}"].update(change)
+    (found,) = verify(scope, ("refreshes",))
+    assert [part.split()[0] for part in found.said.split("; ")] == [
+        "POINTS", "METRIC_HOURLY", "METRIC_LATEST", "DIM_DEVICE",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("minutes", "late"), [(180, False), (181, True)])
+def test_a_new_table_has_time_for_its_first_refresh(minutes: int, late: bool) -> None:
+    """Its age counts from its creation, and it is late after three target lags."""
+    made = NOW - timedelta(minutes=minutes)
+    new = DynamicTable(
+        "T", is_suspended=False, mode="INCREMENTAL", mode_reason="", warehouse="W", created=made, data=None
+    )
+    assert bool(findings([new], SnowflakeSettings(), NOW)) == late
 
 
 def test_another_style_of_names_is_another_table(scope: Scope) -> None:

@@ -74,6 +74,8 @@ def setup(*, environment: Environment = None, as_json: Json = False) -> None:
         typer.echo(f"changed  {sql}")
     for file in done.applied:
         typer.echo(f"ran      {file}")
+    for table in done.resumed:
+        typer.echo(f"resumed  {table}")
     typer.echo(f"{len(done.applied)} files run, {done.unchanged} unchanged: {settings.place} is up to date.")
 
 
@@ -94,7 +96,7 @@ def verify(  # noqa: PLR0913 - each is an option
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
-    """Check the installation: connection, role, privileges, table, views, freshness, duplicates.
+    """Check the installation: connection, role, privileges, table, views, refreshes, freshness, duplicates.
 
     Exits 1 if a check fails.
 

@@ -1,7 +1,8 @@
 """The canary in AWS, each day and whenever it is invoked: `lmdp.snowflake.canary_function.handler`.
 
-It sends one marked row to the delivery stream, looks for it in Snowflake, and writes the time of its arrival into a
-parameter, from which the watcher makes the metric. The answer has the result: a caller needs no key of Snowflake.
+It sends one marked row to the delivery stream, looks for it in Snowflake, and looks at the dynamic tables. When all is
+well it writes the time into a parameter, from which the watcher makes the metric. The answer has the result of the row:
+a caller needs no key of Snowflake.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
     from lmdp.snowflake.canary import Canary, firehose, send_canary, summary, utc_now  # noqa: PLC0415 - see above
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
     from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - see above
-    from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - see above
+    from lmdp.snowflake.verify import Scope, verify  # noqa: PLC0415 - see above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - see above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - see above
 
@@ -81,10 +82,11 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
         firehose(env["LMDP_DELIVERY_STREAM"]), lambda since: failed_records(bucket, since), utc_now, time.sleep, wait
     )
     with connected(access_from_secret(env, settings)) as connection:
-        arrivals = send_canary(
-            Scope(connection, settings, configured_spec(), utc_now()), canary, env.get("LMDP_ORG_ID") or "lmdp"
-        )
-    if arrivals[0].landed:
+        scope = Scope(connection, settings, configured_spec(), utc_now())
+        arrivals = send_canary(scope, canary, env.get("LMDP_ORG_ID") or "lmdp")
+        (refreshes,) = verify(scope, ("refreshes",))
+    _log(refreshes=refreshes.said)
+    if arrivals[0].landed and refreshes.ok:
         note(env["LMDP_CANARY_PARAMETER"])
     return [asdict(arrival) for arrival in arrivals], summary(arrivals, settings.identifiers, wait)
 

@@ -1,20 +1,24 @@
 """Setup: the landing table, views and roll-ups of this version, in an account that an administrator has prepared.
 
-Every file is recorded in MIGRATIONS with a digest of its statements. A roll-up that is kept runs once and never again,
-since the rows that it was made of are gone; another file runs again when it, or one before it, has changed. Each
-statement may be repeated, so that an interrupted setup is completed by running it again.
+Every file is recorded in MIGRATIONS with a digest of its statements, and runs when that has changed. Its statements say
+CREATE OR ALTER: what is unchanged stays as it is, and of a roll-up that is kept only the hours that are not frozen are
+computed again. Each statement may be repeated, so that an interrupted setup is completed by running it again.
+https://docs.snowflake.com/en/user-guide/dynamic-tables/modify
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lmdp.core.specification import Spec
-from lmdp.errors import ObjectNotFoundError
+from lmdp.errors import LmdpError, ObjectNotFoundError
 from lmdp.snowflake.connection import ask
+from lmdp.snowflake.dynamic_tables import read_dynamic_tables
 from lmdp.sql.render import Statement, statements
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.sql.table_diff import alter_statements, columns_query, read_columns
@@ -22,11 +26,10 @@ from lmdp.support.program import program
 
 # An ACCOUNTADMIN makes these; the setup role may not.
 _NOT_OURS: Final = "010_database.sql"
-_TABLE: Final = "020_row_events.sql"
-_CLOSED: Final = "905_closed_hours.sql"
-_RETENTION: Final = "RETENTION_DAYS"
-# The sign of what is made once: everything else says OR REPLACE.
-_ONCE: Final = "CREATE DYNAMIC TABLE IF NOT EXISTS"
+# What an account's edition may refuse.
+_OPTIONAL: Final = "950_time_travel.sql"
+KEPT: Final = ("METRIC_HOURLY", "METRIC_DAILY", "METRIC_RATES_HOURLY")
+"""Roll-ups that exist nowhere else once their raw rows are gone."""
 
 _MIGRATIONS: Final = """
 CREATE TABLE IF NOT EXISTS {place}.MIGRATIONS (
@@ -37,11 +40,12 @@ CREATE TABLE IF NOT EXISTS {place}.MIGRATIONS (
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """What a setup did: the files that it ran, the changes to an older table; `unchanged` files had nothing to do."""
+    """What a setup did: files that it ran, changes to an older table, tables that it resumed; `unchanged` files."""
 
     applied: tuple[str, ...]
     altered: tuple[str, ...]
     unchanged: int
+    resumed: tuple[str, ...] = ()
 
 
 def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec) -> Migrated:
@@ -52,12 +56,13 @@ def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec) -> Migrate
     """
     _check_schema(connection, settings)
     ask(connection, _MIGRATIONS.format(place=settings.place))
+    settings = _with_refresh_warehouse(connection, settings)
     altered = _follow(connection, settings, spec)
-    applied, unchanged = _run_changed(connection, settings, spec, again=bool(altered))
-    _close_earlier(connection, settings, spec)
+    applied, unchanged = _run_changed(connection, settings, spec)
     for statement in rights(settings, spec):
-        ask(connection, statement.sql)
-    return Migrated(applied, altered, unchanged)
+        with contextlib.suppress(LmdpError) if statement.file == _OPTIONAL else contextlib.nullcontext():
+            ask(connection, statement.sql)
+    return Migrated(applied, altered, unchanged, _resume(connection, settings))
 
 
 def setup_statements(settings: SnowflakeSettings, spec: Spec) -> tuple[Statement, ...]:
@@ -73,9 +78,9 @@ def account_statements(settings: SnowflakeSettings, spec: Spec) -> tuple[Stateme
 
 
 def rights(settings: SnowflakeSettings, spec: Spec) -> tuple[Statement, ...]:
-    """Grants and the retention task; they run every time."""
-    others = {_CLOSED, "920_retention.sql" if settings.retention_days is None else "930_no_retention.sql"}
-    return tuple(one for one in statements(spec, settings, "rights") if one.file not in others)
+    """Grants, tasks and retention; they run every time."""
+    other = "920_retention.sql" if settings.retention_days is None else "930_no_retention.sql"
+    return tuple(one for one in statements(spec, settings, "rights") if one.file != other)
 
 
 def _check_schema(connection: Any, settings: SnowflakeSettings) -> None:
@@ -91,30 +96,20 @@ def _check_schema(connection: Any, settings: SnowflakeSettings) -> None:
         )
 
 
+def _with_refresh_warehouse(connection: Any, settings: SnowflakeSettings) -> SnowflakeSettings:
+    """Return the settings with a warehouse that is there: the readers', until an administrator has made the other."""
+    shown = ask(connection, f"SHOW WAREHOUSES LIKE '{settings.refresh_warehouse}'")
+    if settings.refresh_warehouse in {str(row["name"]) for row in shown}:
+        return settings
+    return dataclasses.replace(settings, refresh_warehouse=settings.warehouse)
+
+
 def _follow(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tuple[str, ...]:
     there = read_columns(ask(connection, columns_query(settings)))
     changes = alter_statements(there, spec, settings) if there else []
     for sql in changes:
         ask(connection, sql)
     return tuple(changes)
-
-
-def _close_earlier(connection: Any, settings: SnowflakeSettings, spec: Spec) -> None:
-    """With a shorter retention, close the kept roll-ups' hours earlier, before their rows go.
-
-    Never later: hours that were closed would be computed again, from rows that are gone.
-    """
-    days = settings.retention_days
-    before = _done(connection, settings).get(_RETENTION)
-    if days is None or (before is not None and before != "forever" and int(before) <= days):
-        if before is None:
-            _record(connection, settings, _RETENTION, "forever")
-        return
-    if before is not None:
-        for statement in statements(spec, settings, "rights"):
-            if statement.file == _CLOSED:
-                ask(connection, statement.sql)
-    _record(connection, settings, _RETENTION, str(days))
 
 
 def _done(connection: Any, settings: SnowflakeSettings) -> dict[str, str]:
@@ -132,24 +127,48 @@ def _record(connection: Any, settings: SnowflakeSettings, name: str, digest: str
     )
 
 
-def _run_changed(
-    connection: Any, settings: SnowflakeSettings, spec: Spec, *, again: bool
-) -> tuple[tuple[str, ...], int]:
+def _run_changed(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tuple[tuple[str, ...], int]:
+    """Run the files that have changed, and those of tables that refresh FULL; return them, and how many were left."""
     done = _done(connection, settings)
-    files: defaultdict[str, list[str]] = defaultdict(list)
-    for statement in statements(spec, settings):
-        files[statement.file].append(statement.sql)
+    there = {table.name: table for table in read_dynamic_tables(connection, settings)} if done else {}
+    _upgrade(connection, settings, spec, done)
+    files = _files(statements(spec, settings))
     del files[_NOT_OURS]
     applied: list[str] = []
     for file, parts in files.items():
         digest = hashlib.sha256(";\n".join(parts).encode()).hexdigest()[:16]
-        is_once = file in done and (file == _TABLE or parts[0].startswith(_ONCE))
-        if is_once or (done.get(file) == digest and not again):
+        table = file.partition("_")[2].removesuffix(".sql").upper()
+        is_full = table in there and there[table].mode == "FULL"
+        if done.get(file) == digest and not is_full:
             continue
+        if table in KEPT and table in there and there[table].data:
+            ask(connection, f"CREATE OR REPLACE TABLE {settings.place}.{table}_BACKUP CLONE {settings.place}.{table}")
         for sql in parts:
             ask(connection, sql)
         _record(connection, settings, file, digest)
         applied.append(file)
-        # What reads a view that changed is made again, too: `*` in it is fixed when it is made.
-        again = True
     return tuple(applied), len(files) - len(applied)
+
+
+def _upgrade(connection: Any, settings: SnowflakeSettings, spec: Spec, done: dict[str, str]) -> None:
+    """Run what an older schema needs before its files, once; an empty one needs nothing."""
+    for file, parts in _files(statements(spec, settings, "upgrades")).items():
+        if file not in done:
+            for sql in parts if done else ():
+                ask(connection, sql)
+            _record(connection, settings, file, "once")
+
+
+def _files(found: tuple[Statement, ...]) -> defaultdict[str, list[str]]:
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for statement in found:
+        files[statement.file].append(statement.sql)
+    return files
+
+
+def _resume(connection: Any, settings: SnowflakeSettings) -> tuple[str, ...]:
+    """Resume what is suspended: Snowflake suspends a table after five failed refreshes, and resumes none itself."""
+    suspended = [table.name for table in read_dynamic_tables(connection, settings) if table.is_suspended]
+    for name in suspended:
+        ask(connection, f"ALTER DYNAMIC TABLE {settings.place}.{name} RESUME")
+    return tuple(suspended)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from lmdp.core.specification import Spec
 from lmdp.errors import LmdpError
 from lmdp.snowflake.connection import ask
+from lmdp.snowflake.dynamic_tables import findings, read_dynamic_tables, shared_warehouse
 from lmdp.sql.render import column
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.sql.table_diff import columns_query, faults, read_columns
@@ -116,12 +117,27 @@ def _views(scope: Scope) -> tuple[bool, str]:
     return not broken, "; ".join(broken) or f"{len(VIEWS)} views and roll-ups answer"
 
 
+def _refreshes(scope: Scope) -> tuple[bool, str]:
+    """Check state, mode, age and last error of the dynamic tables."""
+    tables = read_dynamic_tables(scope.connection, scope.settings)
+    if not tables:
+        return False, f"there are no dynamic tables; run `{program()} snowflake setup`"
+    wrong = findings(tables, scope.settings, scope.now)
+    if shared := shared_warehouse(tables, scope.settings):
+        wrong.append(shared)
+    return not wrong, "; ".join(wrong) or f"{len(tables)} dynamic tables are refreshed with what changed, and in time"
+
+
 def _freshness(scope: Scope) -> tuple[bool | None, str]:
-    ts = scope.name("ts")
-    (answer,) = scope.ask(
+    ts, since = scope.name("ts"), scope.now - timedelta(days=1)
+    newest = (
         f"SELECT COUNT(*) AS ARRIVED, MAX({ts}) AS NEWEST FROM {scope.settings.place}.ROW_EVENTS"  # noqa: S608 - checked names
         f" WHERE {scope.name('datasource')} <> '{CANARY}'"
     )
+    # All that is kept is read only where the last day has nothing.
+    (answer,) = scope.ask(f"{newest} AND {ts} >= '{since:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ")
+    if not answer["arrived"]:
+        (answer,) = scope.ask(newest)
     if not answer["arrived"]:
         return None, "no rows yet"
     age = scope.now - answer["newest"].replace(tzinfo=UTC)
@@ -130,12 +146,11 @@ def _freshness(scope: Scope) -> tuple[bool | None, str]:
 
 def _repeats(scope: Scope) -> tuple[bool | None, str]:
     since = (scope.now - timedelta(days=1)).strftime("%Y-%m-%d %H:%M:%S")
-    real = f"{scope.name('ts')} >= '{since}'::TIMESTAMP_NTZ AND {scope.name('datasource')} <> '{CANARY}'"
     (answer,) = scope.ask(
-        f"SELECT (SELECT COUNT(*) FROM {scope.settings.place}.ROW_EVENTS WHERE {real}) AS ARRIVED,"  # noqa: S608 - checked names
-        f" (SELECT COUNT(*) FROM {scope.settings.place}.METRICS WHERE TS >= '{since}'::TIMESTAMP_NTZ) AS SHOWN"
+        f"SELECT SUM(ROW_COUNT) AS ARRIVED, SUM(POINT_COUNT) AS SHOWN FROM {scope.settings.place}.DEVICE_COUNTS"  # noqa: S608 - checked names
+        f" WHERE NOT IS_CANARY AND HOUR_TS >= '{since}'::TIMESTAMP_NTZ"
     )
-    arrived, shown = int(answer["arrived"]), int(answer["shown"])
+    arrived, shown = int(answer["arrived"] or 0), int(answer["shown"] or 0)
     if not arrived:
         return None, "no rows of the last 24 hours"
     return True, f"{arrived:,} rows of the last 24 hours, {arrived - shown:,} of them repeats, which METRICS hides"
@@ -147,6 +162,7 @@ _CHECKS: Final[dict[str, Callable[[Scope], tuple[bool | None, str]]]] = {
     "privileges": _firehose_privileges,
     "table": _shape,
     "views": _views,
+    "refreshes": _refreshes,
     "freshness": _freshness,
     "repeats": _repeats,
 }

@@ -1,5 +1,6 @@
 -- The landing table: one row event a row, columns from the specification.
--- Streaming ingest refuses a table with defaults, identity or collation, so it has none, and no load time either.
+-- No defaults, identity or collation: the Classic architecture of streaming ingest refuses them, and which of the two
+-- Firehose uses is not documented.
 CREATE TABLE IF NOT EXISTS ${schema}.ROW_EVENTS (
   ${row_events_columns}
 );

@@ -1,11 +1,13 @@
 -- METRIC_RATES by the hour in which a step ends, kept like METRIC_HOURLY. GROWTH is what the counter grew by in SECONDS;
 -- steps without a rate are in RESETS alone.
-CREATE DYNAMIC TABLE IF NOT EXISTS ${schema}.METRIC_RATES_HOURLY
+CREATE OR ALTER DYNAMIC TABLE ${schema}.METRIC_RATES_HOURLY
   TARGET_LAG = '${target_lag}'
-  WAREHOUSE = ${warehouse}
+  WAREHOUSE = ${refresh_warehouse}
   REFRESH_MODE = INCREMENTAL
-  INITIALIZE = ON_CREATE
-  ${immutable_hours}
+  INITIALIZE = ON_SCHEDULE
+  CLUSTER BY (DATE_KEY, DEVICE_KEY)
+  MAX_DATA_EXTENSION_TIME_IN_DAYS = 14
+  ${frozen_hours}
 AS
 WITH STEPS AS (
   SELECT
@@ -13,11 +15,11 @@ WITH STEPS AS (
     INSTANCE_LABEL,
     SERIES,
     TEMPORALITY,
-    DATE_TRUNC('hour', TS) AS HOUR_TS,
+    HOUR_TS,
     CASE WHEN RATE IS NOT NULL THEN SECONDS END AS SECONDS,
     RATE,
     RESET
-  FROM ${schema}.METRIC_RATES
+  FROM ${schema}.SUM_STEPS
 )
 SELECT
   ${hour_date_key} AS DATE_KEY,

@@ -6,7 +6,8 @@
 -- A histogram began again if any of its cumulative buckets fell, if its bounds changed in a way that cannot be compared,
 -- or if its start time says so (as in METRIC_RATES).
 --
--- No row: a cumulative histogram's first point, and a step in which nothing was counted.
+-- No row: a cumulative histogram's first point (as in METRIC_RATES: none before it on its own day or the day before), and
+-- a step in which nothing was counted.
 --
 -- Within a bucket values are taken to be spread evenly, as Prometheus' histogram_quantile takes them; the first one
 -- begins at 0, and a quantile beyond the last finite bound is that bound.
@@ -17,7 +18,7 @@
 -- histogram has nothing below its first bucket on either side of zero, whose lower bound its rows do not carry; so its
 -- range may widen, and its scale may fall. Counts that fall as their bounds rise (a repeat changed one of them) are taken
 -- as not falling.
-CREATE OR REPLACE VIEW ${schema}.HISTOGRAM_QUANTILES AS
+CREATE OR ALTER VIEW ${schema}.HISTOGRAM_QUANTILES AS
 WITH BUCKETS AS (
   SELECT
     ${histogram_columns},
@@ -47,13 +48,25 @@ MOMENTS AS (
   FROM BUCKETS
   GROUP BY DEVICE_ID, HISTOGRAM_SERIES, TEMPORALITY, TS, TS_UNIX_MS
 ),
-STEPS AS (
+DAYS AS (
+  SELECT *, DATE_TRUNC('day', M_TS) AS DAY_TS
+  FROM MOMENTS
+  UNION ALL
+  SELECT *, DATEADD(day, 1, DATE_TRUNC('day', M_TS))
+  FROM MOMENTS
+),
+PRECEDED AS (
   SELECT
     *,
-    LAG(M_MS) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY ORDER BY M_MS) AS BEFORE_MS,
-    LAG(M_TS) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY ORDER BY M_MS) AS BEFORE_TS,
-    LAG(M_START_TS) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY ORDER BY M_MS) AS BEFORE_START_TS
-  FROM MOMENTS
+    LAG(M_MS) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY, DAY_TS ORDER BY M_MS) AS BEFORE_MS,
+    LAG(M_TS) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY, DAY_TS ORDER BY M_MS) AS BEFORE_TS,
+    LAG(M_START_TS) OVER (PARTITION BY M_DEVICE, M_SERIES, M_TEMPORALITY, DAY_TS ORDER BY M_MS) AS BEFORE_START_TS
+  FROM DAYS
+),
+STEPS AS (
+  SELECT *
+  FROM PRECEDED
+  WHERE DAY_TS = DATE_TRUNC('day', M_TS)
 ),
 SIDES AS (
   SELECT *, M_MS AS SIDE_MS FROM STEPS WHERE M_TEMPORALITY = 'delta' OR BEFORE_MS IS NOT NULL

@@ -1,5 +1,6 @@
--- Every day of each year that has data, and of the next one in December, so that a fact is never ahead of its date.
-CREATE OR REPLACE VIEW ${schema}.DIM_DATE AS
+-- Every day of each year from a device's first to its last point (the last 366 of them), and of the next one in December,
+-- so that a fact is never ahead of its date.
+CREATE OR ALTER VIEW ${schema}.DIM_DATE AS
 WITH DIGITS AS (
   SELECT 0 AS N
   UNION ALL
@@ -28,12 +29,20 @@ ORDINALS AS (
   CROSS JOIN DIGITS AS O
   WHERE H.N * 100 + T.N * 10 + O.N < 366
 ),
+SPANS AS (
+  SELECT
+    DATE_TRUNC('year', FIRST_TS) AS FIRST_YEAR_TS,
+    DATE_TRUNC('year', DATEADD(day, 31, LAST_TS)) AS LAST_YEAR_TS
+  FROM ${schema}.DIM_DEVICE
+  GROUP BY DATE_TRUNC('year', FIRST_TS), DATE_TRUNC('year', DATEADD(day, 31, LAST_TS))
+),
 YEARS AS (
-  SELECT DATE_TRUNC('year', DAY_TS) AS YEAR_TS
-  FROM ${schema}.METRIC_DAILY
+  SELECT FIRST_YEAR_TS AS YEAR_TS
+  FROM SPANS
   UNION
-  SELECT DATE_TRUNC('year', DATEADD(day, 31, DAY_TS))
-  FROM ${schema}.METRIC_DAILY
+  SELECT CASE WHEN N <= YEAR(LAST_YEAR_TS) - YEAR(FIRST_YEAR_TS) THEN DATEADD(year, -N, LAST_YEAR_TS) END
+  FROM SPANS
+  CROSS JOIN ORDINALS
 ),
 DAYS AS (
   SELECT YEAR_TS, DATEADD(day, N, YEAR_TS) AS DAY_TS
@@ -76,4 +85,4 @@ SELECT
   END AS DAY_NAME,
   DAYOFWEEKISO(DAY_TS) >= 6 AS IS_WEEKEND
 FROM DAYS
-WHERE YEAR(DAY_TS) = YEAR(YEAR_TS);
+WHERE YEAR_TS IS NOT NULL AND YEAR(DAY_TS) = YEAR(YEAR_TS);

@@ -8,6 +8,7 @@ whatever is left must be on the list of constructs that tests have seen give the
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import sqlglot
@@ -47,12 +48,12 @@ TESTED: frozenset[type[exp.Expr]] = frozenset({
     exp.Boolean, exp.Var, exp.Paren, exp.Group, exp.Join, exp.Union, exp.WindowSpec,
     # operators
     exp.And, exp.Or, exp.Not, exp.Is, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Add, exp.Sub, exp.Mul,
-    exp.Div, exp.Mod, exp.DPipe, exp.In, exp.Like, exp.Case, exp.If,
+    exp.Div, exp.Mod, exp.Neg, exp.DPipe, exp.In, exp.Like, exp.Case, exp.If,
     # functions
-    exp.Cast, exp.Chr, exp.Coalesce, exp.Lag, exp.MD5, exp.Nullif, exp.RowNumber, exp.DateDiff, exp.ToBoolean,
-    exp.ToDouble, exp.ToNumber, exp.Length, exp.Substring,
+    exp.Cast, exp.Chr, exp.Coalesce, exp.Lag, exp.Lead, exp.MD5, exp.Nullif, exp.RowNumber, exp.DateDiff, exp.ToBoolean,
+    exp.ToDouble, exp.ToNumber, exp.Length, exp.Pad, exp.Substring,
     # aggregates
-    exp.Count, exp.Max, exp.Min, exp.Sum,
+    exp.ArgMax, exp.Count, exp.Max, exp.Min, exp.Sum,
     # times
     exp.CurrentTimestamp, exp.DateAdd, exp.Day, exp.DayOfWeekIso, exp.Month, exp.Quarter, exp.TimestampTrunc,
     exp.WeekOfYear, exp.Year,
@@ -65,12 +66,16 @@ CALLED = frozenset({"JSON_MERGE_PATCH", "EPOCH_MS", "RIGHT"})
 """DuckDB functions that the rewrites put in by name."""
 
 
+_FROZEN = re.compile(r"^\s*FROZEN WHERE .*$", re.MULTILINE)
+
+
 def to_duckdb(sql: str) -> str | None:
     """One statement in DuckDB's dialect; None when DuckDB needs no such statement.
 
     Raises LmdpError when it says something that is not known to mean the same there.
     """
-    tree = sqlglot.parse_one(sql, read="snowflake")
+    # No parser knows this clause, and a view has no rows to keep.
+    tree = sqlglot.parse_one(_FROZEN.sub("", sql), read="snowflake")
     if isinstance(tree, exp.Create) and tree.kind == "DATABASE":
         return None
     tree = _as_view(tree)
@@ -132,6 +137,11 @@ def _json_text(node: exp.Expr) -> exp.Expr:
     return node.this if isinstance(node.this, exp.Column) else exp.cast(node.this, "TEXT")
 
 
+def _json_of_text(node: exp.Expr) -> exp.Expr:
+    """`PARSE_JSON(text)` of a column: the column itself, since `_json_text` leaves a map as it is."""
+    return node.this if isinstance(node, exp.ParseJSON) and isinstance(node.this, exp.Column) else node
+
+
 def _moment(node: exp.Expr) -> exp.Expr:
     """`TO_TIMESTAMP_NTZ(ms, 3)`."""
     if not isinstance(node, exp.UnixToTime):
@@ -173,6 +183,7 @@ REWRITES: tuple[Callable[[exp.Expr], exp.Expr | None], ...] = (
     _map_text,
     _map_without,
     _json_text,
+    _json_of_text,
     _moment,
     _lower_half,
     _type,

@@ -21,15 +21,17 @@ from lmdp.sql.settings import SnowflakeSettings
 IdentifierStyle: TypeAlias = KeyStyle
 """How the landing table's columns are named: `"orgId"` (quoted, wrapped: the same table, other keys), or `ORGID`."""
 
-Part: TypeAlias = Literal["tables", "account", "rights"]
-"""Tables and views, which one machine has too; the account's objects; rights and the retention task."""
+Part: TypeAlias = Literal["tables", "account", "rights", "upgrades"]
+"""Tables and views, which one machine has too; the account's objects; rights and tasks; an upgrade's first steps."""
 
-_FOLDERS: dict[Part, str] = {"tables": "", "account": "account", "rights": "rights"}
+_FOLDERS: dict[Part, str] = {"tables": "", "account": "account", "rights": "rights", "upgrades": "upgrades"}
 _STATEMENT_END = re.compile(r";[ \t]*(?:\n|\Z)")
 _SQL_COMMENT = re.compile(r"^--.*\n?", re.MULTILINE)
 _EMPTY_LINE = re.compile(r"^[ \t]+\n", re.MULTILINE)
 _NO_KEY_OF_A_SERIES = ("time text", "time ms", "point value")
 _SIGN = 2**63
+FROZEN_DAYS = 3
+"""Age in days at which the hours of a kept roll-up are frozen, with a retention of five days or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,9 @@ def placeholders(spec: Spec, settings: SnowflakeSettings) -> dict[str, str]:
         **_settings(settings),
         **_keys(),
         "row_events_columns": ",\n  ".join(definition(field, style) for field in spec.fields),
-        "metrics_columns": ",\n  ".join(f"{column(f.name, style)} AS {clean_name(f.name)}" for f in spec.fields),
-        "metrics_identity": ", ".join(_key(field, style) for field in spec.fields if field is not value),
+        "points_columns": ",\n    ".join(f"{_plain(f, style)} AS {clean_name(f.name)}" for f in spec.fields),
+        "points_identity": ", ".join(clean_name(field.name) for field in spec.fields if field is not value),
+        "metrics_columns": ",\n  ".join(_shown(field) for field in spec.fields),
         "series_text": " || CHR(31) || ".join(f"COALESCE({column(field.name, style)}, '')" for field in series),
         "series_columns": ", ".join(clean_name(field.name) for field in series),
         "histogram_columns": ", ".join(clean_name(f.name) for f in series if f.computed != "metric name"),
@@ -106,30 +109,33 @@ def _settings(settings: SnowflakeSettings) -> dict[str, str]:
         "database": settings.database,
         "schema": settings.place,
         "warehouse": settings.warehouse,
+        "refresh_warehouse": settings.refresh_warehouse,
         "setup_role": settings.setup_role,
         "firehose_role": settings.firehose_role,
         "reader_role": settings.reader_role,
         "setup_user": settings.setup_user,
         "firehose_user": settings.firehose_user,
         "credit_quota": str(settings.credit_quota),
+        "refresh_credit_quota": str(settings.refresh_credit_quota),
         "allowed_ips": ips,
         "target_lag": f"{lag} minute{'s' if lag > 1 else ''}",
         "retention_days": str(days),
-        "immutable_hours": _immutable("HOUR_TS", days),
-        "immutable_days": _immutable("DAY_TS", days),
+        "frozen_hours": _frozen("HOUR_TS", days),
+        "frozen_days": _frozen("DAY_TS", days),
     }
 
 
-def _immutable(moment: str, days: int | None) -> str:
-    """The clause that keeps a roll-up's old rows when the raw ones are deleted.
+def _frozen(moment: str, days: int | None) -> str:
+    """Return the clause that keeps a roll-up's old rows when the raw ones are deleted, and that no refresh reads.
 
-    An hour is closed two days before its rows go: a rate needs the point before it, which may be of the day before,
-    and CURRENT_TIMESTAMP is the session's, up to 14 hours off UTC.
-    https://docs.snowflake.com/en/user-guide/dynamic-tables-immutability-constraints
+    An hour is frozen three days after its measurement: LogicMonitor's rows come within minutes. It is two days before
+    its rows are deleted in any case: a rate needs the point before it, which may be of the day before, and
+    CURRENT_TIMESTAMP is the session's, up to 14 hours from UTC. The clause is there with RETENTION_DAYS=forever too:
+    to remove it later would compute all hours again, from rows that may be gone.
+    https://docs.snowflake.com/en/user-guide/dynamic-tables/frozen-regions
     """
-    if days is None:
-        return ""
-    return f"IMMUTABLE WHERE ({moment} < DATEADD(day, -{days - 2}, CURRENT_TIMESTAMP()::TIMESTAMP_NTZ))"
+    age = FROZEN_DAYS if days is None else min(FROZEN_DAYS, days - 2)
+    return f"FROZEN WHERE ({moment} < DATEADD(day, -{age}, CURRENT_TIMESTAMP()::TIMESTAMP_NTZ))"
 
 
 def _keys() -> dict[str, str]:
@@ -140,6 +146,7 @@ def _keys() -> dict[str, str]:
         "instance_key": key("ORG_ID", "DEVICE_ID", "DATASOURCE", "INSTANCE"),
         **{f"{name}_date_key": _date_key(f"{name.upper()}_TS") for name in ("hour", "day")},
         "ts_date_key": _date_key("TS"),
+        "last_ts_digits": _digits("LAST_TS"),
     }
 
 
@@ -147,13 +154,25 @@ def _date_key(moment: str) -> str:
     return f"(YEAR({moment}) * 10000 + MONTH({moment}) * 100 + DAY({moment}))::NUMBER(38,0)"
 
 
+def _digits(moment: str) -> str:
+    """Return a time as 15 digits, which sort as times do."""
+    return f"LPAD(DATEDIFF(millisecond, '0001-01-01'::TIMESTAMP_NTZ, {moment})::VARCHAR, 15, '0')"
+
+
 def _is_map(field: Field) -> bool:
     return field.sql_type == "VARIANT"
 
 
-def _key(field: Field, style: IdentifierStyle) -> str:
+def _plain(field: Field, style: IdentifierStyle) -> str:
+    """Return the column of the landing table; a map as its text."""
     name = column(field.name, style)
     return f"TO_JSON({name})" if _is_map(field) else name
+
+
+def _shown(field: Field) -> str:
+    """Return the column of METRICS, where a map is one again."""
+    name = clean_name(field.name)
+    return f"PARSE_JSON({name}) AS {name}" if _is_map(field) else name
 
 
 def _fill(file: str, text: str, words: dict[str, str]) -> str:

@@ -27,6 +27,7 @@ _RESERVED: Final = frozenset(
 )
 _NAMES: Final = (
     "database", "schema", "warehouse", "setup_role", "firehose_role", "reader_role", "setup_user", "firehose_user",
+    "refresh_warehouse",
 )  # fmt: skip
 
 PROD: Final = "prod"
@@ -53,10 +54,12 @@ class SnowflakeSettings:
     reader_role: str = "LM_READER_ROLE"
     setup_user: str = "LM_SETUP_SVC"
     firehose_user: str = "LM_FIREHOSE_SVC"
+    refresh_warehouse: str = "LM_REFRESH_WH"
     identifiers: KeyStyle = "quoted"
     retention_days: int | None = 30
     target_lag_minutes: int = 60
     credit_quota: int = 50
+    refresh_credit_quota: int = 400
     allowed_ips: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -160,8 +163,9 @@ def _faults(settings: SnowflakeSettings) -> list[str]:
         faults.append(f"RETENTION_DAYS is {settings.retention_days}; it is {_LEAST_DAYS} or more, or forever")
     if settings.target_lag_minutes < 1:
         faults.append("SNOWFLAKE_TARGET_LAG_MINUTES is 1 or more")
-    if settings.credit_quota < 1:
-        faults.append("SNOWFLAKE_CREDIT_QUOTA is 1 or more")
+    for name in ("credit_quota", "refresh_credit_quota"):
+        if getattr(settings, name) < 1:
+            faults.append(f"SNOWFLAKE_{name.upper()} is 1 or more")
     wrong = [text for text in settings.allowed_ips if _no_range(text)]
     return faults + [f"SNOWFLAKE_ALLOWED_IPS: {text!r} is no IPv4 range" for text in wrong]
 

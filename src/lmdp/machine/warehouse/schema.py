@@ -91,20 +91,23 @@ SELECT * FROM {name}_KEPT
 """
 
 
-# Table macros next to the views of steps. A step needs the point before it, so a filter on the time passes no such
-# view; and none at all passes HISTOGRAM_QUANTILES, whose parts DuckDB 2.0.0 makes whole: an hour of one histogram
-# would read all there are, and run out of memory. METRIC_RATES_OF is METRIC_RATES over the rows of one metric from
-# `since` up to `until` alone, exact from the second point of each series on. HISTOGRAM_QUANTILES_OF takes the metric
-# as its rows have it, with `.bucket`.
-STEP_VIEWS = ("METRIC_RATES", "HISTOGRAM_QUANTILES")
-
-_MACRO_PARAMETERS = "(of_org, of_device, of_datasource, of_instance, of_metric, since, until)"
-_ALL_METRICS = f"FROM {SCHEMA}.METRICS "
-_ONE_METRIC = f"""FROM (
-  SELECT * FROM {SCHEMA}.METRICS
+# Table macros next to the views of steps: those of one metric from `since` up to `until`. HISTOGRAM_QUANTILES_OF takes
+# the metric as its rows have it, with `.bucket`. A filter passes METRIC_RATES, on the hour too. None passes
+# HISTOGRAM_QUANTILES, whose parts DuckDB 2.0.0 makes whole: an hour of one histogram would read all there are, and run
+# out of memory. So its macro is the view over the rows of that time alone, exact from the second point of a series on.
+_PARAMETERS = "(of_org, of_device, of_datasource, of_instance, of_metric, since, until)"
+_ONE_METRIC = """
   WHERE ORG_ID = of_org AND DEVICE_ID = of_device AND DATASOURCE = of_datasource
     AND INSTANCE IS NOT DISTINCT FROM of_instance AND METRIC = of_metric AND TS >= since AND TS < until
-) """  # noqa: S608 - its own names
+"""
+_RATES_OF = f"""
+CREATE OR REPLACE MACRO {SCHEMA}.METRIC_RATES_OF{_PARAMETERS} AS TABLE
+SELECT * FROM {SCHEMA}.METRIC_RATES {_ONE_METRIC}
+  AND HOUR_TS >= date_trunc('hour', since) AND DAY_TS >= date_trunc('day', since)
+"""  # noqa: S608 - its own names
+_POINTS = f"CREATE OR REPLACE VIEW {SCHEMA}.POINTS AS "
+_LAST = tuple(f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS " for name in ("LAST_POINTS", "SUM_ENDS"))
+_QUANTILES = f"CREATE OR REPLACE VIEW {SCHEMA}.HISTOGRAM_QUANTILES AS "
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +149,30 @@ def shared_statements(spec: Spec) -> tuple[str, ...]:
     from lmdp.sql.duckdb_dialect import to_duckdb  # noqa: PLC0415 - see above
 
     translated = (to_duckdb(statement.sql) for statement in statements(spec, SETTINGS))
-    return tuple(sql for sql in translated if sql is not None)
+    return tuple(_last_of_rows(tuple(sql for sql in translated if sql is not None)))
 
 
-def step_macros(statements: Iterable[str]) -> Iterator[str]:
-    """Yield the macro of each view of steps among these statements, which are in DuckDB's dialect."""
+def _last_of_rows(statements: tuple[str, ...]) -> Iterator[str]:
+    """Yield the statements; the last points of the hours are found among all rows, repeats too.
+
+    The last of a series has the greatest value of its repeats, so it is the same row. To remove repeats takes most of
+    the time of a view here, where nothing is kept of it.
+    """
     for sql in statements:
-        for view in STEP_VIEWS:
-            body = sql.removeprefix(f"CREATE OR REPLACE VIEW {SCHEMA}.{view} AS ")
-            if body != sql:
-                table = body.replace(_ALL_METRICS, _ONE_METRIC)
-                yield f"CREATE OR REPLACE MACRO {SCHEMA}.{view}_OF{_MACRO_PARAMETERS} AS TABLE {table}"
+        if sql.startswith(_POINTS):
+            rows, _, _ = sql.removeprefix(_POINTS).partition(" QUALIFY ")
+            yield f"CREATE OR REPLACE VIEW {SCHEMA}.POINTS_WITH_REPEATS AS {rows}"
+        if sql.startswith(_LAST):
+            sql = sql.replace(f"FROM {SCHEMA}.POINTS ", f"FROM {SCHEMA}.POINTS_WITH_REPEATS ")  # noqa: PLW2901 - the same
+        yield sql
+
+
+def step_macros(statements: Iterable[str]) -> tuple[str, str]:
+    """Return the macros METRIC_RATES_OF and HISTOGRAM_QUANTILES_OF; `statements` are in DuckDB's dialect."""
+    (body,) = (sql.removeprefix(_QUANTILES) for sql in statements if sql.startswith(_QUANTILES))
+    rows = f"FROM (SELECT * FROM {SCHEMA}.METRICS {_ONE_METRIC}) "  # noqa: S608 - its own names
+    table = body.replace(f"FROM {SCHEMA}.METRICS ", rows)
+    return _RATES_OF, f"CREATE OR REPLACE MACRO {SCHEMA}.HISTOGRAM_QUANTILES_OF{_PARAMETERS} AS TABLE {table}"
 
 
 def _create(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

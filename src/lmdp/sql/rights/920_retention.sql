@@ -1,8 +1,10 @@
--- Once a day raw rows older than RETENTION_DAYS go; the hourly and daily roll-ups stay. `forever` removes the task.
+-- Once a day raw rows older than RETENTION_DAYS go, and rows dated more than two days ahead, whose sender's clock is
+-- wrong: no retention would reach them. The kept roll-ups stay. `forever` removes the task.
 CREATE OR REPLACE TASK ${schema}.REMOVE_OLD_ROWS
-  WAREHOUSE = ${warehouse}
+  WAREHOUSE = ${refresh_warehouse}
   SCHEDULE = 'USING CRON 17 3 * * * UTC'
 AS
-DELETE FROM ${schema}.ROW_EVENTS WHERE ${ts} < DATEADD(day, -${retention_days}, DATE_TRUNC('day', SYSDATE()));
+DELETE FROM ${schema}.ROW_EVENTS
+WHERE ${ts} < DATEADD(day, -${retention_days}, DATE_TRUNC('day', SYSDATE())) OR ${ts} > DATEADD(day, 2, SYSDATE());
 
 ALTER TASK ${schema}.REMOVE_OLD_ROWS RESUME;

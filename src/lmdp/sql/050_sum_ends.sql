@@ -1,0 +1,30 @@
+-- The last point of each sum in each hour, by temporality. A delta needs no point before it, and has no row.
+CREATE OR ALTER TRANSIENT DYNAMIC TABLE ${schema}.SUM_ENDS
+  TARGET_LAG = DOWNSTREAM
+  WAREHOUSE = ${refresh_warehouse}
+  REFRESH_MODE = INCREMENTAL
+  INITIALIZE = ON_SCHEDULE
+  CLUSTER BY (HOUR_TS)
+  MAX_DATA_EXTENSION_TIME_IN_DAYS = 14
+AS
+WITH SUMS AS (
+  SELECT
+    ${series_columns},
+    SERIES,
+    COALESCE(TEMPORALITY, 'undeclared') AS TEMPORALITY,
+    DATE_TRUNC('day', HOUR_TS) AS DAY_TS,
+    HOUR_TS,
+    TS,
+    TS_UNIX_MS,
+    VALUE,
+    START_TS
+  FROM ${schema}.POINTS
+  WHERE TYPE = 'sum'
+)
+SELECT *
+FROM SUMS
+WHERE TEMPORALITY <> 'delta'
+QUALIFY ROW_NUMBER() OVER (
+  PARTITION BY ${series_columns}, SERIES, TEMPORALITY, DAY_TS, HOUR_TS
+  ORDER BY TS_UNIX_MS DESC, VALUE DESC, START_TS DESC NULLS FIRST
+) = 1;
