@@ -59,9 +59,12 @@ Raises RunNotFoundError where it is for another warehouse, AlreadyReplayedError 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The open warehouse, the run's status, and the slots that limit how many requests use them at once."""
+    """The open warehouse, the run's status, and the slots that limit how many requests use them at once.
 
-    warehouse: Warehouse
+    Without a warehouse, `at` names where the rows go.
+    """
+
+    warehouse: Warehouse | None
     status: Callable[[], dict[str, Any]]
     snapshot: Callable[[], dict[str, Any]]
     queries: threading.Semaphore
@@ -69,13 +72,20 @@ class Context:
     """Queries that cannot be interrupted, and whose clients were answered so."""
     replays: threading.Semaphore = field(default_factory=threading.Semaphore)
     replay: Replay | None = None
+    at: str = ""
+
+    def opened(self) -> Warehouse:
+        """Return the warehouse. Raises SettingsError for a run that has none."""
+        if self.warehouse is None:
+            raise SettingsError(f"this run writes to {self.at}, and has no warehouse here. Query it there.")
+        return self.warehouse
 
     def spool(self) -> IO[bytes]:
         """Return a file without a name next to the warehouse, for an answer that may not fit into memory.
 
         On a full disk it is in memory, so that small answers still arrive.
         """
-        folder = self.warehouse.path.absolute().parent
+        folder = self.opened().path.absolute().parent
         return tempfile.TemporaryFile(dir=folder) if free_bytes(folder) >= MAX_ANSWER else io.BytesIO()
 
 
@@ -170,7 +180,7 @@ class _Job:
 
     def _work(self, query: Query, seconds: float) -> None:
         try:
-            self.truncated = _write_answer(self._context.warehouse, query, seconds, self.answer)
+            self.truncated = _write_answer(self._context.opened(), query, seconds, self.answer)
         except BaseException as error:  # noqa: BLE001 - raised again where the answer is waited for
             self._error = error
         finally:
@@ -205,7 +215,7 @@ def _replay(context: Context, request: Request) -> Response:
         raise SettingsError("this run accepts no replay. Nothing was changed.")
     with _slot(context.replays, _REPLAY_S, "another replay is writing, and did not end"):
         try:
-            parts = context.replay(context.warehouse, request.body(2 * LARGEST_REPLAY))
+            parts = context.replay(context.opened(), request.body(2 * LARGEST_REPLAY))
         except RunNotFoundError:
             return _wrong_warehouse(context)
     return Response("application/octet-stream", b"".join(parts))
@@ -222,11 +232,12 @@ ROUTES: Final[Mapping[tuple[str, str], Route]] = {
 
 
 def _has_open(context: Context, warehouse: str | None) -> bool:
-    return warehouse in (None, str(context.warehouse.path.resolve()))
+    return warehouse is None or (context.warehouse is not None and warehouse == str(context.warehouse.path.resolve()))
 
 
 def _wrong_warehouse(context: Context) -> Response:
-    return _error(SettingsError(f"this run has {context.warehouse.path} open"), WRONG_WAREHOUSE)
+    path = context.warehouse.path if context.warehouse else context.at
+    return _error(SettingsError(f"this run has {path} open"), WRONG_WAREHOUSE)
 
 
 @contextlib.contextmanager
@@ -246,11 +257,12 @@ def _error(error: LmdpError, code: int = 400) -> Response:
 @contextlib.contextmanager
 def serving(
     home: Path,
-    warehouse: Warehouse,
+    warehouse: Warehouse | None,
     status: Callable[[], dict[str, Any]],
     snapshot: Callable[[], dict[str, Any]] = dict,
     replay: Replay | None = None,
     limits: Limits = LIMITS,
+    at: str = "",
 ) -> Iterator[Path]:
     """Serve the API in the background until the end of the block; yield the socket's path.
 
@@ -270,7 +282,7 @@ def serving(
         raise UnreachableError(f"cannot listen on {path}: {error.strerror}. Is the folder writable?") from error
     finally:
         os.umask(before)
-    server.context = Context(warehouse, status, snapshot, threading.Semaphore(limits.queries), replay=replay)
+    server.context = Context(warehouse, status, snapshot, threading.Semaphore(limits.queries), replay=replay, at=at)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="answers", daemon=True)
     thread.start()
     try:
@@ -278,7 +290,8 @@ def serving(
     finally:
         server.shutdown()
         server.server_close()
-        warehouse.end_queries()
+        if warehouse is not None:
+            warehouse.end_queries()
         server.wait(_STOP_S)
         path.unlink(missing_ok=True)
 
