@@ -56,18 +56,36 @@ Raises RunNotFoundError where it is for another warehouse, AlreadyReplayedError 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The open warehouse, the run's status, and the slots that limit how many requests use them at once."""
+    """The open warehouse, the run's status, and the slots that limit how many requests use them at once.
 
-    warehouse: Warehouse
+    Without a warehouse, `at` names where the rows go.
+    """
+
+    warehouse: Warehouse | None
     status: Callable[[], _Json]
     snapshot: Callable[[], _Json]
     queries: asyncio.Semaphore
     replay: Replay | None = None
+    at: str = ""
     replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     abandoned: set[_Job] = field(default_factory=set)
     """Queries that cannot be interrupted, and whose clients were answered so."""
     ending: threading.Event = field(default_factory=threading.Event)
     """Set when the run ends: no query begins any more."""
+
+    def opened(self, wanted: str | None = None) -> Warehouse:
+        """Return the warehouse. Raises SettingsError where there is none, ApiError where another is `wanted`."""
+        found = self.warehouse
+        if wanted is not None and (found is None or wanted != str(found.path.resolve())):
+            raise self.wrong_warehouse()
+        if found is None:
+            raise SettingsError(f"this run writes to {self.at}, and has no warehouse here. Query it there.")
+        return found
+
+    def wrong_warehouse(self) -> ApiError:
+        """Return the error by which a client knows that its warehouse is another."""
+        opened = self.warehouse.path if self.warehouse else self.at
+        return ApiError(WRONG_WAREHOUSE, f"this run has {opened} open", f"{program()} status")
 
 
 def application(context: Context) -> Starlette:
@@ -131,11 +149,10 @@ class _Answer(NamedTuple):
 
 async def _query(context: Context, request: Request) -> Response:
     query = Query.parse(await read_body(request, MAX_QUERY, f"{program()} query - < query.sql"))
-    if query.warehouse not in (None, str(context.warehouse.path.resolve())):
-        raise _wrong_warehouse(context)
+    warehouse = context.opened(query.warehouse)
     accepted = request.headers.get("accept", "")
     form = next((kind for kind in STREAMS if kind in accepted), ARROW)
-    job = _Job(context, query, form)
+    job = _Job(context, warehouse, query, form)
     answering = asyncio.create_task(job.answer())
     try:
         answer = await unless_left(request, asyncio.shield(answering))
@@ -170,8 +187,8 @@ def _discard(answering: asyncio.Task[_Answer]) -> None:
 class _Job:
     """A query that waits for its slot, and is abandoned where DuckDB cannot interrupt it."""
 
-    def __init__(self, context: Context, query: Query, form: str) -> None:
-        self._context, self._query, self._form = context, query, form
+    def __init__(self, context: Context, warehouse: Warehouse, query: Query, form: str) -> None:
+        self._context, self._warehouse, self._query, self._form = context, warehouse, query, form
         self._begun = time.monotonic()
         self._lock = threading.Lock()
         self._has_ended = False
@@ -207,7 +224,7 @@ class _Job:
 
         On a full disk it is in memory, so that small answers still arrive.
         """
-        folder = self._context.warehouse.path.absolute().parent
+        folder = self._warehouse.path.absolute().parent
         return tempfile.TemporaryFile(dir=folder) if free_bytes(folder) >= MAX_ANSWER else io.BytesIO()
 
     def _write(self, file: IO[bytes], seconds: float) -> bool:
@@ -215,7 +232,7 @@ class _Job:
         query, in_memory = self._query, isinstance(file, io.BytesIO)
         succeeded = False
         try:
-            with self._context.warehouse.answering(query.sql, timeout_s=seconds, left=self.left) as (columns, batches):
+            with self._warehouse.answering(query.sql, timeout_s=seconds, left=self.left) as (columns, batches):
                 rows = Limited(batches, query.limit_rows, file.tell, _MAX_ANSWER_IN_MEMORY if in_memory else MAX_ANSWER)
                 STREAMS[self._form](columns, rows, file, lambda: time.monotonic() - self._begun)
             succeeded = True
@@ -243,17 +260,14 @@ async def _replay(context: Context, request: Request) -> Response:
     replay = context.replay
     if replay is None:
         raise SettingsError("this run accepts no replay. Nothing was changed.")
+    warehouse = context.opened()
     async with _slot(context.replays, _REPLAY_S, "another replay is writing, and did not end"):
         body = await read_body(request, 2 * LARGEST_REPLAY)
         try:
-            parts = await _Work("replay", lambda: replay(context.warehouse, body)).result()
+            parts = await _Work("replay", lambda: replay(warehouse, body)).result()
         except RunNotFoundError as error:
-            raise _wrong_warehouse(context) from error
+            raise context.wrong_warehouse() from error
     return Response(b"".join(parts), media_type="application/octet-stream")
-
-
-def _wrong_warehouse(context: Context) -> ApiError:
-    return ApiError(WRONG_WAREHOUSE, f"this run has {context.warehouse.path} open", f"{program()} status")
 
 
 @contextlib.asynccontextmanager
