@@ -22,20 +22,23 @@ Scope = dict[str, Any]
 Send = Callable[[Event], Awaitable[None]]
 
 HEALTH: Final = "/health"
-BODY_SECONDS: Final = 30.0
-"""For a body to arrive whole."""
-
 _LARGE: Final = 262_144  # looked at in a thread, so that others are answered meanwhile
 _ONLY_ONCE: Final = (b"authorization", b"content-type", b"content-length")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits in bytes: of a body as it comes, of what it holds, and of all that is under way."""
+    """The limits: in bytes, of a body as it comes, of what it holds, and of all that is under way.
+
+    In seconds: for a head to arrive, or what is left of a body after its answer; for a body to arrive.
+    """
 
     body: int = 20 * 2**20  # https://opentelemetry.io/docs/specs/otlp/#otlphttp-request
     decompressed: int = 64 * 2**20
     in_flight: int = 64 * 2**20
+    connections: int = 2_000
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
 
 
 class Writer(Protocol):
@@ -146,11 +149,11 @@ class Application:
             request.held += size
 
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(self._limits.body_seconds):
                 return await body.read(receive, limit, reserve)
         except TimeoutError as error:
             raise answers.unavailable(
-                f"the body did not arrive within {BODY_SECONDS:g} s; repeat the request"
+                f"the body did not arrive within {self._limits.body_seconds:g} s; repeat the request"
             ) from error
 
     async def _opened(self, raw: bytes, coding: str) -> tuple[bytes, bytes]:

@@ -11,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import uvicorn
 from prometheus_client import start_http_server
@@ -26,13 +27,9 @@ from lmdp.receive.senders import Senders
 from lmdp.receive.topic import TopicWriter
 from lmdp.support.opening import read_bytes
 
-HEAD_SECONDS: Final = 10.0
-"""For a request's head to arrive, and for what is left of a body after its answer."""
-
 MAX_HEAD: Final = 65_536
 """Bytes of a request's head; it may be longer by what one read brings."""
 
-MAX_CONNECTIONS: Final = 2_000
 STOP_SECONDS: Final = 8.0
 # Of a body whose request was refused already. Senders that write it whole before they read would miss the refusal.
 _MOST_UNREAD: Final = 20 * 2**20
@@ -87,7 +84,9 @@ class ReceiveSettings:
 class Connection(HttpToolsProtocol):
     """One connection, limited in its number, its head, and the time that a request takes to arrive."""
 
-    limit: ClassVar[int] = MAX_CONNECTIONS
+    def __init__(self, *words: Any, limits: Limits, **named: Any) -> None:
+        super().__init__(*words, **named)
+        self._limits = limits
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept it, unless there are too many."""
@@ -96,8 +95,8 @@ class Connection(HttpToolsProtocol):
         self._beyond = 0
         self._in_body = False
         self._certificate = _common_name(transport.get_extra_info("peercert"))
-        self._timer = self.loop.call_later(HEAD_SECONDS, self._check)
-        if len(self.connections) > self.limit:
+        self._timer = self.loop.call_later(self._limits.head_seconds, self._check)
+        if len(self.connections) > self._limits.connections:
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -133,7 +132,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         self._last = self.cycle
-        self._timer = self.loop.call_later(HEAD_SECONDS, self._check)
+        self._timer = self.loop.call_later(self._limits.head_seconds, self._check)
 
 
 class Certificates:
@@ -195,7 +194,7 @@ def serve(settings: ReceiveSettings, stop: threading.Event, notify: Notify, read
         certificates = Certificates(settings.cert, settings.key, settings.client_ca)
     config = uvicorn.Config(
         application,
-        http=Connection,
+        http=partial(Connection, limits=settings.limits),  # type: ignore[arg-type]  # it is called as a class is
         ws="none",
         lifespan="off",
         interface="asgi3",
