@@ -73,11 +73,12 @@ def consumed(access: KafkaAccess, topic: str, count: int) -> list[tuple[bytes, d
     """Return `count` messages of a topic, and whatever more comes within a moment."""
     reader = Consumer({**access.config(), "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"})
     reader.subscribe([topic])
-    found = []
+    found: list[tuple[bytes, dict[str, bytes]]] = []
     try:
         while message := reader.poll(20 if len(found) < count else 0.3):
             if message.error() is None:
-                found.append((message.value() or b"", dict(message.headers() or ())))  # type: ignore[arg-type]
+                headers: Any = message.headers() or ()
+                found.append((message.value() or b"", dict(headers)))
     finally:
         reader.close()
     return found

@@ -30,7 +30,7 @@ def metrics() -> bytes:
     request = ExportMetricsServiceRequest()
     metric = request.resource_metrics.add().scope_metrics.add().metrics.add(name="Idle")
     metric.gauge.data_points.add(time_unix_nano=1_700_000_000_000_000_000, as_int=1)
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def logs() -> bytes:
@@ -38,14 +38,14 @@ def logs() -> bytes:
     request = ExportLogsServiceRequest()
     record = request.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=1, severity_text="INFO")
     record.body.string_value = "hello"
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def traces() -> bytes:
     """A traces request."""
     request = ExportTraceServiceRequest()
     request.resource_spans.add().scope_spans.add().spans.add(trace_id=b"\xff" * 16, span_id=b"\xfe" * 8, name="GET")
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -74,10 +74,10 @@ def message(answer: httpx.Response) -> str:
     """The message of a google.rpc.Status, which is the second field; so it is of a partial success."""
     if answer.headers["content-type"] == JSON:
         return str(answer.json()["message"])
-    return ExportMetricsPartialSuccess.FromString(answer.content).error_message
+    return str(ExportMetricsPartialSuccess.FromString(answer.content).error_message)
 
 
-TAKEN = {
+TAKEN: dict[str, tuple[Any, dict[str, str], bytes | None]] = {
     "JSON": (BUNDLE, {"content_type": JSON}, BUNDLE),
     "JSON with a charset": (BUNDLE, {"content_type": "Application/JSON; charset=UTF-8"}, BUNDLE),
     "JSON without a type": (BUNDLE, {}, BUNDLE),

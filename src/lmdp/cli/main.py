@@ -53,7 +53,10 @@ class _Commands(Group):
         )
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Return the command's name, the command, and the words after it; a name may have two words."""
+        """Return the command's name, the command, and the words after it. A name may have two words.
+
+        Raises SettingsError where there is none.
+        """
         both = " ".join(args[:2])
         return super().resolve_command(ctx, [both, *args[2:]] if both in _COMMANDS else args)
 
