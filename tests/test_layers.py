@@ -23,12 +23,13 @@ MAY_IMPORT = {
     "snowflake": {*SHARED, "machine"},  # the records of its sink's protocol
     "machine": SHARED,
     "testing": {*SHARED, "cloud", "machine", "snowflake"},
+    "receive": {*SHARED, "machine"},
     "replay": {*SHARED, "cloud", "machine"},
     "page": {*SHARED, "machine"},
     "doctor": {*SHARED, "deployment", "machine", "snowflake"},
     "cost": {"errors", "support"},
     "powerbi": {"errors"},
-    "cli": {*SHARED, "cost", "deployment", "doctor", "machine", "page", "powerbi", "replay", "snowflake"},
+    "cli": {*SHARED, "cost", "deployment", "doctor", "machine", "page", "powerbi", "receive", "replay", "snowflake"},
 }
 
 

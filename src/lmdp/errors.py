@@ -28,6 +28,7 @@ Errors that stay inside the program, and become something else before the user s
     RejectError                      data that makes no row: it becomes a reject with its code
     ├── DatapointError       one datapoint, with a `Row.` code
     └── MessageError         a whole message, with a `Decode.` code
+    RequestRefusedError              a request to the receiver, refused with an HTTP status
     RunNotFoundError                 no run answers, or it has another warehouse
     SourceInterruptedError           a source cannot continue; the next one resumes from the sink's offsets
     ├── BrokerFailedError            its broker is unreachable, or refused a request
@@ -213,6 +214,15 @@ class DatapointError(RejectError):
 
 class MessageError(RejectError):
     """A message that makes no rows; the code is one of `Decode.`."""
+
+
+class RequestRefusedError(Exception):
+    """A request that the receiver refuses: the HTTP status, why, and further headers of the answer."""
+
+    def __init__(self, status: int, text: str, **headers: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 class RunNotFoundError(Exception):

@@ -85,7 +85,7 @@ def test_options_are_in_groups(words: list[str], headings: list[str], tmp_path: 
     ("words", "env", "err"),
     [
         (["nonsense"], {}, ("lmdp: there is no command 'nonsense'; commands: run, publish, flatten, validate, query, "
-         "status, replay, powerbi, certs, cost, doctor, topic, snowflake\n")),
+         "status, receive, receive token, replay, powerbi, certs, cost, doctor, topic, snowflake\n")),
         (["topic", "chekc"], {}, ("lmdp: there is no command 'chekc' (did you mean check?); commands: check, create, "
          "acls\n")),
         (["--verison"], {}, "lmdp: there is no option --verison (did you mean --version?)\nHelp: lmdp --help\n"),

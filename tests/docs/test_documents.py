@@ -32,6 +32,7 @@ ONLY_PARSED = {
     r"^lmdp run\b": "goes on for minutes, or until it is told to end; the warehouse here is made by a short one",
     r"^lmdp publish\b": "needs a Kafka",
     r"^lmdp topic\b": "needs a Kafka",
+    r"^lmdp receive\b(?! token)": "needs a Kafka",
     r"--to kafka\b": "needs a Kafka",
     r"s3://": "needs a bucket",
     r"--private-ca\b": "needs AWS Private CA",
@@ -40,7 +41,10 @@ ONLY_PARSED = {
     r"^lmdp snowflake (setup|verify)\b": "needs a Snowflake account",
 }
 # All others run, and end with 0, but for these.
-EXIT_CODES = {r"^lmdp doctor\b": {0, 1}}  # whatever this machine lacks
+EXIT_CODES = {
+    r"^lmdp doctor\b": {0, 1},  # whatever this machine lacks
+    r"^lmdp receive token\b": {0, 2},  # whether the file has such a token depends on what ran before
+}
 
 
 def _written(command: Command) -> str:
@@ -107,6 +111,8 @@ def _command_of(words: tuple[str, ...]) -> tuple[Any, list[str]]:
     while (inner := getattr(command, "commands", None)) and rest and not rest[0].startswith("-"):
         if rest[0].isupper():  # COMMAND, in place of any
             break
+        if " ".join(rest[:2]) in inner:
+            rest[:2] = [" ".join(rest[:2])]
         assert rest[0] in inner, f"there is no command {rest[0]}"
         command = inner[rest.pop(0)]
     return command, rest

@@ -29,6 +29,8 @@ _COMMANDS: Final = {
     "validate": "Check row events against the specification; exits 1 if one does not fit.",
     "query": "Run a read-only SQL query on the local warehouse (same tables and views as Snowflake).",
     "status": "Show the pipeline's status: path, lag, rows per second, freshness, size, rejects by reason.",
+    "receive": "Take metrics by OTLP/HTTP, and put them on the topic.",
+    "receive token": "The tokens of the receiver: who may send, and as which tenant.",
     "replay": "Replay rejected messages and Firehose's failed records.",
     "powerbi": "Write a Power BI project (PBIP): a semantic model over the views, and a report of five pages.",
     "certs": "Make a development CA, and the server and client certificates of the embedded Kafka.",
@@ -38,7 +40,7 @@ _COMMANDS: Final = {
     "snowflake": "The Snowflake side: its SQL, setup, checks, and keys.",
 }
 """Every command with its summary, so that the list of them loads none. A test compares them with the commands' help."""
-_APPS: Final = {"topic", "snowflake"}
+_APPS: Final = {"receive token", "topic", "snowflake"}
 
 
 class _Commands(Group):
@@ -47,8 +49,16 @@ class _Commands(Group):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes | {"commands": None})
         self.commands = LazyCommands(  # type: ignore[assignment]  # typer reads it only
-            {name: f"lmdp.cli.{name}:{'app' if name in _APPS else name}" for name in _COMMANDS}
+            {name: f"lmdp.cli.{name.split()[0]}:{'app' if name in _APPS else name}" for name in _COMMANDS}
         )
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the command's name, the command, and the words after it. A name may have two words.
+
+        Raises SettingsError where there is none.
+        """
+        both = " ".join(args[:2])
+        return super().resolve_command(ctx, [both, *args[2:]] if both in _COMMANDS else args)
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
         """Write the names with their summaries."""

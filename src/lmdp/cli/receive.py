@@ -1,0 +1,240 @@
+"""`lmdp receive`: OTLP/HTTP in front of the topic; `lmdp receive token`: who may send to it."""
+
+import json
+import re
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import typer
+
+from lmdp.cli.command import Command, group, option_groups
+from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions, option
+from lmdp.support import stdio
+from lmdp.support.printable import printable
+from lmdp.support.signals import stopped_by_signals
+
+if TYPE_CHECKING:
+    from lmdp.receive.server import ReceiveSettings
+
+_LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:]+)\]|([^\s:/]+)):(\d{1,5})")
+
+app = group("The tokens of the receiver: who may send, and as which tenant.")
+
+TokensFile = Annotated[
+    Path,
+    option(
+        "--tokens FILE", "The file with the tokens' hashes, readable by you alone.", env="LMDP_RECEIVE_TOKENS",
+    ),
+]  # fmt: skip
+DEFAULT_TOKENS = Path("receive-tokens.json")
+
+
+@dataclass(frozen=True, slots=True)
+class ListenOptions:
+    """Where to listen, and with which TLS."""
+
+    panel: ClassVar[str] = "Listening"
+    listen: Annotated[
+        str,
+        option(
+            "--listen HOST:PORT", "The address; beyond loopback it needs TLS and senders.", env="LMDP_RECEIVE_LISTEN"
+        ),
+    ] = "127.0.0.1:4318"
+    paths: Annotated[str, option("--paths PATH,…", "The paths that take metrics.", env="LMDP_RECEIVE_PATHS")] = (
+        "/v1/metrics,/"
+    )
+    tls_cert: Annotated[
+        Path | None,
+        option(
+            "--tls-cert FILE",
+            "PEM file of the server's certificate and its chain; a new file is taken up without a restart.",
+            env="LMDP_RECEIVE_CERT",
+        ),
+    ] = None
+    tls_key: Annotated[
+        Path | None, option("--tls-key FILE", "PEM file of its key, unencrypted.", env="LMDP_RECEIVE_KEY")
+    ] = None
+    behind_proxy: Annotated[
+        bool,
+        option("--behind-proxy", "Listen without TLS: a proxy before this ends it.", env="LMDP_RECEIVE_BEHIND_PROXY"),
+    ] = False
+    metrics_port: Annotated[
+        int,
+        option(
+            "--metrics-port PORT", "Serve /metrics on this port of 127.0.0.1; 0: do not.",
+            env="LMDP_RECEIVE_METRICS_PORT", min=0, max=65_535,
+        ),
+    ] = 9464  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SenderOptions:
+    """Who may send, and how much."""
+
+    panel: ClassVar[str] = "Senders"
+    tokens: Annotated[
+        Path | None,
+        option(
+            "--tokens FILE", "The file of `lmdp receive token`: a request needs one of its tokens.",
+            env="LMDP_RECEIVE_TOKENS",
+        ),
+    ] = None  # fmt: skip
+    query_token: Annotated[
+        bool,
+        option(
+            "--query-token",
+            "Also take the token from the URL, as ?token=…, for a sender that cannot set a header. Proxies log URLs.",
+            env="LMDP_RECEIVE_QUERY_TOKEN",
+        ),
+    ] = False
+    client_ca: Annotated[
+        Path | None,
+        option(
+            "--client-ca FILE",
+            "PEM file of the CA that signs the senders' certificates: a connection needs one (mutual TLS).",
+            env="LMDP_RECEIVE_CLIENT_CA",
+        ),
+    ] = None
+    max_body_bytes: Annotated[
+        int, option("--max-body-bytes", "The largest body, as sent.", env="LMDP_RECEIVE_MAX_BODY_BYTES", min=1024)
+    ] = 20 * 1024 * 1024
+    max_in_flight_bytes: Annotated[
+        int,
+        option(
+            "--max-in-flight-bytes", "Bodies in memory at a time; beyond that, senders are asked to wait.",
+            env="LMDP_RECEIVE_MAX_IN_FLIGHT_BYTES", min=1024,
+        ),
+    ] = 64 * 1024 * 1024  # fmt: skip
+
+
+def _contradictions(context: typer.Context) -> list[str]:
+    listen = context.params["listen"]
+    found = _LISTEN.fullmatch(listen)
+    if found is None or int(found[3]) > 65_535:
+        return [f"--listen is {listen!r}; it is HOST:PORT, such as 0.0.0.0:4318 or [::]:4318"]
+    return []
+
+
+@option_groups(_contradictions)
+def receive(
+    *,
+    kafka: KafkaOptions,
+    listening: ListenOptions,
+    senders: SenderOptions,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Take metrics by OTLP/HTTP, and put them on the topic.
+
+    For LogicMonitor's HTTPS publisher, and the OTLP/HTTP exporters of OpenTelemetry's Collectors and SDKs. A request is
+    answered with 200 once Kafka has acknowledged it. Without --tokens or --client-ca it listens on this machine alone.
+
+    Example: lmdp receive token add collector-1 --tenant acme
+
+    Example: lmdp receive --listen 0.0.0.0:4318 --tls-cert tls.pem --tls-key tls.key --tokens receive-tokens.json
+    """
+    from lmdp.receive.server import serve  # noqa: PLC0415 - loads librdkafka and uvicorn
+
+    settings, stop = _settings(kafka, listening, senders, home), threading.Event()
+    with stopped_by_signals(stop):
+        serve(settings, stop, _log, lambda address: _log(f"listening on {address}, topic {settings.topic}"))
+    _log("ended")
+
+
+def _settings(kafka: KafkaOptions, listening: ListenOptions, senders: SenderOptions, home: Path) -> "ReceiveSettings":
+    from lmdp.receive.application import Limits  # noqa: PLC0415 - as above
+    from lmdp.receive.server import ReceiveSettings  # noqa: PLC0415 - as above
+
+    found = _LISTEN.fullmatch(listening.listen)
+    assert found is not None
+    return ReceiveSettings(
+        access=kafka.access(home),
+        topic=kafka.topic,
+        host=found[1] or found[2],
+        port=int(found[3]),
+        paths=frozenset(path.strip() for path in listening.paths.split(",") if path.strip()),
+        tokens=senders.tokens,
+        query_token=senders.query_token,
+        cert=listening.tls_cert,
+        key=listening.tls_key,
+        client_ca=senders.client_ca,
+        behind_proxy=listening.behind_proxy,
+        metrics_port=listening.metrics_port,
+        limits=Limits(body=senders.max_body_bytes, in_flight=senders.max_in_flight_bytes),
+    )
+
+
+def _log(text: str) -> None:
+    stdio.print_error(printable(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}"))
+
+
+@app.command(cls=Command)
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The sender's name, such as collector-1.")],
+    *,
+    tokens: TokensFile = DEFAULT_TOKENS,
+    tenant: Annotated[
+        str, option("--tenant NAME", "The tenant of what it sends; without it, the consumer's --org-id decides.")
+    ] = "",
+    expires_days: Annotated[int | None, option("--expires-days", "Days until it expires.", min=1, max=36_500)] = None,
+    requests_per_second: Annotated[
+        float | None, option("--requests-per-second", "How many requests it may send.", min=0.01)
+    ] = None,
+    max_body_bytes: Annotated[
+        int | None, option("--max-body-bytes", "The largest body that it may send.", min=1)
+    ] = None,
+) -> None:
+    """Make a token and print it: this once, for nothing keeps it.
+
+    Example: lmdp receive token add collector-1 --tenant acme --requests-per-second 200
+    """
+    from lmdp.receive import senders  # noqa: PLC0415 - loads msgspec
+
+    limits = {"requests_per_second": requests_per_second, "max_body_bytes": max_body_bytes}
+    token = senders.add(tokens, name, tenant, expires_days=expires_days, **limits)  # type: ignore[arg-type]
+    typer.echo(token)
+    sys.stdout.flush()
+    stdio.print_error(f"lmdp: {tokens} has the hash of the token {name!r}. A running receiver takes it up by itself.")
+
+
+@app.command("list", cls=Command)
+def list_tokens(*, tokens: TokensFile = DEFAULT_TOKENS, as_json: Json = False) -> None:
+    """List the tokens: names, tenants and limits.
+
+    Example: lmdp receive token list
+    """
+    from lmdp.receive import senders  # noqa: PLC0415 - loads msgspec
+
+    found = senders.load(tokens)
+    if as_json:
+        shown = [{name: getattr(one, name) for name in one.__struct_fields__ if name != "sha256"} for one in found]
+        typer.echo(json.dumps(shown, indent=2))
+        return
+    for one in found:
+        ends = "never expires" if one.expires is None else f"expires {_day(one.expires)}"
+        rate = "" if one.requests_per_second is None else f", {one.requests_per_second:g} requests/s"
+        size = "" if one.max_body_bytes is None else f", bodies up to {one.max_body_bytes:,} bytes"
+        typer.echo(printable(f"{one.name}  tenant {one.tenant or '-'}, made {_day(one.created)}, {ends}{rate}{size}"))
+
+
+@app.command(cls=Command)
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The token's name.")],
+    *,
+    tokens: TokensFile = DEFAULT_TOKENS,
+) -> None:
+    """Revoke a token. A running receiver refuses it within two seconds.
+
+    Example: lmdp receive token revoke collector-1
+    """
+    from lmdp.receive import senders  # noqa: PLC0415 - loads msgspec
+
+    senders.revoke(tokens, name)
+    typer.echo(f"Revoked: {name}")
+
+
+def _day(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))

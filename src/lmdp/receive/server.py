@@ -1,0 +1,348 @@
+"""The server of the receiver: connections with limits, TLS whose files may change, and an end that answers first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from prometheus_client import start_http_server
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from lmdp.errors import SettingsError, UnreachableError
+from lmdp.machine.kafka.access import KafkaAccess
+from lmdp.receive.application import Application, Limits
+from lmdp.receive.metrics import Metrics
+from lmdp.receive.senders import Senders
+from lmdp.receive.topic import TopicWriter
+from lmdp.support.opening import read_bytes
+
+MAX_HEAD: Final = 65_536
+"""Bytes of a request's head; it may be longer by what one read brings."""
+
+STOP_SECONDS: Final = 8.0
+# Of a body whose request was refused already. Senders that write it whole before they read would miss the refusal.
+_MOST_UNREAD: Final = 20 * 2**20
+_TIDY_S: Final = 1.0
+_REPORT_S: Final = 60.0
+_MOST_REASONS: Final = 5
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveSettings:
+    """The settings of a receiver. `port` 0 is any free one, `metrics_port` 0 is none."""
+
+    access: KafkaAccess
+    topic: str
+    host: str = "127.0.0.1"
+    port: int = 4318
+    paths: frozenset[str] = frozenset({"/v1/metrics", "/"})
+    tokens: Path | None = None
+    query_token: bool = False
+    cert: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    behind_proxy: bool = False
+    metrics_port: int = 0
+    limits: Limits = field(default_factory=Limits)
+
+    def faults(self) -> list[str]:
+        """Everything that is wrong with these settings, each with what to do."""
+        faults = []
+        if bool(self.cert) != bool(self.key):
+            faults.append("--tls-cert and --tls-key go together: give both")
+        if self.client_ca and not self.cert:
+            faults.append("--client-ca needs --tls-cert and --tls-key: client certificates are a part of TLS")
+        if self.query_token and not self.tokens:
+            faults.append("--query-token needs --tokens FILE")
+        if not _is_loopback(self.host):
+            if not self.tokens and not self.client_ca:
+                faults.append(
+                    f"--listen {self.host} is reached from other machines, and anybody could send: give --tokens FILE "
+                    "or --client-ca FILE, or listen on 127.0.0.1"
+                )
+            if not self.cert and not self.behind_proxy:
+                faults.append(
+                    f"--listen {self.host} without TLS shows tokens and data to the network: give --tls-cert and "
+                    "--tls-key, or --behind-proxy where a proxy before this ends TLS"
+                )
+        return faults + [f"--paths: {path!r} does not begin with /" for path in self.paths if not path.startswith("/")]
+
+
+class Connection(HttpToolsProtocol):
+    """One connection, limited in its number, its head, and the time that a request takes to arrive."""
+
+    def __init__(self, *words: Any, limits: Limits, **named: Any) -> None:
+        super().__init__(*words, **named)
+        self._limits = limits
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accept it, unless there are too many."""
+        super().connection_made(transport)
+        self._last: Any = None
+        self._beyond = 0
+        self._in_body = False
+        self._certificate = _common_name(transport.get_extra_info("peercert"))
+        self._timer = self.loop.call_later(self._limits.head_seconds, self._check)
+        if len(self.connections) > self._limits.connections:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop watching it."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a head without an end, and a body that nobody reads any more, are cut off."""
+        self._beyond += len(data)
+        super().data_received(data)
+        if self._in_body and not self.cycle.response_complete:
+            self._beyond = 0
+        elif self._beyond > (_MOST_UNREAD if self._in_body else MAX_HEAD):
+            self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        """Begin a request, with the name in the client's certificate."""
+        self.scope["state"]["certificate"] = self._certificate
+        self._in_body, self._beyond = True, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._in_body, self._beyond = False, 0
+        super().on_message_complete()
+
+    def _check(self) -> None:
+        """Close it where no request arrived since the last check and none is being answered."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is self._last and (self.cycle is None or self.cycle.response_complete):
+            self.transport.abort()
+            return
+        self._last = self.cycle
+        self._timer = self.loop.call_later(self._limits.head_seconds, self._check)
+
+
+class Certificates:
+    """TLS of the server, with files that may be replaced while it runs: the next handshake takes the new ones."""
+
+    def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
+        self._cert, self._key, self._client_ca = cert, key, client_ca
+        self._seen = self._fingerprint()
+        self.context = self._newest = self._made()
+        self.context.sni_callback = self._choose  # called without a name, too
+
+    def refresh(self) -> str:
+        """Take up files that changed; return what an operator should know, or nothing."""
+        if (seen := self._fingerprint()) == self._seen:
+            return ""
+        self._seen = seen
+        try:
+            self._newest = self._made()
+        except SettingsError as error:
+            return f"{error} The certificate before it continues."
+        return f"{self._cert} has changed: new connections take it"
+
+    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = self._newest
+
+    def _made(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self._cert, self._key, password=_no_password)
+            if self._client_ca is not None:
+                context.load_verify_locations(self._client_ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            names = ", ".join(str(path) for path in (self._cert, self._key, self._client_ca) if path)
+            raise SettingsError(f"TLS cannot be served with {names}: {error}") from error
+        return context
+
+    def _fingerprint(self) -> tuple[bytes, ...]:
+        found = []
+        for path in (self._cert, self._key, self._client_ca):
+            with contextlib.suppress(OSError):
+                found.append(read_bytes(path) if path is not None else b"")
+        return tuple(found)
+
+
+def serve(settings: ReceiveSettings, stop: threading.Event, notify: Notify, ready: Notify) -> None:
+    """Serve until `stop`; `ready` is called with the address once it listens.
+
+    Raises SettingsError, or UnreachableError where the address cannot be had.
+    """
+    if faults := settings.faults():
+        raise SettingsError.of(faults)
+    metrics, senders = Metrics(), Senders(settings.tokens, from_query=settings.query_token)
+    writer = TopicWriter(settings.access, settings.topic, notify)
+    application = Application(writer, senders, metrics, settings.paths, settings.limits)
+    certificates = None
+    if settings.cert is not None and settings.key is not None:
+        certificates = Certificates(settings.cert, settings.key, settings.client_ca)
+    config = uvicorn.Config(
+        application,
+        http=partial(Connection, limits=settings.limits),  # type: ignore[arg-type]  # it is called as a class is
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="critical",  # one line for each broken request is the sender's to decide
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(STOP_SECONDS),
+        ssl_context_factory=(lambda *_: certificates.context) if certificates else None,
+    )
+    with _listener(settings) as listener, _exposed(settings.metrics_port, metrics):
+        server = _Server(config, stop, _Caretaker(application, writer, senders, metrics, certificates, notify))
+        server.ready = lambda: ready(_address(listener, certificates is not None))
+        server.run([listener])
+
+
+class _Caretaker:
+    """Whatever is looked after now and then."""
+
+    def __init__(
+        self,
+        application: Application,
+        writer: TopicWriter,
+        senders: Senders,
+        metrics: Metrics,
+        certificates: Certificates | None,
+        notify: Notify,
+    ) -> None:
+        self.writer = writer
+        self._application, self._senders, self._metrics = application, senders, metrics
+        self._certificates, self._notify = certificates, notify
+        self._next = 0.0
+        self._report = time.monotonic() + _REPORT_S
+
+    def look(self, connections: int) -> None:
+        """Take up files that changed, and report what was refused, each in its own interval."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + _TIDY_S
+        self._metrics.connections.set(connections)
+        self._metrics.kafka_up.set(0 if self.writer.trouble else 1)
+        self.writer.refresh()
+        for text in (self._senders.refresh(), self._certificates.refresh() if self._certificates else ""):
+            if text:
+                self._notify(text)
+        if now >= self._report:
+            self.report()
+
+    def report(self) -> None:
+        """Report what was refused since the last time, in one line."""
+        self._report = time.monotonic() + _REPORT_S
+        refusals = self._application.refusals
+        if refusals:
+            named = "; ".join(f"{n:,} of {status}: {text}" for (status, text), n in refusals.most_common(_MOST_REASONS))
+            more = f"; and {len(refusals) - _MOST_REASONS} more reasons" if len(refusals) > _MOST_REASONS else ""
+            self._notify(f"refused requests: {named}{more}")
+            refusals.clear()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, ended by an event instead of signals."""
+
+    ready: Callable[[], None]
+
+    def __init__(self, config: uvicorn.Config, stop: threading.Event, caretaker: _Caretaker) -> None:
+        super().__init__(config)
+        self._stop = stop
+        self._caretaker = caretaker
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the command."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen once the topic was looked for."""
+        self._caretaker.writer.start()
+        await super().startup(sockets)
+        self.ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to end."""
+        self._caretaker.look(len(self.server_state.connections))
+        self.should_exit = self.should_exit or self._stop.is_set()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is under way, and end."""
+        await super().shutdown(sockets)
+        self._caretaker.report()
+        self._caretaker.writer.close()
+
+
+@contextlib.contextmanager
+def _listener(settings: ReceiveSettings) -> Iterator[socket.socket]:
+    host, port = settings.host, settings.port
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        with contextlib.closing(listener):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            yield listener
+    except socket.gaierror as error:
+        raise SettingsError(f"--listen {host}: {error.strerror}") from error
+    except OSError as error:
+        raise UnreachableError(f"cannot listen on {host}:{port}: {error.strerror}. Name another: --listen") from error
+
+
+@contextlib.contextmanager
+def _exposed(port: int, metrics: Metrics) -> Iterator[None]:
+    """Serve the metrics on loopback during the block."""
+    if not port:
+        yield
+        return
+    try:
+        server, thread = start_http_server(port, "127.0.0.1", metrics.registry)
+    except OSError as error:
+        raise UnreachableError(
+            f"cannot listen on 127.0.0.1:{port} for metrics: {error.strerror}. Name another: --metrics-port (0: none)"
+        ) from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _address(listener: socket.socket, tls: bool) -> str:  # noqa: FBT001 - private
+    host, port = listener.getsockname()[:2]
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _common_name(certificate: Any) -> str:
+    """Return the common name of a certificate as the ssl module gives it; empty where there is none."""
+    parts = [pair for part in (certificate or {}).get("subject", ()) for pair in part]
+    return next((value for name, value in parts if name == "commonName"), "")
+
+
+def _no_password() -> str:
+    raise ValueError("the key is encrypted; decrypt it first (openssl pkey)")

@@ -1,0 +1,269 @@
+"""Bytes on a socket that no HTTP library would send: smuggling, wrong lengths, senders that are slow or never end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lmdp.certificates import development_ca
+from lmdp.errors import SettingsError, UnreachableError
+from lmdp.machine.embedded_kafka.broker import MemoryBroker
+from lmdp.receive.application import Application, Limits
+from lmdp.receive.metrics import Metrics
+from lmdp.receive.senders import Senders
+from receive.receiving import BUNDLE, Receiving, receiving
+from running import until
+
+SIZE = str(len(BUNDLE)).encode()
+HEAD = b"POST /v1/metrics HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+WHOLE = HEAD + b"Content-Length: " + SIZE + b"\r\n\r\n" + BUNDLE
+LAST = HEAD + b"Connection: close\r\nContent-Length: " + SIZE + b"\r\n\r\n" + BUNDLE
+CHUNK = b"%x\r\n%s\r\n" % (len(BUNDLE), BUNDLE)
+LIMITS = Limits(body=200_000, decompressed=2**20, head_seconds=1.0, body_seconds=1.5, connections=40)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[MemoryBroker]:
+    """A broker in memory."""
+    with MemoryBroker() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def receiver(broker: MemoryBroker) -> Iterator[Receiving]:
+    """A receiver that is short of patience."""
+    with receiving(broker.access, limits=LIMITS) as running:
+        yield running
+
+
+def statuses(answer: bytes) -> list[int]:
+    """The statuses of all answers on a connection."""
+    return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+
+
+TE = b"Transfer-Encoding: chunked\r\n"
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+WIRE: dict[str, tuple[bytes, list[int]]] = {
+    "one request after the other": (WHOLE + WHOLE + LAST, [200, 200, 200]),
+    "in chunks": (HEAD + TE + b"Connection: close\r\n\r\n" + CHUNK + b"0\r\n\r\n", [200]),
+    "no length at all": (HEAD + b"Connection: close\r\n\r\n", [411]),
+    "HTTP/1.0": (LAST.replace(b"HTTP/1.1", b"HTTP/1.0"), [200]),
+    "both lengths": (HEAD + TE + b"Content-Length: 4\r\n\r\n" + CHUNK + b"0\r\n\r\n" + WHOLE, [400]),
+    "two lengths": (HEAD + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\n" + BUNDLE, [400]),
+    "the same length twice": (HEAD + (b"Content-Length: " + SIZE + b"\r\n") * 2 + b"\r\n" + BUNDLE, [400]),
+    "a list of lengths": (HEAD + b"Content-Length: 4, 4\r\n\r\nabcd", [400]),
+    "a signed length": (HEAD + b"Content-Length: +4\r\n\r\nabcd", [400]),
+    "a negative length": (HEAD + b"Content-Length: -1\r\n\r\nabcd", [400]),
+    "a hexadecimal length": (HEAD + b"Content-Length: 0x4\r\n\r\nabcd", [400]),
+    "a huge length": (HEAD + b"Content-Length: 99999999999999999999999\r\n\r\n", [400]),
+    "a large length, no body": (HEAD + b"Content-Length: 999999999\r\n\r\n", [413]),
+    "chunked is not the last coding": (HEAD + b"Transfer-Encoding: chunked, gzip\r\n\r\n" + CHUNK, [400]),
+    "another transfer coding": (HEAD + b"Transfer-Encoding: xchunked\r\n\r\n" + CHUNK, [400]),
+    "a chunk with a wrong size": (HEAD + TE + b"\r\n3\r\nabcdef\r\n0\r\n\r\n", [400]),
+    "a chunk's size that is none": (HEAD + TE + b"\r\nzz\r\nabc\r\n", [400]),
+    "a chunk's size that overflows": (HEAD + TE + b"\r\nffffffffffffffffff\r\n", [400]),
+    "a blank before the colon": (HEAD.replace(b"Host:", b"Host :") + b"Content-Length: 4\r\n\r\nabcd", [400]),
+    "a folded header": (HEAD + b"X: a\r\n Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\nabcd", [400]),
+    "a bare line feed": (HEAD.replace(b"\r\n", b"\n") + b"Content-Length: 4\n\nabcd", [400]),
+    "a NUL in a header": (HEAD + b"X: a\0b\r\nContent-Length: 4\r\n\r\nabcd", [400]),
+    "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", [400]),
+    "two tokens": (HEAD + b"Authorization: a\r\n" * 2 + b"Connection: close\r\nContent-Length: 0\r\n\r\n", [400]),
+    "a websocket": (UPGRADE, [405]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WIRE)
+def test_a_request_is_one_request(receiver: Receiving, case: str) -> None:
+    """Where two readers could see different requests in the bytes, there is none, and the connection ends."""
+    request, expected = WIRE[case]
+    answer = receiver.raw(request)
+    assert statuses(answer) == expected, answer
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"", b""),
+        (b"POST /v1/metrics HT", b"T"),
+        (HEAD, b"X: y\r\n"),
+        (HEAD + b"Content-Length: 999\r\n\r\n", b""),
+        (HEAD + b"Content-Length: 999\r\n\r\n", b"{"),
+        (HEAD + TE + b"\r\n", b"1\r\n{\r\n"),
+        (b"POST /x HTTP/1.1\r\nHost: x\r\n" + TE + b"\r\n", b"1\r\n{\r\n"),
+    ],
+    ids=["silent", "a line", "headers", "no body", "a body", "chunks", "chunks after the answer"],
+)
+def test_who_is_slow_is_cut_off(receiver: Receiving, start: bytes, more: bytes) -> None:
+    """A connection ends, whatever comes drop by drop; a request whose body began may be repeated."""
+    began, answer = time.monotonic(), b""
+    line = socket.create_connection(("127.0.0.1", receiver.port), timeout=0.1)
+    with line, contextlib.suppress(ConnectionError):
+        line.sendall(start)
+        while time.monotonic() < began + 20:
+            with contextlib.suppress(TimeoutError):
+                part = line.recv(4096)
+                answer += part
+                if not part:
+                    break
+            line.sendall(more)
+    assert time.monotonic() < began + 20
+    if start.endswith(b"\r\n\r\n") and b"/x" not in start:
+        assert statuses(answer) == [503]
+        assert b"retry-after" in answer
+
+
+def test_a_head_without_end_takes_no_memory(broker: MemoryBroker) -> None:
+    """Endless headers end the connection long before its time is over."""
+    with (
+        receiving(broker.access, limits=Limits(head_seconds=600)) as receiver,
+        socket.create_connection(("127.0.0.1", receiver.port), timeout=30) as line,
+    ):
+        line.sendall(HEAD)
+        with pytest.raises(ConnectionError):
+            line.sendall(b"X: y\r\n" * 5_000_000)
+
+
+def test_connections_are_limited(receiver: Receiving) -> None:
+    """Beyond the limit a connection is closed at once, and the ones before are served."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(socket.create_connection(("127.0.0.1", receiver.port), timeout=10))
+        for _ in range(LIMITS.connections + 10):
+            stack.enter_context(socket.create_connection(("127.0.0.1", receiver.port), timeout=10))
+        first.sendall(LAST)
+        assert statuses(first.recv(4096)) == [200]
+    until(lambda: statuses(receiver.raw(LAST)) == [200])
+
+
+class _Held:
+    """A topic that acknowledges when it may."""
+
+    trouble = ""
+
+    def __init__(self) -> None:
+        self.may = asyncio.Event()
+
+    async def write(self, _value: bytes, _headers: dict[str, str]) -> None:
+        """Wait."""
+        await self.may.wait()
+
+
+def test_bodies_under_way_are_limited() -> None:
+    """What Kafka has not acknowledged counts; beyond the limit a sender is asked to wait, and it is counted back."""
+
+    async def scene() -> list[int]:
+        topic = _Held()
+        limits = Limits(in_flight=3 * len(BUNDLE) + 1)
+        application = Application(topic, Senders(None), Metrics(), frozenset({"/"}), limits)
+        transport = httpx.ASGITransport(application)  # type: ignore[arg-type]  # its own types for ASGI's
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            waiting = [asyncio.create_task(client.post("/", content=BUNDLE)) for _ in range(3)]
+            await asyncio.sleep(0.05)
+            beyond = await client.post("/", content=BUNDLE)
+            assert int(beyond.headers["retry-after"]) >= 1
+            topic.may.set()
+            return [
+                beyond.status_code,
+                *[(await one).status_code for one in waiting],
+                (await client.post("/", content=BUNDLE)).status_code,
+            ]
+
+    assert asyncio.run(scene()) == [429, 200, 200, 200, 200]
+
+
+def test_what_is_under_way_is_answered_at_the_end(broker: MemoryBroker) -> None:
+    """A stop ends no request: each that was sent has its answer, and new connections are refused."""
+    with receiving(broker.access) as receiver:
+        sent: list[int] = []
+
+        def send() -> None:
+            with httpx.Client() as client:
+                while True:
+                    try:
+                        sent.append(client.post(receiver.address, content=BUNDLE).status_code)
+                    except httpx.TransportError:  # of an idle connection, too: nothing of it was read
+                        return
+
+        threads = [threading.Thread(target=send) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(sent) > 50)
+    for thread in threads:
+        thread.join(10)
+    assert set(sent) == {200}
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two CAs, each with a server's and a client's certificate."""
+    folders = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
+    for folder in folders:
+        development_ca.make(folder)
+    return folders
+
+
+def test_tls_takes_up_new_files(broker: MemoryBroker, certificates: tuple[Path, Path], tmp_path: Path) -> None:
+    """Certificate, key and clients' CA are replaced without a restart; a broken file changes nothing."""
+    first, second = certificates
+    served = tmp_path / "served"
+    shutil.copytree(first, served)
+    given = {"cert": served / "server.pem", "key": served / "server.key", "client_ca": served / "ca.pem"}
+    with receiving(broker.access, **given) as receiver:
+
+        def answers(server: Path, client: Path | None) -> bool:
+            trust = ssl.create_default_context(cafile=server / "ca.pem")
+            if client is not None:
+                trust.load_cert_chain(client / "client.pem", client / "client.key")
+            try:
+                return httpx.post(f"{receiver.address}/", content=BUNDLE, verify=trust).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        assert answers(first, first)
+        assert not answers(first, None)
+        assert not answers(first, second)
+        [(_, headers)] = receiver.consumed(1)
+        assert headers["lmdp-sender"]
+        (served / "server.pem").write_text("broken")
+        until(lambda: [line for line in receiver.log if "The certificate before it continues" in line])
+        assert answers(first, first)
+        for name in ("server.pem", "server.key", "ca.pem"):
+            shutil.copy(second / name, served / name)
+        until(lambda: answers(second, second))
+        assert not answers(second, first)
+
+
+@pytest.mark.parametrize("name", ["server.pem", "server.key", "ca.pem"])
+def test_tls_files_that_are_none_are_refused(
+    broker: MemoryBroker, certificates: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    """At the start a broken file ends the command."""
+    shutil.copytree(certificates[0], tmp_path / "c")
+    (tmp_path / "c" / name).write_text("broken")
+    given = {"cert": "server.pem", "key": "server.key", "client_ca": "ca.pem"}
+    with (
+        pytest.raises(SettingsError, match="TLS cannot be served"),
+        receiving(broker.access, **{option: tmp_path / "c" / file for option, file in given.items()}),
+    ):
+        pass
+
+
+def test_a_port_that_is_taken_is_named(broker: MemoryBroker, receiver: Receiving) -> None:
+    """Exit code 3, with the option."""
+    with (
+        pytest.raises(UnreachableError, match=r"cannot listen on 127.0.0.1:\d+.*--listen"),
+        receiving(broker.access, port=receiver.port),
+    ):
+        pass
