@@ -232,7 +232,7 @@ class _Worker:
             return None
         answer = _decoder.decode(head)
         with pa.ipc.open_stream(pa.py_buffer(receive(self._link))) as stream:
-            return Columns([], answer.rejects, answer.totals(), answer.size, stream.read_all())
+            return Columns([], answer.rejects, answer.totals(), answer.size, columns=stream.read_all())
 
     def kill(self) -> int:
         """End the process, which ends a wait for it; returns its exit code."""
