@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
-import lmdp.sql
 from lmdp.cost.basis import shipped_prices, shipped_quantities
 from lmdp.cost.bill import Basis, Bill, bill
 from lmdp.cost.load import Measured, Planned
 from lmdp.cost.refreshes import KINDS, refreshes
 
 REFERENCE = Planned(devices=1000, instances=120, datapoints=6, interval=60)
-KIND = re.compile(r"CREATE OR ALTER (TRANSIENT )?DYNAMIC TABLE \$\{schema\}\.(\w+)")
 
 
 def made(load: Planned | Measured = REFERENCE) -> Bill:
     """Return the bill of a load."""
     return bill(Basis(load, shipped_prices(), shipped_quantities()))
-
-
-def test_each_dynamic_table_is_counted_as_the_kind_that_it_is() -> None:
-    """A table without a line, a line without a table, and another kind of storage are faults."""
-    files = Path(lmdp.sql.__file__).parent.glob("*.sql")
-    created = [found for file in files for found in KIND.findall(file.read_text("utf-8"))]
-    kinds = {name: "transient" if transient else "permanent" for transient, name in created}
-    assert len(kinds) > 15
-    assert kinds == {one.table: one.kind for one in refreshes()}
-    assert set(kinds.values()) == set(KINDS)
 
 
 @pytest.mark.parametrize(
