@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -29,8 +27,8 @@ from lmdp.cost.capacity import (
     QuotaUse,
     quota_use,
 )
-from lmdp.cost.formula import evaluate
 from lmdp.cost.load import Planned
+from lmdp.cost.refreshes import Refresh, refreshes
 
 # Measured by `make bench` (docs/performance.md), "Kafka to DuckDB": a second, two cores with the broker on them.
 CONSUMER_ROWS_A_SECOND: Final = 75_000
@@ -42,8 +40,6 @@ DATAPOINTS: Final = 6
 INTERVAL: Final = 60
 STEPS: Final = (1_000, 3_000, 10_000, 30_000, 100_000)
 DAY: Final = 86_400
-HOUR: Final = 3_600
-SUMS: Final = 0.3  # assumed; the share of the series that are sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +82,8 @@ class Step:
 
     @property
     def credits_a_day(self) -> float:
-        """Credits of a day's ingest."""
-        return self.rows_mb * DAY / 1000 * self.numbers["snowpipe_gb"]
+        """Credits of a day's ingest, at most: the keys within maps count."""
+        return self.rows_mb * self.numbers["values_share"] * DAY / 1000 * self.numbers["snowpipe_gb"]
 
 
 def step(devices: int, region: str = "us-east-1") -> Step:
@@ -131,7 +127,7 @@ def markdown() -> str:
     lines = [_row(head), _row(["---"] * len(head)), *(_row([name, *cells]) for name, cells in rows)]
     fullest = [_row(["devices", "fullest", "then", "then"]), _row(["---"] * 4)]
     fullest += [_row([f"{at.devices:,}", *map(_used, limits(at)[:3])]) for at in steps]
-    refreshed = f"Rows that an hourly refresh of Snowflake's dynamic tables reads and changes, {STEPS[0]:,} devices:"
+    about = f"Rows of an hourly refresh at {STEPS[0]:,} devices, in millions, and those of the version before:"
     return "\n".join(
         [
             *lines,
@@ -140,40 +136,38 @@ def markdown() -> str:
             "",
             *fullest,
             "",
-            refreshed,
+            about,
             "",
-            *refreshes(steps[0]),
+            *_refreshes(numbers[0]),
         ]
     )
 
 
-def refreshes(at: Step) -> list[str]:
-    """Return the table of what each dynamic table's refresh reads and changes, in this version and the one before."""
-    sheet = tomllib.loads(resources.files("lmdp.sql").joinpath("refreshes.toml").read_text("utf-8"))
-    numbers = {
-        "points_hour": at.numbers["rows_second"] * HOUR,
-        "times_hour": at.numbers["messages_second"] * HOUR,
-        "series": at.devices * INSTANCES * DATAPOINTS,
-        "sums": SUMS,
-        "devices": at.devices,
-        "instances": at.devices * INSTANCES,
-        "hours_kept": at.numbers["retention_days"] * 24,
-        "days_kept": at.numbers["rollup_days"],
-    }
-    before, now = ({name: _rows(table, numbers) for name, table in sheet[part].items()} for part in ("before", "now"))
-    lines = [_row(["table", "read before", "changed before", "read now", "changed now"]), _row(["---"] * 5)]
-    names = [*now, *(name for name in before if name not in now)]
-    lines += [_row([name, *_counts(before.get(name)), *_counts(now.get(name))]) for name in names]
-    sums = [tuple(map(sum, zip(*part.values(), strict=True))) for part in (before, now)]
-    return [*lines, _row(["all", *_counts(sums[0]), *_counts(sums[1])])]
+def _refreshes(numbers: Mapping[str, float]) -> list[str]:
+    """Return the table of dynamic tables: what each refresh reads and changes, now and before."""
+    now, before = ({one.table: one for one in refreshes(version)} for version in ("now", "before"))
+    rows = [["dynamic table", "kind", "window", "reads", "changes", "read before", "changed before"], ["---"] * 7]
+    for table in now | before:
+        one = now.get(table)
+        cells = [*_cells(one, numbers), *_cells(before.get(table), numbers)]
+        rows.append([table, one.kind if one else "", one.window if one else "", *cells])
+    totals = [
+        [sum(parts) for parts in zip(*(one.rows(numbers) for one in version.values()), strict=True)]
+        for version in (now, before)
+    ]
+    seconds = [
+        reads / numbers["read_rows_second"] + changes / numbers["write_rows_second"] + numbers["suspend_seconds"]
+        for reads, changes in totals
+    ]
+    usd = [one / 3600 * numbers["warehouse_credits"] * 730 * numbers["credit"] for one in seconds]
+    rows.append(["all", "", "", *(f"{part / 1e6:,.2f}" for total in totals for part in total)])
+    rows.append(["seconds on an XSMALL", "", "", f"{seconds[0]:,.0f}", "", f"{seconds[1]:,.0f}", ""])
+    rows.append(["USD a month", "", "", f"{usd[0]:,.0f}", "", f"{usd[1]:,.0f}", ""])
+    return [_row(cells) for cells in rows]
 
 
-def _rows(table: Mapping[str, str], numbers: Mapping[str, float]) -> tuple[float, ...]:
-    return tuple(evaluate(table[part], numbers) for part in ("reads", "changes"))
-
-
-def _counts(rows: tuple[float, ...] | None) -> list[str]:
-    return ["", ""] if rows is None else [f"{count:,.0f}" for count in rows]
+def _cells(one: Refresh | None, numbers: Mapping[str, float]) -> list[str]:
+    return [f"{rows / 1e6:,.2f}" for rows in one.rows(numbers)] if one else ["", ""]
 
 
 def _machines(at: Step) -> str:

@@ -11,6 +11,7 @@ from lmdp.cost.basis import data, prices_with, prices_with_file, shipped_prices,
 from lmdp.cost.bill import Basis, bill
 from lmdp.cost.formula import names
 from lmdp.cost.load import Measured, Planned
+from lmdp.cost.refreshes import steps as refresh_steps
 
 
 def test_every_price_says_where_it_comes_from() -> None:
@@ -34,7 +35,7 @@ def test_what_nobody_confirmed_says_so() -> None:
 def test_every_price_and_quantity_is_used() -> None:
     """A line of a planned or of a measured load uses it, or a warning; no name is given twice."""
     prices, quantities = shipped_prices(), shipped_quantities()
-    steps = data("bill.toml")["steps"].keys()
+    steps = data("bill.toml")["steps"].keys() | refresh_steps().keys() | data("bill.toml")["later_steps"].keys()
     assert len(prices.keys() | quantities.keys() | steps) == len(prices) + len(quantities) + len(steps)
     used = set[str]()
     for load in (Planned(1, 1, 1, 60), Measured(1, 1, 1, 1)):

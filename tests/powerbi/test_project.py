@@ -38,7 +38,7 @@ def test_settings_are_in_the_files_as_they_are(imported: bool) -> None:
     assert re.findall(r'^expression Snowflake(\w+) = "(.*)" meta \[', parameters, re.MULTILINE) == [
         ("Server", "h"), ("Warehouse", "w"), ("Database", 'a""b'), ("Schema", "s$1"), ("Role", "${role}")
     ]  # fmt: skip
-    assert "[Freshness (min)] > 20)" in made["lmdp.SemanticModel/definition/tables/Health.tmdl"]
+    assert "< asOf - 20 / 1440" in made["lmdp.SemanticModel/definition/tables/Device.tmdl"]
     assert not any("LM_METRICS" in text or "${" in text.replace("${role}", "", 1) for text in made.values())
 
 

@@ -110,3 +110,41 @@ def test_each_page_asks_for_recent_days(parts: dict[str, Json]) -> None:
     assert days == {
         "fleet-overview": 7, "device": 7, "datasource-explorer": 7, "capacity-trend": 90, "pipeline-health": 7
     }  # fmt: skip
+
+
+def test_pages_about_one_metric_open_with_one(visuals: dict[str, list[Json]]) -> None:
+    """The slicer takes one value and is never without: an average over different metrics means nothing."""
+    strict = {
+        (page, *fields(visual["visual"]["query"])[0][1:])
+        for page, shown in visuals.items()
+        for visual in shown
+        for selection in visual["visual"].get("objects", {}).get("selection", ())
+        if selection["properties"]["strictSingleSelect"]["expr"]["Literal"]["Value"] == "true"
+    }
+    assert strict == {
+        ("datasource-explorer", "Metric", "Metric of DataSource"),
+        ("capacity-trend", "Metric", "Metric of DataSource"),
+        ("device", "Device", "Device"),
+        ("device", "DataSource", "DataSource"),
+    }
+
+
+def test_the_first_page_answers_an_administrator(visuals: dict[str, list[Json]]) -> None:
+    """Who went silent and since when, what is full or hot and when it will be, and is the pipeline itself behind."""
+    shown = {visual["name"]: [name for _, _, name in fields(visual["visual"]["query"]["queryState"])]
+             for visual in visuals["fleet-overview"]}  # fmt: skip
+    assert shown["card-pipeline-state"] == ["Pipeline state"]
+    assert {"Device", "Silent since", "Silent for (h)"} <= set(shown["table-silent"])
+    assert {"Device", "Instance", "Metric", "Used", "Full at"} <= set(shown["table-full"])
+    (full,) = (visual for visual in visuals["fleet-overview"] if visual["name"] == "table-full")
+    assert fields(full["filterConfig"]["filters"][0]["filter"]) == [("Column", "Trend", "State")]
+
+
+def test_freshness_is_of_the_dimension(tables: dict[str, Node]) -> None:
+    """A device without raw rows is still silent: its last point is in a dimension that is kept."""
+    device = tables["Device"]
+    freshness = {measure.name: str(measure.value) for measure in device.all("measure")}
+    for name in ("Freshness (min)", "Stalest device (min)", "Silent devices", "Silent since"):
+        assert "'Device'[Last seen]" in freshness[name]
+        assert "Health" not in freshness[name]
+    assert device.all("partition")[0].properties["mode"] in ("directQuery", "import")  # a copy of it would be old

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from textwrap import dedent
 
 import duckdb
 import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.powerbi.project import files
-from lmdp.sql.render import statements
+from lmdp.sql.render import FROZEN_DAYS, statements
 from lmdp.sql.settings import SnowflakeSettings
 from powerbi.conftest import SOURCE
 from powerbi.tmdl_reader import REFERENCE, Node, read, unquoted
@@ -47,7 +48,11 @@ def test_each_file_has_its_objects(model: dict[str, list[Node]], tables: dict[st
     assert sorted(node.name for node in rest if node.kind == "ref table") == sorted(tables)
     assert all(path == f"tables/{nodes[0].name}.tmdl" for path, nodes in model.items() if path.startswith("tables/"))
     parameters = ["SnowflakeServer", "SnowflakeWarehouse", "SnowflakeDatabase", "SnowflakeSchema", "SnowflakeRole"]
-    assert [node.name for node in model["expressions.tmdl"]] == parameters + ["ImportDays"] * imported
+    assert [node.name for node in model["expressions.tmdl"]] == parameters + [
+        "ImportDays",
+        "RangeStart",
+        "RangeEnd",
+    ] * imported
     assert "xy12345.snowflakecomputing.com" in str(model["expressions.tmdl"][0].value)
 
 
@@ -68,7 +73,7 @@ def test_every_column_is_in_the_view_with_its_type(
 def test_every_view_is_looked_up_as_what_it_is(tables: dict[str, Node], style: str) -> None:
     """A dynamic table is listed as a table; the names are the same in each identifier style."""
     settings = SnowflakeSettings(identifiers=style)  # type: ignore[arg-type]
-    made = [re.match(r"CREATE (?:OR REPLACE )?(DYNAMIC TABLE|VIEW)(?: IF NOT EXISTS)? (\S+)", statement.sql)
+    made = [re.match(r"CREATE OR ALTER (?:TRANSIENT )?(DYNAMIC TABLE|VIEW) (\S+)", statement.sql)
             for statement in statements(load_spec(), settings)]  # fmt: skip
     kinds = {one[2].split(".")[-1]: one[1].split()[-1].title() for one in made if one}
     for table in tables.values():
@@ -86,7 +91,8 @@ def test_every_measure_names_what_is_there(tables: dict[str, Node], imported: bo
             for quoted, plain, column in COLUMN.findall(code):
                 assert column in columns_of(tables[quoted or plain]), f"{measure.name}: {quoted or plain}[{column}]"
                 used.add(quoted or plain)
-            assert set(BARE_MEASURE.findall(COLUMN.sub("", code))) <= measures, measure.name
+            named = {name for name in BARE_MEASURE.findall(COLUMN.sub("", code)) if not name.startswith("@")}
+            assert named <= measures, measure.name
             assert code.count("(") == code.count(")")
             assert "DISTINCTCOUNT" not in code
     assert "Points" in used
@@ -117,7 +123,9 @@ def test_names_are_unique_and_everything_is_described(tables: dict[str, Node]) -
         inside = Counter(node.name.lower() for node in table.children if node.kind in ("measure", "column"))
         assert max(inside.values()) == 1, table.name
         assert all(node.about for node in (table, *table.all("measure"), *table.all("column")))
-        assert all({"formatString", "displayFolder"} <= measure.properties.keys() for measure in table.all("measure"))
+        assert all("displayFolder" in measure.properties for measure in table.all("measure"))
+        unformatted = [measure.name for measure in table.all("measure") if "formatString" not in measure.properties]
+        assert unformatted == ["Pipeline state"] * (table.name == "Pipeline")  # a text
 
 
 def test_keys_are_hidden_and_dates_are_marked(tables: dict[str, Node]) -> None:
@@ -247,7 +255,7 @@ def test_an_import_shows_what_directquery_shows() -> None:
                 if "/tables/" in path and "Points by hour" not in path
                 for table in read(text)
                 for node in table.children
-                if node.kind != "partition" and "isHidden" not in node.properties
+                if node.kind in ("measure", "column") and "isHidden" not in node.properties
             }
         )
     direct, imports = shown
@@ -258,9 +266,25 @@ def test_an_import_shows_what_directquery_shows() -> None:
 def test_an_import_reads_nothing_from_snowflake_later(project: dict[str, str], imported: bool) -> None:
     """Every table is in memory and the facts, but for the newest values, are limited to recent days; or none is."""
     modes = Counter(re.findall(r"^\t\tmode: (\w+)$", "\n".join(project.values()), re.MULTILINE))
-    assert modes == ({"import": 10} if imported else {"dual": 5, "directQuery": 6})
+    assert modes == ({"import": 13} if imported else {"dual": 4, "directQuery": 10})
     limited = {path.rpartition("/")[2] for path, text in project.items() if ", -ImportDays)" in text}
-    assert limited == ({"Points.tmdl", "Daily.tmdl", "Rates.tmdl", "Health.tmdl"} if imported else set())
+    facts = {"Points.tmdl", "Daily.tmdl", "Rates.tmdl", "Health.tmdl", "Spread.tmdl"}
+    assert limited == (facts if imported else set())
+
+
+def test_an_import_is_refreshed_by_the_day(tables: dict[str, Node], imported: bool) -> None:
+    """Four days are read again, since a roll-up is frozen after three; a time is in one partition, and only in one."""
+    policies = {table.name: policy for table in tables.values() for policy in table.all("refreshPolicy")}
+    assert policies.keys() == ({"Points", "Daily", "Rates", "Health", "Spread"} if imported else set())
+    assert FROZEN_DAYS == 3
+    for name, policy in policies.items():
+        assert policy.properties["incrementalPeriods"] == "4"
+        assert policy.properties["rollingWindowPeriods"] == "30"
+        query = policy.properties["sourceExpression"]
+        assert dedent(query) == dedent(tables[name].all("partition")[0].properties["source"])
+        bounds = re.search(r"\[(\w+_TS)\] >= RangeStart and \[(\w+_TS)\] < RangeEnd", query)
+        assert bounds
+        assert bounds[1] == bounds[2]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 _OBJECTS = (
     "database", "model", "table", "column", "measure", "partition", "relationship", "expression", "annotation",
-    "alternateOf", "ref table",
+    "alternateOf", "ref table", "refreshPolicy",
 )  # fmt: skip
 _WORDS = "|".join(_OBJECTS)
 _NAME = r"(?:'(?:[^']|'')+'|[^\s.:='\"]+)"

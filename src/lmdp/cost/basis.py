@@ -21,7 +21,8 @@ Kind: TypeAlias = Literal["deployed", "measured", "documented", "assumed", "give
 _CERTAINTIES: Final[tuple[str, ...]] = get_args(Certainty)
 _TEXTS: Final = ("unit", "region", "source", "date", "note")
 _DIVISORS: Final = (
-    "zones", "batch", "window_seconds", "partitions", "memory_mib", "vcpu_mib", "vcpu_speed", "rows_credit",
+    "zones", "batch", "window_seconds", "partitions", "memory_mib", "vcpu_mib", "vcpu_speed",
+    "read_rows_second", "write_rows_second",
 )  # fmt: skip
 
 
@@ -54,9 +55,9 @@ class Quantity:
 
 
 @cache
-def data(file: str) -> dict[str, Any]:
-    """Return a TOML file of this package."""
-    return tomllib.loads(resources.files("lmdp.cost").joinpath(file).read_text("utf-8"))
+def data(file: str, package: str = "lmdp.cost") -> dict[str, Any]:
+    """Return a TOML file of a package."""
+    return tomllib.loads(resources.files(package).joinpath(file).read_text("utf-8"))
 
 
 def shipped_prices() -> dict[str, Price]:

@@ -10,6 +10,7 @@ from lmdp.cost.basis import Price, Quantity, data
 from lmdp.cost.capacity import PIPE_PAYLOAD_BYTES
 from lmdp.cost.formula import evaluate, names
 from lmdp.cost.load import Measured, Planned
+from lmdp.cost.refreshes import steps as refresh_steps
 from lmdp.support.program import program
 
 _LIMITS: Final = {"pipe_payload_bytes": PIPE_PAYLOAD_BYTES}
@@ -102,7 +103,7 @@ def bill(basis: Basis, changes: Mapping[str, float] | None = None) -> Bill:
     numbers = basis.numbers() | dict(changes or {})
     uses: dict[str, frozenset[str]] = {}
     steps = []
-    for name, entry in data("bill.toml")["steps"].items():
+    for name, entry in (data("bill.toml")["steps"] | refresh_steps() | data("bill.toml")["later_steps"]).items():
         formula = entry.get("formula") or entry.get(basis.load.kind)
         if formula is not None:
             numbers[name] = evaluate(formula, numbers)

@@ -40,9 +40,9 @@ LAMBDA_CONCURRENCY: Final = 1_000
 BROKER_REPLICAS: Final = {"small": 300, "large": 1000, "xlarge": 1000, "2xlarge": 2000}
 LARGER_BROKER_REPLICAS: Final = 4000
 
-# https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-high-performance-overview
-TABLE_GB_A_SECOND: Final = 10
-CHANNEL_MB_A_SECOND: Final = 12
+# https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-high-performance-limitations
+TABLE_GB_A_SECOND: Final = 20
+CHANNEL_MB_A_SECOND: Final = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,17 @@ _FIRST_LINE: Final = re.compile(r"^\t?(?P<object>[^\s/=][^=\n]*)", re.MULTILINE)
 _AGGREGATION: Final = "Points by hour"
 _RAW_POINTS: Final = {"Points": ("column Time", "column Value")}
 
+# A refresh reads the days that may have changed (roll-ups are frozen after three) into a partition each, and keeps the
+# others, 30 in all: https://learn.microsoft.com/en-us/power-bi/connect-data/incremental-refresh-overview
+_REFRESH_POLICY: Final = """\trefreshPolicy
+\t\tpolicyType: basic
+\t\trollingWindowGranularity: day
+\t\trollingWindowPeriods: 30
+\t\tincrementalGranularity: day
+\t\tincrementalPeriods: 4
+\t\tsourceExpression =
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -99,7 +110,8 @@ def _imported(project: Mapping[str, str]) -> dict[str, str]:
 def _imported_objects(name: str, text: str, declared: str) -> str:
     """Return a TMDL file with the objects that the import declares in their place, new ones before the partition.
 
-    No relationship assumes referential integrity, which only makes Snowflake's joins cheaper.
+    A table that is read between two times has the policy of incremental refresh. No relationship assumes referential
+    integrity, which only makes Snowflake's joins cheaper.
     """
     new = {head: body for head, body in _objects(declared).items() if body != head}  # a mere `table Daily` refers to it
     left_out = _RAW_POINTS.get(name, ())
@@ -108,6 +120,9 @@ def _imported_objects(name: str, text: str, declared: str) -> str:
         for head, body in (_objects(text) | new).items()
         if head not in left_out and f"'{_AGGREGATION}'." not in body
     }
+    if "RangeStart and" in declared:
+        _, query = new[f"partition {name}"].split("source =\n")
+        objects[f"table {name}"] += "\n\n" + _REFRESH_POLICY + query.replace("\t\t\t\t", "\t\t\t")
     ordered = sorted(objects, key=lambda head: head.startswith("partition "))
     whole = "\n\n".join(objects[head] for head in ordered) + "\n\n"
     whole = whole.replace(f"ref table '{_AGGREGATION}'\n", "").replace("\trelyOnReferentialIntegrity\n", "")

@@ -50,8 +50,9 @@ TESTED: frozenset[type[exp.Expr]] = frozenset({
     exp.And, exp.Or, exp.Not, exp.Is, exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Add, exp.Sub, exp.Mul,
     exp.Div, exp.Mod, exp.Neg, exp.DPipe, exp.In, exp.Like, exp.Case, exp.If,
     # functions
-    exp.Cast, exp.Chr, exp.Coalesce, exp.Lag, exp.Lead, exp.MD5, exp.Nullif, exp.RowNumber, exp.DateDiff, exp.ToBoolean,
-    exp.ToDouble, exp.ToNumber, exp.Length, exp.Pad, exp.Substring,
+    exp.Abs, exp.Cast, exp.Chr, exp.Coalesce, exp.Floor, exp.Greatest, exp.Least, exp.Ln, exp.Lower, exp.Sign,
+    exp.Lag, exp.Lead, exp.MD5, exp.Nullif, exp.RowNumber, exp.DateDiff, exp.ToBoolean, exp.ToDouble, exp.ToNumber,
+    exp.Length, exp.Pad, exp.Substring,
     # aggregates
     exp.ArgMax, exp.Count, exp.Max, exp.Min, exp.Sum,
     # times
