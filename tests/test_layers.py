@@ -20,9 +20,9 @@ MAY_IMPORT = {
     "certificates": {"errors", "support"},
     "deployment": {"errors", "support"},
     "cloud": SHARED,
-    "snowflake": SHARED,
+    "snowflake": {*SHARED, "machine"},  # the records of its sink's protocol
     "machine": SHARED,
-    "testing": {*SHARED, "cloud", "machine"},
+    "testing": {*SHARED, "cloud", "machine", "snowflake"},
     "replay": {*SHARED, "cloud", "machine"},
     "page": {*SHARED, "machine"},
     "doctor": {*SHARED, "deployment", "machine", "snowflake"},

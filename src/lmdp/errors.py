@@ -11,7 +11,9 @@ Errors for the user; the program ends with their exit code, and shows their text
     ├── ObjectNotFoundError          1  an object in Snowflake does not exist, or is hidden from the role
     ├── PrivilegeError               1  the role in Snowflake lacks a privilege
     ├── SecretNotFoundError          1  there is no such secret
-    ├── WarehouseReplacedError       1  the open file is no longer the one at its path
+    ├── SinkTakenError               1  the sink is no longer this run's
+    │   ├── ChannelTakenError        1  another writer has opened its channel in Snowflake
+    │   └── WarehouseReplacedError   1  the open file is no longer the one at its path
     ├── SettingsError                2  wrong usage or settings; the message names every fault at once
     └── UnreachableError             3  a dependency is unreachable
         ├── KafkaUnavailableError    3  there are no jars, or no Java, for an embedded Kafka
@@ -20,6 +22,8 @@ Errors for the user; the program ends with their exit code, and shows their text
 Errors that stay inside the program, and become something else before the user sees them:
 
     ApiError                         a request to the run or its page, refused with an HTTP status
+    ChannelBusyError                 a channel in Snowflake that cannot be opened for the moment
+    ChannelInvalidError              a channel in Snowflake that has to be opened again
     DeadlineError                    a call that did not end in time
     RejectError                      data that makes no row: it becomes a reject with its code
     ├── DatapointError       one datapoint, with a `Row.` code
@@ -28,6 +32,7 @@ Errors that stay inside the program, and become something else before the user s
     SourceInterruptedError           a source cannot continue; the next one resumes from the sink's offsets
     ├── BrokerFailedError            its broker is unreachable, or refused a request
     ├── CertificatesChangedError     the files of its client's certificate were replaced
+    ├── SinkRewoundError             the sink has lost what it had taken and not committed
     ├── StalledError                 a partition has messages, and gives none
     ├── TopicGoneError               its topic was deleted
     └── TopicReplacedError           its topic was recreated
@@ -120,8 +125,16 @@ class SecretNotFoundError(LmdpError):
     """There is no secret of that name."""
 
 
-class WarehouseReplacedError(LmdpError):
-    """The file at the path is no longer the one that is open. No retry can help."""
+class SinkTakenError(LmdpError):
+    """The sink is no longer this run's. No retry can help."""
+
+
+class ChannelTakenError(SinkTakenError):
+    """Another writer has opened a channel in Snowflake that this one wrote to."""
+
+
+class WarehouseReplacedError(SinkTakenError):
+    """The file at the path is no longer the one that is open."""
 
 
 class SettingsError(LmdpError):
@@ -166,6 +179,21 @@ class ApiError(Exception):
         return {"error": str(self), "exitCode": self._EXIT_CODES.get(self.status, 2), "next": self.next}
 
 
+class ChannelBusyError(Exception):
+    """A channel in Snowflake that has rows which are not committed yet, or that somebody else is opening."""
+
+
+class ChannelInvalidError(Exception):
+    """A channel in Snowflake that takes no rows until it is opened again.
+
+    `is_in_doubt`: the request that was refused may have been carried out before, which explains the refusal.
+    """
+
+    def __init__(self, text: str, *, is_in_doubt: bool = False) -> None:
+        super().__init__(text)
+        self.is_in_doubt = is_in_doubt
+
+
 class DeadlineError(TimeoutError):
     """A call did not end in time. Nothing waits for its result any longer."""
 
@@ -201,6 +229,10 @@ class BrokerFailedError(SourceInterruptedError):
 
 class CertificatesChangedError(SourceInterruptedError):
     """The files of the client's certificate were replaced: a new client has to read them."""
+
+
+class SinkRewoundError(SourceInterruptedError):
+    """The sink lost what it had taken and not committed: it is read again from the offsets that the sink has."""
 
 
 class StalledError(SourceInterruptedError):

@@ -103,13 +103,15 @@ class Counts:
 class Transformed:
     """The rows of some messages, what was rejected of them, and how it adds up.
 
-    `size` is how many characters the rows have as JSON, and rather more than fewer.
+    `size` is how many characters the rows have as JSON, and rather more than fewer. `ends` has for each message how
+    many rows there are up to its last.
     """
 
     rows: list[Row]
     rejects: list[Reject]
     counts: Counts
     size: int = 0
+    ends: list[int] = field(default_factory=list)
 
 
 def transform(messages: Iterable[Message], settings: TransformSettings) -> Transformed:
@@ -134,12 +136,13 @@ _Convert: TypeAlias = Callable[[Message, bytes, "Transformed"], int]
 def _each(messages: Iterable[Message], convert: _Convert) -> Transformed:
     counts = Counts()
     done = Transformed([], [], counts)
-    size = 0
+    rows, ends, size = done.rows, done.ends, 0
     for message in messages:
         value = message.value
         counts.messages += 1
         if not value:
             counts.dropped["empty"] += 1
+            ends.append(len(rows))
             continue
         counts.bytes_in += len(value)
         try:
@@ -148,8 +151,9 @@ def _each(messages: Iterable[Message], convert: _Convert) -> Transformed:
             _reject(done, message, refused.code, refused.text, value, 0)
         except RecursionError:
             _reject(done, message, MALFORMED, TOO_DEEP, value, 0)
-    counts.rows = len(done.rows)
-    return Transformed(done.rows, done.rejects, counts, size)
+        ends.append(len(rows))
+    counts.rows = len(rows)
+    return Transformed(rows, done.rejects, counts, size, ends)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import count
 from typing import TYPE_CHECKING
 
 from lmdp.core.flatten import Row
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _REJECT_FRAME = 1_000
 _REJECT_COPIES = 4  # as bytes, in base64, as a column, and for a file
+_numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,16 @@ class Fetch:
     epoch: int = -1
     messages: Sequence[Message] = ()
     lost_from: int | None = None
+
+    def split(self, offset: int) -> tuple[Fetch, ...]:
+        """Return what is before `offset` and what is from there on; itself where one of them is empty."""
+        if not self.first < offset < self.next:
+            return (self,)
+        before = [message for message in self.messages if message.offset < offset]
+        return (
+            replace(self, next=offset, messages=before),
+            replace(self, first=offset, messages=self.messages[len(before) :], lost_from=None),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,7 @@ class Batch:
     rows: list[Row] = field(default_factory=list)
     columns: list[pa.Table] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    counted_rejects: list[Reject] = field(default_factory=list)
     size: int = 0
     counts: Counts = field(default_factory=Counts)
     timestamps: Counter[int] = field(default_factory=Counter)
@@ -73,6 +86,9 @@ class Batch:
     gaps: list[OffsetRange] = field(default_factory=list)
     next_offsets: dict[int, int] = field(default_factory=dict)
     since: float | None = None
+    messages: list[tuple[int, int, int]] = field(default_factory=list)
+    """Each message's partition and offset, and the rows up to its last."""
+    number: int = field(default_factory=_numbers.__next__)
     _ranges: dict[tuple[int, int], _Range] = field(default_factory=dict)  # by partition and epoch, in reading order
     _has_reset: bool = False
 
@@ -84,8 +100,8 @@ class Batch:
         """Return whether `fetch` begins where the batch ends in its partition; else it belongs to the next batch."""
         return self.next_offsets.get(fetch.partition, fetch.first) == fetch.first
 
-    def add(self, fetch: Fetch, done: Transformed, now: float) -> None:
-        """Take the rows and rejects of `fetch`."""
+    def add(self, fetch: Fetch, done: Transformed, now: float, *, counted: bool = False) -> None:
+        """Take the rows and rejects of `fetch`; they are not counted where they were `counted` before."""
         found = self._ranges.get((fetch.partition, fetch.epoch))
         if found is None:
             found = self._ranges[fetch.partition, fetch.epoch] = _Range(fetch.first, fetch.first)
@@ -95,11 +111,14 @@ class Batch:
         if isinstance(done, Columns):
             self.columns.append(done.columns)
         else:
+            self._note_messages(fetch, done.ends)
             self.rows += done.rows
         self.rejects += done.rejects
         self.size += done.size + sum(_REJECT_FRAME + _REJECT_COPIES * len(reject.raw) for reject in done.rejects)
-        self.counts += done.counts
-        self.timestamps.update(message.timestamp for message in fetch.messages if message.timestamp is not None)
+        if not counted:
+            self.counts += done.counts
+            self.counted_rejects += done.rejects
+            self.timestamps.update(message.timestamp for message in fetch.messages if message.timestamp is not None)
         self.since = now if self.since is None else self.since
         self._has_reset = self._has_reset or fetch.first == fetch.next
         if fetch.lost_from is not None:
@@ -123,7 +142,13 @@ class Batch:
         at_ms = int(at.timestamp() * 1000)
         rejects = [envelope(reject, at_ms) for reject in self.rejects]
         size = self.size * len(self.rows) // max(self.counts.rows, 1)
-        return Load(self.rows, rejects, ranges, at, self.gaps, size, self.columns)
+        return Load(self.rows, rejects, ranges, at, self.gaps, size, self.columns, self.messages, self.number)
+
+    def _note_messages(self, fetch: Fetch, ends: Sequence[int]) -> None:
+        partition, before = fetch.partition, len(self.rows)
+        self.messages += [
+            (partition, message.offset, before + end) for message, end in zip(fetch.messages, ends, strict=True)
+        ]
 
     def _range(self, partition: int, found: _Range, epoch: int) -> OffsetRange:
         topic = self.identity

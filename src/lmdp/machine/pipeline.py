@@ -1,8 +1,10 @@
-"""The order of the path on one machine: 1 poll, 2 transform, 3 commit rows, rejects and offsets, 4 report the offsets.
+"""The order of the path on one machine: 1 poll, 2 transform, 3 commit rows, rejects, offsets, 4 report what is durable.
 
 Offsets are in the sink, in the same commit as the rows, so that there is nothing to agree on between the two: however
-this process ends, the next one resumes behind the last row that is there. The consumer group gets the offsets too, but
-only for lag monitors.
+this process ends, the next one resumes behind the last row that is there. The consumer group gets the offsets too, once
+what is before them is durable.
+
+A sink may take a batch some seconds before it is durable. What it loses of that is read again, and not counted twice.
 
 A source lasts until it cannot continue: new certificates, a recreated topic, a partition that gives nothing. The next
 one then resumes from the sink's offsets. Source, core, sink and clock are handed in.
@@ -12,9 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event
 from typing import Protocol
 
@@ -22,10 +25,11 @@ from lmdp.errors import (
     BrokerFailedError,
     DiskFullError,
     LmdpError,
+    SinkRewoundError,
+    SinkTakenError,
     SourceInterruptedError,
     TopicReplacedError,
     UnreachableError,
-    WarehouseReplacedError,
 )
 from lmdp.machine.batch import Batch, Fetch
 from lmdp.machine.metrics import Progress
@@ -36,6 +40,8 @@ from lmdp.support.disk_space import wait_for_space
 from lmdp.support.reject_files import write_to_folder
 
 _RETRY_S = 1.0
+_GLANCE_S = 0.1
+_STOP_S = 6.0  # how long the end waits for what the sink has taken to be durable
 
 
 class Source(Protocol):
@@ -74,6 +80,29 @@ class Clock:
     wait_for_space: Callable[[LmdpError, Event], bool] = wait_for_space
 
 
+@dataclass(slots=True)
+class Offsets:
+    """The next offset by partition of one topic: what the sink has taken, and what was reported as durable.
+
+    Below `counted` everything was counted before: the sink lost it, and it is read again.
+    """
+
+    identity: TopicIdentity | None = None
+    taken: dict[int, int] = field(default_factory=dict)
+    reported: dict[int, int] = field(default_factory=dict)
+    counted: dict[int, int] = field(default_factory=dict)
+
+    def follow(self, identity: TopicIdentity) -> None:
+        """Forget what is known of another topic; report everything again to a new source's group."""
+        if identity != self.identity:
+            self.identity, self.taken, self.counted = identity, {}, {}
+        self.reported = {}
+
+    def rewind(self) -> None:
+        """Note that what was taken may come again."""
+        self.counted, self.taken = {**self.counted, **self.taken}, {}
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """From a source, through a transformer, into a sink. `connect` opens the source behind what the sink has."""
@@ -86,12 +115,13 @@ class Pipeline:
     stop: Event
     notify: Notify
     clock: Clock = Clock()
+    offsets: Offsets = field(default_factory=Offsets)
 
     def run(self) -> None:
         """Consume until `stop`, or until the source is drained.
 
         Raises LmdpError when the first source cannot be opened, when the sink fails at the end, and
-        WarehouseReplacedError at any time; later faults are waited out.
+        SinkTakenError at any time; later faults are waited out.
         """
         survivable: type[LmdpError] | tuple[()] = UnreachableError if self.settings.patient else ()
         while not self.stop.is_set():
@@ -107,6 +137,9 @@ class Pipeline:
                     self._read(source)
             except BrokerFailedError as error:
                 self._wait_out(str(error))
+            except SinkRewoundError as error:
+                self.offsets.rewind()
+                self.notify(str(error))
             except SourceInterruptedError as error:
                 self.notify(str(error))
             except LmdpError as error:
@@ -120,30 +153,45 @@ class Pipeline:
         """Take one source from its first message to its end."""
         batch = Batch(source.identity)
         self.transformer.discard()  # the source before was asked for it; this one reads it again
+        self.offsets.follow(source.identity)
         try:
             while not self.stop.is_set():
-                for fetch in source.poll():  # 1. poll
+                for fetch in self._fetches(source):  # 1. poll
                     self.transformer.submit(fetch)  # 2. transform
                     batch = self._collect(source, batch)
                 batch = self._collect(source, batch)
                 if batch.is_due(self.settings, self.clock.monotonic()):
                     batch = self._commit(source, batch)
-                if batch.is_empty() and self.transformer.is_idle() and source.is_drained():
+                is_durable = self._report(source)
+                if is_durable and batch.is_empty() and self.transformer.is_idle() and source.is_drained():
                     break
-        except (BrokerFailedError, TopicReplacedError):
+        except (BrokerFailedError, TopicReplacedError, SinkRewoundError):
             raise  # the next source reads it again, or it may be of another topic
         except SourceInterruptedError:
             # Of a topic that is gone, nobody could read it again.
             self._commit(source, self._collect(source, batch, finish=True))
             raise
         self._commit(source, batch)
+        self._finish(source)
+
+    def _fetches(self, source: Source) -> Iterator[Fetch]:
+        """Poll; a fetch of which a part was counted before comes in two."""
+        counted = self.offsets.counted
+        if not counted:
+            yield from source.poll()
+            return
+        for fetch in source.poll():
+            if fetch.first == fetch.next:
+                counted.pop(fetch.partition, None)  # a reset: what follows is new, also at lower offsets
+            yield from fetch.split(counted.get(fetch.partition, 0))
 
     def _collect(self, source: Source, batch: Batch, *, finish: bool = False) -> Batch:
         """Put what is transformed into the batch, and commit it where it is full; `finish` waits for all."""
         for fetch, done in self.transformer.results(finish=finish):
             if not batch.adjoins(fetch):
                 batch = self._commit(source, batch)
-            batch.add(fetch, done, self.clock.monotonic())
+            counted = fetch.first < self.offsets.counted.get(fetch.partition, 0)
+            batch.add(fetch, done, self.clock.monotonic(), counted=counted)
             if batch.is_full(self.settings):
                 batch = self._commit(source, batch)
         return batch
@@ -159,7 +207,7 @@ class Pipeline:
             reopened = self.sink.reopened
             try:
                 self._write(batch)  # 3. commit rows, rejects and offsets
-            except WarehouseReplacedError:
+            except SinkTakenError:
                 raise
             except LmdpError as error:
                 self.progress.block(str(error), self.notify, error.place if isinstance(error, DiskFullError) else "")
@@ -168,9 +216,26 @@ class Pipeline:
                 if self.sink.reopened != reopened:
                     self.notify("the warehouse was opened again; what is in it is not written twice")
             else:
-                source.report_offsets(batch.next_offsets)  # 4. report the offsets to the consumer group
+                self._report(source)
                 break
         return Batch(source.identity)
+
+    def _report(self, source: Source) -> bool:
+        """Report to the consumer group what has become durable; return whether everything is that was taken."""
+        taken, reported = self.offsets.taken, self.offsets.reported
+        if taken == reported:
+            return True
+        durable = self.sink.durable(taken)
+        if changed := {part: at for part, at in durable.items() if reported.get(part) != at}:
+            source.report_offsets(changed)  # 4. report what is durable
+            reported.update(changed)
+        return taken == reported
+
+    def _finish(self, source: Source) -> None:
+        """Wait for what was taken to be durable; when the end is wanted soon, the next run finds out instead."""
+        ends = self.clock.monotonic() + _STOP_S
+        while not self._report(source) and self.clock.monotonic() < ends:
+            self.clock.wait(Event(), _GLANCE_S)
 
     def _write(self, batch: Batch) -> None:
         now = self.clock.now()
@@ -178,18 +243,22 @@ class Pipeline:
         if self.settings.rejects is not None:
             # A batch that comes again overwrites them.
             write_to_folder(self.settings.rejects, batch.rejects, int(now.timestamp() * 1000))
-        self.sink.commit(load, then=lambda bytes_out: self.progress.committed(batch.counts, batch.rejects, bytes_out))
+        self.sink.commit(load, then=partial(self._taken, batch))
         done_ms = self.clock.now().timestamp() * 1000
         for timestamp, messages in batch.timestamps.items():
             self.progress.latencies.add(done_ms - timestamp, messages)
-        self.progress.gaps += batch.lost()
         if self.progress.trouble:
             self.notify("recovered; consuming again")
         self.progress.trouble = ""
 
+    def _taken(self, batch: Batch, bytes_out: int) -> None:
+        self.offsets.taken.update(batch.next_offsets)
+        self.progress.gaps += batch.lost()
+        self.progress.committed(batch.counts, batch.counted_rejects, bytes_out)
+
     def _survive(self, error: LmdpError, survivable: type[LmdpError] | tuple[()]) -> None:
         """Wait out an error, unless no retry can help."""
-        if isinstance(error, WarehouseReplacedError) or not isinstance(error, survivable):
+        if isinstance(error, SinkTakenError) or not isinstance(error, survivable):
             raise error
         self._wait_out(str(error))
 

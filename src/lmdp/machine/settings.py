@@ -19,6 +19,7 @@ class ConsumeSettings:
     A batch is committed when it holds `batch_rows` rows, or about `batch_bytes` of them as JSON, or is `linger_s` old.
     Its rejects also go below the folder `rejects`. `patient`: an unreachable broker is waited for at the start, too.
     `workers` is how many processes transform a backlog; up to 1, it is this one alone.
+    `from_group`: the group's offsets count where they are ahead of the sink's, which has none of messages without rows.
     """
 
     topic: str
@@ -31,6 +32,7 @@ class ConsumeSettings:
     rejects: Path | None = None
     patient: bool = False
     workers: int = 0
+    from_group: bool = False
 
 
 @dataclass(frozen=True, slots=True)

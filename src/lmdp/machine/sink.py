@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     import pyarrow as pa
@@ -47,7 +47,9 @@ class Load:
     """One commit: row tuples in the specification's order, reject envelopes, and where they came from.
 
     Rejects may be columns already, as `reject_columns` makes them, and so may rows: tables in `columns`, as
-    `row_columns` makes them, come beside `rows`. `size`: characters of `rows`, about, if known.
+    `row_columns` makes them, come beside `rows`. `size`: characters of `rows`, about, if known. `messages`: in the
+    order of `rows`, each message's partition and offset, and how many rows there are up to its last. `number` is the
+    same for a load that is committed again.
     """
 
     rows: Sequence[tuple[Any, ...]]
@@ -57,10 +59,15 @@ class Load:
     gaps: Sequence[OffsetRange] = ()  # expired before they were read
     size: int = 0
     columns: Sequence[pa.Table] = ()
+    messages: Sequence[tuple[int, int, int]] = ()
+    number: int = 0
 
 
 class Sink(Protocol):
-    """A store of rows and rejects. It keeps offsets by cluster id, topic id, topic and partition, with the rows."""
+    """A store of rows and rejects. It keeps offsets by cluster id, topic id, topic and partition, with the rows.
+
+    A sink may take a load before it is durable: `durable` reports how far it is.
+    """
 
     @property
     def name(self) -> str:
@@ -71,14 +78,23 @@ class Sink(Protocol):
         """Number of times that the sink was opened again after a failed commit."""
 
     def commit(self, load: Load, *, then: Callable[[int], None]) -> int:
-        """Write all of `load` in one step, or nothing of it; return the bytes of its rows.
+        """Take all of `load`, and return the bytes of its rows; `then` is called with them once it is taken.
 
-        `then` is called with the bytes once the load is durable. After LmdpError the same load may be committed again:
-        it is written only if it is not there. WarehouseReplacedError is final.
+        After LmdpError the same load may be committed again: only what is not there of it is written. SinkTakenError is
+        final; SinkRewoundError comes after `then`.
         """
 
-    def offsets(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
-        """Return the next offset to read, by partition; a partition that is not in it was never read."""
+    def durable(self, taken: Mapping[int, int]) -> Mapping[int, int]:
+        """Return how far each partition of `taken` (next offset) is durable; never waits for what is not.
+
+        Raises SinkRewoundError when what was taken has been lost: it has to be read again, from `offsets` on.
+        """
+
+    def offsets(self, cluster: str, topic_id: str, topic: str, partitions: Collection[int] = ()) -> dict[int, int]:
+        """Return the next offset to read, by partition; a partition that is not in it was never read.
+
+        `partitions` are those that will be written.
+        """
 
     def epochs(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
         """Return the leader epoch of the last message read, by partition; -1 where it is not known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
@@ -69,6 +69,7 @@ class MemorySink:
     loads: list[Load] = field(default_factory=list)
     failures: deque[LmdpError] = field(default_factory=deque)
     in_doubt: deque[LmdpError] = field(default_factory=deque)
+    durables: deque[Mapping[int, int] | Exception] = field(default_factory=deque)
     reopened: int = 0
 
     def commit(self, load: Load, *, then: Callable[[int], None]) -> int:
@@ -86,7 +87,14 @@ class MemorySink:
         ranges = [part for part in load.ranges if part.first < part.next]
         return bool(ranges) and any(ranges[0] in kept.ranges for kept in self.loads)
 
-    def offsets(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
+    def durable(self, taken: Mapping[int, int]) -> Mapping[int, int]:
+        """Return how much is durable: all, or what `durables` has next; an exception in it is raised."""
+        found = self.durables.popleft() if self.durables else taken
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def offsets(self, cluster: str, topic_id: str, topic: str, _partitions: Collection[int] = ()) -> dict[int, int]:
         """Return the next offset to read, by partition."""
         return {part: at for part, (at, _) in self._ends(cluster, topic_id, topic).items()}
 

@@ -322,6 +322,7 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(fault.seconds)
         query = dict(parse_qsl(url.query))
         with double.lock:
+            payload = b""
             if fault.drop:
                 status, answer = 0, b""
             elif fault.status != 200:
@@ -332,8 +333,7 @@ class _Handler(BaseHTTPRequestHandler):
                     status, answer = 200, _answer(double, operation, names, (query, headers, payload))
                 except _RefusedError as refused:
                     status, answer = refused.status, _error(Fault(operation, refused.status, str(refused)))
-                    payload = b""
-                double.requests.append(Request(operation, url.path, query, headers, payload, (status, answer)))
+            double.requests.append(Request(operation, url.path, query, headers, payload, (status, answer)))
         if fault.drop or fault.lose:
             self._hang_up()
         else:
@@ -433,8 +433,9 @@ def _token(double: Double, headers: Mapping[str, str], body: bytes) -> bytes:
     if form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" or not form.get("scope"):
         raise _RefusedError(400, "ERR_MALFORMED_REQUEST")
     expires = double.now() + double.token_s
-    parts = ({"alg": "HS256"}, {"exp": int(expires), "n": len(double.tokens)})
-    token = ".".join([*(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts), "c2ln"])
+    claims = ({"alg": "HS256"}, {"exp": int(expires), "n": len(double.tokens)})
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in claims]
+    token = ".".join([*parts, "c2ln"])
     double.tokens[token] = expires
     return json.dumps({"token": token}).encode() if double.documented else token.encode()
 
@@ -462,9 +463,7 @@ def _check_jwt(double: Double, headers: Mapping[str, str]) -> None:
         digest.update(public)
         fingerprint = f"SHA256:{base64.b64encode(digest.finalize()).decode()}"
         try:
-            double.key.verify(
-                _decoded(parts[2]), ".".join(parts[:2]).encode(), padding.PKCS1v15(), hashes.SHA256()
-            )
+            double.key.verify(_decoded(parts[2]), ".".join(parts[:2]).encode(), padding.PKCS1v15(), hashes.SHA256())
         except InvalidSignature as error:
             raise _RefusedError(401, "JWT_TOKEN_INVALID_PUBLIC_KEY_FINGERPRINT_MISMATCH") from error
         if claims["iss"] != f"{claims['sub']}.{fingerprint}":

@@ -1,9 +1,9 @@
-"""What the official SDK is made to do against the double, in an environment of its own; prints what it found as JSON."""
+"""The official SDK's part of its test, run in an environment of its own; prints what it found as JSON."""
 
 import json
 import sys
 
-from snowflake.ingest.streaming import StreamingIngestClient
+from snowflake.ingest.streaming import StreamingIngestClient  # type: ignore[import-not-found, import-untyped, unused-ignore]  # not in ours
 
 properties = json.loads(sys.argv[1])
 rows = [{"orgId": "acme", "n": n} for n in range(3)]

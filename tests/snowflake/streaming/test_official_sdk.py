@@ -55,8 +55,13 @@ def test_the_official_sdk_takes_the_double_for_snowflake(python: Path, tmp_path:
     with snowpipe_double(tls=tls, key=private.public_key(), commit_s=0.5) as double:
         host, _, port = double.url.removeprefix("https://").partition(":")
         properties = {
-            **{"account": "xy12345", "user": "LM_FIREHOSE_SVC", "private_key": key.decode()},
-            **{"scheme": "https", "host": host, "port": int(port), "url": double.url},
+            "account": "xy12345",
+            "user": "LM_FIREHOSE_SVC",
+            "private_key": key.decode(),
+            "scheme": "https",
+            "host": host,
+            "port": int(port),
+            "url": double.url,
             "enable_telemetry_reporting": "false",
         }
         env = {**os.environ, "SSL_CERT_FILE": str(certs.ca.cert), "SS_LOG_TARGET": "stderr", "SS_LOG_LEVEL": "error"}

@@ -27,7 +27,7 @@ from lmdp.errors import (
 )
 from lmdp.machine.batch import Fetch
 from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
-from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of
+from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of, read_own
 from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
 from lmdp.machine.metrics import Progress
@@ -117,22 +117,27 @@ class KafkaSource:
             snapshot = self._watcher.first(self._stop)
             self.identity = snapshot.identity
             partitions = snapshot.chosen(settings.partitions)
-            self._resume(sink, partitions, snapshot)
+            owner = owner_of(sink.name, self.identity.topic_id)
             with self._translating():
                 self._consumer = Consumer(
                     {**access.config(), **_CLIENT_SETTINGS, "group.id": settings.group, "error_cb": self._reasons}
                 )
-                owner = owner_of(sink.name)
                 self._group = GroupOffsets(self._consumer, settings.topic, settings.group, owner, notify)
                 on_failure.callback(self.close)
+                self._resume(sink, partitions, snapshot, owner)
                 self._assign()
                 self._count_lag(snapshot)
             on_failure.pop_all()
 
-    def _resume(self, sink: Sink, partitions: tuple[int, ...], snapshot: TopicSnapshot) -> None:
+    def _resume(self, sink: Sink, partitions: tuple[int, ...], snapshot: TopicSnapshot, owner: str) -> None:
         """Take each partition's position from the sink; one that was never read begins where its log does."""
         key = (self.identity.cluster, self.identity.topic_id, self.identity.topic)
-        known = sink.offsets(*key)
+        known = sink.offsets(*key, partitions)
+        epochs = sink.epochs(*key)
+        if self._settings.from_group:
+            own = read_own(self._consumer, self._settings.topic, partitions, owner)
+            ahead = {part: at for part, at in own.items() if at > known.get(part, -1)}
+            known, epochs = known | ahead, {part: at for part, at in epochs.items() if part not in ahead}
         if not known and sink.has_other_offsets(self.identity.topic):
             self._notify(
                 f"{self.identity.topic} is not the topic that this warehouse has read before: reading it from its start"
@@ -140,7 +145,7 @@ class KafkaSource:
         unread = [part for part in partitions if part not in known]
         logs = snapshot.logs | self._watcher.logs([part for part in unread if part not in snapshot.logs], self._stop)
         self._positions = {part: known[part] if part in known else logs[part].first for part in partitions}
-        self._epochs = sink.epochs(*key)
+        self._epochs = epochs
         self._begin(unread)
 
     def _begin(self, partitions: Iterable[int]) -> None:

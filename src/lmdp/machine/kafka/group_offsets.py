@@ -11,12 +11,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from lmdp.machine.kafka.access import REQUEST_SECONDS
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from lmdp.machine.settings import Notify
@@ -31,9 +32,10 @@ _GLANCE_S = 0.05
 Owners = dict[int, str]
 
 
-def owner_of(sink: str | Path) -> str:
-    """Return the owner's text for a sink, by its host and its name there."""
-    return f"{_MARK}{socket.gethostname()}:{sink}"[:_LONGEST_OWNER]
+def owner_of(sink: str | Path, topic_id: str = "") -> str:
+    """Return the owner's text for a sink: by its address and the topic's id, or by its host and its name there."""
+    name = f"{sink} {topic_id}" if "://" in str(sink) else f"{socket.gethostname()}:{sink}"
+    return f"{_MARK}{name}"[:_LONGEST_OWNER]
 
 
 def read_owners(consumer: Consumer) -> Owners:
@@ -47,6 +49,20 @@ def read_owners(consumer: Consumer) -> Owners:
     except KafkaException:
         return {}
     return {place.partition: place.metadata or "" for place in places if place.offset >= 0}
+
+
+def read_own(consumer: Consumer, topic: str, partitions: Iterable[int], owner: str) -> dict[int, int]:
+    """Return the group's offsets that `owner` has committed; none where this client has no rights on the group.
+
+    Raises KafkaException when there is no answer.
+    """
+    try:
+        places = consumer.committed([TopicPartition(topic, part) for part in partitions], timeout=REQUEST_SECONDS)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return {}
+        raise
+    return {place.partition: place.offset for place in places if place.offset >= 0 and place.metadata == owner}
 
 
 class GroupOffsets:

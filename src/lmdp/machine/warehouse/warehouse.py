@@ -24,7 +24,7 @@ from lmdp.machine.warehouse.totals import Tally, Totals, by_reason, moment_of
 from lmdp.machine.warehouse.writer import insert, is_there
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
     from types import TracebackType
@@ -177,7 +177,11 @@ class Warehouse:
                 write.added.rejects.subtract(gone)
         return write.size
 
-    def offsets(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
+    def durable(self, taken: Mapping[int, int]) -> Mapping[int, int]:
+        """Return `taken`: what was committed is durable."""
+        return taken
+
+    def offsets(self, cluster: str, topic_id: str, topic: str, _partitions: Collection[int] = ()) -> dict[int, int]:
         """Return the next offset to read, by partition; a partition that is not in it was never read."""
         found = self._reader.read(
             "SELECT PARTITION, NEXT_OFFSET FROM OFFSETS WHERE CLUSTER = ? AND TOPIC_ID = ? AND TOPIC = ?",

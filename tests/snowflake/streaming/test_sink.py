@@ -1,0 +1,341 @@
+"""Snowflake as a sink: each row once, whatever a channel does."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+
+from lmdp.core.pipeline import Message, TransformSettings, transform
+from lmdp.errors import ChannelTakenError, LmdpError, SettingsError, SinkRewoundError, UnreachableError
+from lmdp.machine.sink import Load, OffsetRange
+from lmdp.snowflake.streaming.sink import Key, SnowflakeSink
+from lmdp.testing.snowpipe import Double, Fault
+from running import bundle
+from snowpipe_parts import sink_of
+
+TOPIC = ("cluster", "id", "topic")
+STALE = "STALE_CONTINUATION_TOKEN_SEQUENCER"
+_numbers = count(1)
+
+
+def load(first: int, end: int, *, partition: int = 0, epoch: int = -1, copies: int = 1, at: Sequence[int] = ()) -> Load:
+    """Return the messages `first` up to `end`, each with `copies` rows; only those at `at` have any, if given."""
+    rows, messages = [], []
+    for offset in range(first, end):
+        if not at or offset in at:
+            done = transform([Message(bundle(offset))], TransformSettings(org_id="acme"))
+            rows += done.rows * copies
+        messages.append((partition, offset, len(rows)))
+    part = OffsetRange(*TOPIC, partition, first, end, len(rows), 0, epoch)
+    return Load(rows, [], [part], datetime.now(UTC), (), 0, messages, next(_numbers))
+
+
+def commit(sink: SnowflakeSink, given: Load) -> int:
+    """Commit a load, and return how often it was reported as taken."""
+    taken: list[int] = []
+    try:
+        sink.commit(given, then=taken.append)
+    except SinkRewoundError:
+        assert len(taken) == 1
+        raise
+    return len(taken)
+
+
+def stored(double: Double) -> Counter[int]:
+    """Return how often each message's row is in Snowflake."""
+    return Counter(int(json.loads(row)["instance"].removeprefix("i-")) for row in double.committed())
+
+
+def channel(partition: int = 0) -> str:
+    """Return the name of a partition's channel."""
+    return Key(*TOPIC, partition).channel()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for it."""
+    ends = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def test_a_load_is_in_snowflake_once_it_is_durable(double: Double) -> None:
+    """Durable is what is committed, not what is accepted; a partition with nothing in flight is as far as it was."""
+    double.commit_s = 1.2
+    sink = sink_of(double)
+    assert sink.offsets(*TOPIC, [0, 1]) == {}
+    commit(sink, load(5, 8))
+    assert sink.durable({0: 8, 1: 3}) == {0: 5, 1: 3}
+    assert stored(double) == {}
+    until(lambda: sink.durable({0: 8, 1: 3}) == {0: 8, 1: 3})
+    assert stored(double) == {5: 1, 6: 1, 7: 1}
+    assert sink.offsets(*TOPIC, [0, 1]) == {0: 8, 1: 3}
+    assert double.channels[channel()].token == "7@one"
+
+
+def test_the_next_process_resumes_behind_what_is_committed(double: Double) -> None:
+    """Offset and epoch come from the token; what was never committed is read again."""
+    commit(sink_of(double), load(0, 3, epoch=4))
+    following = sink_of(double, "two")
+    assert following.offsets(*TOPIC, [0]) == {0: 3}
+    assert following.epochs(*TOPIC) == {0: 4}
+    commit(following, load(0, 5))
+    assert stored(double) == dict.fromkeys(range(5), 1)
+
+
+def test_messages_without_rows_move_no_token(double: Double) -> None:
+    """What has no rows is durable at once where nothing is in flight: the group's offset keeps it."""
+    sink = sink_of(double)
+    sink.offsets(*TOPIC, [0])
+    commit(sink, load(0, 9, at=[3]))
+    commit(sink, load(9, 12, at=[99]))
+    until(lambda: sink.durable({0: 12}) == {0: 12})
+    assert double.channels[channel()].token == "3@one"
+    assert [request.operation for request in double.requests].count("append") == 1
+
+
+def test_a_message_that_does_not_fit_is_cut_and_continued(double: Double) -> None:
+    """A process that ended within a message continues behind the rows of it that are committed."""
+    whole = load(0, 2, copies=16_000)
+    double.script = [Fault("append"), Fault("append", 400, "ERR_MALFORMED_REQUEST")]
+    first = sink_of(double)
+    with pytest.raises(LmdpError, match="ERR_MALFORMED_REQUEST"):
+        commit(first, whole)
+    assert stored(double)[0] > 0
+    token = double.channels[channel()].token or ""
+    assert token.startswith("0:")
+    assert token.endswith("@one")
+    second = sink_of(double, "two")
+    assert second.offsets(*TOPIC, [0]) == {0: 0}
+    commit(second, load(0, 2, copies=16_000))
+    assert stored(double) == {0: 16_000, 1: 16_000}
+    assert all(len(request.body) < 3_000_001 for request in double.requests)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("append", 400, STALE),
+        Fault("append", 400, STALE, bare=True),
+        Fault("append", 409, "ERR_CHANNEL_MUST_BE_REOPENED"),
+        Fault("append", 404, "ERR_CHANNEL_DOES_NOT_EXIST_OR_IS_NOT_AUTHORIZED"),
+        Fault("append", 410, "ERR_PIPE_FAILED_OVER"),
+        Fault("append", 429, "ERR_TOO_MANY_REQUESTS"),
+        Fault("append", 500, "ERR_GENERAL_EXCEPTION_RETRY_REQUEST"),
+        Fault("append", 401, "ERR_TOKEN_EXPIRED"),
+        Fault("append", drop=True),
+        Fault("append", lose=True),
+        Fault("append", garble=True),
+        Fault("append", seconds=0.3),
+    ],
+    ids=str,
+)
+def test_every_row_is_there_once_after_a_fault(double: Double, fault: Fault) -> None:
+    """A fault of one append in the middle of a load costs nothing and doubles nothing."""
+    double.commit_s = 0.2
+    sink = sink_of(double)
+    sink.offsets(*TOPIC, [0, 1])
+    for first in (0, 10, 20):
+        double.script = [fault] if first == 10 else []
+        commit(sink, load(first, first + 10))
+    until(lambda: sink.durable({0: 30}) == {0: 30})
+    assert not double.script
+    assert stored(double) == dict.fromkeys(range(30), 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("open", 409, "ERR_OPEN_CHANNEL_IN_PROGRESS"),
+        Fault("open", 500, "ERR_GENERAL_EXCEPTION_RETRY_REQUEST"),
+        Fault("open", lose=True),
+        Fault("open", drop=True),
+        Fault("open", 429, "ERR_TOO_MANY_REQUESTS"),
+    ],
+    ids=str,
+)
+def test_a_channel_opens_in_the_end(double: Double, fault: Fault) -> None:
+    """What hinders an opening for a moment is waited out."""
+    double.script = [fault]
+    sink = sink_of(double)
+    assert sink.offsets(*TOPIC, [0]) == {}
+    commit(sink, load(0, 3))
+    assert stored(double) == dict.fromkeys(range(3), 1)
+
+
+def test_what_a_killed_process_had_in_flight_is_waited_for(double: Double) -> None:
+    """Rows that an earlier process sent are committed first; none of them is sent again."""
+    double.commit_s = 1.0
+    commit(sink_of(double), load(0, 5))
+    assert sink_of(double, "two").offsets(*TOPIC, [0]) == {0: 5}
+    assert stored(double) == dict.fromkeys(range(5), 1)
+
+
+def test_what_is_never_committed_is_discarded_and_read_again(double: Double) -> None:
+    """After a while uncommitted rows are given up: the channel opens before them."""
+    double.commit_s = 3600.0
+    commit(sink_of(double), load(0, 5))
+    following = sink_of(double, "two", uncommitted_s=0.5)
+    assert following.offsets(*TOPIC, [0]) == {}
+    double.commit_s = 0.0
+    commit(following, load(0, 5))
+    assert stored(double) == dict.fromkeys(range(5), 1)
+
+
+def test_rows_that_snowflake_lost_are_read_again(double: Double) -> None:
+    """A channel that was invalidated with rows in flight is opened before them, and the source has to go back."""
+    sink = sink_of(double, uncommitted_s=0.5)
+    sink.offsets(*TOPIC, [0])
+    commit(sink, load(0, 5))
+    until(lambda: sink.durable({0: 5}) == {0: 5})
+    double.commit_s = 3600.0
+    commit(sink, load(5, 8))
+    double.channels[channel()].code = "ERR_CHANNEL_MUST_BE_REOPENED"
+    with pytest.raises(SinkRewoundError, match="topic-0"):
+        commit(sink, load(8, 10))
+    assert sink.offsets(*TOPIC, [0]) == {0: 5}
+    double.commit_s = 0.0
+    commit(sink, load(5, 10))
+    assert stored(double) == dict.fromkeys(range(10), 1)
+
+
+def test_an_idle_channel_that_was_invalidated_is_noticed(double: Double) -> None:
+    """Rows in flight are found to be lost without another append."""
+    double.commit_s = 3600.0
+    sink = sink_of(double, uncommitted_s=0.3)
+    sink.offsets(*TOPIC, [0])
+    commit(sink, load(0, 5))
+    double.channels[channel()].code = "ERR_CHANNEL_HAS_INVALID_CLIENT_SEQUENCER"
+    with pytest.raises(SinkRewoundError):
+        until(lambda: sink.durable({0: 5}) == {0: 5})
+    assert sink.offsets(*TOPIC, [0]) == {}
+
+
+def test_a_second_writer_stops_the_first(double: Double) -> None:
+    """The one that was fenced reports both names, and does not open the channel again."""
+    first, second = sink_of(double, "one"), sink_of(double, "two")
+    first.offsets(*TOPIC, [0])
+    commit(first, load(0, 5))
+    assert second.offsets(*TOPIC, [0]) == {0: 5}
+    commit(second, load(5, 8))
+    opened = double.channels[channel()].client
+    with pytest.raises(ChannelTakenError, match=r"the writer two .*\(one\)"):
+        commit(first, load(5, 9))
+    assert double.channels[channel()].client == opened
+    commit(second, load(8, 10))
+    assert stored(double) == dict.fromkeys(range(10), 1)
+
+
+def test_two_writers_that_say_nothing_do_not_fight_for_long(double: Double) -> None:
+    """A channel that is taken again and again by someone who writes nothing is given up."""
+    sink = sink_of(double, "one")
+    sink.offsets(*TOPIC, [0])
+    double.script = [Fault("append", 400, STALE)] * 5
+    with pytest.raises(ChannelTakenError, match="another writer"):
+        commit(sink, load(0, 1))
+    assert len(double.script) == 2
+
+
+def test_a_recreated_topic_has_channels_of_its_own(double: Double) -> None:
+    """No token of the old topic counts for the new one, whose offsets begin again."""
+    sink = sink_of(double)
+    sink.offsets(*TOPIC, [0])
+    commit(sink, load(100, 103))
+    assert sink.offsets("cluster", "other", "topic", [0]) == {}
+    assert sink.offsets(*TOPIC, [0]) == {0: 103}
+
+
+def test_an_expired_channel_continues_where_this_process_was(double: Double) -> None:
+    """Snowflake forgets an idle channel after 30 days; what this process knows to be durable counts."""
+    sink = sink_of(double)
+    sink.offsets(*TOPIC, [0])
+    commit(sink, load(0, 5))
+    until(lambda: sink.durable({0: 5}) == {0: 5})
+    double.expire()
+    commit(sink, load(5, 8))
+    assert sink.offsets(*TOPIC, [0]) == {0: 8}
+    assert stored(double) == dict.fromkeys(range(8), 1)
+
+
+def test_a_log_that_was_set_back_is_followed(double: Double) -> None:
+    """Offsets that a broker gives to other messages, with a higher epoch, are written again behind a reset."""
+    sink = sink_of(double)
+    sink.offsets(*TOPIC, [0])
+    commit(sink, load(0, 10, epoch=1))
+    until(lambda: sink.durable({0: 10}) == {0: 10})
+    commit(sink, Load([], [], [OffsetRange(*TOPIC, 0, 6, 6, 0, 0)], datetime.now(UTC), (), 0, (), next(_numbers)))
+    double.commit_s = 1.5
+    commit(sink, load(6, 9, epoch=2))
+    assert sink.durable({0: 9}) == {0: 6}
+    until(lambda: sink.durable({0: 9}) == {0: 9})
+    assert stored(double) == {**dict.fromkeys(range(6), 1), 6: 2, 7: 2, 8: 2, 9: 1}
+    assert double.channels[channel()].token == "8/2@one"
+
+
+def test_a_load_that_failed_is_continued_not_repeated(double: Double) -> None:
+    """What one partition's channel took before another failed is not written again with the same load."""
+    sink = sink_of(double)
+    sink.offsets(*TOPIC, [0, 1])
+    both = load(0, 3)
+    other = load(3, 5, partition=1)
+    given = Load(
+        [*both.rows, *other.rows], [], [*both.ranges, *other.ranges], datetime.now(UTC), (), 0,
+        [*both.messages, *((part, offset, len(both.rows) + end) for part, offset, end in other.messages)], 7_777,
+    )  # fmt: skip
+    double.script = [Fault("append", 400, "ERR_MALFORMED_REQUEST")]
+    with pytest.raises(LmdpError, match="ERR_MALFORMED_REQUEST"):
+        commit(sink, given)
+    assert commit(sink, given) == 1
+    assert stored(double) == dict.fromkeys(range(5), 1)
+
+
+def test_refused_rows_are_counted_and_reported_once(double: Double) -> None:
+    """The token is behind a row that Snowflake refuses; an earlier process's are not this one's."""
+    double.refuses = lambda row: b"i-1" in row
+    commit(sink_of(double), load(0, 3))
+    said: list[str] = []
+    sink = sink_of(double, "two", said.append)
+    sink.offsets(*TOPIC, [0])
+    commit(sink, load(10, 13))
+    until(lambda: sink.durable({0: 13}) == {0: 13})
+    assert sink.refused_rows() == 3
+    assert said == ["REFUSED: Snowflake refused 3 rows (Failed to cast a value); ERROR_TABLE has them"]
+
+
+def test_nothing_is_sent_while_too_much_is_in_flight(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is accepted and not committed is bounded: the source waits."""
+    monkeypatch.setattr("lmdp.snowflake.streaming.sink.MAX_IN_FLIGHT", 500)
+    double.commit_s = 1.0
+    stop = threading.Event()
+    sink = sink_of(double, stop=stop)
+    sink.offsets(*TOPIC, [0])
+    begun = time.monotonic()
+    commit(sink, load(0, 5))
+    commit(sink, load(5, 6))
+    assert time.monotonic() - begun >= 1.0
+    double.commit_s = 3600.0
+    commit(sink, load(6, 10))
+    stop.set()
+    with pytest.raises(UnreachableError, match="not committed"):
+        commit(sink, load(10, 12))
+
+
+def test_more_partitions_than_channels_are_refused(double: Double) -> None:
+    """A pipe has 2,000 channels; the error says how to divide them."""
+    with pytest.raises(SettingsError, match="--partitions"):
+        sink_of(double).offsets(*TOPIC, range(2_001))
+
+
+def test_a_channels_name_is_lower_case_and_unambiguous() -> None:
+    """Names are compared with case in one call and without it in another; topics that differ in case differ."""
+    ids = Key("MkU3OEVBNTcwNTJENDM2Qg", "AAAAAAAAAAAAAAAAAAAAAw", "t", 3)
+    assert ids.channel() == "lmdp.32453738454135373035324434333642.00000000000000000000000000000003.3"
+    assert Key("clusterA", "aB", "t", 3).channel() == "lmdp.cluster~41.a~42.3"
+    assert Key("c", "", "T.x", 0).channel() == "lmdp.c.~54~2ex.0"
