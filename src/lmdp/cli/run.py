@@ -30,7 +30,9 @@ from lmdp.support.signals import stopped_by_signals
 
 if TYPE_CHECKING:
     from lmdp.cli.run_log import RunLog
+    from lmdp.core.specification import Spec
     from lmdp.machine.services import MachineSettings
+    from lmdp.machine.store import OpenStore
 
 _MOST_DAYS = 36_500
 _MOST_WORKERS = 4  # by default: the process that commits is busy with what so many transform
@@ -105,6 +107,15 @@ class StorageOptions:
     """What becomes of the rows, and where they are kept."""
 
     panel: ClassVar[str] = "Storage"
+    to: Annotated[
+        Literal["duckdb", "snowflake"],
+        option(
+            "--to",
+            "Where the rows go: a DuckDB file on this machine, or Snowflake, each row once, without AWS between "
+            "(settings: SNOWFLAKE_ACCOUNT_URL, SNOWFLAKE_WRITER_KEY_FILE; see docs/direct-writer.md).",
+            env="LMDP_SINK",
+        ),
+    ] = "duckdb"
     org_id: OrgId = None
     warehouse: WarehouseFile = None
     keep: Annotated[str, option("--keep 30d", "How long rows are kept, in whole days; `forever` removes none.")] = "30d"
@@ -113,7 +124,7 @@ class StorageOptions:
         option(
             "--rejects DIR",
             "Also write rejects to files below DIR, in the cloud's format. The warehouse has them anyway: replay "
-            "one or the other.",
+            "one or the other. With --to snowflake: the only place; by default rejects in --home.",
             show_default=False,
         ),
     ] = None
@@ -164,6 +175,9 @@ def _contradictions(context: typer.Context) -> list[str]:
         faults += [f"--{name} is for simulated devices, and there are none" for name in idle]
     if given["until_idle"] and devices and not typed(context, "duration"):
         faults.append("--until-idle is never reached while devices are simulated: give --duration S, or --simulate 0")
+    if given["to"] == "snowflake":
+        of_duckdb = [name for name in ("warehouse", "keep", "workers") if typed(context, name)]
+        faults += [f"--{name} is for DuckDB, and --to is snowflake" for name in of_duckdb]
     _parsed(_partitions, given["partitions"], faults)
     _parsed(_days, given["keep"], faults)
     return faults
@@ -203,7 +217,7 @@ def run(
     until_idle: UntilIdle = False,
     as_json: Json = False,
 ) -> None:
-    """Run the whole pipeline on this machine: Kafka → rows and rejects → DuckDB.
+    """Run the whole pipeline on this machine: Kafka → rows and rejects → DuckDB, or Snowflake.
 
     Without options it starts its own Kafka with simulated devices, so that there are rows within a minute. With
     --bootstrap-servers it consumes your topic. Open its page, or query it: lmdp query, lmdp status. Ctrl-C ends it; the
@@ -212,6 +226,8 @@ def run(
     Example: lmdp run --simulate 200 --interval 5 --duration 60 --json
 
     Example: lmdp run --bootstrap-servers b-1.example.com:9094 --ca ca.pem --cert me.pem --key me.key --org-id acme
+
+    Example: lmdp run --to snowflake --bootstrap-servers b-1.example.com:9094 --cert me.pem --key me.key --org-id acme
     """
     from lmdp.cli.run_log import RunLog  # noqa: PLC0415 - loads rich
 
@@ -249,16 +265,20 @@ def _settings(
         log("the simulated devices' tenant is `demo`; --org-id or LMDP_ORG_ID sets another")
     has_page = page.page if page.page is not None else simulation.duration is None and not until_idle
     chosen = _partitions(consumer.partitions) if consumer.partitions is not None else None
+    spec = configured_spec()
+    store = _snowflake(spec) if storage.to == "snowflake" else None
     return MachineSettings(
         home=storage.home,
         warehouse=warehouse_file(storage.warehouse, storage.home),
-        transform=TransformSettings(org_id=tenant, spec=configured_spec()),
+        transform=TransformSettings(org_id=tenant, spec=spec),
         consume=ConsumeSettings(
             *(kafka.topic, chosen),
             group=consumer.group,
-            rejects=storage.rejects,
-            workers=min(os.cpu_count() or 1, _MOST_WORKERS) if consumer.workers is None else consumer.workers,
+            rejects=storage.rejects or (storage.home / "rejects" if store else None),
+            workers=0 if store else _workers(consumer.workers),
+            from_group=store is not None,
         ),
+        store=store,
         access=None if own else kafka.access(),
         memory=consumer.broker == "memory",
         kafka_home=consumer.kafka_home,
@@ -270,6 +290,18 @@ def _settings(
         page=partial(process.page, port=page.page_port, shows_token=sys.stderr.isatty()) if has_page else None,
         replay=serve,
     )
+
+
+def _workers(given: int | None) -> int:
+    return min(os.cpu_count() or 1, _MOST_WORKERS) if given is None else given
+
+
+def _snowflake(spec: "Spec") -> "OpenStore":
+    """Return what opens Snowflake as the store. Raises SettingsError."""
+    from lmdp.snowflake.streaming.store import WriterSettings, opening  # noqa: PLC0415 - as above
+    from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - as above
+
+    return opening(WriterSettings.from_env(os.environ, SnowflakeSettings.from_env(os.environ)), spec)
 
 
 def _run(settings: "MachineSettings", log: "RunLog") -> dict[str, Any]:

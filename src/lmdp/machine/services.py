@@ -27,11 +27,12 @@ from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, pinned
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.kafka.consumer import consume
 from lmdp.machine.kafka.producer import Publisher, simulate
+from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.simulation.collectors import Simulation
 from lmdp.machine.status import Machine, News
+from lmdp.machine.store import OpenStore, Store, WarehouseStore
 from lmdp.machine.warehouse.connection import Limits
-from lmdp.machine.warehouse.maintenance import maintain
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 # More memory makes no query faster, and the consumer needs it (measured on 2.3 million rows).
@@ -59,7 +60,10 @@ Page = Callable[[Path, Notify], contextlib.AbstractContextManager[Callable[[], s
 
 @dataclass(frozen=True, slots=True)
 class MachineSettings:
-    """Settings of a run. `access` is None for a broker of its own: `memory`, or Kafka (from `kafka_home`, if given)."""
+    """Settings of a run. `access` is None for a broker of its own: `memory`, or Kafka (from `kafka_home`, if given).
+
+    `store` opens where the rows go; None: the file `warehouse`.
+    """
 
     home: Path
     warehouse: Path
@@ -73,6 +77,7 @@ class MachineSettings:
     keep_days: int | None = 30
     page: Page | None = None
     replay: Replay | None = None
+    store: OpenStore | None = None
 
 
 def run(
@@ -83,32 +88,39 @@ def run(
     `watch` is called every now and then from this thread. Raises LmdpError when a part fails.
     """
     make_home(settings.home)
-    with (
-        only_run(settings.home),
-        Warehouse.open(
-            settings.warehouse, settings.transform.spec, limits=_QUERY_LIMITS, keep_days=settings.keep_days
-        ) as warehouse,
-    ):
-        warehouse.tally.count()
+    progress = Progress()
+    with only_run(settings.home), (settings.store or partial(_file, settings))(progress, stop, notify) as store:
+        store.count()
         with contextlib.ExitStack() as parts:
-            machine = Machine(settings, warehouse, ends=StopEvents(stop=stop))
-            parts.enter_context(serving(settings.home, warehouse, machine.status, machine.snapshot, settings.replay))
+            machine = Machine(settings, store, progress=progress, ends=StopEvents(stop=stop))
+            parts.enter_context(
+                serving(
+                    settings.home, store.warehouse, machine.status, machine.snapshot, settings.replay, at=store.name
+                )
+            )
             access, cluster, broker = _broker(settings, notify, parts)
             machine.broker, machine.access = broker, access
             if settings.page is not None:
                 machine.page = parts.enter_context(settings.page(settings.home, notify))
             consumer = parts.enter_context(_running("consumer", lambda: _consume(machine, access, cluster, notify)))
             removed = threading.Event()
-            work = partial(maintain, warehouse, settings.keep_days, stop, notify, removed)
-            parts.enter_context(_running("maintenance", work))
-            parts.callback(warehouse.end_removal)
+            parts.enter_context(_running("maintenance", partial(store.maintain, stop, notify, removed)))
+            parts.callback(store.end_maintenance)
             parts.callback(stop.set)
             _wait(machine, consumer, _publish(machine, access, parts), watch, notify)
             # Runs that end at once, one after the other, have to remove old days too.
             while not stop.is_set() and not removed.wait(0.1):
                 pass
-        warehouse.check_file()
+        store.check()
         return machine.report(time.monotonic() - machine.started)
+
+
+@contextlib.contextmanager
+def _file(settings: MachineSettings, *_: object) -> Iterator[Store]:
+    """Open the warehouse's file as the store of a run."""
+    spec, days = settings.transform.spec, settings.keep_days
+    with Warehouse.open(settings.warehouse, spec, limits=_QUERY_LIMITS, keep_days=days) as warehouse:
+        yield WarehouseStore(warehouse, days)
 
 
 def _broker(
@@ -150,7 +162,7 @@ def _consume(machine: Machine, access: KafkaAccess, cluster: str, notify: Notify
     if settings.until_idle and settings.simulated is None:
         machine.ends.drain.set()
     wanted = replace(settings.consume, cluster=cluster, patient=machine.broker is not None)
-    consume(access, machine.warehouse, settings.transform, wanted, machine.progress, machine.ends, notify)
+    consume(access, machine.store.sink, settings.transform, wanted, machine.progress, machine.ends, notify)
 
 
 def _publish(machine: Machine, access: KafkaAccess, parts: contextlib.ExitStack) -> Future[None] | None:
@@ -196,7 +208,7 @@ def _wait(
     while not consumer.done() and not stop.is_set():
         if publisher is not None and publisher.done():
             machine.ends.drain.set()
-        machine.warehouse.check_file()
+        machine.store.check()
         restarter.check()
         news.look(machine)
         watch(machine)

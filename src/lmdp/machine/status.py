@@ -12,7 +12,6 @@ import psutil
 
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import Notify, StopEvents
-from lmdp.machine.warehouse.totals import Totals, warehouse_status
 from lmdp.support.program import program
 from lmdp.support.reject_share import replay_command, warning
 
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
     from lmdp.machine.kafka.access import KafkaAccess
     from lmdp.machine.kafka.producer import Published, Publisher
     from lmdp.machine.services import MachineSettings
-    from lmdp.machine.warehouse.warehouse import Warehouse
+    from lmdp.machine.store import Store
+    from lmdp.machine.warehouse.totals import Totals
 
 _QUERY: Final = "'select count(*) from metrics'"
 
@@ -31,7 +31,7 @@ class Machine:
     """A running pipeline, for those who look at it. It has no `access` while its broker starts."""
 
     settings: MachineSettings
-    warehouse: Warehouse
+    store: Store
     access: KafkaAccess | None = None
     broker: KafkaBroker | None = None
     progress: Progress = field(default_factory=Progress)
@@ -48,11 +48,10 @@ class Machine:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the status, and what changes from second to second; of one moment, so that their numbers agree."""
-        with self.warehouse.tally.moment() as now:
+        with self.store.moment() as now:
             live, totals = self.live(), now.copy()
             running = self._running(live, totals)
-        warehouse = warehouse_status(self.warehouse, totals, running["uptimeSeconds"])
-        return {"status": {"running": running, **warehouse}, "live": live}
+        return {"status": {"running": running, **self.store.status(totals, running["uptimeSeconds"])}, "live": live}
 
     def _running(self, live: dict[str, Any], totals: Totals) -> dict[str, Any]:
         same = ("pid", "broker", "topic", "uptimeSeconds", "rowsPerSecond", "messagesPerSecond", "trouble")
@@ -100,8 +99,8 @@ class Machine:
         )
 
     def report(self, seconds: float, totals: Totals | None = None) -> dict[str, Any]:
-        """Return what this run did until now, with the `totals` of the file; they are counted where none are given."""
-        totals = totals or self.warehouse.tally.count()
+        """Return what this run did until now, with the `totals` of the store; they are counted where none are given."""
+        totals = totals or self.store.count()
         published = self.publisher.so_far() if self.publisher else None
         return {
             **(_published(published) if published else {}),
@@ -109,11 +108,7 @@ class Machine:
             "firstReject": self.progress.first_reject or None,
             "warning": self.warning(lately=False) or None,
             "gaps": self.progress.gaps,
-            "duplicates": totals.duplicates,
-            "missing": totals.missing,
-            "holes": totals.holes,
-            "clock": self.warehouse.tally.clock(),
-            "warehouse": str(self.settings.warehouse),
+            **self.store.figures(totals),
         }
 
 
@@ -144,8 +139,14 @@ class News:
                 self._notify(f"no devices are simulated; publish messages yourself: {program()} publish FILE")
         if machine.progress.counts.rows and not self._has_rows:
             self._has_rows = True
-            self._notify(f"rows are arriving; query them from another terminal: {program()} query {_QUERY}")
+            self._notify(_arriving(machine.store))
         warning = machine.warning()
         if warning and not self._has_warned:
             self._notify(warning)
         self._has_warned = bool(warning)
+
+
+def _arriving(store: Store) -> str:
+    if store.warehouse is None:
+        return f"rows are arriving in {store.name}; its state from another terminal: {program()} status"
+    return f"rows are arriving; query them from another terminal: {program()} query {_QUERY}"

@@ -34,7 +34,7 @@ def load(first: int, end: int, *, partition: int = 0, epoch: int = -1, copies: i
             rows += done.rows * copies
         messages.append((partition, offset, len(rows)))
     part = OffsetRange(*TOPIC, partition, first, end, len(rows), 0, epoch)
-    return Load(rows, [], [part], datetime.now(UTC), (), 0, messages, next(_numbers))
+    return Load(rows, [], [part], datetime.now(UTC), messages=messages, number=next(_numbers))
 
 
 def commit(sink: SnowflakeSink, given: Load) -> int:
@@ -270,7 +270,7 @@ def test_a_log_that_was_set_back_is_followed(double: Double) -> None:
     sink.offsets(*TOPIC, [0])
     commit(sink, load(0, 10, epoch=1))
     until(lambda: sink.durable({0: 10}) == {0: 10})
-    commit(sink, Load([], [], [OffsetRange(*TOPIC, 0, 6, 6, 0, 0)], datetime.now(UTC), (), 0, (), next(_numbers)))
+    commit(sink, Load([], [], [OffsetRange(*TOPIC, 0, 6, 6, 0, 0)], datetime.now(UTC), number=next(_numbers)))
     double.commit_s = 1.5
     commit(sink, load(6, 9, epoch=2))
     assert sink.durable({0: 9}) == {0: 6}
@@ -285,9 +285,10 @@ def test_a_load_that_failed_is_continued_not_repeated(double: Double) -> None:
     sink.offsets(*TOPIC, [0, 1])
     both = load(0, 3)
     other = load(3, 5, partition=1)
+    behind = [(part, offset, len(both.rows) + end) for part, offset, end in other.messages]
     given = Load(
-        [*both.rows, *other.rows], [], [*both.ranges, *other.ranges], datetime.now(UTC), (), 0,
-        [*both.messages, *((part, offset, len(both.rows) + end) for part, offset, end in other.messages)], 7_777,
+        [*both.rows, *other.rows], [], [*both.ranges, *other.ranges], both.at,
+        messages=[*both.messages, *behind], number=7_777,
     )  # fmt: skip
     double.script = [Fault("append", 400, "ERR_MALFORMED_REQUEST")]
     with pytest.raises(LmdpError, match="ERR_MALFORMED_REQUEST"):
@@ -309,12 +310,11 @@ def test_refused_rows_are_counted_and_reported_once(double: Double) -> None:
     assert said == ["REFUSED: Snowflake refused 3 rows (Failed to cast a value); ERROR_TABLE has them"]
 
 
-def test_nothing_is_sent_while_too_much_is_in_flight(double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_sent_while_too_much_is_in_flight(double: Double) -> None:
     """What is accepted and not committed is bounded: the source waits."""
-    monkeypatch.setattr("lmdp.snowflake.streaming.sink.MAX_IN_FLIGHT", 500)
     double.commit_s = 1.0
     stop = threading.Event()
-    sink = sink_of(double, stop=stop)
+    sink = sink_of(double, stop=stop, in_flight=500)
     sink.offsets(*TOPIC, [0])
     begun = time.monotonic()
     commit(sink, load(0, 5))

@@ -56,18 +56,32 @@ Raises RunNotFoundError where it is for another warehouse, AlreadyReplayedError 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The open warehouse, the run's status, and the slots that limit how many requests use them at once."""
+    """The open warehouse, the run's status, and the slots that limit how many requests use them at once.
 
-    warehouse: Warehouse
+    A run without a warehouse has its rows `at` another place.
+    """
+
+    warehouse: Warehouse | None
     status: Callable[[], _Json]
     snapshot: Callable[[], _Json]
     queries: asyncio.Semaphore
     replay: Replay | None = None
+    at: str = ""
     replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     abandoned: set[_Job] = field(default_factory=set)
     """Queries that cannot be interrupted, and whose clients were answered so."""
     ending: threading.Event = field(default_factory=threading.Event)
     """Set when the run ends: no query begins any more."""
+
+    def opened(self) -> Warehouse:
+        """Return the warehouse. Raises SettingsError for a run that has none."""
+        if self.warehouse is None:
+            raise SettingsError(f"this run writes to {self.at}, and has no warehouse here. Query it there.")
+        return self.warehouse
+
+    def has_open(self, path: str | None) -> bool:
+        """Return whether a request for the warehouse at `path` (None: for any) is for this one."""
+        return path is None or (self.warehouse is not None and path == str(self.warehouse.path.resolve()))
 
 
 def application(context: Context) -> Starlette:
@@ -131,8 +145,9 @@ class _Answer(NamedTuple):
 
 async def _query(context: Context, request: Request) -> Response:
     query = Query.parse(await read_body(request, MAX_QUERY, f"{program()} query - < query.sql"))
-    if query.warehouse not in (None, str(context.warehouse.path.resolve())):
+    if not context.has_open(query.warehouse):
         raise _wrong_warehouse(context)
+    context.opened()
     accepted = request.headers.get("accept", "")
     form = next((kind for kind in STREAMS if kind in accepted), ARROW)
     job = _Job(context, query, form)
@@ -207,7 +222,7 @@ class _Job:
 
         On a full disk it is in memory, so that small answers still arrive.
         """
-        folder = self._context.warehouse.path.absolute().parent
+        folder = self._context.opened().path.absolute().parent
         return tempfile.TemporaryFile(dir=folder) if free_bytes(folder) >= MAX_ANSWER else io.BytesIO()
 
     def _write(self, file: IO[bytes], seconds: float) -> bool:
@@ -215,7 +230,7 @@ class _Job:
         query, in_memory = self._query, isinstance(file, io.BytesIO)
         succeeded = False
         try:
-            with self._context.warehouse.answering(query.sql, timeout_s=seconds, left=self.left) as (columns, batches):
+            with self._context.opened().answering(query.sql, timeout_s=seconds, left=self.left) as (columns, batches):
                 rows = Limited(batches, query.limit_rows, file.tell, _MAX_ANSWER_IN_MEMORY if in_memory else MAX_ANSWER)
                 STREAMS[self._form](columns, rows, file, lambda: time.monotonic() - self._begun)
             succeeded = True
@@ -243,17 +258,19 @@ async def _replay(context: Context, request: Request) -> Response:
     replay = context.replay
     if replay is None:
         raise SettingsError("this run accepts no replay. Nothing was changed.")
+    warehouse = context.opened()
     async with _slot(context.replays, _REPLAY_S, "another replay is writing, and did not end"):
         body = await read_body(request, 2 * LARGEST_REPLAY)
         try:
-            parts = await _Work("replay", lambda: replay(context.warehouse, body)).result()
+            parts = await _Work("replay", lambda: replay(warehouse, body)).result()
         except RunNotFoundError as error:
             raise _wrong_warehouse(context) from error
     return Response(b"".join(parts), media_type="application/octet-stream")
 
 
 def _wrong_warehouse(context: Context) -> ApiError:
-    return ApiError(WRONG_WAREHOUSE, f"this run has {context.warehouse.path} open", f"{program()} status")
+    place = context.warehouse.path if context.warehouse else context.at
+    return ApiError(WRONG_WAREHOUSE, f"this run has {place} open", f"{program()} status")
 
 
 @contextlib.asynccontextmanager

@@ -26,19 +26,21 @@ _BACKLOG: Final = 1024  # a client with a time-out is refused at once while the 
 @contextlib.contextmanager
 def serving(
     home: Path,
-    warehouse: Warehouse,
+    warehouse: Warehouse | None,
     status: Callable[[], dict[str, Any]],
     snapshot: Callable[[], dict[str, Any]] = dict,
     replay: Replay | None = None,
     limits: Limits = LIMITS,
+    at: str = "",
 ) -> Iterator[Path]:
     """Serve the API in the background until the end of the block; yield the socket's path.
 
+    A run without a warehouse answers queries with where its rows are: `at`.
     A socket that a killed run left behind is replaced. Raises UnreachableError when a run still answers there.
     """
     path = socket_path(home)
     listener = _listening(path)
-    context = Context(warehouse, status, snapshot, asyncio.Semaphore(limits.queries), replay)
+    context = Context(warehouse, status, snapshot, asyncio.Semaphore(limits.queries), replay, at)
     serving = server(
         application(context),
         limits,
@@ -57,7 +59,8 @@ def serving(
     finally:
         context.ending.set()
         serving.should_exit = True
-        warehouse.end_queries()
+        if warehouse is not None:
+            warehouse.end_queries()
         thread.join(_STOP_S + 1)
         path.unlink(missing_ok=True)
 

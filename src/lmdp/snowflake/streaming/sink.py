@@ -34,15 +34,24 @@ from lmdp.snowflake.streaming.parallel import in_parallel
 from lmdp.snowflake.streaming.requests import Rows, cut
 from lmdp.snowflake.streaming.token import Position
 
-MAX_IN_FLIGHT: Final = 256 * 2**20
-"""Bytes that are accepted and not committed, beyond which nothing is sent: at most so much is read again."""
-
-_LOOK_S: Final = 1.0
-_UNCOMMITTED_S: Final = 60.0
-_STALLED_S: Final = 300.0
 _MOST_REOPENS: Final = 5
 _UNEXPLAINED: Final = 2  # reopenings without a cause of our own: more of them are another writer's doing
 _REMEMBERED_S: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of a sink: how often it asks what is committed, how long it waits for that, and how much may be open.
+
+    `uncommitted_s`: before what somebody has in flight is discarded (others saw half a minute after a crash).
+    `stalled_s`: before rows that are never committed are read again. `in_flight`: bytes that are accepted and not
+    committed, beyond which nothing is sent; at most so much is read again.
+    """
+
+    look_s: float = 1.0
+    uncommitted_s: float = 60.0
+    stalled_s: float = 300.0
+    in_flight: int = 256 * 2**20
 
 
 class Key(NamedTuple):
@@ -103,8 +112,7 @@ class SnowflakeSink:
         writer: str,
         stop: threading.Event,
         notify: Callable[[str], None],
-        uncommitted_s: float = _UNCOMMITTED_S,
-        look_s: float = _LOOK_S,
+        limits: Limits = Limits(),
     ) -> None:
         self.name = name
         self.reopened = 0
@@ -113,8 +121,7 @@ class SnowflakeSink:
         self._writer = writer
         self._stop = stop
         self._notify = notify
-        self._uncommitted_s = uncommitted_s
-        self._look_s = look_s
+        self._limits = limits
         self._partitions: dict[Key, _Partition] = {}
         self._looked = 0.0
         self._refused = 0
@@ -139,7 +146,7 @@ class SnowflakeSink:
 
     def durable(self, taken: Mapping[int, int]) -> Mapping[int, int]:
         """Return how far each partition is committed, asked at most once a second."""
-        if time.monotonic() - self._looked >= self._look_s and any(
+        if time.monotonic() - self._looked >= self._limits.look_s and any(
             one.channel.in_flight for one in self._partitions.values()
         ):
             self._looked = time.monotonic()
@@ -205,14 +212,14 @@ class SnowflakeSink:
 
         `before`: the channel as this process had it. Raises ChannelTakenError when another has written to it since.
         """
-        ends = time.monotonic() + self._uncommitted_s
+        ends = time.monotonic() + self._limits.uncommitted_s
         while True:
             if before is not None:
                 self._refuse_taken(key, before)
             try:
                 return self._channels.open(key.channel(), discard=time.monotonic() >= ends)
             except ChannelBusyError as error:
-                if self._stop.wait(self._look_s):
+                if self._stop.wait(self._limits.look_s):
                     raise UnreachableError(str(error)) from error
             except ChannelInvalidError as error:
                 raise UnreachableError(f"the channel {key.channel()} cannot be opened: {error}") from error
@@ -285,16 +292,18 @@ class SnowflakeSink:
         """Take a newer status of a channel; return whether it lost rows that have to be read again."""
         channel = self._partitions[key].channel
         why = "Snowflake does not know it any more" if status is None else channel.note(status)
-        if not why and channel.in_flight and time.monotonic() - channel.in_flight[0].since > _STALLED_S:
+        if not why and channel.in_flight and time.monotonic() - channel.in_flight[0].since > self._limits.stalled_s:
             why = "its rows are not committed"
         return bool(why) and self._reopen(key, ChannelInvalidError(why), None)
 
     def _wait_for_commits(self) -> None:
         """Wait while too much is in flight. Raises UnreachableError where that lasts."""
-        ends = time.monotonic() + self._uncommitted_s
-        while (size := sum(_size(known.channel.in_flight) for known in self._partitions.values())) > MAX_IN_FLIGHT:
+        ends = time.monotonic() + self._limits.uncommitted_s
+        while (
+            size := sum(_size(known.channel.in_flight) for known in self._partitions.values())
+        ) > self._limits.in_flight:
             self._look()
-            if time.monotonic() > ends or self._stop.wait(self._look_s):
+            if time.monotonic() > ends or self._stop.wait(self._limits.look_s):
                 raise UnreachableError(f"Snowflake has accepted {size:,} bytes of {self.name} and not committed them.")
 
     def _follow(self, known: _Partition, part: OffsetRange, number: int) -> None:
