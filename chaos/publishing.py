@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from running import bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lmdp.machine.kafka.access import KafkaAccess
 
@@ -23,11 +23,12 @@ _FLUSH_S = 180
 
 @dataclass(slots=True)
 class Publishing:
-    """Numbered bundles on their way: how many were `sent`, and which the broker said that it has."""
+    """Numbered messages on their way: how many were `sent`, and which the broker said that it has."""
 
     sent: int = 0
     acknowledged: set[int] = field(default_factory=set)
     failures: set[str] = field(default_factory=set)
+    make: Callable[[int], bytes] = bundle
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -58,7 +59,7 @@ class Publishing:
         while not self._stop.is_set():
             for _ in range(int((time.monotonic() - begun) * rate) - self.sent):
                 number = first + self.sent
-                producer.produce(topic, bundle(number), on_delivery=partial(self._delivered, number))
+                producer.produce(topic, self.make(number), on_delivery=partial(self._delivered, number))
                 self.sent += 1
             producer.poll(0.05)
         producer.flush(_FLUSH_S)
@@ -71,9 +72,11 @@ class Publishing:
 
 
 @contextlib.contextmanager
-def publishing(access: KafkaAccess, topic: str, *, rate: int, first: int = 0) -> Iterator[Publishing]:
+def publishing(
+    access: KafkaAccess, topic: str, *, rate: int, first: int = 0, make: Callable[[int], bytes] = bundle
+) -> Iterator[Publishing]:
     """Publish beside the block; `end` it there to look at what was acknowledged."""
-    at_work = Publishing()
+    at_work = Publishing(make=make)
     at_work.begin(access, topic, rate, first)
     try:
         yield at_work

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -84,23 +85,34 @@ class Clock:
 class Offsets:
     """The next offset by partition of one topic: what the sink has taken, and what was reported as durable.
 
-    Below `counted` everything was counted before: the sink lost it, and it is read again.
+    Below `counted` everything was counted before: the sink lost it, and it is read again. `waiting`: batches that are
+    not durable, by their next offsets, with their messages by Kafka's timestamp.
     """
 
     identity: TopicIdentity | None = None
     taken: dict[int, int] = field(default_factory=dict)
     reported: dict[int, int] = field(default_factory=dict)
     counted: dict[int, int] = field(default_factory=dict)
+    waiting: deque[tuple[dict[int, int], Counter[int]]] = field(default_factory=deque)
 
     def follow(self, identity: TopicIdentity) -> None:
         """Forget what is known of another topic; report everything again to a new source's group."""
         if identity != self.identity:
             self.identity, self.taken, self.counted = identity, {}, {}
+            self.waiting.clear()
         self.reported = {}
 
     def rewind(self) -> None:
         """Note that what was taken may come again."""
         self.counted, self.taken = {**self.counted, **self.taken}, {}
+        self.waiting.clear()
+
+    def landed(self, durable: Mapping[int, int]) -> Counter[int]:
+        """Return the messages, by timestamp, of the batches that are durable by now."""
+        found: Counter[int] = Counter()
+        while self.waiting and all(durable.get(part, at) >= at for part, at in self.waiting[0][0].items()):
+            found += self.waiting.popleft()[1]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +235,12 @@ class Pipeline:
     def _report(self, source: Source) -> bool:
         """Report to the consumer group what has become durable; return whether everything is that was taken."""
         taken, reported = self.offsets.taken, self.offsets.reported
-        if taken == reported:
+        if taken == reported and not self.offsets.waiting:
             return True
         durable = self.sink.durable(taken)
+        now_ms = self.clock.now().timestamp() * 1000
+        for timestamp, messages in self.offsets.landed(durable).items():
+            self.progress.latencies.add(now_ms - timestamp, messages)
         if changed := {part: at for part, at in durable.items() if reported.get(part) != at}:
             source.report_offsets(changed)  # 4. report what is durable
             reported.update(changed)
@@ -244,15 +259,13 @@ class Pipeline:
             # A batch that comes again overwrites them.
             write_to_folder(self.settings.rejects, batch.rejects, int(now.timestamp() * 1000))
         self.sink.commit(load, then=partial(self._taken, batch))
-        done_ms = self.clock.now().timestamp() * 1000
-        for timestamp, messages in batch.timestamps.items():
-            self.progress.latencies.add(done_ms - timestamp, messages)
         if self.progress.trouble:
             self.notify("recovered; consuming again")
         self.progress.trouble = ""
 
     def _taken(self, batch: Batch, bytes_out: int) -> None:
         self.offsets.taken.update(batch.next_offsets)
+        self.offsets.waiting.append((batch.next_offsets, batch.timestamps))
         self.progress.gaps += batch.lost()
         self.progress.committed(batch.counts, batch.counted_rejects, bytes_out)
 

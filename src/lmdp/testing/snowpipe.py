@@ -147,7 +147,8 @@ class Double:
     `script` holds the faults of the next calls, the first that fits a call's operation; after it the weather decides.
     `commit_s` is how long an accepted row waits for its commit; `refuses` decides whether Snowflake refuses a row.
     `key` is the public key that is registered (any is accepted without). `documented` answers as the documents say, in
-    JSON, where the service answers in plain text. `clock_s` is how far its clock is ahead of ours.
+    JSON, where the service answers in plain text. `clock_s` is how far its clock is ahead of ours. `accepted` rows of
+    named channels may have been discarded; `rows` are committed.
     """
 
     url: str
@@ -161,6 +162,7 @@ class Double:
     refuses: Callable[[bytes], bool] = lambda _: False
     weather: Weather = field(default_factory=Weather)
     script: list[Fault] = field(default_factory=list)
+    accepted: int = 0
     rows: list[bytes] = field(default_factory=list)
     error_table: list[bytes] = field(default_factory=list)
     channels: dict[str, Channel] = field(default_factory=dict)
@@ -243,6 +245,7 @@ class Double:
             raise _RefusedError(429, "ERR_TOO_MANY_REQUESTS")
         channel.recent.append(now)
         channel.appended += 1
+        self.accepted += len(rows)
         channel.pending.append((now, rows, query.get("endOffsetToken")))
         return {"next_continuation_token": f"{channel.client}_{channel.appended}"}
 
