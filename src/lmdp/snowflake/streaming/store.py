@@ -43,7 +43,7 @@ _COMMAND_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class WriterSettings:
-    """Settings of a writer: who signs in, the pipe, and how the columns are named. `key` reads the key anew."""
+    """Settings of a writer: who signs in, the pipe, and how the columns are named. `key` reads the key each time."""
 
     account: Account = field(repr=False)
     place: Place
