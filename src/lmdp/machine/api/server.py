@@ -35,6 +35,7 @@ def serving(
 ) -> Iterator[Path]:
     """Serve the API in the background until the end of the block; yield the socket's path.
 
+    A run without a warehouse answers queries with where its rows are: `at`.
     A socket that a killed run left behind is replaced. Raises UnreachableError when a run still answers there.
     """
     path = socket_path(home)
