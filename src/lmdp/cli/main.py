@@ -23,7 +23,7 @@ ENV_FILE = ".env"
 _EXTRAS = {"boto3", "botocore", "aws_lambda_powertools", "pybase64", "snowflake"}  # what `make run` leaves out
 
 _COMMANDS: Final = {
-    "run": "Run the whole pipeline on this machine: Kafka → rows and rejects → DuckDB.",
+    "run": "Run the whole pipeline on this machine: Kafka → rows and rejects → DuckDB, or Snowflake.",
     "publish": "Publish OTLP bundles to a Kafka topic: files, or simulated Collectors.",
     "flatten": "Flatten OTLP bundles to row events: NDJSON on standard output.",
     "validate": "Check row events against the specification; exits 1 if one does not fit.",

@@ -189,7 +189,7 @@ def add(
 ) -> None:
     """Make a token and print it: this once, for nothing keeps it.
 
-    Example: lmdp receive token add collector-1 --tenant acme --requests-per-second 200
+    Example: lmdp receive token add collector-2 --tenant acme --requests-per-second 200
     """
     from lmdp.receive import senders  # noqa: PLC0415 - loads msgspec
 
