@@ -14,7 +14,8 @@ import pyarrow.parquet
 import pytest
 
 from lmdp.errors import UnreachableError
-from lmdp.machine.api.formats import write
+from lmdp.machine.api.formats import STREAMS, Limited, json_row, rows, write
+from lmdp.machine.api.protocol import ARROW, CSV, JSON
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,6 +82,38 @@ def test_times_that_python_has_not_are_text(tmp_path: Path) -> None:
     assert "infinity" in table
     assert "0044-03-15 (BC)" in table
     assert written(BEYOND, "parquet", tmp_path)
+
+
+def streamed(sql: str, kind: str, rows: int = 100) -> tuple[bytes, bool]:
+    """The answer as the run writes it, in batches of two rows, and whether it was cut."""
+    table, file = answer(sql), io.BytesIO()
+    batches = Limited(table.to_batches(2), rows, file.tell, 2**20)
+    STREAMS[kind](table.schema, batches, file, lambda: 0.25)
+    return file.getvalue(), batches.truncated
+
+
+@pytest.mark.parametrize("sql", [EVERY_TYPE, BEYOND, f"SELECT * FROM ({EVERY_TYPE}) WHERE false"])
+def test_every_type_can_be_streamed(sql: str) -> None:
+    """JSON and CSV on the wire have the same values as in a file; Arrow reads back."""
+    table = answer(sql)
+    found = json.loads(streamed(sql, JSON)[0])
+    assert [column["name"] for column in found["columns"]] == table.column_names
+    assert [dict(zip(table.column_names, row, strict=True)) for row in found["rows"]] == [
+        json.loads(json_row(row)) for row in rows(table)
+    ]
+    assert streamed(sql, CSV)[0].count(b"\n") == 1 + table.num_rows
+    assert pa.ipc.open_stream(streamed(sql, ARROW)[0]).read_all().schema == table.schema
+
+
+@pytest.mark.parametrize(("limit", "values", "truncated"), [(3, [0, 1, 2], True), (5, [0, 1, 2, 3, 4], False)])
+def test_a_stream_ends_at_its_limit(limit: int, values: list[int], *, truncated: bool) -> None:
+    """Across batches, and it says so."""
+    content, cut = streamed("SELECT range AS n, range AS n FROM range(5)", JSON, limit)
+    found = json.loads(content)
+    assert (found["rows"], found["truncated"], found["seconds"]) == ([[n, n] for n in values], truncated, 0.25)
+    assert cut is truncated
+    text = streamed("SELECT range AS n, range AS n FROM range(5)", CSV, limit)[0].decode()
+    assert text.split() == ['"n","n_1"', *(f"{n},{n}" for n in values)]
 
 
 def test_no_row_is_an_empty_list(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _arrow_stream(columns: pa.Schema, batches: Limited, file: IO[bytes], _second
 
 def _csv_stream(columns: pa.Schema, batches: Limited, file: IO[bytes], _seconds: Callable[[], float]) -> None:
     names = _unique(columns.names)
-    _write_csv(columns.empty_table().rename_columns(names), file)
+    _write_csv(pa.table([pa.array([], pa.string())] * len(names), names), file)  # the header
     for batch in batches:
         _write_csv(pa.Table.from_batches([batch]).rename_columns(names), file, header=False)
 
@@ -112,13 +112,16 @@ STREAMS: Final = {ARROW: _arrow_stream, CSV: _csv_stream, JSON: _json_stream}
 def table_rows(table: pa.Table) -> list[list[Any]]:
     """Return the rows as lists of JSON values, in the columns' order."""
     columns = [
-        values(column) if _is_plain(column.type) else [plain(value) for value in values(column)]
-        for column in table.columns
+        values(column) if _is_plain(column) else [plain(value) for value in values(column)] for column in table.columns
     ]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _is_plain(kind: pa.DataType) -> bool:
+def _is_plain(column: pa.ChunkedArray) -> bool:
+    """Return whether JSON has the values of a column as they are."""
+    kind = column.type
+    if pa.types.is_floating(kind):
+        return pc.all(pc.is_finite(column)).as_py() is not False
     return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_boolean(kind))
 
 
