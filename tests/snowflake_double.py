@@ -79,6 +79,7 @@ class Account:
     grants: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
     keys: dict[str, dict[str, str]] = field(default_factory=dict)
     denied: re.Pattern[str] | None = None
+    waiting: re.Pattern[str] | None = None
     log: list[str] = field(default_factory=list)
     warehouses: set[str] = field(default_factory=lambda: {"LM_FIREHOSE_WH", "LM_REFRESH_WH"})
     dynamic: DynamicTables = field(default_factory=DynamicTables)
@@ -89,6 +90,8 @@ class Account:
             raise ProgrammingError(
                 msg="SQL access control error: Insufficient privileges", errno=3001, sqlstate="42501"
             )
+        if self.waiting is not None and self.waiting.search(sql):
+            raise ProgrammingError(msg="Dynamic Table is not initialized.", errno=2741, sqlstate="55000")
         if (dynamic := self.dynamic.rewrite(sql)) is not None:
             return dynamic
         return self._answered(sql) or self._done(sql)

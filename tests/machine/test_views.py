@@ -15,6 +15,8 @@ from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.snowflake.verify import VIEWS
+from lmdp.sql.duckdb_dialect import to_duckdb
+from lmdp.sql.render import statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -307,8 +309,12 @@ RATES = "SELECT TS_UNIX_MS, TEMPORALITY, SECONDS, RATE, RESET FROM METRIC_RATES 
     ],
 )  # fmt: skip
 def test_rates(warehouse: Warehouse, rows: list[Row], expected: list[tuple[object, ...]]) -> None:
-    """A step has a rate or is a reset; what is neither has no row."""
+    """A step has a rate or is a reset; what is neither has no row. Windows that end with the hour find the same."""
     assert ask(warehouse, rows, RATES) == expected
+    for statement in statements(SPEC):
+        if statement.file in {"050_sum_ends.sql", "060_sum_previous.sql", "070_sum_steps.sql"}:
+            warehouse._connection.execute(str(to_duckdb(statement.sql)))
+    assert ask(warehouse, [], RATES) == expected
 
 
 def test_two_starts_at_one_time_divide_by_nothing(warehouse: Warehouse) -> None:

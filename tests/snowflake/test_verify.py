@@ -137,9 +137,7 @@ def test_what_is_off_is_said(scope: Scope, spoil: Callable[[Scope], None], name:
         ("METRIC_DAILY", {"warehouse": "LM_FIREHOSE_WH"}, "refreshes run on LM_FIREHOSE_WH.*ddl --bootstrap"),
     ],
 )
-def test_a_dynamic_table_that_does_not_refresh_is_found(
-    scope: Scope, account: Account, table: str, change: dict[str, Any], message: str
-) -> None:
+def test_a_fault(scope: Scope, account: Account, table: str, change: dict[str, Any], message: str) -> None:
     """Suspended, FULL, late or failed: the table, and the command that helps."""
     account.dynamic.tables[f"{scope.settings.place}.{table}"].update(change)
     (found,) = verify(scope, ("refreshes",))
@@ -161,6 +159,16 @@ def test_four_faults_are_four_findings(scope: Scope, account: Account) -> None:
     assert [part.split()[0] for part in found.said.split("; ")] == [
         "POINTS", "METRIC_HOURLY", "METRIC_LATEST", "DIM_DEVICE",
     ]  # fmt: skip
+
+
+def test_views_wait_for_the_first_refresh(scope: Scope, account: Account) -> None:
+    """A table that setup has just made cannot be read yet; that is no fault, and there are no samples."""
+    account.waiting = re.compile(r"\.METRICS LIMIT")
+    (found,) = verify(scope, ("views",))
+    assert (found.ok, found.said) == (
+        None, "METRICS cannot be read before the first refresh, which follows on schedule"
+    )  # fmt: skip
+    assert samples(scope) == []
 
 
 @pytest.mark.parametrize(("minutes", "late"), [(180, False), (181, True)])

@@ -62,7 +62,20 @@ def verify(scope: Scope, only: Container[str] | None = None) -> list[Check]:
 def samples(scope: Scope, count: int = 3) -> list[dict[str, Any]]:
     """A few rows as reports see them."""
     shown = "ORG_ID, DEVICE_ID, DATASOURCE, INSTANCE, METRIC, TS, VALUE"
-    return scope.ask(f"SELECT {shown} FROM {scope.settings.place}.METRICS LIMIT {count}")  # noqa: S608 - checked names
+    try:
+        return scope.ask(f"SELECT {shown} FROM {scope.settings.place}.METRICS LIMIT {count}")  # noqa: S608 - checked names
+    except LmdpError as error:
+        if _waits(error):
+            return []
+        raise
+
+
+def _waits(error: LmdpError) -> bool:
+    """Return whether a dynamic table cannot be read before its first refresh, which is made on schedule.
+
+    https://docs.snowflake.com/en/sql-reference/sql/create-dynamic-table (INITIALIZE)
+    """
+    return "not initialized" in str(error).lower()
 
 
 def _checked(name: str, check: Callable[[Scope], tuple[bool | None, str]], scope: Scope) -> Check:
@@ -107,13 +120,18 @@ def _shape(scope: Scope) -> tuple[bool, str]:
     return not off, "; ".join(off) or f"{len(scope.spec.fields)} columns, as the specification says"
 
 
-def _views(scope: Scope) -> tuple[bool, str]:
-    broken = []
+def _views(scope: Scope) -> tuple[bool | None, str]:
+    broken, waiting = [], []
     for view in VIEWS:
         try:
             scope.ask(f"SELECT * FROM {scope.settings.place}.{view} LIMIT 0")  # noqa: S608 - checked names
         except LmdpError as error:
-            broken.append(f"{view}: {str(error).splitlines()[:2][-1]}")
+            if _waits(error):
+                waiting.append(view)
+            else:
+                broken.append(f"{view}: {str(error).splitlines()[:2][-1]}")
+    if waiting and not broken:
+        return None, f"{', '.join(waiting)} cannot be read before the first refresh, which follows on schedule"
     return not broken, "; ".join(broken) or f"{len(VIEWS)} views and roll-ups answer"
 
 

@@ -1,4 +1,5 @@
--- The rows of METRIC_RATES. A window has the points of a series in an hour, and the point before the hour.
+-- The rows of METRIC_RATES. A window has the points of a series in an hour, and the point before the hour, which is of
+-- the same day or the day before.
 CREATE OR ALTER TRANSIENT DYNAMIC TABLE ${schema}.SUM_STEPS
   TARGET_LAG = DOWNSTREAM
   WAREHOUSE = ${refresh_warehouse}
@@ -87,4 +88,4 @@ SELECT
   END AS RATE,
   RESTARTED OR (FELL AND (COALESCE(IS_MONOTONIC, FALSE) OR TEMPORALITY <> 'cumulative')) AS RESET
 FROM STEPS
-WHERE SECONDS > 0 AND NOT IS_PREVIOUS;
+WHERE SECONDS > 0 AND NOT IS_PREVIOUS AND (TEMPORALITY = 'delta' OR DATEDIFF(day, PREVIOUS_TS, TS) <= 1);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,23 +92,20 @@ SELECT * FROM {name}_KEPT
 """
 
 
-# Table macros next to the views of steps: those of one metric from `since` up to `until`. HISTOGRAM_QUANTILES_OF takes
-# the metric as its rows have it, with `.bucket`. A filter passes METRIC_RATES, on the hour too. None passes
-# HISTOGRAM_QUANTILES, whose parts DuckDB 2.0.0 makes whole: an hour of one histogram would read all there are, and run
-# out of memory. So its macro is the view over the rows of that time alone, exact from the second point of a series on.
+# Table macros next to the views of steps. A step needs the point before it, so a filter on the time passes no such
+# view; and none at all passes HISTOGRAM_QUANTILES, whose parts DuckDB 2.0.0 makes whole: an hour of one histogram
+# would read all there are, and run out of memory. METRIC_RATES_OF is METRIC_RATES over the rows of one metric from
+# `since` up to `until` alone, exact from the second point of each series on. HISTOGRAM_QUANTILES_OF takes the metric as
+# its rows have it, with `.bucket`.
+STEP_VIEWS = ("METRIC_RATES", "HISTOGRAM_QUANTILES")
 _PARAMETERS = "(of_org, of_device, of_datasource, of_instance, of_metric, since, until)"
 _ONE_METRIC = """
   WHERE ORG_ID = of_org AND DEVICE_ID = of_device AND DATASOURCE = of_datasource
     AND INSTANCE IS NOT DISTINCT FROM of_instance AND METRIC = of_metric AND TS >= since AND TS < until
 """
-_RATES_OF = f"""
-CREATE OR REPLACE MACRO {SCHEMA}.METRIC_RATES_OF{_PARAMETERS} AS TABLE
-SELECT * FROM {SCHEMA}.METRIC_RATES {_ONE_METRIC}
-  AND HOUR_TS >= date_trunc('hour', since) AND DAY_TS >= date_trunc('day', since)
-"""  # noqa: S608 - its own names
-_POINTS = f"CREATE OR REPLACE VIEW {SCHEMA}.POINTS AS "
-_LAST = tuple(f"CREATE OR REPLACE VIEW {SCHEMA}.{name} AS " for name in ("LAST_POINTS", "SUM_ENDS"))
-_QUANTILES = f"CREATE OR REPLACE VIEW {SCHEMA}.HISTOGRAM_QUANTILES AS "
+_VIEW = re.compile(rf"CREATE OR REPLACE VIEW {re.escape(SCHEMA)}\.(\w+) AS ")
+_SOURCE = re.compile(rf"FROM {re.escape(SCHEMA)}\.(\w+)")
+_BEFORE_THE_HOUR = re.compile(rf" UNION ALL SELECT [^()]* FROM {re.escape(SCHEMA)}\.SUM_PREVIOUS\b")  # noqa: S608 - its own names
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,30 +147,44 @@ def shared_statements(spec: Spec) -> tuple[str, ...]:
     from lmdp.sql.duckdb_dialect import to_duckdb  # noqa: PLC0415 - see above
 
     translated = (to_duckdb(statement.sql) for statement in statements(spec, SETTINGS))
-    return tuple(_last_of_rows(tuple(sql for sql in translated if sql is not None)))
+    return tuple(_unkept(sql for sql in translated if sql is not None))
 
 
-def _last_of_rows(statements: tuple[str, ...]) -> Iterator[str]:
-    """Yield the statements; the last points of the hours are found among all rows, repeats too.
+def _unkept(statements: Iterable[str]) -> Iterator[str]:
+    """Yield the statements with the same rows, and less to compute where no view's rows are kept.
 
-    The last of a series has the greatest value of its repeats, so it is the same row. To remove repeats takes most of
-    the time of a view here, where nothing is kept of it.
+    The last point of an hour has the greatest value of its repeats, so it is found among all rows: to remove repeats
+    takes most of a view's time. A step's window needs no end, and so no point from before the hour: the last condition
+    leaves out what began before the day before.
     """
     for sql in statements:
-        if sql.startswith(_POINTS):
-            rows, _, _ = sql.removeprefix(_POINTS).partition(" QUALIFY ")
-            yield f"CREATE OR REPLACE VIEW {SCHEMA}.POINTS_WITH_REPEATS AS {rows}"
-        if sql.startswith(_LAST):
-            sql = sql.replace(f"FROM {SCHEMA}.POINTS ", f"FROM {SCHEMA}.POINTS_WITH_REPEATS ")  # noqa: PLW2901 - the same
-        yield sql
+        name = found[1] if (found := _VIEW.match(sql)) else ""
+        if name == "POINTS":
+            yield sql.replace(".POINTS AS ", ".POINTS_WITH_REPEATS AS ", 1).partition(" QUALIFY ")[0]
+        if name in ("LAST_POINTS", "SUM_ENDS"):
+            yield sql.replace(f"FROM {SCHEMA}.POINTS ", f"FROM {SCHEMA}.POINTS_WITH_REPEATS ")
+        elif name == "SUM_STEPS":
+            yield _BEFORE_THE_HOUR.sub("", sql).replace(", DAY_TS, HOUR_TS ORDER BY", " ORDER BY")
+        else:
+            yield sql
 
 
-def step_macros(statements: Iterable[str]) -> tuple[str, str]:
-    """Return the macros METRIC_RATES_OF and HISTOGRAM_QUANTILES_OF; `statements` are in DuckDB's dialect."""
-    (body,) = (sql.removeprefix(_QUANTILES) for sql in statements if sql.startswith(_QUANTILES))
-    rows = f"FROM (SELECT * FROM {SCHEMA}.METRICS {_ONE_METRIC}) "  # noqa: S608 - its own names
-    table = body.replace(f"FROM {SCHEMA}.METRICS ", rows)
-    return _RATES_OF, f"CREATE OR REPLACE MACRO {SCHEMA}.HISTOGRAM_QUANTILES_OF{_PARAMETERS} AS TABLE {table}"
+def step_macros(statements: Iterable[str]) -> Iterator[str]:
+    """Yield the macro of each view of steps among these statements, which are in DuckDB's dialect."""
+    bodies = {found[1]: sql[found.end() :] for sql in statements if (found := _VIEW.match(sql))}
+    for view in STEP_VIEWS:
+        yield f"CREATE OR REPLACE MACRO {SCHEMA}.{view}_OF{_PARAMETERS} AS TABLE {_of_one_metric(bodies[view], bodies)}"
+
+
+def _of_one_metric(body: str, bodies: dict[str, str]) -> str:
+    """Return a view's SELECT with each source in it written out, down to the rows of one metric."""
+
+    def source(found: re.Match[str]) -> str:
+        if found[1] in ("METRICS", "POINTS", "POINTS_WITH_REPEATS"):
+            return f"FROM (SELECT * {found[0].replace('_WITH_REPEATS', '')} {_ONE_METRIC})"
+        return f"FROM ({_of_one_metric(bodies[found[1]], bodies)})"
+
+    return _SOURCE.sub(source, body)
 
 
 def _create(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
