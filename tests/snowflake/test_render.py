@@ -127,11 +127,11 @@ def test_every_column_of_every_view_is_resolved(style: IdentifierStyle) -> None:
 
 @pytest.mark.parametrize("name", [name for name in _created() if name not in {"ROW_EVENTS", "POINTS"}])
 def test_only_points_reaches_into_the_maps(name: str) -> None:
-    """Everything else reads plain columns; DEVICE_TIMES counts what arrived, repeats too."""
+    """Everything else reads plain columns; DEVICE_TIMES counts what arrived, repeats too, and PIPELINE_LAG its age."""
     tree = _tree(_created()[name])
     assert not list(tree.find_all(exp.JSONExtract))
     reads = {table.name for table in tree.find_all(exp.Table)}
-    assert ("ROW_EVENTS" in reads) == (name == "DEVICE_TIMES")
+    assert ("ROW_EVENTS" in reads) == (name in {"DEVICE_TIMES", "PIPELINE_LAG"})
 
 
 @pytest.mark.parametrize(("days", "age"), [(3, 1), (4, 2), (5, 3), (30, 3), (None, 3)])

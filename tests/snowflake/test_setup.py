@@ -62,7 +62,7 @@ def test_a_changed_setting_runs_the_files_that_read_it(
     assert again == (
         "130_metric_hourly.sql", "140_metric_daily.sql", "150_metric_rates_hourly.sql", "160_metric_latest.sql",
         "210_dim_device.sql", "220_dim_datasource.sql", "230_dim_metric.sql", "240_dim_instance.sql",
-        "330_device_counts.sql",
+        "330_device_counts.sql", "410_metric_spread.sql", "420_trend_sums.sql",
     )  # fmt: skip
     made = [sql for sql in account.log if re.match("CREATE .*(DYNAMIC TABLE|VIEW)", sql)]
     assert len(made) == len(again)
