@@ -26,7 +26,7 @@ from filelock import FileLock
 
 from lmdp.errors import LmdpError, RequestRefusedError, SettingsError
 from lmdp.receive.answers import too_many, unavailable
-from lmdp.support.atomic_files import replace_files
+from lmdp.support.atomic_files import write_whole
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
 
@@ -124,7 +124,7 @@ def _changing(path: Path) -> Iterator[list[Sender]]:
             tokens = load(path) if path.exists() else []
             yield tokens
             content = msgspec.json.format(msgspec.json.encode(_File(tokens)), indent=2)
-            replace_files((path, content + b"\n", 0o600))
+            write_whole(path, content + b"\n")
     except OSError as error:  # also the lock's timeout
         raise LmdpError(f"{path} cannot be changed: {error}. Nothing was changed.") from error
 
