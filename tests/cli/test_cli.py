@@ -94,7 +94,7 @@ def test_options_are_in_groups(words: list[str], headings: list[str], tmp_path: 
          "  - 'select' is one argument too many\n"
          "  - '2' is one argument too many\nHelp: lmdp query --help\n")),
         (["query", "select 1", "--format", "xml", "--limit", "0"], {}, ("lmdp: 2 settings are wrong:\n"
-         "  - --format is 'xml'; it is one of table, json, csv, parquet\n"
+         "  - --format is 'xml'; it is one of table, line, markdown, json, csv, parquet\n"
          "  - --limit is '0'; it is a whole number from 1 to 1,000,000\nHelp: lmdp query --help\n")),
         (["run", "--page-port", "a", "--json=1", "--keeep", "7d", "--interval", "x", "--topic"], {},
          ("lmdp: 5 settings are wrong:\n  - --json takes no value\n  - there is no option --keeep (did "
@@ -140,7 +140,7 @@ def test_usage(words: list[str], code: int, out: str, err: str, tmp_path: Path) 
     [
         ("lmdp pub", ["publish"]),
         ("lmdp topic c", ["check", "create"]),
-        ("lmdp query --format ", ["table", "json", "csv", "parquet"]),
+        ("lmdp query --format ", ["table", "line", "markdown", "json", "csv", "parquet"]),
         ("lmdp publish --topic l", ["lm.metrics.otlp"]),
         ("lmdp run --bro", ["--broker"]),
     ],

@@ -165,12 +165,17 @@ def test_a_narrow_terminal_cuts_lines() -> None:
 class Terminal:
     """A program on a terminal of 100 columns, and all that it wrote there."""
 
-    def __init__(self, *words: str, folder: Path) -> None:
+    def __init__(self, *words: str, folder: Path, **env: str) -> None:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         self._ours, self.written = ours, b""
         self.program = subprocess.Popen(
-            [*PROGRAM, *words], cwd=folder, env=environment(TERM="xterm"), stdin=theirs, stdout=theirs, stderr=theirs
+            [*PROGRAM, *words],
+            cwd=folder,
+            env=environment(TERM="xterm", **env),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
         )
         os.close(theirs)
         self._reader = threading.Thread(target=self._read)
@@ -191,9 +196,17 @@ class Terminal:
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.written.decode(errors="replace"))
         return re.search(pattern, text) is not None
 
+    def types(self, text: str) -> None:
+        """Type at the terminal."""
+        os.write(self._ours, text.encode())
+
     def end(self, seconds: float = 30) -> int:
         """Ctrl-C's signal; the exit code."""
         self.program.send_signal(signal.SIGINT)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 60) -> int:
+        """Its exit code, once all that it wrote was read."""
         code = self.program.wait(seconds)
         self._reader.join(5)
         os.close(self._ours)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import re
 import socket
 from pathlib import Path
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from lmdp.certificates import development_ca
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
-from lmdp.machine.kafka.access import KafkaAccess, Reasons, cluster_identity, translate
+from lmdp.machine.kafka.access import KafkaAccess, Reasons, cluster_identity, is_readable_by_others, translate
 from lmdp.support.atomic_files import replace_files, write_whole
 
 
@@ -233,3 +234,21 @@ def test_a_broker_that_is_not_there() -> None:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     with pytest.raises(UnreachableError, match=f"{address} does not answer.*refused"):
         cluster_identity(KafkaAccess(address), "t", seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "user", "refused"),
+    [
+        (0o600, 1000, 1000, False),
+        (0o640, 1000, 1000, True),
+        (0o440, 0, 10001, False),
+        (0o640, 0, 10001, False),
+        (0o660, 0, 10001, True),
+        (0o444, 0, 10001, True),
+        (0o640, 0, 0, True),
+    ],
+)
+def test_only_a_key_of_roots_may_be_read_by_a_group(mode: int, owner: int, user: int, refused: bool) -> None:
+    """Kubernetes and systemd hand over keys as root's, readable by a group; anything else is refused."""
+    found = os.stat_result((0o100000 | mode, 0, 0, 1, owner, 0, 0, 0, 0, 0))
+    assert is_readable_by_others(found, user) is refused

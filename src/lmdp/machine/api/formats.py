@@ -1,29 +1,23 @@
-"""Formats of an answer: for the terminal, for a file, and on the wire, where it is written batch by batch."""
+"""Formats of an answer: for a file or a pipe, and on the wire, where it is written batch by batch."""
 
 from __future__ import annotations
 
-import base64
-import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final
 
-import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
-from rich.console import Console
-from rich.table import Table
 
 from lmdp.errors import LmdpError, UnreachableError
 from lmdp.machine.api.protocol import ARROW, CSV, JSON
+from lmdp.machine.api.tables import TEXTS
+from lmdp.machine.api.values import json_text, plain, sql_type, texts, values
 from lmdp.support.opening import at_once
-from lmdp.support.printable import printable
 
 
 def _not_in_csv(kind: pa.DataType) -> bool:
@@ -35,7 +29,7 @@ def _not_in_parquet(kind: pa.DataType) -> bool:
 
 
 def write(table: pa.Table, form: str, output: Path | None) -> None:
-    """Write `table` in the form `table`, `json`, `csv` or `parquet`; to standard output where `output` is None."""
+    """Write `table` as `json`, `csv`, `parquet` or one of TEXTS; to standard output where `output` is None."""
     if output is None:
         write_to(table, form, sys.stdout.buffer)
         return
@@ -47,7 +41,7 @@ def write(table: pa.Table, form: str, output: Path | None) -> None:
 
 
 def write_to(answer: pa.Table, form: str, file: BinaryIO) -> None:
-    """Write `answer` to an open file, in the form `table`, `json`, `csv` or `parquet`."""
+    """Write `answer` to an open file, as `json`, `csv`, `parquet` or one of TEXTS."""
     table = answer.rename_columns(_unique(answer.column_names))
     if form == "json":
         file.write(b"[" + b",\n ".join(json_row(row) for row in rows(table)) + b"]\n")
@@ -56,7 +50,7 @@ def write_to(answer: pa.Table, form: str, file: BinaryIO) -> None:
     elif form == "parquet":
         pyarrow.parquet.write_table(_as_text(table, _not_in_parquet), file)
     else:
-        file.write(_render_table(table).encode())
+        file.write(TEXTS[form](table).encode())
     file.flush()
 
 
@@ -139,26 +133,15 @@ def _unique(names: list[str]) -> list[str]:
     return found
 
 
-def values(column: pa.ChunkedArray) -> list[Any]:
-    """Return the values of a column; as DuckDB's text where one is a time that Python lacks, such as infinity."""
-    try:
-        found: list[Any] = column.to_pylist()
-    except (OverflowError, ValueError):  # ValueError: nanoseconds
-        return list(_texts(column))
-    return found
-
-
 def rows(table: pa.Table) -> list[dict[str, Any]]:
-    """Return the rows of a table whose column names are unique, with values as `values` returns them."""
-    columns = [values(column) for column in table.columns]
+    """Return the rows of a table whose column names are unique; a value of SQL's type JSON is JSON as it is."""
+    columns = [
+        [None if text is None else msgspec.Raw(text.encode()) for text in values(column)]
+        if sql_type(field) == "JSON"
+        else values(column)
+        for field, column in zip(table.schema, table.columns, strict=True)
+    ]
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _texts(column: pa.ChunkedArray) -> list[str | None]:
-    with duckdb.connect(":memory:", config={"temp_directory": ""}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("answer", pa.table({"c": column}))
-        return [text for (text,) in connection.execute("SELECT CAST(c AS VARCHAR) FROM answer").fetchall()]
 
 
 def _in_range(table: pa.Table) -> pa.Table:
@@ -168,7 +151,7 @@ def _in_range(table: pa.Table) -> pa.Table:
             try:
                 pc.min_max(table.column(at)).as_py()
             except OverflowError:
-                table = table.set_column(at, field.name, pa.array(_texts(table.column(at)), pa.string()))
+                table = table.set_column(at, field.name, pa.array(texts(table.column(at)), pa.string()))
             except ValueError:  # nanoseconds, which it can
                 continue
     return table
@@ -178,54 +161,11 @@ def _as_text(table: pa.Table, odd: Callable[[pa.DataType], bool]) -> pa.Table:
     """Return the table with JSON text in columns of the types that the format does not support."""
     for at, field in enumerate(table.schema):
         if odd(field.type):
-            texts = (None if value is None else _text(value) for value in values(table.column(at)))
-            table = table.set_column(at, field.name, pa.array(texts, pa.string()))
+            found = (None if value is None else json_text(value) for value in values(table.column(at)))
+            table = table.set_column(at, field.name, pa.array(found, pa.string()))
     return table
-
-
-def _text(value: Any) -> str:
-    simple = plain(value)
-    return simple if isinstance(simple, str) else msgspec.json.encode(simple).decode()
 
 
 def json_row(row: dict[str, Any]) -> bytes:
     """Return one row as a JSON object. Sums of integers, decimals in DuckDB, are numbers."""
     return msgspec.json.encode({name: plain(value) for name, value in row.items()})
-
-
-def plain(value: Any) -> Any:  # noqa: PLR0911 - a case a type
-    """Return a value as JSON: numbers for decimals, RFC 3339 for times, text for what JSON has no type for."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, datetime):
-        return _moment(value)
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
-    return value
-
-
-def _moment(value: datetime) -> str:
-    """Return a time as RFC 3339 in UTC, the zone of all times in the warehouse."""
-    at = value.astimezone(UTC) if value.tzinfo else value
-    return f"{at.replace(tzinfo=None).isoformat()}Z"
-
-
-def _render_table(table: pa.Table) -> str:
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for field in table.schema:
-        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
-        drawn.add_column(printable(field.name), justify="right" if number else "left", overflow="fold")
-    for row in rows(table):
-        drawn.add_row(*("" if value is None else printable(str(value)) for value in row.values()))
-    # Only a terminal's width limits a table, not a pipe's.
-    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False)
-    with console.capture() as captured:
-        console.print(drawn)
-    text = captured.get()
-    return text if sys.stdout.isatty() else "".join(line.rstrip() + "\n" for line in text.splitlines())

@@ -339,7 +339,7 @@ def _certificate_faults(option: str, path: Path) -> list[str]:
 
 def _key_faults(path: Path, cert: Path | None) -> list[str]:
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
         key = pem.private_key(read_bytes(path))
     except OSError as error:
         return [f"--key {path} cannot be read: {error.strerror}."]
@@ -348,12 +348,23 @@ def _key_faults(path: Path, cert: Path | None) -> list[str]:
     except ValueError:
         return [f"--key {path} is no PEM private key. {pem.conversion(_content(path), path, 'key')}".rstrip()]
     faults = []
-    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
-        faults.append(f"--key {path} can be read by others (mode {stat.S_IMODE(mode):04o}). Run: chmod 600 {path}")
+    if is_readable_by_others(found, os.geteuid()):
+        mode = stat.S_IMODE(found.st_mode)
+        faults.append(f"--key {path} can be read by others (mode {mode:04o}). Run: chmod 600 {path}")
     with contextlib.suppress(OSError, ValueError):  # an unreadable certificate has a fault of its own
         if cert is not None and pem.certificates(read_bytes(cert))[0].public_key() != key.public_key():
             faults.append(f"--key {path} is not the key of --cert {cert}.")
     return faults
+
+
+def is_readable_by_others(found: os.stat_result, user: int) -> bool:
+    """Return whether a key is open to more than its user.
+
+    A key of root's may be readable by a group, as PostgreSQL's clients allow it: Kubernetes (fsGroup) and systemd
+    (LoadCredential) hand over keys so. https://www.postgresql.org/docs/current/libpq-ssl.html
+    """
+    allowed = stat.S_IRGRP if found.st_uid == 0 and user != 0 else 0
+    return os.name == "posix" and bool(found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~allowed)
 
 
 def _open_faults(option: str, path: Path) -> list[str]:

@@ -16,7 +16,7 @@ from lmdp.machine.warehouse.connection import DATABASE, SCHEMA
 from lmdp.machine.warehouse.sql_guard import check_query, guards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 _BATCH_ROWS = 2048
@@ -88,8 +88,9 @@ class Reader:
                     cursor.execute(macro)
                 cursor.execute("BEGIN TRANSACTION READ ONLY")
                 watch.start()
-                reader = cursor.sql(sql).to_arrow_reader(_BATCH_ROWS)
-                yield reader.schema, _batches(reader)
+                relation = cursor.sql(sql)
+                reader = relation.to_arrow_reader(_BATCH_ROWS)
+                yield _typed(reader.schema, map(str, relation.types)), _batches(reader)
             except duckdb.Error as error:
                 raise connection.query_failure(self._path, error, timeout_s) from error
             finally:
@@ -216,3 +217,10 @@ def _until(batches: Iterator[pa.RecordBatch], limit_rows: int) -> Iterator[pa.Re
         seen += batch.num_rows
         if seen > limit_rows:
             return
+
+
+def _typed(columns: pa.Schema, types: Iterable[str]) -> pa.Schema:
+    """Return the columns with SQL's type of each: JSON is text in Arrow, and a large integer a decimal."""
+    return pa.schema(
+        [field.with_metadata({"type": kind}) for field, kind in zip(columns, types, strict=True)], columns.metadata
+    )
