@@ -127,7 +127,7 @@ def _killed(words: tuple[str, ...], folder: Path, env: Mapping[str, str], double
     # Without a cause of the run's own, as another writer would bring about; more often, it would stop.
     double.script = [Fault("append", 400, STALE)]
     with started(*words, folder=folder, **env) as program:
-        until(lambda: double.accepted > before or program.poll() is not None, 60)
+        until(lambda: double.accepted > before or program.poll() is not None, 240)
         time.sleep(chance.uniform(0.0, 1.5))
         program.send_signal(signal.SIGKILL)
         program.wait()

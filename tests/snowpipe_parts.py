@@ -33,11 +33,12 @@ def sink_of(
     writer: str = "one",
     notify: Callable[[str], None] = lambda _: None,
     stop: threading.Event | None = None,
+    retry_s: float = 30.0,
     **given: Any,
 ) -> SnowflakeSink:
     """Return a sink of its own process, as it were."""
     ends = stop or threading.Event()
-    session = Session(Account(double.url, "LM_FIREHOSE_SVC", lambda: KEY), ends)
+    session = Session(Account(double.url, "LM_FIREHOSE_SVC", lambda: KEY), ends, retry_s)
     channels = Channels(session, PLACE, writer)
     limits = Limits(**{"look_s": 0.05, **given})
     name = f"snowflake://xy12345/{PLACE}"

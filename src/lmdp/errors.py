@@ -5,7 +5,7 @@ Errors for the user; the program ends with their exit code, and shows their text
     LmdpError                        1  the requested check failed, or data was lost
     ├── AlreadyReplayedError         1  a replay's source was replayed before, or has changed since
     ├── ChecksumError                1  a download is not the pinned file
-    ├── DeliveryError                1  Firehose did not accept every row of a batch
+    ├── DeliveryError                1  Firehose or Snowflake did not accept every row of a batch
     ├── DiskFullError                1  a disk has no space for a write
     ├── InternalError                1  a fault of the program itself
     ├── ObjectNotFoundError          1  an object in Snowflake does not exist, or is hidden from the role
@@ -88,7 +88,7 @@ class ChecksumError(LmdpError):
 
 
 class DeliveryError(LmdpError):
-    """Firehose refused rows: until the time was over (`retryable`), or for a reason that no retry removes.
+    """Firehose or Snowflake refused rows: until the time was over (`retryable`), or for a reason that no retry removes.
 
     `delivered` has the sink's counts of the batch.
     """

@@ -20,16 +20,29 @@ from lmdp import Message, Reject, TransformSettings, transform
 from lmdp.cloud.firehose_sink import deliver, open_firehose
 from lmdp.cloud.reject_sink import reject_bucket
 from lmdp.core.specification import load_spec
-from lmdp.errors import DeliveryError, LmdpError, RejectsNotWrittenError, UnreachableError, WarehouseReplacedError
+from lmdp.errors import (
+    ChannelTakenError,
+    DeliveryError,
+    LmdpError,
+    RejectsNotWrittenError,
+    UnreachableError,
+    WarehouseReplacedError,
+)
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.sink import Load, OffsetRange, Sink
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.retry import Outcome as Replayed
 from lmdp.replay.sinks import into_kafka
+from lmdp.snowflake.streaming.elastic import post
+from lmdp.snowflake.streaming.session import Account, Session
 from lmdp.support.reject_files import write_to_folder
 from lmdp.testing.firehose import DENIED, THROTTLED, UNAVAILABLE, Double, Fault, firehose_double
 from lmdp.testing.pipeline import MemorySink
+from lmdp.testing.snowpipe import Double as SnowpipeDouble
+from lmdp.testing.snowpipe import Fault as Snowpipe
+from lmdp.testing.snowpipe import snowpipe_double
 from running import bundle
+from snowpipe_parts import KEY, PLACE, public, sink_of
 
 NOW_MS = 1_770_000_000_000
 NO_PARTS = "it writes whole or not at all"
@@ -102,18 +115,21 @@ class ConcurrentFirehoseRig(FirehoseRig):
     concurrency = 4
 
 
-def commit(sink: Sink, first: int, count: int, *, tries: int = 1) -> Outcome:
+def commit(
+    sink: Sink, first: int, count: int, *, tries: int = 1, permanent: type[LmdpError] = WarehouseReplacedError
+) -> Outcome:
     """Commit a row a number in one load; after an error the same load again, as often as `tries` allows."""
     settings = TransformSettings(org_id="acme")
     done = transform([Message(bundle(n)) for n in range(first, first + count)], settings)
     part = OffsetRange("cluster", "id", "topic", 0, first, first + count, len(done.rows), 0)
-    load = Load(done.rows, [], [part], datetime.now(UTC))
+    messages = [(0, n, n - first + 1) for n in range(first, first + count)]
+    load = Load(done.rows, [], [part], datetime.now(UTC), messages=messages, number=first + 1)
     try:
         sink.commit(load, then=lambda _bytes: None)
     except LmdpError as error:
         if tries > 1:
             return commit(sink, first, count, tries=tries - 1)
-        return failed(count, error, WarehouseReplacedError)
+        return failed(count, error, permanent)
     return Outcome(count, count, 0)
 
 
@@ -160,6 +176,97 @@ class WarehouseRig:
         """Return how often each row is stored."""
         found = self.warehouse.query('SELECT "instance" AS I FROM ROW_EVENTS', limit_rows=10_000).table
         return numbers(found.column("I").to_pylist())
+
+
+class SnowflakeSinkRig:
+    """Snowflake through a named channel, with the double behind it."""
+
+    cannot: ClassVar[Mapping[Fate, str]] = {}
+    stale: ClassVar[Snowpipe] = Snowpipe("append", 400, "STALE_CONTINUATION_TOKEN_SEQUENCER")
+    scripts: ClassVar[dict[Fate, list[Snowpipe]]] = {
+        Fate.FINE: [],
+        Fate.SOMETIMES_REFUSED: [
+            Snowpipe("append", 429, "ERR_TOO_MANY_REQUESTS"),
+            Snowpipe("append", 401, "ERR_TOKEN_EXPIRED"),
+            Snowpipe("append", 503, "ERR_GENERAL_EXCEPTION_RETRY_REQUEST", bare=True),
+        ],
+        Fate.ALWAYS_BUSY: [Snowpipe("append", 429, "ERR_TOO_MANY_REQUESTS")] * 500,
+        Fate.NEVER_ALLOWED: [stale] * 5,
+        Fate.ANSWER_LOST: [Snowpipe("append", lose=True), Snowpipe("append", garble=True)],
+    }
+
+    def __init__(self, double: SnowpipeDouble) -> None:
+        self.double = double
+        self.sink = sink_of(double)
+
+    @classmethod
+    @contextmanager
+    def open(cls, _folder: Path) -> Iterator[SnowflakeSinkRig]:
+        """Open the sink, and what is behind it."""
+        with snowpipe_double(key=public(KEY)) as double:
+            yield cls(double)
+
+    def arrange(self, fate: Fate) -> None:
+        """Decide the fate of the next delivery; a sink that was fenced is another process's from then on."""
+        self.double.script = list(self.scripts[fate])
+        self.sink = sink_of(self.double, retry_s=1.0 if fate is Fate.ALWAYS_BUSY else 30.0)
+
+    def deliver(self, first: int, count: int) -> Outcome:
+        """Deliver the rows `first` up to `first + count`."""
+        return commit(self.sink, first, count, permanent=ChannelTakenError)
+
+    def stored(self) -> Counter[int]:
+        """Return how often each row is stored."""
+        return numbers(json.loads(row)["instance"] for row in self.double.committed())
+
+
+class ElasticRig:
+    """Snowflake in elastic mode, with the double behind it."""
+
+    cannot: ClassVar[Mapping[Fate, str]] = {}
+    scripts: ClassVar[dict[Fate, list[Snowpipe]]] = {
+        Fate.FINE: [],
+        Fate.SOMETIMES_REFUSED: [
+            Snowpipe("elastic", 429, "ERR_TOO_MANY_REQUESTS"),
+            Snowpipe("elastic", 401, "ERR_TOKEN_EXPIRED"),
+        ],
+        Fate.ALWAYS_BUSY: [Snowpipe("elastic"), *[Snowpipe("elastic", 429, "ERR_TOO_MANY_REQUESTS")] * 500],
+        Fate.NEVER_ALLOWED: [
+            Snowpipe("elastic"),
+            Snowpipe("elastic", 404, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"),
+        ],
+        Fate.ANSWER_LOST: [Snowpipe("elastic", lose=True), Snowpipe("elastic", garble=True)],
+    }
+
+    def __init__(self, double: SnowpipeDouble) -> None:
+        self.double = double
+        self.session = Session(Account(double.url, "LM_FIREHOSE_SVC", lambda: KEY))
+
+    @classmethod
+    @contextmanager
+    def open(cls, _folder: Path) -> Iterator[ElasticRig]:
+        """Open the sink, and what is behind it."""
+        with snowpipe_double(key=public(KEY)) as double:
+            yield cls(double)
+
+    def arrange(self, fate: Fate) -> None:
+        """Decide the fate of the next delivery."""
+        self.double.script = list(self.scripts[fate])
+
+    def deliver(self, first: int, count: int) -> Outcome:
+        """Deliver the rows `first` up to `first + count`, each large enough that they do not fit into one request."""
+        lines = [b'{"n":%d,"x":"%s"}' % (n, b"x" * 5_000) for n in range(first, first + count)]
+        seconds = 1.0 if len(self.double.script) > 100 else 30.0  # little time where nothing gets through
+        raised = ""
+        try:
+            done = post(self.session, PLACE, lines, seconds)
+        except DeliveryError as error:
+            done, raised = error.delivered, "retryable" if error.retryable else "permanent"
+        return Outcome(done.rows, done.accepted, done.refused, done.repeats, raised)
+
+    def stored(self) -> Counter[int]:
+        """Return how often each row is stored."""
+        return Counter(json.loads(row)["n"] for row in self.double.committed())
 
 
 class MemorySinkRig:
@@ -350,6 +457,8 @@ RIGS: tuple[Any, ...] = (
     FirehoseRig,
     ConcurrentFirehoseRig,
     WarehouseRig,
+    SnowflakeSinkRig,
+    ElasticRig,
     MemorySinkRig,
     RejectFolderRig,
     RejectBucketRig,

@@ -14,7 +14,7 @@ from lmdp.testing.snowpipe import Double, Fault, snowpipe_double
 from snowpipe_parts import KEY, PLACE, public
 
 
-def status(seconds: float = 5.0) -> Call:
+def status() -> Call:
     """Return a request that changes nothing."""
     return Call(
         "POST",
@@ -22,8 +22,7 @@ def status(seconds: float = 5.0) -> Call:
         {},
         b'{"channel_names": []}',
         {"Content-Type": "application/json"},
-        seconds=seconds,
-        wait_seconds=seconds,
+        wait_seconds=5.0,
     )
 
 
@@ -150,9 +149,11 @@ def test_a_key_that_nobody_knows_ends_it(double: Double) -> None:
 def test_what_is_away_is_unreachable(double: Double, closed: bool) -> None:
     """Connections that are refused, or closed at once, are an error of their own after the time allowed."""
     double.away = True
-    session = Session(Account("http://127.0.0.1:9" if closed else double.url, "LM_FIREHOSE_SVC", lambda: KEY))
+    session = Session(
+        Account("http://127.0.0.1:9" if closed else double.url, "LM_FIREHOSE_SVC", lambda: KEY), retry_s=0.5
+    )
     with pytest.raises(UnreachableError, match="does not take"):
-        session.call(status(0.5))
+        session.call(status())
 
 
 def test_nothing_is_repeated_at_the_end(double: Double, session: Session) -> None:

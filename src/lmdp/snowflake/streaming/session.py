@@ -40,6 +40,7 @@ _SEND_S: Final = 20.0  # urllib3 sends a request within its connect time-out: 4 
 _READ_S: Final = 30.0
 _RETRY_S: Final = 30.0
 _WAIT_S: Final = 60.0  # others saw a channel's rows uncommitted for half a minute after a crash
+_LEAST_S: Final = 0.1
 _FIRST_S: Final = 0.1
 _LONGEST_S: Final = 5.0
 _OPTIONS: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)] + (
@@ -90,23 +91,35 @@ class Place:
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way, with all its repeats: `is_in_doubt` when it may have been carried out unanswered."""
+    """One request on its way, with all its repeats.
+
+    It is repeated for a while, and within `wait_seconds` where another's doing is waited for, or until `ends`
+    (`time.monotonic`). It was sent `tries` times; `doubts`: how often it may have been carried out unanswered.
+    """
 
     method: str
     path: str
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
-    seconds: float = _RETRY_S
     wait_seconds: float = _WAIT_S
+    ends: float | None = None
     is_in_doubt: bool = False
+    tries: int = 0
+    doubts: int = 0
+
+    def doubt(self) -> None:
+        """Note that it may have been carried out."""
+        self.is_in_doubt = True
+        self.doubts += 1
 
 
 class Session:
     """Requests of one account. Thread-safe. Once `stop` is set nothing is repeated."""
 
-    def __init__(self, account: Account, stop: threading.Event | None = None) -> None:
+    def __init__(self, account: Account, stop: threading.Event | None = None, retry_s: float = _RETRY_S) -> None:
         self.account = account
+        self._retry_s = retry_s
         self.stop = stop or threading.Event()
         self._pool = _pool(account.base)
         self._lock = threading.Lock()
@@ -134,7 +147,8 @@ class Session:
                 raise ChannelInvalidError(str(failure), is_in_doubt=call.is_in_doubt)
             if decision is Decision.STOP:
                 raise LmdpError(f"Snowflake refused {_named(call)}: {failure}.\n{_ADVICE}")
-            limit = call.wait_seconds if decision is Decision.WAIT else call.seconds
+            limit = call.wait_seconds if decision is Decision.WAIT else self._retry_s
+            limit = limit if call.ends is None else call.ends - begun
             pause = _retry_after(answer) or min(_FIRST_S * 2 ** min(attempt, 10), _LONGEST_S) * random.uniform(0.5, 1)  # noqa: S311 - chance, no secret
             if time.monotonic() + pause - begun > limit or self.stop.wait(pause):
                 raise UnreachableError(f"Snowflake at {self.account.base} does not take {_named(call)}: {failure}.")
@@ -154,15 +168,17 @@ class Session:
         url = f"{host}{call.path}?{urlencode({**call.query, **identity}, quote_via=quote)}"
         headers = {"Authorization": f"Bearer {token}", "X-Snowflake-Authorization-Token-Type": "OAUTH", **call.headers}
         try:
-            answer = self._send(call.method, url, headers, call.body)
+            call.tries += 1
+            answer = self._send(call.method, url, headers, call.body, call.ends)
         except urllib3.exceptions.HTTPError as error:
-            call.is_in_doubt = True
+            call.doubt()
             return None, _reason(error), Decision.RETRY
         if answer.status < 300:
             return answer, "", None
         failure = refusal(answer.status, answer.data)
         decision = failure.decision()
-        call.is_in_doubt = call.is_in_doubt or answer.status >= 500
+        if answer.status >= 500:
+            call.doubt()
         if decision is Decision.RENEW:
             self._forget(generation)
         return answer, failure, decision
@@ -239,8 +255,12 @@ class Session:
                 self._generation += 1
                 self._token = ""
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> urllib3.BaseHTTPResponse:
-        return self._pool.request(method, url, headers=dict(headers), body=body or None)
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, ends: float | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        left = max(ends - time.monotonic(), _LEAST_S) if ends is not None else _READ_S
+        timeout = urllib3.Timeout(connect=min(_SEND_S, left), read=min(_READ_S, left))
+        return self._pool.request(method, url, headers=dict(headers), body=body or None, timeout=timeout)
 
 
 class _RefusedKeyError(urllib3.exceptions.HTTPError):
@@ -296,7 +316,6 @@ def _pool(base: str) -> urllib3.PoolManager:
     given: dict[str, Any] = {
         "maxsize": 32,
         "retries": False,
-        "timeout": urllib3.Timeout(connect=_SEND_S, read=_READ_S),
         "ssl_context": ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or None),
     }
     proxy = getproxies().get(parts.scheme)
