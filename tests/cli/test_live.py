@@ -264,3 +264,16 @@ def test_watch_elsewhere_prints_what_a_program_reads(tmp_path: Path) -> None:
         assert found.keys() == once.keys()
         assert (found["running"], found["rows"]) == (None, once["rows"])
     assert second["freshnessSeconds"] > first["freshnessSeconds"]
+
+
+def test_a_run_to_snowflake_shows_its_channels() -> None:
+    """What only a file has is left out; rows that Snowflake refused are shown as wrong."""
+    snowflake = {"channels": 4, "bytesInFlight": 1_200_000, "rowsRefused": 0, "lastError": None}
+    status = {**STATUS, "running": RUNNING, "warehouse": "snowflake://x/D.S.P", "snowflake": snowflake}
+    drawn = "\n".join(lines(status))
+    assert "through 4 channels" in drawn
+    assert re.search(r"in flight +1.2 MB accepted and not committed", drawn)
+    assert "freshness" not in drawn
+    assert "WRONG" not in drawn
+    refused = {**status, "snowflake": {**snowflake, "rowsRefused": 3, "lastError": "a cast"}}
+    assert re.search(r"WRONG +3 rows were refused by Snowflake: a cast", "\n".join(lines(refused)))

@@ -90,7 +90,22 @@ def _rates(running: dict[str, Any]) -> list[str]:
     ]
 
 
+def _snowflake(status: dict[str, Any]) -> list[str]:
+    found = status["snowflake"]
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in status["rejectsByReason"].items())
+    refused = f"{found['rowsRefused']:,} rows were refused by Snowflake: {found['lastError'] or 'no reason given'}"
+    return [
+        _line("all runs", f"{status['rows']:,} rows through {found['channels']:,} channels"),
+        _line("in flight", f"{formats.together(formats.size(found['bytesInFlight']))} accepted and not committed"),
+        _line("rejects", f"{status['rejects']:,}" + (f": {reasons}" if reasons else "") + ", of this run"),
+        _line("table", status["warehouse"]),
+        *([_line("WRONG", refused)] if found["rowsRefused"] else []),
+    ]
+
+
 def _warehouse(status: dict[str, Any]) -> list[str]:
+    if status.get("snowflake"):
+        return _snowflake(status)
     size, free = (formats.together(formats.size(status[name])) for name in ("sizeBytes", "freeBytes"))
     left = status["daysLeftOnDisk"]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in status["rejectsByReason"].items())

@@ -44,7 +44,9 @@ class RunLog:
             f"ended: {report['messages']:,} messages, {report['rows']:,} rows, {report['rejectedMessages']:,} rejects, "
             f"{report['duplicates']:,} duplicates in {report['warehouse']}{first}"
         )
-        if report["missing"] or report["holes"]:
+        if report.get("snowflake") and report["missing"]:
+            self(f"WRONG: {report['missing']:,} rows were refused by Snowflake: {report['snowflake']['lastError']}")
+        elif report["missing"] or report["holes"]:
             self(
                 f"WRONG: {report['missing']:,} rows are missing, {report['holes']:,} messages were skipped; next: "
                 f"{program()} doctor --only local"

@@ -141,6 +141,7 @@ class SnowflakeStore:
             "rejectsByReason": by_reason(totals),
             "gaps": totals.gaps,
             **_UNKNOWN,
+            "missing": self.sink.refused_rows(),
             "oldest": None,
             "newest": None,
             "freshnessSeconds": None,
