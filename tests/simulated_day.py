@@ -320,6 +320,48 @@ def hourly(rows: list[Row], length: int = HOUR) -> Answer:
     return found
 
 
+def spread(rows: list[Row]) -> Answer:
+    """METRIC_SPREAD: the whole row. The averages of METRIC_HOURLY by instance, metric, day and bucket."""
+    parts = defaultdict(list)
+    for hour in hourly(rows):
+        average, begin, le = hour[-4], hour[-9], hour[-12]
+        if le is None:
+            parts[hour[:5], begin.replace(hour=0), _bucket(average)].append(average)
+    return [(*keys, day, bucket, len(part), min(part), max(part)) for ((keys, day, bucket), part) in parts.items()]
+
+
+def _bucket(value: float) -> int:
+    """Return the forty-fifth of a decade that a value is in, from a millionth on; the simulated day is below 10^15."""
+    if abs(value) < 1e-6:
+        return 0
+    return int(math.copysign(math.floor(45 * math.log10(abs(value)) + 1e-9) + 271, value))
+
+
+def trend_sums(rows: list[Row]) -> Answer:
+    """TREND_SUMS, with the sums of values in thousandths; none is rounded from the middle between two."""
+    parts = defaultdict(list)
+    for line in hourly(rows, DAY):
+        average, begin, series, le = line[-4], line[-9], line[-10], line[-12]
+        x = (begin.date() - date(1970, 1, 1)).days
+        if le is None:
+            parts[series, x // 10].append((x, average))
+    return [
+        (
+            series, period, len(part), sum(x for x, _ in part), sum(x * x for x, _ in part),
+            round(sum(y for _, y in part) + 1e-5, 3), round(sum(x * y for x, y in part) + 1e-5, 3),
+        )
+        for (series, period), part in parts.items()
+    ]  # fmt: skip
+
+
+def trend(rows: list[Row]) -> Answer:
+    """METRIC_TREND: SERIES, TS, VALUE, SLOPE_30, CAPACITY, STATE; of a day long ago, when a percentage had a limit."""
+    newest = {series: (moment(ms), value) for series, ms, value, *_ in latest(rows)}
+    limits = {point.series: 100.0 if point.columns[-2:] == ("%", "gauge") else None for point in points(rows)}
+    buckets = {point.series for point in points(rows) if point.le is not None}
+    return [(series, *newest[series], None, limits[series], None) for series in newest.keys() - buckets]
+
+
 def latest(rows: list[Row]) -> Answer:
     """METRIC_LATEST: SERIES, TS_UNIX_MS, VALUE, DEVICE_KEY, INSTANCE_KEY."""
     best: dict[str, Point] = {}

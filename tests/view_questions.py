@@ -39,6 +39,13 @@ QUESTIONS: dict[str, tuple[str, Callable[[list[day.Row]], day.Answer]]] = {
         day.dates,
     ),
     "FACT_METRIC": ("SELECT * FROM FACT_METRIC", day.fact),
+    "METRIC_SPREAD": ("SELECT * FROM METRIC_SPREAD", day.spread),
+    "TREND_SUMS": (
+        """SELECT SERIES, PERIOD, DAYS, SUM_X, SUM_XX, ROUND(SUM_Y + 0.00001, 3), ROUND(SUM_XY + 0.00001, 3)
+         FROM TREND_SUMS""",
+        day.trend_sums,
+    ),
+    "METRIC_TREND": ("SELECT SERIES, TS, VALUE, SLOPE_30, CAPACITY, STATE FROM METRIC_TREND", day.trend),
     "PIPELINE_HEALTH": (
         """SELECT DEVICE_KEY, ORG_ID, DEVICE_ID, IS_CANARY, HOUR_TS, ROW_COUNT, REPEATS, GAP_SECONDS, FIRST_TS, LAST_TS,
          NEWEST_TS FROM PIPELINE_HEALTH""",
