@@ -1,4 +1,5 @@
--- Every row once, with clean names: POINTS without canaries, with the maps.
+-- Every row once, with clean names: POINTS without canaries, with the maps. The filter is on a column of the window's
+-- partition, so that it passes below it where POINTS is a view.
 CREATE OR ALTER VIEW ${schema}.METRICS AS
 SELECT
   ${metrics_columns},
@@ -12,4 +13,4 @@ SELECT
   SERIES,
   HISTOGRAM_SERIES
 FROM ${schema}.POINTS
-WHERE NOT IS_CANARY;
+WHERE DATASOURCE <> 'lmdp.canary';

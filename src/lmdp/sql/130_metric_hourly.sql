@@ -24,7 +24,7 @@ WITH PARTS AS (
     VALUE,
     NULL::FLOAT AS LAST_VALUE
   FROM ${schema}.POINTS
-  WHERE NOT IS_CANARY
+  WHERE DATASOURCE <> 'lmdp.canary'
   UNION ALL
   SELECT
     ${series_columns},
