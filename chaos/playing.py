@@ -9,10 +9,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos import access, cloud, crash, data, direct, disk, load, network, order, transactions
+from chaos import access, cloud, crash, data, direct, disk, load, network, order, receiver, transactions
 from chaos.scenario import Outcome, Site, Size
 
-ROOMS = (crash, direct, network, disk, data, load, order, transactions, cloud, access)
+ROOMS = (crash, direct, network, disk, data, load, order, transactions, cloud, access, receiver)
 SCENARIOS = tuple(scenario for room in ROOMS for scenario in room.SCENARIOS)
 
 

@@ -49,7 +49,7 @@ def raw(point: str = '{"timeUnixNano":1,"asDouble":1.5}', scope: str = '{"name":
     return frame.replace('["<point>"]', points).replace('"<scope>"', scope).encode()
 
 
-def run(value: Any, org_id: str | None = "acme", timestamp: int | None = None, **limits: int) -> Transformed:
+def run(value: Any, org_id: str | None = "acme", timestamp: int | None = None, **limits: Any) -> Transformed:
     """Transform one message: bytes, or an object as JSON."""
     data = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
     return transform([Message(data, timestamp=timestamp)], TransformSettings(org_id=org_id, spec=SPEC, **limits))

@@ -287,3 +287,34 @@ def test_start_time(start: Any, time: Any, epoch: str | None, expected: int | No
     value = bundle(metric(kind, point), scope=scope)
     for row in events(strategies.protobuf(value) if binary else value):
         assert row["attributes"].get("otlp.startTimeUnixMs") == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "headers", "tenant"),
+    [
+        (None, (("lmdp-tenant", b"token"),), "resource"),
+        ("lmdp-tenant", (("lmdp-tenant", b"token"),), "token"),
+        ("lmdp-tenant", (("other", b"x"), ("lmdp-tenant", "ü".encode())), "ü"),
+        ("lmdp-tenant", (("lmdp-tenant", None),), "resource"),
+        ("lmdp-tenant", (("lmdp-tenant", b""),), "resource"),
+        ("lmdp-tenant", (), "resource"),
+    ],
+)
+def test_a_trusted_header_decides_the_tenant(
+    header: str | None, headers: tuple[tuple[str, bytes | None], ...], tenant: str
+) -> None:
+    """Where it is configured, and the message has it: before the resource's own orgId, and before the setting."""
+    settings = TransformSettings(org_id="setting", tenant_header=header)
+    value = json.dumps(bundle(gauge(), attributes=[text("hostId", "7"), text("orgId", "resource")])).encode()
+    done = transform([Message(value, headers=headers)], settings)
+    assert [json.loads(line)["orgId"] for line in encode(done.rows)] == [tenant]
+
+
+def test_a_reject_keeps_the_tenant_of_the_header() -> None:
+    """A replay has no header: the tenant is in the resource, where the sender's own claim was."""
+    settings = TransformSettings(tenant_header="lmdp-tenant")
+    claimed = bundle(gauge(NO_TIME), attributes=[text("hostId", "7"), text("orgId", "another's")])
+    message = Message(json.dumps(claimed).encode(), headers=(("lmdp-tenant", b"acme"),))
+    [reject] = transform([message], settings).rejects
+    replayed = transform([Message(reject.raw, timestamp=1_700_000_000_000)], TransformSettings(org_id="setting"))
+    assert [json.loads(line)["orgId"] for line in encode(replayed.rows)] == ["acme"]

@@ -44,12 +44,12 @@ def examples(count: int) -> settings:
 
 
 @functools.cache
-def setting(org_id: str | None = "acme", **limits: int) -> TransformSettings:
+def setting(org_id: str | None = "acme", **limits: Any) -> TransformSettings:
     """Settings, one object for each."""
     return TransformSettings(org_id=org_id, spec=SPEC, **limits)
 
 
-def run(value: bytes, org_id: str | None = "acme", timestamp: int | None = None, **limits: int) -> Transformed:
+def run(value: bytes, org_id: str | None = "acme", timestamp: int | None = None, **limits: Any) -> Transformed:
     """Transform one message."""
     return transform([Message(value, timestamp=timestamp)], setting(org_id, **limits))
 

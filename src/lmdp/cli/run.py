@@ -117,6 +117,15 @@ class StorageOptions:
         ),
     ] = "duckdb"
     org_id: OrgId = None
+    tenant_header: Annotated[
+        str | None,
+        option(
+            "--tenant-header NAME",
+            "The Kafka header that decides the tenant, such as `lmdp receive`'s lmdp-tenant: only for a topic to which "
+            "nobody but the receiver may write.",
+            env="LMDP_TENANT_HEADER",
+        ),
+    ] = None
     warehouse: WarehouseFile = None
     keep: Annotated[str, option("--keep 30d", "How long rows are kept, in whole days; `forever` removes none.")] = "30d"
     rejects: Annotated[
@@ -270,7 +279,7 @@ def _settings(
     return MachineSettings(
         home=storage.home,
         warehouse=warehouse_file(storage.warehouse, storage.home),
-        transform=TransformSettings(org_id=tenant, spec=spec),
+        transform=TransformSettings(org_id=tenant, tenant_header=storage.tenant_header, spec=spec),
         consume=ConsumeSettings(
             *(kafka.topic, chosen),
             group=consumer.group,

@@ -18,9 +18,11 @@ from lmdp.core.flatten import Flat, Limits, Row, flatten
 from lmdp.core.otlp.decode import decode
 from lmdp.core.otlp.memory_estimate import MEMORY
 from lmdp.core.promotion import Promotion
-from lmdp.core.rejects import Reject, cut_down, reasons
+from lmdp.core.rejects import Reject, cut_down, reasons, with_tenant
 from lmdp.core.specification import MAX_ROW_BYTES, Spec, load_spec
 from lmdp.errors import MALFORMED, TOO_DEEP, MessageError, SettingsError
+
+_TENANTS = 64  # whose promotions are cached
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -39,6 +41,8 @@ class Message(Struct, frozen=True, gc=False):
 class TransformSettings:
     """The settings of `transform`. `org_id` is the tenant of messages that name none; the limits are in bytes.
 
+    `tenant_header` names a Kafka header that decides the tenant before anything in the message, where a message has it:
+    for a topic to which nobody else can write than who sets it.
     `max_message_memory` is the memory that reading a message may take, estimated beforehand and on the safe side.
     `max_row_bytes` is for a row as JSON: the specification's limit, or less where a sink's own is lower.
     """
@@ -49,6 +53,7 @@ class TransformSettings:
     max_message_row_bytes: int = 256 * 2**20
     max_row_bytes: int = MAX_ROW_BYTES
     spec: Spec = field(default_factory=load_spec)
+    tenant_header: str | None = None
 
     def __post_init__(self) -> None:
         limits = ("max_decompressed_bytes", "max_message_memory", "max_message_row_bytes", "max_row_bytes")
@@ -164,16 +169,21 @@ class _Stages:
     max_memory: int
     promotion: Promotion
     limits: Limits
+    settings: TransformSettings
+    tenant: str | None
+    tenants: dict[str, _Stages] = field(default_factory=dict)
 
 
 @functools.lru_cache(maxsize=8)
-def _stages(settings: TransformSettings) -> _Stages:
+def _stages(settings: TransformSettings, tenant: str | None = None) -> _Stages:
     measure = functools.partial(row_bytes, spec=settings.spec)
     return _Stages(
         settings.max_decompressed_bytes,
         settings.max_message_memory,
-        Promotion.of(settings.spec, settings.org_id),
+        Promotion.of(settings.spec, tenant or settings.org_id, only=tenant is not None),
         Limits(settings.max_message_row_bytes, settings.max_row_bytes, measure),
+        settings,
+        tenant,
     )
 
 
@@ -182,13 +192,31 @@ def _transform(message: Message, value: bytes, stages: _Stages, done: Transforme
     if bundle is None:
         done.counts.dropped["empty"] += 1
         return 0
+    if stages.settings.tenant_header is not None:
+        stages = _of_tenant(message, stages)
     flat = flatten(bundle, stages.promotion, stages.limits, message.timestamp)
     if flat.failures:
         code, text = reasons([failure.refused for failure in flat.failures])
-        _reject(done, message, code, text, cut_down(flat.failures), len(flat.failures))
+        raw = cut_down(flat.failures)
+        if stages.tenant is not None:
+            raw = with_tenant(raw, stages.promotion.tenant_keys, stages.tenant)
+        _reject(done, message, code, text, raw, len(flat.failures))
     done.rows.extend(flat.rows)
     _count(done.counts, flat)
     return flat.size
+
+
+def _of_tenant(message: Message, stages: _Stages) -> _Stages:
+    """Return the stages for the tenant that a message's header names; those of every message where it names none."""
+    given = next((value for name, value in message.headers if name == stages.settings.tenant_header), None)
+    tenant = given.decode("utf-8", "replace").replace("\0", "") if given else ""
+    if not tenant:
+        return stages
+    if tenant not in stages.tenants:
+        if len(stages.tenants) >= _TENANTS:
+            stages.tenants.clear()
+        stages.tenants[tenant] = _stages.__wrapped__(stages.settings, tenant)
+    return stages.tenants[tenant]
 
 
 def _count(counts: Counts, flat: Flat) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -75,19 +75,30 @@ class Promotion:
     datapoint: Callable[[Attributes], PointAttributes]
     metric: Field
     reads_scopes: bool  # whether a column comes from a scope's attributes
+    tenant_keys: tuple[str, ...]  # of a resource, from which the tenant comes by the specification
     _resources: dict[_Key, Resource] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spec: Spec, org_id: str | None) -> Promotion:
-        """Return the rules of `spec`, with `org_id` for the source `setting LMDP_ORG_ID`."""
-        datapoint_fields = tuple(field for field in spec.promoted if field.per_datapoint)
+    def of(cls, spec: Spec, org_id: str | None, *, only: bool = False) -> Promotion:
+        """Return the rules of `spec`, with `org_id` for the source `setting LMDP_ORG_ID`.
+
+        `only`: a column with that source takes it from nowhere else, whatever the message says.
+        """
+        promoted = tuple(_only_setting(field) if only else field for field in spec.promoted)
+        datapoint_fields = tuple(field for field in promoted if field.per_datapoint)
         return cls(
             org_id=org_id or None,
-            scope_fields=tuple(field for field in spec.promoted if not field.per_datapoint),
+            scope_fields=tuple(field for field in promoted if not field.per_datapoint),
             datapoint_fields=datapoint_fields,
             datapoint=_cached_datapoints(tuple(_sources(field, "datapoint") for field in datapoint_fields)),
             metric=spec.column("metric name"),
-            reads_scopes=any(_sources(field, "scope") for field in spec.promoted),
+            reads_scopes=any(_sources(field, "scope") for field in promoted),
+            tenant_keys=tuple(
+                source.key
+                for field in spec.promoted
+                if _only_setting(field) is not field
+                for source in _sources(field, "resource")
+            ),
         )
 
     def resource(self, given: model.Resource | None) -> Resource:
@@ -235,6 +246,11 @@ def _reason(field: Field) -> str:
     remedies = ["give --org-id or set LMDP_ORG_ID" for key in settings if key == "LMDP_ORG_ID"]
     remedies.append(f"add the key that has it to `from` of {field.name} in the specification (LMDP_SPEC)")
     return f"{field.name}: {' and '.join(looked)} ({', or '.join(remedies)})"
+
+
+def _only_setting(field: Field) -> Field:
+    setting = tuple(source for source in field.sources if (source.level, source.key) == ("setting", "LMDP_ORG_ID"))
+    return replace(field, sources=setting) if setting else field
 
 
 def _sources(field: Field, level: str) -> tuple[Source, ...]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from threading import Thread
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
@@ -376,6 +377,7 @@ def _run(record: Record) -> tuple[int, int] | None:
 def _message_of(record: Record) -> Message:
     """Return the message in a record."""
     kind, timestamp = record.timestamp()
+    headers: Any = record.headers() or ()
     return Message(
         record.value(),
         record.topic() or "",
@@ -383,4 +385,5 @@ def _message_of(record: Record) -> Message:
         _known(record.offset()),
         timestamp if kind else None,
         record.key(),
+        tuple(headers),
     )
