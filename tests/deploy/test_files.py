@@ -28,8 +28,6 @@ DOCUMENTS = [(path.name, one) for path in MANIFESTS for one in yaml.safe_load_al
 WORKLOADS = [one for _, one in DOCUMENTS if one["kind"] in ("StatefulSet", "Deployment")]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group has them
 
-# Settings and commands of the direct writer and the receiver, which may not be in this version yet.
-NEWER = r"LMDP_SINK|LMDP_RECEIVE_[A-Z_]+|SNOWFLAKE_WRITER_[A-Z_]+|SNOWFLAKE_PIPE"
 VERSIONS = ("1.29", "1.33", "1.37")
 
 
@@ -51,15 +49,8 @@ def _pod(workload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_command(words: list[str]) -> None:
-    """Parse it, where this version has the command."""
-    if words[0] not in COMMANDS:
-        assert words[0] == "receive", words
-        pytest.skip(f"this version has no {words[0]}")
+    """Parse it."""
     COMMANDS[words[0]].make_context(words[0], words[1:])
-
-
-def _unknown(names: set[str]) -> set[str]:
-    return {name for name in names - known() if not re.fullmatch(NEWER, name)}
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -127,7 +118,7 @@ def test_the_unit_runs_a_command_with_settings_that_exist(path: Path) -> None:
     text = path.read_text()
     names = set(re.findall(r"^#?([A-Z_]+)=", text, re.MULTILINE))
     assert dotenv_values(path)
-    assert _unknown(names) == set()
+    assert names <= known()
     folders = {line.rpartition("/")[0] for line in re.findall(r"=(/.*)", text)}
     assert folders == {f"/run/credentials/lmdp@{path.stem}.service"}
     assert set(re.findall(r"service/(\w+?)_", text)) == {"keys"}
@@ -167,7 +158,7 @@ def test_a_pod_is_complete(workload: dict[str, Any]) -> None:
     assert set(mounts.values()) == {*claims, *(volume["name"] for volume in pod["volumes"])}
     (shared,) = [one["data"] for _, one in DOCUMENTS if one["kind"] == "ConfigMap"]
     settings = shared | {one["name"]: one["value"] for one in container.get("env", [])}
-    assert _unknown(set(settings)) == set()
+    assert set(settings) <= known()
     files = [value for value in settings.values() if value.startswith("/")]
     assert all(value.rpartition("/")[0] in mounts for value in files)
     assert {"/var/lib/lmdp", "/tmp"} <= set(mounts)
