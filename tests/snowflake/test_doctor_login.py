@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,12 @@ def test_a_login_that_works_says_what_stands(
     for statement in account_statements(settings, load_spec()):
         account.rewrite(statement.sql)
     migrate(connection, settings, load_spec())
+    for table in account.dynamic.tables.values():
+        table["data_timestamp"] = datetime.now(UTC)
     found = snowflake.login(place)
     assert (found.state, "14 columns, as the specification says" in found.text) == ("ok", True)
+    account.dynamic.tables[f"{settings.place}.POINTS"]["scheduling_state"] = "SUSPENDED"
+    assert "refreshes: POINTS is suspended" in snowflake.login(place).text
     account.grants.clear()
     spoilt = snowflake.login(place)
     assert (spoilt.state, spoilt.fix) == ("wrong", "lmdp snowflake setup, then lmdp snowflake verify")

@@ -30,7 +30,7 @@ def settings(context: Context) -> Result:
 
 
 def login(context: Context) -> Result:
-    """Log in by key pair; check role, privileges and table, which costs no compute."""
+    """Log in by key pair; check role, privileges, table and refreshes, which costs next to no compute."""
     if not _is_set(context):
         return not_tried(_UNSET)
     if find_spec("snowflake") is None or find_spec("snowflake.connector") is None:
