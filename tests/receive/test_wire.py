@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import shutil
 import socket
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +183,41 @@ def test_bodies_under_way_are_limited() -> None:
             ]
 
     assert asyncio.run(scene()) == [429, 200, 200, 200, 200]
+
+
+def test_what_a_body_holds_is_not_kept() -> None:
+    """Compressed bodies that wait for Kafka take the memory of what came, not of what is in them."""
+    content = gzip.compress(b'{"resourceMetrics": []' + b" " * 3 * 2**20 + b"}")
+
+    async def scene() -> int:
+        topic = _Held()
+        application = Application(topic, Senders(None), Metrics(), frozenset({"/"}), Limits())
+        transport = httpx.ASGITransport(application)  # type: ignore[arg-type]  # its own types for ASGI's
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            headers = {"content-encoding": "gzip"}
+            tracemalloc.start()
+            waiting = [asyncio.create_task(client.post("/", content=content, headers=headers)) for _ in range(20)]
+            await asyncio.sleep(1)
+            taken = tracemalloc.get_traced_memory()[0]
+            topic.may.set()
+            assert [(await one).status_code for one in waiting] == [200] * 20
+            return taken
+
+    try:
+        assert asyncio.run(scene()) < 10 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_idle_connection_stays(receiver: Receiving) -> None:
+    """A sender that comes once a minute keeps its connection; only what has begun has to end."""
+    with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as line:
+        for _ in range(2):
+            line.sendall(WHOLE)
+            assert statuses(line.recv(4096)) == [200]
+            time.sleep(2.5 * LIMITS.head_seconds)
+        line.sendall(WHOLE)
+        assert statuses(line.recv(4096)) == [200]
 
 
 def test_what_is_under_way_is_answered_at_the_end(broker: MemoryBroker) -> None:

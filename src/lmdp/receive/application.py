@@ -22,7 +22,7 @@ Scope = dict[str, Any]
 Send = Callable[[Event], Awaitable[None]]
 
 HEALTH: Final = "/health"
-_LARGE: Final = 262_144  # looked at in a thread, so that others are answered meanwhile
+_MOST_REASONS: Final = 1_000
 _ONLY_ONCE: Final = (b"authorization", b"content-type", b"content-length")
 
 
@@ -85,19 +85,23 @@ class Application:
             status, content = 200, answers.success(request.kind)
         except RequestRefusedError as refused:
             status, content, headers = refused.status, answers.status(request.kind, str(refused)), refused.headers
-            self.refusals[status, str(refused)[:200]] += 1
+            self._count(status, str(refused))
         except body.DisconnectedError:
             self._metrics.disconnected.inc()
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender keeps its data and comes again
             fault = answers.unavailable("the receiver failed; the request can be repeated")
             status, content, headers = fault.status, answers.status(request.kind, str(fault)), fault.headers
-            self.refusals[status, f"a fault of the program: {type(error).__name__}"] += 1
+            self._count(status, f"a fault of the program: {type(error).__name__}")
         finally:
             self._in_flight -= request.held
             self._metrics.in_flight.set(self._in_flight)
         self._metrics.answered(request.sender.name, status, time.perf_counter() - began)
         await _answer(send, status, request.kind, content, headers)
+
+    def _count(self, status: int, text: str) -> None:
+        reason = status, text[:200]
+        self.refusals[reason if reason in self.refusals or len(self.refusals) < _MOST_REASONS else (status, "…")] += 1
 
     async def _take(self, scope: Scope, receive: Receive, request: _Request) -> None:
         """Put a request's body on the topic. Raises RequestRefusedError, DisconnectedError."""
@@ -120,10 +124,8 @@ class Application:
         limit = min(self._limits.body, sender.max_body_bytes or self._limits.body)
         self._check_length(headers, limit)
         raw = await self._read(receive, limit, request)
-        value, text = await self._opened(raw, coding)
-        if not kind and text[:1] == b"\n" and body.stripped(text)[:1] != b"{":
-            request.kind = answers.PROTOBUF
-        if not await self._has_metrics(text, kind):
+        value, request.kind, has_metrics = await self._examined(raw, coding, kind)
+        if not has_metrics:
             self._metrics.empty.inc()
             return
         await self._writer.write(value, _record_headers(path, sender))
@@ -156,17 +158,11 @@ class Application:
                 f"the body did not arrive within {self._limits.body_seconds:g} s; repeat the request"
             ) from error
 
-    async def _opened(self, raw: bytes, coding: str) -> tuple[bytes, bytes]:
-        if len(raw) <= body.SMALL or raw.startswith(b"{"):
-            return body.opened(raw, coding, self._limits.decompressed)
+    async def _examined(self, raw: bytes, coding: str, kind: str) -> tuple[bytes, str, bool]:
+        if body.is_quick(raw, coding):
+            return body.examined(raw, coding, kind, self._limits.decompressed)
         async with self._thread:
-            return await asyncio.to_thread(body.opened, raw, coding, self._limits.decompressed)
-
-    async def _has_metrics(self, text: bytes, kind: str) -> bool:
-        if len(text) <= _LARGE:
-            return body.has_metrics(text, kind)
-        async with self._thread:
-            return await asyncio.to_thread(body.has_metrics, text, kind)
+            return await asyncio.to_thread(body.examined, raw, coding, kind, self._limits.decompressed)
 
 
 def _headers(given: list[tuple[bytes, bytes]]) -> dict[bytes, str]:

@@ -20,13 +20,14 @@ from lmdp.core.otlp.compression import GZIP, ZSTD, decompress
 from lmdp.core.otlp.decode import decode
 from lmdp.core.otlp.memory_estimate import check_protobuf_memory
 from lmdp.errors import DECODE_TOO_LARGE, MessageError, RequestRefusedError
+from lmdp.receive.answers import JSON, PROTOBUF
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
 
 ENCODINGS: Final = "gzip, zstd, deflate"
-SMALL: Final = 16_384
-"""A compressed body up to this size is decompressed at once: it holds up to 16 MiB, which takes some 20 ms."""
+_SMALL: Final = 4_096  # compressed, it holds up to 4 MiB, which takes some 10 ms
+_LARGE: Final = 262_144  # not compressed
 
 _BLANK: Final = b" \t\r\n"
 _BOM: Final = b"\xef\xbb\xbf"
@@ -75,6 +76,21 @@ def encoding(header: str) -> str:
         text = f"Content-Encoding {names[0][:30]!r} is not taken: use one of {ENCODINGS}, or none"
         raise RequestRefusedError(415, text, accept_encoding=ENCODINGS)
     return names[0] if names else ""
+
+
+def is_quick(body: bytes, coding: str) -> bool:
+    """Return whether `examined` takes so little time that others may wait for it."""
+    return len(body) <= (_SMALL if coding or body.startswith((GZIP, ZSTD)) else _LARGE)
+
+
+def examined(body: bytes, coding: str, kind: str, limit: int) -> tuple[bytes, str, bool]:
+    """Return what goes to the topic, the type that the body has where `kind` is empty, and whether it has metrics.
+
+    What it holds, up to `limit` bytes, is in memory only meanwhile. Raises RequestRefusedError.
+    """
+    value, text = opened(body, coding, limit)
+    is_protobuf = text.startswith(b"\n") and not stripped(text).startswith(b"{")
+    return value, kind or (PROTOBUF if is_protobuf else JSON), has_metrics(text, kind)
 
 
 def opened(body: bytes, coding: str, limit: int) -> tuple[bytes, bytes]:

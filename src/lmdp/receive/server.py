@@ -91,8 +91,9 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept it, unless there are too many."""
         super().connection_made(transport)
-        self._last: Any = None
         self._beyond = 0
+        self._since = self.loop.time()
+        self._is_new = True
         self._in_body = False
         self._certificate = _common_name(transport.get_extra_info("peercert"))
         self._timer = self.loop.call_later(self._limits.head_seconds, self._check)
@@ -106,6 +107,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; a head without an end, and a body that nobody reads any more, are cut off."""
+        if not self._beyond:
+            self._since = self.loop.time()
         self._beyond += len(data)
         super().data_received(data)
         if self._in_body and not self.cycle.response_complete:
@@ -116,7 +119,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin a request, with the name in the client's certificate."""
         self.scope["state"]["certificate"] = self._certificate
-        self._in_body, self._beyond = True, 0
+        self._is_new, self._in_body, self._beyond = False, True, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -125,13 +128,13 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def _check(self) -> None:
-        """Close it where no request arrived since the last check and none is being answered."""
+        """Close it where a head, or the rest of a body that was answered, takes too long. An idle one may wait."""
         if self.transport.is_closing():
             return
-        if self.cycle is self._last and (self.cycle is None or self.cycle.response_complete):
+        is_waited_for = self._is_new or self._beyond or (self._in_body and self.cycle.response_complete)
+        if is_waited_for and self.loop.time() - self._since >= self._limits.head_seconds:
             self.transport.abort()
             return
-        self._last = self.cycle
         self._timer = self.loop.call_later(self._limits.head_seconds, self._check)
 
 
