@@ -37,7 +37,7 @@ RAW = {
         "CREATE RESOURCE MONITOR",
         "CREATE ROLE", "CREATE USER", "GRANT OWNERSHIP ON", "GRANT ROLE", "GRANT SELECT ON FUTURE",
     },
-    "rights": {"ALTER TASK", "CREATE TASK", "DROP TASK", "GRANT SELECT ON ALL"},
+    "rights": {"ALTER TASK", "CREATE PIPE", "CREATE TASK", "DROP TASK", "GRANT OPERATE", "GRANT SELECT ON ALL"},
     "upgrades": {"DROP DYNAMIC TABLE"},
     # the clause FROZEN WHERE
     "tables": {"CREATE DYNAMIC TABLE"},
@@ -45,10 +45,11 @@ RAW = {
 """What sqlglot takes only as a raw command: that it parses proves nothing."""
 
 LACKS = {
-    "ALTER NETWORK POLICY", "ALTER RESOURCE MONITOR", "ALTER TABLE SET", "ALTER TASK", "ALTER USER", "ALTER WAREHOUSE",
-    "CREATE NETWORK POLICY", "CREATE RESOURCE MONITOR", "CREATE ROLE", "CREATE TASK", "CREATE USER", "CREATE WAREHOUSE",
-    "DROP TASK", "GRANT EXECUTE TASK", "GRANT INSERT", "GRANT OWNERSHIP ON", "GRANT ROLE", "GRANT SELECT ON ALL",
-    "GRANT SELECT ON FUTURE", "GRANT USAGE",
+    "ALTER NETWORK POLICY", "ALTER RESOURCE MONITOR", "ALTER TABLE SET", "ALTER TASK", "ALTER USER",
+    "ALTER WAREHOUSE", "CREATE NETWORK POLICY", "CREATE PIPE", "CREATE RESOURCE MONITOR", "CREATE ROLE",
+    "CREATE TASK", "CREATE USER", "CREATE WAREHOUSE", "DROP TASK", "GRANT EXECUTE TASK", "GRANT INSERT",
+    "GRANT OPERATE", "GRANT OWNERSHIP ON", "GRANT ROLE", "GRANT SELECT ON ALL", "GRANT SELECT ON FUTURE",
+    "GRANT USAGE",
 }  # fmt: skip
 """What fakesnow cannot run. It also makes a dynamic table a table of its first answer, and knows no case in a name."""
 
@@ -56,7 +57,9 @@ LACKS_FUNCTIONS = {"OBJECT_DELETE", "MD5_NUMBER_LOWER64"}
 
 _KEY_SET = re.compile(r"ALTER USER (?P<user>\w+) SET (?P<slot>\w+) = '(?P<key>[^']+)'")
 _KEY_UNSET = re.compile(r"ALTER USER (?P<user>\w+) UNSET (?P<slot>\w+)")
-_GRANT = re.compile(r"GRANT (?P<right>INSERT|USAGE) ON (?:TABLE|DATABASE|SCHEMA) (?P<on>\S+) TO ROLE (?P<role>\w+)")
+_GRANT = re.compile(
+    r"GRANT (?P<right>INSERT|OPERATE|USAGE) ON (?:TABLE|DATABASE|PIPE|SCHEMA) (?P<on>\S+) TO ROLE (?P<role>\w+)"
+)
 
 
 def head(sql: str) -> str:

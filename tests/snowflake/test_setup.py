@@ -183,9 +183,11 @@ def test_without_a_schema_the_bootstrap_is_named(connection: Any, settings: Snow
 
 
 def test_firehose_may_insert_and_nothing_else(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
-    """Of the table's rights, its role is given INSERT alone."""
+    """Of the table's rights, its role is given INSERT alone; and the use of the direct writer's pipe."""
     migrate(connection, settings, SPEC)
-    assert account.grants["LM_FIREHOSE_ROLE"] == {("INSERT", f"{settings.place}.ROW_EVENTS")}
+    place = settings.place
+    wanted = {("INSERT", f"{place}.ROW_EVENTS"), ("OPERATE", f"{place}.ROW_EVENTS_STREAM")}
+    assert account.grants["LM_FIREHOSE_ROLE"] == wanted
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -26,8 +26,8 @@ from lmdp.support.program import program
 
 # An ACCOUNTADMIN makes these; the setup role may not.
 _NOT_OURS: Final = "010_database.sql"
-# What an account's edition may refuse.
-_OPTIONAL: Final = "950_time_travel.sql"
+# What an account's edition may refuse, and nothing else needs.
+_OPTIONAL: Final = frozenset({"950_time_travel.sql", "960_direct_writer.sql"})
 KEPT: Final = ("METRIC_HOURLY", "METRIC_DAILY", "METRIC_RATES_HOURLY")
 """Roll-ups that exist nowhere else once their raw rows are gone."""
 
@@ -60,7 +60,7 @@ def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec) -> Migrate
     altered = _follow(connection, settings, spec)
     applied, unchanged = _run_changed(connection, settings, spec)
     for statement in rights(settings, spec):
-        with contextlib.suppress(LmdpError) if statement.file == _OPTIONAL else contextlib.nullcontext():
+        with contextlib.suppress(LmdpError) if statement.file in _OPTIONAL else contextlib.nullcontext():
             ask(connection, statement.sql)
     return Migrated(applied, altered, unchanged, _resume(connection, settings))
 

@@ -98,17 +98,18 @@ def _role(scope: Scope) -> tuple[bool, str]:
 
 
 def _firehose_privileges(scope: Scope) -> tuple[bool, str]:
-    """Usage of database and schema, insert into the table, and nothing else."""
+    """Usage of database and schema, insert into the table, the direct writer's pipe, and nothing else."""
     settings = scope.settings
     wanted = {
         ("USAGE", settings.database),
         ("USAGE", settings.place),
         ("INSERT", f"{settings.place}.ROW_EVENTS"),
     }
+    of_direct_writer = {("OPERATE", f"{settings.place}.ROW_EVENTS_STREAM")}
     rows = scope.ask(f"SHOW GRANTS TO ROLE {settings.firehose_role}")
     held = {(str(row["privilege"]).upper(), str(row["name"]).replace('"', "")) for row in rows}
     off = [f"{right} on {on} is missing" for right, on in sorted(wanted - held)]
-    off += [f"{right} on {on} is too much" for right, on in sorted(held - wanted)]
+    off += [f"{right} on {on} is too much" for right, on in sorted(held - wanted - of_direct_writer)]
     return not off, "; ".join(off) or f"{settings.firehose_role} may insert into ROW_EVENTS, and nothing else"
 
 
