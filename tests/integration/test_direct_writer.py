@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,6 +87,32 @@ def test_an_expired_channel_resumes_at_the_groups_offset(
     publish(kafka_broker.access, topic, [bundle(20)])
     assert read(double, kafka_broker.access, topic, "expiry").counts.messages == 1
     assert len(double.committed()) == 21
+
+
+def test_the_group_gets_nothing_that_is_not_committed(
+    double: Double, kafka_broker: KafkaBroker, new_topic: Callable[..., str]
+) -> None:
+    """Rows that were accepted, and discarded before their commit, are read again by the next process."""
+    topic = new_topic(1)
+    publish(kafka_broker.access, topic, map(bundle, range(20)))
+    double.commit_s = 3600.0
+    events = StopEvents()
+    settings = ConsumeSettings(topic, group="uncommitted", from_group=True)
+    sink = sink_of(double, notify=print, stop=events.stop)
+    transform = TransformSettings(org_id="acme")
+    work = threading.Thread(
+        target=consume, args=(kafka_broker.access, sink, transform, settings, Progress(), events, print)
+    )
+    work.start()
+    until(lambda: double.accepted == 20)
+    time.sleep(3)  # the end of the partition is reached, and the group's offsets are looked up
+    events.stop.set()
+    work.join()
+    for channel in double.channels.values():
+        channel.pending.clear()
+    double.commit_s = 0.0
+    assert read(double, kafka_broker.access, topic, "uncommitted").counts.messages == 20
+    assert len(double.committed()) == 20
 
 
 @pytest.mark.timeout(180)

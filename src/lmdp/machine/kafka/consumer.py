@@ -236,7 +236,7 @@ class KafkaSource:
             epoch = place.leader_epoch if known and place.leader_epoch is not None else -1
             self._positions[partition], self._epochs[partition] = end, epoch
             yield Fetch(partition, first, end, epoch)
-        else:
+        elif not self._settings.from_group:  # what was read up to there may not be durable yet
             self._group.note({partition: end})
 
     def _reset(self, partition: int, truncated: int | None) -> Iterator[Fetch]:
