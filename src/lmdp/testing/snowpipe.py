@@ -9,11 +9,9 @@ https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-h
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 import random
-import re
 import socket
 import ssl
 import threading
@@ -25,34 +23,17 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import zstandard
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from lmdp.testing.snowpipe_access import RefusedError, check_jwt, check_token, issue_token, pipe_info, route
 
 MAX_PAYLOAD: Final = 4_000_000
 REQUESTS_A_SECOND: Final = 10
 STALE: Final = "STALE_CONTINUATION_TOKEN_SEQUENCER"
 UNCOMMITTED: Final = "ERR_CHANNEL_HAS_UNCOMMITTED_DATA"
-_CLOCKS_DIFFER_S: Final = 60.0
-_JWT_S: Final = 3_600
-_MILLISECONDS: Final = 10**11
-
-_PIPE = r"/databases/([^/]+)/schemas/([^/]+)/pipes/([^/:]+)"
-_ROUTES: Final = (
-    ("GET", r"/v2/streaming/hostname", "hostname"),
-    ("POST", r"/oauth/token", "token"),
-    ("POST", rf"/v2/streaming{_PIPE}:pipe-info", "pipe-info"),
-    ("POST", rf"/v2/streaming{_PIPE}:bulk-channel-status", "status"),
-    ("PUT", rf"/v2/streaming{_PIPE}/channels/([^/]+)", "open"),
-    ("DELETE", rf"/v2/streaming{_PIPE}/channels/([^/]+)", "drop"),
-    ("POST", rf"/v2/streaming/data{_PIPE}/channels/ELASTIC/rows", "elastic"),
-    ("POST", r"/v2/streaming/data/databases/([^/]+)/schemas/([^/]+)/tables/([^/]+)/rows", "elastic"),
-    ("POST", rf"/v2/streaming/data{_PIPE}/channels/([^/]+)/rows", "append"),
-    ("POST", r"/telemetry/send/sessionless", "telemetry"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +113,6 @@ class Channel:
             "snowflake_avg_processing_latency_ms": 1,
             "created_on_ms": 1_770_000_000_000,
         }
-
-
-class _RefusedError(Exception):
-    def __init__(self, status: int, code: str) -> None:
-        super().__init__(code)
-        self.status = status
 
 
 @dataclass(slots=True)
@@ -224,7 +199,7 @@ class Double:
         self.commit()
         channel = self.channels.setdefault(name.lower(), Channel(name.lower(), place))
         if channel.pending and body.get("fail_on_uncommitted_rows"):
-            raise _RefusedError(409, UNCOMMITTED)
+            raise RefusedError(409, UNCOMMITTED)
         channel.pending.clear()
         channel.client, channel.appended, channel.code = channel.client + 1, 0, "SUCCESS"
         channel.token = body.get("offset_token") or channel.token
@@ -235,14 +210,14 @@ class Double:
         self.commit()
         channel = self.channels.get(name.lower())
         if channel is None:
-            raise _RefusedError(404, "ERR_CHANNEL_DOES_NOT_EXIST_OR_IS_NOT_AUTHORIZED")
+            raise RefusedError(404, "ERR_CHANNEL_DOES_NOT_EXIST_OR_IS_NOT_AUTHORIZED")
         if channel.code != "SUCCESS":
-            raise _RefusedError(409, channel.code)
+            raise RefusedError(409, channel.code)
         if query.get("continuationToken") != f"{channel.client}_{channel.appended}":
-            raise _RefusedError(400, STALE)
+            raise RefusedError(400, STALE)
         now = time.monotonic()
         if self.limited and len(channel.recent) == REQUESTS_A_SECOND and now - channel.recent[0] < 1.0:
-            raise _RefusedError(429, "ERR_TOO_MANY_REQUESTS")
+            raise RefusedError(429, "ERR_TOO_MANY_REQUESTS")
         channel.recent.append(now)
         channel.appended += 1
         self.accepted += len(rows)
@@ -316,7 +291,7 @@ class _Handler(BaseHTTPRequestHandler):
         double, url = self.server.double, urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", "0")))
-        operation, names = _route(self.command, url.path)
+        operation, names = route(self.command, url.path)
         if double.away:
             self._hang_up()
             return
@@ -334,7 +309,7 @@ class _Handler(BaseHTTPRequestHandler):
                 try:
                     payload = _payload(headers, body)
                     status, answer = 200, _answer(double, operation, names, (query, headers, payload))
-                except _RefusedError as refused:
+                except RefusedError as refused:
                     status, answer = refused.status, _error(Fault(operation, refused.status, str(refused)))
             double.requests.append(Request(operation, url.path, query, headers, payload, (status, answer)))
         if fault.drop or fault.lose:
@@ -366,14 +341,6 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: a test's output is its own."""
 
 
-def _route(method: str, path: str) -> tuple[str, list[str]]:
-    for known, pattern, operation in _ROUTES:
-        match = re.fullmatch(pattern, path) if known == method else None
-        if match is not None:
-            return operation, [unquote(name) for name in match.groups()]
-    return "unknown", []
-
-
 def _error(fault: Fault) -> bytes:
     if fault.plain:
         return fault.code.encode()
@@ -382,7 +349,7 @@ def _error(fault: Fault) -> bytes:
 
 def _payload(headers: Mapping[str, str], body: bytes) -> bytes:
     if len(body) > MAX_PAYLOAD:
-        raise _RefusedError(413, "ERR_PAYLOAD_TOO_LARGE")
+        raise RefusedError(413, "ERR_PAYLOAD_TOO_LARGE")
     encoding = headers.get("content-encoding", "")
     if encoding == "zstd":
         return zstandard.ZstdDecompressor().decompressobj().decompress(body)
@@ -394,14 +361,14 @@ def _answer(
 ) -> bytes:
     query, headers, body = request
     if operation == "hostname":
-        _check_jwt(double, headers)
+        check_jwt(double, headers)
         host = urlsplit(double.url).hostname or ""
         return json.dumps({"hostname": host}).encode() if double.documented else host.encode()
     if operation == "token":
-        return _token(double, headers, body)
+        return issue_token(double, headers, body)
     if operation == "telemetry":
         return b"{}"
-    _check_token(double, headers)
+    check_token(double, headers)
     if operation == "pipe-info":
         answer = pipe_info(double.url)
     elif operation == "open":
@@ -417,7 +384,7 @@ def _answer(
         double.channels.pop(names[3].lower(), None)
         answer = {}
     else:
-        raise _RefusedError(404, "ERR_NOT_FOUND")
+        raise RefusedError(404, "ERR_NOT_FOUND")
     return json.dumps(answer).encode()
 
 
@@ -426,89 +393,5 @@ def _rows(headers: Mapping[str, str], body: bytes) -> list[bytes]:
     rows = [row for row in body.split(b"\n") if row]
     is_ndjson = headers.get("content-type") == "application/x-ndjson" and body.endswith(b"\n")
     if not is_ndjson or not all(row.startswith(b"{") and row.endswith(b"}") for row in rows):
-        raise _RefusedError(400, "ERR_MALFORMED_REQUEST")
+        raise RefusedError(400, "ERR_MALFORMED_REQUEST")
     return rows
-
-
-def _token(double: Double, headers: Mapping[str, str], body: bytes) -> bytes:
-    _check_jwt(double, headers)
-    form = dict(parse_qsl(body.decode()))
-    if form.get("grant_type") != "urn:ietf:params:oauth:grant-type:jwt-bearer" or not form.get("scope"):
-        raise _RefusedError(400, "ERR_MALFORMED_REQUEST")
-    expires = double.now() + double.token_s
-    claims = ({"alg": "HS256"}, {"exp": int(expires), "n": len(double.tokens)})
-    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in claims]
-    token = ".".join([*parts, "c2ln"])
-    double.tokens[token] = expires
-    return json.dumps({"token": token}).encode() if double.documented else token.encode()
-
-
-def _check_token(double: Double, headers: Mapping[str, str]) -> None:
-    token = headers.get("authorization", "").removeprefix("Bearer ")
-    if double.tokens.get(token, 0.0) < double.now():
-        raise _RefusedError(401, "ERR_TOKEN_EXPIRED")
-
-
-def _check_jwt(double: Double, headers: Mapping[str, str]) -> None:
-    """Check a JWT as Snowflake does: the key, and a time that is neither over nor yet to come."""
-    parts = headers.get("authorization", "").removeprefix("Bearer ").split(".")
-    if headers.get("x-snowflake-authorization-token-type") != "KEYPAIR_JWT" or len(parts) != 3:
-        raise _RefusedError(401, "JWT_TOKEN_INVALID")
-    claims = json.loads(_decoded(parts[1]))
-    now = double.now()
-    # The SDK gives both times in milliseconds, the documents in seconds; a later end than an hour counts as an hour.
-    issued, expires = (claims[name] / (1_000 if claims[name] > _MILLISECONDS else 1) for name in ("iat", "exp"))
-    if not issued - _CLOCKS_DIFFER_S <= now <= min(expires, issued + _JWT_S):
-        raise _RefusedError(401, "JWT_TOKEN_INVALID_ISSUE_TIME")
-    if double.key is not None:
-        public = double.key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        digest = hashes.Hash(hashes.SHA256())
-        digest.update(public)
-        fingerprint = f"SHA256:{base64.b64encode(digest.finalize()).decode()}"
-        try:
-            double.key.verify(_decoded(parts[2]), ".".join(parts[:2]).encode(), padding.PKCS1v15(), hashes.SHA256())
-        except InvalidSignature as error:
-            raise _RefusedError(401, "JWT_TOKEN_INVALID_PUBLIC_KEY_FINGERPRINT_MISMATCH") from error
-        if claims["iss"] != f"{claims['sub']}.{fingerprint}":
-            raise _RefusedError(401, "JWT_TOKEN_INVALID")
-
-
-def _decoded(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-
-
-def pipe_info(url: str) -> dict[str, Any]:
-    """Return the answer to `:pipe-info`, which is not documented, as the SDK accepts it."""
-    names = {
-        "max_client_lag_seconds": 1,
-        "rowset_flush_threshold_kb": 1_024,
-        "max_buffered_kb_for_rowset_mode": 16_384,
-        "rowset_threshold_lookback_seconds": 10,
-        "rowset_threshold_ewma_weight": 50,
-        "target_file_size_compressed_mb": 64,
-        "cpu_throttle_high_watermark_percent": 90,
-        "cpu_throttle_low_watermark_percent": 80,
-        "mem_throttle_high_watermark_percent": 90,
-        "mem_throttle_low_watermark_percent": 80,
-    }
-    stage = {
-        "location": "b/p/",
-        "location_type": "S3",
-        "use_s3_regional_url": False,
-        "region": "us-east-1",
-        "expiry_time_ms": 1_900_000_000_000,
-        "storage_account": None,
-        "storage_endpoint": urlsplit(url).netloc,
-        "bucket_name": "b",
-        "path_prefix": "p/",
-        "use_fips": False,
-        "creds": {"AWS_KEY_ID": "k", "AWS_SECRET_KEY": "s", "AWS_TOKEN": "t"},
-        "parameters": names,
-    }
-    key = base64.b64encode(bytes(32)).decode()
-    return {
-        "rowset_stage_location": stage,
-        "durable_stage_location": stage,
-        "encryption_info": {"pipe_key": key, "pipe_key_id": 1, "diversifier": "x"},
-        "parameter_overrides": {},
-    }
