@@ -16,8 +16,9 @@ import httpx
 from lmdp.machine.embedded_kafka.broker import KafkaBroker
 from lmdp.machine.embedded_kafka.config import BrokerSettings
 from lmdp.machine.kafka import topics
+from lmdp.receive import senders
 from receive.receiving import consumed, receiving
-from running import bundle, until
+from running import bundle, lmdp, options, rows, until
 
 
 def test_what_the_topic_does_not_take_is_413_with_both_numbers(kafka_broker: KafkaBroker) -> None:
@@ -46,6 +47,22 @@ def test_what_the_topic_does_not_take_is_413_with_both_numbers(kafka_broker: Kaf
             thread.join()
         assert sent == [200] * 80
         assert len(receiver.consumed(80)) == 80
+
+
+def test_a_run_takes_the_tenant_from_the_header_that_it_trusts(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
+    """The token's tenant is in the rows, whatever the sender claims; a run that trusts no header sees the claim."""
+    topic = "tenants"
+    kafka_broker.create_topic(topic, 1)
+    token = senders.add(tmp_path / "tokens", "collector-1", "acme")
+    with receiving(kafka_broker.access, topic=topic, tokens=tmp_path / "tokens") as receiver:
+        headers = {"authorization": f"Bearer {token}"}
+        answer = httpx.post(receiver.address, content=bundle(1, tenant="another's"), headers=headers)
+        assert answer.status_code == 200
+    words = ("run", *options(kafka_broker.access), "--topic", topic, "--until-idle", "--json")
+    for home, trusted, tenant in (("a", ("--tenant-header", "lmdp-tenant"), "acme"), ("b", (), "another's")):
+        done = lmdp(*words, *trusted, "--home", home, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert rows(tmp_path / home, "select ORG_ID as t from METRICS") == [{"t": tenant}]
 
 
 def test_a_killed_broker_loses_nothing_that_was_acknowledged(kafka_settings: BrokerSettings, tmp_path: Path) -> None:

@@ -150,10 +150,17 @@ class TopicWriter:
                 413,
                 f"the body has {size:,} bytes, and the topic takes {takes}: send smaller batches, or raise its limit",
             )
-        self._in_trouble(str(translate(error, self._access, topic=self.topic, reasons=self._reasons)))
+        self._in_trouble(self._cause(error))
         if error.fatal():
             self._replace()
         return unavailable(f"Kafka did not acknowledge in time; {_REPEAT}")
+
+    def _cause(self, error: KafkaError) -> str:
+        """Return why, for an operator; of a timeout the client's newest error says more."""
+        if error.name() != "_MSG_TIMED_OUT":
+            return str(translate(error, self._access, topic=self.topic, reasons=self._reasons))
+        newest = f" ({self._reasons[-1].str()})" if self._reasons else ""
+        return f"Kafka at {self._access.bootstrap_servers} did not acknowledge within {ACK_SECONDS:g} s{newest}."
 
     def _in_trouble(self, text: str) -> None:
         if not self.trouble:
