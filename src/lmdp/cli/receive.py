@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import sys
 import threading
 import time
@@ -139,6 +140,7 @@ def receive(
     from lmdp.receive.server import serve  # noqa: PLC0415 - loads librdkafka and uvicorn
 
     settings, stop = _settings(kafka, listening, senders, home), threading.Event()
+    _allow_files(2 * settings.limits.connections)
     with stopped_by_signals(stop):
         serve(settings, stop, _log, lambda address: _log(f"listening on {address}, topic {settings.topic}"))
     _log("ended")
@@ -165,6 +167,14 @@ def _settings(kafka: KafkaOptions, listening: ListenOptions, senders: SenderOpti
         metrics_port=listening.metrics_port,
         limits=Limits(body=senders.max_body_bytes, in_flight=senders.max_in_flight_bytes),
     )
+
+
+def _allow_files(wanted: int) -> None:
+    """Raise this process's limit of open files as far as it may: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _log(text: str) -> None:
