@@ -60,6 +60,15 @@ def test_each_format(folder: Path) -> None:
     assert pyarrow.parquet.read_table(folder / "a.parquet").num_rows == 3
 
 
+def test_json_has_json_as_json(folder: Path) -> None:
+    """A column of JSON, a map and a large integer need no second parse; in CSV they are text."""
+    sql = "select scope, map{'a': 1} as m, 18446744073709551615::hugeint as n from metrics limit 1"
+    (row,) = json.loads(call("query", sql, "--format", "json", folder=folder).out)
+    assert row == {"SCOPE": {"name": "Cpu"}, "m": {"a": 1}, "n": 2**64 - 1}
+    lines = list(csv.reader(io.StringIO(call("query", sql, "--format", "csv", folder=folder).out)))
+    assert lines[1] == ['{"name":"Cpu"}', '{"a":1}', "18446744073709551615"]
+
+
 def test_a_file_has_all_rows_or_is_not_written(folder: Path) -> None:
     """Without a limit, more than fit on a screen are written, and more than may be answered are refused."""
     ended = call("query", "select range from range(20_000)", "-o", "all.csv", "--format", "csv", folder=folder)
