@@ -7,8 +7,9 @@ nothing else. While all are taken, the connection without a request that has bee
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -27,6 +28,8 @@ from lmdp.support.program import program
 _T = TypeVar("_T")
 
 _LARGEST_HEAD: Final = 64 * 1024
+_DISCARDED: Final = 16 * 2**20
+_PAUSE_S: Final = 0.3  # in what is discarded: then nothing more comes
 _CHECKS_S: Final = 0.5
 
 
@@ -121,16 +124,28 @@ def server(app: Any, limits: Limits, **more: Any) -> uvicorn.Server:
 
 async def read_body(request: Request, most: int, next_step: str = "") -> bytes:
     """Return the body of a request. Raises ApiError where it is longer than `most`, ClientDisconnect where it ends."""
-    refused = ApiError(413, f"the request may have at most {most:,} bytes", next_step or f"{program()} --help")
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or len(length) > 18 or int(length) > most:
-        raise refused
-    body = bytearray()
-    async for part in request.stream():
+    parts, body = request.stream(), bytearray()
+    is_too_long = not length.isdecimal() or len(length) > 18 or int(length) > most
+    while not is_too_long and (part := await anext(parts, None)) is not None:
         body += part
-        if len(body) > most:
-            raise refused
+        is_too_long = len(body) > most
+    if is_too_long:
+        await _discard(parts)
+        raise ApiError(413, f"the request may have at most {most:,} bytes", next_step or f"{program()} --help")
     return bytes(body)
+
+
+async def _discard(parts: AsyncIterator[bytes]) -> None:
+    """Read what is still coming, up to a limit: a client whose sending fails does not read its answer."""
+    received = 0
+    with contextlib.suppress(TimeoutError):
+        while received <= _DISCARDED:
+            async with asyncio.timeout(_PAUSE_S):
+                part = await anext(parts, None)
+            if part is None:
+                return
+            received += len(part)
 
 
 async def unless_left(request: Request, work: Awaitable[_T]) -> _T:
