@@ -102,7 +102,7 @@ requirements: $(UV)  ## pin all versions and hashes again (UPGRADE=--upgrade for
 	$(COMPILE) requirements/rehearse.in -o requirements/rehearse.txt
 	$(COMPILE) pyproject.toml --extra local -o requirements/run.txt
 	$(COMPILE) pyproject.toml --extra aws -o requirements/lambda.txt
-	$(COMPILE) pyproject.toml --extra snowflake -c requirements/lambda.txt -o requirements/snowflake_setup.txt
+	$(COMPILE) pyproject.toml --extra snowflake -c requirements/lambda.txt -c requirements/run.txt -o requirements/snowflake_setup.txt
 	$(COMPILE) pyproject.toml --all-extras --group test --group infra -c requirements/run.txt -c requirements/lambda.txt -o requirements/test.txt
 
 clean:  ## remove what make created; the warehouse in .lmdp stays
