@@ -17,7 +17,6 @@ _CHANGED = re.compile(r"(?P<change>ALTER|DROP) DYNAMIC TABLE (?:IF EXISTS )?(?P<
 _FROZEN = re.compile(r"^\s*(?:FROZEN|IMMUTABLE) WHERE (?P<rows>.*)$", re.MULTILINE)
 _CLONE = re.compile(r"CREATE OR REPLACE TABLE (?P<copy>\S+) CLONE (?P<name>\S+)")
 _SHOWN = "SHOW DYNAMIC TABLES IN SCHEMA "
-_MADE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -50,9 +49,10 @@ class DynamicTables:
 
     def _make(self, name: str, warehouse: str) -> None:
         place, _, short = name.rpartition(".")
+        made = datetime.now(UTC)  # the commands under test read the clock, too
         new = {
             "name": short, "place": place, "scheduling_state": "ACTIVE", "refresh_mode_reason": "", "error": "",
-            "created_on": _MADE, "data_timestamp": _MADE,
+            "created_on": made, "data_timestamp": made,
         }  # fmt: skip
         now = {"refresh_mode": "INCREMENTAL", "warehouse": warehouse}
         self.tables[name] = {**new, **self.tables.get(name, {}), **now}

@@ -366,8 +366,6 @@ def test_setup_and_verify_run_from_the_command_line(account: Account, settings: 
     first, second = run.invoke(app, ["setup"]), run.invoke(app, ["setup", "--json"])
     assert "ran      020_row_events.sql" in first.output
     assert json.loads(second.output)["applied"] == []
-    for table in account.dynamic.tables.values():
-        table["data_timestamp"] = datetime.now(UTC)  # the command reads the clock
     good = run.invoke(app, ["verify"])
     assert (good.exit_code, "ok  table" in good.output) == (0, True)
     account.grants.clear()
