@@ -291,7 +291,7 @@ def test_a_stop_commits_what_was_read() -> None:
         yield from messages(1)
         run.stop.set()
 
-    source = ScriptedSource(deque([step(), messages(2)]))  # type: ignore[list-item]  # iterated once
+    source = ScriptedSource(deque([step(), messages(2)]))  # iterated once
     run.sources = [source]
     assert run.go().instances() == ["i-1"]
     assert (source.reported, len(source.script), source.closed) == ([{0: 2}], 1, True)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Event, Timer
@@ -74,6 +74,12 @@ def kill_all(workers: Workers) -> None:
     """End every worker as the kernel does that needs memory."""
     for pid in workers.pids():
         os.kill(pid, signal.SIGKILL)
+
+
+def killing(workers: Workers, fetch: Fetch) -> Iterator[Fetch]:
+    """End every worker, then give the fetch."""
+    kill_all(workers)
+    yield fetch
 
 
 def test_workers_return_what_this_process_would() -> None:
@@ -152,11 +158,12 @@ def test_every_row_once(tmp_path: Path, *, kill: bool) -> None:
     numbers = sum(len(fetch.messages) for fetch in given)
     with (
         Warehouse.open(tmp_path / "w.duckdb", load_spec()) as warehouse,
-        working() as (workers, _),
+        working() as (workers, notices),
     ):
-        source = ScriptedSource(deque([[one] for one in given]))
+        script: deque[Iterable[Fetch | Exception]] = deque([one] for one in given)
         if kill:
-            Timer(0.7, lambda: kill_all(workers)).start()
+            script[6] = killing(workers, given[6])
+        source = ScriptedSource(script)
         settings = ConsumeSettings("topic", linger_s=0, batch_rows=300)
         progress = Progress()
         Pipeline(lambda: source, workers, warehouse, settings, progress, Event(), print).run()
@@ -166,3 +173,4 @@ def test_every_row_once(tmp_path: Path, *, kill: bool) -> None:
         totals = warehouse.tally.count()
         assert (totals.duplicates, totals.missing, totals.holes) == (0, 0, 0)
         assert progress.counts.rows == numbers
+        assert bool(notices) == kill

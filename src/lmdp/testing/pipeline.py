@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
@@ -29,7 +29,7 @@ class ScriptedSource:
     `reported` are the offsets that the consumer group got.
     """
 
-    script: deque[Sequence[Fetch | Exception]] = field(default_factory=deque)
+    script: deque[Iterable[Fetch | Exception]] = field(default_factory=deque)
     identity: TopicIdentity = TOPIC
     verifying: deque[Exception | None] = field(default_factory=deque)
     reported: list[dict[int, int]] = field(default_factory=list)
