@@ -87,7 +87,7 @@ def main() -> None:
 
 def fill(path: Path, rows: int) -> None:
     """Make a warehouse of so many rows; the last poll is of now."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Warehouse.open(path, load_spec()):
         pass
     now = int(time.time() * 1000)
