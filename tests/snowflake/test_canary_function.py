@@ -10,9 +10,11 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.errors import UnreachableError
-from lmdp.snowflake.canary_function import answer, send_in_aws
+from lmdp.snowflake.canary import Arrival
+from lmdp.snowflake.canary_function import answer, record, send_in_aws
 from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.setup import migrate
+from lmdp.snowflake.verify import Check
 from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account
 
@@ -45,7 +47,7 @@ class Flies:
 
 OUTCOMES: list[tuple[Any, dict[str, Any]]] = [
     (([LANDED], "a canary landed"), {"landed": True, "error": "", "canary": [LANDED]}),
-    (([LOST], "no canary landed: why"), {"landed": False, "error": "no canary landed: why", "canary": [LOST]}),
+    (([LOST], "no canary landed and all tables refreshing: why"), {"landed": False, "error": "no canary landed: why", "canary": [LOST]}),
     (
         UnreachableError("Snowflake cannot be reached"),
         {"landed": False, "error": "Snowflake cannot be reached", "canary": []},
@@ -115,3 +117,14 @@ def test_a_real_flight(env: dict[str, str], settings: SnowflakeSettings, connect
     ]  # fmt: skip
     assert "no canary landed in any style of keys (nothing came within 1 s" in said
     assert boto3.client("ssm").describe_parameters()["Parameters"] == []
+
+
+@pytest.mark.parametrize(
+    ("landed", "ok", "written"), [(True, True, 1), (True, False, 0), (False, True, 0), (True, None, 0)]
+)
+def test_the_time_is_written_when_all_is_well(env: dict[str, str], *, landed: bool, ok: bool | None, written: int) -> None:
+    """A table that is late or suspended withholds it, as a row that did not land does: the alarm is of both."""
+    import boto3  # noqa: PLC0415 - alongside moto
+
+    record([Arrival("quoted", landed=landed)], Check("refreshes", ok, "…"), env["LMDP_CANARY_PARAMETER"])
+    assert len(boto3.client("ssm").describe_parameters()["Parameters"]) == written

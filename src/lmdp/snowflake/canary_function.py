@@ -11,12 +11,16 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from lmdp.errors import LmdpError
+
+if TYPE_CHECKING:
+    from lmdp.snowflake.canary import Arrival
+    from lmdp.snowflake.verify import Check
 
 # Kept back for the sign-in and the answer, in seconds.
 MARGIN_SECONDS: Final = 60.0
@@ -86,13 +90,14 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
         arrivals = send_canary(scope, canary, env.get("LMDP_ORG_ID") or "lmdp")
         (refreshes,) = verify(scope, ("refreshes",))
     _log(refreshes=refreshes.said)
-    if arrivals[0].landed and refreshes.ok:
-        note(env["LMDP_CANARY_PARAMETER"])
+    record(arrivals, refreshes, env["LMDP_CANARY_PARAMETER"])
     return [asdict(arrival) for arrival in arrivals], summary(arrivals, settings.identifiers, wait)
 
 
-def note(parameter: str) -> None:
-    """Write that a canary landed now. Raises LmdpError."""
+def record(arrivals: Sequence[Arrival], refreshes: Check, parameter: str) -> None:
+    """Write the time when all is well: the row landed, and every dynamic table refreshes. Raises LmdpError."""
+    if not (arrivals[0].landed and refreshes.ok):
+        return
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
 
     from lmdp.snowflake.secrets import aws_client  # noqa: PLC0415 - as above
