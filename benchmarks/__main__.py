@@ -1,6 +1,6 @@
 """`python -m benchmarks`: measure, and print one table.
 
-make bench                                       all of it, nine minutes on a quiet machine
+make bench                                       all of it, ten minutes on a quiet machine
 make bench ARGS="--quick"                        about a minute
 make bench ARGS="--only transform --only kafka"  some stages
 make bench ARGS="--markdown docs/performance.md" also into the block of that file
@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks import kafka, machine, table
 from benchmarks.bench import FULL, QUICK, Bench, Stage
-from benchmarks.stages import commit, core, function, growth
+from benchmarks.stages import commit, core, function, growth, workers
 from benchmarks.stages import machine as one_machine
 
 STAGES: Final[dict[str, Stage]] = {
@@ -34,6 +34,7 @@ STAGES: Final[dict[str, Stage]] = {
     "commit": commit.measure_commit,
     "table": commit.measure_table,
     "machine": one_machine.measure_machine,
+    "workers": workers.measure_workers,
     "latency": one_machine.measure_latency,
     "growth": growth.measure_growth,
 }
@@ -43,7 +44,7 @@ def main() -> None:
     """Measure and print."""
     options = _options()
     if options.markdown is not None:
-        try:  # now, not after nine minutes
+        try:  # now, not after ten minutes
             table.check(options.markdown)
         except (OSError, ValueError) as error:
             sys.exit(f"--markdown: {error}")

@@ -33,6 +33,7 @@ class Sizes:
     growth: tuple[int, ...] = (1, 10, 100, 1000)
     partitions: tuple[int, ...] = (1, 8, 32)
     repeats: int = 3  # of a brief run with Kafka
+    backlog: int = 4  # times kafka_messages, for workers, which take a second to start
 
     def of(self, name: str) -> int:
         """Messages a round of a workload."""
@@ -79,6 +80,7 @@ TINY: Final = Sizes(
     growth=(1,),
     partitions=(2,),
     repeats=1,
+    backlog=1,
 )
 
 

@@ -1,13 +1,16 @@
 """A process that reads a topic to its end: `python -m benchmarks.consumed WAY`, with what to read as JSON on stdin.
 
-The ways: `lmdp` as `lmdp run` does, `plain` as one writes it first, `consume` takes the messages and drops them.
+The ways: `lmdp` as `lmdp run --workers 0` does, `lmdp-2` with two workers (or another number), `plain` as one writes
+it first, `consume` takes the messages and drops them.
 It prints `ready`, and at the end one JSON object; its seconds are those of the reading. A second line on stdin says
 that nothing more will be published.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import resource
 import sys
 import threading
 import time
@@ -50,8 +53,8 @@ class Task:
         return json.dumps({**access, **files, **what})
 
 
-def lmdp(task: Task) -> dict[str, Any]:
-    """The consumer of `lmdp run`, from its start to its last commit."""
+def lmdp(task: Task, workers: int = 0) -> dict[str, Any]:
+    """The consumer of `lmdp run`, from its start to its last commit; its workers' start and CPU count."""
     from lmdp.core.pipeline import TransformSettings  # noqa: PLC0415 - as above
     from lmdp.machine.kafka.consumer import consume  # noqa: PLC0415 - the others do without
     from lmdp.machine.metrics import Progress  # noqa: PLC0415 - as above
@@ -68,8 +71,10 @@ def lmdp(task: Task) -> dict[str, Any]:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         begun, cpu = time.monotonic(), time.process_time()
-        consume(task.access, warehouse, settings, ConsumeSettings(task.topic), progress, ends, lambda _: None)
-        cpu = time.process_time() - cpu
+        reading = ConsumeSettings(task.topic, workers=workers)
+        consume(task.access, warehouse, settings, reading, progress, ends, lambda _: None)
+        own = time.process_time() - cpu
+        theirs = resource.getrusage(resource.RUSAGE_CHILDREN)
         duplicates = warehouse.duplicates()
     return {
         "rows": progress.counts.rows,
@@ -77,7 +82,9 @@ def lmdp(task: Task) -> dict[str, Any]:
         "datapoints": progress.counts.datapoints,
         "duplicates": duplicates,
         "seconds": (progress.last_commit or begun) - begun,
-        "cpu": cpu,
+        "cpu": own + theirs.ru_utime + theirs.ru_stime,
+        "own": own,
+        "workerMiB": theirs.ru_maxrss / 1024,
         "p50": progress.latencies.quantile(0.5),
         "p99": progress.latencies.quantile(0.99),
     }
@@ -129,7 +136,12 @@ def _values(consumer: Consumer, task: Task) -> Iterator[bytes]:
                 yield record.value() or b""
 
 
-WAYS: Final[dict[str, Callable[[Task], dict[str, Any]]]] = {"lmdp": lmdp, "plain": plain, "consume": consume_only}
+WAYS: Final[dict[str, Callable[[Task], dict[str, Any]]]] = {
+    "lmdp": lmdp,
+    **{f"lmdp-{workers}": functools.partial(lmdp, workers=workers) for workers in (1, 2, 4)},
+    "plain": plain,
+    "consume": consume_only,
+}
 
 
 def main() -> None:

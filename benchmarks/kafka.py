@@ -41,12 +41,17 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A reader's run: rows (or what it makes instead), seconds from start to end, CPU, and its memory's peak."""
+    """A reader's run: rows (or what it makes instead), seconds from start to end, CPU, and its memory's peak.
+
+    With worker processes, `cpu` is that of all and `own` without them, and `worker_mib` the largest worker's peak.
+    """
 
     made: int
     seconds: float
     cpu: float
     peak_mib: float
+    own: float = 0.0
+    worker_mib: float = 0.0
 
 
 class Kafka:
@@ -143,7 +148,8 @@ def read(way: str, task: Task) -> tuple[Ran, dict[str, Any]]:
     result: dict[str, Any] = json.loads(out.splitlines()[-1])
     if result["messages"] != task.messages or result.get("duplicates"):
         raise RuntimeError(f"{way} read {result['messages']:,} of {task.messages:,} messages: {result}")
-    return Ran(result["rows"], result["seconds"], result["cpu"], result["peakMiB"]), result
+    workers = (result.get("own", 0.0), result.get("workerMiB", 0.0))
+    return Ran(result["rows"], result["seconds"], result["cpu"], result["peakMiB"], *workers), result
 
 
 def remove(file: Path) -> None:

@@ -213,7 +213,7 @@ def test_the_watcher(full: Templates, calls: Calls, monkeypatch: pytest.MonkeyPa
 
 def test_the_canary(example: Templates, calls: Calls) -> None:
     """Its secret, its row, its failed record and its note, and no other call."""
-    from lmdp.snowflake import canary, canary_function, reconcile, secrets  # noqa: PLC0415 - boto3
+    from lmdp.snowflake import canary, canary_function, reconcile, secrets, verify  # noqa: PLC0415 - boto3
 
     bucket = "lmdp-example-errors-000000000000-us-east-1"
     _client("s3").create_bucket(Bucket=bucket)
@@ -227,7 +227,8 @@ def test_the_canary(example: Templates, calls: Calls) -> None:
     secrets.read_secret("setup")
     canary.firehose("rows")(b"{}")
     assert list(reconcile.failed_records(bucket, dt.datetime(2020, 1, 1, tzinfo=dt.UTC))) != []
-    canary_function.note("/lmdp/example/state/canary-landed")
+    landed, well = canary.Arrival("quoted", landed=True), verify.Check("refreshes", ok=True, said="")
+    canary_function.record([landed], well, "/lmdp/example/state/canary-landed")
     assert calls.made == _role(example["delivery"], "lmdp-example-canary")
 
 

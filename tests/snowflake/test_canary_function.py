@@ -47,7 +47,10 @@ class Flies:
 
 OUTCOMES: list[tuple[Any, dict[str, Any]]] = [
     (([LANDED], "a canary landed"), {"landed": True, "error": "", "canary": [LANDED]}),
-    (([LOST], "no canary landed and all tables refreshing: why"), {"landed": False, "error": "no canary landed: why", "canary": [LOST]}),
+    (
+        ([LOST], "no canary landed and all tables refreshing: why"),
+        {"landed": False, "error": "no canary landed: why", "canary": [LOST]},
+    ),
     (
         UnreachableError("Snowflake cannot be reached"),
         {"landed": False, "error": "Snowflake cannot be reached", "canary": []},
@@ -122,7 +125,9 @@ def test_a_real_flight(env: dict[str, str], settings: SnowflakeSettings, connect
 @pytest.mark.parametrize(
     ("landed", "ok", "written"), [(True, True, 1), (True, False, 0), (False, True, 0), (True, None, 0)]
 )
-def test_the_time_is_written_when_all_is_well(env: dict[str, str], *, landed: bool, ok: bool | None, written: int) -> None:
+def test_the_time_is_written_when_all_is_well(
+    env: dict[str, str], *, landed: bool, ok: bool | None, written: int
+) -> None:
     """A table that is late or suspended withholds it, as a row that did not land does: the alarm is of both."""
     import boto3  # noqa: PLC0415 - alongside moto
 
