@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote
 
 import msgspec
 from nicegui import ui
 
 from lmdp.errors import ApiError
 from lmdp.page import chart, echarts, formats
+from lmdp.page.address import State
 from lmdp.page.run_client import Json
 from lmdp.page.widgets import code, heading
 from lmdp.support.program import program
@@ -78,6 +78,7 @@ class ExploreTab:
         self._series: list[Json] = []
         self._kept: list[_Line] = []
         self._drawn: list[tuple[_Line, Json]] = []
+        self._is_touched = False  # what the user has not changed has the plain address
         self._is_updating = False  # while the program sets the pickers
         self._next = 0.0
         self._newest = 0
@@ -115,8 +116,9 @@ class ExploreTab:
         )
         self._sql = ui.element("section").classes("lm-card lm-sqls").props('data-testid=sql aria-label="SQL"')
 
-    async def open(self, query: dict[str, str]) -> None:
+    async def open(self, query: State) -> None:
         """Show the series that the page's address names, else the first one."""
+        self._is_touched = bool(query)
         if query.get("range") in RANGES:
             self._is_updating = True
             self._range.set_value(query["range"])
@@ -150,10 +152,10 @@ class ExploreTab:
         elif self._range.value != "own" and time.monotonic() >= self._next:
             await self._redraw()
 
-    def address(self) -> str:
-        """Return the page's address for what is shown."""
+    def state(self) -> State:
+        """Return the state of what is shown; empty before anything is."""
         chosen = [line.series for line in self._lines()]
-        return f"/explore?range={self._range.value}&s={quote(msgspec.json.encode(chosen).decode())}"
+        return {"range": self._range.value, "s": msgspec.json.encode(chosen).decode()} if self._is_touched else {}
 
     def _picker(self, title: str, key: str, on_change: Any) -> ui.select:
         select = ui.select({}, label=title, with_input=True, on_change=on_change).classes("lm-pick")
@@ -222,7 +224,8 @@ class ExploreTab:
     async def _changed(self) -> None:
         await self._redraw()
         if self._session.tab == "explore":
-            ui.navigate.history.replace(self.address())
+            self._is_touched = True
+            self._session.changed()
 
     def _on_user_change(self, work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None] | None]:
         """Return a handler for changes that the user makes, not the program.

@@ -1,4 +1,7 @@
-"""Layout of the page: its frame (name, state, tabs, theme), and what all tabs share."""
+"""Layout of the page: its frame (name, state, tabs, theme), and what all tabs share.
+
+A tab is built when it is first shown. The address names the tab and its state; who opens it sees the same.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
+from typing import Final, Protocol
 
 from nicegui import Client, ui
 from nicegui.events import GenericEventArguments
 
 from lmdp.errors import ApiError
 from lmdp.page import formats
+from lmdp.page.address import PATHS, State, address, parse
 from lmdp.page.api import Api
 from lmdp.page.echarts import DARK, LIGHT, Colours
 from lmdp.page.explore_tab import ExploreTab
@@ -21,8 +25,6 @@ from lmdp.page.pipeline_tab import PipelineTab
 from lmdp.page.sql_tab import SqlTab
 from lmdp.support.program import program
 
-_TABS = {"pipeline": "Pipeline", "explore": "Explore", "sql": "SQL"}
-_PATHS = {"pipeline": "/", "explore": "/explore", "sql": "/sql"}
 _CSS = Path(__file__).with_name("page.css")
 _CONNECT_S = 20.0
 
@@ -46,12 +48,42 @@ _ON_BACK = "addEventListener('popstate', () => emitEvent('lmdp-address', locatio
 
 @dataclass(slots=True)
 class Session:
-    """The page in one browser, shared by its tabs. `tab` is the one that the address names."""
+    """The page in one browser, shared by its tabs. `tab` is the one that is shown."""
 
     api: Api
     tab: str
     colours: Colours = LIGHT
     redraw: list[Callable[[], None]] = field(default_factory=list)
+    go: Callable[[str, State], Awaitable[None]] = field(init=False)
+    """Show a tab in a state, as a link does; Back returns."""
+    changed: Callable[..., None] = field(init=False)
+    """Write the new state of the tab that is shown into the address: `changed(push=True)` where Back is to return."""
+
+
+class Tab(Protocol):
+    """A tab: it is built once, then opened in the state of an address, perhaps several times."""
+
+    def __init__(self, session: Session) -> None:
+        """Keep the session; nothing is drawn yet."""
+
+    def build(self) -> None:
+        """Build the tab, without what has to be queried."""
+
+    async def open(self, state: State) -> None:
+        """Show a state; what it does not name is as at first. Raises ApiError."""
+
+    def state(self) -> State:
+        """Return the state that is shown; empty for the first one."""
+
+    async def tick(self) -> None:
+        """Show what is new; called every second while the tab is shown. Raises ApiError."""
+
+
+_TABS: Final[dict[str, tuple[str, type[Tab]]]] = {
+    "pipeline": ("Pipeline", PipelineTab),
+    "explore": ("Explore", ExploreTab),
+    "sql": ("SQL", SqlTab),
+}
 
 
 class Page:
@@ -61,9 +93,9 @@ class Page:
         self._api = api
 
     def register(self) -> None:
-        """Give each tab its own address, for bookmarks."""
-        for name, path in _PATHS.items():
-            ui.page(path, title=f"lmdp \u00b7 {_TABS[name]}")(self._builder(name))
+        """Give each tab its own path."""
+        for name, path in PATHS.items():
+            ui.page(path, title=_title(name))(self._builder(name))
 
     def _builder(self, first: str) -> Callable[[Client], Awaitable[None]]:
         async def build(client: Client) -> None:
@@ -77,8 +109,9 @@ class _BrowserPage:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        session.go, session.changed = self._go, self._changed
         self._dark = ui.dark_mode(None)
-        self._pipeline, self._explore, self._sql = PipelineTab(session), ExploreTab(session), SqlTab(session)
+        self._built: dict[str, Tab] = {}
 
     async def build(self, client: Client) -> None:
         ui.add_css(_CSS)
@@ -91,16 +124,17 @@ class _BrowserPage:
             self._banner.visible = False
             panels = ui.tab_panels(self._tabs, value=self._session.tab, animated=False, keep_alive=True)
             with panels.classes("lm-panels"):
-                for name, tab in (("pipeline", self._pipeline), ("explore", self._explore), ("sql", self._sql)):
-                    with ui.tab_panel(name).classes("lm-panel").props(f"aria-label={_TABS[name]}"):
-                        tab.build()
+                self._panels = {
+                    name: ui.tab_panel(name).classes("lm-panel").props(f'aria-label="{title}"')
+                    for name, (title, _) in _TABS.items()
+                }
+        self._tab(self._session.tab)
         await client.connected(timeout=_CONNECT_S)
         await self._theme()
         ui.on("lmdp-theme", self._theme)
         ui.on("lmdp-address", self._back)
         ui.run_javascript(_ON_BACK)
-        await self._sql.restore(_CONNECT_S)
-        await self._explore.open(dict(client.request.query_params) if self._session.tab == "explore" else {})
+        await self._open(dict(client.request.query_params))
         ui.timer(1.0, self._tick)
 
     def _header(self) -> None:
@@ -108,33 +142,59 @@ class _BrowserPage:
             with ui.element("div").classes("lm-brand"):
                 ui.label("lmdp").classes("lm-name")
                 self._state = ui.label("Connecting").classes("lm-state").props('role="status" data-testid=state')
-            self._tabs = ui.tabs(on_change=lambda event: self._moved(str(event.value)))
+            self._tabs = ui.tabs(on_change=self._moved)
             with self._tabs.classes("lm-tabs").props('no-caps inline-label aria-label="Parts of the page"'):
-                for name, title in _TABS.items():
+                for name, (title, _) in _TABS.items():
                     ui.tab(name, title).props(f"data-testid=tab-{name}")
             self._tabs.set_value(self._session.tab)
             self._toggle = ui.button("Dark", on_click=self._switch).props("flat no-caps dense data-testid=theme")
             self._toggle.classes("lm-toggle")
 
-    def _moved(self, name: str) -> None:
-        """Push the address of a tab that the user chose, so that Back returns to the one before."""
-        if name == self._session.tab:  # chosen by the address
-            return
+    def _tab(self, name: str) -> Tab:
+        """Return a tab, built."""
+        if name not in self._built:
+            self._built[name] = tab = _TABS[name][1](self._session)
+            with self._panels[name]:
+                tab.build()
+        return self._built[name]
+
+    async def _moved(self) -> None:
+        """Show the tab that the user chose, in its own state, and push its address, so that Back returns."""
+        name = str(self._tabs.value)
+        if name != self._session.tab:  # else it was chosen by the address
+            is_new = name not in self._built
+            self._show(name)
+            ui.navigate.history.push(address(name, self._tab(name).state()))
+            if is_new:
+                await self._open({})
+
+    async def _go(self, name: str, state: State) -> None:
+        ui.navigate.history.push(address(name, state))
         self._show(name)
-        ui.navigate.history.push(self._explore.address() if name == "explore" else _PATHS[name])
+        await self._open(state)
 
     async def _back(self, event: GenericEventArguments) -> None:
         """Show what the address names after Back or Forward."""
-        address = urlsplit(str(event.args))
-        name = next((name for name, path in _PATHS.items() if path == address.path), self._session.tab)
+        name, state = parse(str(event.args))
+        is_new = name not in self._built
         self._show(name)
-        self._tabs.set_value(name)
-        if name == "explore" and address.query and str(event.args) != self._explore.address():
-            await self._explore.open(dict(parse_qsl(address.query)))
+        if is_new or state != self._tab(name).state():
+            await self._open(state)
 
     def _show(self, name: str) -> None:
+        """Show a tab, without opening it."""
         self._session.tab = name
-        ui.run_javascript(f"document.title = 'lmdp \\u00b7 {_TABS[name]}'")
+        self._tab(name)
+        self._tabs.set_value(name)
+        ui.run_javascript(f"document.title = {json.dumps(_title(name))}")
+
+    async def _open(self, state: State) -> None:
+        with contextlib.suppress(ApiError):  # the banner has it
+            await self._tab(self._session.tab).open(state)
+
+    def _changed(self, *, push: bool = False) -> None:
+        text = address(self._session.tab, self._tab(self._session.tab).state())
+        (ui.navigate.history.push if push else ui.navigate.history.replace)(text)
 
     async def _theme(self) -> None:
         self._set_theme(dark=bool(await ui.run_javascript(_THEME, timeout=_CONNECT_S)))
@@ -169,7 +229,10 @@ class _BrowserPage:
         self._state.classes(
             f"is-{kind}", remove=" ".join(f"is-{other}" for other in {"away", "trouble", "up"} - {kind})
         )
-        ticks = {"pipeline": self._pipeline.tick, "explore": self._explore.tick}
-        if live is not None and self._tabs.value in ticks:
+        if live is not None:
             with contextlib.suppress(ApiError):
-                await ticks[self._tabs.value]()
+                await self._tab(self._session.tab).tick()
+
+
+def _title(name: str) -> str:
+    return f"lmdp \u00b7 {_TABS[name][0]}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nicegui import ui
 
 from lmdp.page import echarts, formats
+from lmdp.page.address import State
 from lmdp.page.run_client import KEPT_S, Json
 from lmdp.page.widgets import code, empty, heading
 
@@ -133,6 +134,13 @@ class PipelineTab:
                 heading("Dropped by rule", "in this run, counted by reason; no action is needed")
                 self._drops = ui.element("div").classes("lm-reasons").props("data-testid=drops")
         self._reasons.visible = False
+
+    async def open(self, _state: State) -> None:
+        """Wait for the first tick; the tab has one state."""
+
+    def state(self) -> State:
+        """Return no state."""
+        return {}
 
     async def tick(self) -> None:
         """Show the API's current figures. Raises ApiError."""

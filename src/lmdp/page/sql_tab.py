@@ -12,6 +12,7 @@ from nicegui import ui
 from lmdp.errors import ApiError
 from lmdp.machine.api.protocol import CSV, Query
 from lmdp.page import echarts, formats
+from lmdp.page.address import State
 from lmdp.page.run_client import Answer
 from lmdp.page.widgets import heading
 from lmdp.support.program import program
@@ -23,6 +24,7 @@ _SHOWN = 1_000
 _CSV_ROWS = 100_000  # for more there is `lmdp query`, which writes to a file
 _CHART_ROWS = 5_000
 _MOST_LINES = 8
+_PATIENCE_S = 20.0
 _KEPT = "lmdp-sql"  # in the browser's tab, so that a restart of the run loses nothing
 
 EXAMPLES = {
@@ -105,11 +107,18 @@ class SqlTab:
                     self._csv.disable()
             self._place = ui.element("div").classes("lm-answer-place").props("data-testid=sql-answer")
 
-    async def restore(self, seconds: float) -> None:
-        """Restore the editor's text after the browser's tab was reloaded."""
-        kept = await ui.run_javascript(f"sessionStorage.getItem('{_KEPT}')", timeout=seconds)
+    async def open(self, state: State) -> None:
+        """Show the query of an address, else what the browser's tab had before it was reloaded."""
+        kept = state.get("sql") or await ui.run_javascript(f"sessionStorage.getItem('{_KEPT}')", timeout=_PATIENCE_S)
         if isinstance(kept, str):
             self._editor.set_value(kept)
+
+    def state(self) -> State:
+        """Return no state: the browser's tab keeps the text."""
+        return {}
+
+    async def tick(self) -> None:
+        """Do nothing: an answer changes only with its query."""
 
     def _remember(self) -> None:
         ui.run_javascript(f"sessionStorage.setItem('{_KEPT}', {json.dumps(self._editor.value)})")
