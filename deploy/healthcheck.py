@@ -35,7 +35,7 @@ class _Local(http.client.HTTPConnection):
 def fault(home: Path, listen: str, *, ready: bool) -> str:
     """Return why the process is not healthy; empty when it is. `listen` is the receiver's address."""
     try:
-        if listen:
+        if listen and not (home / "run.sock").exists():  # a receiver by itself
             host, _, port = listen.rpartition(":")
             # Where it listens on every address, it does on loopback.
             local = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - not bound here

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "receive": {*SHARED, "machine"},
     "replay": {*SHARED, "cloud", "machine"},
     "page": {*SHARED, "machine"},
-    "doctor": {*SHARED, "deployment", "machine", "snowflake"},
+    "doctor": {*SHARED, "deployment", "machine", "receive", "snowflake"},
     "cost": {"errors", "support"},
     "powerbi": {"errors"},
     "cli": {*SHARED, "cost", "deployment", "doctor", "machine", "page", "powerbi", "receive", "replay", "snowflake"},

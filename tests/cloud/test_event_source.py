@@ -143,3 +143,11 @@ def test_a_deep_record_is_kept_whole() -> None:
     assert (reject.raw.count(b"["), reject.raw.count(b"]")) == (2_500, 2_500)
     (reject,) = read_event([[nested(40)]]).rejects
     assert b"".join(piece.encode() for piece in _written([nested(40)])) == reject.raw
+
+
+@pytest.mark.parametrize(("header", "tenant"), [("lmdp-tenant", "acme"), (None, "")])
+def test_a_record_that_is_no_message_keeps_its_tenant(header: str | None, tenant: str) -> None:
+    """Its value may be one, which a replay reads."""
+    record = less(offset="x", headers=[{"lmdp-tenant": list(b"acme")}])
+    (reject,) = read_event([record], header).rejects
+    assert (reject.raw, reject.tenant) == (b"Hello", tenant)

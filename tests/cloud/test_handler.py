@@ -114,6 +114,18 @@ def test_a_batch_that_makes_too_many_rows(function_env: dict[str, str], double: 
     assert len(double.accepted) == 2
 
 
+@pytest.mark.parametrize(("trusted", "tenant"), [("lmdp-tenant", "acme"), ("", "example")])
+def test_the_tenant_of_the_receiver(
+    trusted: str, tenant: str, function_env: dict[str, str], double: Double, bucket: Any
+) -> None:
+    """The header decides where it is trusted, in rows and rejects alike; elsewhere it is only a header."""
+    headers = [{"lmdp-tenant": list(b"acme")}]
+    function = entry.open_function({**function_env, "LMDP_ORG_ID": "example", "LMDP_TENANT_HEADER": trusted})
+    function([{**record(7, bundle()), "headers": headers}, {**record(8, b"?"), "headers": headers}], Context())
+    assert [json.loads(row)["orgId"] for row in double.accepted] == [tenant]
+    assert [found["source"].get("tenant") for found in envelopes(bucket)] == ["acme" if trusted else None]
+
+
 OFFSETS: list[tuple[list[tuple[str, object, object]], dict[str, list[int]]]] = [
     ([("a", 0, 7)], {"a-0": [7, 7]}),
     ([("a", "0", 9), ("a", 0, 7), ("a", 0, 8)], {"a-0": [7, 9]}),

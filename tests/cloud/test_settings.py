@@ -14,7 +14,7 @@ def test_defaults() -> None:
     """Three settings are enough; the rest has defaults."""
     settings = Settings.from_env(ENV)
     assert (settings.prefix, settings.kms_key, settings.concurrency, settings.margin) == ("rejects/", None, 8, 3.0)
-    assert settings.transform.org_id is None
+    assert (settings.transform.org_id, settings.transform.tenant_header) == (None, None)
     assert settings.transform.max_row_bytes == 1_024_000
     assert settings.transform.max_message_memory + 3 * settings.transform.max_message_row_bytes <= 640 * 2**20
     assert settings.keys.fields[0].name == "orgId"
@@ -33,13 +33,14 @@ def test_every_setting_is_read() -> None:
             "LMDP_MAX_DECOMPRESSED_BYTES": "1000",
             "LMDP_MAX_MESSAGE_MEMORY": "3000",
             "LMDP_MAX_MESSAGE_ROW_BYTES": "2000",
+            "LMDP_TENANT_HEADER": "lmdp-tenant",
             "SNOWFLAKE_IDENTIFIERS": "upper",
         }
     )
     assert settings.prefix == "team/rejects/"
     assert settings.kms_key == "arn:aws:kms:eu-west-1:123456789012:key/0"
     assert (settings.concurrency, settings.margin) == (2, 7.5)
-    assert settings.transform.org_id == "acme"
+    assert (settings.transform.org_id, settings.transform.tenant_header) == ("acme", "lmdp-tenant")
     assert (settings.transform.max_decompressed_bytes, settings.transform.max_message_row_bytes) == (1000, 2000)
     assert settings.transform.max_message_memory == 3000
     assert settings.keys.fields[0].name == "ORGID"

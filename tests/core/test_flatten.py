@@ -310,11 +310,10 @@ def test_a_trusted_header_decides_the_tenant(
     assert [json.loads(line)["orgId"] for line in encode(done.rows)] == [tenant]
 
 
-def test_a_reject_keeps_the_tenant_of_the_header() -> None:
-    """A replay has no header: the tenant is in the resource, where the sender's own claim was."""
-    settings = TransformSettings(tenant_header="lmdp-tenant")
-    claimed = bundle(gauge(NO_TIME), attributes=[text("hostId", "7"), text("orgId", "another's")])
-    message = Message(json.dumps(claimed).encode(), headers=(("lmdp-tenant", b"acme"),))
-    [reject] = transform([message], settings).rejects
-    replayed = transform([Message(reject.raw, timestamp=1_700_000_000_000)], TransformSettings(org_id="setting"))
-    assert [json.loads(line)["orgId"] for line in encode(replayed.rows)] == ["acme"]
+@pytest.mark.parametrize(("header", "tenant"), [("lmdp-tenant", "acme"), (None, "")])
+@pytest.mark.parametrize("value", [json.dumps(bundle(gauge(NO_TIME))).encode(), b"{", b"[" * 100_000])
+def test_a_reject_has_the_tenant_of_the_trusted_header(value: bytes, header: str | None, tenant: str) -> None:
+    """Of a part of a message as of a whole one; what the sender sent stays as it came."""
+    message = Message(value, headers=(("lmdp-tenant", b"acme"),))
+    [reject] = transform([message], TransformSettings(tenant_header=header)).rejects
+    assert reject.tenant == tenant

@@ -60,6 +60,7 @@ def test_the_pipeline_resumes_from_its_offsets(folder: Path) -> None:
 
 def test_its_rejects_are_replayed_once(folder: Path) -> None:
     """Those of the warehouse and of the folder, with the tenant of the `.env`; never what it had replayed itself."""
+    assert "1 would fail again" in call("replay", "warehouse", "--dry-run", folder=folder).out  # of the file as it is
     assert "1 failed again" in call("replay", "warehouse", folder=folder).out  # the malformed one
     assert call("replay", "rejects", folder=folder).code == 0
     wanted = [f"i-{number}" for number in (0, 1, 2, 4, 7, 8)]

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from prometheus_client import generate_latest
 
 from lmdp.errors import DROP_REASONS, REJECT_CODES
 from lmdp.page.prometheus import render
+from lmdp.receive.metrics import Metrics
 from page.test_prometheus import LIVE, STATUS, samples
 
 if TYPE_CHECKING:
@@ -44,6 +46,17 @@ def late_start(begin: int, change: Json) -> list[Scrape]:
     """No run until minute `begin`, whose first scrape already has `change`."""
     running = scrapes(lambda _: {"startedAtMs": (begin - 1) * 60_000, **change})
     return [None] * begin + running[: MINUTES - begin]
+
+
+def receiver(accepted: int, others: dict[int, int] | None = None, kafka_up: int = 1, ends: float = 1e9) -> Json:
+    """A run with a receiver that answered so many requests."""
+    metrics = Metrics()
+    for status, count in {200: accepted, **(others or {})}.items():
+        for _ in range(count):
+            metrics.answered("collector-1", status, 0.01)
+    metrics.kafka_up.set(kafka_up)
+    metrics.watch_certificate(lambda: ends)
+    return {"receiver": {"metrics": generate_latest(metrics.registry).decode()}}
 
 
 CASES: list[tuple[str, list[Scrape], dict[int, set[str]]]] = [
@@ -106,6 +119,36 @@ CASES: list[tuple[str, list[Scrape], dict[int, set[str]]]] = [
         scrapes(lambda _: {}, lambda _: {"duplicates": 2}),
         {1: {"LmdpDuplicates"}},
     ),
+    (
+        "a receiver whose senders repeat now and then",
+        scrapes(lambda minute: receiver(20 * minute, {429: minute // 2, 503: minute // 2, 401: minute // 2})),
+        {30: set(), 59: set()},
+    ),
+    (
+        "a receiver without Kafka",
+        scrapes(lambda minute: receiver(20, {503: minute}, kafka_up=0 if minute >= 30 else 1)),
+        {31: set(), 33: {"LmdpReceiverKafkaDown"}},
+    ),
+    (
+        "a sender of what is no metrics",
+        scrapes(lambda minute: receiver(20 * minute, {400: max(1, minute - 30)})),
+        {29: set(), 33: {"LmdpReceiverRefuses"}},
+    ),
+    (
+        "a revoked token",
+        scrapes(lambda minute: receiver(20 * minute, {401: 20 * minute})),
+        {10: set(), 20: {"LmdpReceiverUnauthorized"}},
+    ),
+    (
+        "more than the receiver takes",
+        scrapes(lambda minute: receiver(20 * minute, {429: 5 * minute})),
+        {10: set(), 20: {"LmdpReceiverBusy"}},
+    ),
+    (
+        "a receiver's certificate of 14 days",
+        scrapes(lambda minute: receiver(20 * minute, ends=14 * 86_400 + 30 * 60)),
+        {29: set(), 32: {"LmdpReceiverCertificateEnds"}},
+    ),
     ("a full disk", scrapes(lambda _: {}, lambda _: {"freeBytes": 10**9}), {14: set(), 16: {"LmdpDiskFull"}}),
 ]
 
@@ -124,7 +167,7 @@ def series(timeline: list[Scrape]) -> list[dict[str, str]]:
 
 def labelled(name: str) -> str:
     """A sample's name with the labels that Prometheus adds to each target."""
-    base, brace, labels = name.partition("{")
+    base, brace, labels = name.replace("}{", ",").partition("{")
     return f'{base}{{instance="a",job="lmdp"{"," + labels if brace else "}"}'
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from confluent_kafka import Consumer
 
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.receive.server import ReceiveSettings, serve
+from lmdp.receive.server import Receiver, ReceiveSettings
 
 BUNDLE = json.dumps(
     {
@@ -94,7 +94,7 @@ def receiving(access: KafkaAccess, **given: Any) -> Iterator[Receiving]:
 
     def work() -> None:
         try:
-            serve(settings, stop, log.append, ready.put)
+            Receiver(settings, log.append).serve(stop, ready.put)
         except BaseException as error:  # noqa: BLE001 - raised again below
             failed.append(error)
             ready.put("")

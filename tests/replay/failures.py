@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from lmdp import Message, TransformSettings, encode, transform
+from lmdp.core.rejects import Reject
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -43,6 +46,15 @@ def message(value: bytes, offset: int, partition: int = 0) -> Message:
 def rejects(folder: Path, *messages: Message) -> list[Path]:
     """Write what these messages reject without a tenant, as the function and `lmdp run --rejects` do."""
     return write_to_folder(folder, transform(messages, TransformSettings()).rejects, NOW)
+
+
+def of_tenant(tenant: str, offset: int) -> Reject:
+    """What a message is rejected as that was too large for the settings then, with the tenant of a trusted header."""
+    given = replace(
+        message(gzip.compress(bundle(offset, tenant="another's")), offset), headers=(("h", tenant.encode()),)
+    )
+    (reject,) = transform([given], TransformSettings(max_decompressed_bytes=10, tenant_header="h")).rejects
+    return reject
 
 
 def row_json(number: int, **changes: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,20 @@ from typing import Any
 import pytest
 
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
+from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.log import Rejects, asking
 from lmdp.replay.replay import into_warehouse, replay_rejects
 from lmdp.replay.retry import Report, now
 from lmdp.replay.stores import Folder, Stored
+from lmdp.support.reject_files import envelope, write_to_folder
 from replay.failures import (
     NOW,
     files,
     firehose_record,
     lines,
     message,
+    of_tenant,
     reject_into,
     rejects,
     replayed,
@@ -339,6 +343,21 @@ def test_the_warehouses_rejects(warehouse: Warehouse) -> None:
     assert values(warehouse, "SELECT epoch_ms(ARRIVAL_TIMESTAMP) FROM REJECTS") == [NOW]
     again = replayed_rejects(warehouse, run())
     assert (again.counts.messages, warehouse.counts().rows) == (1, 1200)
+
+
+@pytest.mark.parametrize("is_table", [False, True])
+def test_a_whole_message_keeps_the_tenant_of_its_header(folder: Path, warehouse: Warehouse, is_table: bool) -> None:
+    """Before what the message says, and before the tenant of the replay; from a folder and from the table."""
+    stored = [of_tenant("acme", 1), of_tenant("", 2)]
+    if is_table:
+        envelopes = [envelope(reject, NOW) for reject in stored]
+        part = OffsetRange("c", "id", "t", 0, 0, 2, 0, 2)
+        warehouse.commit(Load([], envelopes, [part], datetime.now(UTC)))
+        replayed_rejects(warehouse, run("replay"))
+    else:
+        write_to_folder(folder, stored, NOW)
+        replayed(Folder.open(folder), warehouse, run("replay"))
+    assert values(warehouse, 'SELECT "orgId" FROM ROW_EVENTS ORDER BY "instance"') == ["acme", "another's"]
 
 
 def test_large_rejects_come_in_small_pages(warehouse: Warehouse) -> None:

@@ -20,8 +20,22 @@ from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.replay.retry import Report
 from lmdp.replay.sinks import Send, into_firehose, into_kafka
 from lmdp.replay.stores import Folder
+from lmdp.support.reject_files import write_to_folder
 from lmdp.testing.firehose import DENIED
-from replay.failures import SPEC, How, files, firehose_record, message, rejects, row_json, run, sent, two
+from replay.failures import (
+    NOW,
+    SPEC,
+    How,
+    files,
+    firehose_record,
+    message,
+    of_tenant,
+    rejects,
+    row_json,
+    run,
+    sent,
+    two,
+)  # fmt: skip
 from running import bundle
 
 
@@ -66,6 +80,13 @@ def test_kafka(tmp_path: Path, broker: KafkaAccess) -> None:
     assert found[1].value() == bundle_rejected(7)
     assert replay(tmp_path, into_kafka(broker, "replayed"), run(whole=True)).replayed == 0
     assert len(on_topic(broker, "replayed")) == 2
+
+
+def test_kafka_gets_the_tenant_as_a_header(tmp_path: Path, broker: KafkaAccess) -> None:
+    """A consumer that trusts it makes the same rows."""
+    write_to_folder(tmp_path, [of_tenant("acmé", 1), of_tenant("", 2)], NOW)
+    replay(tmp_path, into_kafka(broker, "tenants"), run(whole=True))
+    assert [each.headers() for each in on_topic(broker, "tenants")] == [[("lmdp-tenant", "acmé".encode())], None]
 
 
 def bundle_rejected(number: int) -> bytes:

@@ -61,8 +61,15 @@ def _source(running: dict[str, Any]) -> list[str]:
     return [
         _line("running", f"pid {running['pid']} for {_uptime(running['uptimeSeconds'])}"),
         _line("source", f"{running['topic']} at {running['broker'] or 'the broker that is starting'}{simulating}"),
+        *([_receiver(running["receiver"])] if running.get("receiver") else []),
         _line("page", running.get("page") or "none"),
     ]
+
+
+def _receiver(found: dict[str, Any]) -> str:
+    counts = f"{found['accepted']:,} accepted, {found['busy']:,} to be repeated, {found['refused']:,} refused"
+    trouble = f". {found['trouble']}" if found["trouble"] else ""
+    return _line("receiver", f"{found['address']}, requests: {counts}{trouble}")
 
 
 def _path(status: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from lmdp.support.printable import printable
 from lmdp.support.signals import stopped_by_signals
 
 if TYPE_CHECKING:
+    from lmdp.machine.kafka.access import KafkaAccess
     from lmdp.receive.server import ReceiveSettings
 
 _LISTEN = re.compile(r"(?:\[([0-9A-Fa-f:]+)\]|([^\s:/]+)):(\d{1,5})")
@@ -35,10 +36,10 @@ DEFAULT_TOKENS = Path("receive-tokens.json")
 
 
 @dataclass(frozen=True, slots=True)
-class ListenOptions:
-    """Where to listen, and with which TLS."""
+class ReceiverOptions:
+    """Where a receiver listens, with which TLS, and who may send how much."""
 
-    panel: ClassVar[str] = "Listening"
+    panel: ClassVar[str] = "Receiver"
     listen: Annotated[
         str,
         option(
@@ -63,20 +64,6 @@ class ListenOptions:
         bool,
         option("--behind-proxy", "Listen without TLS: a proxy before this ends it.", env="LMDP_RECEIVE_BEHIND_PROXY"),
     ] = False
-    metrics_port: Annotated[
-        int,
-        option(
-            "--metrics-port PORT", "Serve /metrics on this port of 127.0.0.1; 0: do not.",
-            env="LMDP_RECEIVE_METRICS_PORT", min=0, max=65_535,
-        ),
-    ] = 9464  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class SenderOptions:
-    """Who may send, and how much."""
-
-    panel: ClassVar[str] = "Senders"
     tokens: Annotated[
         Path | None,
         option(
@@ -112,7 +99,17 @@ class SenderOptions:
     ] = 64 * 1024 * 1024  # fmt: skip
 
 
-def _contradictions(context: typer.Context) -> list[str]:
+MetricsPort = Annotated[
+    int,
+    option(
+        "--metrics-port PORT", "Serve /metrics on this port of 127.0.0.1; 0: do not.", env="LMDP_RECEIVE_METRICS_PORT",
+        min=0, max=65_535,
+    ),
+]  # fmt: skip
+
+
+def listen_faults(context: typer.Context) -> list[str]:
+    """Return what is wrong with --listen."""
     listen = context.params["listen"]
     found = _LISTEN.fullmatch(listen)
     if found is None or int(found[3]) > 65_535:
@@ -120,12 +117,12 @@ def _contradictions(context: typer.Context) -> list[str]:
     return []
 
 
-@option_groups(_contradictions)
+@option_groups(listen_faults)
 def receive(
     *,
     kafka: KafkaOptions,
-    listening: ListenOptions,
-    senders: SenderOptions,
+    receiver: ReceiverOptions,
+    metrics_port: MetricsPort = 9464,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Take metrics by OTLP/HTTP, and put them on the topic.
@@ -137,35 +134,40 @@ def receive(
 
     Example: lmdp receive --listen 0.0.0.0:4318 --tls-cert tls.pem --tls-key tls.key --tokens receive-tokens.json
     """
-    from lmdp.receive.server import serve  # noqa: PLC0415 - loads librdkafka and uvicorn
+    from lmdp.receive.server import Receiver  # noqa: PLC0415 - loads librdkafka and uvicorn
 
-    settings, stop = _settings(kafka, listening, senders, home), threading.Event()
-    _allow_files(2 * settings.limits.connections)
+    settings = receiver_settings(kafka.access(home), kafka.topic, receiver, metrics_port)
+    serving, stop = Receiver(settings, _log), threading.Event()
     with stopped_by_signals(stop):
-        serve(settings, stop, _log, lambda address: _log(f"listening on {address}, topic {settings.topic}"))
+        serving.serve(stop, lambda address: _log(f"listening on {address}, topic {settings.topic}"))
     _log("ended")
 
 
-def _settings(kafka: KafkaOptions, listening: ListenOptions, senders: SenderOptions, home: Path) -> "ReceiveSettings":
+def receiver_settings(
+    access: "KafkaAccess", topic: str, given: ReceiverOptions, metrics_port: int = 0
+) -> "ReceiveSettings":
+    """Return the receiver's settings, and allow this process as many open files as it may need."""
     from lmdp.receive.application import Limits  # noqa: PLC0415 - as above
     from lmdp.receive.server import ReceiveSettings  # noqa: PLC0415 - as above
 
-    found = _LISTEN.fullmatch(listening.listen)
+    found = _LISTEN.fullmatch(given.listen)
     assert found is not None
+    limits = Limits(body=given.max_body_bytes, in_flight=given.max_in_flight_bytes)
+    _allow_files(2 * limits.connections)
     return ReceiveSettings(
-        access=kafka.access(home),
-        topic=kafka.topic,
+        access=access,
+        topic=topic,
         host=found[1] or found[2],
         port=int(found[3]),
-        paths=frozenset(path.strip() for path in listening.paths.split(",") if path.strip()),
-        tokens=senders.tokens,
-        query_token=senders.query_token,
-        cert=listening.tls_cert,
-        key=listening.tls_key,
-        client_ca=senders.client_ca,
-        behind_proxy=listening.behind_proxy,
-        metrics_port=listening.metrics_port,
-        limits=Limits(body=senders.max_body_bytes, in_flight=senders.max_in_flight_bytes),
+        paths=frozenset(path.strip() for path in given.paths.split(",") if path.strip()),
+        tokens=given.tokens,
+        query_token=given.query_token,
+        cert=given.tls_cert,
+        key=given.tls_key,
+        client_ca=given.client_ca,
+        behind_proxy=given.behind_proxy,
+        metrics_port=metrics_port,
+        limits=limits,
     )
 
 

@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -26,12 +26,14 @@ from lmdp.cli.options import (
     too_many,
     warehouse_file,
 )
+from lmdp.cli.receive import ReceiverOptions, listen_faults, receiver_settings
+from lmdp.errors import SettingsError
 from lmdp.support.signals import stopped_by_signals
 
 if TYPE_CHECKING:
     from lmdp.cli.run_log import RunLog
     from lmdp.core.specification import Spec
-    from lmdp.machine.services import MachineSettings
+    from lmdp.machine.services import MachineSettings, Receive
     from lmdp.machine.store import OpenStore
 
 _MOST_DAYS = 36_500
@@ -77,6 +79,16 @@ class ConsumerOptions:
         Path | None, option("--kafka-home DIR", "Use this unpacked Kafka distribution instead of downloading one.")
     ] = None
 
+    receive: Annotated[
+        bool,
+        option(
+            "--receive/--no-receive",
+            "Also take metrics by OTLP/HTTP, at --listen, and put them on the topic: `lmdp receive` in this process.",
+            env="LMDP_RECEIVE",
+            show_default=False,
+        ),
+    ] = False
+
 
 @dataclass(frozen=True, slots=True)
 class SimulationOptions:
@@ -87,8 +99,8 @@ class SimulationOptions:
         int | None,
         option(
             "--simulate N",
-            "Simulate N devices (0: none). Default: 20 with the embedded broker, else 0. For another broker also "
-            "pass --topic.",
+            "Simulate N devices (0: none). Default: 20 with the embedded broker and without --receive, else 0. For "
+            "another broker also pass --topic.",
             min=0,
             max=1_000_000,
         ),
@@ -122,8 +134,9 @@ class StorageOptions:
         option(
             "--tenant-header NAME",
             "The Kafka header that decides the tenant, such as `lmdp receive`'s lmdp-tenant: only for a topic to which "
-            "nobody but the receiver may write.",
+            "nobody but the receiver may write. Default: lmdp-tenant with --receive and the embedded broker.",
             env="LMDP_TENANT_HEADER",
+            show_default=False,
         ),
     ] = None
     warehouse: WarehouseFile = None
@@ -176,7 +189,8 @@ UntilIdle = Annotated[
 def _contradictions(context: typer.Context) -> list[str]:
     """Return what is wrong with options that are right one by one."""
     given = context.params
-    own, devices = given["servers"] is None, _devices(given["servers"], given["simulate"], given["until_idle"])
+    own = given["servers"] is None
+    devices = _devices(given["servers"], given["simulate"], given["until_idle"] or given["receive"])
     faults = _broker_faults(context, own=own)
     faults += too_many(devices, given["instances"])
     if not devices:
@@ -187,6 +201,11 @@ def _contradictions(context: typer.Context) -> list[str]:
     if given["to"] == "snowflake":
         of_duckdb = [name for name in ("warehouse", "keep", "workers") if typed(context, name)]
         faults += [f"--{name} is for DuckDB, and --to is snowflake" for name in of_duckdb]
+    faults += listen_faults(context)
+    if not given["receive"]:
+        names = [field.name for field in fields(ReceiverOptions)]
+        idle = [name.replace("_", "-") for name in names if typed(context, name)]
+        faults += [f"--{name} is for --receive, which is not given" for name in idle]
     _parsed(_partitions, given["partitions"], faults)
     _parsed(_days, given["keep"], faults)
     return faults
@@ -210,19 +229,20 @@ def _broker_faults(context: typer.Context, *, own: bool) -> list[str]:
     return faults
 
 
-def _devices(servers: str | None, simulate: int | None, until_idle: bool) -> int:  # noqa: FBT001 - as the option has it
-    """Return how many devices are simulated: 20 by default, on a broker that this command starts."""
-    return simulate if simulate is not None else (20 if servers is None and not until_idle else 0)
+def _devices(servers: str | None, simulate: int | None, others: bool) -> int:  # noqa: FBT001 - as the options have it
+    """Return how many devices are simulated: 20 by default, on a broker that this command starts for no `others`."""
+    return simulate if simulate is not None else (20 if servers is None and not others else 0)
 
 
 @option_groups(_contradictions)
-def run(
+def run(  # noqa: PLR0913 - typer reads them
     *,
     kafka: KafkaOptions,
     consumer: ConsumerOptions,
     simulation: SimulationOptions,
     storage: StorageOptions,
     page: PageOptions,
+    receiver: ReceiverOptions,
     until_idle: UntilIdle = False,
     as_json: Json = False,
 ) -> None:
@@ -234,6 +254,8 @@ def run(
 
     Example: lmdp run --simulate 200 --interval 5 --duration 60 --json
 
+    Example: lmdp run --receive
+
     Example: lmdp run --bootstrap-servers b-1.example.com:9094 --ca ca.pem --cert me.pem --key me.key --org-id acme
 
     Example: lmdp run --to snowflake --bootstrap-servers b-1.example.com:9094 --cert me.pem --key me.key --org-id acme
@@ -241,7 +263,10 @@ def run(
     from lmdp.cli.run_log import RunLog  # noqa: PLC0415 - loads rich
 
     log = RunLog()
-    report = _run(_settings(kafka, consumer, simulation, storage, page, until_idle, log), log)
+    settings = _settings(kafka, consumer, simulation, storage, page, until_idle, log)
+    if consumer.receive:
+        settings = replace(settings, receive=_receiver(kafka.topic, receiver))
+    report = _run(settings, log)
     if as_json:
         print(json.dumps(report))
     else:
@@ -260,7 +285,7 @@ def _settings(
     log: "RunLog",
 ) -> "MachineSettings":
     """Return the run's settings. Raises SettingsError."""
-    from lmdp.core.pipeline import TransformSettings  # noqa: PLC0415 - loads the core
+    from lmdp.core.pipeline import TENANT_HEADER, TransformSettings  # noqa: PLC0415 - loads the core
     from lmdp.machine.services import MachineSettings, Simulated  # noqa: PLC0415 - loads DuckDB
     from lmdp.machine.settings import ConsumeSettings  # noqa: PLC0415 - as above
     from lmdp.page import process  # noqa: PLC0415 - as above
@@ -268,10 +293,13 @@ def _settings(
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
     own = kafka.servers is None
-    devices = _devices(kafka.servers, simulation.simulate, until_idle)
-    tenant = storage.org_id or ("demo" if own and devices else None)
+    devices = _devices(kafka.servers, simulation.simulate, until_idle or consumer.receive)
+    tenant = storage.org_id or ("demo" if own and (devices or consumer.receive) else None)
     if tenant != storage.org_id:
-        log("the simulated devices' tenant is `demo`; --org-id or LMDP_ORG_ID sets another")
+        log(f"the tenant of {'the simulated devices' if devices else 'requests without one'} is `demo`; --org-id or "
+            "LMDP_ORG_ID sets another")  # fmt: skip
+    # Who may write to this machine's own broker has the certificates of the home, and could change the rows, too.
+    header = storage.tenant_header or (TENANT_HEADER if own and consumer.receive else None)
     has_page = page.page if page.page is not None else simulation.duration is None and not until_idle
     chosen = _partitions(consumer.partitions) if consumer.partitions is not None else None
     spec = configured_spec()
@@ -279,7 +307,7 @@ def _settings(
     return MachineSettings(
         home=storage.home,
         warehouse=warehouse_file(storage.warehouse, storage.home),
-        transform=TransformSettings(org_id=tenant, tenant_header=storage.tenant_header, spec=spec),
+        transform=TransformSettings(org_id=tenant, tenant_header=header, spec=spec),
         consume=ConsumeSettings(
             *(kafka.topic, chosen),
             group=consumer.group,
@@ -299,6 +327,17 @@ def _settings(
         page=partial(process.page, port=page.page_port, shows_token=sys.stderr.isatty()) if has_page else None,
         replay=serve,
     )
+
+
+def _receiver(topic: str, given: ReceiverOptions) -> "Receive":
+    """Return what serves the receiver, once the broker is there. Raises SettingsError before."""
+    from lmdp.machine.kafka.access import KafkaAccess  # noqa: PLC0415 - loads librdkafka
+    from lmdp.receive.server import receiving  # noqa: PLC0415 - loads uvicorn
+
+    settings = receiver_settings(KafkaAccess(""), topic, given)
+    if faults := settings.faults():
+        raise SettingsError.of(faults)
+    return lambda access, notify, stop: receiving(replace(settings, access=access), notify, stop)
 
 
 def _workers(given: int | None) -> int:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pybase64 import b64decode
 
-from lmdp.core.pipeline import Message
+from lmdp.core.pipeline import Message, tenant_of
 from lmdp.core.rejects import Reject
 from lmdp.errors import MALFORMED
 
@@ -33,14 +33,14 @@ class Incoming:
     rejects: list[Reject] = field(default_factory=list)
 
 
-def read_event(event: object) -> Incoming:
-    """Read the records of an event of either shape. Nothing in it raises."""
+def read_event(event: object, tenant_header: str | None = None) -> Incoming:
+    """Read the records of an event of either shape; `tenant_header` is trusted. Nothing in it raises."""
     incoming = Incoming()
     for record in _records(event):
         faults: list[str] = []
         message = _message(record, faults)
         if faults:
-            incoming.rejects.append(_reject(record, message, faults))
+            incoming.rejects.append(_reject(record, message, faults, tenant_header))
         else:
             incoming.messages.append(message)
     return incoming
@@ -126,7 +126,7 @@ def _octets(value: object) -> bytes | None:
     return None
 
 
-def _reject(record: object, message: Message, faults: list[str]) -> Reject:
+def _reject(record: object, message: Message, faults: list[str], tenant_header: str | None) -> Reject:
     """Return a reject with the record's value where it could be read, else with the record itself as JSON."""
     return Reject(
         code=MALFORMED,
@@ -137,6 +137,7 @@ def _reject(record: object, message: Message, faults: list[str]) -> Reject:
         offset=message.offset,
         timestamp=message.timestamp,
         key=message.key,
+        tenant=tenant_of(message, tenant_header),
     )
 
 

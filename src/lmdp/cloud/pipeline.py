@@ -61,7 +61,7 @@ class Invocation:
         firehose = self.pipeline.firehose
         deadline = firehose.clock() + seconds_left - self.pipeline.margin
         with self.step("transform"):
-            rows, rejects = self._transform(read_event(event))
+            rows, rejects = self._transform(read_event(event, self.pipeline.transform.tenant_header))
         with self.step("rejects"):
             self.reject_objects = self.pipeline.write_rejects(rejects, self.now_ms, deadline - firehose.clock())
         with self.step("firehose"):
@@ -82,7 +82,7 @@ class Invocation:
                 done = transform(chunk, self.pipeline.transform)
             else:
                 text = f"the messages before it in its batch make more than {limit:,} bytes of rows; replay it"
-                done = reject_whole(chunk, DECODE_TOO_LARGE, text)
+                done = reject_whole(chunk, DECODE_TOO_LARGE, text, self.pipeline.transform.tenant_header)
             encoded = encode(done.rows, self.pipeline.keys)
             size += sum(map(len, encoded))
             rows += encoded

@@ -84,6 +84,7 @@ class Settings:
                 max_message_row_bytes=message_rows,
                 max_row_bytes=min(MAX_ROW_BYTES, MAX_RECORD_BYTES - key_overhead(spec, style)),
                 spec=spec,
+                tenant_header=env.get("LMDP_TENANT_HEADER") or None,
             ),
         )
 

@@ -18,9 +18,12 @@ from lmdp.core.flatten import Flat, Limits, Row, flatten
 from lmdp.core.otlp.decode import decode
 from lmdp.core.otlp.memory_estimate import MEMORY
 from lmdp.core.promotion import Promotion
-from lmdp.core.rejects import Reject, cut_down, reasons, with_tenant
+from lmdp.core.rejects import Reject, cut_down, reasons
 from lmdp.core.specification import MAX_ROW_BYTES, Spec, load_spec
 from lmdp.errors import MALFORMED, TOO_DEEP, MessageError, SettingsError
+
+TENANT_HEADER = "lmdp-tenant"
+"""The Kafka header in which the receiver writes a message's tenant."""
 
 _TENANTS = 64  # whose promotions are cached
 
@@ -122,23 +125,24 @@ class Transformed:
 def transform(messages: Iterable[Message], settings: TransformSettings) -> Transformed:
     """Turn messages into rows and rejects. Nothing in the data raises."""
     stages = _stages(settings)
-    return _each(messages, lambda message, value, done: _transform(message, value, stages, done))
+    header = settings.tenant_header
+    return _each(messages, lambda message, value, done: _transform(message, value, stages, done), header)
 
 
-def reject_whole(messages: Iterable[Message], code: str, text: str) -> Transformed:
+def reject_whole(messages: Iterable[Message], code: str, text: str, tenant_header: str | None = None) -> Transformed:
     """Reject messages whole and unread, for a reason that is not in them; counted as `transform` counts."""
 
     def refuse(*_: object) -> int:
         raise MessageError(code, text)
 
-    return _each(messages, refuse)
+    return _each(messages, refuse, tenant_header)
 
 
 _Convert: TypeAlias = Callable[[Message, bytes, "Transformed"], int]
 """Adds a message, given its value, to what is done; returns the characters of its rows, or raises MessageError."""
 
 
-def _each(messages: Iterable[Message], convert: _Convert) -> Transformed:
+def _each(messages: Iterable[Message], convert: _Convert, tenant_header: str | None) -> Transformed:
     counts = Counts()
     done = Transformed([], [], counts)
     rows, ends, size = done.rows, done.ends, 0
@@ -153,9 +157,9 @@ def _each(messages: Iterable[Message], convert: _Convert) -> Transformed:
         try:
             size += convert(message, value, done)
         except MessageError as refused:
-            _reject(done, message, refused.code, refused.text, value, 0)
+            _reject(done, message, refused.code, refused.text, value, 0, tenant_of(message, tenant_header))
         except RecursionError:
-            _reject(done, message, MALFORMED, TOO_DEEP, value, 0)
+            _reject(done, message, MALFORMED, TOO_DEEP, value, 0, tenant_of(message, tenant_header))
         ends.append(len(rows))
     counts.rows = len(rows)
     return Transformed(rows, done.rejects, counts, size, ends)
@@ -197,19 +201,21 @@ def _transform(message: Message, value: bytes, stages: _Stages, done: Transforme
     flat = flatten(bundle, stages.promotion, stages.limits, message.timestamp)
     if flat.failures:
         code, text = reasons([failure.refused for failure in flat.failures])
-        raw = cut_down(flat.failures)
-        if stages.tenant is not None:
-            raw = with_tenant(raw, stages.promotion.tenant_keys, stages.tenant)
-        _reject(done, message, code, text, raw, len(flat.failures))
+        _reject(done, message, code, text, cut_down(flat.failures), len(flat.failures), stages.tenant or "")
     done.rows.extend(flat.rows)
     _count(done.counts, flat)
     return flat.size
 
 
+def tenant_of(message: Message, header: str | None) -> str:
+    """Return the tenant that a message's header names; empty where it names none, or no header is trusted."""
+    given = next((value for name, value in message.headers if name == header), None)
+    return given.decode("utf-8", "replace").replace("\0", "") if given else ""
+
+
 def _of_tenant(message: Message, stages: _Stages) -> _Stages:
     """Return the stages for the tenant that a message's header names; those of every message where it names none."""
-    given = next((value for name, value in message.headers if name == stages.settings.tenant_header), None)
-    tenant = given.decode("utf-8", "replace").replace("\0", "") if given else ""
+    tenant = tenant_of(message, stages.settings.tenant_header)
     if not tenant:
         return stages
     if tenant not in stages.tenants:
@@ -233,11 +239,13 @@ def _count(counts: Counts, flat: Flat) -> None:
         counts.dropped["unknownData"] += flat.unknown_data
 
 
-def _reject(done: Transformed, message: Message, code: str, text: str, raw: bytes, datapoints: int) -> None:
+def _reject(
+    done: Transformed, message: Message, code: str, text: str, raw: bytes, datapoints: int, tenant: str
+) -> None:
     done.counts.rejected_messages += 1
     done.rejects.append(
         Reject(
             *(code, text, raw, message.topic, message.partition, message.offset, message.timestamp, message.key),
-            datapoints,
+            *(datapoints, tenant),
         )
     )

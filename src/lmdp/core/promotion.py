@@ -75,7 +75,6 @@ class Promotion:
     datapoint: Callable[[Attributes], PointAttributes]
     metric: Field
     reads_scopes: bool  # whether a column comes from a scope's attributes
-    tenant_keys: tuple[str, ...]  # of a resource, from which the tenant comes by the specification
     _resources: dict[_Key, Resource] = field(default_factory=dict)
 
     @classmethod
@@ -93,12 +92,6 @@ class Promotion:
             datapoint=_cached_datapoints(tuple(_sources(field, "datapoint") for field in datapoint_fields)),
             metric=spec.column("metric name"),
             reads_scopes=any(_sources(field, "scope") for field in promoted),
-            tenant_keys=tuple(
-                source.key
-                for field in spec.promoted
-                if _only_setting(field) is not field
-                for source in _sources(field, "resource")
-            ),
         )
 
     def resource(self, given: model.Resource | None) -> Resource:

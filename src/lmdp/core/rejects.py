@@ -24,7 +24,8 @@ _DATA = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
 class Reject:
     """A message that failed, or the part of it that did: `raw` can be sent again when the fault is fixed.
 
-    `timestamp` is Kafka's, in milliseconds; `datapoints` is 0 where the message could not be decoded.
+    `timestamp` is Kafka's, in milliseconds; `datapoints` is 0 where the message could not be decoded; `tenant` is what
+    a trusted header named, empty where none did.
     """
 
     code: str
@@ -36,6 +37,7 @@ class Reject:
     timestamp: int | None
     key: bytes | None
     datapoints: int = 0
+    tenant: str = ""
 
 
 def cut_down(failures: Sequence[Failure]) -> bytes:
@@ -59,20 +61,6 @@ def cut_down(failures: Sequence[Failure]) -> bytes:
             setattr(metrics, next(name for name in _DATA if getattr(metric, name) is data), made[id(data)])
         made[id(data)].dataPoints.append(_json(point))
     return msgspec.json.encode(MetricsData(bundle))
-
-
-def with_tenant(raw: bytes, keys: Sequence[str], tenant: str) -> bytes:
-    """Return a message that `cut_down` made, with the tenant in its resources: a replay has no header to trust.
-
-    `keys` are the resource's attributes that name a tenant: whatever the sender wrote there leaves.
-    """
-    bundle = msgspec.json.decode(raw)
-    for part in bundle["resourceMetrics"]:
-        resource = part.get("resource") or {}
-        kept = [pair for pair in resource.get("attributes") or () if pair.get("key") not in keys]
-        named = [{"key": key, "value": {"stringValue": tenant}} for key in keys[:1]]
-        part["resource"] = {**resource, "attributes": [*kept, *named]}
-    return msgspec.json.encode(bundle)
 
 
 def _empty_resource(part: Any) -> Any:

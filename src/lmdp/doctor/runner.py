@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from lmdp.doctor import aws, kafka, machine, snowflake
+from lmdp.doctor import aws, kafka, machine, receiver, snowflake
 from lmdp.doctor.result import Area, Context, Finding, Result, refused, wrong
 from lmdp.errors import LmdpError
 from lmdp.support.program import program
@@ -34,6 +34,7 @@ CHECKS: Final = (
     Check("local", "warehouse", machine.warehouse),
     Check("local", "run", machine.run),
     Check("local", "page", machine.page),
+    Check("local", "receiver", receiver.receiver),
     Check("kafka", "client certificate", kafka.client),
     Check("kafka", "topic", kafka.topic),
     Check("aws", "credentials", aws.credentials),

@@ -54,6 +54,11 @@ class Simulated:
     seed: int = 1
 
 
+Receive = Callable[
+    [KafkaAccess, Notify, threading.Event], contextlib.AbstractContextManager[Callable[[], dict[str, Any]]]
+]
+"""Serves a receiver in front of the topic until the event; what it yields returns the receiver's state."""
+
 Page = Callable[[Path, Notify], contextlib.AbstractContextManager[Callable[[], str]]]
 """Serves the page of a home until the end of its block; what it yields returns the page's address."""
 
@@ -78,6 +83,7 @@ class MachineSettings:
     page: Page | None = None
     replay: Replay | None = None
     store: OpenStore | None = None
+    receive: Receive | None = None
 
 
 def run(
@@ -100,6 +106,10 @@ def run(
             )
             access, cluster, broker = _broker(settings, notify, parts)
             machine.broker, machine.access = broker, access
+            if settings.receive is not None:
+                if broker is None and settings.access is None:
+                    notify("for a first look alone: the test broker loses what it acknowledged when this run ends")
+                machine.receiver = parts.enter_context(settings.receive(access, notify, stop))
             if settings.page is not None:
                 machine.page = parts.enter_context(settings.page(settings.home, notify))
             consumer = parts.enter_context(_running("consumer", lambda: _consume(machine, access, cluster, notify)))

@@ -37,6 +37,7 @@ class Machine:
     progress: Progress = field(default_factory=Progress)
     publisher: Publisher | None = None
     page: Callable[[], str] = str
+    receiver: Callable[[], dict[str, Any]] | None = None
     ends: StopEvents = field(default_factory=StopEvents)
     started: float = field(default_factory=time.monotonic)
     started_at: float = field(default_factory=time.time)  # Unix seconds
@@ -55,9 +56,10 @@ class Machine:
 
     def _running(self, live: dict[str, Any], totals: Totals) -> dict[str, Any]:
         same = ("pid", "broker", "topic", "uptimeSeconds", "rowsPerSecond", "messagesPerSecond", "trouble")
-        last = self.progress.last_trouble
+        last, receiver = self.progress.last_trouble, live["receiver"]
         return {
             **{name: live[name] for name in same},
+            "receiver": receiver and {name: value for name, value in receiver.items() if name != "metrics"},
             "page": self.page() or None,
             "simulating": self.publisher is not None,
             "lag": sum(live["lag"].values()),
@@ -83,6 +85,7 @@ class Machine:
             "memoryBytes": psutil.Process().memory_info().rss,
             **self.progress.live(),
             "warning": self.warning(),
+            "receiver": self.receiver() if self.receiver else None,
         }
 
     def warning(self, *, lately: bool = True) -> str:
@@ -135,7 +138,8 @@ class News:
             self._is_reading = True
             count = f"{len(lag)} partition{'' if len(lag) == 1 else 's'}"
             self._notify(f"reading {topic}: {count}, {sum(lag.values()):,} messages are waiting")
-            if machine.settings.access is None and machine.publisher is None and not machine.settings.until_idle:
+            starts_alone = machine.settings.access is None and machine.publisher is None
+            if starts_alone and machine.receiver is None and not machine.settings.until_idle:
                 self._notify(f"no devices are simulated; publish messages yourself: {program()} publish FILE")
         if machine.progress.counts.rows and not self._has_rows:
             self._has_rows = True

@@ -32,7 +32,8 @@ class Api:
         live, status = self._seen()
         warehouse = {name: value for name, value in status.items() if name != "running"}
         run = {name: value for name, value in live.items() if name not in ("latenciesMs", "latencySumMs")}
-        return {"run": run | {"latencyMs": self.run.latency()}, "warehouse": warehouse}
+        shown = {"latencyMs": self.run.latency(), "receiver": status["running"]["receiver"]}
+        return {"run": run | shown, "warehouse": warehouse}
 
     async def history(self, seconds: int = KEPT_S) -> Json:
         """Return a sample for each of the last `seconds`."""

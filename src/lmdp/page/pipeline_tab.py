@@ -63,6 +63,12 @@ def _source(status: Json) -> list[tuple[str, str]]:
             ("messages published", formats.count(run["published"])),
             ("devices, simulated", formats.count(run["simulatedDevices"])),
         ]
+    if receiver := run["receiver"]:
+        others = f"refused; {formats.count(receiver['busy'])} to be repeated"
+        return [
+            (f"requests accepted at {receiver['address']}", formats.count(receiver["accepted"])),
+            (receiver["trouble"] or others, formats.count(receiver["refused"])),
+        ]
     return [("messages received", formats.count(run["messages"])), ("topic", run["topic"])]
 
 

@@ -101,14 +101,15 @@ class _Snapshot(list[Metric], Collector):
 
 
 def render(live: Json | None, status: Json | None) -> str:
-    """Return all metrics; one without a sample is left out."""
+    """Return all metrics, those of a receiver in the run included; one without a sample is left out."""
     up = int(live is not None and status is not None)
     metrics = [_metric(UP, "gauge", "1 while `lmdp run` answers.", [({}, up)])]
     if live is not None and status is not None:
         metrics += [_metric(one.name, one.kind, one.help, one.samples(live, status)) for one in FAMILIES]
         seconds = live["latencySumMs"] / 1000
         metrics.append(HistogramMetricFamily(LATENCY, LATENCY_HELP, _buckets(live["latenciesMs"]), seconds))
-    return generate_latest(_Snapshot(metric for metric in metrics if metric.samples)).decode()
+    receiver: str = ((live or {}).get("receiver") or {"metrics": ""})["metrics"]
+    return generate_latest(_Snapshot(metric for metric in metrics if metric.samples)).decode() + receiver
 
 
 def _metric(name: str, kind: str, text: str, samples: Samples) -> Metric:

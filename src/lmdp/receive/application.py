@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from lmdp.core.pipeline import TENANT_HEADER
 from lmdp.errors import RequestRefusedError
 from lmdp.receive import answers, body
 from lmdp.receive.body import Event, Receive
@@ -188,7 +189,7 @@ def _kind_or_json(header: str) -> str:
 
 def _record_headers(path: str, sender: Sender) -> dict[str, str]:
     """Return the Kafka headers of a message; nothing of the request but its path."""
-    named = {"lmdp-path": path, "lmdp-sender": sender.name, "lmdp-tenant": sender.tenant}
+    named = {"lmdp-path": path, "lmdp-sender": sender.name, TENANT_HEADER: sender.tenant}
     return {name: text for name, text in named.items() if text}
 
 

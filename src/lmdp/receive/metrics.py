@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -40,3 +42,23 @@ class Metrics:
         self._requests.labels(sender, status).inc()
         if status == 200:
             self._seconds.observe(seconds)
+
+    def watch_certificate(self, ends: Callable[[], float]) -> None:
+        """Export when the server's certificate expires."""
+        Gauge(
+            "lmdp_receive_certificate_end_time_seconds", "When the certificate expires, in Unix seconds.",
+            registry=self.registry,
+        ).set_function(ends)  # fmt: skip
+
+    def counts(self) -> dict[str, int]:
+        """Return the answers until now by kind, and what is under way.
+
+        `busy` are those that senders repeat, 429 and 503; what is `refused` otherwise they drop.
+        """
+        found = {"accepted": 0, "busy": 0, "refused": 0}
+        for sample in next(iter(self._requests.collect())).samples:
+            if sample.name.endswith("_total"):
+                status = sample.labels["status"]
+                kind = "accepted" if status == "200" else "busy" if status in ("429", "503") else "refused"
+                found[kind] += int(sample.value)
+        return {**found, "connections": int(self.registry.get_sample_value("lmdp_receive_connections") or 0)}

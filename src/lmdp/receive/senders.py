@@ -130,14 +130,17 @@ def _changing(path: Path) -> Iterator[list[Sender]]:
 
 
 class Senders:
-    """The senders that a file admits. Without a file, whoever reaches the receiver is admitted."""
+    """The senders that a file admits. Without a file, whoever reaches the receiver is admitted.
+
+    `fault` is what is wrong with the file; empty while nothing is.
+    """
 
     def __init__(self, path: Path | None, *, from_query: bool = False) -> None:
         self._path = path
         self._from_query = from_query
         self._tokens: dict[bytes, Sender] = {}
         self._seen: tuple[int, ...] = ()
-        self._fault = ""
+        self.fault = ""
         self._buckets: dict[str, tuple[float, float]] = {}  # by name: what is left, and when that was
         if path is not None:
             self._seen, self._tokens = _version(path), _by_digest(load(path))
@@ -153,11 +156,11 @@ class Senders:
         """
         if self._path is None or (version := _version(self._path)) == self._seen:
             return ""
-        self._seen, self._fault = version, ""
+        self._seen, self.fault = version, ""
         try:
             self._tokens = _by_digest(load(self._path))
         except SettingsError as error:
-            self._tokens, self._fault = {}, str(error)
+            self._tokens, self.fault = {}, str(error)
             return f"{error} Until that is repaired, every request is answered with 503."
         return f"{self._path} has changed: {len(self)} tokens"
 
@@ -168,7 +171,7 @@ class Senders:
         """
         if self._path is None:
             return Sender(certificate)
-        if self._fault:
+        if self.fault:
             raise unavailable("the receiver cannot read its tokens at the moment; the request can be repeated")
         token = self._token(authorization, query)
         if token.expires is not None and token.expires <= time.time():

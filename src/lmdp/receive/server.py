@@ -10,15 +10,17 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
-from prometheus_client import start_http_server
+from prometheus_client import generate_latest, start_http_server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from lmdp.certificates.development_ca import read_certificate
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.receive.application import Application, Limits
@@ -38,6 +40,7 @@ _REPORT_S: Final = 60.0
 _MOST_REASONS: Final = 5
 
 Notify = Callable[[str], None]
+State = Callable[[], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +142,16 @@ class Connection(HttpToolsProtocol):
 
 
 class Certificates:
-    """TLS of the server, with files that may be replaced while it runs: the next handshake takes the new ones."""
+    """TLS of the server, with files that may be replaced while it runs: the next handshake takes the new ones.
+
+    `ends` is when the certificate in use expires, in Unix seconds.
+    """
 
     def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
         self._cert, self._key, self._client_ca = cert, key, client_ca
         self._seen = self._fingerprint()
         self.context = self._newest = self._made()
+        self.ends = self._end()
         self.context.sni_callback = self._choose  # called without a name, too
 
     def refresh(self) -> str:
@@ -153,7 +160,7 @@ class Certificates:
             return ""
         self._seen = seen
         try:
-            self._newest = self._made()
+            self._newest, self.ends = self._made(), self._end()
         except SettingsError as error:
             return f"{error} The certificate before it continues."
         return f"{self._cert} has changed: new connections take it"
@@ -174,6 +181,9 @@ class Certificates:
             raise SettingsError(f"TLS cannot be served with {names}: {error}") from error
         return context
 
+    def _end(self) -> float:
+        return read_certificate(self._cert).not_valid_after_utc.timestamp()
+
     def _fingerprint(self) -> tuple[bytes, ...]:
         found = []
         for path in (self._cert, self._key, self._client_ca):
@@ -182,57 +192,61 @@ class Certificates:
         return tuple(found)
 
 
-def serve(settings: ReceiveSettings, stop: threading.Event, notify: Notify, ready: Notify) -> None:
-    """Serve until `stop`; `ready` is called with the address once it listens.
+class Receiver:
+    """A receiver by its settings. While `serve` runs it, another thread may ask for its `state`.
 
-    Raises SettingsError, or UnreachableError where the address cannot be had.
+    Raises SettingsError for what is wrong with the settings, their files, or the tokens.
     """
-    if faults := settings.faults():
-        raise SettingsError.of(faults)
-    metrics, senders = Metrics(), Senders(settings.tokens, from_query=settings.query_token)
-    writer = TopicWriter(settings.access, settings.topic, notify)
-    application = Application(writer, senders, metrics, settings.paths, settings.limits)
-    certificates = None
-    if settings.cert is not None and settings.key is not None:
-        certificates = Certificates(settings.cert, settings.key, settings.client_ca)
-    config = uvicorn.Config(
-        application,
-        http=partial(Connection, limits=settings.limits),  # type: ignore[arg-type]  # it is called as a class is
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        log_level="critical",  # one line for each broken request is the sender's to decide
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(STOP_SECONDS),
-        ssl_context_factory=(lambda *_: certificates.context) if certificates else None,
-    )
-    with _listener(settings) as listener, _exposed(settings.metrics_port, metrics):
-        server = _Server(config, stop, _Caretaker(application, writer, senders, metrics, certificates, notify))
-        server.ready = lambda: ready(_address(listener, certificates is not None))
-        server.run([listener])
 
-
-class _Caretaker:
-    """Whatever is looked after now and then."""
-
-    def __init__(
-        self,
-        application: Application,
-        writer: TopicWriter,
-        senders: Senders,
-        metrics: Metrics,
-        certificates: Certificates | None,
-        notify: Notify,
-    ) -> None:
-        self.writer = writer
-        self._application, self._senders, self._metrics = application, senders, metrics
-        self._certificates, self._notify = certificates, notify
+    def __init__(self, settings: ReceiveSettings, notify: Notify) -> None:
+        if faults := settings.faults():
+            raise SettingsError.of(faults)
+        self._settings, self._notify = settings, notify
+        self._metrics, self._senders = Metrics(), Senders(settings.tokens, from_query=settings.query_token)
+        self.writer = TopicWriter(settings.access, settings.topic, notify)
+        self._application = Application(self.writer, self._senders, self._metrics, settings.paths, settings.limits)
+        self._certificates = None
+        if settings.cert is not None and settings.key is not None:
+            self._certificates = Certificates(settings.cert, settings.key, settings.client_ca)
+            self._metrics.watch_certificate(partial(getattr, self._certificates, "ends"))
+        self._address = ""
         self._next = 0.0
         self._report = time.monotonic() + _REPORT_S
+
+    def serve(self, stop: threading.Event, ready: Notify) -> None:
+        """Serve until `stop`; `ready` is called with the address once it listens.
+
+        Raises UnreachableError where the address cannot be had, SettingsError where the topic does not exist.
+        """
+        certificates = self._certificates
+        config = uvicorn.Config(
+            self._application,
+            http=partial(Connection, limits=self._settings.limits),  # type: ignore[arg-type]  # called as a class is
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="critical",  # one line for each broken request is the sender's to decide
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(STOP_SECONDS),
+            ssl_context_factory=(lambda *_: certificates.context) if certificates else None,
+        )
+        with _listener(self._settings) as listener, _exposed(self._settings.metrics_port, self._metrics):
+            self._address = _address(listener, certificates is not None)
+            _Server(config, stop, self, lambda: ready(self._address)).run([listener])
+
+    def state(self) -> dict[str, Any]:
+        """Return its state: address, counts since its start, what is wrong, and its metrics in Prometheus' format."""
+        return {
+            "address": self._address,
+            "topic": self._settings.topic,
+            **self._metrics.counts(),
+            "trouble": self.writer.trouble or self._senders.fault,
+            "metrics": generate_latest(self._metrics.registry).decode(),
+        }
 
     def look(self, connections: int) -> None:
         """Take up files that changed, and report what was refused, each in its own interval."""
@@ -260,15 +274,43 @@ class _Caretaker:
             refusals.clear()
 
 
+@contextlib.contextmanager
+def receiving(settings: ReceiveSettings, notify: Notify, stop: threading.Event) -> Iterator[State]:
+    """Serve in a thread until `stop`, which is also set at the end of the block, and when the receiver fails.
+
+    Yields the receiver's `state` once it listens. Raises what the receiver raised.
+    """
+    receiver, listens = Receiver(settings, notify), threading.Event()
+
+    def ready(address: str) -> None:
+        notify(f"the receiver listens on {address}")
+        listens.set()
+
+    def ended(_: Future[None]) -> None:
+        stop.set()
+        listens.set()
+
+    with ThreadPoolExecutor(1, "receiver") as pool:
+        work = pool.submit(receiver.serve, stop, ready)
+        work.add_done_callback(ended)
+        try:
+            listens.wait()
+            if work.done():
+                work.result()
+            yield receiver.state
+        finally:
+            stop.set()
+    work.result()
+
+
 class _Server(uvicorn.Server):
     """Uvicorn's server, ended by an event instead of signals."""
 
-    ready: Callable[[], None]
-
-    def __init__(self, config: uvicorn.Config, stop: threading.Event, caretaker: _Caretaker) -> None:
+    def __init__(
+        self, config: uvicorn.Config, stop: threading.Event, receiver: Receiver, ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._stop = stop
-        self._caretaker = caretaker
+        self._stop, self._receiver, self._ready = stop, receiver, ready
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -277,21 +319,21 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen once the topic was looked for."""
-        self._caretaker.writer.start()
+        self._receiver.writer.start()
         await super().startup(sockets)
-        self.ready()
+        self._ready()
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end."""
-        self._caretaker.look(len(self.server_state.connections))
+        self._receiver.look(len(self.server_state.connections))
         self.should_exit = self.should_exit or self._stop.is_set()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is under way, and end."""
         await super().shutdown(sockets)
-        self._caretaker.report()
-        self._caretaker.writer.close()
+        self._receiver.report()
+        self._receiver.writer.close()
 
 
 @contextlib.contextmanager

@@ -41,8 +41,12 @@ SELECT
   R.ATTEMPTS_MADE AS attemptsMade, epoch_ms(R.ARRIVAL_TIMESTAMP) AS arrivalTimestamp,
   epoch_ms(R.ATTEMPT_ENDING_TIMESTAMP) AS attemptEndingTimestamp, R.RAW_DATA AS rawData, R.SOURCE_TOPIC AS topic,
   R.SOURCE_PARTITION AS "partition", R.SOURCE_OFFSET AS "offset", R.SOURCE_TIMESTAMP AS "timestamp",
-  R.SOURCE_KEY AS "key", R.DATAPOINTS AS datapoints
+  R.SOURCE_KEY AS "key", R.DATAPOINTS AS datapoints, {tenant} AS tenant
 FROM REJECTS AS R"""
+_HAS_TENANT: Final = """
+SELECT 1 FROM duckdb_columns()
+WHERE database_name = 'LM_METRICS' AND table_name = 'REJECTS' AND column_name = 'SOURCE_TENANT'
+"""
 _TABLES: Final = "SELECT table_name AS NAME FROM duckdb_tables() WHERE database_name = 'LM_METRICS'"
 _COPIES: Final = 500  # in a query
 
@@ -137,12 +141,14 @@ class Rejects:
     ask: Ask
     before: int
     page_bytes: int = PAGE_BYTES
+    tenant: str = "R.SOURCE_TENANT"
 
     @classmethod
     def of(cls, ask: Ask) -> Rejects:
         """Return those that are there now."""
         (latest,) = ask("SELECT coalesce(epoch_ms(max(ATTEMPT_ENDING_TIMESTAMP)), 0) AS MS FROM REJECTS")
-        return cls(ask, max(now(), latest["MS"] + 1))
+        tenant = "R.SOURCE_TENANT" if ask(_HAS_TENANT) else "NULL"  # only read, and made before there was one
+        return cls(ask, max(now(), latest["MS"] + 1), tenant=tenant)
 
     def count(self) -> int:
         """Return how many have not been tried yet."""
@@ -162,7 +168,7 @@ class Rejects:
         so_far = itertools.accumulate(row["SIZE"] for row in sizes)
         fitting = [row["ID"] for row, size in zip(sizes, so_far, strict=True) if size <= self.page_bytes]
         last = max(fitting, default=sizes[0]["ID"] if sizes else -1)
-        found = self.ask(f"{_REJECTS} WHERE {where} AND R.rowid <= {last} ORDER BY R.rowid")
+        found = self.ask(f"{_REJECTS.format(tenant=self.tenant)} WHERE {where} AND R.rowid <= {last} ORDER BY R.rowid")
         if sizes and not found:  # they went meanwhile
             return self.page(after)
         return {(row.pop("ID"), row.pop("SEEN")): _failed(row) for row in found}
@@ -172,7 +178,7 @@ class Rejects:
 
 
 def _failed(row: dict[str, Any]) -> Failed:
-    source = {name: row.pop(name) for name in ("topic", "partition", "offset", "timestamp", "key")}
+    source = {name: row.pop(name) for name in ("topic", "partition", "offset", "timestamp", "key", "tenant")}
     found = failed({**row, "source": source})
     assert found is not None  # base64 that this program wrote
     return found

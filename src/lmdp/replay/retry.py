@@ -13,7 +13,7 @@ import msgspec
 
 from lmdp.core.encode import row_bytes
 from lmdp.core.flatten import Row
-from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
+from lmdp.core.pipeline import TENANT_HEADER, Counts, Message, TransformSettings, transform
 from lmdp.core.specification import Field, Spec
 from lmdp.errors import ROW_TOO_LARGE, DatapointError
 from lmdp.support.failed_records import Failed, Unparseable
@@ -46,7 +46,7 @@ class ReplaySettings:
     def of(cls, org_id: str | None, spec: Spec, *, key_overhead: int = 0, **more: Any) -> ReplaySettings:
         """Return the settings; `key_overhead` has the bytes of a row that the sink's own keys take."""
         limit = TransformSettings().max_row_bytes - key_overhead
-        settings = TransformSettings(org_id=org_id, max_row_bytes=limit, spec=spec)
+        settings = TransformSettings(org_id=org_id, max_row_bytes=limit, spec=spec, tenant_header=TENANT_HEADER)
         return cls(settings, row_reader(spec, limit), **more)
 
 
@@ -136,7 +136,8 @@ def retry(
         elif piece.place is None:
             _row_event(outcome, piece, settings, now_ms)
         else:
-            _message(outcome, piece, Message(piece.raw, *piece.place, piece.key), settings, now_ms)
+            headers = ((TENANT_HEADER, piece.tenant.encode(errors="replace")),) if piece.tenant else ()
+            _message(outcome, piece, Message(piece.raw, *piece.place, piece.key, headers), settings, now_ms)
     outcome.report.counts.rows = len(outcome.rows)
     return outcome
 

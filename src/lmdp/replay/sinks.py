@@ -31,7 +31,7 @@ _CALLS: Final = 8
 
 
 def into_kafka(access: KafkaAccess, topic: str, *, seconds: float = _ASK_SECONDS) -> Send:
-    """Return a sink for messages as they were: value, key and time, from which a row may have its own.
+    """Return a sink for messages as they were: value, key, time, from which a row may have its own, and tenant.
 
     `seconds` is how long the broker may take to answer at first. Raises LmdpError.
     """
@@ -51,7 +51,10 @@ def into_kafka(access: KafkaAccess, topic: str, *, seconds: float = _ASK_SECONDS
 
         for message in outcome.messages:
             time = message.timestamp or 0  # 0: the time of sending
-            produce = partial(producer.produce, topic, message.value, message.key, on_delivery=done, timestamp=time)
+            headers: list[tuple[str, str | bytes | None]] = list(message.headers)
+            produce = partial(
+                producer.produce, topic, message.value, message.key, on_delivery=done, timestamp=time, headers=headers
+            )
             try:
                 while not _queued(produce):
                     producer.poll(0.1)

@@ -38,13 +38,15 @@ _T = TypeVar("_T")
 class Failed:
     """One failure: its JSON object as it was found, and its `rawData`: a message, or (`place` None) a row event.
 
-    `place` is the message's topic, partition, offset and timestamp (ms, or None); `key` is its key.
+    `place` is the message's topic, partition, offset and timestamp (ms, or None); `key` is its key, `tenant` what a
+    trusted header named.
     """
 
     envelope: dict[str, Any]
     raw: bytes
     place: tuple[str, int, int, int | None] | None = None
     key: bytes | None = None
+    tenant: str = ""
 
     @property
     def attempts(self) -> int:
@@ -152,7 +154,8 @@ def failed(value: object) -> Failed | None:
         _whole(source.get("offset"), UNKNOWN),
         _whole(source.get("timestamp"), None),
     )
-    return Failed(value, raw, place, _bytes(source.get("key")))
+    tenant = source.get("tenant")
+    return Failed(value, raw, place, _bytes(source.get("key")), tenant if isinstance(tenant, str) else "")
 
 
 def _whole(value: object, otherwise: _T) -> int | _T:

@@ -74,6 +74,7 @@ def envelope(reject: Reject, now_ms: int) -> dict[str, Any]:
             "offset": reject.offset,
             "timestamp": reject.timestamp,
             "key": None if reject.key is None else base64.b64encode(reject.key).decode(),
+            **({"tenant": reject.tenant} if reject.tenant else {}),
         },
         "datapoints": reject.datapoints,
     }

@@ -40,6 +40,7 @@ REJECTS = pa.schema(
         pa.field("SOURCE_TIMESTAMP", pa.int64()),  # ms as the producer gave them, which may be no time at all
         pa.field("SOURCE_KEY", pa.string()),
         pa.field("DATAPOINTS", pa.int64()),
+        pa.field("SOURCE_TENANT", pa.string()),
     ]
 )
 
@@ -96,4 +97,5 @@ def _flat(envelope: dict[str, Any]) -> dict[str, Any]:
         "SOURCE_TIMESTAMP": source["timestamp"],
         "SOURCE_KEY": source["key"],
         "DATAPOINTS": envelope["datapoints"],
+        "SOURCE_TENANT": source.get("tenant"),
     }

@@ -76,6 +76,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ALTER TABLE LOADS ADD COLUMN IS_COMPLETE BOOLEAN DEFAULT FALSE;
         """,
     ),
+    ("the tenant that a trusted header named", "ALTER TABLE REJECTS ADD COLUMN SOURCE_TENANT VARCHAR"),
 )
 """The migrations of a file, in order; a version is how many of them. Append only: a file runs each once."""
 
