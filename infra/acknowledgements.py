@@ -12,8 +12,10 @@ from typing import cast
 import aws_cdk as cdk
 from constructs import Construct
 
+from infra.containers import CONTAINER_SECRETS
 from infra.settings import Settings
 from infra.stacks.alarms import topic_arn
+from lmdp.deployment.naming import CONTAINERS
 
 _LOG_STREAMS = (
     "The colon and star at the end of a log group's ARN stand for its streams, whose names AWS chooses as they begin; "
@@ -40,6 +42,14 @@ _FLIES_AGAIN = (
 _INTERFACES = (
     "Lambda makes the function's interfaces with this role, and EC2 numbers them as it makes them; code is denied it."
 )
+_PLAIN_VARIABLES = (
+    "Variables have names and addresses alone. Secrets are Secrets Manager's, and only the container that writes them "
+    "to files, and ends, has them."
+)
+_FILLED = (
+    "A certificate of a Private CA, or hashes of tokens: 'lmdp certs' and 'lmdp receive token' replace them; the tasks "
+    "take them at their next start."
+)
 _NOTICE = "The target is the alerts topic of this account; EventBridge tries for 24 hours, and the event is a notice."
 
 
@@ -55,7 +65,7 @@ class Acknowledged:
 
 def acknowledged(settings: Settings) -> list[Acknowledged]:
     """Every finding that stays; which ones there are depends on the settings."""
-    return [*_wildcards(settings), *_secrets(settings), *_serverless(settings)]
+    return [*_wildcards(settings), *_secrets(settings), *_serverless(settings), *_containers(settings)]
 
 
 def acknowledge(stacks: Mapping[str, cdk.Stack], settings: Settings) -> None:
@@ -145,3 +155,20 @@ def _serverless(settings: Settings) -> list[Acknowledged]:
         Acknowledged("alarms", "EveryFiveMinutes/Resource", "Serverless-EventBusDLQ", _LOOKS_AGAIN),
         Acknowledged("alarms", "FailedDeployments", "Serverless-EventBusDLQ", _NOTICE),
     ]
+
+
+def _containers(settings: Settings) -> list[Acknowledged]:
+    names, found = settings.names, list[Acknowledged]()
+    for service in settings.containers.services:
+        role, task = f"{service.title()}StartRole/Resource", f"{service.title()}Task"
+        group = names.arn("logs", f"log-group:{names.log_group(service)}:*")
+        found += [
+            _iam5(CONTAINERS, role, "*", "GetAuthorizationToken knows no resource; the image's repository is named."),
+            _iam5(CONTAINERS, role, group, _LOG_STREAMS),
+            Acknowledged(CONTAINERS, task, "AwsSolutions-ECS2", _PLAIN_VARIABLES),
+            *(
+                Acknowledged("auth", id_, "AwsSolutions-SMG4", _FILLED)
+                for id_, _ in CONTAINER_SECRETS[service].values()
+            ),
+        ]
+    return found

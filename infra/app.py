@@ -1,4 +1,4 @@
-"""The nine stacks, and how environments differ: everything that makes one unlike another is here.
+"""The nine stacks, the optional tenth, and how environments differ: everything that makes one unlike another is here.
 
 python -m infra.app                     the environment `example`: placeholders, no network, never deployed
 LMDP_ENVIRONMENT=prod make synth        settings from .env and the environment
@@ -26,6 +26,7 @@ from infra.settings import Settings
 from infra.stacks.alarms import AlarmsStack
 from infra.stacks.auth import AuthStack
 from infra.stacks.base import BaseStack
+from infra.stacks.containers import ContainersStack, Keys
 from infra.stacks.delivery import Backing, DeliveryStack
 from infra.stacks.network import NetworkStack
 from infra.stacks.pipe import PipeStack, Sink, Source
@@ -33,7 +34,7 @@ from infra.stacks.snowflake_auth import SnowflakeAuthStack
 from infra.stacks.snowflake_setup import SnowflakeSetupStack
 from infra.stacks.storage import StorageStack
 from lmdp.cost.capacity import advice
-from lmdp.deployment.naming import PLACEHOLDER_ACCOUNT, STACKS
+from lmdp.deployment.naming import CONTAINERS, PLACEHOLDER_ACCOUNT
 from lmdp.errors import LmdpError
 from lmdp.support.settings_reader import unread
 
@@ -75,7 +76,7 @@ def gather(environment: str, context: Mapping[str, object]) -> dict[str, str]:
 
 
 def build(app: cdk.App, settings: Settings, *, stub: bool = False) -> dict[str, cdk.Stack]:
-    """Put the nine stacks into the app; `stub` leaves the built zips alone. Returns them by the names of STACKS."""
+    """Put the stacks into the app; `stub` leaves the built zips alone. Returns them by name."""
     names = settings.names
     env = cdk.Environment(account=names.account, region=names.region)
     # CDK's own resources (CDKToolkit, the qualifier hnb659fds) are left to other apps of the account and Region:
@@ -102,19 +103,25 @@ def build(app: cdk.App, settings: Settings, *, stub: bool = False) -> dict[str, 
         source=Source(network.cluster_arn, auth.secret, auth.key),
         sink=Sink(storage.errors, storage.key),
     )  # fmt: skip
+    containers = [
+        ContainersStack(app, id_(CONTAINERS), settings=settings, env=env, secrets=Keys.of(auth, snowflake),
+                        data_key=storage.key)
+        for _ in settings.containers.services[:1]
+    ]  # fmt: skip
     alarms = AlarmsStack(app, id_("alarms"), settings=settings, env=env, alerts=base.alerts,
-                         cluster_arn=network.cluster_arn)  # fmt: skip
+                         cluster_arn=network.cluster_arn,
+                         balancer=containers[0].balancer if containers else None)  # fmt: skip
     # Firehose finds the table when it begins, and the function finds the stream.
     delivery.add_stack_dependency(setup)
     pipe.add_stack_dependency(delivery)
     pipe.add_stack_dependency(network)
     alarms.add_stack_dependency(pipe)
     # The log groups are there before who writes to them.
-    for stack in (setup, delivery, network, pipe, alarms):
+    writers: tuple[cdk.Stack, ...] = (setup, delivery, network, pipe, *containers, alarms)
+    for stack in writers:
         stack.add_stack_dependency(base)
-    made: dict[str, cdk.Stack] = dict(
-        zip(STACKS, (base, storage, snowflake, setup, delivery, network, auth, pipe, alarms), strict=True)
-    )
+    in_order = (base, storage, snowflake, setup, delivery, network, auth, pipe, *containers, alarms)
+    made: dict[str, cdk.Stack] = dict(zip(settings.stacks, in_order, strict=True))
     for stack in made.values():
         for key, value in {**settings.tags, "lmdp": names.environment}.items():
             cdk.Tags.of(stack).add(key, value)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from infra.execution import Document, Statement, allow, document
 from infra.settings import Settings
-from lmdp.deployment.naming import Names
 
 _CHANGES = ("CreateChangeSet", "DeleteChangeSet", "ExecuteChangeSet", "CreateStack", "UpdateStack", "DeleteStack",
             "RollbackStack", "ContinueUpdateRollback", "UpdateTerminationProtection", "CreateStackRefactor",
@@ -19,6 +18,7 @@ _OBJECTS = ("AbortMultipartUpload", "GetBucketLocation", "GetObject", "ListBucke
             "PutObject")  # fmt: skip
 _KAFKA = ("kafka:Describe*", "kafka:GetBootstrapBrokers", "kafka:List*", "kafka-cluster:Connect",
           "kafka-cluster:DescribeTopic*")  # fmt: skip
+_PULL = ("GetAuthorizationToken", "BatchGetImage", "GetDownloadUrlForLayer")
 _NEVER = ("iam:*", "organizations:*", "sts:AssumeRole")
 
 
@@ -30,7 +30,8 @@ def role_boundary(settings: Settings) -> Document:
     return document(
         [
             *_data(settings),
-            *_logs(names),
+            *_logs(settings),
+            *_containers(settings),
             allow(["lambda:InvokeFunction"], [names.arn("lambda", f"function:{prefix}-*")]),
             allow(["pipes:DescribePipe"], pipes),
             allow(["ssm:GetParameter", "ssm:PutParameter"], [names.arn("ssm", f"parameter{names.parameter('*')}")]),
@@ -64,9 +65,22 @@ def _data(settings: Settings) -> list[Statement]:
     ]
 
 
-def _logs(names: Names) -> list[Statement]:
-    pipe = names.log_group("pipe")
-    groups = (f"/aws/lambda/{names.prefix}-*", f"/aws/kinesisfirehose/{names.prefix}-*", f"{pipe}:*", f"{pipe}-*")
+def _containers(settings: Settings) -> list[Statement]:
+    """Allow to pull an image, and to write to a file system with the environment's tag."""
+    if not settings.containers.services:
+        return []
+    files = settings.names.arn("elasticfilesystem", "file-system/*")
+    return [
+        allow([f"ecr:{action}" for action in _PULL], ["*"]),
+        allow(["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"], [files]),
+    ]
+
+
+def _logs(settings: Settings) -> list[Statement]:
+    names = settings.names
+    pipe, kinds = names.log_group("pipe"), ["lambda", "kinesisfirehose"]
+    kinds += ["ecs"] if settings.containers.services else []
+    groups = (*(f"/aws/{kind}/{names.prefix}-*" for kind in kinds), f"{pipe}:*", f"{pipe}-*")
     return [
         allow(
             ["logs:CreateLogStream", "logs:PutLogEvents"], [names.arn("logs", f"log-group:{group}") for group in groups]

@@ -35,7 +35,36 @@ def execution_policies(settings: Settings) -> dict[str, Document]:
         "cloudformation": document([*_services(settings), *_logs(settings), *_stacks(settings)]),
         "cloudformation-access": document([*_roles(settings), *_keys(settings)]),
         "cloudformation-network": document(_network(settings)),
+        **({"cloudformation-containers": document(_containers(settings))} if settings.containers.services else {}),
     }
+
+
+def _containers(settings: Settings) -> list[Statement]:
+    """Allow clusters, services, load balancers and file systems of this environment's name, or with its tag."""
+    names = settings.names
+    prefix = names.prefix
+    kinds = ("cluster/{0}-*", "service/{0}-*/*", "service-deployment/{0}-*/*", "task-definition/{0}-*:*")
+    tasks = [names.arn("ecs", kind.format(prefix)) for kind in kinds]
+    front = ("loadbalancer/net/{0}-*", "targetgroup/{0}-*", "listener/net/{0}-*")
+    balancers = [names.arn("elasticloadbalancing", kind.format(prefix)) for kind in front]
+    files = [names.arn("elasticfilesystem", f"{kind}/*") for kind in ("file-system", "access-point")]
+    new, tagged = ({"StringEquals": {f"aws:{of}Tag/lmdp": names.environment}} for of in ("Request", "Resource"))
+    linked = [
+        names.arn("iam", f"role/aws-service-role/{service}.amazonaws.com/*", region="")
+        for service in ("ecs", "elasticloadbalancing", "elasticfilesystem")
+    ]
+    return [
+        allow(["ecs:*"], tasks),
+        allow(["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"], ["*"]),
+        allow(["elasticloadbalancing:*"], balancers),
+        allow(["elasticloadbalancing:Describe*"], ["*"]),
+        allow(["elasticfilesystem:CreateFileSystem"], ["*"], new),
+        allow(["elasticfilesystem:TagResource"], files, new),
+        allow(["elasticfilesystem:*"], files, tagged),
+        # For an encrypted file system; what is generated can be read by nobody here.
+        allow(["kms:GenerateDataKeyWithoutPlaintext"], [names.arn("kms", "key/*")]),
+        allow(["iam:CreateServiceLinkedRole"], linked),
+    ]
 
 
 def document(statements: list[Statement]) -> Document:
@@ -92,17 +121,17 @@ def _services(settings: Settings) -> list[Statement]:
 
 
 def _logs(settings: Settings) -> list[Statement]:
-    names = settings.names
+    names, containers = settings.names, ("ecs",) if settings.containers.services else ()
     groups = [
         *(
             f"/aws/{kind}/{names.prefix}-*"
-            for kind in ("lambda", "kinesisfirehose", "vendedlogs/pipes", "vendedlogs/kafka")
+            for kind in ("lambda", "kinesisfirehose", "vendedlogs/pipes", "vendedlogs/kafka", *containers)
         ),
         names.log_group("pipe"),
         f"{names.log_group('pipe')}:*",
     ]
     actions = ("*LogGroup*", "*LogStream*", "*RetentionPolicy", "*Tag*", "*KmsKey", "GetDataProtectionPolicy",
-               "DeleteDataProtectionPolicy")  # fmt: skip
+               "DeleteDataProtectionPolicy", *(("*MetricFilter*",) if containers else ()))  # fmt: skip
     vended = ("*LogDelivery", "ListLogDeliveries", "DescribeResourcePolicies", "PutResourcePolicy")
     return [
         allow(_of("logs", actions), [names.arn("logs", f"log-group:{group}") for group in groups]),
@@ -131,7 +160,8 @@ def _roles(settings: Settings) -> list[Statement]:
     names = settings.names
     roles = [names.role_arn("*")]
     bounded = ["iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"]
-    passed = {"StringEquals": {"iam:PassedToService": [f"{service}.amazonaws.com" for service in _PASSED_TO]}}
+    services = (*_PASSED_TO, *(("ecs-tasks",) if settings.containers.services else ()))
+    passed = {"StringEquals": {"iam:PassedToService": [f"{service}.amazonaws.com" for service in services]}}
     service_linked = names.arn("iam", "role/aws-service-role/*", region="")
     return [
         allow(bounded, roles, {"StringEquals": {"iam:PermissionsBoundary": settings.boundary}}),
@@ -186,8 +216,8 @@ def _network(settings: Settings) -> list[Statement]:
     """Allow what only reads; the cluster, endpoints and the topic where they are asked for."""
     names, kafka = settings.names, settings.kafka
     statements = [allow(["ec2:Describe*", "kafka:Describe*", "kafka:GetBootstrapBrokers", "kafka:List*"], ["*"])]
-    if kafka.endpoints:
-        statements += _endpoints(settings)
+    if kafka.endpoints or settings.containers.services:
+        statements += _groups(settings)
     if not kafka.cluster_arn:
         statements += _cluster(settings)
     if kafka.make_topic:
@@ -196,26 +226,27 @@ def _network(settings: Settings) -> list[Statement]:
     return statements
 
 
-def _endpoints(settings: Settings) -> list[Statement]:
-    """A security group and endpoints are made with the environment's tag, and only those with it are changed."""
+def _groups(settings: Settings) -> list[Statement]:
+    """Security groups and endpoints are made with the environment's tag, and only those with it are changed."""
     names, kafka = settings.names, settings.kafka
-    groups, endpoints = names.arn("ec2", "security-group/*"), names.arn("ec2", "vpc-endpoint/*")
-    rules = names.arn("ec2", "security-group-rule/*")
     vpc = names.arn("ec2", f"vpc/{kafka.vpc_id}")
     subnets = [names.arn("ec2", f"subnet/{subnet}") for subnet in kafka.subnet_ids]
+    made, kinds = ["CreateSecurityGroup"], ["security-group/*"]
+    changes = ["DeleteSecurityGroup", "*SecurityGroupEgress", "*SecurityGroupIngress",
+               "UpdateSecurityGroupRuleDescriptions*", "CreateTags", "DeleteTags"]  # fmt: skip
+    if kafka.endpoints:
+        made, kinds = [*made, "CreateVpcEndpoint"], [*kinds, "vpc-endpoint/*"]
+        changes += ["CreateVpcEndpoint", "ModifyVpcEndpoint", "DeleteVpcEndpoints"]
+    ours = [names.arn("ec2", kind) for kind in kinds]
     new, tagged = ({"StringEquals": {f"aws:{of}Tag/lmdp": names.environment}} for of in ("Request", "Resource"))
-    changes = ("DeleteSecurityGroup", "*SecurityGroupEgress", "*SecurityGroupIngress",
-               "UpdateSecurityGroupRuleDescriptions*", "CreateVpcEndpoint", "ModifyVpcEndpoint", "DeleteVpcEndpoints",
-               "CreateTags", "DeleteTags")  # fmt: skip
-    created = {"StringEquals": {"ec2:CreateAction": ["CreateSecurityGroup", "CreateVpcEndpoint"]}}
     return [
-        allow(["ec2:CreateSecurityGroup", "ec2:CreateVpcEndpoint"], [groups, endpoints], new),
-        allow(["ec2:CreateSecurityGroup", "ec2:CreateVpcEndpoint", "ec2:ModifyVpcEndpoint"], [vpc, *subnets]),
-        allow(["ec2:CreateTags"], [groups, endpoints], created),
-        allow(_of("ec2", changes), [groups, endpoints], tagged),
-        allow(["ec2:AuthorizeSecurityGroup*"], [rules]),
+        allow(_of("ec2", tuple(made)), ours, new),
+        allow(_of("ec2", (*made, *(("ModifyVpcEndpoint",) if kafka.endpoints else ()))), [vpc, *subnets]),
+        allow(["ec2:CreateTags"], ours, {"StringEquals": {"ec2:CreateAction": made}}),
+        allow(_of("ec2", tuple(changes)), ours, tagged),
+        allow(["ec2:AuthorizeSecurityGroup*"], [names.arn("ec2", "security-group-rule/*")]),
         # For the endpoint's private names; the zone is the service's own.
-        allow(["route53:AssociateVPCWithHostedZone"], ["*"]),
+        *([allow(["route53:AssociateVPCWithHostedZone"], ["*"])] if kafka.endpoints else []),
     ]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from aws_cdk import aws_iam as iam
 
+from infra.containers import CONTAINER_SECRETS
 from infra.parts import USE_KEY, allow, bucket_key_use, via
 from infra.settings import Settings
 from lmdp.deployment.naming import Names
@@ -39,10 +40,11 @@ def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
     """Deploying is CDK's roles' work; besides, it fills the secrets, looks at them, and sends the canary."""
     names = settings.names
     roles = [names.bootstrap_role_arn(role) for role in _BOOTSTRAP_ROLES]
-    of_secrets = {**via(names, "secretsmanager"), "ArnLike": {"kms:EncryptionContext:SecretARN": secret_arns(settings)}}
+    filled = [*secret_arns(settings), *container_secret_arns(settings)]
+    of_secrets = {**via(names, "secretsmanager"), "ArnLike": {"kms:EncryptionContext:SecretARN": filled}}
     return [
         allow("AssumeCdkRoles", ["sts:AssumeRole"], roles),
-        allow("FillSecrets", [f"secretsmanager:{action}" for action in _FILL], secret_arns(settings)),
+        allow("FillSecrets", [f"secretsmanager:{action}" for action in _FILL], filled),
         allow("SecretsKey", USE_KEY, [names.arn("kms", "key/*")], conditions=of_secrets),
         allow("SendCanary", ["firehose:PutRecord"], _streams(names)),
         *_deploy_checks(settings),
@@ -92,6 +94,12 @@ def secret_arns(settings: Settings) -> list[str]:
         delivery.setup_secret_arn or names.secret_arn("snowflake-setup"),
         settings.kafka.secret_arn or names.secret_arn("kafka-client"),
     ]
+
+
+def container_secret_arns(settings: Settings) -> list[str]:
+    """Those of the services in containers."""
+    services = settings.containers.services
+    return [settings.names.secret_arn(what) for service in services for what in CONTAINER_SECRETS[service]]
 
 
 def _look(names: Names) -> list[iam.PolicyStatement]:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeVar
 
+from infra.containers import Containers
 from infra.limits import FUNCTION_ENDPOINTS, check_together
 from lmdp.cost.capacity import ROW_BYTES, SNOWFLAKE_REGIONS, Load
-from lmdp.deployment.naming import Names
+from lmdp.deployment.naming import CONTAINERS, STACKS, Names
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings, names_of
 from lmdp.sql.settings import environment as whose
@@ -119,6 +120,12 @@ class Pipe:
     timeout: int = _setting(Reader.number, "LMDP_FUNCTION_TIMEOUT_SECONDS", 30, _MOST_SECONDS, default=240)
     reserved: int | None = _setting(Reader.optional_number, "LMDP_RESERVED_CONCURRENCY", 1, 10_000)
     firehose_concurrency: int = _setting(Reader.number, "LMDP_FIREHOSE_CONCURRENCY", 1, 32, default=8)
+    tenant_header: str | None = _setting(
+        Reader.optional,
+        "LMDP_TENANT_HEADER",
+        r"[A-Za-z0-9._-]{1,200}",
+        "the name of a Kafka header, such as lmdp-tenant",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +197,7 @@ class Settings:
     kafka: Kafka
     pipe: Pipe
     delivery: Delivery
+    containers: Containers
     snowflake: SnowflakeSettings
     watch: Watch
     secrets_key_arn: str | None
@@ -197,19 +205,25 @@ class Settings:
     protect: bool
     tags: Mapping[str, str]
 
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The stacks of this environment, in their order."""
+        return (*STACKS[:-1], CONTAINERS, STACKS[-1]) if self.containers.services else STACKS
+
     @classmethod
     def read(cls, environment: str, values: Mapping[str, str]) -> Settings:
         """Read and check them. Raises SettingsError, which names every fault."""
         read = Reader(values)
         names = _names(read, environment)
-        snowflake = _snowflake(read, environment)
+        snowflake, kafka = _snowflake(read, environment), _kafka(read, names)
         settings = cls(
             names=names,
             org_id=_org_id(read),
             load=_load(read),
-            kafka=_kafka(read, names),
+            kafka=kafka,
             pipe=_section(Pipe, read),
             delivery=_delivery(read),
+            containers=Containers.read(read, kafka.topic),
             snowflake=snowflake,
             watch=_watch(read),
             secrets_key_arn=read.optional(

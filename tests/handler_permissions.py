@@ -71,8 +71,10 @@ class Place:
         return f"arn:aws:{service}:{self.region if region is None else region}:{self.account}:{resource}"
 
 
+_TAGS = ("Tags", "FileSystemTags", "AccessPointTags")
 # The property that is a resource's name; a reference to the resource is read as its name.
 _NAMES = {
+    "AWS::ECS::Cluster": "ClusterName",
     "AWS::IAM::Role": "RoleName",
     "AWS::Lambda::Function": "FunctionName",
     "AWS::Logs::LogGroup": "LogGroupName",
@@ -109,6 +111,52 @@ KNOWN: Mapping[str, Known] = {
         "ec2:subnet": [at.arn("ec2", f"subnet/{one}") for one in p["SubnetIds"]],
         "ec2:vpc": [at.arn("ec2", f"vpc/{p['VpcId']}")],
     },
+    "AWS::EC2::SecurityGroupEgress": lambda p, at: {
+        "ec2:security-group": [at.arn("ec2", f"security-group/{p['GroupId']}")],
+        "ec2:security-group-rule": [at.arn("ec2", "security-group-rule/sgr-new")],
+    },
+    "AWS::ECS::Cluster": lambda p, at: {
+        "ecs:cluster": [at.arn("ecs", f"cluster/{p['ClusterName']}")],
+        "iam:role": [at.arn("iam", "role/aws-service-role/ecs.amazonaws.com/AWSServiceRoleForECS", region="")],
+    },
+    "AWS::ECS::Service": lambda p, at: {
+        "ecs:service": [at.arn("ecs", f"service/{p['Cluster']}/{p['ServiceName']}")],
+        "ecs:service-deployment": [at.arn("ecs", f"service-deployment/{p['Cluster']}/{p['ServiceName']}/new")],
+        "ecs:cluster": [at.arn("ecs", f"cluster/{p['Cluster']}")],
+    },
+    "AWS::ECS::TaskDefinition": lambda p, at: {
+        "ecs:task-definition": [at.arn("ecs", f"task-definition/{p['Family']}:1")],
+        "iam:role": [_role(p[name], at) for name in ("ExecutionRoleArn", "TaskRoleArn") if name in p],
+    },
+    "AWS::EFS::AccessPoint": lambda _, at: {
+        "elasticfilesystem:file-system": [at.arn("elasticfilesystem", "file-system/fs-new")],
+        "elasticfilesystem:access-point": [at.arn("elasticfilesystem", "access-point/fsap-new")],
+    },
+    "AWS::EFS::FileSystem": lambda _, at: {
+        "elasticfilesystem:file-system": [at.arn("elasticfilesystem", "file-system/fs-new")],
+        "iam:role": [
+            at.arn("iam", "role/aws-service-role/elasticfilesystem.amazonaws.com/AWSServiceRoleForEFS", region="")
+        ],
+    },
+    "AWS::EFS::MountTarget": lambda _, at: {
+        "elasticfilesystem:file-system": [at.arn("elasticfilesystem", "file-system/fs-new")],
+    },
+    # The reference has the first generation's type for calls of both.
+    "AWS::ElasticLoadBalancingV2::Listener": lambda _, at: {
+        "elasticloadbalancing:listener/net": [at.arn("elasticloadbalancing", f"listener/net/{at.prefix}-receive/1/2")],
+        "elasticloadbalancing:loadbalancer": [at.arn("elasticloadbalancing", f"listener/net/{at.prefix}-receive/1/2")],
+        "elasticloadbalancing:loadbalancer/net/": [
+            at.arn("elasticloadbalancing", f"loadbalancer/net/{at.prefix}-receive/1")
+        ],
+    },
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": lambda p, at: {
+        f"elasticloadbalancing:{kind}": [at.arn("elasticloadbalancing", f"loadbalancer/net/{p['Name']}/1")]
+        for kind in ("loadbalancer", "loadbalancer/net/")
+    },
+    "AWS::ElasticLoadBalancingV2::TargetGroup": lambda p, at: {
+        f"elasticloadbalancing:{kind}": [at.arn("elasticloadbalancing", f"targetgroup/{p['Name']}/1")]
+        for kind in ("targetgroup", "loadbalancer")
+    },
     "AWS::Events::Rule": lambda p, at: {"events:rule-on-default-event-bus": [at.arn("events", f"rule/{p['Name']}")]},
     "AWS::IAM::Role": lambda p, at: {
         "iam:role": [at.arn("iam", f"role{p.get('Path', '/')}{p['RoleName']}", region="")]
@@ -134,6 +182,7 @@ KNOWN: Mapping[str, Known] = {
         "lambda:function": [at.arn("lambda", f"function:{p['FunctionName']}")]
     },
     "AWS::Logs::LogGroup": lambda p, at: {"logs:log-group": [at.arn("logs", f"log-group:{p['LogGroupName']}")]},
+    "AWS::Logs::MetricFilter": lambda p, at: {"logs:log-group": [at.arn("logs", f"log-group:{p['LogGroupName']}")]},
     "AWS::Logs::LogStream": lambda p, at: {
         "logs:log-group": [at.arn("logs", f"log-group:{p['LogGroupName']}")],
         "logs:log-stream": [at.arn("logs", f"log-group:{p['LogGroupName']}:log-stream:{p['LogStreamName']}")],
@@ -283,16 +332,20 @@ def _context(
 ) -> dict[str, str]:
     """Return the condition keys that the call carries: tags, boundary, and the service that is to have a role."""
     family = {"msk": "kafka", "kinesisfirehose": "firehose"}.get(name := kind.split("::")[1].lower(), name)
-    tags = properties.get("Tags", [])
+    tags = next((properties[name] for name in _TAGS if name in properties), [])
     tags = [{"Key": key, "Value": value} for key, value in tags.items()] if isinstance(tags, dict) else tags
     # A call that makes something carries the tags; EC2 has them at once, KMS maybe five minutes later.
     new = handler == "create" and (action.startswith("ec2:Create") or not action.startswith("ec2:"))
     context = {f"aws:{'Request' if new else 'Resource'}Tag/{tag['Key']}": tag["Value"] for tag in tags}
-    if arn.endswith(_NEW_GROUP) and kind != "AWS::EC2::SecurityGroup":
+    new_files = arn.endswith(("/fs-new", "/fsap-new")) and (handler, action) != (
+        "create",
+        "elasticfilesystem:TagResource",
+    )
+    if new_files or (arn.endswith(_NEW_GROUP) and kind != "AWS::EC2::SecurityGroup"):
         context["aws:ResourceTag/lmdp"] = at.environment
     boundary = properties.get("PermissionsBoundary")
     carried: dict[str, dict[str, str]] = {
-        "iam:PassRole": {"iam:PassedToService": f"{family}.amazonaws.com"},
+        "iam:PassRole": {"iam:PassedToService": f"{'ecs-tasks' if family == 'ecs' else family}.amazonaws.com"},
         "iam:CreateServiceLinkedRole": {"iam:AWSServiceName": f"{family}.amazonaws.com"},
         "kms:CreateGrant": {"kms:GrantIsForAWSResource": "true"},
         "ec2:CreateTags": {"ec2:CreateAction": f"Create{kind.split('::')[2].replace('VPC', 'Vpc')}"},

@@ -32,13 +32,13 @@ from tools.deployment.trials import canary, test_alarm  # noqa: E402 - as above
 from tools.deployment.world import Options, World, confirm, real_world  # noqa: E402 - as above
 
 from lmdp.deployment.checks import secret_faults, snowflake_fault  # noqa: E402 - as above
-from lmdp.deployment.naming import STACKS  # noqa: E402 - as above
+from lmdp.deployment.naming import CONTAINERS  # noqa: E402 - as above
 from lmdp.errors import LmdpError  # noqa: E402 - as above
 
 FIRST = ("base", "storage", "snowflake-auth", "auth")
 SECOND = ("snowflake-setup", "delivery")
 THIRD = ("network",)
-LAST = ("pipe", "alarms")
+LAST = ("pipe", CONTAINERS, "alarms")
 
 
 def deploy(settings: Settings, world: World, options: Options) -> None:
@@ -48,7 +48,7 @@ def deploy(settings: Settings, world: World, options: Options) -> None:
     check_stacks(settings, world)
     check_network(settings, world)
     check_in_place(settings, world)
-    cdk(settings, world, "diff", STACKS)
+    cdk(settings, world, "diff", settings.stacks)
     names = settings.names
     confirm(world, options, f"Deploy this to account {names.account}, {names.region}?", names.environment)
     adopt(settings, world)
@@ -62,7 +62,7 @@ def deploy(settings: Settings, world: World, options: Options) -> None:
     cdk(settings, world, "deploy", THIRD)
     check_rules(settings, world)
     check_topic(settings, world, options)
-    cdk(settings, world, "deploy", LAST)
+    cdk(settings, world, "deploy", [stack for stack in LAST if stack in settings.stacks])
     test_alarm(settings, world)
     status(settings, world)
 
@@ -70,7 +70,7 @@ def deploy(settings: Settings, world: World, options: Options) -> None:
 def diff(settings: Settings, world: World, _options: Options) -> None:
     """Show what would change."""
     synthesise(settings, world)
-    cdk(settings, world, "diff", STACKS)
+    cdk(settings, world, "diff", settings.stacks)
 
 
 def status(settings: Settings, world: World, _options: Options | None = None) -> None:
@@ -93,14 +93,15 @@ def check_secrets(settings: Settings, world: World) -> None:
         "kafka": kafka.secret_arn,
         "ca": kafka.ca_arn,
     }
-    faults = secret_faults(world.client("secretsmanager"), settings.names, arns, "lmdp", snowflake_fault)
+    services, manager = settings.containers.services, world.client("secretsmanager")
+    faults = secret_faults(manager, settings.names, arns, "lmdp", snowflake_fault, services)
     if faults:
         raise LmdpError(
             "Stopped: a secret is not ready. Nothing else was changed.\n  - "
             + "\n  - ".join(f"{text}. Fill it: {command}" for text, command in faults)
             + f"\nThen: make deploy ENVIRONMENT={settings.names.environment}"
         )
-    world.say("The three secrets have the right shape.")
+    world.say(f"The {'' if services else 'three '}secrets have the right shape.")
 
 
 def _last_canary(settings: Settings, world: World) -> str | None:

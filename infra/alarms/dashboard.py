@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
-from infra.alarms import kafka, path
+from infra.alarms import containers, kafka, path
 from infra.settings import Settings
 
 
-def add_dashboard(scope: Construct, *, settings: Settings, alarms: Sequence[cloudwatch.Alarm]) -> None:
+def add_dashboard(
+    scope: Construct, *, settings: Settings, alarms: Sequence[cloudwatch.Alarm], balancer: containers.Balancer | None
+) -> None:
     """Alarms on top, then the path in its order, two graphs a row."""
     dashboard = cloudwatch.Dashboard(scope, "Dashboard", dashboard_name=settings.names.prefix)
     dashboard.add_widgets(cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(alarms), width=24, height=4))
-    graphs = _graphs(settings)
+    graphs = [*_graphs(settings), *_of_containers(settings, balancer)]
     for at in range(0, len(graphs), 2):
         dashboard.add_widgets(*graphs[at : at + 2])
 
@@ -66,6 +68,20 @@ def _graphs(settings: Settings) -> list[cloudwatch.GraphWidget]:
             path.quota_percent(settings, "IncomingRecords", "RecordsPerSecondLimit"),
         ),
     ]
+
+
+def _of_containers(settings: Settings, balancer: containers.Balancer | None) -> list[cloudwatch.GraphWidget]:
+    """The services that there are, two graphs each."""
+    graphs = []
+    for service in settings.containers.services:
+        of = (containers.used(settings, service, what) for what in ("CPU", "Memory"))
+        graphs.append(_graph(f"{service}: CPU and memory, %", *of))
+        if service == "write":
+            graphs.append(_graph("write: seconds behind", containers.lag(settings)))
+        elif balancer is not None:
+            refusals = containers.of_log(settings, "ReceiverRefusals")
+            graphs.append(_graph("receive: healthy, minutes with refusals", containers.healthy(balancer), refusals))
+    return graphs
 
 
 def _graph(title: str, *metrics: cloudwatch.IMetric) -> cloudwatch.GraphWidget:

@@ -11,7 +11,7 @@ from infra.settings import Settings
 
 # Of what the topic keeps: a sixth of LogicMonitor's six hours is an hour, half is three.
 _WARN_SHARE: Final = 1 / 6
-_PAGE_SHARE: Final = 1 / 2
+PAGE_SHARE: Final = 1 / 2
 # https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices-cw-alarms.html
 _DISK_PERCENT: Final = 80
 
@@ -64,7 +64,7 @@ def _lag(settings: Settings) -> list[AlarmRule]:
     lag = share_of_retention(settings, time_lag(settings), 3_600)
     rules = [AlarmRule("topic-retention", "warn", "lag", f"The topic keeps less than the {planned} h that are planned.",
                        retention(settings), "<", planned, bad=2, periods=2)]  # fmt: skip
-    levels: tuple[tuple[Severity, float], ...] = (("warn", _WARN_SHARE), ("page", _PAGE_SHARE))
+    levels: tuple[tuple[Severity, float], ...] = (("warn", _WARN_SHARE), ("page", PAGE_SHARE))
     for severity, share in levels:
         about = f"over {share:.0%} of what the topic keeps ({planned} h at most); what ages out is lost."
         rules += [

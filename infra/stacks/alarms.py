@@ -10,6 +10,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from infra.alarms.containers import Balancer, container_rules
 from infra.alarms.dashboard import add_dashboard
 from infra.alarms.kafka import kafka_rules
 from infra.alarms.path import path_rules, state_rules
@@ -51,21 +52,22 @@ class AlarmsStack(cdk.Stack):
         env: cdk.Environment,
         alerts: sns.ITopic,
         cluster_arn: str,
+        balancer: Balancer | None,
     ) -> None:
         """Make it."""
         super().__init__(scope, id_, env=env, description="lmdp: alarms, dashboard, budget, watcher")
         self.watcher = _watcher(self, settings, cluster_arn)
-        self.alarms = [
-            add_alarm(self, rule, prefix=settings.names.prefix, topic=alerts) for rule in alarm_rules(settings)
-        ]
-        add_dashboard(self, settings=settings, alarms=self.alarms)
+        rules = alarm_rules(settings, balancer)
+        self.alarms = [add_alarm(self, rule, prefix=settings.names.prefix, topic=alerts) for rule in rules]
+        add_dashboard(self, settings=settings, alarms=self.alarms, balancer=balancer)
         _budget(self, settings, alerts)
         _failed_deployments(self, settings, alerts)
 
 
-def alarm_rules(settings: Settings) -> list[AlarmRule]:
+def alarm_rules(settings: Settings, balancer: Balancer | None) -> list[AlarmRule]:
     """Every alarm."""
-    return [*kafka_rules(settings), *path_rules(settings), *state_rules(settings)]
+    containers = container_rules(settings, balancer)
+    return [*kafka_rules(settings), *path_rules(settings), *state_rules(settings), *containers]
 
 
 def _watcher(stack: AlarmsStack, settings: Settings, cluster_arn: str) -> lambda_.Function:

@@ -1,4 +1,7 @@
-"""AuthStack: the secret with the pipe's client certificate. `lmdp certs --private-ca … --secret …` fills it."""
+"""AuthStack: the secrets with client certificates for Kafka, and the receiver's tokens.
+
+`lmdp certs --private-ca … --secret …` and `lmdp receive token` fill them.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from infra.containers import CONTAINER_SECRETS
 from infra.parts import customer_key, parameter
 from infra.settings import Settings
 from infra.stacks.snowflake_auth import empty_secret, given_key
 
 
 class AuthStack(cdk.Stack):
-    """Exposes `secret`, and its `key`, where that is a customer's own."""
+    """Exposes `secret`, and its `key`, where that is a customer's own; and those of services in `containers`."""
 
     def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
         """Make it, unless there is one already."""
@@ -30,3 +34,13 @@ class AuthStack(cdk.Stack):
             key=self.key,
         )
         parameter(self, "kafka-secret", arn or names.secret("kafka-client"), names=names)
+        services = settings.containers.services
+        self.containers_key: kms.IKey | None = None
+        if services:
+            alias = f"{names.prefix}-containers"
+            self.containers_key = customer_key(self, "ContainersKey", alias=alias, about="Secrets of lmdp's containers")
+        self.containers = {
+            what: empty_secret(self, id_, name=names.secret(what), about=about, arn=None, key=self.containers_key)
+            for service in services
+            for what, (id_, about) in CONTAINER_SECRETS[service].items()
+        }

@@ -14,7 +14,6 @@ from constructs import Construct
 
 from infra.parts import allow, customer_key, encrypted_log_group, from_here, parameter
 from infra.settings import Settings
-from lmdp.deployment.naming import Names
 
 LOG_GROUPS = ("function", "setup", "canary", "watcher", "firehose", "pipe")
 # The log streams that Firehose writes.
@@ -49,24 +48,26 @@ def parameters(settings: Settings) -> dict[str, str]:
 
 
 def _log_groups(scope: Construct, settings: Settings) -> None:
-    key = _logs_key(scope, settings.names)
+    key = _logs_key(scope, settings)
     groups = {
         what: encrypted_log_group(scope, f"Logs-{what}", settings=settings, what=what, key=key)
-        for what in (*LOG_GROUPS, *(() if settings.kafka.cluster_arn else ("kafka",)))
+        for what in (*LOG_GROUPS, *(() if settings.kafka.cluster_arn else ("kafka",)), *settings.containers.services)
     }
     for name in STREAM_LOGS:
         logs.LogStream(scope, f"LogStream-{name}", log_group=groups["firehose"], log_stream_name=name,
                        removal_policy=cdk.RemovalPolicy.DESTROY)  # fmt: skip
 
 
-def _logs_key(scope: Construct, names: Names) -> kms.Key:
+def _logs_key(scope: Construct, settings: Settings) -> kms.Key:
     """CloudWatch Logs says with each call for which log group it asks.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/encrypt-log-data-kms.html
     """
+    names = settings.names
     key = customer_key(scope, "LogsKey", alias=f"{names.prefix}-logs", about="Log groups of lmdp")
     kinds = ("lambda", "kinesisfirehose", "vendedlogs/pipes", "vendedlogs/kafka")
-    named = [names.log_group("pipe"), *(f"/aws/{kind}/{names.prefix}-*" for kind in kinds)]
+    containers = ("ecs",) if settings.containers.services else ()
+    named = [names.log_group("pipe"), *(f"/aws/{kind}/{names.prefix}-*" for kind in (*kinds, *containers))]
     groups = [names.arn("logs", f"log-group:{name}") for name in named]
     key.add_to_resource_policy(
         allow(

@@ -80,7 +80,8 @@ def function_environment(settings: Settings, bucket: str, key_arn: str) -> dict[
         "POWERTOOLS_METRICS_NAMESPACE": "lmdp",
         "POWERTOOLS_LOG_LEVEL": "INFO",
     }
-    return texts | ({"LMDP_ORG_ID": settings.org_id} if settings.org_id else {})
+    tenant = {"LMDP_ORG_ID": settings.org_id, "LMDP_TENANT_HEADER": settings.pipe.tenant_header}
+    return texts | {name: value for name, value in tenant.items() if value}
 
 
 def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -> lambda_.Function:

@@ -9,7 +9,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
-from infra.parts import KEPT, customer_key
+from infra.parts import KEPT, allow, customer_key, from_here
 from infra.settings import Settings
 
 _NONCURRENT_DAYS = 30
@@ -25,7 +25,21 @@ class StorageStack(cdk.Stack):
         names, days = settings.names, settings.watch.error_days
         self.key = customer_key(self, "DataKey", alias=f"{names.prefix}-data", about="Rows, rejects, failed records")
         access_logs = _bucket(self, "AccessLogs", name=names.log_bucket, days=days, key=None, access_logs=None)
+        if "receive" in settings.containers.services:
+            _let_balancer_log(access_logs, settings)
         self.errors = _bucket(self, "Errors", name=names.error_bucket, days=days, key=self.key, access_logs=access_logs)
+
+
+def _let_balancer_log(bucket: s3.Bucket, settings: Settings) -> None:
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-access-logs.html."""
+    names = settings.names
+    source = from_here(names, names.arn("logs", "*"))
+    services = ["delivery.logs.amazonaws.com"]
+    for sid, action, where in (
+        ("BalancerLooks", "s3:GetBucketAcl", bucket.bucket_arn),
+        ("BalancerLogs", "s3:PutObject", bucket.arn_for_objects(f"receive/AWSLogs/{names.account}/*")),
+    ):
+        bucket.add_to_resource_policy(allow(sid, [action], [where], services=services, conditions=source))
 
 
 def _bucket(

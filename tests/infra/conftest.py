@@ -42,6 +42,13 @@ OTHER_OPTIONS = {
     "LMDP_ORG_ID": "",
     "LMDP_ORG_ID_FROM_RESOURCE": "true",
     "LMDP_TERMINATION_PROTECTION": "true",
+    "LMDP_CONTAINERS": "receive,write",
+    "LMDP_CONTAINER_IMAGE": f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/lmdp@sha256:{'0' * 64}",
+    "LMDP_BOOTSTRAP_SERVERS": "b-1.example.com:9094,b-2.example.com:9094",
+    "LMDP_RECEIVE_TOPIC": "lm.metrics.received",
+    "LMDP_RECEIVE_CERTIFICATE_ARN": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{UUID}",
+    "LMDP_RECEIVE_CIDRS": "10.30.0.0/16",
+    "LMDP_TENANT_HEADER": "lmdp-tenant",
 }
 
 Templates = dict[str, dict[str, Any]]

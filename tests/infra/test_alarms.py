@@ -72,6 +72,29 @@ ALARMS: dict[str, tuple[str, str, str, str, float, str]] = {
     "watcher-errors": ("warn", "watcher", "AWS/Lambda/Errors", ">", 0, "notBreaching"),
 }  # fmt: skip
 
+OF_CONTAINERS: dict[str, tuple[str, str, str, str, float, str]] = {
+    **{
+        f"{service}-{what}": (
+            "page" if what == "stopped" else "warn",
+            "containers",
+            measured,
+            compare,
+            threshold,
+            missing,
+        )
+        for service in ("receive", "write")
+        for what, measured, compare, threshold, missing in (
+            ("stopped", "ECS/ContainerInsights/RunningTaskCount", "<", 1, "breaching"),
+            ("memory", "AWS/ECS/MemoryUtilization", ">", 90, "notBreaching"),
+        )
+    },
+    "receive-unhealthy": ("page", "receiver", "AWS/NetworkELB/HealthyHostCount", "<", 1, "breaching"),
+    "receive-kafka": ("page", "receiver", "lmdp-example/ReceiverWithoutKafka", ">", 0, "notBreaching"),
+    "receive-refused": ("warn", "receiver", "lmdp-example/ReceiverRefusals", ">", 0, "notBreaching"),
+    "write-lag": ("page", "writer", f"100 * delay / 3600 / {KEPT}", ">", 50, "notBreaching"),
+    "write-refused": ("page", "writer", "lmdp-example/WriterRefusals", ">", 0, "notBreaching"),
+}
+
 CLUSTER = f"arn:aws:kafka:us-east-1:000000000000:cluster/example/{UUID}-1"
 
 COMPARE = {
@@ -106,7 +129,29 @@ def test_every_way_of_losing_data_has_its_alarm(example: Templates) -> None:
 
 def test_a_private_ca_is_watched_too(full: Templates) -> None:
     """One alarm more, where the CA is known."""
-    assert set(_alarms(full)) - set(ALARMS) == {"ca"}
+    assert set(_alarms(full)) - set(ALARMS) - set(OF_CONTAINERS) == {"ca"}
+
+
+def test_containers_have_alarms(full: Templates) -> None:
+    """A service that stopped, or has no memory left; senders that reach nothing, Kafka's silence, refusals; lag."""
+    found = {name: _told(alarm) for name, alarm in _alarms(full).items()}
+    assert {name: found.get(name) for name in OF_CONTAINERS} == OF_CONTAINERS
+    body = text(only(full["alarms"], "AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"], full["alarms"])
+    assert all(f"{service}: CPU and memory" in body for service in ("receive", "write"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "source"),
+    [
+        ("ReceiverWithoutKafka", "src/lmdp/receive/topic.py"),
+        ("ReceiverRefusals", "src/lmdp/receive/server.py"),
+        ("WriterRefusals", "src/lmdp/snowflake/streaming/sink.py"),
+    ],
+)
+def test_lines_that_are_counted_are_written(full: Templates, metric: str, source: str) -> None:
+    """The text of a metric filter is in the module that logs it."""
+    found = only(full["containers"], "AWS::Logs::MetricFilter", FilterName=metric)["Properties"]
+    assert found["FilterPattern"].strip('"') in (ROOT / source).read_text()
 
 
 def test_every_alarm_tells_the_topic_when_it_goes_off_and_when_it_is_well(example: Templates) -> None:
@@ -149,7 +194,7 @@ def test_the_function_writes_the_metrics_that_alarms_read(example: Templates) ->
         assert f'"{name}"' in source
 
 
-@pytest.mark.parametrize("section", sorted({alarm[1] for alarm in ALARMS.values()}))
+@pytest.mark.parametrize("section", sorted({alarm[1] for alarm in (ALARMS | OF_CONTAINERS).values()}))
 def test_the_section_that_an_alarm_names_is_written(section: str) -> None:
     """docs/operations.md has that heading."""
     page = (ROOT / "docs" / "operations.md").read_text()

@@ -19,6 +19,15 @@ from .conftest import OTHER_OPTIONS, Templates, example_values
 NO_SUCH_ACTION = "The schema names it, and IAM has no such action; what it stands for is allowed under IAM's name."
 VENDED = "Logs go to CloudWatch Logs alone, neither to Firehose nor to S3."
 LEFT_OUT = (
+    LeftOut("AWS::ECS::Cluster", ("ecs:PutAccountSetting", "ecs:PutAccountSettingDefault"),
+            "No setting of the account is changed."),
+    LeftOut("AWS::ECS::Service", ("iam:PassRole",), "ECS has its service-linked role.", unless=("Role",)),
+    LeftOut("AWS::EFS::FileSystem", ("iam:PassRole",), "No file system is replicated.",
+            unless=("ReplicationConfiguration",)),
+    LeftOut("AWS::ElasticLoadBalancingV2::Listener", ("cognito-idp:DescribeUserPoolClient",),
+            "No listener signs anybody in.", unless=("DefaultActions.AuthenticateCognitoConfig",)),
+    LeftOut("AWS::ElasticLoadBalancingV2::LoadBalancer", ("elasticloadbalancing:ModifyIpPools",),
+            "The balancer's addresses are from no pool.", unless=("Ipv4IpamPoolId",)),
     LeftOut("AWS::Events::Rule", ("iam:PassRole",), "No target is called with a role.",
             unless=("RoleArn", "Targets.RoleArn")),
     LeftOut("AWS::IAM::Role", ("iam:AttachRolePolicy", "iam:DetachRolePolicy"), "Roles have inline policies alone.",

@@ -160,13 +160,13 @@ def test_storage_buckets_take_tls_1_2_and_nothing_else(example: Templates) -> No
 def test_every_key_rotates_and_outlives_its_stack(full: Templates) -> None:
     """A key that is gone takes the data with it."""
     keys = _every(full, "AWS::KMS::Key")
-    assert len(keys) == 4
+    assert len(keys) == 5
     assert {_props(key)["EnableKeyRotation"] for key in keys} == {True}
 
 
 HOLDS_DATA = {
-    "AWS::KMS::Key", "AWS::MSK::Cluster", "AWS::MSK::Configuration", "AWS::MSK::Topic", "AWS::S3::Bucket",
-    "AWS::S3::BucketPolicy", "AWS::SecretsManager::Secret",
+    "AWS::EFS::FileSystem", "AWS::KMS::Key", "AWS::MSK::Cluster", "AWS::MSK::Configuration", "AWS::MSK::Topic",
+    "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::SecretsManager::Secret",
 }  # fmt: skip
 
 
@@ -201,8 +201,9 @@ def test_secrets_have_a_key_and_no_value(example: Templates) -> None:
 
 
 def test_secrets_that_are_there_are_taken_by_arn(full: Templates) -> None:
-    """With ARNs given, none is made, and the readers have those ARNs."""
-    assert _every(full, "AWS::SecretsManager::Secret") == []
+    """With ARNs given, none of those is made, and the readers have those ARNs; containers have secrets of their own."""
+    made = {_props(one)["Name"].removeprefix("lmdp-example/") for one in _every(full, "AWS::SecretsManager::Secret")}
+    assert made == {"kafka-receive", "kafka-write", "receive-tokens"}
     stream = _props(only(full["delivery"], "AWS::KinesisFirehose::DeliveryStream"))
     pipe = _props(only(full["pipe"], "AWS::Pipes::Pipe"))
     kafka = pipe["SourceParameters"]["ManagedStreamingKafkaParameters"]
@@ -512,6 +513,8 @@ def test_every_log_group_is_ours(full: Templates) -> None:
     groups = of_type(full["base"], "AWS::Logs::LogGroup")
     assert len(groups) == len(_every(full, "AWS::Logs::LogGroup"))
     assert sorted(_props(group)["LogGroupName"] for group in groups) == [
+        "/aws/ecs/lmdp-example-receive",
+        "/aws/ecs/lmdp-example-write",
         "/aws/kinesisfirehose/lmdp-example-rows",
         "/aws/lambda/lmdp-example-canary",
         "/aws/lambda/lmdp-example-rows",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from infra.containers import CONTAINER_SECRETS
 from infra.settings import Settings
 from tools.deployment.cdk import run_cdk, synthesise
 from tools.deployment.existing import check_stacks
 from tools.deployment.world import Options, World, confirm
 
-from lmdp.deployment.naming import STACKS
 from lmdp.errors import SettingsError
 
 # Alerts and logs, the buckets, the secrets.
@@ -31,7 +31,7 @@ def destroy(settings: Settings, world: World, options: Options) -> None:
     synthesise(settings, world)
     check_stacks(settings, world, verb="destroy")
     confirm(world, options, f"Remove the stacks of {names.prefix}? Kafka's messages then wait.", names.environment)
-    _remove(settings, world, [stack for stack in STACKS if stack not in kept])
+    _remove(settings, world, [stack for stack in settings.stacks if stack not in kept])
     if not options.delete_data:
         world.say(f"Kept: the stacks {', '.join(map(names.stack, kept))} with buckets, keys, secrets and logs, and all "
                   "of Snowflake. make deploy continues with them.")  # fmt: skip
@@ -39,7 +39,7 @@ def destroy(settings: Settings, world: World, options: Options) -> None:
     confirm(
         world, Options(), "Delete rejects, failed records, logs and secrets for good?", f"delete {names.error_bucket}"
     )
-    _remove(settings, world, [stack for stack in STACKS if stack in _DATA])
+    _remove(settings, world, [stack for stack in settings.stacks if stack in _DATA])
     _delete_data(settings, world)
     if "network" in kept:
         network = names.stack("network")
@@ -59,7 +59,9 @@ def _delete_data(settings: Settings, world: World) -> None:
             _delete_bucket(s3, bucket)
         world.say(f"Deleted: s3://{bucket}")
     manager = world.client("secretsmanager")
-    for what in ("snowflake-loader", "snowflake-setup", "kafka-client"):
+    services = settings.containers.services
+    of_containers = [what for service in services for what in CONTAINER_SECRETS[service]]
+    for what in ("snowflake-loader", "snowflake-setup", "kafka-client", *of_containers):
         name = names.secret(what)
         with contextlib.suppress(manager.exceptions.ResourceNotFoundException):
             # With a recovery window the name would be taken for that long, and no deployment could make it.

@@ -6,7 +6,6 @@ from infra.settings import Settings
 from tools.deployment.world import World
 
 from lmdp.deployment.checks import stack_state
-from lmdp.deployment.naming import STACKS
 from lmdp.deployment.security_group import egress_faults, egress_fix, missing, wanted
 from lmdp.errors import LmdpError
 
@@ -17,7 +16,9 @@ def check_stacks(settings: Settings, world: World, *, verb: str = "deploy") -> N
     """Stop while another deployment runs, and where a stack needs a decision first. Raises LmdpError."""
     names = settings.names
     cloudformation = world.client("cloudformation")
-    states = {name: stack_state(cloudformation, name) for name in (names.toolkit_stack, *map(names.stack, STACKS))}
+    states = {
+        name: stack_state(cloudformation, name) for name in (names.toolkit_stack, *map(names.stack, settings.stacks))
+    }
     if verb == "deploy" and not states[names.toolkit_stack]:
         raise LmdpError(
             f"There is no stack {names.toolkit_stack}, where CDK keeps its own resources. Nothing was changed. "

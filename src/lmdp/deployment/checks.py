@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from lmdp.deployment.naming import Names
@@ -36,21 +36,31 @@ def secret_faults(
     arns: Mapping[str, str | None],
     program: str,
     check_snowflake: Callable[[str | None], str],
+    services: Sequence[str] = (),
 ) -> list[tuple[str, str]]:
     """Return each one's fault, and the command that fills it; `manager` is Secrets Manager's client.
 
     `arns` has secrets that the settings name, as `loader`, `setup` and `kafka`, and the certificate authority as `ca`.
+    `services` are those in containers, which have secrets of their own.
     """
     loader = arns["loader"] or names.secret("snowflake-loader")
     setup = arns["setup"] or names.secret("snowflake-setup")
     kafka = arns["kafka"] or names.secret("kafka-client")
     keypair = f"{program} snowflake keypair --environment {names.environment}"
     certificate = f"{program} certs --private-ca {arns['ca'] or 'ARN'} --client {names.prefix}"
-    wanted = (
+    tokens = names.secret("receive-tokens")
+    put = f"aws secretsmanager put-secret-value --secret-id {tokens} --secret-string file://receive-tokens.json"
+    wanted = [
         (loader, check_snowflake, f"{keypair} --user firehose --secret {loader}"),
         (setup, check_snowflake, f"{keypair} --user setup --secret {setup}"),
         (kafka, kafka_fault, f"{certificate} --secret {kafka}"),
-    )
+        *(
+            (name, kafka_fault, f"{certificate}-{service} --secret {name}")
+            for service in services
+            for name in (names.secret(f"kafka-{service}"),)
+        ),
+        *([(tokens, tokens_fault, f"{program} receive token add NAME; {put}")] if "receive" in services else []),
+    ]
     return [(f"{name} {fault}", fix) for name, check, fix in wanted if (fault := check(_value(manager, name)))]
 
 
@@ -89,6 +99,12 @@ def kafka_fault(text: str | None) -> str:
     if "-----BEGIN ENCRYPTED PRIVATE KEY-----" in key and held.get("privateKeyPassword"):
         return ""
     return "has no `privateKey` in PKCS#8 (BEGIN PRIVATE KEY), or an encrypted one without `privateKeyPassword`"
+
+
+def tokens_fault(text: str | None) -> str:
+    """Return what is wrong with a secret as a receiver reads it; empty when nothing is."""
+    held = json_object(text)
+    return "" if held and held.get("tokens") else "has no tokens as `lmdp receive token` writes them"
 
 
 def json_object(text: str | None) -> dict[str, Any] | None:

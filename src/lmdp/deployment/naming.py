@@ -16,6 +16,8 @@ PLACEHOLDER_ACCOUNT: Final = "000000000000"
 STACKS: Final = (
     "base", "storage", "snowflake-auth", "snowflake-setup", "delivery", "network", "auth", "pipe", "alarms",
 )  # fmt: skip
+CONTAINERS: Final = "containers"
+"""The stack of what runs in containers, where that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +140,27 @@ class Names:
         return f"{self.prefix}-kafka"
 
     @property
+    def containers(self) -> str:
+        """The ECS cluster of the receiver and the direct writer."""
+        return f"{self.prefix}-containers"
+
+    @property
+    def writer_group(self) -> str:
+        """The direct writer's consumer group."""
+        return f"{self.prefix}-write"
+
+    @property
+    def receiver(self) -> str:
+        """The receiver's load balancer and its targets; their names have 32 characters at most."""
+        return f"{self.prefix}-receive"
+
+    @property
     def alerts(self) -> str:
         """The SNS topic of alarms."""
         return f"{self.prefix}-alerts"
 
     def secret(self, what: str) -> str:
-        """A secret's name: `snowflake-loader`, `snowflake-setup` or `kafka-client`."""
+        """A secret's name: `snowflake-loader`, `snowflake-setup`, `kafka-client`, or one of a service in containers."""
         return f"{self.prefix}/{what}"
 
     def role(self, what: str) -> str:
@@ -180,6 +197,8 @@ class Names:
             "firehose": f"/aws/kinesisfirehose/{self.prefix}-rows",
             "pipe": f"/aws/vendedlogs/pipes/{self.prefix}",
             "kafka": f"/aws/vendedlogs/kafka/{self.cluster}",
+            "receive": f"/aws/ecs/{self.prefix}-receive",
+            "write": f"/aws/ecs/{self.prefix}-write",
         }[what]
 
     def secret_arn(self, what: str) -> str:

@@ -1,0 +1,88 @@
+"""The settings of the services that run in containers: the receiver, and the direct writer to Snowflake."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from lmdp.support.settings_reader import Reader
+
+SERVICES: Final = ("receive", "write")
+CONTAINER_SECRETS: Final = {
+    "receive": {
+        "kafka-receive": ("KafkaReceive", "The receiver's certificate for Kafka: certificate (chain), privateKey"),
+        "receive-tokens": ("ReceiveTokens", "The file of 'lmdp receive token': hashes of the senders' tokens"),
+    },
+    "write": {
+        "kafka-write": ("KafkaWrite", "The direct writer's certificate for Kafka: certificate (chain), privateKey")
+    },
+}
+"""The secrets of each service in containers: their ids, and what is in them."""
+# A tag may move; a digest is what was reviewed. ECR alone, so that a role of ours is all that pulls it.
+_IMAGE: Final = r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/[a-z0-9][a-z0-9._/-]{1,255}@sha256:[0-9a-f]{64}"
+_SERVERS: Final = r"[A-Za-z0-9.-]{1,253}:\d{1,5}"
+_TOPIC: Final = r"[^.][a-zA-Z0-9\-_.]{0,248}"
+
+
+@dataclass(frozen=True, slots=True)
+class Containers:
+    """The services, by name; none by default. `public_subnets` are the load balancer's, where it is public."""
+
+    services: tuple[str, ...] = ()
+    image: str = ""
+    architecture: str = "ARM64"
+    servers: tuple[str, ...] = ()
+    receive_topic: str = ""
+    write_topic: str = ""
+    tasks: int = 2
+    certificate_arn: str = ""
+    cidrs: tuple[str, ...] = ()
+    public_subnets: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, read: Reader, pipe_topic: str) -> Containers:
+        """Read and check them; the faults are the reader's."""
+        services = read.listed("LMDP_CONTAINERS", "|".join(SERVICES), f"some of {', '.join(SERVICES)}")
+        if not services:
+            return cls()
+        receive_topic = read.text("LMDP_RECEIVE_TOPIC", _TOPIC, "a Kafka topic's name", default=pipe_topic)
+        made = cls(
+            services,
+            image=read.text("LMDP_CONTAINER_IMAGE", _IMAGE, "an image in ECR by its digest: …/lmdp@sha256:…"),
+            architecture=read.text(
+                "LMDP_CONTAINER_ARCHITECTURE",
+                "ARM64|X86_64",
+                "ARM64 or X86_64, as the image was built",
+                default="ARM64",
+            ),
+            servers=read.listed("LMDP_BOOTSTRAP_SERVERS", _SERVERS, "the brokers' TLS addresses, host:9094", least=1),
+            receive_topic=receive_topic,
+            write_topic=read.text("LMDP_WRITE_TOPIC", _TOPIC, "a Kafka topic's name", default=receive_topic),
+        )
+        if "write" in services and made.write_topic == pipe_topic:
+            read.fault(
+                f"LMDP_WRITE_TOPIC is {pipe_topic}, which the pipe reads: each row would be in the table twice. Name "
+                "another topic there or as LMDP_RECEIVE_TOPIC"
+            )
+        return made if "receive" not in services else made._with_balancer(read)
+
+    def _with_balancer(self, read: Reader) -> Containers:
+        cidrs = read.listed("LMDP_RECEIVE_CIDRS", r".+", "the senders' IPv4 ranges", least=1)
+        for cidr in cidrs:
+            try:
+                ipaddress.IPv4Network(cidr)
+            except ValueError:
+                read.fault(f"LMDP_RECEIVE_CIDRS has {cidr!r}; it is IPv4 ranges such as 10.20.0.0/16")
+        return replace(
+            self,
+            tasks=read.number("LMDP_RECEIVE_TASKS", 1, 50, default=2),
+            certificate_arn=read.text(
+                "LMDP_RECEIVE_CERTIFICATE_ARN", r"arn:aws:acm:[a-z0-9-]+:\d{12}:certificate/[0-9a-f-]{36}",
+                "the ARN of a certificate in ACM",
+            ),
+            cidrs=cidrs,
+            public_subnets=read.listed(
+                "LMDP_RECEIVE_PUBLIC_SUBNET_IDS", r"subnet-[0-9a-f]{8,17}", "public subnets, two or more"
+            ),
+        )  # fmt: skip

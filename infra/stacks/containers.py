@@ -1,0 +1,490 @@
+"""ContainersStack: the receiver and the direct writer on ECS Fargate, in the cluster's subnets; only where asked for.
+
+A task has the cluster's security group, as the pipe's interfaces have it, so that it reaches Kafka by the same rule;
+and a group of its own, which lets the load balancer in. The first container of a task turns secrets into files, so that
+no secret is in a variable of the process that serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_efs as efs
+from aws_cdk import aws_elasticloadbalancingv2 as elb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from infra.alarms.containers import LOG_METRICS, Balancer, LogMetric
+from infra.parts import KEPT, allow, from_here, secret_key_use, service_role, write_logs
+from infra.settings import Settings
+from infra.stacks.auth import AuthStack
+from infra.stacks.snowflake_auth import SnowflakeAuthStack
+from lmdp.core.pipeline import TENANT_HEADER
+
+PORT: Final = 4318
+HTTPS_PORT: Final = 443
+_NFS_PORT: Final = 2049
+_USER: Final = "10001"
+_HOME: Final = "/var/lib/lmdp"
+_REJECTS: Final = "/var/lib/lmdp-rejects"
+_PYTHON: Final = ("/opt/lmdp/bin/python", "-I")
+# The receiver answers what is under way within 8 s; the writer waits 6 s for what Snowflake has accepted.
+_STOP_SECONDS: Final = 30
+# vCPU units and MiB: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
+_SIZES: Final = {"receive": ("1024", "2048"), "write": ("1024", "2048")}
+
+_Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The secrets that tasks read, by the variable that a task has them in, and the keys that these have."""
+
+    secrets: Mapping[str, Mapping[str, secretsmanager.ISecret]]
+    keys: Mapping[str, Sequence[kms.IKey | None]]
+
+    @classmethod
+    def of(cls, auth: AuthStack, snowflake: SnowflakeAuthStack) -> Keys:
+        """Return those of the stacks that have them."""
+        own = auth.containers
+        secrets = {
+            "receive": {"KAFKA": own.get("kafka-receive"), "TOKENS": own.get("receive-tokens")},
+            "write": {"KAFKA": own.get("kafka-write"), "SNOWFLAKE": snowflake.loader},
+        }
+        return cls(
+            {service: {name: one for name, one in of.items() if one} for service, of in secrets.items()},
+            {"receive": [auth.containers_key], "write": [auth.containers_key, snowflake.loader_key]},
+        )
+
+
+class ContainersStack(cdk.Stack):
+    """Exposes `balancer`, where the receiver is one of the services."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        settings: Settings,
+        env: cdk.Environment,
+        secrets: Keys,
+        data_key: kms.IKey,
+    ) -> None:
+        """Make the services that are asked for."""
+        super().__init__(scope, id_, env=env, description="lmdp: the receiver and the direct writer, in containers")
+        names = settings.names
+        cluster = ecs.CfnCluster(
+            self,
+            "Cluster",
+            cluster_name=names.containers,
+            cluster_settings=[ecs.CfnCluster.ClusterSettingsProperty(name="containerInsights", value="enabled")],
+        )
+        group = _group(self, "Tasks", settings, f"{names.prefix}-tasks", "Tasks of lmdp", [
+            (HTTPS_PORT, "0.0.0.0/0", "to AWS and Snowflake")
+        ])  # fmt: skip
+        self.balancer: Balancer | None = None
+        if "receive" in settings.containers.services:
+            task = _receive_task(self, settings, secrets)
+            self.balancer = _receive(self, settings, cluster, task, group)
+        if "write" in settings.containers.services:
+            _write(self, settings, cluster, group, secrets, data_key)
+        for found in LOG_METRICS:
+            if found.service in settings.containers.services:
+                _count_lines(self, settings, found)
+
+
+def _count_lines(stack: ContainersStack, settings: Settings, found: LogMetric) -> None:
+    names = settings.names
+    logs.CfnMetricFilter(
+        stack,
+        found.name,
+        log_group_name=names.log_group(found.service),
+        filter_name=found.name,
+        filter_pattern=f'"{found.text}"',
+        metric_transformations=[
+            logs.CfnMetricFilter.MetricTransformationProperty(
+                metric_namespace=names.prefix, metric_name=found.name, metric_value="1", unit="Count"
+            )
+        ],
+    )
+
+
+def _receive_task(stack: ContainersStack, settings: Settings, secrets: Keys) -> ecs.CfnTaskDefinition:
+    """Without a role of its own: a receiver calls nothing of AWS."""
+    certificate = _container(settings, "receive", "certificate", command=["certs"])
+    main = _container(
+        settings,
+        "receive",
+        "lmdp",
+        command=["receive"],
+        environment={
+            "LMDP_TOPIC": settings.containers.receive_topic,
+            "LMDP_RECEIVE_LISTEN": f"0.0.0.0:{PORT}",
+            # The load balancer ends the senders' TLS and begins its own to here; it checks no certificate.
+            "LMDP_RECEIVE_CERT": f"{_HOME}/certs/server.pem",
+            "LMDP_RECEIVE_KEY": f"{_HOME}/certs/server.key",
+            "LMDP_RECEIVE_TOKENS": f"{_HOME}/keys/tokens.json",
+        },
+        after=("files", "certificate"),
+        ports=[PORT],
+    )
+    return _task(stack, settings, "receive", secrets, [certificate, main])
+
+
+def _receive(
+    stack: ContainersStack, settings: Settings, cluster: ecs.CfnCluster, task: ecs.CfnTaskDefinition, group: str
+) -> Balancer:
+    """The service behind a network load balancer: ACM renews its certificate, and nothing is restarted for it."""
+    names, containers = settings.names, settings.containers
+    front = _group(stack, "Front", settings, f"{names.prefix}-receive", "Senders of lmdp", [
+        (PORT, group, "to the receiver")
+    ], [(HTTPS_PORT, cidr, "senders") for cidr in containers.cidrs])  # fmt: skip
+    ec2.CfnSecurityGroupIngress(
+        stack, "TasksFromFront", group_id=group, ip_protocol="tcp", from_port=PORT, to_port=PORT,
+        source_security_group_id=front, description=f"{names.prefix}: from the load balancer",
+    )  # fmt: skip
+    balancer = elb.CfnLoadBalancer(
+        stack,
+        "Balancer",
+        name=names.receiver,
+        type="network",
+        scheme="internet-facing" if containers.public_subnets else "internal",
+        subnets=list(containers.public_subnets or settings.kafka.subnet_ids),
+        security_groups=[front],
+        load_balancer_attributes=_attributes(elb.CfnLoadBalancer.LoadBalancerAttributeProperty, {
+            "access_logs.s3.enabled": "true",
+            "access_logs.s3.bucket": names.log_bucket,
+            "access_logs.s3.prefix": "receive",
+            "deletion_protection.enabled": str(settings.protect).lower(),
+            "load_balancing.cross_zone.enabled": "true",
+        }),
+    )  # fmt: skip
+    targets = elb.CfnTargetGroup(
+        stack,
+        "Targets",
+        name=names.receiver,
+        target_type="ip",
+        protocol="TLS",
+        port=PORT,
+        vpc_id=settings.kafka.vpc_id,
+        health_check_protocol="HTTPS",
+        health_check_path="/health",
+        health_check_interval_seconds=10,
+        healthy_threshold_count=2,
+        unhealthy_threshold_count=2,
+        target_group_attributes=_attributes(
+            elb.CfnTargetGroup.TargetGroupAttributeProperty, {"deregistration_delay.timeout_seconds": "30"}
+        ),
+    )
+    listener = elb.CfnListener(
+        stack,
+        "Listener",
+        load_balancer_arn=balancer.ref,
+        port=HTTPS_PORT,
+        protocol="TLS",
+        ssl_policy="ELBSecurityPolicy-TLS13-1-2-Res-2021-06",
+        certificates=[elb.CfnListener.CertificateProperty(certificate_arn=containers.certificate_arn)],
+        default_actions=[elb.CfnListener.ActionProperty(type="forward", target_group_arn=targets.ref)],
+    )
+    service = _service(
+        stack, settings, "receive", cluster, task, group, count=containers.tasks, minimum=100, maximum=200,
+        load_balancers=[
+            ecs.CfnService.LoadBalancerProperty(
+                container_name="lmdp", container_port=PORT, target_group_arn=targets.ref
+            )
+        ],
+        health_check_grace_period_seconds=60,
+    )  # fmt: skip
+    service.add_resource_dependency(listener)
+    return Balancer(balancer.attr_load_balancer_full_name, targets.attr_target_group_full_name)
+
+
+def _write(
+    stack: ContainersStack, settings: Settings, cluster: ecs.CfnCluster, group: str, secrets: Keys, data_key: kms.IKey
+) -> None:
+    """One task: a second one of the same partitions would fence the first. Its rejects outlive it, in a file system."""
+    containers, names = settings.containers, settings.names
+    volume, targets, mount = _rejects(stack, settings, group, data_key)
+    tenant = {"LMDP_ORG_ID": settings.org_id or ""}
+    if containers.write_topic == containers.receive_topic:  # to which nobody but the receiver has a right to write
+        tenant["LMDP_TENANT_HEADER"] = TENANT_HEADER
+    role = service_role(
+        stack, "WriteRole", settings=settings, what="write", service="ecs-tasks.amazonaws.com",
+        about="Writes rejects of lmdp's direct writer", statements=[mount], conditions=_from_tasks(settings),
+    )  # fmt: skip
+    main = _container(
+        settings,
+        "write",
+        "lmdp",
+        command=["run", "--to", "snowflake", "--no-page", "--rejects", _REJECTS],
+        environment={
+            "LMDP_TOPIC": containers.write_topic,
+            "LMDP_KAFKA_GROUP": names.writer_group,
+            "SNOWFLAKE_ACCOUNT_URL": settings.delivery.setup_host,
+            "SNOWFLAKE_WRITER_KEY_FILE": f"{_HOME}/keys/snowflake.p8",
+            "SNOWFLAKE_WRITER_USER": settings.snowflake.firehose_user,
+            "SNOWFLAKE_DATABASE": settings.snowflake.database,
+            "SNOWFLAKE_SCHEMA": settings.snowflake.schema,
+            "SNOWFLAKE_IDENTIFIERS": settings.snowflake.identifiers,
+            **{name: value for name, value in tenant.items() if value},
+        },
+        after=("files",),
+        mounts={"rejects": _REJECTS},
+    )
+    task = _task(stack, settings, "write", secrets, [main], role=role, volumes=[volume])
+    service = _service(stack, settings, "write", cluster, task, group, count=1, minimum=0, maximum=100)
+    for target in targets:
+        service.add_resource_dependency(target)
+
+
+def _rejects(
+    stack: ContainersStack, settings: Settings, group: str, data_key: kms.IKey
+) -> tuple[ecs.CfnTaskDefinition.VolumeProperty, list[efs.CfnMountTarget], iam.PolicyStatement]:
+    """Return a volume that outlives its tasks, its mount targets, and the right to write to it."""
+    files = efs.CfnFileSystem(stack, "Rejects", encrypted=True, kms_key_id=data_key.key_arn)
+    files.apply_removal_policy(KEPT)
+    access = efs.CfnAccessPoint(
+        stack,
+        "RejectsAccess",
+        file_system_id=files.ref,
+        posix_user=efs.CfnAccessPoint.PosixUserProperty(uid=_USER, gid=_USER),
+        root_directory=efs.CfnAccessPoint.RootDirectoryProperty(
+            path="/rejects",
+            creation_info=efs.CfnAccessPoint.CreationInfoProperty(owner_uid=_USER, owner_gid=_USER, permissions="0700"),
+        ),
+    )
+    storage = _group(stack, "Storage", settings, f"{settings.names.prefix}-rejects", "Rejects of lmdp", [
+        (_NFS_PORT, group, "answers alone")
+    ], [(_NFS_PORT, group, "the direct writer")])  # fmt: skip
+    ec2.CfnSecurityGroupEgress(
+        stack, "TasksToStorage", group_id=group, ip_protocol="tcp", from_port=_NFS_PORT, to_port=_NFS_PORT,
+        destination_security_group_id=storage, description=f"{settings.names.prefix}: rejects",
+    )  # fmt: skip
+    targets = [
+        efs.CfnMountTarget(
+            stack, f"RejectsIn-{subnet}", file_system_id=files.ref, subnet_id=subnet, security_groups=[storage]
+        )
+        for subnet in settings.kafka.subnet_ids
+    ]
+    volume = ecs.CfnTaskDefinition.VolumeProperty(
+        name="rejects",
+        efs_volume_configuration=ecs.CfnTaskDefinition.EFSVolumeConfigurationProperty(
+            filesystem_id=files.ref,
+            transit_encryption="ENABLED",
+            authorization_config=ecs.CfnTaskDefinition.AuthorizationConfigProperty(
+                access_point_id=access.ref, iam="ENABLED"
+            ),
+        ),
+    )
+    mount = allow(
+        "WriteRejects",
+        ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
+        [files.attr_arn],
+        conditions={"StringEquals": {"elasticfilesystem:AccessPointArn": access.attr_arn}},
+    )
+    return volume, targets, mount
+
+
+def _task(
+    stack: ContainersStack,
+    settings: Settings,
+    service: str,
+    secrets: Keys,
+    containers: Sequence[ecs.CfnTaskDefinition.ContainerDefinitionProperty],
+    **given: Any,
+) -> ecs.CfnTaskDefinition:
+    """Return a task whose first container makes files of secrets; `role` and `volumes` may be given."""
+    cpu, memory = _SIZES[service]
+    found = secrets.secrets[service]
+    files = _container(settings, service, "files", entry=[*_PYTHON, "/opt/lmdp/secret_files.py"], secrets=found)
+    start = _start_role(stack, settings, service, secrets)
+    role = given.pop("role", None)
+    home = ecs.CfnTaskDefinition.VolumeProperty(name="home", host=ecs.CfnTaskDefinition.HostVolumePropertiesProperty())
+    return ecs.CfnTaskDefinition(
+        stack,
+        f"{service.title()}Task",
+        family=f"{settings.names.prefix}-{service}",
+        requires_compatibilities=["FARGATE"],
+        network_mode="awsvpc",
+        cpu=cpu,
+        memory=memory,
+        runtime_platform=ecs.CfnTaskDefinition.RuntimePlatformProperty(
+            cpu_architecture=settings.containers.architecture, operating_system_family="LINUX"
+        ),
+        execution_role_arn=start.role_arn,
+        task_role_arn=role.role_arn if role else None,
+        container_definitions=[files, *containers],
+        volumes=[home, *given.pop("volumes", ())],
+    )
+
+
+def _start_role(stack: ContainersStack, settings: Settings, service: str, secrets: Keys) -> iam.Role:
+    """Return the role that starts a task: it pulls the image, reads the secrets, and writes the log."""
+    names, found = settings.names, secrets.secrets[service]
+    host, _, repository = settings.containers.image.partition("@")[0].partition("/")
+    account, _, _, region, *_ = host.split(".")
+    image = names.arn("ecr", f"repository/{repository}", region=region, account=account)
+    pull = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+    keys = {key.key_arn: key for key in secrets.keys[service] if key is not None}
+    return service_role(
+        stack,
+        f"{service.title()}StartRole",
+        settings=settings,
+        what=f"{service}-start",
+        service="ecs-tasks.amazonaws.com",
+        about=f"Starts the tasks of lmdp's {service} service",
+        statements=[
+            # It knows no resource:
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
+            allow("SignInToEcr", ["ecr:GetAuthorizationToken"], ["*"]),
+            allow("PullImage", pull, [image]),
+            allow("ReadSecrets", ["secretsmanager:GetSecretValue"], [one.secret_arn for one in found.values()]),
+            *(statement for key in keys.values() for statement in secret_key_use(names, key)),
+            write_logs(names.log_group(service), names),
+        ],
+        conditions=_from_tasks(settings),
+    )
+
+
+def _from_tasks(settings: Settings) -> dict[str, Any]:
+    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html."""
+    return from_here(settings.names, settings.names.arn("ecs", "*"))
+
+
+def _container(  # noqa: PLR0913 - each is a part of a container
+    settings: Settings,
+    service: str,
+    name: str,
+    *,
+    command: Sequence[str] = (),
+    entry: Sequence[str] = (),
+    environment: _Environment | None = None,
+    secrets: Mapping[str, secretsmanager.ISecret] | None = None,
+    after: Sequence[str] = (),
+    ports: Sequence[int] = (),
+    mounts: Mapping[str, str] | None = None,
+) -> ecs.CfnTaskDefinition.ContainerDefinitionProperty:
+    """Return a container that runs as nobody, on a read-only root; `environment` makes it the one that serves."""
+    task = ecs.CfnTaskDefinition
+    kafka = {
+        "LMDP_BOOTSTRAP_SERVERS": ",".join(settings.containers.servers),
+        "LMDP_KAFKA_CERT": f"{_HOME}/keys/kafka.pem",
+        "LMDP_KAFKA_KEY": f"{_HOME}/keys/kafka.key",
+    }
+    variables = {"TMPDIR": _HOME, **({**kafka, **environment} if environment else {})}
+    health = task.HealthCheckProperty(
+        command=["CMD", *_PYTHON, "/opt/lmdp/healthcheck.py"], interval=30, timeout=10, retries=3, start_period=90
+    )
+    return task.ContainerDefinitionProperty(
+        name=name,
+        image=settings.containers.image,
+        essential=environment is not None,
+        entry_point=list(entry) or None,
+        command=list(command) or None,
+        environment=[task.KeyValuePairProperty(name=key, value=value) for key, value in sorted(variables.items())],
+        secrets=[task.SecretProperty(name=key, value_from=one.secret_arn) for key, one in (secrets or {}).items()]
+        or None,
+        depends_on=[task.ContainerDependencyProperty(container_name=one, condition="SUCCESS") for one in after] or None,
+        health_check=health if environment else None,
+        port_mappings=[task.PortMappingProperty(container_port=port) for port in ports] or None,
+        user=f"{_USER}:{_USER}",
+        readonly_root_filesystem=True,
+        linux_parameters=task.LinuxParametersProperty(capabilities=task.KernelCapabilitiesProperty(drop=["ALL"])),
+        stop_timeout=_STOP_SECONDS if environment else None,
+        ulimits=[task.UlimitProperty(name="nofile", soft_limit=8192, hard_limit=8192)],
+        mount_points=[
+            task.MountPointProperty(container_path=path, source_volume=volume, read_only=False)
+            for volume, path in {"home": _HOME, **(mounts or {})}.items()
+        ],
+        log_configuration=task.LogConfigurationProperty(
+            log_driver="awslogs",
+            options={
+                "awslogs-group": settings.names.log_group(service),
+                "awslogs-region": settings.names.region,
+                "awslogs-stream-prefix": name,
+                # A log that cannot be written never stops a service.
+                "mode": "non-blocking",
+                "max-buffer-size": "4m",
+            },
+        ),
+    )
+
+
+def _service(  # noqa: PLR0913 - each is a part of a service
+    stack: ContainersStack,
+    settings: Settings,
+    service: str,
+    cluster: ecs.CfnCluster,
+    task: ecs.CfnTaskDefinition,
+    group: str,
+    *,
+    count: int,
+    minimum: int,
+    maximum: int,
+    **more: Any,
+) -> ecs.CfnService:
+    return ecs.CfnService(
+        stack,
+        f"{service.title()}Service",
+        service_name=service,
+        cluster=cluster.ref,
+        task_definition=task.ref,
+        desired_count=count,
+        launch_type="FARGATE",
+        platform_version="1.4.0",
+        deployment_configuration=ecs.CfnService.DeploymentConfigurationProperty(
+            minimum_healthy_percent=minimum,
+            maximum_percent=maximum,
+            deployment_circuit_breaker=ecs.CfnService.DeploymentCircuitBreakerProperty(enable=True, rollback=True),
+        ),
+        network_configuration=ecs.CfnService.NetworkConfigurationProperty(
+            awsvpc_configuration=ecs.CfnService.AwsVpcConfigurationProperty(
+                subnets=list(settings.kafka.subnet_ids),
+                security_groups=[settings.kafka.security_group, group],
+                assign_public_ip="DISABLED",
+            )
+        ),
+        propagate_tags="SERVICE",
+        enable_ecs_managed_tags=True,
+        **more,
+    )
+
+
+def _group(
+    stack: ContainersStack,
+    id_: str,
+    settings: Settings,
+    name: str,
+    about: str,
+    outwards: Sequence[tuple[int, str, str]],
+    inwards: Sequence[tuple[int, str, str]] = (),
+) -> str:
+    """Return a security group with rules by port, and range or group."""
+
+    def rule(kind: Any, peer: str, port: int, other: str, what: str) -> Any:
+        to = {"cidr_ip": other} if "/" in other else {peer: other}
+        return kind(ip_protocol="tcp", from_port=port, to_port=port, description=what, **to)
+
+    group = ec2.CfnSecurityGroup
+    made = group(
+        stack,
+        id_,
+        group_name=name,
+        group_description=about,
+        vpc_id=settings.kafka.vpc_id,
+        security_group_egress=[rule(group.EgressProperty, "destination_security_group_id", *one) for one in outwards],
+        security_group_ingress=[rule(group.IngressProperty, "source_security_group_id", *one) for one in inwards],
+    )
+    return str(made.attr_group_id)
+
+
+def _attributes(kind: Any, values: Mapping[str, str]) -> list[Any]:
+    return [kind(key=key, value=value) for key, value in values.items()]

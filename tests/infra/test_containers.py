@@ -1,0 +1,167 @@
+"""The receiver and the direct writer on ECS Fargate: what their stack makes, and which settings it wants."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from lmdp.errors import SettingsError
+from templates import of_type, only, role_statements, text
+
+from .conftest import OTHER_OPTIONS, Templates, example_values
+
+HERE = "us-east-1:000000000000"
+
+
+def _props(resource: dict[str, Any]) -> dict[str, Any]:
+    properties: dict[str, Any] = resource["Properties"]
+    return properties
+
+
+def _task(full: Templates, service: str) -> dict[str, Any]:
+    return _props(only(full["containers"], "AWS::ECS::TaskDefinition", Family=f"lmdp-example-{service}"))
+
+
+def _containers(full: Templates, service: str) -> dict[str, dict[str, Any]]:
+    return {one["Name"]: one for one in _task(full, service)["ContainerDefinitions"]}
+
+
+def test_nothing_runs_in_containers_unasked(example: Templates) -> None:
+    """No stack, secret, alarm or log group of them."""
+    assert "containers" not in example
+    assert "receive" not in json.dumps({**example, "base": of_type(example["base"], "AWS::Logs::LogGroup")})
+
+
+@pytest.mark.parametrize("service", ["receive", "write"])
+def test_a_task_is_locked(full: Templates, service: str) -> None:
+    """Every container runs by digest as nobody, on a read-only root, without capabilities, and logs to our group."""
+    task = _task(full, service)
+    assert (task["NetworkMode"], task["RequiresCompatibilities"]) == ("awsvpc", ["FARGATE"])
+    for one in task["ContainerDefinitions"]:
+        assert "@sha256:" in one["Image"]
+        assert (one["User"], one["ReadonlyRootFilesystem"]) == ("10001:10001", True)
+        assert one["LinuxParameters"] == {"Capabilities": {"Drop": ["ALL"]}}
+        assert one["LogConfiguration"]["Options"]["awslogs-group"] == f"/aws/ecs/lmdp-example-{service}"
+    main = _containers(full, service)["lmdp"]
+    assert main["Essential"] is True
+    assert "healthcheck.py" in main["HealthCheck"]["Command"][-1]
+    assert {"ContainerName": "files", "Condition": "SUCCESS"} in main["DependsOn"]
+
+
+@pytest.mark.parametrize("service", ["receive", "write"])
+def test_the_process_that_serves_has_no_secret(full: Templates, service: str) -> None:
+    """Only the container that writes files, and ends, has them as variables."""
+    having = {name for name, one in _containers(full, service).items() if "Secrets" in one}
+    assert having == {"files"}
+    assert _containers(full, service)["files"]["Essential"] is False
+
+
+def test_each_secret_is_the_services_own(full: Templates) -> None:
+    """A certificate each, the tokens of the receiver, and Firehose's key of the writer."""
+    found = {
+        service: {one["Name"]: text(one["ValueFrom"]) for one in _containers(full, service)["files"]["Secrets"]}
+        for service in ("receive", "write")
+    }
+    assert found == {
+        "receive": {"KAFKA": "<auth:KafkaReceive>", "TOKENS": "<auth:ReceiveTokens>"},
+        "write": {"KAFKA": "<auth:KafkaWrite>", "SNOWFLAKE": f"arn:aws:secretsmanager:{HERE}:secret:loader-AbCdEf"},
+    }
+
+
+def test_settings_that_a_command_reads(full: Templates) -> None:
+    """Each variable is one that lmdp reads; files are on a volume that is mounted."""
+    from lmdp.support.settings_reader import known  # noqa: PLC0415 - as its neighbours
+
+    for service in ("receive", "write"):
+        main = _containers(full, service)["lmdp"]
+        given = {one["Name"]: one["Value"] for one in main["Environment"]}
+        assert set(given) - {"TMPDIR"} <= known()
+        mounted = [one["ContainerPath"] for one in main["MountPoints"]]
+        files = [value for value in given.values() if value.startswith("/")]
+        assert all(any(value.startswith(path) for path in mounted) for value in files)
+    assert {one["Name"]: one["Value"] for one in _containers(full, "write")["lmdp"]["Environment"]}.items() >= {
+        "LMDP_TOPIC": "lm.metrics.received", "LMDP_TENANT_HEADER": "lmdp-tenant",
+    }.items()  # fmt: skip
+
+
+def test_roles_may_do_what_they_need(full: Templates) -> None:
+    """The receiver has none; the writer's writes rejects; each start role reads its own secrets and image."""
+    assert "TaskRoleArn" not in _task(full, "receive")
+    assert role_statements(full["containers"], "acme-lmdp-example-write") == [
+        ("WriteRejects Allow: elasticfilesystem:ClientMount elasticfilesystem:ClientWrite on <AWS::EFS::FileSystem> "
+         "when elasticfilesystem:AccessPointArn"),
+    ]  # fmt: skip
+    assert role_statements(full["containers"], "acme-lmdp-example-receive-start") == [
+        "SignInToEcr Allow: ecr:GetAuthorizationToken on *",
+        f"PullImage Allow: ecr:BatchGetImage ecr:GetDownloadUrlForLayer on arn:aws:ecr:{HERE}:repository/lmdp",
+        "ReadSecrets Allow: secretsmanager:GetSecretValue on <auth:KafkaReceive> <auth:ReceiveTokens>",
+        "SecretKey Allow: kms:Decrypt on <auth:ContainersKey> when kms:ViaService",
+        (f"WriteLogs Allow: logs:CreateLogStream logs:PutLogEvents on arn:aws:logs:{HERE}:log-group:/aws/ecs/"
+         "lmdp-example-receive:*"),
+    ]  # fmt: skip
+
+
+def test_senders_reach_the_receiver_through_tls_alone(full: Templates) -> None:
+    """ACM's certificate in front, TLS to the tasks, health by HTTPS; ranges as configured; tasks let only it in."""
+    stack = full["containers"]
+    listener, targets = _props(only(stack, "AWS::ElasticLoadBalancingV2::Listener")), _props(
+        only(stack, "AWS::ElasticLoadBalancingV2::TargetGroup")
+    )  # fmt: skip
+    assert (listener["Protocol"], listener["Port"], targets["Protocol"], targets["HealthCheckProtocol"]) == (
+        "TLS", 443, "TLS", "HTTPS",
+    )  # fmt: skip
+    assert listener["Certificates"] == [{"CertificateArn": OTHER_OPTIONS["LMDP_RECEIVE_CERTIFICATE_ARN"]}]
+    balancer = _props(only(stack, "AWS::ElasticLoadBalancingV2::LoadBalancer"))
+    attributes = {one["Key"]: one["Value"] for one in balancer["LoadBalancerAttributes"]}
+    assert (balancer["Scheme"], attributes["access_logs.s3.enabled"], attributes["deletion_protection.enabled"]) == (
+        "internal", "true", "true",
+    )  # fmt: skip
+    front = _props(only(stack, "AWS::EC2::SecurityGroup", GroupName="lmdp-example-receive"))
+    assert [(one["CidrIp"], one["FromPort"]) for one in front["SecurityGroupIngress"]] == [("10.30.0.0/16", 443)]
+    (let_in,) = of_type(stack, "AWS::EC2::SecurityGroupIngress")
+    assert text(_props(let_in)["SourceSecurityGroupId"], stack) == "<AWS::EC2::SecurityGroup>"
+
+
+def test_services_follow_one_another(full: Templates) -> None:
+    """A new receiver is there before the old one goes; the writer's old task ends before the new one begins."""
+    found = {
+        _props(one)["ServiceName"]: _props(one)["DeploymentConfiguration"]
+        for one in of_type(full["containers"], "AWS::ECS::Service")
+    }
+    assert {name: (one["MinimumHealthyPercent"], one["MaximumPercent"]) for name, one in found.items()} == {
+        "receive": (100, 200),
+        "write": (0, 100),
+    }
+    assert all(one["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True} for one in found.values())
+    for one in of_type(full["containers"], "AWS::ECS::Service"):
+        network = _props(one)["NetworkConfiguration"]["AwsvpcConfiguration"]
+        assert (network["AssignPublicIp"], network["SecurityGroups"][0]) == ("DISABLED", "sg-00000000000000000")
+
+
+WANTED = {name: value for name, value in OTHER_OPTIONS.items() if "CONTAINER" in name or "RECEIVE" in name}
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"LMDP_CONTAINERS": "run"}, "LMDP_CONTAINERS has 'run'"),
+        ({"LMDP_CONTAINER_IMAGE": "lmdp:latest"}, "an image in ECR by its digest"),
+        ({"LMDP_CONTAINER_IMAGE": ""}, "LMDP_CONTAINER_IMAGE is not set"),
+        ({"LMDP_BOOTSTRAP_SERVERS": ""}, "LMDP_BOOTSTRAP_SERVERS is not set"),
+        ({"LMDP_RECEIVE_TOPIC": ""}, "LMDP_WRITE_TOPIC is lm.metrics.otlp, which the pipe reads"),
+        ({"LMDP_RECEIVE_CERTIFICATE_ARN": ""}, "LMDP_RECEIVE_CERTIFICATE_ARN is not set"),
+        ({"LMDP_RECEIVE_CIDRS": ""}, "LMDP_RECEIVE_CIDRS is not set"),
+        ({"LMDP_RECEIVE_CIDRS": "10.0.0.1/8"}, "LMDP_RECEIVE_CIDRS has '10.0.0.1/8'"),
+        ({"LMDP_RECEIVE_TASKS": "0"}, "LMDP_RECEIVE_TASKS is '0'"),
+    ],
+)
+def test_what_is_wrong_is_named(changed: dict[str, str], fault: str) -> None:
+    """Before anything is synthesised."""
+    from infra.settings import Settings  # noqa: PLC0415 - only where the infrastructure's packages are
+
+    servers = {"LMDP_BOOTSTRAP_SERVERS": "b-1.example.com:9094"}
+    assert Settings.read("example", {**example_values(), **WANTED, **servers}).containers.services
+    with pytest.raises(SettingsError, match=fault.replace("'", "'")):
+        Settings.read("example", {**example_values(), **WANTED, **servers, **changed})
