@@ -332,7 +332,7 @@ def _context(
 ) -> dict[str, str]:
     """Return the condition keys that the call carries: tags, boundary, and the service that is to have a role."""
     family = {"msk": "kafka", "kinesisfirehose": "firehose"}.get(name := kind.split("::")[1].lower(), name)
-    tags = next((properties[name] for name in _TAGS if name in properties), [])
+    tags: Any = next((properties[name] for name in _TAGS if name in properties), [])
     tags = [{"Key": key, "Value": value} for key, value in tags.items()] if isinstance(tags, dict) else tags
     # A call that makes something carries the tags; EC2 has them at once, KMS maybe five minutes later.
     new = handler == "create" and (action.startswith("ec2:Create") or not action.startswith("ec2:"))

@@ -28,7 +28,7 @@ def test_counted_resources(example: Templates, full: Templates) -> None:
 
 
 def test_counted_metrics_of_alarms(full: Templates) -> None:
-    """An alarm on an expression pays for each metric in it. Those of containers, which are optional, are not counted."""
+    """An alarm on an expression pays for each metric in it. Those of the optional containers are not counted."""
     every = [alarm["Properties"] for alarm in of_type(full["alarms"], "AWS::CloudWatch::Alarm")]
     of_containers = ("#containers", "#receiver", "#writer")
     alarms = [alarm for alarm in every if not alarm["AlarmDescription"].endswith(of_containers)]
