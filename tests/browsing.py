@@ -15,6 +15,7 @@ from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 WIDE, PHONE = (1280, 1000), (375, 812)
@@ -71,7 +72,7 @@ class Browser:
         """What JavaScript on the page returns."""
         return self.driver.execute_script(script, *values)
 
-    def points(self, test_id: str) -> dict[str, list[list[float]]]:
+    def points(self, test_id: str) -> dict[str, list[list[Any]]]:
         """The points that a chart draws, by its lines' names."""
         script = (
             "const chart = getElement(+document.querySelector(`[data-testid=${arguments[0]}]`).id.slice(1))?.chart;"
@@ -79,15 +80,27 @@ class Browser:
         )
         return {name: data or [] for name, data in self.js(script, test_id)}
 
-    def pick(self, key: str, name: str) -> None:
-        """Choose from one of Explore's pickers, as a person who types does."""
-        self.until(lambda: self.text(f"pick-{key}") or True)
-        field = self.one(f"pick-{key}")
+    def write(self, test_id: str, text: str) -> None:
+        """Replace the text of a field."""
+        self.until(lambda: self.one(test_id).is_displayed())
+        field = self.one(test_id)
         if field.tag_name != "input":
             field = field.find_element(By.CSS_SELECTOR, "input")
         field.click()
-        field.send_keys(name)
-        self.click(".q-menu .q-item", name)
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(text)
+
+    def find(self, text: str, match: str, *, adds: bool = False) -> None:
+        """Search in Explore, and draw the first match whose line begins so, alone or with what is drawn already."""
+        self.write("search", text)
+        self.until(lambda: self.one("results").get_attribute("data-text") == text)
+        self.until(lambda: self._chosen(match, adds=adds))
+
+    def _chosen(self, match: str, *, adds: bool) -> bool:
+        found = [row for row in self.all(".lm-result") if row.text.replace("\n", " ").startswith(match)]
+        if found:
+            found[0].find_elements(By.CSS_SELECTOR, "button")[1 if adds else 0].click()
+        return bool(found)
 
     def click(self, css: str, text: str) -> None:
         """Click what says so, once it is there: the page may draw it again between two looks."""

@@ -27,6 +27,7 @@ TOPIC = "lm.metrics.otlp"
 NOW_MS = int(time.time()) * 1000
 POLLS = 60
 STEP_MS = 10_000
+SWITCHES = {"21": {"eth0": 1, "eth1": 2}, "22": {"eth0": 3, "eth1": 400}}  # octets per second
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\">"
 
 
@@ -130,11 +131,16 @@ def message(device: str, source: str, metrics: list[dict[str, Any]], **resource:
     return json.dumps({"resourceMetrics": [{"resource": {"attributes": attributes}, "scopeMetrics": scopes}]}).encode()
 
 
+def named(instance: str) -> list[dict[str, Any]]:
+    """The attributes of a datapoint of an instance."""
+    return [{"key": "dataSourceInstanceName", "value": {"stringValue": instance}}]
+
+
 def polls() -> Iterator[bytes]:
-    """Ten minutes of one device: a gauge, a counter that was reset once, and a histogram."""
+    """Ten minutes: of one device a gauge and a counter that was reset once; of switches a counter; a histogram."""
     for poll in range(POLLS):
         at = str((NOW_MS - (POLLS - poll) * STEP_MS) * 1_000_000)
-        instance = [{"key": "dataSourceInstanceName", "value": {"stringValue": "Cpu-0"}}]
+        instance = named("Cpu-0")
         gauge = {"timeUnixNano": at, "asDouble": 50 + poll / 4, "attributes": instance}
         counted = poll * 100 if poll < 40 else (poll - 40) * 100
         counter = {"timeUnixNano": at, "asInt": str(counted), "attributes": instance}
@@ -150,6 +156,11 @@ def polls() -> Iterator[bytes]:
             ],
             hostName="web-1",
         )
+        for device, instances in SWITCHES.items():
+            for place, speed in instances.items():
+                octets = {**counter, "asInt": str(poll * speed * 10), "attributes": named(place)}
+                total = {"dataPoints": [octets], "isMonotonic": True, "aggregationTemporality": 2}
+                yield message(device, "Net", [{"name": "InOctets", "sum": total}], hostName=f"switch-{device[1:]}")
         histogram = {
             "timeUnixNano": at,
             "count": str(10 * poll),

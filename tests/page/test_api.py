@@ -32,6 +32,7 @@ ASKED = {
     "GET /api/reasons": "/api/reasons",
     "GET /api/devices": "/api/devices",
     "GET /api/series": "/api/series?orgId=acme&deviceId=7",
+    "GET /api/search": "/api/search?q=net+in",
     "GET /api/chart": f"/api/chart?{CHART}",
 }
 FREE = {"rejectsByCode", "rejectsByReason", "dropped", "lag"}  # objects whose keys are data
@@ -81,7 +82,7 @@ def test_a_question_is_answered_as_json_and_as_csv(site: Site) -> None:
     code, answer = site.get("/api/query", query)
     assert code == 200
     assert [column["name"] for column in answer["columns"]] == ["METRIC", "n", "n"]
-    assert answer["rows"] == [["duration.bucket", 3 * POLLS, 1]]
+    assert answer["rows"] == [["InOctets", 4 * POLLS, 1]]
     assert same(shape(EXAMPLES["POST /api/query"]), shape(answer))
     _, text = site.get(
         "/api/query", {"sql": "select device_name, null as none from metrics where device_id = '9'"}, Accept="text/csv"
@@ -117,6 +118,11 @@ def test_rows_beyond_the_limit_are_reported(site: Site) -> None:
         (f"/api/chart?{CHART}&fromMs=5&toMs=5", None, 400, "fromMs before toMs"),
         (f"/api/chart?{CHART}&fromMs=0&toMs=999999999999999", None, 400, "Unix milliseconds up to the year 9999"),
         (f"/api/chart?{CHART}&fromMs=0&toMs=253402300800000", None, 400, "Unix milliseconds up to the year 9999"),
+        (f"/api/chart?{CHART}&over=most", None, 400, "over must be one of top, sum, avg, max"),
+        ("/api/chart?datasource=Cpu&metric=CpuUsage", None, 400, "orgId is missing"),
+        ("/api/chart?datasource=Cpu&metric=x&over=sum&view=percentile", None, 400, "percentiles are of one instance"),
+        ("/api/search", None, 400, "q is missing"),
+        ("/api/search?q=x&limit=0", None, 400, "limit must be a number from 1 to 200"),
         (f"/api/chart?{CHART}&toMs=-1", None, 400, "toMs must be a whole number"),
         ("/api/query", {"sql": "delete from rejects"}, 400, "SELECT statement"),
         ("/api/query", {"sql": "select 1; select 2"}, 400, "SELECT statement"),

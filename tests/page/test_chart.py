@@ -39,8 +39,14 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
 
 
 def row(ms: int, value: float, metric: str, kind: str, attributes: dict[str, Any], **more: Any) -> Row:
-    """A row event of one device."""
-    event = {
+    """A row event of one device, its columns in their order."""
+    found = event(ms, value, metric, kind, attributes) | more
+    return tuple(found.get(field.name) for field in SPEC.fields)
+
+
+def event(ms: int, value: float, metric: str, kind: str, attributes: dict[str, Any]) -> dict[str, Any]:
+    """A row event by the names of its columns."""
+    return {
         "orgId": "acme",
         "deviceId": "7",
         "datasource": "o'Net",
@@ -52,9 +58,7 @@ def row(ms: int, value: float, metric: str, kind: str, attributes: dict[str, Any
         "attributes": json.dumps(attributes, sort_keys=True),
         "resource": "{}",
         "scope": json.dumps({"epoch": str(ms)}),
-        **more,
     }
-    return tuple(event.get(field.name) for field in SPEC.fields)
 
 
 def counters(make: random.Random, instance: str | None) -> Iterator[Row]:
@@ -88,24 +92,28 @@ def histograms(make: random.Random, instance: str | None) -> Iterator[Row]:
                 yield row(ms, sum(counted[: at + 1]), "t.bucket", "histogram", marks | {"le": le}, instance=instance)
 
 
-def drawn(warehouse: Warehouse, picked: ChartQuery) -> list[Any]:
-    """The points of a chart: time, values, and how many there are in each."""
-    answer = asked(warehouse.path.parent, lambda run: chart.draw(run, picked))
+def draw(warehouse: Warehouse, picked: ChartQuery) -> Any:
+    """A chart's answer."""
+    return asked(warehouse.path.parent, lambda run: chart.draw(run, picked))
+
+
+def points(answer: Any) -> list[Any]:
+    """The points of a chart: time, how many there are in each, values."""
     assert answer["linesLeftOut"] == 0
     return sorted((at, number, *values) for line in answer["lines"] for at, *values, number in line["points"])
 
 
-def plainly(warehouse: Warehouse, picked: ChartQuery) -> list[Any]:
+def plainly(warehouse: Warehouse, answer: Any) -> list[Any]:
     """The same from the view itself, over everything that was ever written, as Snowflake would be asked."""
-    sql = re.sub(r"_OF\(.*?\n\)", "", picked.sql(0), flags=re.DOTALL)
-    rows = warehouse.query(sql).table.to_pylist()
-    if picked.view == "rate":
-        return sorted((one["AT_MS"], one["POINTS"], one["VALUE"], one["LOW"], one["HIGH"]) for one in rows)
-    return sorted(
-        (one["AT_MS"], int(one["POINTS"]), one[name], None, None)
-        for one in rows
-        for name in ("P50", "P90", "P95", "P99")
-    )
+    sql = re.sub(r"_OF\(.*?\n *\)", "", answer["sql"], flags=re.DOTALL)
+    rows = warehouse.query(sql, limit_rows=100_000).table.to_pylist()
+    if answer["view"] == "percentile":
+        return sorted(
+            (one["AT_MS"], int(one["POINTS"]), one[name], None, None)
+            for one in rows
+            for name in ("P50", "P90", "P95", "P99")
+        )
+    return sorted((one["AT_MS"], one["POINTS"], one["VALUE"], one["LOW"], one["HIGH"]) for one in rows)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -125,8 +133,8 @@ def test_a_chart_of_steps_is_what_the_view_gives(warehouse: Warehouse, view: Vie
             picked = ChartQuery(
                 "acme", "7", "o'Net", instance, metric, view, begin, begin + span, points=make.choice([2, 400])
             )
-            expected = plainly(warehouse, picked)
-            found = drawn(warehouse, picked)
+            answer = draw(warehouse, picked)
+            expected, found = plainly(warehouse, answer), points(answer)
             assert [point[:2] for point in found] == [point[:2] for point in expected]
             for one, other in zip(found, expected, strict=True):
                 assert one[2:] == pytest.approx(other[2:])
@@ -139,18 +147,107 @@ def test_a_chart_of_steps_is_what_the_view_gives(warehouse: Warehouse, view: Vie
     [
         pytest.param([30, 5, -5], -15, id="the point before is near"),
         pytest.param([3000, 100, -5], -120, id="further back"),
-        pytest.param([3000, 1000, -5], None, id="far away: all rows"),
+        pytest.param([3000, 1000, -5], -1440, id="far away: since the day before"),
         pytest.param([100, -5], -120, id="no row at all is older"),
         pytest.param([3000, 130], -15, id="nothing to draw"),
     ],
 )
-def test_no_more_rows_are_read_than_a_step_needs(warehouse: Warehouse, ages: list[int], since: int | None) -> None:
+def test_no_more_rows_are_read_than_a_step_needs(warehouse: Warehouse, ages: list[int], since: int) -> None:
     """`ages` are minutes before the chart's beginning; so is the time from which on its rows are read."""
     begin = T0 + DAY * 10
     marks = {"otlp.temporality": "cumulative"}
     rows = [row(begin - age * MINUTE, 10_000 - age, "Octets", "sum", marks) for age in ages]
     warehouse.commit(Load(rows, [], [], datetime.now(UTC)))
     picked = ChartQuery("acme", "7", "o'Net", None, "Octets", "rate", begin, begin + HOUR)
-    found = asked(warehouse.path.parent, lambda run: chart._since(run, picked))
-    assert found == (chart._EVER_MS if since is None else begin + since * MINUTE)
-    assert drawn(warehouse, picked) == plainly(warehouse, picked)
+    found = asked(warehouse.path.parent, lambda run: chart._since(run, picked, None))
+    assert found == begin + since * MINUTE
+    answer = draw(warehouse, picked)
+    assert points(answer) == plainly(warehouse, answer)
+
+
+@pytest.mark.parametrize(
+    ("over", "by", "lines"),
+    [
+        ("sum", "", {"": [(600, 22.0), (660, 23.0), (720, 24.0)]}),
+        ("avg", "", {"": [(600, 5.5), (660, 5.75), (720, 6.0)]}),
+        ("max", "", {"": [(600, 11.0), (660, 11.0), (720, 11.0)]}),
+        ("sum", "device", {"web-1": [(600, 1.0), (660, 2.0), (720, 3.0)],
+                           "web-2": [(600, 21.0), (660, 21.0), (720, 21.0)]}),
+        ("top", "", {"web-1 \u00b7 eth0": [(600, 0.5), (660, 1.0), (720, 1.5)],
+                     "web-1 \u00b7 eth1": [(600, 0.5), (660, 1.0), (720, 1.5)],
+                     "web-2 \u00b7 eth0": [(600, 10.0), (660, 10.0), (720, 10.0)],
+                     "web-2 \u00b7 eth1": [(600, 11.0), (660, 11.0), (720, 11.0)]}),
+    ],
+)  # fmt: skip
+def test_many_series_are_drawn_as_one_or_the_largest(
+    warehouse: Warehouse, over: str, by: str, lines: dict[str, list[tuple[int, float]]]
+) -> None:
+    """Each series is averaged over a step, then they are combined; a step that is not over is left out of a sum."""
+    rows = []
+    for step in range(8):  # a point every 30 s, by a few seconds apart
+        for at, (device, instance) in enumerate([("1", "eth0"), ("1", "eth1"), ("2", "eth0"), ("2", "eth1")]):
+            value = {0: step // 2 / 2, 1: step // 2 / 2, 2: 10.0, 3: 11.0}[at] + (0.5 if at < 2 else 0)
+            more = {"deviceId": device, "deviceName": f"web-{device}", "instance": instance}
+            rows.append(row(T0 + 600_000 + step * 30_000 + at * 1000, value, "Load", "gauge", {}, **more))
+    warehouse.commit(Load(rows, [], [], datetime.now(UTC)))
+    picked = ChartQuery("", "", "o'Net", None, "Load", "raw", T0 + 600_000, T0 + 830_000, over=over, by=by)
+    answer = draw(warehouse, picked)
+    assert answer["widthMs"] == (30_000 if over == "top" else 60_000)
+    found = {line["name"]: [((at - T0) // 1000, value) for at, value, *_ in line["points"]] for line in answer["lines"]}
+    if over == "top":
+        found = {name: [(at, value) for at, value in ones if at % 60 == 0 and at < 780] for name, ones in found.items()}
+    assert found == lines
+
+
+def test_a_chart_over_many_rates_is_what_the_view_gives(warehouse: Warehouse) -> None:
+    """Counters of three devices, one of which begins in the chart; their sum is that of the view's rates."""
+    marks = {"otlp.monotonic": True, "otlp.temporality": "cumulative"}
+    rows = [
+        row(T0 + poll * MINUTE, poll * 60.0 * device, "Octets", "sum", marks, deviceId=str(device), instance="eth0")
+        for device in (1, 2, 3)
+        for poll in range(20 if device == 3 else 0, 60)
+    ]
+    warehouse.commit(Load(rows, [], [], datetime.now(UTC)))
+    picked = ChartQuery(
+        "acme", "", "o'Net", None, "Octets", "rate", T0 + 10 * MINUTE, T0 + 60 * MINUTE, over="sum", points=5
+    )
+    answer = draw(warehouse, picked)
+    assert [at[1] for at in answer["lines"][0]["points"]] == [3.0, 6.0, 6.0, 6.0, 6.0]
+    assert points(answer) == plainly(warehouse, answer)
+
+
+@pytest.mark.parametrize(
+    ("differ", "expected"),
+    [
+        ({"attributes": ['{"n": 1}', '{"n": 2}']}, ["n=1", "n=2"]),
+        ({"scope": ['{"epoch": "1", "id": "a"}', '{"epoch": "2", "id": "b"}']}, ["scope id=a", "scope id=b"]),
+        ({"resource": ['{"place": "x"}', "{}"]}, ["resource place=x", "resource place=\u2013"]),
+        ({"attributes": ['{"le": "1"}', '{"le": "+Inf"}']}, ["le=1", "le=+Inf"]),
+        ({"scope": ['{"epoch": "1"}', '{"epoch": "2"}']}, [""]),
+    ],
+)
+def test_a_line_is_named_by_what_tells_it_apart(
+    warehouse: Warehouse, differ: dict[str, list[str]], expected: list[str]
+) -> None:
+    """Attributes, the scope's and the resource's; the time of the poll in the scope makes no series."""
+    events = [
+        event(T0 + at, 1.0, "Load", "gauge", {}) | {name: texts[at] for name, texts in differ.items()} for at in (0, 1)
+    ]
+    rows = [tuple(one.get(field.name) for field in SPEC.fields) for one in events]
+    warehouse.commit(Load(rows, [], [], datetime.now(UTC)))
+    answer = draw(warehouse, ChartQuery("acme", "7", "o'Net", None, "Load", "raw", T0, T0 + MINUTE))
+    assert sorted(line["name"] for line in answer["lines"]) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("every_s", "hours", "width_s"),
+    [(1, 1, 10), (60, 1, 60), (300, 1, 300), (60, 720, 300), (300, 24, 300), (10, 24, 300)],
+)
+def test_a_step_is_as_long_as_the_data_allows(warehouse: Warehouse, every_s: int, hours: int, width_s: int) -> None:
+    """No shorter than the time between two points, though half of them are missing, and not longer for a long range."""
+    step, span = every_s * 1000, min(hours, 24) * HOUR
+    rows = [row(T0 + ms, 1.0, "Load", "gauge", {}) for ms in range(0, span, step) if not span // 4 < ms < span * 3 // 4]
+    warehouse.commit(Load(rows, [], [], datetime.now(UTC)))
+    end = T0 + span
+    picked = ChartQuery("acme", "7", "o'Net", None, "Load", "raw", end - hours * HOUR, end)
+    assert draw(warehouse, picked)["widthMs"] == width_s * 1000

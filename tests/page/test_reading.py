@@ -22,8 +22,8 @@ from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import chart, formats, reject_texts
 from lmdp.page.chart import ChartQuery
 from lmdp.page.devices import Catalogue
-from lmdp.page.explore_tab import unique_labels
 from lmdp.page.run_client import RunClient
+from lmdp.page.series_chart import with_gaps
 from lmdp.page.sql_tab import as_lines
 from lmdp.testing.pipeline import write as write_messages
 from page.sites import asked, message
@@ -143,7 +143,7 @@ def test_an_example_is_shown_as_text_where_it_is_text(
 )
 def test_a_point_stands_for_a_round_time(span_ms: int, points: int, width: int) -> None:
     """About as many points as wanted, never more."""
-    assert ChartQuery("o", "d", "s", None, "m", "raw", 0, span_ms, points).width_ms() == width
+    assert ChartQuery("o", "d", "s", None, "m", "raw", 0, span_ms, points).width_ms(None, None, None) == width
     assert span_ms / width <= points
 
 
@@ -178,15 +178,29 @@ def test_figures_are_written_for_people(written: str, wanted: str) -> None:
 @pytest.mark.parametrize(
     ("lines", "wanted"),
     [
-        ([], ("", [])),
-        ([("web-1", "Cpu-0", "Usage")], ("web-1 \u00b7 Cpu-0", ["Usage"])),
-        ([("web-1", "Cpu-0", "Usage"), ("web-2", "Cpu-0", "Usage")], ("Cpu-0 \u00b7 Usage", ["web-1", "web-2"])),
-        ([("a", "x", "m"), ("b", "x", "n")], ("x", ["a \u00b7 m", "b \u00b7 n"])),
+        ([], []),
+        ([("web-1", "Cpu-0", "Usage")], [""]),
+        ([("web-1", "Cpu-0", "Usage"), ("web-2", "Cpu-0", "Usage")], ["web-1", "web-2"]),
+        ([("a", "x", "m"), ("b", "x", "n")], ["a \u00b7 m", "b \u00b7 n"]),
+        ([("a", "x", "m"), ("a", "x", "m")], ["(1)", "(2)"]),
     ],
 )
-def test_lines_are_named_by_what_tells_them_apart(lines: list[tuple[str, ...]], wanted: tuple[str, list[str]]) -> None:
-    """What they share is the chart's title."""
-    assert unique_labels(lines) == wanted
+def test_lines_are_named_by_what_tells_them_apart(lines: list[tuple[str, ...]], wanted: list[str]) -> None:
+    """What they share is in no name."""
+    assert chart.unique_labels([dict(zip(("", " ", "  "), line, strict=True)) for line in lines]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("points", "wanted"),
+    [
+        ([], []),
+        ([[0, 1.0, 0, 2, 5], [10, 2.0, 0, 2, 5], [30, 3.0, 0, 2, 5]], [[0, 1.0], [10, 2.0], [30, 3.0]]),
+        ([[0, 1.0], [26, 2.0], [36, 3.0]], [[0, 1.0], [13, None], [26, 2.0], [36, 3.0]]),
+    ],
+)
+def test_a_line_ends_where_no_points_are(points: list[list[Any]], wanted: list[list[Any]]) -> None:
+    """A single step that is missing is bridged; for longer the line has a gap."""
+    assert with_gaps(points, 25) == wanted
 
 
 ANSWERS: list[tuple[str, tuple[str, list[str], Any] | None]] = [

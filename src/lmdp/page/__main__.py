@@ -54,13 +54,14 @@ def _server(home: Path, port: int) -> uvicorn.Server:
 
     from lmdp.machine.api.http import HANDLERS, Limits, server  # noqa: PLC0415 - as above
     from lmdp.page.api import Api, routes  # noqa: PLC0415 - as above
+    from lmdp.page.board import BoardFile  # noqa: PLC0415 - as above
     from lmdp.page.devices import Catalogue  # noqa: PLC0415 - as above
     from lmdp.page.layout import Page  # noqa: PLC0415 - as above
     from lmdp.page.run_client import RunClient  # noqa: PLC0415 - as above
     from lmdp.page.security import RequestGuard, tokens  # noqa: PLC0415 - as above
 
     run = RunClient(home)
-    api = Api(run, Catalogue(run))
+    api = Api(run, Catalogue(run), BoardFile(home / "board.toml"))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

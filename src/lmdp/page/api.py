@@ -15,6 +15,7 @@ from lmdp.errors import ApiError
 from lmdp.machine.api.http import json_response, read_body, unless_left
 from lmdp.machine.api.protocol import CSV, JSON, MAX_QUERY, Query
 from lmdp.page import chart, prometheus, reject_texts
+from lmdp.page.board import BoardFile
 from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import KEPT_S, Json, RunClient
 from lmdp.support.program import program
@@ -26,6 +27,7 @@ class Api:
 
     run: RunClient
     catalogue: Catalogue
+    board: BoardFile
 
     async def status(self) -> Json:
         """Return the state of the run and of the warehouse."""
@@ -54,6 +56,12 @@ class Api:
     async def series(self, org: str, device: str) -> Json:
         """Return the series of a device."""
         return {"series": await self.catalogue.series(org, device)}
+
+    async def search(self, text: str, limit: int = 20) -> Json:
+        """Return devices, metrics and series that match all words of a text."""
+        if not 1 <= limit <= 200:
+            raise ApiError(400, "limit must be a number from 1 to 200", "GET /api/search?q=cpu")
+        return await self.catalogue.search(text, limit)
 
     async def draw(self, query: chart.ChartQuery) -> Json:
         """Return the lines of one series."""
@@ -93,6 +101,7 @@ def routes(api: Api) -> list[Route]:
         get("/api/reasons", lambda _: api.reasons()),
         get("/api/devices", lambda _: api.devices()),
         get("/api/series", lambda request: api.series(_text(request, "orgId"), _text(request, "deviceId"))),
+        get("/api/search", lambda request: api.search(_text(request, "q"), _number(request, "limit", 20))),
         get("/api/chart", lambda request: api.draw(_chart_query(request))),
         Route("/api/query", post_query, methods=["POST"]),
         Route("/metrics", metrics, methods=["GET"]),
@@ -106,7 +115,8 @@ INDEX = {
     "GET /api/reasons": "rejects and drops by reason, each with an example and what to do",
     "GET /api/devices": "every device",
     "GET /api/series": "the series of a device: orgId, deviceId",
-    "GET /api/chart": "the lines of a series: orgId, deviceId, datasource, instance, metric, view, fromMs, toMs",
+    "GET /api/search": "devices, metrics and series by any of their names: q, limit",
+    "GET /api/chart": "lines: orgId, deviceId, datasource, instance, metric, view, fromMs, toMs, points, over, by",
     "POST /api/query": "the answer to one SELECT: sql, limitRows, timeoutSeconds",
     "GET /metrics": "the same for Prometheus",
 }
@@ -131,12 +141,12 @@ async def _query(run: RunClient, request: Request) -> Response:
 def _chart_query(request: Request) -> chart.ChartQuery:
     now = int(time.time() * 1000)
     to = _number(request, "toMs", now)
-    view = request.query_params.get("view", "raw")
+    view, over = (request.query_params.get(name, first) for name, first in (("view", "raw"), ("over", "")))
     if view not in chart.VIEWS:
         raise ApiError(400, f"view must be one of {', '.join(chart.VIEWS)}", "GET /api/series")
     return chart.ChartQuery(
-        org=_text(request, "orgId"),
-        device=_text(request, "deviceId"),
+        org=_text(request, "orgId", over),
+        device=_text(request, "deviceId", over),
         datasource=_text(request, "datasource"),
         instance=request.query_params.get("instance"),
         metric=_text(request, "metric"),
@@ -144,11 +154,14 @@ def _chart_query(request: Request) -> chart.ChartQuery:
         from_ms=_number(request, "fromMs", to - 3_600_000),
         to_ms=to,
         points=_number(request, "points", chart.POINTS),
+        over=over,
+        by=request.query_params.get("by", ""),
     )
 
 
-def _text(request: Request, name: str) -> str:
-    value = request.query_params.get(name)
+def _text(request: Request, name: str, otherwise: str = "") -> str:
+    """Return a parameter; empty where it is missing and `otherwise` is given in its place."""
+    value = request.query_params.get(name, "" if otherwise else None)
     if value is None:
         raise ApiError(400, f"{name} is missing", "GET /api lists the parameters")
     return value

@@ -3,41 +3,63 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from lmdp.machine.api.protocol import MAX_ROWS, Query
 from lmdp.page.run_client import Json, RunClient
+from lmdp.page.search import Index
+
+if TYPE_CHECKING:
+    from lmdp.page.selection import Selection
 
 _FRESH_S = 5.0
 _DEVICES_KEPT = 64
+_EXAMPLES_KEPT = 1_000
 
 _MARKS = """
 SELECT (SELECT coalesce(max(rowid), -1) FROM ROW_EVENTS) AS LAST, (SELECT count(*) FROM REMOVALS) AS REMOVALS
 """
-_DEVICES = """
-SELECT "orgId", "deviceId", max("deviceName") AS "deviceName", count(*) AS "rows", max("tsUnixMs") AS "newestMs"
-FROM ROW_EVENTS
-WHERE rowid > {after} AND rowid <= {last} AND "datasource" <> 'lmdp.canary'
-GROUP BY ALL
+_PLACES = """
+SELECT
+  "orgId", "deviceId", max("deviceName"), "datasource", "instance", list("metric" ORDER BY "metric"),
+  CAST(sum("rows") AS BIGINT), max("newestMs")
+FROM (
+  SELECT
+    "orgId", "deviceId", max("deviceName") AS "deviceName", "datasource", "instance", "metric", count(*) AS "rows",
+    max("tsUnixMs") AS "newestMs"
+  FROM ROW_EVENTS
+  WHERE rowid > {after} AND rowid <= {last} AND "datasource" <> 'lmdp.canary'
+  GROUP BY "orgId", "deviceId", "datasource", "instance", "metric"
+)
+GROUP BY "orgId", "deviceId", "datasource", "instance"
+ORDER BY max("deviceName"), "orgId", "deviceId", "datasource", "instance"
 """
 _SERIES = """
 SELECT
-  "datasource", "instance", "metric", max("unit") AS "unit", "type", count(*) AS "rows", max("tsUnixMs") AS "newestMs"
+  "datasource", "instance", "metric", max("unit") AS "unit", "type", count(*) AS "rows", max("tsUnixMs") AS "newestMs",
+  any_value("attributes") AS "attributes"
 FROM ROW_EVENTS
 WHERE "orgId" = {org} AND "deviceId" = {device} AND "datasource" <> 'lmdp.canary'
 GROUP BY "datasource", "instance", "metric", "type"
-ORDER BY ALL
+ORDER BY "datasource", "instance", "metric", "type"
+"""
+_EXAMPLE = """
+SELECT "deviceName", "metric", "unit", "type", "attributes" FROM ROW_EVENTS WHERE {where} LIMIT 1
 """
 
 
 @dataclass(slots=True)
 class Catalogue:
-    """Devices and their series. Reading all of 10 million rows takes half a second, what is new a few milliseconds."""
+    """Devices and their series. Reading all of 10 million rows takes seconds, what is new a few milliseconds."""
 
     run: RunClient
-    _devices: dict[tuple[str, str], Json] = field(default_factory=dict)
+    _index: Index = field(default_factory=Index)
     _series: OrderedDict[tuple[str, str], tuple[float, list[Json]]] = field(default_factory=OrderedDict)
+    _examples: dict[tuple[str, ...], Json] = field(default_factory=dict)
     _after: int = -1
     _removals: int = 0
     _read: float = -_FRESH_S
@@ -49,7 +71,29 @@ class Catalogue:
             if time.monotonic() - self._read >= _FRESH_S:
                 await self._read_new()
                 self._read = time.monotonic()
-        return sorted(self._devices.values(), key=lambda one: (one["deviceName"] or one["deviceId"], one["orgId"]))
+        return self._index.devices()
+
+    async def search(self, text: str, limit: int) -> Json:
+        """Return devices, metrics and series that match all words of a text. Raises ApiError."""
+        await self.devices()
+        return self._index.search(text, limit)
+
+    async def example(self, one: Selection) -> Json:
+        """Return the name of the device, unit, type and views of a selection; empty where it has no rows.
+
+        Raises ApiError.
+        """
+        key = (one.org, one.device, one.datasource, one.metric)
+        if key not in self._examples:
+            names = zip(('"orgId"', '"deviceId"', '"datasource"', '"metric"'), key, strict=True)
+            where = " AND ".join(f"{column} = {literal(name)}" for column, name in names if name)
+            found = await self.run.rows(_EXAMPLE.format(where=where))
+            if not found:
+                return {}
+            if len(self._examples) >= _EXAMPLES_KEPT:
+                self._examples.clear()
+            self._examples[key] = _with_views(found[0])
+        return self._examples[key]
 
     async def series(self, org: str, device: str) -> list[Json]:
         """Return a device's series: datasource, instance, metric, unit, type, rows, newestMs, views.
@@ -59,8 +103,7 @@ class Catalogue:
         read, found = self._series.get((org, device), (-_FRESH_S, []))
         if time.monotonic() - read >= _FRESH_S:
             found = await self.run.rows(_SERIES.format(org=literal(org), device=literal(device)))
-            for one in found:
-                one["views"] = views(one)
+            found = [_with_views(one) for one in found]
             self._series[org, device] = time.monotonic(), found
             self._series.move_to_end((org, device))
             while len(self._series) > _DEVICES_KEPT:
@@ -71,24 +114,24 @@ class Catalogue:
         """Read the rows after the last one that was read; all of them again after some were removed or moved."""
         (marks,) = await self.run.rows(_MARKS)
         if marks["REMOVALS"] != self._removals or marks["LAST"] < self._after:
-            self._devices, self._after, self._removals = {}, -1, marks["REMOVALS"]
-        if marks["LAST"] == self._after:
-            return
-        for one in await self.run.rows(_DEVICES.format(after=self._after, last=marks["LAST"])):
-            key = one["orgId"], one["deviceId"]
-            before = self._devices.get(key)
-            if before is not None:
-                one["rows"] += before["rows"]
-                one["newestMs"] = max(one["newestMs"], before["newestMs"])
-                one["deviceName"] = one["deviceName"] or before["deviceName"]
-            self._devices[key] = one
-        self._after = marks["LAST"]
+            self._index, self._after, self._removals = Index(), -1, marks["REMOVALS"]
+        if marks["LAST"] > self._after:
+            places = await self.run.query(Query(_PLACES.format(after=self._after, last=marks["LAST"]), MAX_ROWS, 120))
+            for org, device, name, datasource, instance, metrics, rows, newest in places.rows:
+                known = {"orgId": org, "deviceId": device, "deviceName": name, "rows": rows, "newestMs": newest}
+                self._index.add(known, datasource, instance, metrics)
+            self._after = marks["LAST"]
+
+
+def _with_views(series: Json) -> Json:
+    attributes = json.loads(series.pop("attributes") or "{}")
+    return series | {"views": views(series | attributes)}
 
 
 def views(series: Json) -> list[str]:
-    """Return the views in which a series can be drawn."""
+    """Return the views in which a series can be drawn, the best first: a sum that only grows is drawn as a rate."""
     if series["type"] == "sum":
-        return ["raw", "rate"]
+        return ["rate", "raw"] if series.get("otlp.monotonic") is True else ["raw", "rate"]
     if series["metric"].endswith(".bucket") and series["type"] in ("histogram", "exponential_histogram"):
         return ["percentile", "raw"]
     return ["raw"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +60,28 @@ def spark(points: list[list[float | None]], colours: Colours) -> Options:
     }
 
 
-def lines(named: list[tuple[str, list[list[Any]]]], colours: Colours, *, axis: str = "time") -> Options:
-    """Return lines over time, or bars over names (axis "category"), with a legend, a tooltip, and zoom."""
+# The pointer selects a stretch of time by dragging, and nothing else: the wheel scrolls the page.
+DRAG: Options = {
+    "type": "takeGlobalCursor",
+    "key": "brush",
+    "brushOption": {"brushType": "lineX", "brushMode": "single"},
+}
+_NUMBER = "value => value == null ? '\u2013' : new Intl.NumberFormat('en', {maximumSignificantDigits: 6}).format(value)"
+
+
+def lines(
+    named: list[tuple[str, list[list[Any]]]],
+    colours: Colours,
+    *,
+    axis: str = "time",
+    span: tuple[int, int] | None = None,
+    utc: bool = True,
+    unit: str = "",
+) -> Options:
+    """Return lines over time, or bars over names (axis "category"), with a legend and a tooltip of all lines.
+
+    With `span`, from and to in Unix ms, the axis shows that and the pointer can select a part of it.
+    """
     return {
         "animation": False,
         "color": list(colours.lines),
@@ -80,10 +101,13 @@ def lines(named: list[tuple[str, list[list[Any]]]], colours: Colours, *, axis: s
         },
         "tooltip": {
             "trigger": "axis",
+            "order": "valueDesc",
             "confine": True,
+            "axisPointer": {"type": "line", "lineStyle": {"color": colours.faint}},
             "backgroundColor": colours.surface,
             "borderColor": colours.grid,
             "textStyle": {"color": colours.text},
+            ":valueFormatter": _NUMBER + (f" + {json.dumps(f' {unit}')}" if unit else ""),
         },
         "xAxis": {
             "type": axis,
@@ -91,6 +115,7 @@ def lines(named: list[tuple[str, list[list[Any]]]], colours: Colours, *, axis: s
             "axisTick": {"show": False},
             "axisLabel": {"color": colours.faint, "hideOverlap": True},
             "splitLine": {"show": False},
+            **({"min": span[0], "max": span[1]} if span else {}),
         },
         "yAxis": {
             "type": "value",
@@ -98,10 +123,15 @@ def lines(named: list[tuple[str, list[list[Any]]]], colours: Colours, *, axis: s
             "axisLabel": {"color": colours.faint},
             "splitLine": {"lineStyle": {"color": colours.grid}},
         },
-        "dataZoom": [{"type": "inside", "filterMode": "none"}],
-        "useUTC": True,
+        **({"brush": _brush(colours), "toolbox": {"show": False}} if span else {}),
+        "useUTC": utc,
         "series": [_bars(name, points) if axis == "category" else _line(name, points) for name, points in named],
     }
+
+
+def _brush(colours: Colours) -> Options:
+    style = {"color": colours.accent, "opacity": 0.15, "borderWidth": 0}
+    return {"xAxisIndex": 0, "toolbox": [], "transformable": False, "brushStyle": style, "throttleType": "debounce"}
 
 
 def _line(name: str, points: list[list[Any]]) -> Options:

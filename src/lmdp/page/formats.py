@@ -57,3 +57,9 @@ def together(figure: tuple[str, str]) -> str:
 def moment(ms: float | None) -> str:
     """Return Unix ms as a UTC time."""
     return NONE if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(ms: float) -> str:
+    """Return Unix ms as a UTC time of RFC 3339: 2026-11-28T14:05:00Z."""
+    text = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds" if ms % 1000 else "seconds")
+    return text.replace("+00:00", "Z")

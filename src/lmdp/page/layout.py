@@ -9,6 +9,7 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,6 +20,7 @@ from lmdp.errors import ApiError
 from lmdp.page import formats
 from lmdp.page.address import PATHS, State, address, parse
 from lmdp.page.api import Api
+from lmdp.page.board_tab import BoardTab
 from lmdp.page.echarts import DARK, LIGHT, Colours
 from lmdp.page.explore_tab import ExploreTab
 from lmdp.page.pipeline_tab import PipelineTab
@@ -53,6 +55,7 @@ class Session:
     api: Api
     tab: str
     colours: Colours = LIGHT
+    zone: tzinfo = UTC
     redraw: list[Callable[[], None]] = field(default_factory=list)
     go: Callable[[str, State], Awaitable[None]] = field(init=False)
     """Show a tab in a state, as a link does; Back returns."""
@@ -81,6 +84,7 @@ class Tab(Protocol):
 
 _TABS: Final[dict[str, tuple[str, type[Tab]]]] = {
     "pipeline": ("Pipeline", PipelineTab),
+    "board": ("Board", BoardTab),
     "explore": ("Explore", ExploreTab),
     "sql": ("SQL", SqlTab),
 }
@@ -119,7 +123,7 @@ class _BrowserPage:
         ui.add_css(f":root {{ --lm-start: {json.dumps(start, ensure_ascii=False)} }}")
         ui.colors(primary=LIGHT.accent)
         self._header()
-        with ui.element("main").classes("lm-main").props("id=content"):
+        with ui.element("main").classes("lm-main").props("id=content tabindex=-1"):
             self._banner = ui.label().classes("lm-banner").props('role="status" data-testid=banner')
             self._banner.visible = False
             panels = ui.tab_panels(self._tabs, value=self._session.tab, animated=False, keep_alive=True)
@@ -138,9 +142,12 @@ class _BrowserPage:
         ui.timer(1.0, self._tick)
 
     def _header(self) -> None:
+        with ui.element("a").classes("lm-skip").props("href=#content"):
+            ui.label("Skip to the content")
         with ui.element("header").classes("lm-header"), ui.element("div").classes("lm-bar"):
             with ui.element("div").classes("lm-brand"):
-                ui.label("lmdp").classes("lm-name")
+                with ui.element("h1").classes("lm-name"):
+                    ui.label("lmdp")
                 self._state = ui.label("Connecting").classes("lm-state").props('role="status" data-testid=state')
             self._tabs = ui.tabs(on_change=self._moved)
             with self._tabs.classes("lm-tabs").props('no-caps inline-label aria-label="Parts of the page"'):
@@ -220,15 +227,12 @@ class _BrowserPage:
         trouble = str(error) if error else str(live["trouble"] or live.get("warning", "")) if live else ""
         self._banner.visible = bool(trouble)
         self._banner.set_text(f"{trouble} Next: {error.next}" if error else trouble)
-        kind, text = (
-            ("away", "Not running") if live is None else ("trouble", "Trouble") if trouble else ("up", "Running")
-        )
+        kind = "bad" if live is None or trouble else "up"
+        text = "Not running" if live is None else "Trouble" if trouble else "Running"
         if live is not None:
             text += f" for {formats.together(formats.span(int(live['uptimeSeconds'])))}"
         self._state.set_text(text)
-        self._state.classes(
-            f"is-{kind}", remove=" ".join(f"is-{other}" for other in {"away", "trouble", "up"} - {kind})
-        )
+        self._state.classes(f"is-{kind}", remove="is-up" if kind == "bad" else "is-bad")
         if live is not None:
             with contextlib.suppress(ApiError):
                 await self._tab(self._session.tab).tick()

@@ -151,7 +151,7 @@ class SqlTab:
             if self._form.value == "chart":
                 self._chart(self._answer)
             else:
-                _show_table(self._answer)
+                show_table(self._answer)
                 if len(self._answer.rows) > _SHOWN:
                     ui.label(f"The table shows {_SHOWN:,} rows; CSV has up to {_CSV_ROWS:,}.").classes("lm-note")
 
@@ -184,7 +184,7 @@ class SqlTab:
             )
 
 
-def _show_table(answer: Answer) -> None:
+def show_table(answer: Answer) -> None:
     """Show the first rows, page by page. A column's name is only text, never a key that the browser interprets."""
     columns = [
         {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 from nicegui import ui
 from nicegui.element import Element
@@ -24,6 +26,24 @@ def code(text: str, *, copies: bool = True) -> Element:
         if copies:
             copy_button(text)
     return box
+
+
+def action(text: str, work: Callable[[], Any], name: str, props: str = "outline") -> ui.button:
+    """Add a button for something that the user does with what is shown."""
+    return ui.button(text, on_click=work).props(f"{props} no-caps data-testid={name}")
+
+
+async def ask(text: str, field: str, first: str) -> str:
+    """Ask for a text; return "" when the user cancels."""
+    with ui.dialog() as dialog, ui.element("div").classes("lm-card lm-dialog").props(f'aria-label="{text}"'):
+        value = ui.input(field, value=first).props("outlined dense autofocus data-testid=ask").classes("lm-pick")
+        value.on("keydown.enter", lambda: dialog.submit(value.value))
+        with ui.element("div").classes("lm-row"):
+            ui.button(text, on_click=lambda: dialog.submit(value.value)).props("unelevated no-caps data-testid=ask-ok")
+            ui.button("Cancel", on_click=dialog.close).props("flat no-caps")
+    found = await dialog
+    dialog.delete()
+    return str(found or "").strip()
 
 
 def copy_button(text: str) -> None:

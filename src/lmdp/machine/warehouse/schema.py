@@ -97,12 +97,13 @@ SELECT * FROM {name}_KEPT
 # view; and none at all passes HISTOGRAM_QUANTILES, whose parts DuckDB 2.0.0 makes whole: an hour of one histogram
 # would read all there are, and run out of memory. METRIC_RATES_OF is METRIC_RATES over the rows of one metric from
 # `since` up to `until` alone, exact from the second point of each series on. HISTOGRAM_QUANTILES_OF takes the metric as
-# its rows have it, with `.bucket`.
+# its rows have it, with `.bucket`. '*' is every tenant, device or instance.
 STEP_VIEWS = ("METRIC_RATES", "HISTOGRAM_QUANTILES")
 _PARAMETERS = "(of_org, of_device, of_datasource, of_instance, of_metric, since, until)"
 _ONE_METRIC = """
-  WHERE ORG_ID = of_org AND DEVICE_ID = of_device AND DATASOURCE = of_datasource
-    AND INSTANCE IS NOT DISTINCT FROM of_instance AND METRIC = of_metric AND TS >= since AND TS < until
+  WHERE (of_org = '*' OR ORG_ID = of_org) AND (of_device = '*' OR DEVICE_ID = of_device) AND DATASOURCE = of_datasource
+    AND (of_instance = '*' OR INSTANCE IS NOT DISTINCT FROM of_instance) AND METRIC = of_metric
+    AND TS >= since AND TS < until
 """
 _VIEW = re.compile(rf"CREATE OR REPLACE VIEW {re.escape(SCHEMA)}\.(\w+) AS ")
 _SOURCE = re.compile(rf"FROM {re.escape(SCHEMA)}\.(\w+)")

@@ -1,0 +1,75 @@
+"""The board's file: what ships is valid, what is written can be read, and what is wrong in it is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lmdp.errors import ApiError
+from lmdp.page.board import SHIPPED, Board, BoardFile, Panel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHART = '/explore?range=6h&s=[["acme","7","Cpu",null,"CpuUsage"]]'
+
+
+def test_without_a_file_the_board_that_ships_is_shown(tmp_path: Path) -> None:
+    """It has what its users look for first, and comments of its own."""
+    titles = [panel.title for panel in BoardFile(tmp_path / "board.toml").read().panel]
+    assert titles == ["Fleet", "Silent devices", "Top counters", "Pipeline"]
+    assert SHIPPED.read_text().startswith("# The board that ships.")
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [
+        Panel("A chart", chart=CHART, note="of \u00b5s"),
+        Panel('Quotes "\\', sql="SELECT 1\nFROM x", show="chart"),
+        Panel("Ends a text early", sql="SELECT '''\n''' AS x"),
+        Panel("Controls \x1b\x00", sql="SELECT 'a\tb\x7f'\nFROM x"),
+    ],
+)
+def test_what_is_added_is_read_again(tmp_path: Path, panel: Panel) -> None:
+    """After those that ship, whatever its texts hold; the file stays in order when it is written twice."""
+    file = BoardFile(tmp_path / "board.toml")
+    file.add(panel)
+    file.add(Panel("Last", sql="SELECT 2"))
+    found = file.read().panel
+    assert found[-2:] == [panel, Panel("Last", sql="SELECT 2")]
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("[[panel]]\nsql = 'SELECT 1'", "missing required field `title`"),
+        ("[[panel]]\ntitle = 'x'", "the panel 'x' needs either sql or chart"),
+        ("[[panel]]\ntitle = 'x'\nsql = 'SELECT 1'\nchart = '/explore'", "the panel 'x' needs either sql or chart"),
+        ("[[panel]]\ntitle = 'x'\nchart = '/sql?sql=1'", "no address of Explore with a selection"),
+        ("[[panel]]\ntitle = 'x'\nsql = 'SELECT 1'\nshow = 'pie'", "Invalid enum value 'pie' - at `$.panel[0].show`"),
+        ("[[panel]]\ntitle = 'x'\nquery = 'SELECT 1'", "unknown field `query` - at `$.panel[0]`"),
+        ("title = \n", "line 1, column 9"),
+        ("panel = []\n" + "#" * 1_000_000, "more than 1,000,000 bytes"),
+        ("[[panel]]\ntitle = 'x'\nsql = 'SELECT 1'\n" * 41, "it has 41 panels; 40 are the most"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, error: str) -> None:
+    """With the file and the place; nothing is added to a file that cannot be read."""
+    file = BoardFile(tmp_path / "board.toml")
+    file.path.write_text(text)
+    with pytest.raises(ApiError) as caught:
+        file.read()
+    assert error in str(caught.value)
+    assert str(file.path) in str(caught.value)
+    with pytest.raises(ApiError):
+        file.add(Panel("y", sql="SELECT 1"))
+    assert file.path.read_text() == text
+
+
+def test_an_empty_board_is_one(tmp_path: Path) -> None:
+    """No panel is no fault."""
+    file = BoardFile(tmp_path / "board.toml")
+    file.path.write_text("panel = []")
+    assert file.read() == Board([])
