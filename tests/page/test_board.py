@@ -27,6 +27,7 @@ def test_without_a_file_the_board_that_ships_is_shown(tmp_path: Path) -> None:
     [
         Panel("A chart", chart=CHART, note="of \u00b5s"),
         Panel('Quotes "\\', sql="SELECT 1\nFROM x", show="chart"),
+        Panel("Astral \U0001f600 \x7f", sql="SELECT '\U0001f600'\nAS \"\\x\"\n-- 'y'"),
         Panel("Ends a text early", sql="SELECT '''\n''' AS x"),
         Panel("Controls \x1b\x00", sql="SELECT 'a\tb\x7f'\nFROM x"),
     ],
@@ -39,6 +40,13 @@ def test_what_is_added_is_read_again(tmp_path: Path, panel: Panel) -> None:
     found = file.read().panel
     assert found[-2:] == [panel, Panel("Last", sql="SELECT 2")]
     assert len(found) == 6
+
+
+def test_sql_keeps_its_lines(tmp_path: Path) -> None:
+    """So that a change to a query is a change of its lines, for whoever reviews the file."""
+    file = BoardFile(tmp_path / "board.toml")
+    file.add(Panel("x", sql="SELECT 1\nFROM t"))
+    assert "\nsql = '''\nSELECT 1\nFROM t'''\n" in file.path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -94,12 +94,16 @@ def _board(content: bytes) -> Board:
 
 
 def _panel(panel: Panel) -> str:
-    """Return a panel as TOML. A JSON text is a TOML text; SQL has its lines, where nothing in it ends them early."""
+    """Return a panel as TOML: SQL in its lines, where nothing in it ends them early.
+
+    A JSON text is a TOML text, but for escaped surrogates and U+007F.
+    """
     lines = ["[[panel]]"]
     for name in panel.__struct_fields__:
         value = getattr(panel, name)
-        if name == "sql" and "\n" in value and "'''" not in value and value.isprintable():
-            lines.append(f"sql = '''\n{value.strip()}\n'''")
+        if name == "sql" and "\n" in value and "'''" not in value and value.replace("\n", "").isprintable():
+            lines.append(f"sql = '''\n{value}'''")
         elif value and (name != "show" or value != "table"):
-            lines.append(f"{name} = {json.dumps(value)}")
+            text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+            lines.append(f"{name} = {text}")
     return "\n".join(lines) + "\n"
