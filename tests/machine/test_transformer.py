@@ -160,7 +160,7 @@ def test_every_row_once(tmp_path: Path, *, kill: bool) -> None:
         Warehouse.open(tmp_path / "w.duckdb", load_spec()) as warehouse,
         working() as (workers, notices),
     ):
-        script: deque[Iterable[Fetch | Exception]] = deque([one] for one in given)
+        script: deque[Iterable[Fetch | frozenset[int] | Exception]] = deque([one] for one in given)
         if kill:
             script[6] = killing(workers, given[6])
         source = ScriptedSource(script)
