@@ -83,18 +83,18 @@ def canary_environment(settings: Settings, backing: Backing) -> dict[str, str]:
 def _statements(settings: Settings, backing: Backing) -> list[iam.PolicyStatement]:
     names = settings.names
     bucket = names.error_bucket_arn
-    sends = [
+    parameter = allow("NoteCanary", ["ssm:PutParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")])
+    if settings.is_direct:
+        secrets = [backing.setup_secret.secret_arn, backing.secret.secret_arn]
+        way = [allow("ReadSecret", ["secretsmanager:GetSecretValue"], secrets)]
+        return [*way, parameter, *interfaces(settings), *secret_key_use(names, backing.setup_key, backing.secret_key)]
+    return [
         allow("SendCanary", ["firehose:PutRecord"], [names.stream_arn]),
+        allow("ReadSecret", ["secretsmanager:GetSecretValue"], [backing.setup_secret.secret_arn]),
         allow("ListErrors", ["s3:ListBucket"], [bucket]),
         allow("ReadFailedRecords", ["s3:GetObject"], [f"{bucket}/{FAILED}/*"]),
         allow("FailedRecordsKey", ["kms:Decrypt"], [backing.data_key.key_arn], conditions=bucket_key_use(names)),
-    ]
-    secrets = [backing.setup_secret, *([backing.secret] if settings.is_direct else [])]
-    keys = [backing.setup_key, *([backing.secret_key] if settings.is_direct else [])]
-    return [
-        *([] if settings.is_direct else sends),
-        allow("ReadSecret", ["secretsmanager:GetSecretValue"], [secret.secret_arn for secret in secrets]),
-        allow("NoteCanary", ["ssm:PutParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")]),
+        parameter,
         *interfaces(settings),
-        *secret_key_use(names, *keys),
+        *secret_key_use(names, backing.setup_key),
     ]

@@ -3,61 +3,19 @@
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cloud.names import BUCKET, REGION, SECRET
+from cloud.names import LOADER, REGION, SECRET
 from cloud.test_handler import Context, bundle, envelopes, record
 from lmdp.cloud import handler as entry
 from lmdp.cloud.snowflake_sink import read_key
 from lmdp.errors import DeliveryError, LmdpError, RejectsNotWrittenError, SettingsError, UnreachableError
-from lmdp.snowflake.secrets import KeySecret
-from lmdp.testing.snowpipe import Double, Fault, snowpipe_double
-from snowpipe_parts import KEY, public
+from lmdp.testing.snowpipe import Double, Fault
+from snowpipe_parts import KEY
 
 RETRY = "ERR_GENERAL_EXCEPTION_RETRY_REQUEST"
-NAME = "lmdp-test/snowflake-loader"
-
-
-@pytest.fixture
-def pipe() -> Iterator[Double]:
-    """A double that knows the key."""
-    with snowpipe_double(key=public(KEY)) as running:
-        yield running
-
-
-@pytest.fixture
-def secret(credentials: None, s3_url: str) -> Iterator[Any]:
-    """A client of Secrets Manager that holds the key, as `lmdp snowflake keypair` writes it."""
-    from base64 import b64encode  # noqa: PLC0415 - as below
-
-    from botocore.session import Session  # noqa: PLC0415 - only where there is botocore
-
-    client = Session().create_client("secretsmanager", region_name=REGION, endpoint_url=s3_url)
-    client.create_secret(Name=NAME, SecretString=KeySecret("LM_FIREHOSE_SVC", b64encode(KEY).decode()).json())
-    yield client
-    client.delete_secret(SecretId=NAME, ForceDeleteWithoutRecovery=True)
-    client.close()
-
-
-@pytest.fixture
-def direct_env(pipe: Double, secret: Any, bucket: Any, s3_url: str) -> dict[str, str]:
-    """The environment of a function that writes straight to Snowflake."""
-    return {
-        "AWS_REGION": REGION,
-        "LMDP_WRITER": "snowflake",
-        "LMDP_REJECTS_BUCKET": BUCKET,
-        "LMDP_ORG_ID": "acme",
-        "SNOWFLAKE_ACCOUNT_URL": pipe.url,
-        "SNOWFLAKE_DATABASE": "LM_METRICS_DEV",
-        "SNOWFLAKE_WRITER_USER": "LM_FIREHOSE_DEV_SVC",
-        "SNOWFLAKE_WRITER_KEY_SECRET": NAME,
-        "AWS_ENDPOINT_URL": s3_url,
-        "POWERTOOLS_SERVICE_NAME": f"lmdp-{uuid.uuid4()}",
-    }
 
 
 def operations(pipe: Double) -> list[str]:
@@ -170,12 +128,12 @@ def test_wrong_settings_end_the_start() -> None:
 def test_the_key_is_what_the_secret_holds_now(secret: Any, s3_url: str) -> None:
     """It is read each time; a shape that Firehose does not read is refused without its content."""
     env = {"AWS_ENDPOINT_URL": s3_url}
-    assert read_key(NAME, REGION, env) == KEY
-    secret.put_secret_value(SecretId=NAME, SecretString='{"user": "U", "key": "hidden"}')
+    assert read_key(LOADER, REGION, env) == KEY
+    secret.put_secret_value(SecretId=LOADER, SecretString='{"user": "U", "key": "hidden"}')
     with pytest.raises(SettingsError, match="not in Firehose's shape") as raised:
-        read_key(NAME, REGION, env)
+        read_key(LOADER, REGION, env)
     assert "hidden" not in str(raised.value)
     with pytest.raises(UnreachableError):
-        read_key(NAME, REGION, {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
+        read_key(LOADER, REGION, {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
     with pytest.raises(LmdpError, match="ResourceNotFoundException"):
         read_key("none", REGION, env)
