@@ -40,7 +40,7 @@ def test_nothing_of_firehose_is_left(direct: Templates) -> None:
 
 
 def test_the_function_has_the_writers_settings(direct: Templates) -> None:
-    """All that it reads is there, and no more; the key's secret, and interfaces in the VPC that its code may not make."""
+    """All that it reads is there; the secret of the key, and interfaces in the VPC that its code may not make."""
     given = _environment(direct["pipe"])
     assert (given["LMDP_WRITER"], given["SNOWFLAKE_DATABASE"]) == ("snowflake", "LM_METRICS_EXAMPLE")
     assert given["SNOWFLAKE_ACCOUNT_URL"] == DIRECT_OPTIONS["SNOWFLAKE_PRIVATE_HOST"]
