@@ -197,7 +197,7 @@ def _contradictions(context: typer.Context) -> list[str]:
     if given["until_idle"] and devices and not typed(context, "duration"):
         faults.append("--until-idle is never reached while devices are simulated: give --duration S, or --simulate 0")
     if given["to"] == "snowflake":
-        of_duckdb = [name for name in ("warehouse", "keep", "workers") if typed(context, name)]
+        of_duckdb = [name for name in ("warehouse", "keep") if typed(context, name)]
         faults += [f"--{name} is for DuckDB, and --to is snowflake" for name in of_duckdb]
     if given["share"] and given["to"] != "snowflake":
         faults.append("--share is for --to snowflake: a DuckDB file has one run")
@@ -292,8 +292,9 @@ def _settings(
     chosen = _partitions(consumer.partitions) if consumer.partitions is not None else None
     spec = configured_spec()
     rejects = _rejects(storage.rejects or (str(storage.home / "rejects") if storage.to == "snowflake" else None))
-    shared = consumer.share
-    store = _snowflake(spec, rejects.name, shared=shared) if storage.to == "snowflake" and rejects else None
+    store, keys = None, None
+    if storage.to == "snowflake" and rejects:
+        store, keys = _snowflake(spec, rejects.name, shared=consumer.share)
     return MachineSettings(
         home=storage.home,
         warehouse=warehouse_file(storage.warehouse, storage.home),
@@ -302,9 +303,10 @@ def _settings(
             *(kafka.topic, chosen),
             group=consumer.group,
             rejects=rejects,
-            workers=0 if store else _workers(consumer.workers),
+            workers=_workers(consumer.workers),
             from_group=store is not None,
-            shared=shared,
+            shared=consumer.share,
+            keys=keys,
         ),
         store=store,
         access=None if own else kafka.access(),
@@ -337,15 +339,15 @@ def _rejects(place: str | None) -> "RejectPlace | None":
     return reject_folder(Path(place))
 
 
-def _snowflake(spec: "Spec", rejects: str, *, shared: bool) -> "OpenStore":
-    """Return what opens Snowflake as the store. Raises SettingsError."""
+def _snowflake(spec: "Spec", rejects: str, *, shared: bool) -> tuple["OpenStore", "Spec"]:
+    """Return what opens Snowflake as the store, and the specification with its keys. Raises SettingsError."""
+    from lmdp.core.column_names import styled  # noqa: PLC0415 - as above
     from lmdp.snowflake.streaming.settings import WriterSettings  # noqa: PLC0415 - as above
     from lmdp.snowflake.streaming.store import opening  # noqa: PLC0415 - as above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - as above
 
-    return opening(
-        WriterSettings.from_env(os.environ, SnowflakeSettings.from_env(os.environ)), spec, rejects, shared=shared
-    )
+    settings = WriterSettings.from_env(os.environ, SnowflakeSettings.from_env(os.environ))
+    return opening(settings, rejects, shared=shared), styled(spec, settings.identifiers)
 
 
 def _run(settings: "MachineSettings", log: "RunLog") -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.machine.metrics import Progress
 from lmdp.snowflake.keypair import make_pair, pem
@@ -93,7 +92,7 @@ def test_a_store_reports_what_is_known_here(double: Double, key_file: Path) -> N
     """What only the table knows is null in the status; refused rows are missing in the report."""
     settings = read({"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": key_file})
     progress = Progress(gaps=3, reasons=Counter({"Decode.Malformed": 2}))
-    with opening(settings, load_spec(), "my rejects")(progress, threading.Event(), print) as store:
+    with opening(settings, "my rejects")(progress, threading.Event(), print) as store:
         with store.moment() as totals:
             status = store.status(totals, 1.0)
         figures = store.figures(store.count())

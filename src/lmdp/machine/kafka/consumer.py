@@ -86,7 +86,7 @@ def consume(
     def connect() -> KafkaSource:
         return KafkaSource(access, sink, consume, progress, events, notify, drain)
 
-    with contextlib.closing(transformer(settings, consume.workers, events.stop, notify)) as transform:
+    with contextlib.closing(transformer(settings, consume.workers, events.stop, notify, consume.keys)) as transform:
         Pipeline(connect, transform, sink, consume, progress, events.stop, notify).run()
 
 

@@ -7,12 +7,8 @@ import shlex
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
-from lmdp.core.column_names import styled
-from lmdp.core.encode import encode
-from lmdp.core.specification import Spec
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import Notify
 from lmdp.machine.store import OpenStore
@@ -92,16 +88,18 @@ _UNKNOWN: Final[Mapping[str, Any]] = {
 }
 
 
-def opening(settings: WriterSettings, spec: Spec, rejects: str, *, shared: bool = False) -> OpenStore:
-    """Return what opens the store for a run, whose `rejects` are written to that place. `shared`: others write too."""
+def opening(settings: WriterSettings, rejects: str, *, shared: bool = False) -> OpenStore:
+    """Return what opens the store for a run, whose `rejects` are written to that place, and whose rows are JSON.
+
+    `shared`: others write too.
+    """
 
     @contextlib.contextmanager
     def opened(progress: Progress, stop: threading.Event, notify: Notify) -> Iterator[SnowflakeStore]:
         session, writer = Session(settings.account, stop), writer_name()
-        keys = styled(spec, settings.identifiers)
         sink = SnowflakeSink(
             Channels(session, settings.place, writer),
-            partial(encode, spec=keys),
+            list,
             settings.name,
             writer=writer,
             stop=stop,
