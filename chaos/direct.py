@@ -6,8 +6,10 @@ import gzip
 import json
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from chaos.publishing import publishing
@@ -121,6 +123,82 @@ def killed_writer(site: Site, size: tuple[int, int] | None = None) -> Outcome:
     )
 
 
+def shared_writers(site: Site, size: tuple[int, int] | None = None) -> Outcome:
+    """Three runs share a topic through a consumer group, under faults; one is killed or ended, and starts again.
+
+    At the end all are ended, and the last one reads what is left.
+    """
+    changes, rate = size or site.by_size((4, 600), (30, 1_000))
+    folder, topic, chance = site.folder(), site.new_topic(6), random.Random(13)
+    (folder / "writer.p8").write_bytes(pem(make_pair(2048)))
+    shared = ("--share", "--group", topic, "--topic", topic, "--org-id", "acme")
+    words = ("run", "--to", "snowflake", *shared, *options(site.broker.access))
+    ends, writers = list[int](), set[str]()
+    with snowpipe_double(commit_s=0.6, weather=Weather(FAULTS, 0.04, 5)) as double, ExitStack() as stack:
+        env = {"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": str(folder / "writer.p8")}
+
+        def start(name: str) -> subprocess.Popen[bytes]:
+            (folder / name).mkdir(exist_ok=True)
+            return stack.enter_context(started(*words, folder=folder / name, **env))
+
+        with publishing(site.broker.access, topic, rate=rate, make=message) as sent:
+            runs = {name: start(name) for name in ("a", "b", "c")}
+            for change in range(changes):
+                name = "abc"[change % 3]
+                writers |= _until_written(double, runs, name)
+                time.sleep(chance.uniform(0.0, 1.5))
+                ends += _ended(runs.pop(name), signal.SIGTERM if change % 2 else signal.SIGKILL)
+                runs[name] = start(name)
+            sent.end()
+        for run in runs.values():
+            ends += _ended(run, signal.SIGTERM)
+        (folder / "d").mkdir()
+        done = lmdp(*words, "--until-idle", "--json", folder=folder / "d", given=b"", seconds=600, **env)
+        there, happened = found(double), len(double.happened)
+    wanted = {(number, str(n)) for number in sent.acknowledged for n in range(rows_of(number))}
+    rejects = set().union(*(rejected(folder / name / ".lmdp/rejects") for name in "abcd"))
+    texts = "".join((folder / name / "stderr").read_text() for name in "abc")
+    return Outcome(
+        times=changes + happened,
+        messages=len(sent.acknowledged),
+        expected_rows=len(wanted),
+        found_rows=len(there.keys() & wanted),
+        repeats=there.total() - len(there),
+        rejects=len(rejects),
+        measured=f"{changes} runs ended, {happened} faults, {len(writers)} writers",
+        broken=broken(
+            {
+                "it did not end with 0": done.returncode == 0,
+                # One that had not begun yet has no handler for the signal.
+                f"a run that was asked to end did not end with 0: {ends}": {*ends} <= {0, -signal.SIGTERM},
+                "rows that nobody sent": there.keys() <= wanted,
+                "rejects are missing": len(rejects) == sum(number % 97 == 3 for number in sent.acknowledged),
+                "one run alone had the partitions": len(writers) > 2,
+                "a traceback was printed": "Traceback" not in texts,
+            }
+        ),
+    )
+
+
+def _until_written(double: Double, runs: Mapping[str, subprocess.Popen[bytes]], name: str) -> set[str]:
+    """Wait until a run has written; return who wrote last to each channel. Raises AssertionError when one has ended."""
+    mark = f".{runs[name].pid}."
+
+    def writers() -> set[str]:
+        return {(channel.token or "").rpartition("@")[2] for channel in list(double.channels.values())} - {""}
+
+    until(lambda: mark in "".join(writers()) or any(run.poll() is not None for run in runs.values()), 120)
+    assert all(run.poll() is None for run in runs.values()), "a run has ended by itself"
+    return writers()
+
+
+def _ended(run: subprocess.Popen[bytes], how: signal.Signals) -> list[int]:
+    """End a run; return its exit code where it was asked to end."""
+    run.send_signal(how)
+    code = run.wait(60)
+    return [code] if how is signal.SIGTERM else []
+
+
 def _killed(words: tuple[str, ...], folder: Path, env: Mapping[str, str], double: Double, chance: random.Random) -> int:
     """Kill a run soon after it has written something; return how many rows are committed then."""
     before = double.accepted
@@ -138,4 +216,5 @@ SCENARIOS = (
     Scenario(
         "direct writer", "A killed writer to Snowflake resumes with each row once, whatever fails.", killed_writer
     ),
+    Scenario("shared topic", "Writers that share a topic hand partitions over with each row once.", shared_writers),
 )

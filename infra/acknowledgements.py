@@ -91,17 +91,20 @@ def _wildcards(settings: Settings) -> list[Acknowledged]:
     firehose = ("delivery", "Role/Resource")
     found = [
         _iam5(*function, f"{errors}/rejects/*", "Reject objects are named by topic, partition and offset."),
-        _iam5(*function, "*", _TRACING),
-        _iam5(*firehose, f"{errors}/*", "Firehose names its objects itself; where it puts failed records of "
-              "Snowflake is not documented, and a refusal would stop delivery."),
+        _iam5(*function, "*", in_vpc if settings.is_direct else _TRACING),
         _iam5(*pipe, names.arn("ec2", "network-interface/*"), "EC2 numbers an interface as it makes it; subnets, "
               "security group and, for removal, the VPC are named."),
         _iam5(*pipe, "*", "EC2's Describe calls and GetBootstrapBrokers know no resource; they only read."),
         _iam5(*setup, "*", in_vpc),
         _iam5(*canary, "*", in_vpc),
-        _iam5(*canary, f"{errors}/snowflake-failed/*", "It looks for its own failed record, by its content."),
         _iam5(*watcher, "*", _TRACING),
     ]  # fmt: skip
+    if not settings.is_direct:
+        found += [
+            _iam5(*firehose, f"{errors}/*", "Firehose names its objects itself; where it puts failed records of "
+                  "Snowflake is not documented, and a refusal would stop delivery."),
+            _iam5(*canary, f"{errors}/snowflake-failed/*", "It looks for its own failed record, by its content."),
+        ]  # fmt: skip
     if not settings.kafka.cluster_arn:
         found.append(
             _iam5(*watcher, topic_arn(settings), "MSK gives the cluster its UUID as it makes it; only to read.")
@@ -110,14 +113,14 @@ def _wildcards(settings: Settings) -> list[Acknowledged]:
         Acknowledged(*where, "Serverless-LambdaStarPermissions", _TRACING)
         for where in (function, setup, watcher, canary)
     ]
-    groups = (
+    groups = [
         (function, "function"),
-        (firehose, "firehose"),
         (pipe, "pipe"),
         (setup, "setup"),
         (watcher, "watcher"),
         (canary, "canary"),
-    )
+        *([] if settings.is_direct else [(firehose, "firehose")]),
+    ]
     found += [
         _iam5(*where, names.arn("logs", f"log-group:{names.log_group(what)}:*"), _LOG_STREAMS) for where, what in groups
     ]

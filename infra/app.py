@@ -22,12 +22,13 @@ from dotenv import dotenv_values
 
 from infra.acknowledgements import acknowledge
 from infra.assets import OUTPUT, ROOT
+from infra.canary import Backing
 from infra.settings import Settings
 from infra.stacks.alarms import AlarmsStack
 from infra.stacks.auth import AuthStack
 from infra.stacks.base import BaseStack
 from infra.stacks.containers import ContainersStack, Keys
-from infra.stacks.delivery import Backing, DeliveryStack
+from infra.stacks.delivery import DeliveryStack
 from infra.stacks.network import NetworkStack
 from infra.stacks.pipe import PipeStack, Sink, Source
 from infra.stacks.snowflake_auth import SnowflakeAuthStack
@@ -101,7 +102,7 @@ def build(app: cdk.App, settings: Settings, *, stub: bool = False) -> dict[str, 
     pipe = PipeStack(
         app, id_("pipe"), settings=settings, env=env, stub=stub,
         source=Source(network.cluster_arn, auth.secret, auth.key),
-        sink=Sink(storage.errors, storage.key),
+        sink=Sink(storage.errors, storage.key, snowflake.loader, snowflake.loader_key),
     )  # fmt: skip
     containers = [
         ContainersStack(app, id_(CONTAINERS), settings=settings, env=env, secrets=Keys.of(auth, snowflake),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
@@ -20,15 +23,19 @@ from infra.stacks.snowflake_setup import sql_settings
 _MINUTES = 12
 
 
-def add_canary(
-    scope: Construct,
-    *,
-    settings: Settings,
-    secret: secretsmanager.ISecret,
-    secret_key: kms.IKey | None,
-    data_key: kms.IKey,
-    stub: bool,
-) -> lambda_.Function:
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """The needed parts of other stacks: bucket and key of failed records, secrets of loader and setup owner."""
+
+    bucket: s3.IBucket
+    data_key: kms.IKey
+    secret: secretsmanager.ISecret
+    secret_key: kms.IKey | None
+    setup_secret: secretsmanager.ISecret
+    setup_key: kms.IKey | None
+
+
+def add_canary(scope: Construct, *, settings: Settings, backing: Backing, stub: bool) -> lambda_.Function:
     """Make the function and its schedule. It logs in to Snowflake as the setup owner, who may read the table."""
     names = settings.names
     function = service_function(
@@ -38,16 +45,16 @@ def add_canary(
         role_id="CanaryRole",
         role="canary",
         about="Sends a canary row of lmdp and looks for it",
-        statements=_statements(settings, secret, secret_key, data_key),
+        statements=_statements(settings, backing),
         log="canary",
         function_name=names.canary_function,
-        description="One marked row through Firehose to Snowflake, each day",
+        description=f"One marked row {'' if settings.is_direct else 'through Firehose '}to Snowflake, each day",
         code=code(SETUP_ZIP, stub=stub),
         handler="lmdp.snowflake.canary_function.handler",
         memory_size=512,
         timeout=cdk.Duration.minutes(_MINUTES),
         retry_attempts=0,  # it answers whatever happens; a second try would send a second row
-        environment=canary_environment(settings, secret),
+        environment=canary_environment(settings, backing),
     )
     enter_vpc(function, settings)
     call_every(scope, "EveryDay", name=names.canary_function, every=cdk.Duration.days(1), function=function,
@@ -55,32 +62,39 @@ def add_canary(
     return function
 
 
-def canary_environment(settings: Settings, secret: secretsmanager.ISecret) -> dict[str, str]:
+def canary_environment(settings: Settings, backing: Backing) -> dict[str, str]:
     """Return the settings that the canary's handler reads."""
     names = settings.names
+    through = (
+        {"LMDP_WRITER": "snowflake", "SNOWFLAKE_WRITER_KEY_SECRET": backing.secret.secret_arn}
+        if settings.is_direct
+        else {"LMDP_DELIVERY_STREAM": names.stream, "LMDP_REJECTS_BUCKET": names.error_bucket}
+    )
     return {
         **sql_settings(settings),
-        "LMDP_SETUP_SECRET": secret.secret_arn,
-        "LMDP_DELIVERY_STREAM": names.stream,
-        "LMDP_REJECTS_BUCKET": names.error_bucket,
+        **through,
+        "LMDP_SETUP_SECRET": backing.setup_secret.secret_arn,
         "LMDP_CANARY_PARAMETER": names.canary_parameter,
         "SNOWFLAKE_ACCOUNT_URL": settings.delivery.setup_host,
         **({"LMDP_ORG_ID": settings.org_id} if settings.org_id else {}),
     }
 
 
-def _statements(
-    settings: Settings, secret: secretsmanager.ISecret, secret_key: kms.IKey | None, data_key: kms.IKey
-) -> list[iam.PolicyStatement]:
+def _statements(settings: Settings, backing: Backing) -> list[iam.PolicyStatement]:
     names = settings.names
     bucket = names.error_bucket_arn
+    parameter = allow("NoteCanary", ["ssm:PutParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")])
+    if settings.is_direct:
+        secrets = [backing.setup_secret.secret_arn, backing.secret.secret_arn]
+        way = [allow("ReadSecret", ["secretsmanager:GetSecretValue"], secrets)]
+        return [*way, parameter, *interfaces(settings), *secret_key_use(names, backing.setup_key, backing.secret_key)]
     return [
         allow("SendCanary", ["firehose:PutRecord"], [names.stream_arn]),
-        allow("ReadSecret", ["secretsmanager:GetSecretValue"], [secret.secret_arn]),
+        allow("ReadSecret", ["secretsmanager:GetSecretValue"], [backing.setup_secret.secret_arn]),
         allow("ListErrors", ["s3:ListBucket"], [bucket]),
         allow("ReadFailedRecords", ["s3:GetObject"], [f"{bucket}/{FAILED}/*"]),
-        allow("FailedRecordsKey", ["kms:Decrypt"], [data_key.key_arn], conditions=bucket_key_use(names)),
-        allow("NoteCanary", ["ssm:PutParameter"], [names.arn("ssm", f"parameter{names.canary_parameter}")]),
+        allow("FailedRecordsKey", ["kms:Decrypt"], [backing.data_key.key_arn], conditions=bucket_key_use(names)),
+        parameter,
         *interfaces(settings),
-        *secret_key_use(names, secret_key),
+        *secret_key_use(names, backing.setup_key),
     ]

@@ -40,6 +40,12 @@ def check_together(read: Reader, settings: Settings) -> None:
         read.fault(f"{wanted} needs LMDP_MSK_BROKERS of {COPIES} or more, for {COPIES} copies of each message")
     if not kafka.cluster_arn:
         _check_cluster(read, kafka)
+    if settings.is_direct and settings.snowflake.identifiers == "wrapped":
+        read.fault(
+            "SNOWFLAKE_IDENTIFIERS is wrapped, which only Firehose's keys need; with LMDP_WRITER=snowflake take quoted"
+        )
+    if settings.is_direct and "kinesis-firehose" in kafka.endpoints:
+        read.fault("LMDP_VPC_ENDPOINTS has kinesis-firehose, which nothing calls with LMDP_WRITER=snowflake")
     _check_private(read, settings.delivery, kafka.endpoints)
     _check_subscribers(read, settings.watch, protect=settings.protect)
     _check_arns(read, settings)

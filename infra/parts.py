@@ -67,10 +67,10 @@ def bucket_key_use(names: Names) -> dict[str, Any]:
     return {**via(names, "s3"), "StringLike": {"kms:EncryptionContext:aws:s3:arn": [bucket, f"{bucket}/*"]}}
 
 
-def secret_key_use(names: Names, key: kms.IKey | None) -> list[iam.PolicyStatement]:
-    """Reading secrets that have a customer's key; nothing where they have AWS's."""
-    condition = via(names, "secretsmanager")
-    return [allow("SecretKey", ["kms:Decrypt"], [key.key_arn], conditions=condition)] if key else []
+def secret_key_use(names: Names, *keys: kms.IKey | None) -> list[iam.PolicyStatement]:
+    """Reading secrets that have a customer's keys; nothing where they have AWS's."""
+    arns = list(dict.fromkeys(key.key_arn for key in keys if key))
+    return [allow("SecretKey", ["kms:Decrypt"], arns, conditions=via(names, "secretsmanager"))] if arns else []
 
 
 def service_role(  # noqa: PLR0913 - each is a part of a role

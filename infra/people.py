@@ -27,7 +27,7 @@ def operator_statements(settings: Settings) -> list[iam.PolicyStatement]:
         allow("ReplayErrors", ["s3:DeleteObject", "s3:GetObject", "s3:PutObject"], [f"{names.error_bucket_arn}/*"]),
         # The key's ARN is another stack's; only this bucket's objects have it in their context.
         allow("ErrorBucketKey", USE_KEY, [names.arn("kms", "key/*")], conditions=bucket_key_use(names)),
-        allow("SendRows", ["firehose:PutRecord", "firehose:PutRecordBatch"], _streams(names)),
+        *_replay(settings),
         # The function reads the setup owner's key with rights of its own.
         allow("SendCanary", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.canary_function}")]),
         *_look(names),
@@ -46,7 +46,7 @@ def deployer_statements(settings: Settings) -> list[iam.PolicyStatement]:
         allow("AssumeCdkRoles", ["sts:AssumeRole"], roles),
         allow("FillSecrets", [f"secretsmanager:{action}" for action in _FILL], filled),
         allow("SecretsKey", USE_KEY, [names.arn("kms", "key/*")], conditions=of_secrets),
-        allow("SendCanary", ["firehose:PutRecord"], _streams(names)),
+        *([] if settings.is_direct else [allow("SendCanary", ["firehose:PutRecord"], _streams(names))]),
         *_deploy_checks(settings),
         *_look_before(settings),
         allow("ListErrors", ["s3:ListBucket"], [names.error_bucket_arn]),
@@ -83,6 +83,19 @@ def _look_before(settings: Settings) -> list[iam.PolicyStatement]:
         # It knows no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
         allow("LookAtRules", ["ec2:DescribeSecurityGroupRules"], ["*"]),
         *([allow("AddRules", ["ec2:AuthorizeSecurityGroupIngress"], added)] if settings.kafka.make_rules else []),
+    ]
+
+
+def _replay(settings: Settings) -> list[iam.PolicyStatement]:
+    """Allow what `lmdp replay` sends rows with: Firehose, or the direct writer's key."""
+    names = settings.names
+    if not settings.is_direct:
+        return [allow("SendRows", ["firehose:PutRecord", "firehose:PutRecordBatch"], _streams(names))]
+    loader = secret_arns(settings)[0]
+    of_secret = {**via(names, "secretsmanager"), "ArnLike": {"kms:EncryptionContext:SecretARN": [loader]}}
+    return [
+        allow("ReadWriterKey", ["secretsmanager:GetSecretValue"], [loader]),
+        allow("WriterKeysKey", ["kms:Decrypt"], [names.arn("kms", "key/*")], conditions=of_secret),
     ]
 
 

@@ -37,7 +37,8 @@ def interfaces(settings: Settings) -> list[iam.PolicyStatement]:
     if not settings.delivery.function_group:
         return []
     names = settings.names
-    functions = [names.arn("lambda", f"function:{name}") for name in (names.setup_function, names.canary_function)]
+    inside = (names.setup_function, names.canary_function, *([names.function] if settings.is_direct else []))
+    functions = [names.arn("lambda", f"function:{name}") for name in inside]
     return [
         allow("Interfaces", _INTERFACES, ["*"]),
         iam.PolicyStatement(

@@ -112,13 +112,19 @@ class Kafka:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipe:
-    """The pipe and its function. Times in seconds, memory in MiB; `reserved` is None for no reserved concurrency."""
+    """The pipe and its function. Times in seconds, memory in MiB; `reserved` is None for no reserved concurrency.
+
+    `writer`: the function sends rows to Firehose, or straight to Snowflake.
+    """
 
     batch: int = _setting(Reader.number, "LMDP_BATCH_SIZE", 1, 10_000, default=60)
     window: int = _setting(Reader.number, "LMDP_BATCH_WINDOW_SECONDS", 0, 300, default=5)
     memory: int = _setting(Reader.number, "LMDP_FUNCTION_MEMORY_MIB", 256, 10_240, default=1024)
     timeout: int = _setting(Reader.number, "LMDP_FUNCTION_TIMEOUT_SECONDS", 30, _MOST_SECONDS, default=240)
     reserved: int | None = _setting(Reader.optional_number, "LMDP_RESERVED_CONCURRENCY", 1, 10_000)
+    writer: str = _setting(
+        Reader.text, "LMDP_WRITER", "firehose|snowflake", "firehose or snowflake", default="firehose"
+    )
     firehose_concurrency: int = _setting(Reader.number, "LMDP_FIREHOSE_CONCURRENCY", 1, 32, default=8)
     tenant_header: str | None = _setting(
         Reader.optional,
@@ -209,6 +215,11 @@ class Settings:
     def stacks(self) -> tuple[str, ...]:
         """The stacks of this environment, in their order."""
         return (*STACKS[:-1], CONTAINERS, STACKS[-1]) if self.containers.services else STACKS
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the function writes straight to Snowflake, so that there is no Firehose."""
+        return self.pipe.writer == "snowflake"
 
     @classmethod
     def read(cls, environment: str, values: Mapping[str, str]) -> Settings:

@@ -2,11 +2,13 @@
 
 The account's own address is used, `….snowflakecomputing.com`: HTTPS_PROXY leads there, as a company's proxy would, and
 the certificate is of a CA of this rehearsal. So the setup function's zip, the command line and Firehose's stand-in each
-sign in with the real connector, over TLS, with the key pair that a secret holds.
+sign in with the real connector, over TLS, with the key pair that a secret holds. The function that writes straight to
+Snowflake finds the double of Snowpipe Streaming at the same address, and its rows come into the same tables.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import datetime as dt
@@ -19,7 +21,9 @@ import socket
 import ssl
 import sys
 import threading
+import urllib.error
 import urllib.parse
+import urllib.request
 import uuid
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
@@ -30,6 +34,7 @@ from typing import Any, Final
 import jwt
 import pytest
 import uvicorn
+import zstandard
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -37,6 +42,7 @@ from cryptography.x509.oid import NameOID
 
 import snowflake_double
 from lmdp.snowflake.connection import Access, connected, der
+from lmdp.testing.snowpipe import snowpipe_double
 from snowflake_double import Account
 
 DOMAIN: Final = ".snowflakecomputing.com"
@@ -87,7 +93,8 @@ def opened(folder: Path, client: Callable[[str], Any]) -> Iterator[Double]:
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         keys: dict[str, dict[str, str]] = {}
         server = sys.modules.get("fakesnow.server") or __import__("fakesnow.server", fromlist=["app"])
-        patch.setattr(server, "app", _Front(server.app, keys))
+        streaming = stack.enter_context(snowpipe_double())
+        patch.setattr(server, "app", _Front(server.app, keys, streaming.url))
         # Without its own log, only warnings are printed.
         patch.setattr(uvicorn, "Config", functools.partial(uvicorn.Config, log_config=None))
         warnings.filterwarnings("ignore", message="Arrow output on a DB-API")  # fakesnow's own
@@ -97,7 +104,8 @@ def opened(folder: Path, client: Callable[[str], Any]) -> Iterator[Double]:
         authority, context = _certificate(folder)
         target = urllib.parse.urlsplit(account.url)
         proxy = stack.enter_context(_listening(_proxy(context, (target.hostname or "", target.port or 0))))
-        double = Double(account, {"HTTPS_PROXY": f"http://{proxy}", "REQUESTS_CA_BUNDLE": str(authority)}, "")
+        trusted = {"REQUESTS_CA_BUNDLE": str(authority), "SSL_CERT_FILE": str(authority)}
+        double = Double(account, {"HTTPS_PROXY": f"http://{proxy}", **trusted}, "")
         post = stack.enter_context(_listening(_delivery(double, client)))
         double.delivery = f"http://{post}/delivery"
         yield double
@@ -106,8 +114,8 @@ def opened(folder: Path, client: Callable[[str], Any]) -> Iterator[Double]:
 class _Front:
     """The sign-in: the token is signed with a key that ALTER USER registered for that user, or it is refused."""
 
-    def __init__(self, app: Any, keys: dict[str, dict[str, str]]) -> None:
-        self.app, self.keys = app, keys
+    def __init__(self, app: Any, keys: dict[str, dict[str, str]], streaming: str) -> None:
+        self.app, self.keys, self.streaming = app, keys, streaming
 
     async def __call__(
         self,
@@ -115,7 +123,8 @@ class _Front:
         receive: Callable[[], Awaitable[Any]],
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
-        if scope.get("path") != _LOGIN:
+        is_streaming = str(scope.get("path")).startswith(("/v2/streaming/", "/oauth/"))
+        if scope.get("path") != _LOGIN and not is_streaming:
             await self.app(scope, receive, send)
             return
         body = b""
@@ -124,6 +133,11 @@ class _Front:
             body += part.get("body", b"")
             if not part.get("more_body"):
                 break
+        if is_streaming:
+            status, answer = await asyncio.to_thread(self._stream, scope, body)
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": answer})
+            return
 
         async def again() -> Any:
             return {"type": "http.request", "body": body, "more_body": False}
@@ -137,12 +151,38 @@ class _Front:
 
     def _known(self, body: bytes) -> bool:
         data = json.loads(body)["data"]
-        for key in self.keys.get(str(data.get("LOGIN_NAME")).upper(), {}).values():
+        return self._signed(str(data.get("LOGIN_NAME")), data.get("TOKEN", ""))
+
+    def _signed(self, user: str, token: str) -> bool:
+        for key in self.keys.get(user.upper(), {}).values():
             with contextlib.suppress(jwt.InvalidTokenError):
                 public = f"-----BEGIN PUBLIC KEY-----\n{key}\n-----END PUBLIC KEY-----\n"
-                jwt.decode(data.get("TOKEN", ""), public, algorithms=["RS256"])
+                jwt.decode(token, public, algorithms=["RS256"])
                 return True
         return False
+
+    def _stream(self, scope: MutableMapping[str, Any], body: bytes) -> tuple[int, bytes]:
+        """Hand a request to the double of Snowpipe Streaming, and put elastic rows into the table of their pipe."""
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        token = headers.get("authorization", "").removeprefix("Bearer ")
+        if headers.get("x-snowflake-authorization-token-type") == "KEYPAIR_JWT":
+            subject = jwt.decode(token, options={"verify_signature": False})["sub"]
+            if not self._signed(subject.partition(".")[2], token):
+                return 401, b'{"code": "JWT_TOKEN_INVALID"}'
+        path = scope["path"]
+        given = {name: value for name, value in headers.items() if name not in {"host", "content-length"}}
+        url = f"{self.streaming}{path}?{scope['query_string'].decode()}"
+        request = urllib.request.Request(url, body or None, given, method=scope["method"])
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+                content: bytes = answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        if path.endswith("/channels/ELASTIC/rows"):
+            lines = zstandard.ZstdDecompressor().decompressobj().decompress(body).splitlines()
+            names = path.split("/")
+            _insert_rows(f"{names[5]}.{names[7]}.ROW_EVENTS", [json.loads(line) for line in lines])
+        return 200, headers["host"].encode() if path.endswith("/hostname") else content
 
 
 def _certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
@@ -249,11 +289,17 @@ def _insert(destination: dict[str, Any], rows: list[dict[str, Any]], client: Cal
         der(held["private_key"].encode()), destination["Database"], destination["Schema"],
     )  # fmt: skip
     with connected(access) as connection:
-        for row in rows:
-            names = ", ".join(f'"{name}"' for name in row)
-            marks = ", ".join("PARSE_JSON(%s)" if isinstance(value, dict) else "%s" for value in row.values())
-            values = [json.dumps(value) if isinstance(value, dict) else value for value in row.values()]
-            connection.cursor().execute(f"INSERT INTO {place}.{destination['Table']} ({names}) SELECT {marks}", values)
+        _insert_rows(f"{place}.{destination['Table']}", rows, connection.cursor())
+
+
+def _insert_rows(table: str, rows: list[dict[str, Any]], cursor: Any = None) -> None:
+    """Insert rows as JSON has them; without a cursor, as the account itself."""
+    cursor = cursor or sys.modules["fakesnow.server"].shared_fs.connect("WORKSHEET", "PUBLIC").cursor()
+    for row in rows:
+        names = ", ".join(f'"{name}"' for name in row)
+        marks = ", ".join("PARSE_JSON(%s)" if isinstance(value, dict) else "%s" for value in row.values())
+        values = [json.dumps(value) if isinstance(value, dict) else value for value in row.values()]
+        cursor.execute(f"INSERT INTO {table} ({names}) SELECT {marks}", values)
 
 
 def _keep_failed(

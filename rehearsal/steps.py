@@ -1,7 +1,7 @@
 """THE ORDER: the steps of docs/deploy.md, and what has to come of each.
 
 `FIRST` is the document's own sequence, word for word; a test compares the two. `SECOND` is another environment in the
-same account, at the same time, with the mistakes that people make.
+same account, at the same time, whose function writes straight to Snowflake, with the mistakes that people make.
 """
 
 from __future__ import annotations
@@ -98,6 +98,11 @@ def configure(place: Place) -> None:
     }
 
 
+def _configure_direct(place: Place) -> None:
+    configure(place)
+    _settings(place, LMDP_WRITER="snowflake")
+
+
 def _pasted(place: Place, outcome: Outcome) -> str:
     """An ACCOUNTADMIN runs what the command printed."""
     place.stage.double.administer(outcome.output)
@@ -127,7 +132,11 @@ def _expanded(command: str, place: Place) -> str:
 
 
 def _table(place: Place) -> str:
-    """Database and schema that the stream of this environment names."""
+    """Database and schema that the stream of this environment names, or the function."""
+    if place.settings.get("LMDP_WRITER") == "snowflake":
+        function = place.stage.client("lambda").get_function_configuration(FunctionName=place.names.function)
+        given = function["Environment"]["Variables"]
+        return f"{given['SNOWFLAKE_DATABASE']}.{given['SNOWFLAKE_SCHEMA']}"
     found = place.stage.client("firehose").describe_delivery_stream(DeliveryStreamName=place.names.stream)
     described = found["DeliveryStreamDescription"]["Destinations"][0]["SnowflakeDestinationDescription"]
     return f"{described['Database']}.{described['Schema']}"
@@ -302,7 +311,8 @@ SECOND: Final = (
         "a setting is missing", "make bootstrap ENVIRONMENT=dev YES=1", exits=2, before=_forget_tenant,
         says=("LMDP_ORG_ID is not set",),
     ),
-    Step("bootstrap", "make bootstrap ENVIRONMENT=dev YES=1", before=configure, says=("bootstrapped",)),
+    Step("bootstrap, without Firehose", "make bootstrap ENVIRONMENT=dev YES=1", before=_configure_direct,
+         says=("bootstrapped",)),
     Step("deploy, to the empty secrets", _DEV_DEPLOY, exits=1, says=("a secret is not ready",)),
     Step("Snowflake's roles and users", "lmdp snowflake ddl --bootstrap --environment dev", check=_pasted),
     Step("a key that nobody registers", _DEV_SETUP, says=("ALTER USER",)),

@@ -57,6 +57,7 @@ LACKS_FUNCTIONS = {"OBJECT_DELETE", "MD5_NUMBER_LOWER64"}
 
 _KEY_SET = re.compile(r"ALTER USER (?P<user>\w+) SET (?P<slot>\w+) = '(?P<key>[^']+)'")
 _KEY_UNSET = re.compile(r"ALTER USER (?P<user>\w+) UNSET (?P<slot>\w+)")
+_PIPE = re.compile(r"CREATE PIPE IF NOT EXISTS \S+\.(?P<name>\w+) AS")
 _GRANT = re.compile(
     r"GRANT (?P<right>INSERT|OPERATE|USAGE) ON (?:TABLE|DATABASE|PIPE|SCHEMA) (?P<on>\S+) TO ROLE (?P<role>\w+)"
 )
@@ -86,6 +87,8 @@ class Account:
     log: list[str] = field(default_factory=list)
     warehouses: set[str] = field(default_factory=lambda: {"LM_FIREHOSE_WH", "LM_REFRESH_WH"})
     dynamic: DynamicTables = field(default_factory=DynamicTables)
+    pipes: set[str] = field(default_factory=set)
+    error_table: list[bytes] = field(default_factory=list)
 
     def rewrite(self, sql: str) -> str:
         """The statement for fakesnow; what it lacks is done here."""
@@ -106,8 +109,11 @@ class Account:
             return _values(sorted(self.grants.get(last, set())), "privilege", "name")
         if sql.startswith("DESCRIBE USER "):
             return _values(self._fingerprints(last), "property", "value")
-        if sql.startswith("SHOW WAREHOUSES LIKE "):
-            return _values([(name, "") for name in self.warehouses if f"'{name}'" in sql], "name", "state")
+        if sql.startswith(("SHOW WAREHOUSES LIKE ", "SHOW PIPES LIKE ")):
+            shown = [(name, "") for name in self.warehouses | self.pipes if f"'{name}'" in sql]
+            return _values(shown, "name", "state") + " WHERE \"name\" <> ''"
+        if "FROM ERROR_TABLE(" in sql:
+            return self._refused(sql)
         if "CURRENT_ROLE()" in sql or "CURRENT_USER()" in sql:
             return re.sub(r"CURRENT_(ROLE|USER)\(\)", "'LM_SETUP_ROLE'", sql)
         return None
@@ -116,11 +122,26 @@ class Account:
         """Note rights and keys."""
         if grant := _GRANT.match(sql):
             self.grants.setdefault(grant["role"], set()).add((grant["right"], grant["on"]))
+        elif pipe := _PIPE.match(sql):
+            self.pipes.add(pipe["name"])
         elif change := _KEY_SET.match(sql):
             self.keys.setdefault(change["user"], {})[change["slot"]] = change["key"]
         elif change := _KEY_UNSET.match(sql):
             self.keys[change["user"]].pop(change["slot"], None)
         return OK if head(sql) in LACKS else sql
+
+    def _refused(self, sql: str) -> str:
+        """The rows that Snowflake refused, or how many hold a text."""
+        if "COUNT(*)" in sql:
+            text = re.search(r"'([^']+)'\)$", sql)
+            found = [row for row in self.error_table if text is None or text[1].encode() in row]
+            return f"SELECT {len(found)} AS {sql.split()[3]}"
+        lines = [
+            f"(TIMESTAMP '2026-01-02 03:04:05', 100038, 'no number', 'json', {_literal(row.decode())})"
+            for row in self.error_table
+        ] or ["(NULL, NULL, NULL, NULL, NULL)"]
+        names = '"AT", "CODE", "REASON", "KIND", "PAYLOAD"'
+        return f'SELECT * FROM (VALUES {", ".join(lines)}) AS V({names}) WHERE "KIND" IS NOT NULL'
 
     def _fingerprints(self, user: str) -> list[tuple[str, str]]:
         def of(key: str | None) -> str:

@@ -19,12 +19,12 @@ MAY_IMPORT = {
     "sql": {"errors", "core", "support"},
     "certificates": {"errors", "support"},
     "deployment": {"errors", "support"},
-    "cloud": SHARED,
+    "cloud": {*SHARED, "snowflake"},  # its streaming alone, and no DuckDB: test_zip
     "snowflake": {*SHARED, "machine"},  # the records of its sink's protocol
     "machine": SHARED,
     "testing": {*SHARED, "cloud", "machine", "snowflake"},
     "receive": {*SHARED, "machine"},
-    "replay": {*SHARED, "cloud", "machine"},
+    "replay": {*SHARED, "cloud", "machine", "snowflake"},
     "page": {*SHARED, "machine"},
     "doctor": {*SHARED, "deployment", "machine", "receive", "snowflake"},
     "cost": {"errors", "support"},

@@ -40,7 +40,11 @@ def _listed(text: str) -> tuple[str, ...]:
 
 # What the function imports of each package; `**` is any depth. The rest of the wheels is left out.
 HANDLER = _listed("""
-    lmdp/*.py lmdp/*.md lmdp/core/** lmdp/cloud/** lmdp/support/** msgspec/** zstandard/__init__.py
+    lmdp/*.py lmdp/*.md lmdp/core/** lmdp/cloud/** lmdp/support/** lmdp/certificates/__init__.py
+    lmdp/certificates/pem.py lmdp/snowflake/__init__.py lmdp/snowflake/connection.py lmdp/snowflake/secrets.py
+    lmdp/snowflake/streaming/** !lmdp/snowflake/streaming/parallel.py !lmdp/snowflake/streaming/sink.py
+    !lmdp/snowflake/streaming/store.py lmdp/sql/__init__.py lmdp/sql/settings.py cryptography/** _cffi_backend*
+    msgspec/** zstandard/__init__.py
     zstandard/backend_c.* pybase64/** google/** !google/protobuf/compiler/** opentelemetry/proto/__init__.py
     opentelemetry/proto/common/** opentelemetry/proto/metrics/** opentelemetry/proto/resource/**
     aws_lambda_powertools/*.py aws_lambda_powertools/exceptions/** aws_lambda_powertools/logging/**
@@ -50,7 +54,8 @@ HANDLER = _listed("""
     aws_xray_sdk/core/** aws_xray_sdk/ext/*.py wrapt/** jmespath/** dateutil/** !dateutil/zoneinfo/*.tar.gz six.py
     typing_extensions.py urllib3/** botocore/*.py botocore/cacert.pem botocore/crt/** botocore/docs/**
     botocore/retries/** botocore/vendored/** botocore/data/*.json
-    botocore/data/firehose/*/endpoint-rule-set-1.json.gz botocore/data/s3/** !*.pyi !*/py.typed !*/tests/**
+    botocore/data/firehose/*/endpoint-rule-set-1.json.gz botocore/data/s3/**
+    botocore/data/secretsmanager/*/endpoint-rule-set-1.json.gz !*.pyi !*/py.typed !*/tests/**
 """)
 # The connector loads much of what it brings by name, so only what is certainly not needed is left out.
 SNOWFLAKE_SETUP = _listed("""

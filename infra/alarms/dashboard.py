@@ -28,9 +28,6 @@ def _graphs(settings: Settings) -> list[cloudwatch.GraphWidget]:
     def rows(name: str) -> cloudwatch.Metric:
         return path.of_rows(settings, name)
 
-    def stream(name: str, statistic: str = "Sum") -> cloudwatch.Metric:
-        return path.of_stream(settings, name, statistic)
-
     def pipe(name: str) -> cloudwatch.Metric:
         return path.of_pipe(settings, name)
 
@@ -53,6 +50,24 @@ def _graphs(settings: Settings) -> list[cloudwatch.GraphWidget]:
             "Rejects, tries again, repeats", *map(rows, ("Rejects", "Retried", "ProbableRepeats", "ThrottledCalls"))
         ),
         _graph("Function: time, ms", *(function("Duration", statistic) for statistic in ("p50", "p99"))),
+        *(
+            [
+                _graph(
+                    "Snowflake: ms to accept a batch",
+                    *(path.of_rows(settings, "DeliveryLatency", one) for one in ("p50", "p99")),
+                )
+            ]
+            if settings.is_direct
+            else _firehose(settings)
+        ),
+    ]
+
+
+def _firehose(settings: Settings) -> list[cloudwatch.GraphWidget]:
+    def stream(name: str, statistic: str = "Sum") -> cloudwatch.Metric:
+        return path.of_stream(settings, name, statistic)
+
+    return [
         _graph(
             "Firehose: in and out",
             *map(stream, ("IncomingRecords", "DeliveryToSnowflake.Records", "DeliveryToS3.Records")),

@@ -48,7 +48,8 @@ def quota_percent(settings: Settings, used: str, limit: str) -> cloudwatch.MathE
 
 def path_rules(settings: Settings) -> list[AlarmRule]:
     """Everything between Kafka and Snowflake."""
-    return [*_pipe(settings), *_function(settings), *_rows(settings), *_firehose(settings), *_quotas(settings)]
+    firehose = [] if settings.is_direct else [*_firehose(settings), *_quotas(settings)]
+    return [*_pipe(settings), *_function(settings), *_rows(settings), *firehose]
 
 
 def _pipe(settings: Settings) -> list[AlarmRule]:
@@ -87,7 +88,8 @@ def _rows(settings: Settings) -> list[AlarmRule]:
                   bad=3, periods=3, missing_is_bad=True),
         AlarmRule("rejects", "warn", "rejects", "Messages, or parts of them, became rejects.",
                   of_rows(settings, "Rejects"), ">", 0),
-        AlarmRule("undelivered-rows", "page", "undelivered-rows", "Firehose refuses rows; their batches come again.",
+        AlarmRule("undelivered-rows", "page", "undelivered-rows",
+                  f"{settings.pipe.writer.title()} refuses rows; their batches come again.",
                   missing, ">", 0, bad=3, periods=3),
         AlarmRule("probable-repeats", "warn", "repeats", "Rows are probably in the table twice; METRICS hides them.",
                   of_rows(settings, "ProbableRepeats"), ">", 0, bad=3, periods=3),
@@ -136,7 +138,14 @@ def state_rules(settings: Settings) -> list[AlarmRule]:
     days: list[tuple[str, Severity, str, str, str, int]] = [
         ("certificate-warn", "warn", "certificates", "The pipe's certificate ends", "CertificateDaysLeft", _WARN_DAYS),
         ("certificate-page", "page", "certificates", "The pipe's certificate ends", "CertificateDaysLeft", _PAGE_DAYS),
-        ("loader-key-old", "warn", "keys", "Firehose's key for Snowflake is due", "LoaderKeyDaysLeft", _WARN_DAYS),
+        (
+            "loader-key-old",
+            "warn",
+            "keys",
+            f"{'The writer' if settings.is_direct else 'Firehose'}'s key for Snowflake is due",
+            "LoaderKeyDaysLeft",
+            _WARN_DAYS,
+        ),
         ("setup-key-old", "warn", "keys", "The setup owner's key for Snowflake is due", "SetupKeyDaysLeft", _WARN_DAYS),
     ]
     if settings.kafka.ca_arn:

@@ -37,7 +37,7 @@ def parameters(settings: Settings) -> dict[str, str]:
     """Return what the tools read, by the last part of the parameter's name."""
     names, kafka = settings.names, settings.kafka
     return {
-        "delivery-stream": names.stream,
+        **({} if settings.is_direct else {"delivery-stream": names.stream}),
         "error-bucket": names.error_bucket,
         "function": names.function,
         "pipe": names.pipe,
@@ -52,8 +52,9 @@ def _log_groups(scope: Construct, settings: Settings) -> None:
     groups = {
         what: encrypted_log_group(scope, f"Logs-{what}", settings=settings, what=what, key=key)
         for what in (*LOG_GROUPS, *(() if settings.kafka.cluster_arn else ("kafka",)), *settings.containers.services)
+        if not (settings.is_direct and what == "firehose")
     }
-    for name in STREAM_LOGS:
+    for name in () if settings.is_direct else STREAM_LOGS:
         logs.LogStream(scope, f"LogStream-{name}", log_group=groups["firehose"], log_stream_name=name,
                        removal_policy=cdk.RemovalPolicy.DESTROY)  # fmt: skip
 

@@ -1,18 +1,16 @@
-"""DeliveryStack: Firehose, which puts each row into Snowflake or the error bucket, and the canary that tries it."""
+"""DeliveryStack: Firehose, which puts each row into Snowflake or the error bucket, and the canary that tries it.
+
+Where the function writes straight to Snowflake, it has the canary alone.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kinesisfirehose as firehose
-from aws_cdk import aws_kms as kms
-from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from infra.canary import add_canary
+from infra.canary import Backing, add_canary
 from infra.parts import USE_KEY, allow, bucket_key_use, secret_key_use, service_role
 from infra.people import FAILED
 from infra.settings import Settings
@@ -27,45 +25,37 @@ _BACKUP_MIB = 5
 _DAY = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/"
 
 
-@dataclass(frozen=True, slots=True)
-class Backing:
-    """The needed parts of other stacks: bucket and key of failed records, secrets of loader and setup owner."""
-
-    bucket: s3.IBucket
-    data_key: kms.IKey
-    secret: secretsmanager.ISecret
-    secret_key: kms.IKey | None
-    setup_secret: secretsmanager.ISecret
-    setup_key: kms.IKey | None
-
-
 class DeliveryStack(cdk.Stack):
-    """Exposes `stream` and `canary`."""
+    """Exposes `canary`, and `stream`: None where rows go straight to Snowflake."""
 
     def __init__(
         self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment, backing: Backing, stub: bool
     ) -> None:
         """Make it."""
         super().__init__(scope, id_, env=env, description="lmdp: Firehose to Snowflake")
-        role = _role(self, settings, backing)
-        logging = {name: _logging(settings, name) for name in STREAM_LOGS}
-        self.stream = _Stream(
-            self,
-            "Stream",
-            delivery_stream_name=settings.names.stream,
-            delivery_stream_type="DirectPut",
-            delivery_stream_encryption_configuration_input=_Stream.DeliveryStreamEncryptionConfigurationInputProperty(
-                key_type="CUSTOMER_MANAGED_CMK", key_arn=backing.data_key.key_arn
-            ),
-            snowflake_destination_configuration=_destination(settings, backing, role, logging),
-        )
-        self.canary = add_canary(self, settings=settings, secret=backing.setup_secret,
-                                 secret_key=backing.setup_key, data_key=backing.data_key, stub=stub)  # fmt: skip
-        # A stream that another revision replaces still delivers what it took; AWS promises nothing for one in deletion:
-        # https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
-        self.stream.cfn_options.update_replace_policy = cdk.CfnDeletionPolicy.RETAIN
-        self.stream.cfn_options.deletion_policy = cdk.CfnDeletionPolicy.DELETE
+        self.stream = None if settings.is_direct else _stream(self, settings, backing)
+        self.canary = add_canary(self, settings=settings, backing=backing, stub=stub)
         cdk.CfnOutput(self, "PlannedLoad", value=advice(settings.load, settings.pipe.batch, settings.names.region))
+
+
+def _stream(stack: DeliveryStack, settings: Settings, backing: Backing) -> firehose.CfnDeliveryStream:
+    role = _role(stack, settings, backing)
+    logging = {name: _logging(settings, name) for name in STREAM_LOGS}
+    stream = _Stream(
+        stack,
+        "Stream",
+        delivery_stream_name=settings.names.stream,
+        delivery_stream_type="DirectPut",
+        delivery_stream_encryption_configuration_input=_Stream.DeliveryStreamEncryptionConfigurationInputProperty(
+            key_type="CUSTOMER_MANAGED_CMK", key_arn=backing.data_key.key_arn
+        ),
+        snowflake_destination_configuration=_destination(settings, backing, role, logging),
+    )
+    # A stream that another revision replaces still delivers what it took; AWS promises nothing for one in deletion:
+    # https://docs.aws.amazon.com/firehose/latest/APIReference/API_DeleteDeliveryStream.html
+    stream.cfn_options.update_replace_policy = cdk.CfnDeletionPolicy.RETAIN
+    stream.cfn_options.deletion_policy = cdk.CfnDeletionPolicy.DELETE
+    return stream
 
 
 def _logging(settings: Settings, name: str) -> firehose.CfnDeliveryStream.CloudWatchLoggingOptionsProperty:

@@ -42,14 +42,19 @@ def endpoint_policy(service: str, settings: Settings) -> iam.PolicyDocument | No
     None for pipes-data: what Pipes calls there is not documented.
     """
     names = settings.names
-    kafka, setup = settings.kafka.secret_arn, settings.delivery.setup_secret_arn
+    delivery = settings.delivery
+    secrets = {
+        "kafka-client": settings.kafka.secret_arn,
+        "snowflake-setup": delivery.setup_secret_arn,
+        **({"snowflake-loader": delivery.loader_secret_arn} if settings.is_direct else {}),
+    }
     function = names.arn("lambda", f"function:{names.function}")
     calls: dict[str, tuple[list[str], list[str]]] = {
         "lambda": (["lambda:InvokeFunction"], [function, f"{function}:*"]),
         "sts": (["sts:AssumeRole"], [names.role_arn("pipe")]),
         "secretsmanager": (
             ["secretsmanager:GetSecretValue"],
-            [kafka or names.secret_arn("kafka-client"), setup or names.secret_arn("snowflake-setup")],
+            [given or names.secret_arn(what) for what, given in secrets.items()],
         ),
         "kms": (["kms:Decrypt"], [names.arn("kms", "key/*")]),
         "kinesis-firehose": (["firehose:PutRecord"], [names.stream_arn]),

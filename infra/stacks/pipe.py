@@ -1,4 +1,4 @@
-"""PipeStack: the pipe from Kafka, and the function that it calls."""
+"""PipeStack: the pipe from Kafka, and the function that it calls, which sends rows to Firehose or to Snowflake."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from infra.parts import (
     service_role,
     write_logs,
 )
+from infra.private import enter_vpc, interfaces
 from infra.settings import Settings
 
 REJECTS_PREFIX = "rejects"
@@ -40,10 +41,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """The bucket of rejects, and its key."""
+    """The bucket of rejects, and its key; the direct writer's secret, and its key."""
 
     errors: s3.IBucket
     data_key: kms.IKey
+    writer: secretsmanager.ISecret
+    writer_key: kms.IKey | None
 
 
 class PipeStack(cdk.Stack):
@@ -61,20 +64,32 @@ class PipeStack(cdk.Stack):
         stub: bool,
     ) -> None:
         """Make it."""
-        super().__init__(scope, id_, env=env, description="lmdp: Kafka to Firehose")
+        super().__init__(scope, id_, env=env, description=f"lmdp: Kafka to {settings.pipe.writer.title()}")
         self.function = _function(self, settings, sink, stub=stub)
         role = _pipe_role(self, settings, source, self.function)
         self.pipe = _pipe(self, settings, source, role.role_arn, self.function.function_arn)
 
 
-def function_environment(settings: Settings, bucket: str, key_arn: str) -> dict[str, str]:
+def function_environment(settings: Settings, bucket: str, key_arn: str, writer_secret: str) -> dict[str, str]:
     """The settings that the handler reads."""
-    texts = {
+    snowflake = settings.snowflake
+    through = {
         "LMDP_DELIVERY_STREAM": settings.names.stream,
+        "LMDP_FIREHOSE_CONCURRENCY": str(settings.pipe.firehose_concurrency),
+    }
+    direct = {
+        "LMDP_WRITER": "snowflake",
+        "SNOWFLAKE_ACCOUNT_URL": settings.delivery.setup_host,
+        "SNOWFLAKE_DATABASE": snowflake.database,
+        "SNOWFLAKE_SCHEMA": snowflake.schema,
+        "SNOWFLAKE_WRITER_USER": snowflake.firehose_user,
+        "SNOWFLAKE_WRITER_KEY_SECRET": writer_secret,
+    }
+    texts = {
+        **(direct if settings.is_direct else through),
         "LMDP_REJECTS_BUCKET": bucket,
         "LMDP_REJECTS_PREFIX": REJECTS_PREFIX,
         "LMDP_REJECTS_KMS_KEY": key_arn,
-        "LMDP_FIREHOSE_CONCURRENCY": str(settings.pipe.firehose_concurrency),
         "SNOWFLAKE_IDENTIFIERS": settings.snowflake.identifiers,
         "POWERTOOLS_SERVICE_NAME": settings.names.prefix,
         "POWERTOOLS_METRICS_NAMESPACE": "lmdp",
@@ -86,18 +101,23 @@ def function_environment(settings: Settings, bucket: str, key_arn: str) -> dict[
 
 def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -> lambda_.Function:
     names = settings.names
+    direct = [
+        allow("ReadWriterKey", ["secretsmanager:GetSecretValue"], [sink.writer.secret_arn]),
+        *secret_key_use(names, sink.writer_key),
+        *interfaces(settings),
+    ]
     statements = [
-        allow("SendRows", ["firehose:PutRecordBatch"], [names.stream_arn]),
+        *(direct if settings.is_direct else [allow("SendRows", ["firehose:PutRecordBatch"], [names.stream_arn])]),
         allow("WriteRejects", ["s3:PutObject"], [f"{names.error_bucket_arn}/{REJECTS_PREFIX}/*"]),
         allow("RejectsKey", USE_KEY, [sink.data_key.key_arn], conditions=bucket_key_use(names)),
     ]
-    return service_function(
+    function = service_function(
         stack,
         "Function",
         settings=settings,
         role_id="FunctionRole",
         role="rows",
-        about="Sends rows to Firehose and writes rejects of lmdp",
+        about=f"Sends rows to {settings.pipe.writer.title()} and writes rejects of lmdp",
         statements=statements,
         log="function",
         function_name=names.function,
@@ -107,8 +127,13 @@ def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -
         memory_size=settings.pipe.memory,
         timeout=cdk.Duration.seconds(settings.pipe.timeout),
         reserved_concurrent_executions=settings.pipe.reserved,
-        environment=function_environment(settings, sink.errors.bucket_name, sink.data_key.key_arn),
+        environment=function_environment(
+            settings, sink.errors.bucket_name, sink.data_key.key_arn, sink.writer.secret_arn
+        ),
     )
+    if settings.is_direct:
+        enter_vpc(function, settings)
+    return function
 
 
 def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: lambda_.Function) -> iam.Role:

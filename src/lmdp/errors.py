@@ -33,6 +33,7 @@ Errors that stay inside the program, and become something else before the user s
     SourceInterruptedError           a source cannot continue; the next one resumes from the sink's offsets
     ├── BrokerFailedError            its broker is unreachable, or refused a request
     ├── CertificatesChangedError     the files of its client's certificate were replaced
+    ├── PartitionsLostError          the group gave its partitions to others, without its knowledge
     ├── SinkRewoundError             the sink has lost what it had taken and not committed
     ├── StalledError                 a partition has messages, and gives none
     ├── TopicGoneError               its topic was deleted
@@ -239,6 +240,10 @@ class BrokerFailedError(SourceInterruptedError):
 
 class CertificatesChangedError(SourceInterruptedError):
     """The files of the client's certificate were replaced: a new client has to read them."""
+
+
+class PartitionsLostError(SourceInterruptedError):
+    """The consumer group has given the partitions to other processes: this one was silent for too long."""
 
 
 class SinkRewoundError(SourceInterruptedError):

@@ -19,6 +19,7 @@ from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.support.reject_files import reject_folder
 from replay.failures import SPEC, files, lines, message, reject_into, rejects, values
 from running import PROGRAM, bundle, consuming, environment, publish, started, until
 
@@ -152,7 +153,7 @@ def test_rejects_of_a_run(tmp_path: Path) -> None:
     with MemoryBroker() as broker:
         broker.create_topic("t")
         publish(broker.access, "t", [bundle(1), b"no bundle"], partition=0)
-        settings = ConsumeSettings("t", cluster="c", rejects=tmp_path / "r")
+        settings = ConsumeSettings("t", cluster="c", rejects=reject_folder(tmp_path / "r"))
         with consuming(broker.access, tmp_path / "warehouse.duckdb", settings) as at_work:
             until(lambda: at_work.progress.counts.messages == 2)
             raw = values(at_work.warehouse, "SELECT RAW_DATA FROM REJECTS ORDER BY SOURCE_OFFSET")

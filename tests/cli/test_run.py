@@ -45,10 +45,12 @@ HERE = ["--bootstrap-servers", "127.0.0.1:1"]
         (["--keep", "1.5"], {}, ["'1.5'"]),
         (["--keep", "-1d"], {}, ["'-1d'"]),
         (
-            ["--to", "snowflake", "--keep", "9d", "--warehouse", "w", "--workers", "2"],
+            ["--to", "snowflake", "--keep", "9d", "--warehouse", "w"],
             {},
-            ["--keep is for DuckDB", "--warehouse is for DuckDB", "--workers is for DuckDB"],
+            ["--keep is for DuckDB", "--warehouse is for DuckDB"],
         ),
+        (["--share"], {}, ["--share is for --to snowflake"]),
+        ([*HERE, "--to", "snowflake", "--share", "--partitions", "1"], {}, ["--share and --partitions contradict"]),
         ([*HERE, "--to", "snowflake"], {}, ["SNOWFLAKE_ACCOUNT_URL is not set", "the writer's private key is not set"]),
         (
             [*HERE, "--simulate", "1", "--keep", "x", "--kafka-home", "k"],

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import uuid
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from cloud.names import BUCKET, REGION, SECRET, STREAM
+from cloud.names import BUCKET, LOADER, REGION, SECRET, STREAM
 
 
 @pytest.fixture(autouse=True)
@@ -83,4 +83,46 @@ def function_env(double: Any, bucket: Any, s3_url: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL_S3": s3_url,
         # A logger keeps the stream that it was made with; one of this name has this test's.
         "POWERTOOLS_SERVICE_NAME": f"lmdp-{uuid.uuid4()}",
+    }
+
+
+@pytest.fixture
+def pipe() -> Iterator[Any]:
+    """A double of Snowpipe Streaming that knows the key."""
+    from lmdp.testing.snowpipe import snowpipe_double  # noqa: PLC0415 - few tests need it
+    from snowpipe_parts import KEY, public  # noqa: PLC0415 - as above
+
+    with snowpipe_double(key=public(KEY)) as running:
+        yield running
+
+
+@pytest.fixture
+def secret(credentials: None, s3_url: str) -> Iterator[Any]:
+    """A client of Secrets Manager that holds the key, as `lmdp snowflake keypair` writes it."""
+    from botocore.session import Session  # noqa: PLC0415 - only where there is botocore
+
+    from lmdp.snowflake.secrets import KeySecret  # noqa: PLC0415 - as above
+    from snowpipe_parts import KEY  # noqa: PLC0415 - as above
+
+    client = Session().create_client("secretsmanager", region_name=REGION, endpoint_url=s3_url)
+    client.create_secret(Name=LOADER, SecretString=KeySecret("LM_FIREHOSE_SVC", b64encode(KEY).decode()).json())
+    yield client
+    client.delete_secret(SecretId=LOADER, ForceDeleteWithoutRecovery=True)
+    client.close()
+
+
+@pytest.fixture
+def direct_env(pipe: Any, secret: Any, bucket: Any, s3_url: str) -> dict[str, str]:
+    """The environment of a function that writes straight to Snowflake."""
+    return {
+        "AWS_REGION": REGION,
+        "LMDP_WRITER": "snowflake",
+        "LMDP_REJECTS_BUCKET": BUCKET,
+        "LMDP_ORG_ID": "acme",
+        "SNOWFLAKE_ACCOUNT_URL": pipe.url,
+        "SNOWFLAKE_DATABASE": "LM_METRICS_DEV",
+        "SNOWFLAKE_WRITER_USER": "LM_FIREHOSE_DEV_SVC",
+        "SNOWFLAKE_WRITER_KEY_SECRET": LOADER,
+        "AWS_ENDPOINT_URL": s3_url,
+        "POWERTOOLS_SERVICE_LOADER": f"lmdp-{uuid.uuid4()}",
     }

@@ -92,6 +92,15 @@ def test_protobuf_and_zstd_work_from_the_zip(function: Runtime, double: Double) 
     assert len(double.accepted) == 2
 
 
+def test_rows_go_straight_to_snowflake_from_the_zip(
+    task: Path, tmp_path: Path, direct_env: dict[str, str], pipe: Any
+) -> None:
+    """The key from Secrets Manager, its signature, zstd: what only the direct writer imports is in the zip."""
+    with runtime(task, tmp_path, environment(direct_env)) as function:
+        kind, answer = function.invoke([record(0, bundle()), record(1, None)])
+    assert (kind, answer.get("delivered"), len(pipe.rows)) == ("response", 1, 1), answer
+
+
 def test_what_cannot_be_delivered_is_an_error_of_the_invocation(function: Runtime, double: Double) -> None:
     """Lambda is told, the pipe tries again, and neither the answer nor the log has a row or a secret."""
     double.script.append(DENIED)
@@ -139,7 +148,10 @@ def test_the_zip_for_lambda(tmp_path: Path) -> None:
     assert machines == {183}
     assert "lmdp/cloud/handler.py" in names
     assert "lmdp/kafka_ingest_spec.md" in names
-    unwanted = ("lmdp/machine", "lmdp/cli", "lmdp/snowflake", "lmdp/testing", "boto3/", ".dist-info", "/tests/")
+    unwanted = (
+        *("lmdp/machine", "lmdp/cli", "lmdp/snowflake/setup", "lmdp/sql/render", "lmdp/testing", "boto3/"),
+        *(".dist-info", "/tests/"),
+    )
     assert [name for name in names if any(part in name for part in unwanted)] == []
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from lmdp.cost.basis import shipped_prices, shipped_quantities
-from lmdp.cost.bill import Basis, Bill, bill, savings, warnings
+from lmdp.cost.bill import Basis, Bill, bill, by_writer, savings, warnings
 from lmdp.cost.capacity import Load, payload_bytes
 from lmdp.cost.load import Measured, Planned
 
 REFERENCE = Planned(devices=1000, instances=120, datapoints=6, interval=60)
 
 
-def made(load: Planned | Measured = REFERENCE, /, **given: float) -> Bill:
+def made(load: Planned | Measured = REFERENCE, writer: str = "firehose", /, **given: float) -> Bill:
     """The bill of a load with our own round prices and quantities, which no look-up of prices moves."""
     fixed = {
         "msk_broker": 0.2, "msk_storage": 0.1, "zone_transfer": 0.01, "private_ca": 400, "pipe_requests": 0.4,
@@ -28,7 +28,7 @@ def made(load: Planned | Measured = REFERENCE, /, **given: float) -> Bill:
         for name, price in shipped_prices().items()
     }
     counted = {name: replace(one, value=values.get(name, one.value)) for name, one in shipped_quantities().items()}
-    return bill(Basis(load, priced, counted))
+    return bill(Basis(load, priced, counted, writer))
 
 
 def sums(found: Bill) -> dict[str, tuple[float, float]]:
@@ -143,10 +143,6 @@ def test_what_dominates_is_the_greatest_line() -> None:
 def test_savings_save_what_they_say() -> None:
     """Each is worked out by changing one thing; the greatest comes first, and what saves nothing is left out."""
     found = {saving.what.partition(" (")[0]: saving for saving in savings(made())}
-    without = found["the direct writer"]
-    gone = [both for line, both in sums(made()).items() if line.startswith(("Firehose", "Pipes", "Lambda", "X-Ray"))]
-    assert len(gone) == 6
-    assert (without.low, without.high) == pytest.approx(tuple(map(sum, zip(*gone, strict=True))))
     assert found["a short-lived CA; its certificates end within 7 days, so each has to be renewed every week"].high == (
         pytest.approx(350)
     )
@@ -190,3 +186,35 @@ def test_what_does_not_fit_is_reported(given: dict[str, float], expected: list[s
     found = warnings(made(**given))
     assert len(found) == len(expected)
     assert all(words in text for words, text in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("writer", "parts"),
+    [
+        ("firehose", {"MSK", "Pipes", "Lambda", "Firehose", "X-Ray", "VPC endpoints"}),
+        ("lambda", {"MSK", "Pipes", "Lambda", "X-Ray", "VPC endpoints", "Transfer"}),
+        ("consumer", {"MSK", "Fargate", "NAT gateways"}),
+        ("own-kafka", set()),
+    ],
+)
+def test_each_writer_has_its_own_parts(writer: str, parts: set[str]) -> None:
+    """Snowflake's lines are the same for all of them, and the comparison has the sums of each bill."""
+    found, reference = made(REFERENCE, writer), made()
+    known = {"MSK", "Pipes", "Lambda", "Firehose", "X-Ray", "VPC endpoints", "Transfer", "Fargate", "NAT gateways"}
+    assert {line.part for line in found.lines} & known == parts
+    of_snowflake = {name: both for name, both in sums(reference).items() if name.startswith("Snow")}
+    assert {name: both for name, both in sums(found).items() if name.startswith("Snow")} == of_snowflake
+    compared = by_writer(reference)[writer][1]
+    assert (compared.low, compared.high) == (found.low, found.high)
+    assert compared.low <= reference.low
+
+
+def test_the_consumer_by_hand() -> None:
+    """Two tasks of half a vCPU and a GiB, a NAT gateway, and a thirtieth of the rows' bytes through it."""
+    found = sums(made(REFERENCE, "consumer", nat_gb=0.05, nat_hour=0.05, fargate_vcpu_hour=0.03, fargate_gb_hour=0.004))
+    assert found["Fargate, processors"][0] == pytest.approx(2 * 0.5 * 730 * 0.03)
+    assert found["Fargate, memory"][0] == pytest.approx(2 * 730 * 0.004)
+    assert found["NAT gateways, hours"][0] == pytest.approx(730 * 0.05)
+    gigabytes = 31_536e6 * 612 / 1e9
+    assert found["NAT gateways, data"] == pytest.approx((gigabytes * 0.033 * 0.05, gigabytes * 0.125 * 0.05))
+    assert found["CloudWatch, logs taken in"][0] == pytest.approx(3 * 0.5)

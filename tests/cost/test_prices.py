@@ -39,7 +39,8 @@ def test_every_price_and_quantity_is_used() -> None:
     assert len(prices.keys() | quantities.keys() | steps) == len(prices) + len(quantities) + len(steps)
     used = set[str]()
     for load in (Planned(1, 1, 1, 60), Measured(1, 1, 1, 1)):
-        used = used.union(*(line.uses for line in bill(Basis(load, prices, quantities)).lines))
+        for writer in data("bill.toml")["writers"]:
+            used = used.union(*(line.uses for line in bill(Basis(load, prices, quantities, writer)).lines))
     for warning in data("bill.toml")["warnings"]:
         used = used.union(names(warning["when"]), *map(names, warning["let"].values()))
     assert prices.keys() | quantities.keys() <= used

@@ -51,6 +51,14 @@ OTHER_OPTIONS = {
     "LMDP_TENANT_HEADER": "lmdp-tenant",
 }
 
+DIRECT_OPTIONS = {
+    "LMDP_WRITER": "snowflake",
+    **{name: OTHER_OPTIONS[name] for name in ("LMDP_SNOWFLAKE_SUBNET_IDS", "LMDP_SNOWFLAKE_SECURITY_GROUP_ID")},
+    "SNOWFLAKE_PRIVATE_HOST": OTHER_OPTIONS["SNOWFLAKE_PRIVATE_HOST"],
+    "LMDP_VPC_ENDPOINTS": "secretsmanager,ssm",
+}
+"""The function writes straight to Snowflake, from a VPC."""
+
 Templates = dict[str, dict[str, Any]]
 
 
@@ -111,3 +119,15 @@ def full_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def full(full_folder: Path) -> Templates:
     """Templates with a cluster, a topic and endpoints of our own, and with secrets that are there."""
     return synthesised(full_folder, {**example_values(), **OTHER_OPTIONS})
+
+
+@pytest.fixture(scope="session")
+def direct_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the cloud assembly without Firehose."""
+    return tmp_path_factory.mktemp("direct")
+
+
+@pytest.fixture(scope="session")
+def direct(direct_folder: Path) -> Templates:
+    """Templates without Firehose; no finding of cdk-nag is left."""
+    return synthesised(direct_folder, {**example_values(), **DIRECT_OPTIONS})

@@ -46,13 +46,14 @@ def test_each_finding_is_acknowledged_by_itself(tmp_path: Path, options: dict[st
     assert len({(one.stack, one.path, one.finding) for one in listed}) == len(listed)
 
 
-@pytest.mark.usefixtures("example", "full")
-def test_cfn_lint_has_nothing_to_say(example_folder: Path, full_folder: Path) -> None:
-    """Every template of both assemblies."""
+@pytest.mark.usefixtures("example", "full", "direct")
+def test_cfn_lint_has_nothing_to_say(example_folder: Path, full_folder: Path, direct_folder: Path) -> None:
+    """Every template of two assemblies, and what differs in the third."""
     templates = [
         str(file) for folder in (example_folder, full_folder) for file in sorted(folder.glob("*.template.json"))
     ]
     assert len(templates) == 9 + 10
+    templates += [str(direct_folder / f"lmdp-example-{stack}.template.json") for stack in ("delivery", "pipe", "base")]
     lint = [str(Path(sys.executable).with_name("cfn-lint")), "--", *templates]
     done = subprocess.run(lint, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")

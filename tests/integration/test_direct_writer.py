@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from chaos.direct import killed_writer
+from chaos.direct import killed_writer, shared_writers
 from chaos.scenario import Site
 
 from lmdp.core.pipeline import TransformSettings
@@ -51,6 +51,14 @@ def test_every_row_is_there_once_whenever_it_is_killed(kafka_broker: KafkaBroker
     outcome = killed_writer(Site("short", tmp_path, kafka_broker), (2, 500))
     assert outcome.faults() == ()
     assert outcome.expected_rows > 500
+
+
+@pytest.mark.timeout(600)
+def test_runs_that_share_a_topic_write_each_row_once(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
+    """One of three is killed, and one ended, while messages come: partitions move without loss or repeat."""
+    outcome = shared_writers(Site("short", tmp_path, kafka_broker), (2, 300))
+    assert outcome.faults() == ()
+    assert outcome.expected_rows > 300
 
 
 def test_messages_without_rows_are_not_read_again(

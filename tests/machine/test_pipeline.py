@@ -18,6 +18,7 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import (
     BrokerFailedError,
     CertificatesChangedError,
+    ChannelTakenError,
     DiskFullError,
     LmdpError,
     SettingsError,
@@ -35,6 +36,7 @@ from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Sink, TopicIdentity
 from lmdp.machine.transformer import InProcess
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.support.reject_files import reject_folder
 from lmdp.testing.pipeline import TOPIC, MemorySink, ScriptedSource, fetched
 from running import bundle, expected
 
@@ -105,7 +107,7 @@ class Run:
         return not stop.is_set()
 
 
-def playing(*steps: Sequence[Fetch | Exception], **given: Any) -> ScriptedSource:
+def playing(*steps: Sequence[Fetch | frozenset[int] | Exception], **given: Any) -> ScriptedSource:
     """A source that gives one of these steps with each poll."""
     return ScriptedSource(deque(steps), **given)
 
@@ -347,12 +349,41 @@ def test_a_stop_while_connecting_is_no_error() -> None:
 def test_rejects_are_written_to_their_folder_first(tmp_path: Path) -> None:
     """A batch that is tried again writes the same files."""
     sink = MemorySink(failures=deque([LmdpError("no")]))
-    settings = ConsumeSettings("topic", linger_s=0, rejects=tmp_path)
+    settings = ConsumeSettings("topic", linger_s=0, rejects=reject_folder(tmp_path))
     run = Run([playing(fetched([Message(b"{", "topic", 0, 7)]))], sink, settings)
     seen: list[int] = []
     run.in_a_wait = lambda: seen.append(len(list(tmp_path.rglob("*.gz"))))
     run.go()
     assert (seen, len(list(tmp_path.rglob("*.gz"))), len(run.sink.loads)) == ([1], 1, 1)
+
+
+def test_partitions_that_another_process_takes_over_are_committed_first() -> None:
+    """What was read of them is in the sink before they are released, and nothing is reported for them later."""
+    source = playing([*messages(1, 2), frozenset({0})], [*messages(3, partition=1), Fetch(1, 4, 4)])
+    run = Run([source], settings=ConsumeSettings("topic", linger_s=60, shared=True)).go()
+    assert run.ranges() == [[(0, 1, 3)], [(1, 3, 4)]]
+    assert run.sink.released == [None, frozenset({0})]
+    assert source.reported == [{0: 3}, {1: 4}]
+
+
+def test_what_cannot_be_committed_is_left_to_the_next_owner() -> None:
+    """A sink that refuses while partitions are taken over ends the source; the next one reads what it is given."""
+    first = playing([*messages(1, 2), frozenset({0})])
+    sink = MemorySink(failures=deque([UnreachableError("Snowflake is away")]))
+    run = Run([first, playing()], sink, ConsumeSettings("topic", linger_s=60, shared=True))
+    run.go()
+    assert (run.sink.loads, run.sink.released, first.closed) == ([], [None, None], True)
+    assert run.progress.counts.messages == 0
+
+
+def test_a_run_that_was_fenced_joins_its_group_again() -> None:
+    """Where the group says whose a partition is, another writer is no reason to stop."""
+    sink = MemorySink(failures=deque([ChannelTakenError("taken")]))
+    run = Run([playing(messages(1)), playing()], sink, ConsumeSettings("topic", linger_s=0, shared=True))
+    assert run.go().sink.loads == []
+    alone = Run([playing(messages(1))], MemorySink(failures=deque([ChannelTakenError("taken")])))
+    with pytest.raises(ChannelTakenError):
+        alone.go()
 
 
 @pytest.fixture(params=["memory", "warehouse"])

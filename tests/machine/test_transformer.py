@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from lmdp.core.encode import encode
 from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.specification import load_spec
 from lmdp.machine.batch import Columns, Fetch
@@ -68,6 +69,27 @@ def rows(done: Any) -> list[tuple[Any, ...]]:
         assert done.columns is not None
         return [tuple(row[name] for name in names if name != "ts") for row in done.columns.to_pylist()]
     return [(*row[:ts], *row[ts + 1 :]) for row in done.rows]
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_json_lines_are_the_same_whoever_makes_them(kill: bool) -> None:
+    """A sink that takes JSON gets each row as the encoder writes it, and knows where each message ends."""
+    given, spec = fetches(LARGE, 10, LARGE, LARGE), load_spec()
+    given += [Fetch(0, 610, 611, -1, [Message(b"{", "topic", 0, 610, 1)])]
+    with working(keys=spec) as (workers, _):
+        workers.submit(given[0])
+        if kill:
+            kill_all(workers)
+        for fetch in given[1:]:
+            workers.submit(fetch)
+        found = list(workers.results(finish=True))
+    assert [fetch for fetch, _ in found] == given
+    for fetch, done in found:
+        alone = transform(fetch.messages, SETTINGS)
+        assert done.rows == encode(alone.rows, spec)
+        assert (done.ends, done.rejects, done.counts, done.size) == (
+            alone.ends, alone.rejects, alone.counts, alone.size
+        )  # fmt: skip
 
 
 def kill_all(workers: Workers) -> None:
@@ -160,7 +182,7 @@ def test_every_row_once(tmp_path: Path, *, kill: bool) -> None:
         Warehouse.open(tmp_path / "w.duckdb", load_spec()) as warehouse,
         working() as (workers, notices),
     ):
-        script: deque[Iterable[Fetch | Exception]] = deque([one] for one in given)
+        script: deque[Iterable[Fetch | frozenset[int] | Exception]] = deque([one] for one in given)
         if kill:
             script[6] = killing(workers, given[6])
         source = ScriptedSource(script)

@@ -14,7 +14,7 @@ from lmdp import TransformSettings, transform
 from lmdp.cloud.reject_sink import put_object
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay.bucket import Bucket, open_bucket
+from lmdp.replay.bucket import Bucket, open_bucket, reject_place
 from lmdp.support.reject_files import reject_files
 from replay.failures import NOW, firehose_record, message, replayed, row_json, run, values
 from running import bundle
@@ -124,3 +124,14 @@ def test_a_bucket_that_is_not_there(bucket: Any, warehouse: Warehouse, tmp_path:
     """It says what could not be read, and which rights it needs."""
     with pytest.raises(UnreachableError, match=r"s3://lmdp-none/ could not be read or moved \(NoSuchBucket\)"):
         replayed(open_bucket("s3://lmdp-none", REGION), warehouse, run())
+
+
+def test_a_runs_rejects_in_a_bucket(bucket: Any, warehouse: Warehouse) -> None:
+    """What a run writes there is what a replay of that place reads; the same batch again adds nothing."""
+    place = reject_place(f"s3://{BUCKET}/run", REGION)
+    rejects = transform([message(bundle(1), 5), message(bundle(2), 6)], TransformSettings()).rejects
+    for _ in range(2):
+        place.write(rejects, NOW)
+    place.write([], NOW)
+    assert len(keys(bucket)) == 1
+    assert replayed(open_bucket(place.name, REGION), warehouse, run()).counts.rows == 2

@@ -14,6 +14,7 @@ from lmdp.doctor.result import Context
 from lmdp.snowflake.keypair import make_pair, pem
 from lmdp.snowflake.setup import account_statements, migrate
 from lmdp.sql.settings import SnowflakeSettings
+from lmdp.testing.snowpipe import Fault, snowpipe_double
 from snowflake_double import Account
 
 pytestmark = pytest.mark.filterwarnings("ignore:Arrow output on a DB-API")  # fakesnow's own
@@ -77,3 +78,34 @@ def test_an_account_that_does_not_answer_is_told(place: Context, monkeypatch: py
     env = {**place.env, "SNOWFLAKE_ACCOUNT_URL": "http://127.0.0.1:1"}
     found = snowflake.login(Context(place.home, place.warehouse, env, "t"))
     assert (found.state, "127.0.0.1:1" in found.text, "docs/troubleshooting.md" in found.fix) == ("wrong", True, True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "faults", "state", "text"),
+    [
+        ({}, [], "ok", "LM_FIREHOSE_SVC may use LM_METRICS.PIPELINE.ROW_EVENTS_STREAM"),
+        ({}, [Fault("status", 404, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED")], "wrong", "ERR_PIPE_DOES_NOT_EXIST"),
+        ({"SNOWFLAKE_WRITER_KEY_FILE": "none.p8"}, [], "wrong", "the writer's private key"),
+        ({"SNOWFLAKE_WRITER_KEY_FILE": ""}, [], "not tried", "SNOWFLAKE_WRITER_KEY_FILE is not set"),
+        (
+            {"SNOWFLAKE_WRITER_KEY_FILE": "", "LMDP_SINK": "snowflake"},
+            [],
+            "wrong",
+            "the writer's private key is not set",
+        ),
+    ],
+)
+def test_the_direct_writer_signs_in_and_sends_nothing(
+    tmp_path: Path, changed: dict[str, str], faults: list[Fault], state: str, text: str
+) -> None:
+    """Key, pipe and rights by one question for a channel that is not there."""
+    (tmp_path / "writer.p8").write_bytes(pem(make_pair(2048)))
+    with snowpipe_double(script=faults) as double:
+        env = {
+            "SNOWFLAKE_ACCOUNT_URL": double.url,
+            "SNOWFLAKE_WRITER_KEY_FILE": str(tmp_path / "writer.p8"),
+            **changed,
+        }
+        found = snowflake.direct_writer(Context(tmp_path, tmp_path / "w", env, "t"))
+    assert (found.state, text in found.text) == (state, True), found.text
+    assert {request.operation for request in double.requests} <= {"hostname", "token", "status"}

@@ -67,6 +67,13 @@ def test_the_command_replays_this_warehouse(home: str, warehouse: str | None, op
     assert made == f"{program()} replay warehouse{options} --dry-run"
 
 
+def test_the_command_names_another_place_of_rejects() -> None:
+    """A run whose rejects are elsewhere has no table of them."""
+    assert replay_command("--dry-run", Path(".lmdp"), Path("w"), "s3://b/r/ --to snowflake") == (
+        f"{program()} replay s3://b/r/ --to snowflake --dry-run"
+    )
+
+
 @pytest.mark.parametrize(
     ("messages", "options", "code", "said"),
     [

@@ -19,6 +19,15 @@ from lmdp.support.printable import printable
 _LOAD = ("devices", "instances", "datapoints", "interval")
 
 
+class Writer(StrEnum):
+    """What writes to Snowflake."""
+
+    firehose = "firehose"
+    function = "lambda"
+    consumer = "consumer"
+    own_kafka = "own-kafka"
+
+
 class Format(StrEnum):
     """How the bill is printed."""
 
@@ -52,6 +61,9 @@ def cost(  # noqa: PLR0913 - the options of the command
     datapoints: Datapoints = 6,
     interval: Interval = 60,
     report: Report = None,
+    writer: Annotated[
+        Writer, option("--writer", "What writes to Snowflake; the bill also has the sums of the others.")
+    ] = Writer.firehose,
     prices: Prices = None,
     price: OnePrice = None,
     settings: Set = None,
@@ -67,6 +79,8 @@ def cost(  # noqa: PLR0913 - the options of the command
     Where a billing rule is not known, a line has two sums. Prices are dated; unconfirmed ones are marked.
 
     Example: lmdp cost --devices 1000 --instances 120 --datapoints 6 --interval 60
+
+    Example: lmdp cost --writer consumer
     """
     faults: list[str] = []
     found = basis.shipped_prices()
@@ -89,7 +103,7 @@ def cost(  # noqa: PLR0913 - the options of the command
     if list_prices:
         _print_numbers(found, known, form)
     else:
-        _print_bill(bill(Basis(load, found, known)), form, explain=explain)
+        _print_bill(bill(Basis(load, found, known, writer.value)), form, explain=explain)
 
 
 def _print_numbers(found: dict[str, basis.Price], known: dict[str, basis.Quantity], form: Format) -> None:

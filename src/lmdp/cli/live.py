@@ -100,13 +100,15 @@ def _rates(running: dict[str, Any]) -> list[str]:
 def _snowflake(status: dict[str, Any]) -> list[str]:
     found = status["snowflake"]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in status["rejectsByReason"].items())
-    refused = f"{found['rowsRefused']:,} rows were refused by Snowflake: {found['lastError'] or 'no reason given'}"
+    refused = f"{found['rowsRefused']:,} rows were refused by Snowflake ({found['lastError'] or 'no reason given'}): "
     return [
         _line("all runs", f"{status['rows']:,} rows through {found['channels']:,} channels"),
         _line("in flight", f"{formats.together(formats.size(found['bytesInFlight']))} accepted and not committed"),
-        _line("rejects", f"{status['rejects']:,}" + (f": {reasons}" if reasons else "") + ", of this run"),
+        _line(
+            "rejects", f"{status['rejects']:,}{f': {reasons}' if reasons else ''}, of this run, in {found['rejectsIn']}"
+        ),
         _line("table", status["warehouse"]),
-        *([_line("WRONG", refused)] if found["rowsRefused"] else []),
+        *([_line("WRONG", f"{refused}{program()} snowflake errors FOLDER")] if found["rowsRefused"] else []),
     ]
 
 

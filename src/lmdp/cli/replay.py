@@ -36,12 +36,15 @@ Source = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="The failures: `warehouse` (the rejects of --home), a .duckdb file, a folder, or s3://bucket/prefix "
-        "with rejects or with records that Firehose could not deliver.",
+        "with rejects, or with rows that Firehose could not deliver or Snowflake refused.",
     ),
 ]
 To = Annotated[
-    Literal["warehouse", "kafka", "firehose"],
-    option("--to", "The destination. Rows (Firehose's failed records) cannot be sent to Kafka."),
+    Literal["warehouse", "kafka", "firehose", "snowflake"],
+    option(
+        "--to",
+        "The destination; `snowflake` is the direct writer's pipe. Failed rows cannot be sent to Kafka.",
+    ),
 ]
 DryRun = Annotated[
     bool, option("--dry-run", "Report how many would pass now, and why the others would not; change nothing.")
@@ -116,12 +119,14 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
 
     Fix the cause first (set --org-id, for example), and check with --dry-run. What passes is moved to `replayed/` in
     its folder or bucket, or leaves REJECTS; what fails again stays, cut down to that. Nothing is written to the
-    warehouse twice, even if this ends midway; what was sent to Kafka or Firehose just before a crash may be sent again,
-    and METRICS shows it once. Run it again to resume. Where 'lmdp run' has the warehouse open, the run writes the rows.
+    warehouse twice, even if this ends midway; what was sent elsewhere just before a crash may be sent again, and
+    METRICS shows it once. Run it again to resume. Where 'lmdp run' has the warehouse open, the run writes the rows.
 
     Example: lmdp replay warehouse --org-id acme --dry-run
 
     Example: lmdp replay s3://errors/snowflake-failed/ --to firehose --stream metrics
+
+    Example: lmdp replay .lmdp/rejects --to snowflake --org-id acme
     """
     from lmdp.replay.replay import Run  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.replay.retry import Report  # noqa: PLC0415 - as above
@@ -148,13 +153,15 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
 def _sink(wanted: _Wanted, kafka: KafkaOptions, firehose: FirehoseOptions) -> "Send | None":
     """Return the sink; None for the warehouse."""
     from lmdp.core.column_names import styled  # noqa: PLC0415 - loaded when needed
-    from lmdp.replay.sinks import into_firehose, into_kafka, profile_region  # noqa: PLC0415 - as above
+    from lmdp.replay.sinks import into_firehose, into_kafka, into_snowflake, profile_region  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
     if wanted.to == "warehouse" or wanted.dry:
         return None if wanted.to == "warehouse" else _nowhere
     if wanted.to == "kafka":
         return into_kafka(kafka.access(wanted.home), kafka.topic)
+    if wanted.to == "snowflake":
+        return into_snowflake(os.environ, configured_spec())
     region = wanted.region or profile_region()
     if not region:
         raise SettingsError("No AWS Region is set: give --region (AWS_REGION), or set one in your profile.")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lmdp.core.specification import Spec
     from lmdp.machine.services import MachineSettings, Receive
     from lmdp.machine.store import OpenStore
+    from lmdp.support.reject_files import RejectPlace
 
 _MOST_DAYS = 36_500
 _MOST_WORKERS = 4  # by default: the process that commits is busy with what so many transform
@@ -56,6 +57,15 @@ class ConsumerOptions:
             env="LMDP_KAFKA_GROUP",
         ),
     ] = "lmdp"
+    share: Annotated[
+        bool,
+        option(
+            "--share",
+            "Share the topic with the other runs of --group: Kafka divides the partitions among them, also when one "
+            "ends. For --to snowflake; each run has a --home of its own.",
+            env="LMDP_SHARE",
+        ),
+    ] = False
     workers: Annotated[
         int | None,
         option(
@@ -142,11 +152,13 @@ class StorageOptions:
     warehouse: WarehouseFile = None
     keep: Annotated[str, option("--keep 30d", "How long rows are kept, in whole days; `forever` removes none.")] = "30d"
     rejects: Annotated[
-        Path | None,
+        str | None,
         option(
-            "--rejects DIR",
-            "Also write rejects to files below DIR, in the cloud's format. The warehouse has them anyway: replay "
-            "one or the other. With --to snowflake: the only place; by default rejects in --home.",
+            "--rejects PLACE",
+            "Also write rejects to files, in the cloud's format: below a folder, or s3://bucket/prefix. The warehouse "
+            "has them anyway: replay one or the other. With --to snowflake: the only place; by default rejects in "
+            "--home.",
+            env="LMDP_REJECTS",
             show_default=False,
         ),
     ] = None
@@ -199,8 +211,12 @@ def _contradictions(context: typer.Context) -> list[str]:
     if given["until_idle"] and devices and not typed(context, "duration"):
         faults.append("--until-idle is never reached while devices are simulated: give --duration S, or --simulate 0")
     if given["to"] == "snowflake":
-        of_duckdb = [name for name in ("warehouse", "keep", "workers") if typed(context, name)]
+        of_duckdb = [name for name in ("warehouse", "keep") if typed(context, name)]
         faults += [f"--{name} is for DuckDB, and --to is snowflake" for name in of_duckdb]
+    if given["share"] and given["to"] != "snowflake":
+        faults.append("--share is for --to snowflake: a DuckDB file has one run")
+    if given["share"] and given["partitions"]:
+        faults.append("--share and --partitions contradict each other: Kafka divides the partitions, or you do")
     faults += listen_faults(context)
     if not given["receive"]:
         names = [field.name for field in fields(ReceiverOptions)]
@@ -303,7 +319,10 @@ def _settings(
     has_page = page.page if page.page is not None else simulation.duration is None and not until_idle
     chosen = _partitions(consumer.partitions) if consumer.partitions is not None else None
     spec = configured_spec()
-    store = _snowflake(spec) if storage.to == "snowflake" else None
+    rejects = _rejects(storage.rejects or (str(storage.home / "rejects") if storage.to == "snowflake" else None))
+    store, keys = None, None
+    if storage.to == "snowflake" and rejects:
+        store, keys = _snowflake(spec, rejects.name, shared=consumer.share)
     return MachineSettings(
         home=storage.home,
         warehouse=warehouse_file(storage.warehouse, storage.home),
@@ -311,9 +330,11 @@ def _settings(
         consume=ConsumeSettings(
             *(kafka.topic, chosen),
             group=consumer.group,
-            rejects=storage.rejects or (storage.home / "rejects" if store else None),
-            workers=0 if store else _workers(consumer.workers),
+            rejects=rejects,
+            workers=_workers(consumer.workers),
             from_group=store is not None,
+            shared=consumer.share,
+            keys=keys,
         ),
         store=store,
         access=None if own else kafka.access(),
@@ -344,12 +365,28 @@ def _workers(given: int | None) -> int:
     return min(os.cpu_count() or 1, _MOST_WORKERS) if given is None else given
 
 
-def _snowflake(spec: "Spec") -> "OpenStore":
-    """Return what opens Snowflake as the store. Raises SettingsError."""
-    from lmdp.snowflake.streaming.store import WriterSettings, opening  # noqa: PLC0415 - as above
+def _rejects(place: str | None) -> "RejectPlace | None":
+    """Return the place of rejects outside of the warehouse. Raises SettingsError."""
+    if not place:
+        return None
+    if place.startswith("s3://"):
+        from lmdp.replay.bucket import reject_place  # noqa: PLC0415 - botocore is loaded when needed
+
+        return reject_place(place, os.environ.get("AWS_REGION") or None)
+    from lmdp.support.reject_files import reject_folder  # noqa: PLC0415 - loaded when needed
+
+    return reject_folder(Path(place))
+
+
+def _snowflake(spec: "Spec", rejects: str, *, shared: bool) -> tuple["OpenStore", "Spec"]:
+    """Return what opens Snowflake as the store, and the specification with its keys. Raises SettingsError."""
+    from lmdp.core.column_names import styled  # noqa: PLC0415 - as above
+    from lmdp.snowflake.streaming.settings import WriterSettings  # noqa: PLC0415 - as above
+    from lmdp.snowflake.streaming.store import opening  # noqa: PLC0415 - as above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - as above
 
-    return opening(WriterSettings.from_env(os.environ, SnowflakeSettings.from_env(os.environ)), spec)
+    settings = WriterSettings.from_env(os.environ, SnowflakeSettings.from_env(os.environ))
+    return opening(settings, rejects, shared=shared), styled(spec, settings.identifiers)
 
 
 def _run(settings: "MachineSettings", log: "RunLog") -> dict[str, Any]:

@@ -45,7 +45,10 @@ class RunLog:
             f"{report['duplicates']:,} duplicates in {report['warehouse']}{first}"
         )
         if report.get("snowflake") and report["missing"]:
-            self(f"WRONG: {report['missing']:,} rows were refused by Snowflake: {report['snowflake']['lastError']}")
+            self(
+                f"WRONG: {report['missing']:,} rows were refused by Snowflake ({report['snowflake']['lastError']}); "
+                f"next: {program()} snowflake errors FOLDER"
+            )
         elif report["missing"] or report["holes"]:
             self(
                 f"WRONG: {report['missing']:,} rows are missing, {report['holes']:,} messages were skipped; next: "

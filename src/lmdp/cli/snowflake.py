@@ -1,5 +1,6 @@
-"""`lmdp snowflake ddl | setup | verify | keypair`: set up and check the Snowflake side."""
+"""`lmdp snowflake ddl | setup | verify | errors | try | keypair`: set up and check the Snowflake side."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -86,7 +87,7 @@ def verify(  # noqa: PLR0913 - each is an option
         tuple[str, str] | None, option("--reconcile FROM TO", "Whole hours (UTC): delivered = rows + failed records?")
     ] = None,
     canary: Annotated[
-        bool, option("--canary", "Send one marked row through Firehose, and check that it arrives.")
+        bool, option("--canary", "Send one marked row on the way of all rows, and check that it arrives.")
     ] = False,
     fresh: Annotated[float, option("--fresh MIN", "Maximum age of the newest row.", min=1)] = 15,
     wait: Annotated[float, option("--wait S", "Maximum time for a canary.", min=1)] = 180,
@@ -107,7 +108,7 @@ def verify(  # noqa: PLR0913 - each is an option
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - as above
 
     settings = _settings(environment)
-    flight = _flight(stream, bucket, wait) if canary else None
+    flight = _flight(settings, stream, bucket, wait) if canary else None
     with connected(access_from_env(os.environ, settings)) as connection:
         scope = checks.Scope(connection, settings, configured_spec(), datetime.now(UTC), timedelta(minutes=fresh))
         found = checks.verify(scope)
@@ -121,6 +122,65 @@ def verify(  # noqa: PLR0913 - each is an option
         found.append(checks.Check("reconcile", missing == 0, f"{missing:,} of {_delivered(hours):,} rows missing"))
     typer.echo(_as_json(found, rows, landings, hours) if as_json else _as_text(found, rows, hours))
     raise typer.Exit(1 if any(check.ok is False for check in found) else 0)
+
+
+@app.command("try", cls=Command)
+def try_(*, environment: Environment = None, as_json: Json = False) -> None:
+    """Try on a live account what the direct writer relies on: sign-in, tokens, values, fencing, refusals, elastic mode.
+
+    Use a trial account. It writes about twenty rows of the datasource `lmdp.try` through the writer's pipe. With the
+    setup user's key as well, it looks for them in the table, and removes them. Each answer is a line, in the order of
+    docs/direct-writer.md. Exits 1 if one is not what the writer relies on.
+
+    Example: lmdp snowflake try --json > answers.json
+    """
+    from lmdp.snowflake import trial  # noqa: PLC0415 - loaded when needed
+    from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - as above
+    from lmdp.snowflake.streaming.session import Session  # noqa: PLC0415 - as above
+    from lmdp.snowflake.streaming.settings import WriterSettings  # noqa: PLC0415 - as above
+    from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - as above
+
+    settings = _settings(environment)
+    writer = WriterSettings.from_env(_env(environment), settings)
+    with contextlib.ExitStack() as open_:
+        session = open_.enter_context(contextlib.closing(Session(writer.account)))
+        scope = None
+        if os.environ.get("SNOWFLAKE_PRIVATE_KEY_FILE") or os.environ.get("SNOWFLAKE_PRIVATE_KEY_SECRET"):
+            connection = open_.enter_context(connected(access_from_env(os.environ, settings)))
+            scope = Scope(connection, settings, configured_spec(), datetime.now(UTC))
+        found = list(trial.run_trials(trial.of(session, writer, configured_spec(), scope)))
+        if scope:
+            trial.remove_rows(scope)
+    typer.echo(_as_json(found, [], [], []) if as_json else _as_text(found, [], []))
+    raise typer.Exit(1 if any(check.ok is False for check in found) else 0)
+
+
+@app.command(cls=Command)
+def errors(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write them.")],
+    *,
+    environment: Environment = None,
+) -> None:
+    """Fetch the rows that Snowflake accepted from the direct writer and then refused, for a replay.
+
+    Those that are in FOLDER, or were replayed from there, are left out. Needs the setup user's key, as `setup` does.
+
+    Example: lmdp snowflake errors refused && lmdp replay refused --to snowflake
+    """
+    from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - the connector takes a second
+    from lmdp.snowflake.refused import fetch_refused  # noqa: PLC0415 - as above
+    from lmdp.snowflake.verify import Scope, refused_table  # noqa: PLC0415 - as above
+
+    settings = _settings(environment)
+    with connected(access_from_env(os.environ, settings)) as connection:
+        scope = Scope(connection, settings, configured_spec(), datetime.now(UTC))
+        found = fetch_refused(scope, folder)
+    typer.echo(f"{found:,} rows that Snowflake refused were written to {folder}.")
+    if found:
+        typer.echo(
+            f"Fix the cause, then: {program()} replay {folder} --to snowflake\n"
+            f"Once they are replayed, remove them in Snowflake: TRUNCATE {refused_table(scope)};"
+        )
 
 
 @app.command(cls=Command)
@@ -158,7 +218,7 @@ def keypair(  # noqa: PLR0913 - each is an option
     if rotate:
         if secret is None or user != "firehose":
             raise SettingsError("--rotate is for Firehose's user, whose key is in a secret: --secret NAME")
-        _rotate(settings, secret, _flight(stream, bucket, 180), org_id)
+        _rotate(settings, secret, _flight(settings, stream, bucket, 180), org_id)
     elif show:
         _show(name, secret, file)
     else:
@@ -248,10 +308,12 @@ def _rotate(settings: SnowflakeSettings, secret: str, flight: "Canary", org_id: 
         )
 
 
-def _flight(stream: str | None, bucket: str | None, wait: float) -> "Canary":
-    from lmdp.snowflake.canary import Canary, firehose, utc_now  # noqa: PLC0415 - loaded when needed
+def _flight(settings: SnowflakeSettings, stream: str | None, bucket: str | None, wait: float) -> "Canary":
+    from lmdp.snowflake.canary import Canary, direct, firehose, utc_now  # noqa: PLC0415 - loaded when needed
     from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - as above
 
+    if os.environ.get("LMDP_WRITER") == "snowflake":
+        return Canary(direct(os.environ, settings), lambda _since: (), utc_now, time.sleep, wait)
     if not stream:
         raise SettingsError("a canary needs the Firehose stream: --stream NAME, or LMDP_DELIVERY_STREAM")
 

@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from lmdp.cloud import telemetry
-from lmdp.cloud.firehose_sink import open_firehose
-from lmdp.cloud.pipeline import Invocation, Pipeline
+from lmdp.cloud.firehose_sink import deliver, open_firehose
+from lmdp.cloud.pipeline import Invocation, Pipeline, Sink
 from lmdp.cloud.reject_sink import reject_bucket, s3_client
 from lmdp.cloud.settings import Settings
 from lmdp.cloud.telemetry import Telemetry, open_telemetry
@@ -69,10 +69,19 @@ def open_function(env: dict[str, str]) -> Function:
         transform=settings.transform,
         keys=settings.keys,
         write_rejects=reject_bucket(settings.bucket, settings.prefix, settings.kms_key, client),
-        firehose=open_firehose(settings.stream, settings.region, env, settings.concurrency),
+        sink=_sink(settings, env),
         margin=settings.margin,
     )
     return Function(pipeline, open_telemetry(env))
+
+
+def _sink(settings: Settings, env: dict[str, str]) -> Sink:
+    if settings.writer is not None:
+        from lmdp.cloud.snowflake_sink import into_snowflake  # noqa: PLC0415 - loads cryptography
+
+        return Sink("snowflake", into_snowflake(settings.writer))
+    firehose = open_firehose(settings.stream, settings.region, env, settings.concurrency)
+    return Sink("firehose", partial(deliver, firehose), firehose.clock)
 
 
 def __getattr__(name: str) -> Function:

@@ -1,4 +1,4 @@
-"""The order of one invocation: event → messages → rows and rejects → rejects to S3 → rows to Firehose.
+"""The order of one invocation: event → messages → rows and rejects → rejects to S3 → rows to Firehose or Snowflake.
 
 Bad data never raises, since a Kafka pipe would redeliver it until the topic's retention ends; it becomes rejects. Only
 faults that a retry can fix raise: rejects that cannot be written, rows that cannot be delivered.
@@ -6,14 +6,15 @@ faults that a retry can fix raise: rejects that cannot be written, rows that can
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from lmdp.cloud.event_source import UNKNOWN, Incoming, read_event
-from lmdp.cloud.firehose_sink import Delivered, Firehose, deliver
+from lmdp.cloud.firehose_sink import Delivered
 from lmdp.cloud.reject_sink import WriteRejects
 from lmdp.core.encode import encode
 from lmdp.core.pipeline import Counts, Message, TransformSettings, reject_whole, transform
@@ -21,10 +22,26 @@ from lmdp.core.rejects import Reject
 from lmdp.core.specification import Spec
 from lmdp.errors import DECODE_TOO_LARGE, DeliveryError
 
+if TYPE_CHECKING:
+    from lmdp.snowflake.streaming.elastic import Posted
+
 _CHUNK_BYTES: Final = 64 * 2**10
 
 Step: TypeAlias = Callable[[str], AbstractContextManager[object]]
 """Marks a part of an invocation in a trace."""
+
+
+Delivery: TypeAlias = "Delivered | Posted"
+"""Counts of a delivery to either sink."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where rows go. `deliver` sends them all before a time of `clock`, in seconds, or raises DeliveryError."""
+
+    name: str
+    deliver: Callable[[Sequence[bytes], float], Delivery]
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +51,7 @@ class Pipeline:
     transform: TransformSettings
     keys: Spec
     write_rejects: WriteRejects
-    firehose: Firehose
+    sink: Sink
     margin: float
 
 
@@ -42,7 +59,7 @@ class Pipeline:
 class Invocation:
     """One event on its way through the pipeline, and its results so far: one that raises has them too.
 
-    `offsets` is the first and last offset of each topic-partition; `firehose_code` is empty unless delivery failed.
+    `offsets` is the first and last offset of each topic-partition; `code` is empty unless delivery failed.
     """
 
     pipeline: Pipeline
@@ -52,19 +69,19 @@ class Invocation:
     rejects: Counter[str] = field(default_factory=Counter)
     oldest_age_ms: int | None = None
     reject_objects: int = 0
-    delivered: Delivered | None = None
+    delivered: Delivery | None = None
     offsets: dict[str, list[int]] = field(default_factory=dict)
-    firehose_code: str = ""
+    code: str = ""
 
     def run(self, event: object, seconds_left: float) -> None:
         """Handle the event. Raises RejectsNotWrittenError or DeliveryError when the batch has to be sent again."""
-        firehose = self.pipeline.firehose
-        deadline = firehose.clock() + seconds_left - self.pipeline.margin
+        sink = self.pipeline.sink
+        deadline = sink.clock() + seconds_left - self.pipeline.margin
         with self.step("transform"):
             rows, rejects = self._transform(read_event(event, self.pipeline.transform.tenant_header))
         with self.step("rejects"):
-            self.reject_objects = self.pipeline.write_rejects(rejects, self.now_ms, deadline - firehose.clock())
-        with self.step("firehose"):
+            self.reject_objects = self.pipeline.write_rejects(rejects, self.now_ms, deadline - sink.clock())
+        with self.step(sink.name):
             self._deliver(rows, deadline)
 
     def _transform(self, incoming: Incoming) -> tuple[list[bytes], list[Reject]]:
@@ -96,9 +113,9 @@ class Invocation:
 
     def _deliver(self, rows: list[bytes], deadline: float) -> None:
         try:
-            self.delivered = deliver(self.pipeline.firehose, rows, deadline)
+            self.delivered = self.pipeline.sink.deliver(rows, deadline)
         except DeliveryError as error:
-            self.delivered, self.firehose_code = error.delivered, error.code
+            self.delivered, self.code = error.delivered, error.code
             raise
 
     def summary(self) -> dict[str, Any]:
@@ -117,7 +134,7 @@ class Invocation:
             "deliveryMs": round(1000 * delivered.seconds),
             "oldestAgeMs": self.oldest_age_ms,
             "offsets": self.offsets,
-            "firehoseCode": self.firehose_code or None,
+            f"{self.pipeline.sink.name}Code": self.code or None,
         }
 
 

@@ -45,8 +45,8 @@ def reject_bucket(bucket: str, prefix: str, kms_key: str | None, client: Callabl
                 raise RejectsNotWrittenError(
                     f"s3://{bucket}/{prefix}: {len(rejects):,} rejects could not be written ({_name(error)}). "
                     "Nothing of their batch was delivered; it is sent again. Check that the bucket and its key "
-                    "exist and are reachable, and that the function's role allows s3:PutObject, kms:GenerateDataKey "
-                    "and kms:Decrypt."
+                    "exist and are reachable, and that the role allows s3:PutObject, kms:GenerateDataKey and "
+                    "kms:Decrypt."
                 ) from None
         return len(files)
 

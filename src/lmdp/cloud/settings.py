@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from lmdp.cloud.firehose_sink import MAX_RECORD_BYTES
 from lmdp.core.column_names import KEY_STYLES, KeyStyle, key_overhead, styled
@@ -14,6 +15,9 @@ from lmdp.core.specification import MAX_ROW_BYTES, Spec
 from lmdp.errors import SettingsError
 from lmdp.support.settings_reader import Reader
 from lmdp.support.specification_file import configured_spec
+
+if TYPE_CHECKING:
+    from lmdp.snowflake.streaming.settings import WriterSettings
 
 # https://docs.aws.amazon.com/general/latest/gr/rande.html
 _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
@@ -41,7 +45,7 @@ class Settings:
     """The function's settings.
 
     `keys` is the specification with its fields named as the rows' keys; `margin` is the time in seconds that is
-    reserved for the end of an invocation.
+    reserved for the end of an invocation. `writer`: rows go straight to Snowflake, and there is no `stream`.
     """
 
     region: str
@@ -51,6 +55,7 @@ class Settings:
     kms_key: str | None
     concurrency: int
     margin: float
+    writer: WriterSettings | None
     keys: Spec
     transform: TransformSettings
 
@@ -59,9 +64,12 @@ class Settings:
         """Read the settings. Raises SettingsError, which names every fault."""
         read = Reader(env)
         style, spec = _style(read), _specification(read)
+        writer = _writer(read, env)
+        is_direct = env.get("LMDP_WRITER") == "snowflake"
+        style = writer.identifiers if writer else style
         settings = {
             "region": read.text("AWS_REGION", _REGION, "a Region, such as eu-west-1"),
-            "stream": read.text("LMDP_DELIVERY_STREAM", _STREAM, "the name of a Firehose stream"),
+            "stream": "" if is_direct else read.text("LMDP_DELIVERY_STREAM", _STREAM, "the name of a Firehose stream"),
             "bucket": read.text("LMDP_REJECTS_BUCKET", _BUCKET, "the name of the error bucket"),
             "kms_key": read.optional("LMDP_REJECTS_KMS_KEY", _KMS_KEY, "a KMS key's ARN, id or alias"),
             "concurrency": int(read.decimal("LMDP_FIREHOSE_CONCURRENCY", 8, 1, _MAX_CONCURRENCY)),
@@ -75,6 +83,7 @@ class Settings:
             raise SettingsError.of(read.faults)
         return cls(
             **settings,  # type: ignore[arg-type]  # each is checked above, and required ones are there
+            writer=writer,
             prefix=(env.get("LMDP_REJECTS_PREFIX") or "rejects").strip("/") + "/",
             keys=styled(spec, style),
             transform=TransformSettings(
@@ -87,6 +96,27 @@ class Settings:
                 tenant_header=env.get("LMDP_TENANT_HEADER") or None,
             ),
         )
+
+
+def _writer(read: Reader, env: Mapping[str, str]) -> WriterSettings | None:
+    """Return the direct writer's settings; None where rows go through Firehose."""
+    chosen = read.given("LMDP_WRITER") or "firehose"
+    if chosen == "firehose":
+        return None
+    if chosen != "snowflake":
+        read.fault(f"LMDP_WRITER is {chosen!r}; it is firehose or snowflake")
+        return None
+    from lmdp.cloud.snowflake_sink import read_key  # noqa: PLC0415 - loads cryptography
+    from lmdp.snowflake.streaming.settings import WriterSettings  # noqa: PLC0415 - as above
+    from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - as above
+
+    secret = read.text("SNOWFLAKE_WRITER_KEY_SECRET", re.compile(r"\S+"), "the name or ARN of the writer's secret")
+    key = partial(read_key, secret, env.get("AWS_REGION", ""), dict(env))
+    try:
+        return WriterSettings.from_env(env, SnowflakeSettings.from_env(env), key)
+    except SettingsError as error:
+        read.fault(str(error))
+        return None
 
 
 def _style(read: Reader) -> KeyStyle:

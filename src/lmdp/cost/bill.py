@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lmdp.cost.basis import Price, Quantity, data
@@ -16,19 +16,25 @@ from lmdp.support.program import program
 _LIMITS: Final = {"pipe_payload_bytes": PIPE_PAYLOAD_BYTES}
 
 
+FIREHOSE: Final = "firehose"
+
+
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """All that a bill follows from."""
+    """All that a bill follows from. `writer` is what writes to Snowflake."""
 
     load: Planned | Measured
     prices: Mapping[str, Price]
     quantities: Mapping[str, Quantity]
+    writer: str = FIREHOSE
 
     def numbers(self) -> dict[str, float]:
         """Return every number that a formula may name."""
         prices = {name: price.value for name, price in self.prices.items()}
         quantities = {name: quantity.value for name, quantity in self.quantities.items()}
-        return {**_LIMITS, **prices, **quantities, **self.load.numbers()}
+        found = {**_LIMITS, **prices, **quantities, **self.load.numbers()}
+        changed = data("bill.toml")["writers"][self.writer].get("set", {})
+        return found | {name: evaluate(formula, found) for name, formula in changed.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +115,11 @@ def bill(basis: Basis, changes: Mapping[str, float] | None = None) -> Bill:
             numbers[name] = evaluate(formula, numbers)
             uses[name] = _uses(formula, uses)
             steps.append(Step(name, numbers[name], entry["unit"], formula))
+    without = data("bill.toml")["writers"][basis.writer]["without"]
     lines = [
         _line(part, what, entry, numbers, uses)
         for part, entries in data("bill.toml")["lines"].items()
+        if part not in without
         for what, entry in entries.items()
     ]
     return Bill(basis, numbers, tuple(steps), tuple(lines))
@@ -136,6 +144,14 @@ def _line(
 def _uses(formula: str, steps: Mapping[str, frozenset[str]]) -> frozenset[str]:
     """Return the names in a formula and in the steps that it names."""
     return frozenset[str]().union(*(steps.get(name, {name}) for name in names(formula)))
+
+
+def by_writer(made: Bill) -> dict[str, tuple[str, Bill]]:
+    """Return each way into Snowflake, what it is, and the bill of the same load."""
+    return {
+        name: (entry["about"].format(program=program()), bill(replace(made.basis, writer=name)))
+        for name, entry in data("bill.toml")["writers"].items()
+    }
 
 
 def savings(made: Bill) -> list[Saving]:

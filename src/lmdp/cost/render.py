@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import Any, Final
 
 from lmdp.cost.basis import Price, Quantity
-from lmdp.cost.bill import Bill, Line, savings, warnings
+from lmdp.cost.bill import Bill, Line, by_writer, savings, warnings
 from lmdp.cost.formula import filled_in, names, shown
 
 _HEAD: Final = ("part", "what", "USD a month", "at most", "")
@@ -90,7 +90,7 @@ def _total(made: Bill) -> tuple[str, ...]:
 
 def _notes(made: Bill) -> list[list[str]]:
     """Blocks of a heading and its lines: what is unsure, assumed, dominant, what lowers it, what to look at."""
-    blocks = [_unsure(made), _assumed(made), _dominant(made), _savings(made),
+    blocks = [_unsure(made), _assumed(made), _dominant(made), _writers(made), _savings(made),
               _block("Does not fit what is deployed by default:", warnings(made)), [_sources(made)]]  # fmt: skip
     return [block for block in blocks if block]
 
@@ -121,6 +121,14 @@ def _dominant(made: Bill) -> list[str]:
 
 def _share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
+
+
+def _writers(made: Bill) -> list[str]:
+    items = [
+        f"{name}: {found.low:,.0f} to {found.high:,.0f}: {about}" + (", this bill" if name == made.basis.writer else "")
+        for name, (about, found) in by_writer(made).items()
+    ]
+    return _block("The same load by each writer to Snowflake (--writer), in USD a month:", items)
 
 
 def _savings(made: Bill) -> list[str]:
@@ -175,6 +183,11 @@ def as_object(made: Bill) -> dict[str, Any]:
             for saving in savings(made)
         ],
         "warnings": warnings(made),
+        "writer": made.basis.writer,
+        "writers": {
+            name: {"lowUsd": round(found.low, 2), "highUsd": round(found.high, 2)}
+            for name, (_, found) in by_writer(made).items()
+        },
         **numbers(made.basis.prices, made.basis.quantities),
     }
 

@@ -216,13 +216,14 @@ def alarms(_context: Context, client: Callable[[str], Any], names: Names) -> Res
 
 
 @_asks()
-def logs(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
-    """Check the log groups where failures are logged."""
-    cloudwatch = client("logs")
-    missing = [name for name in map(names.log_group, _LOG_GROUPS) if not _has_group(cloudwatch, name)]
+def logs(context: Context, client: Callable[[str], Any], names: Names) -> Result:
+    """Check the log groups where failures are logged; Firehose has none where rows go straight to Snowflake."""
+    cloudwatch, is_direct = client("logs"), context.env.get("LMDP_WRITER") == "snowflake"
+    wanted = [names.log_group(what) for what in _LOG_GROUPS if not (is_direct and what == "firehose")]
+    missing = [name for name in wanted if not _has_group(cloudwatch, name)]
     if missing:
         return wrong(f"missing: {', '.join(missing)}", f"make deploy ENVIRONMENT={names.environment}")
-    return ok(f"{len(_LOG_GROUPS)} log groups, such as {names.log_group('function')}")
+    return ok(f"{len(wanted)} log groups, such as {names.log_group('function')}")
 
 
 def _has_group(logs: Any, name: str) -> bool:

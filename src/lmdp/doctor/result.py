@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
-from lmdp.errors import LmdpError
-
 NET_S = 4
 """How long one request over the network may take, in seconds."""
 
@@ -72,7 +70,7 @@ def not_tried(why: str) -> Result:
     return Result("not tried", why)
 
 
-def refused(error: LmdpError, fix: str) -> Result:
+def refused(error: Exception, fix: str) -> Result:
     """Return the result for an error, in one line."""
     return wrong(" ".join(str(error).split()), fix)
 

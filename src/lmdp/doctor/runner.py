@@ -47,6 +47,7 @@ CHECKS: Final = (
     Check("aws", "log groups", aws.logs),
     Check("snowflake", "settings", snowflake.settings),
     Check("snowflake", "login", snowflake.login),
+    Check("snowflake", "direct writer", snowflake.direct_writer),
 )
 
 

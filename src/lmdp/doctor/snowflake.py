@@ -1,17 +1,18 @@
-"""Snowflake: the settings, and a login with the setup user's key."""
+"""Snowflake: the settings, a login with the setup user's key, and one with the direct writer's."""
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from importlib.util import find_spec
 
 from lmdp.doctor.result import Context, Result, not_tried, ok, refused, wrong
-from lmdp.errors import LmdpError, UnreachableError
+from lmdp.errors import ChannelInvalidError, LmdpError, UnreachableError
 from lmdp.support.program import install_extras, program
 from lmdp.support.specification_file import configured_spec
 
 _LOGIN_S = 10
-_QUICK = ("connection", "role", "privileges", "table", "refreshes")
+_QUICK = ("connection", "role", "privileges", "table", "refreshes", "direct writer")
 _UNSET = "SNOWFLAKE_ACCOUNT_URL is not set"
 
 
@@ -53,6 +54,26 @@ def login(context: Context) -> Result:
     if failed:
         return wrong("; ".join(failed), f"{program()} snowflake setup, then {program()} snowflake verify")
     return ok("; ".join(check.said for check in checks))
+
+
+def direct_writer(context: Context) -> Result:
+    """Sign in with the direct writer's key, and ask for a channel of its pipe; nothing is opened or sent."""
+    from lmdp.snowflake.streaming.channel import Channels  # noqa: PLC0415 - loaded when needed
+    from lmdp.snowflake.streaming.session import Session  # noqa: PLC0415 - as above
+    from lmdp.snowflake.streaming.settings import KEYS, WriterSettings  # noqa: PLC0415 - as above
+    from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - as above
+
+    if context.env.get("LMDP_SINK") != "snowflake" and not any(context.env.get(name) for name in KEYS):
+        return not_tried(f"{KEYS[0]} is not set")
+    try:
+        found = WriterSettings.from_env(context.env, SnowflakeSettings.from_env(_env(context)))
+        with contextlib.closing(Session(found.account, retry_s=_LOGIN_S)) as session:
+            Channels(session, found.place, "doctor").statuses(["lmdp.doctor"])
+    except UnreachableError as error:
+        return refused(error, "check the address, the proxy and Snowflake's network policy: docs/troubleshooting.md")
+    except (LmdpError, ChannelInvalidError) as error:
+        return refused(error, f"{program()} snowflake verify, and docs/direct-writer.md")
+    return ok(f"{found.account.user} may use {found.place}")
 
 
 def _env(context: Context) -> dict[str, str]:

@@ -8,6 +8,9 @@ A sink may take a batch some seconds before it is durable. What it loses of that
 
 A source lasts until it cannot continue: new certificates, a recreated topic, a partition that gives nothing. The next
 one then resumes from the sink's offsets. Source, core, sink and clock are handed in.
+
+Several processes may share a topic. What was read of a partition that another one takes over is committed first; what
+cannot be committed is read again, by whoever has the partition then.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -38,7 +41,6 @@ from lmdp.machine.settings import ConsumeSettings, Notify
 from lmdp.machine.sink import Load, Sink, TopicIdentity
 from lmdp.machine.transformer import Transformer
 from lmdp.support.disk_space import wait_for_space
-from lmdp.support.reject_files import write_to_folder
 
 _RETRY_S = 1.0
 _GLANCE_S = 0.1
@@ -54,6 +56,9 @@ class Source(Protocol):
 
     def poll(self) -> Iterable[Fetch]:
         """Return what has arrived, in order; wait a moment where nothing has."""
+
+    def on_release(self, release: Callable[[Collection[int]], None]) -> None:
+        """Have `release` called during a poll with the partitions that another process is about to take over."""
 
     def verify_topic(self) -> None:
         """Raise TopicReplacedError when the topic was recreated, so that nothing read since is committed as its."""
@@ -107,12 +112,25 @@ class Offsets:
         self.counted, self.taken = {**self.counted, **self.taken}, {}
         self.waiting.clear()
 
+    def forget(self, partitions: Collection[int]) -> None:
+        """Forget partitions that are another process's from now on."""
+        for known in (self.taken, self.reported, self.counted):
+            for partition in partitions:
+                known.pop(partition, None)
+
     def landed(self, durable: Mapping[int, int]) -> Counter[int]:
         """Return the messages, by timestamp, of the batches that are durable by now."""
         found: Counter[int] = Counter()
         while self.waiting and all(durable.get(part, at) >= at for part, at in self.waiting[0][0].items()):
             found += self.waiting.popleft()[1]
         return found
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is read from one source, and not committed yet."""
+
+    batch: Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,27 +181,31 @@ class Pipeline:
 
     def _read(self, source: Source) -> None:
         """Take one source from its first message to its end."""
-        batch = Batch(source.identity)
+        reading = _Reading(Batch(source.identity))
+        source.on_release(partial(self._release, source, reading))
         self.transformer.discard()  # the source before was asked for it; this one reads it again
         self.offsets.follow(source.identity)
+        if self.settings.shared:  # nobody knows what others did meanwhile
+            self.offsets.rewind()
+            self.sink.release(None)
         try:
             while not self.stop.is_set():
                 for fetch in self._fetches(source):  # 1. poll
                     self.transformer.submit(fetch)  # 2. transform
-                    batch = self._collect(source, batch)
-                batch = self._collect(source, batch)
-                if batch.is_due(self.settings, self.clock.monotonic()):
-                    batch = self._commit(source, batch)
+                    reading.batch = self._collect(source, reading.batch)
+                reading.batch = self._collect(source, reading.batch)
+                if reading.batch.is_due(self.settings, self.clock.monotonic()):
+                    reading.batch = self._commit(source, reading.batch)
                 is_durable = self._report(source)
-                if is_durable and batch.is_empty() and self.transformer.is_idle() and source.is_drained():
+                if is_durable and reading.batch.is_empty() and self.transformer.is_idle() and source.is_drained():
                     break
         except (BrokerFailedError, TopicReplacedError, SinkRewoundError):
             raise  # the next source reads it again, or it may be of another topic
         except SourceInterruptedError:
             # Of a topic that is gone, nobody could read it again.
-            self._commit(source, self._collect(source, batch, finish=True))
+            self._commit(source, self._collect(source, reading.batch, finish=True))
             raise
-        self._commit(source, batch)
+        self._commit(source, reading.batch)
         self._finish(source)
 
     def _fetches(self, source: Source) -> Iterator[Fetch]:
@@ -232,6 +254,17 @@ class Pipeline:
                 break
         return Batch(source.identity)
 
+    def _release(self, source: Source, reading: _Reading, partitions: Collection[int]) -> None:
+        """Commit what was read, once, and forget the partitions. Raises LmdpError: then the source has to end."""
+        batch = self._collect(source, reading.batch, finish=True)
+        if not batch.is_empty():
+            source.verify_topic()
+            self._write(batch)
+        reading.batch = Batch(source.identity)
+        self._report(source)
+        self.offsets.forget(partitions)
+        self.sink.release(partitions)
+
     def _report(self, source: Source) -> bool:
         """Report to the consumer group what has become durable; return whether everything is that was taken."""
         taken, reported = self.offsets.taken, self.offsets.reported
@@ -257,7 +290,7 @@ class Pipeline:
         load: Load = batch.load(now)
         if self.settings.rejects is not None:
             # A batch that comes again overwrites them.
-            write_to_folder(self.settings.rejects, batch.rejects, int(now.timestamp() * 1000))
+            self.settings.rejects.write(batch.rejects, int(now.timestamp() * 1000))
         self.sink.commit(load, then=partial(self._taken, batch))
         if self.progress.trouble:
             self.notify("recovered; consuming again")
@@ -271,7 +304,8 @@ class Pipeline:
 
     def _survive(self, error: LmdpError, survivable: type[LmdpError] | tuple[()]) -> None:
         """Wait out an error, unless no retry can help."""
-        if isinstance(error, SinkTakenError) or not isinstance(error, survivable):
+        is_taken = isinstance(error, SinkTakenError) and not self.settings.shared
+        if is_taken or not isinstance(error, survivable):
             raise error
         self._wait_out(str(error))
 

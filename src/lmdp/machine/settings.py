@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
+
+from lmdp.core.specification import Spec
+from lmdp.support.reject_files import RejectPlace
 
 Notify = Callable[[str], None]
 """Shows a text to the operator."""
@@ -17,8 +19,10 @@ class ConsumeSettings:
 
     `partitions` is None for all. `group` is where lag monitors look. `cluster` names a cluster that cannot name itself.
     A batch is committed when it holds `batch_rows` rows, or about `batch_bytes` of them as JSON, or is `linger_s` old.
-    Its rejects also go below the folder `rejects`. `patient`: an unreachable broker is waited for at the start, too.
+    Its rejects also go to `rejects`, before its rows. `patient`: an unreachable broker is waited for at the start, too.
     `workers` is how many processes transform a backlog; up to 1, it is this one alone.
+    `keys`: the sink takes a row as a JSON object, with the fields named as here. `shared`: the group divides the
+    partitions among the processes that are in it.
     `from_group`: the group's offsets count where they are ahead of the sink's, which has none of messages without rows.
     """
 
@@ -29,10 +33,12 @@ class ConsumeSettings:
     batch_rows: int = 50_000
     batch_bytes: int = 64 * 2**20
     linger_s: float = 0.5
-    rejects: Path | None = None
+    rejects: RejectPlace | None = None
     patient: bool = False
     workers: int = 0
     from_group: bool = False
+    shared: bool = False
+    keys: Spec | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,9 @@ class Sink(Protocol):
         `partitions` are those that will be written.
         """
 
+    def release(self, partitions: Collection[int] | None) -> None:
+        """Forget partitions (None: all) that another process may write from now on; nothing of them is undone."""
+
     def epochs(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
         """Return the leader epoch of the last message read, by partition; -1 where it is not known."""
 

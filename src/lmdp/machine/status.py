@@ -92,8 +92,8 @@ class Machine:
         """Return the share of rejects as a fault, of the run or of the last minute, with what to do; "" without one."""
         progress, settings = self.progress, self.settings
         tally = progress.tally if progress.tally.is_fault() or not lately else progress.lately()
-        again = replay_command("--org-id NAME", settings.home, settings.warehouse)
-        look = replay_command("--dry-run", settings.home, settings.warehouse)
+        place = (settings.home, settings.warehouse, self.store.rejects)
+        again, look = (replay_command(options, *place) for options in ("--org-id NAME", "--dry-run"))
         return warning(
             tally,
             progress.first_reject,

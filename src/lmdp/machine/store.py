@@ -34,6 +34,10 @@ class Store(Protocol):
         """The sink of the pipeline."""
 
     @property
+    def rejects(self) -> str:
+        """What `lmdp replay` is given to bring this run's rejects into it."""
+
+    @property
     def warehouse(self) -> Warehouse | None:
         """The file that can be queried here; None where the rows are elsewhere."""
 
@@ -70,6 +74,11 @@ class WarehouseStore:
     def name(self) -> str:
         """The file's path."""
         return str(self.warehouse.path)
+
+    @property
+    def rejects(self) -> str:
+        """Its own table."""
+        return "warehouse"
 
     @property
     def sink(self) -> Sink:

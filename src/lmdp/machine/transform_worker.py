@@ -1,4 +1,4 @@
-"""A worker process of the transformation: messages in, columns out, over the socket that is its standard input.
+"""A worker process of the transformation: messages in, columns or JSON lines out, over the socket on standard input.
 
 It ends when its socket does, so that it outlives no run, however that one ended.
 """
@@ -10,13 +10,18 @@ import socket
 import struct
 import sys
 from collections import Counter
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, cast
 
 import msgspec
 import pyarrow as pa
 
+from lmdp.core.encode import encode
+from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Counts, Message, Transformed, TransformSettings, transform
 from lmdp.core.rejects import Reject
+from lmdp.core.specification import Spec
 from lmdp.machine.warehouse.arrow import row_columns
 
 _MOST_CHARACTERS: Final = 16 * 2**20
@@ -27,19 +32,23 @@ _messages = msgspec.msgpack.Decoder(list[Message])
 
 
 class Answer(msgspec.Struct):
-    """What a worker made of a fetch, but for its rows, which follow as an Arrow stream."""
+    """What a worker made of a fetch, but for its rows, which follow as an Arrow stream, or as JSON lines.
+
+    `ends` are of the messages, among the lines.
+    """
 
     rejects: list[Reject]
     counts: list[int]  # in the order of Counts, without `dropped`
     dropped: dict[str, int]
     size: int
+    ends: Sequence[int] = ()
 
     @classmethod
-    def of(cls, done: Transformed) -> Answer:
-        """Return what of `done` is not columns."""
+    def of(cls, done: Transformed, ends: Sequence[int] = ()) -> Answer:
+        """Return what of `done` is not rows."""
         counts = done.counts
         numbers = [getattr(counts, name) for name in _NUMBERS]
-        return cls(done.rejects, numbers, dict(counts.dropped), done.size)
+        return cls(done.rejects, numbers, dict(counts.dropped), done.size, ends)
 
     def totals(self) -> Counts:
         """Return the counts."""
@@ -75,11 +84,21 @@ def _exactly(link: socket.socket, length: int) -> bytearray:
     return found
 
 
-def answer(messages: bytes | bytearray, settings: TransformSettings) -> tuple[bytes, pa.Buffer] | tuple[()]:
-    """Transform encoded messages; nothing where their rows take too much as columns."""
-    done = transform(_messages.decode(messages), settings)
+def with_lines(messages: Sequence[Message], settings: TransformSettings, keys: Spec | None) -> Transformed:
+    """Transform messages; with `keys`, a row is the JSON object that a sink sends, with its fields named so."""
+    done = transform(messages, settings)
+    return done if keys is None else replace(done, rows=cast("list[Row]", encode(done.rows, keys)))
+
+
+def answer(
+    messages: bytes | bytearray, settings: TransformSettings, keys: Spec | None = None
+) -> tuple[bytes, bytes | pa.Buffer] | tuple[()]:
+    """Transform encoded messages; nothing where their rows take too much."""
+    done = with_lines(_messages.decode(messages), settings, keys)
     if done.size > _MOST_CHARACTERS:
         return ()
+    if keys is not None:
+        return msgspec.msgpack.encode(Answer.of(done, done.ends)), b"\n".join(cast("list[bytes]", done.rows))
     table = row_columns(done.rows, settings.spec.fields)
     stream = pa.BufferOutputStream()
     with pa.ipc.new_stream(stream, table.schema) as writer:
@@ -90,13 +109,13 @@ def answer(messages: bytes | bytearray, settings: TransformSettings) -> tuple[by
 def main() -> None:
     """Answer until the socket ends."""
     with socket.socket(fileno=sys.stdin.fileno()) as link:
-        settings: TransformSettings = pickle.loads(receive(link))  # noqa: S301 - the run's own, over its own socket
+        given: tuple[TransformSettings, Spec | None] = pickle.loads(receive(link))  # noqa: S301 - the run's own
         while True:
             try:
                 messages = receive(link)
             except (EOFError, ConnectionError):
                 return
-            send(link, *(answer(messages, settings) or (b"",)))
+            send(link, *(answer(messages, *given) or (b"",)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Step 2 of the path, transform: in this process, or in worker processes that take fetches and return columns.
+"""Step 2 of the path, transform: in this process, or in worker processes, which return columns or JSON lines.
 
 Results come back in the order in which fetches were submitted, whoever made them, so that a batch's offsets adjoin.
 What is under way is nowhere but here: when it is lost, with a worker or with the run, its offsets were not committed,
@@ -20,15 +20,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 import pyarrow as pa
 
-from lmdp.core.pipeline import Message, Transformed, TransformSettings, transform
+from lmdp.core.flatten import Row
+from lmdp.core.pipeline import Message, Transformed, TransformSettings
+from lmdp.core.specification import Spec
 from lmdp.machine.batch import Columns, Fetch
 from lmdp.machine.settings import Notify
-from lmdp.machine.transform_worker import Answer, receive, send
+from lmdp.machine.transform_worker import Answer, receive, send, with_lines
 from lmdp.support.program import child_environment
 
 _SMALL = 150  # messages: fewer are transformed here at once, so that a small load has no detour
@@ -60,9 +62,13 @@ class Transformer(Protocol):
         """End the workers."""
 
 
-def transformer(settings: TransformSettings, workers: int, stop: threading.Event, notify: Notify) -> Transformer:
-    """Return what transforms with so many processes; up to 1, it is this one alone."""
-    return Workers(settings, workers, stop, notify) if workers > 1 else InProcess(partial(transform, settings=settings))
+def transformer(
+    settings: TransformSettings, workers: int, stop: threading.Event, notify: Notify, keys: Spec | None = None
+) -> Transformer:
+    """Return what transforms with so many processes; up to 1, it is this one alone. With `keys`, rows are JSON."""
+    if workers > 1:
+        return Workers(settings, workers, stop, notify, keys=keys)
+    return InProcess(partial(with_lines, settings=settings, keys=keys))
 
 
 class InProcess:
@@ -97,7 +103,7 @@ class Workers:
     """Transforms in processes, which start with the first fetch that is large enough to be worth it.
 
     A worker that dies or hangs is replaced, and its fetch is done again. What two workers could not do, or what takes
-    too much memory as columns, is done here.
+    too much memory, is done here.
     """
 
     def __init__(
@@ -108,9 +114,11 @@ class Workers:
         notify: Notify,
         *,
         timeout_s: float = _TIMEOUT_S,
+        keys: Spec | None = None,
     ) -> None:
-        self._transform = partial(transform, settings=settings)
-        self._settings = pickle.dumps(settings)
+        self._transform = partial(with_lines, settings=settings, keys=keys)
+        self._settings = pickle.dumps((settings, keys))
+        self._has_lines = keys is not None
         self._timeout_s = timeout_s
         self._most = processes * _UNDER_WAY
         self._stop = stop
@@ -192,7 +200,7 @@ class Workers:
         return None
 
     def _start(self) -> _Worker:
-        worker = _Worker(self._settings, self._timeout_s)
+        worker = _Worker(self._settings, self._timeout_s, has_lines=self._has_lines)
         self._all.append(worker)
         return worker
 
@@ -209,7 +217,8 @@ class _UnderWay:
 class _Worker:
     """A worker process, and the socket to it."""
 
-    def __init__(self, settings: bytes, timeout_s: float) -> None:
+    def __init__(self, settings: bytes, timeout_s: float, *, has_lines: bool) -> None:
+        self._has_lines = has_lines
         self._link, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -225,12 +234,16 @@ class _Worker:
         send(self._link, settings)
 
     def transform(self, messages: bytes) -> Transformed | None:
-        """Return the columns of encoded messages; None where they take too much. Raises OSError or EOFError."""
+        """Return what encoded messages make; None where that takes too much. Raises OSError or EOFError."""
         send(self._link, messages)
         head = receive(self._link)
         if not head:
             return None
         answer = _decoder.decode(head)
+        if self._has_lines:
+            text = bytes(receive(self._link))
+            lines = cast("list[Row]", text.split(b"\n") if text else [])
+            return Transformed(lines, answer.rejects, answer.totals(), answer.size, list(answer.ends))
         with pa.ipc.open_stream(pa.py_buffer(receive(self._link))) as stream:
             return Columns([], answer.rejects, answer.totals(), answer.size, columns=stream.read_all())
 

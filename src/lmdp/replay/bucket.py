@@ -13,8 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
 from lmdp.replay.stores import REPLAYED, Stored, is_replayed
 from lmdp.support.failed_records import LARGEST
+from lmdp.support.reject_files import RejectPlace
 
 _URL: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?", re.DOTALL)
+_WRITE_SECONDS: Final = 60.0  # for the rejects of one batch, which is tried again after that
 # Another version is there by now, or one is being written.
 _CHANGED: Final = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "NoSuchKey", "404"})
 
@@ -111,6 +113,15 @@ def open_bucket(url: str, region: str | None) -> Bucket:
 
     region = region or Session().get_config_variable("region")
     return Bucket(s3_client(region or "us-east-1"), match["bucket"], f"{prefix}/" if prefix else "")
+
+
+def reject_place(url: str, region: str | None) -> RejectPlace:
+    """Return `s3://bucket/prefix` as the place of a run's rejects, under the bucket's own key. Raises SettingsError."""
+    from lmdp.cloud.reject_sink import reject_bucket  # noqa: PLC0415 - as above
+
+    place = open_bucket(url, region)
+    write = reject_bucket(place.bucket, place.prefix, None, lambda: place.client)
+    return RejectPlace(place.where, lambda rejects, now_ms: write(rejects, now_ms, _WRITE_SECONDS))
 
 
 def _encryption(answer: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The sinks of a replay other than a warehouse: a Kafka topic, or a Firehose stream.
+"""The sinks of a replay other than a warehouse: a Kafka topic, a Firehose stream, or Snowflake directly.
 
-Both are at-least-once: what was sent before a crash is sent again afterwards, and METRICS shows each row once.
+All are at-least-once: what was sent before a crash is sent again afterwards, and METRICS shows each row once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Send: TypeAlias = Callable[[Outcome], int]
 """Delivers an outcome whole or raises, and returns the bytes that it sent."""
 
-FIREHOSE_SECONDS: Final = 300.0
+SECONDS: Final = 300.0
 """How long an object's rows are tried before they are given up; the next replay tries them again."""
 
 _ASK_SECONDS: Final = 10.0
@@ -90,7 +90,27 @@ def into_firehose(stream: str, region: str, env: Mapping[str, str], keys: Spec) 
 
     def send(outcome: Outcome) -> int:
         rows: Sequence[bytes] = encode(outcome.rows, keys)
-        deliver(firehose, rows, firehose.clock() + FIREHOSE_SECONDS)
+        deliver(firehose, rows, firehose.clock() + SECONDS)
+        return sum(map(len, rows))
+
+    return send
+
+
+def into_snowflake(env: Mapping[str, str], spec: Spec) -> Send:
+    """Return a sink for rows, through the direct writer's pipe. Raises LmdpError."""
+    from lmdp.core.column_names import styled  # noqa: PLC0415 - as above
+    from lmdp.core.encode import encode  # noqa: PLC0415 - as above
+    from lmdp.snowflake.streaming.elastic import post  # noqa: PLC0415 - as above
+    from lmdp.snowflake.streaming.session import Session  # noqa: PLC0415 - as above
+    from lmdp.snowflake.streaming.settings import WriterSettings  # noqa: PLC0415 - as above
+    from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - as above
+
+    settings = WriterSettings.from_env(env, SnowflakeSettings.from_env(env))
+    session, keys = Session(settings.account), styled(spec, settings.identifiers)
+
+    def send(outcome: Outcome) -> int:
+        rows: Sequence[bytes] = encode(outcome.rows, keys)
+        post(session, settings.place, rows, SECONDS)
         return sum(map(len, rows))
 
     return send

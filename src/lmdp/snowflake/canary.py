@@ -1,11 +1,11 @@
-"""The canary: one marked row through Firehose, to see whether it lands, with which error not, and in which style."""
+"""The canary: one marked row on the way of all rows, to see whether it lands, with which error not, in which style."""
 
 from __future__ import annotations
 
 import base64
 import json
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -18,10 +18,15 @@ from lmdp.core.specification import Field, Spec
 from lmdp.core.timestamps import moment
 from lmdp.errors import LmdpError
 from lmdp.snowflake.secrets import aws_client
+from lmdp.snowflake.streaming.elastic import post
+from lmdp.snowflake.streaming.session import Session
+from lmdp.snowflake.streaming.settings import WriterSettings
 from lmdp.snowflake.verify import CANARY, Scope
+from lmdp.sql.settings import SnowflakeSettings
 
 WAIT_SECONDS: Final = 180.0
 _POLL_SECONDS: Final = 5.0
+_PUT_SECONDS: Final = 60.0
 
 Failed = Callable[[datetime], Iterable[dict[str, Any]]]
 """Records that Firehose could not deliver since a moment."""
@@ -68,9 +73,20 @@ def firehose(stream: str, client: Any = None) -> Callable[[bytes], None]:
     return put
 
 
-def row(spec: Spec, org_id: str, mark: str, now: datetime) -> tuple[Any, ...]:
-    """Return a row event of the datasource `lmdp.canary`, recognised by its instance."""
-    given = {"orgId": org_id, "deviceId": CANARY, "datasource": CANARY, "instance": mark}
+def direct(env: Mapping[str, str], settings: SnowflakeSettings) -> Callable[[bytes], None]:
+    """Put one record through the direct writer's pipe. Raises LmdpError."""
+    writer = WriterSettings.from_env(env, settings)
+    session = Session(writer.account)
+
+    def put(row: bytes) -> None:
+        post(session, writer.place, [row], _PUT_SECONDS)
+
+    return put
+
+
+def row(spec: Spec, org_id: str, mark: str, now: datetime, datasource: str = CANARY) -> tuple[Any, ...]:
+    """Return a row event of a datasource of our own, recognised by its instance."""
+    given = {"orgId": org_id, "deviceId": datasource, "datasource": datasource, "instance": mark}
     ms = int(now.timestamp() * 1000)
     computed: dict[str, Any] = {
         "metric name": CANARY, "metric type": "gauge", "point value": 1,

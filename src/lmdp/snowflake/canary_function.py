@@ -1,6 +1,6 @@
 """The canary in AWS, each day and whenever it is invoked: `lmdp.snowflake.canary_function.handler`.
 
-It sends one marked row to the delivery stream, looks for it in Snowflake, and looks at the dynamic tables. When all is
+It sends one marked row on the way of all rows, looks for it in Snowflake, and looks at the dynamic tables. When all is
 well it writes the time into a parameter, from which the watcher makes the metric. The answer has the result of the row:
 a caller needs no key of Snowflake.
 """
@@ -73,7 +73,8 @@ def answer(env: Mapping[str, str], seconds: float, send: Send) -> dict[str, Any]
 def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]], str]:
     """Sign in as the setup owner, send a row, look for it, and write the time of its arrival."""
     # Imported here, so that a package that does not load is an answer, too.
-    from lmdp.snowflake.canary import Canary, firehose, send_canary, summary, utc_now  # noqa: PLC0415 - see above
+    from lmdp.snowflake import canary as ways  # noqa: PLC0415 - see above
+    from lmdp.snowflake.canary import Canary, send_canary, summary, utc_now  # noqa: PLC0415 - see above
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
     from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - see above
     from lmdp.snowflake.verify import Scope, verify  # noqa: PLC0415 - see above
@@ -81,10 +82,11 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - see above
 
     settings = SnowflakeSettings.from_env(env)
-    bucket = env["LMDP_REJECTS_BUCKET"]
-    canary = Canary(
-        firehose(env["LMDP_DELIVERY_STREAM"]), lambda since: failed_records(bucket, since), utc_now, time.sleep, wait
-    )
+    if env.get("LMDP_WRITER") == "snowflake":
+        canary = Canary(ways.direct(env, settings), lambda _since: (), utc_now, time.sleep, wait)
+    else:
+        put, bucket = ways.firehose(env["LMDP_DELIVERY_STREAM"]), env["LMDP_REJECTS_BUCKET"]
+        canary = Canary(put, lambda since: failed_records(bucket, since), utc_now, time.sleep, wait)
     with connected(access_from_secret(env, settings)) as connection:
         scope = Scope(connection, settings, configured_spec(), utc_now())
         arrivals = send_canary(scope, canary, env.get("LMDP_ORG_ID") or "lmdp")

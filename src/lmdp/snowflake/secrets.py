@@ -60,8 +60,13 @@ def aws_client(service: str) -> Any:
 
 def read_secret(name: str, version: str | None = None, client: Any = None) -> KeySecret:
     """The current version of a secret, or that one. Raises LmdpError, never with what is in it."""
+    return held_in(read_text(name, version, client), name)
+
+
+def held_in(text: str, name: str) -> KeySecret:
+    """Return what the text of the secret `name` says. Raises SettingsError, never with what is in it."""
     try:
-        held = json.loads(read_text(name, version, client))
+        held = json.loads(text)
         return KeySecret(str(held["user"]), str(held["private_key"]), held.get("key_passphrase") or None)
     except (KeyError, TypeError, ValueError):
         raise SettingsError(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from lmdp.core.specification import Spec
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, ObjectNotFoundError
 from lmdp.snowflake.connection import ask
 from lmdp.snowflake.dynamic_tables import findings, read_dynamic_tables, shared_warehouse
 from lmdp.sql.render import column
@@ -24,6 +24,8 @@ VIEWS: Final = (
 """What reports read."""
 
 CANARY: Final = "lmdp.canary"
+PIPE: Final = "ROW_EVENTS_STREAM"
+"""The direct writer's pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def _firehose_privileges(scope: Scope) -> tuple[bool, str]:
         ("USAGE", settings.place),
         ("INSERT", f"{settings.place}.ROW_EVENTS"),
     }
-    of_direct_writer = {("OPERATE", f"{settings.place}.ROW_EVENTS_STREAM")}
+    of_direct_writer = {("OPERATE", f"{settings.place}.{PIPE}")}
     rows = scope.ask(f"SHOW GRANTS TO ROLE {settings.firehose_role}")
     held = {(str(row["privilege"]).upper(), str(row["name"]).replace('"', "")) for row in rows}
     off = [f"{right} on {on} is missing" for right, on in sorted(wanted - held)]
@@ -175,6 +177,37 @@ def _repeats(scope: Scope) -> tuple[bool | None, str]:
     return True, f"{arrived:,} rows of the last 24 hours, {arrived - shown:,} of them repeats, which METRICS hides"
 
 
+def _direct_writer(scope: Scope) -> tuple[bool | None, str]:
+    """Check the direct writer's pipe and its grant, and whether Snowflake refused rows."""
+    settings = scope.settings
+    name = f"{settings.place}.{PIPE}"
+    if settings.identifiers != "upper":
+        if not scope.ask(f"SHOW PIPES LIKE '{PIPE}' IN SCHEMA {settings.place}"):
+            return None, f"there is no pipe {name}, which the direct writer needs: {program()} snowflake setup"
+        grants = scope.ask(f"SHOW GRANTS TO ROLE {settings.firehose_role}")
+        held = {str(row["name"]).replace('"', "") for row in grants if str(row["privilege"]).upper() == "OPERATE"}
+        if name not in held:
+            return False, f"{settings.firehose_role} may not use {name}: {program()} snowflake setup"
+    try:
+        (answer,) = scope.ask(f"SELECT COUNT(*) AS ROWS_REFUSED FROM {refused_table(scope)}")  # noqa: S608 - checked names
+    except ObjectNotFoundError:
+        return None, "ERROR_LOGGING is not set on ROW_EVENTS: rows that Snowflake refuses are counted, and not kept"
+    except LmdpError as error:
+        return None, f"the rows that Snowflake refused are not known: {' '.join(str(error).split())}"
+    count = int(answer["rows_refused"])
+    if count:
+        return False, f"{count:,} rows were refused; to have them for a replay: {program()} snowflake errors refused"
+    return True, "the direct writer's pipe is there, and no row was refused"
+
+
+def refused_table(scope: Scope) -> str:
+    """Return what SQL calls the rows that Snowflake refused.
+
+    https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-high-performance-error-logging
+    """
+    return f"ERROR_TABLE({scope.settings.place}.ROW_EVENTS)"
+
+
 _CHECKS: Final[dict[str, Callable[[Scope], tuple[bool | None, str]]]] = {
     "connection": _connection,
     "role": _role,
@@ -184,4 +217,5 @@ _CHECKS: Final[dict[str, Callable[[Scope], tuple[bool | None, str]]]] = {
     "refreshes": _refreshes,
     "freshness": _freshness,
     "repeats": _repeats,
+    "direct writer": _direct_writer,
 }

@@ -14,9 +14,10 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -42,6 +43,22 @@ class RejectFile:
 
     name: str
     content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RejectPlace:
+    """Where a run's rejects are written: the name by which `lmdp replay` finds them, and what writes a batch's.
+
+    `write` takes the time in milliseconds, and raises LmdpError; the batch is then tried again.
+    """
+
+    name: str
+    write: Callable[[Sequence[Reject], int], object]
+
+
+def reject_folder(folder: Path) -> RejectPlace:
+    """Return a folder as the place of rejects."""
+    return RejectPlace(str(folder), partial(write_to_folder, folder))
 
 
 def reject_files(rejects: Iterable[Reject], now_ms: int) -> Iterator[RejectFile]:

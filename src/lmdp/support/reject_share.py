@@ -80,8 +80,10 @@ def warning(tally: Tally, first: str, *, no_tenant: str, otherwise: str) -> str:
     return f"{what}. The first reject: {first}. {otherwise}"
 
 
-def replay_command(options: str, home: Path, warehouse: Path | None = None) -> str:
-    """Return the command that replays the rejects of this warehouse (None: that of `home`)."""
+def replay_command(options: str, home: Path, warehouse: Path | None = None, source: str = "warehouse") -> str:
+    """Return the command that replays the rejects of this warehouse (None: that of `home`), or of another `source`."""
+    if source != "warehouse":
+        return f"{program()} replay {source} {options}"
     elsewhere = "" if home == _HOME else f" --home {shlex.quote(str(home))}"
     if warehouse is not None and warehouse != home / "warehouse.duckdb":
         elsewhere += f" --warehouse {shlex.quote(str(warehouse))}"

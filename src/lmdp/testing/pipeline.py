@@ -23,24 +23,34 @@ TOPIC = TopicIdentity("cluster", "id", "topic")
 
 @dataclass(slots=True)
 class ScriptedSource:
-    """Plays `script`: each step is what one poll gives, in order; an exception in it is raised there.
+    """Plays `script`: each step is what one poll gives, in order.
+
+    An exception in it is raised there, and partitions in it are released to another process.
 
     It is drained once the script is over. `verifying` has what the next checks of the topic do (None: it is the same).
     `reported` are the offsets that the consumer group got.
     """
 
-    script: deque[Iterable[Fetch | Exception]] = field(default_factory=deque)
+    script: deque[Iterable[Fetch | frozenset[int] | Exception]] = field(default_factory=deque)
     identity: TopicIdentity = TOPIC
     verifying: deque[Exception | None] = field(default_factory=deque)
     reported: list[dict[int, int]] = field(default_factory=list)
     closed: bool = False
+    release: Callable[[Collection[int]], None] = lambda _: None
+
+    def on_release(self, release: Callable[[Collection[int]], None]) -> None:
+        """Keep what is to be called."""
+        self.release = release
 
     def poll(self) -> Iterator[Fetch]:
         """Play the next step."""
         for fetch in self.script.popleft() if self.script else ():
             if isinstance(fetch, Exception):
                 raise fetch
-            yield fetch
+            if isinstance(fetch, frozenset):
+                self.release(fetch)
+            else:
+                yield fetch
 
     def verify_topic(self) -> None:
         """Raise what is next in `verifying`."""
@@ -71,6 +81,11 @@ class MemorySink:
     in_doubt: deque[LmdpError] = field(default_factory=deque)
     durables: deque[Mapping[int, int] | Exception] = field(default_factory=deque)
     reopened: int = 0
+    released: list[Collection[int] | None] = field(default_factory=list)
+
+    def release(self, partitions: Collection[int] | None) -> None:
+        """Keep what was released."""
+        self.released.append(partitions)
 
     def commit(self, load: Load, *, then: Callable[[int], None]) -> int:
         """Keep `load`, unless it is there."""

@@ -307,7 +307,9 @@ def test_refused_rows_are_counted_and_reported_once(double: Double) -> None:
     commit(sink, load(10, 13))
     until(lambda: sink.durable({0: 13}) == {0: 13})
     assert sink.refused_rows() == 3
-    assert said == ["REFUSED: Snowflake refused 3 rows (Failed to cast a value); ERROR_TABLE has them"]
+    assert said == [
+        "REFUSED: Snowflake refused 3 rows (Failed to cast a value). Bring them back: lmdp snowflake errors FOLDER"
+    ]
 
 
 def test_nothing_is_sent_while_too_much_is_in_flight(double: Double) -> None:

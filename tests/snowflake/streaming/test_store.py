@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.machine.metrics import Progress
 from lmdp.snowflake.keypair import make_pair, pem
-from lmdp.snowflake.streaming.store import WriterSettings, opening
+from lmdp.snowflake.streaming.settings import WriterSettings
+from lmdp.snowflake.streaming.store import opening
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.testing.snowpipe import Double
 
@@ -92,13 +92,15 @@ def test_a_store_reports_what_is_known_here(double: Double, key_file: Path) -> N
     """What only the table knows is null in the status; refused rows are missing in the report."""
     settings = read({"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": key_file})
     progress = Progress(gaps=3, reasons=Counter({"Decode.Malformed": 2}))
-    with opening(settings, load_spec())(progress, threading.Event(), print) as store:
+    with opening(settings, "my rejects")(progress, threading.Event(), print) as store:
         with store.moment() as totals:
             status = store.status(totals, 1.0)
         figures = store.figures(store.count())
         assert store.warehouse is None
         assert (status["rows"], status["rejects"], status["gaps"]) == (0, 2, 3)
         assert status["freshnessSeconds"] is None
+        assert status["snowflake"]["rejectsIn"] == "my rejects"
+        assert store.rejects == "'my rejects' --to snowflake"
         assert figures["warehouse"] == status["warehouse"] == settings.name
         assert (figures["missing"], figures["duplicates"], figures["holes"]) == (0, 0, 0)
         first = threading.Event()

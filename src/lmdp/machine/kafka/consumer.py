@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from threading import Thread
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
 
-from lmdp.core.otlp.compression import GZIP, ZSTD
-from lmdp.core.pipeline import Message, TransformSettings
+from lmdp.core.pipeline import TransformSettings
 from lmdp.errors import (
     BrokerFailedError,
     CertificatesChangedError,
     LmdpError,
+    PartitionsLostError,
     StalledError,
     TopicGoneError,
     TopicReplacedError,
@@ -30,6 +28,7 @@ from lmdp.machine.batch import Fetch
 from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
 from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of, read_own
 from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
+from lmdp.machine.kafka.records import epoch_of, known, message_of, runs_of
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
 from lmdp.machine.metrics import Progress
 from lmdp.machine.pipeline import Pipeline
@@ -59,6 +58,12 @@ _CLIENT_SETTINGS = {
     "fetch.queue.backoff.ms": 10,
     "isolation.level": "read_committed",
 }
+# A member that is gone is noticed within 10 s.
+_SHARED_SETTINGS = {
+    "partition.assignment.strategy": "cooperative-sticky",
+    "session.timeout.ms": 10_000,
+    "heartbeat.interval.ms": 2_000,
+}
 _TOPIC_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001 - the library's public names
 _OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001 - as above
 
@@ -81,7 +86,7 @@ def consume(
     def connect() -> KafkaSource:
         return KafkaSource(access, sink, consume, progress, events, notify, drain)
 
-    with contextlib.closing(transformer(settings, consume.workers, events.stop, notify)) as transform:
+    with contextlib.closing(transformer(settings, consume.workers, events.stop, notify, consume.keys)) as transform:
         Pipeline(connect, transform, sink, consume, progress, events.stop, notify).run()
 
 
@@ -111,6 +116,12 @@ class KafkaSource:
         self._looked = time.monotonic()
         self._unanswered = ""  # a trouble that ends when the broker answers again, which may have nothing new
         self._resets: list[Fetch] = []
+        self._sink = sink
+        self._positions: dict[int, int] = {}
+        self._epochs: dict[int, int] = {}
+        self._release: Callable[[Collection[int]], None] | None = None
+        self._is_assigned = not settings.shared
+        shared = _SHARED_SETTINGS if settings.shared else {}
         with contextlib.ExitStack() as on_failure:
             self._watcher = TopicWatcher(access, settings.topic, settings.cluster)
             on_failure.callback(self._watcher.stop)
@@ -118,35 +129,71 @@ class KafkaSource:
             snapshot = self._watcher.first(self._stop)
             self.identity = snapshot.identity
             partitions = snapshot.chosen(settings.partitions)
-            owner = owner_of(sink.name, self.identity.topic_id)
+            self._owner = owner = owner_of(sink.name, self.identity.topic_id)
             with self._translating():
-                self._consumer = Consumer(
-                    {**access.config(), **_CLIENT_SETTINGS, "group.id": settings.group, "error_cb": self._reasons}
-                )
+                group = {"group.id": settings.group, "error_cb": self._reasons}
+                self._consumer = Consumer({**access.config(), **_CLIENT_SETTINGS, **shared, **group})
                 self._group = GroupOffsets(self._consumer, settings.topic, settings.group, owner, notify)
                 on_failure.callback(self.close)
-                self._resume(sink, partitions, snapshot, owner)
-                self._assign()
+                if settings.shared:
+                    self._consumer.subscribe(
+                        [settings.topic], on_assign=self._take, on_revoke=self._give_up, on_lost=self._lose
+                    )
+                else:
+                    self._resume(partitions, snapshot)
+                    self._assign()
                 self._count_lag(snapshot)
             on_failure.pop_all()
 
-    def _resume(self, sink: Sink, partitions: tuple[int, ...], snapshot: TopicSnapshot, owner: str) -> None:
+    def on_release(self, release: Callable[[Collection[int]], None]) -> None:
+        """Have `release` called with the partitions that the group gives to another process."""
+        self._release = release
+
+    def _take(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+        """Take the partitions that the group gives this process, each from where the sink is."""
+        snapshot = self._watcher.snapshot()
+        if snapshot.identity != self.identity:
+            raise TopicReplacedError(self._loss("was recreated"))
+        taken = tuple(place.partition for place in places)
+        self._is_assigned = True
+        if taken:
+            self._notify(f"reads the partitions {', '.join(map(str, sorted(taken)))} of {self._settings.topic}")
+            self._resume(taken, snapshot)
+        self._consumer.incremental_assign(self._places(taken))
+
+    def _give_up(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+        """Give partitions to another process; at the end of this one there is nothing left to commit of them."""
+        given = [place.partition for place in places]
+        if self._release is not None:
+            self._release(given)
+        for partition in given:
+            self._positions.pop(partition, None)
+            self._epochs.pop(partition, None)
+        self._resets = [reset for reset in self._resets if reset.partition in self._positions]
+        self._consumer.incremental_unassign(places)
+
+    def _lose(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
+        if self._release is not None:
+            text = f"the group {self._settings.group} has given this run's partitions to others: joining it again"
+            raise PartitionsLostError(text)
+
+    def _resume(self, partitions: tuple[int, ...], snapshot: TopicSnapshot) -> None:
         """Take each partition's position from the sink; one that was never read begins where its log does."""
-        key = (self.identity.cluster, self.identity.topic_id, self.identity.topic)
-        known = sink.offsets(*key, partitions)
+        key, sink = (self.identity.cluster, self.identity.topic_id, self.identity.topic), self._sink
+        behind = sink.offsets(*key, partitions)
         epochs = sink.epochs(*key)
         if self._settings.from_group:
-            own = read_own(self._consumer, self._settings.topic, partitions, owner)
-            ahead = {part: at for part, at in own.items() if at > known.get(part, -1)}
-            known, epochs = known | ahead, {part: at for part, at in epochs.items() if part not in ahead}
-        if not known and sink.has_other_offsets(self.identity.topic):
+            own = read_own(self._consumer, self._settings.topic, partitions, self._owner)
+            ahead = {part: at for part, at in own.items() if at > behind.get(part, -1)}
+            behind, epochs = behind | ahead, {part: at for part, at in epochs.items() if part not in ahead}
+        if not behind and sink.has_other_offsets(self.identity.topic):
             self._notify(
                 f"{self.identity.topic} is not the topic that this warehouse has read before: reading it from its start"
             )
-        unread = [part for part in partitions if part not in known]
+        unread = [part for part in partitions if part not in behind]
         logs = snapshot.logs | self._watcher.logs([part for part in unread if part not in snapshot.logs], self._stop)
-        self._positions = {part: known[part] if part in known else logs[part].first for part in partitions}
-        self._epochs = epochs
+        self._positions |= {part: behind[part] if part in behind else logs[part].first for part in partitions}
+        self._epochs |= {part: epoch for part, epoch in epochs.items() if part in partitions}
         self._begin(unread)
 
     def _begin(self, partitions: Iterable[int]) -> None:
@@ -165,16 +212,18 @@ class KafkaSource:
             yield from self._resets
             self._resets = []
             records: list[Record] = self._consumer.consume(self._lot, 0)
+            if self._settings.shared:  # some may be of a partition that was given up just now
+                records = [one for one in records if one.partition() in {*self._positions, -1, None}]
             if not records:
                 self._stop.wait(_POLL_S)
-            for run in _runs_of(records):
+            for run in runs_of(records):
                 error = run[0].error()
                 if error is None:
                     yield self._fetched(run)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name
-                    yield from self._end_reached(_known(run[0].partition()), _known(run[0].offset()))
+                    yield from self._end_reached(known(run[0].partition()), known(run[0].offset()))
                 elif error.code() in _OUT_OF_RANGE:
-                    yield from self._reset(_known(run[0].partition()), truncated_at(error.str()))
+                    yield from self._reset(known(run[0].partition()), truncated_at(error.str()))
                     return  # what comes behind it in `records` is read again: the partitions are assigned again
                 else:
                     self._handle(error)
@@ -195,7 +244,7 @@ class KafkaSource:
 
     def is_drained(self) -> bool:
         """Return whether all is read that was there when the end was asked for."""
-        if not self._drain.asked():
+        if not (self._drain.asked() and self._is_assigned):
             return False
         snapshot = self._watcher.latest
         if not isinstance(snapshot, TopicSnapshot) or snapshot.identity != self.identity:
@@ -207,6 +256,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Close the client; a broker that does not take the group's offsets is not waited for (45 s, else)."""
+        self._release = None
         self._group.close(_STOP_S)
         self._watcher.stop()
         closing = Thread(target=self._group.close_client, name="close", daemon=True)
@@ -215,13 +265,13 @@ class KafkaSource:
 
     def _fetched(self, records: list[Record]) -> Fetch:
         """Return messages of one partition, and adapt how many to take at once."""
-        partition, epoch = _known(records[0].partition()), _epoch_of(records[0])
+        partition, epoch = known(records[0].partition()), epoch_of(records[0])
         largest = max(map(len, records))
         self._lot = max(1, min(self._lot + len(records), _FETCH, _FETCH_BYTES // max(largest, 1)))
-        first = min(self._positions[partition], _known(records[0].offset()))
-        end = _known(records[-1].offset()) + 1
+        first = min(self._positions[partition], known(records[0].offset()))
+        end = known(records[-1].offset()) + 1
         self._positions[partition], self._epochs[partition] = end, epoch
-        return Fetch(partition, first, end, epoch, [_message_of(record) for record in records])
+        return Fetch(partition, first, end, epoch, [message_of(record) for record in records])
 
     def _end_reached(self, partition: int, end: int) -> Iterator[Fetch]:
         """Take the end of a partition as its next offset: what is before it was read, also offsets without a message.
@@ -252,7 +302,7 @@ class KafkaSource:
         yield Fetch(partition, found.offset, found.offset, lost_from=found.lost_from)
         if found.offset == wanted:
             self._stop.wait(_RETRY_S)
-        self._assign()
+        self._assign(partition)
         self._count_lag(snapshot)
 
     def _handle(self, error: KafkaError) -> None:
@@ -286,7 +336,7 @@ class KafkaSource:
 
     def _add_partitions(self, snapshot: TopicSnapshot) -> None:
         added = [part for part in snapshot.chosen(self._settings.partitions) if part not in self._positions]
-        if added:
+        if added and not self._settings.shared:
             self._notify(f"new partitions of {self._settings.topic}: {', '.join(map(str, added))}")
             self._positions |= dict.fromkeys(added, 0)  # they began while their topic was read
             self._begin(added)
@@ -313,14 +363,21 @@ class KafkaSource:
             lag[part] = max(0, end - position)
         self._progress.lag = lag
 
-    def _assign(self) -> None:
+    def _assign(self, changed: int | None = None) -> None:
+        """Assign all partitions; in a group, whose assignment is not this process's to make, that one again."""
+        if self._settings.shared and changed is not None:
+            places = self._places([changed])
+            self._consumer.incremental_unassign(places)
+            self._consumer.incremental_assign(places)
+        else:
+            self._consumer.assign(self._places(self._positions))
+
+    def _places(self, partitions: Iterable[int]) -> list[TopicPartition]:
         # By the leader's epoch the broker reports whether it still has what was read.
-        self._consumer.assign(
-            [
-                TopicPartition(self._settings.topic, part, offset, leader_epoch=self._epochs.get(part, -1))
-                for part, offset in self._positions.items()
-            ]
-        )
+        return [
+            TopicPartition(self._settings.topic, part, self._positions[part], leader_epoch=self._epochs.get(part, -1))
+            for part in partitions
+        ]
 
     def _loss(self, how: str) -> str:
         """Return what became of the topic, and about how much of it was not read: that cannot come back."""
@@ -344,46 +401,3 @@ class KafkaSource:
                 yield
         except LmdpError as error:
             raise BrokerFailedError(str(error)) from error
-
-
-def _known(number: int | None) -> int:
-    """Return the partition or offset of a record that was received; only one that was not sent yet has none."""
-    assert number is not None
-    return number
-
-
-def _epoch_of(record: Record) -> int:
-    """Return the epoch of the leader that took it; -1 where the broker gives none."""
-    epoch = record.leader_epoch()
-    return -1 if epoch is None else epoch
-
-
-def _runs_of(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Yield records in their order, those of one partition and leader together.
-
-    An event is alone, and so is what is compressed: nobody knows beforehand how much is in it.
-    """
-    for key, run in groupby(records, _run):
-        together = list(run)
-        yield from [together] if key else ([record] for record in together)
-
-
-def _run(record: Record) -> tuple[int, int] | None:
-    if record.error() or (record.value() or b"").startswith((GZIP, ZSTD)):
-        return None
-    return _known(record.partition()), _epoch_of(record)
-
-
-def _message_of(record: Record) -> Message:
-    """Return the message in a record."""
-    kind, timestamp = record.timestamp()
-    headers: Any = record.headers() or ()
-    return Message(
-        record.value(),
-        record.topic() or "",
-        _known(record.partition()),
-        _known(record.offset()),
-        timestamp if kind else None,
-        record.key(),
-        tuple(headers),
-    )

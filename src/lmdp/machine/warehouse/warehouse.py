@@ -189,6 +189,9 @@ class Warehouse:
         )
         return {int(partition): int(offset) for partition, offset in found}
 
+    def release(self, partitions: Collection[int] | None) -> None:
+        """Do nothing: no other process writes to this file."""
+
     def epochs(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
         """Return the leader epoch of the last message that was read, by partition; -1 where it is not known."""
         found = self._reader.read(

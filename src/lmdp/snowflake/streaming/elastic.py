@@ -22,11 +22,16 @@ from lmdp.snowflake.streaming.token import Position
 
 @dataclass(slots=True)
 class Posted:
-    """Counts of a batch. `repeats` are rows that may be there twice, since a request was repeated unanswered."""
+    """Counts of a batch, as Firehose's sink counts them: accepted + refused = rows.
+
+    `repeats` are rows that may be there twice, since a request was repeated unanswered, or the batch comes again.
+    """
 
     rows: int
     accepted: int = 0
     calls: int = 0
+    throttled: int = 0
+    retried: int = 0
     repeats: int = 0
     seconds: float = 0.0
 
@@ -51,12 +56,15 @@ def post(session: Session, place: Place, lines: Sequence[bytes], seconds: float)
             session.call(call)
         except (LmdpError, ChannelInvalidError) as error:
             is_retryable = isinstance(error, UnreachableError | ChannelInvalidError)
+            done.repeats += done.accepted  # all of them are sent again with the batch
             raise DeliveryError(
                 f"Snowflake accepted {done.accepted:,} of {done.rows:,} rows: {error}",
                 type(error).__name__, done, retryable=is_retryable,
             ) from error  # fmt: skip
         finally:
             done.calls += call.tries
+            done.throttled += call.throttled
+            done.retried += append.rows * max(call.tries - 1, 0)
             done.repeats += append.rows * call.doubts
             done.seconds = time.monotonic() - begun
         done.accepted += append.rows

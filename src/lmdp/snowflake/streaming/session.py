@@ -94,7 +94,8 @@ class Call:
     """One request on its way, with all its repeats.
 
     It is repeated for a while, and within `wait_seconds` where another's doing is waited for, or until `ends`
-    (`time.monotonic`). It was sent `tries` times; `doubts`: how often it may have been carried out unanswered.
+    (`time.monotonic`). It was sent `tries` times, `throttled` of them in vain; `doubts`: how often it may have been
+    carried out unanswered.
     """
 
     method: str
@@ -106,6 +107,7 @@ class Call:
     ends: float | None = None
     is_in_doubt: bool = False
     tries: int = 0
+    throttled: int = 0
     doubts: int = 0
 
     def doubt(self) -> None:
@@ -160,10 +162,10 @@ class Session:
         """Send a request once; return the answer, what is wrong with it, and what to do, None for a success."""
         generation = self._generation
         try:
-            host, token = self._signed_in()
+            host, token = self._signed_in(call.ends)
         except _RefusedKeyError as error:
             return None, f"it does not know the key of {self.account.user} ({error})", Decision.RENEW
-        except urllib3.exceptions.HTTPError as error:
+        except (urllib3.exceptions.HTTPError, UnreachableError) as error:
             return None, _reason(error), Decision.RETRY
         url = f"{host}{call.path}?{urlencode({**call.query, **identity}, quote_via=quote)}"
         headers = {"Authorization": f"Bearer {token}", "X-Snowflake-Authorization-Token-Type": "OAUTH", **call.headers}
@@ -177,31 +179,40 @@ class Session:
             return answer, "", None
         failure = refusal(answer.status, answer.data)
         decision = failure.decision()
+        call.throttled += answer.status == 429
         if answer.status >= 500:
             call.doubt()
         if decision is Decision.RENEW:
             self._forget(generation)
         return answer, failure, decision
 
+    def sign_in(self) -> tuple[str, float]:
+        """Sign in, unless it is done; return the ingest host, and the token's seconds. Raises LmdpError."""
+        try:
+            host, token = self._signed_in()
+        except urllib3.exceptions.HTTPError as error:
+            raise UnreachableError(f"{self.account.user} cannot sign in at {self.account.base}: {error}") from error
+        return host, _expiry(token, time.time() + self._ahead)
+
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
 
-    def _signed_in(self) -> tuple[str, str]:
+    def _signed_in(self, ends: float | None = None) -> tuple[str, str]:
         """Return the ingest host and a token for it; both are fetched where there are none, or theirs is over."""
         with self._lock:
             if not self._token or time.monotonic() >= self._renew_at:
-                self._sign_in()
+                self._sign_in(ends)
             return self._host, self._token
 
-    def _sign_in(self) -> None:
+    def _sign_in(self, ends: float | None) -> None:
         base = self.account.base
         jwt = self._jwt()
         headers = {"Authorization": f"Bearer {jwt}", "X-Snowflake-Authorization-Token-Type": "KEYPAIR_JWT"}
-        host = text_of(self._fetch("GET", f"{base}/v2/streaming/hostname", headers, b""), "hostname")
+        host = text_of(self._fetch("GET", f"{base}/v2/streaming/hostname", headers, b"", ends), "hostname")
         form = urlencode({"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "scope": host}).encode()
         form_headers = {**headers, "Content-Type": "application/x-www-form-urlencoded"}
-        token = text_of(self._fetch("POST", f"{base}/oauth/token", form_headers, form), "token")
+        token = text_of(self._fetch("POST", f"{base}/oauth/token", form_headers, form, ends), "token")
         if not host or not token:
             raise UnreachableError(f"{base} answered neither with a host nor with a token: it is not Snowflake's API.")
         parts = urlsplit(base)
@@ -210,8 +221,8 @@ class Session:
         left = _expiry(token, time.time() + self._ahead)
         self._renew_at = time.monotonic() + max(left - _EARLY_S, left / 2)
 
-    def _fetch(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        answer = self._send(method, url, headers, body)
+    def _fetch(self, method: str, url: str, headers: Mapping[str, str], body: bytes, ends: float | None) -> bytes:
+        answer = self._send(method, url, headers, body, ends)
         if answer.status < 300:
             return answer.data
         failure = refusal(answer.status, answer.data)

@@ -33,9 +33,9 @@ from lmdp.snowflake.streaming.channel import MAX_CHANNELS, Channel, Channels, In
 from lmdp.snowflake.streaming.parallel import in_parallel
 from lmdp.snowflake.streaming.requests import Rows, cut
 from lmdp.snowflake.streaming.token import Position
+from lmdp.support.program import program
 
 _MOST_REOPENS: Final = 5
-_UNEXPLAINED: Final = 2  # reopenings without a cause of our own: more of them are another writer's doing
 _REMEMBERED_S: Final = 120.0
 
 
@@ -45,13 +45,15 @@ class Limits:
 
     `uncommitted_s`: before what somebody has in flight is discarded (others saw half a minute after a crash).
     `stalled_s`: before rows that are never committed are read again. `in_flight`: bytes that are accepted and not
-    committed, beyond which nothing is sent; at most so much is read again.
+    committed, beyond which nothing is sent; at most so much is read again. `unexplained`: reopenings in two minutes
+    without a cause of our own: more of them are another writer's doing.
     """
 
     look_s: float = 1.0
     uncommitted_s: float = 60.0
     stalled_s: float = 300.0
     in_flight: int = 256 * 2**20
+    unexplained: int = 2
 
 
 class Key(NamedTuple):
@@ -124,7 +126,7 @@ class SnowflakeSink:
         self._limits = limits
         self._partitions: dict[Key, _Partition] = {}
         self._looked = 0.0
-        self._refused = 0
+        self._refused = self._refused_before = 0
 
     def commit(self, load: Load, *, then: Callable[[int], None]) -> int:
         """Append the rows of `load`, each partition's to its channel, in the order of the offsets."""
@@ -173,6 +175,12 @@ class SnowflakeSink:
         found = {key.partition: _resume(self._partitions[key]) for key in keys}
         return {partition: offset for partition, offset in found.items() if offset is not None}
 
+    def release(self, partitions: Collection[int] | None) -> None:
+        """Forget channels, which another process opens from now on: its rows are behind those of this one."""
+        for key in [key for key in self._partitions if partitions is None or key.partition in partitions]:
+            known = self._partitions.pop(key)
+            self._refused_before += known.channel.status.refused - known.refused
+
     def epochs(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
         """Return the leader epoch of the last row, by partition."""
         keys = ((key, known) for key, known in self._partitions.items() if key[:3] == (cluster, topic_id, topic))
@@ -184,11 +192,13 @@ class SnowflakeSink:
 
     def refused_rows(self) -> int:
         """Return how many rows Snowflake has refused since the channels were opened."""
-        return sum(known.channel.status.refused - known.refused for known in self._partitions.values())
+        return self._refused_before + sum(
+            known.channel.status.refused - known.refused for known in list(self._partitions.values())
+        )
 
     def status(self) -> dict[str, Any]:
         """Return what is known of the channels, from memory alone."""
-        channels = [known.channel for known in self._partitions.values()]
+        channels = [known.channel for known in list(self._partitions.values())]
         return {
             "table": self.name,
             "writer": self._writer,
@@ -258,7 +268,7 @@ class SnowflakeSink:
         if not why.is_in_doubt and "STALE" in str(why):
             now = time.monotonic()
             known.unexplained = [at for at in known.unexplained if now - at < _REMEMBERED_S] + [now]
-            if len(known.unexplained) > _UNEXPLAINED:
+            if len(known.unexplained) > self._limits.unexplained:
                 raise self._taken(key, "another writer")
         old = known.channel
         new = self._open(key, old)
@@ -283,7 +293,10 @@ class SnowflakeSink:
         refused = self.refused_rows()
         if refused > self._refused:
             error = self.status()["lastError"] or "no reason given"
-            self._notify(f"REFUSED: Snowflake refused {refused - self._refused:,} rows ({error}); ERROR_TABLE has them")
+            self._notify(
+                f"REFUSED: Snowflake refused {refused - self._refused:,} rows ({error}). Bring them back: "
+                f"{program()} snowflake errors FOLDER"
+            )
             self._refused = refused
         if rewound:
             raise _rewound(*rewound)

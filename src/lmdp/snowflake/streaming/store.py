@@ -1,116 +1,22 @@
-"""Snowflake as the store of a run: settings from the environment, the sink, and its part of status and report."""
+"""Snowflake as the store of a run: the sink, and its part of status and report."""
 
 from __future__ import annotations
 
 import contextlib
 import shlex
-import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from lmdp.core.column_names import KeyStyle, styled
-from lmdp.core.encode import encode
-from lmdp.core.specification import Spec
-from lmdp.errors import LmdpError, SettingsError
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import Notify
 from lmdp.machine.store import OpenStore
 from lmdp.machine.warehouse.totals import Totals, by_reason
-from lmdp.snowflake.connection import der
-from lmdp.snowflake.secrets import read_secret
 from lmdp.snowflake.streaming.channel import Channels
-from lmdp.snowflake.streaming.session import Account, Place, Session
-from lmdp.snowflake.streaming.sink import SnowflakeSink, writer_name
-from lmdp.sql.settings import SnowflakeSettings
-from lmdp.support.opening import read_bytes
-from lmdp.support.settings_reader import Reader
-
-TABLE: Final = "ROW_EVENTS"
-OWN_PIPE: Final = f"{TABLE}_STREAM"
-"""The pipe that takes names of columns as they are: MATCH_BY_COLUMN_NAME = CASE_SENSITIVE."""
-
-DEFAULT_PIPE: Final = f"{TABLE}-STREAMING"
-"""The pipe that every table has; it compares names without their case."""
-
-_KEYS: Final = ("SNOWFLAKE_WRITER_KEY_FILE", "SNOWFLAKE_WRITER_KEY_SECRET", "SNOWFLAKE_WRITER_KEY_COMMAND")
-_COMMAND_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class WriterSettings:
-    """Settings of a writer: who signs in, the pipe, and how the columns are named. `key` reads the key each time."""
-
-    account: Account = field(repr=False)
-    place: Place
-    identifiers: KeyStyle
-
-    @classmethod
-    def from_env(cls, env: Mapping[str, str], settings: SnowflakeSettings) -> WriterSettings:
-        """Read account, user, key and pipe. Raises SettingsError with every fault."""
-        read = Reader(env)
-        url = read.given("SNOWFLAKE_ACCOUNT_URL")
-        if not urlsplit(url if "//" in url else f"https://{url}").hostname:
-            read.fault(
-                "SNOWFLAKE_ACCOUNT_URL is not set; it is the account's address, such as xy12345.snowflakecomputing.com"
-            )
-        key = _key(read)
-        if not read.faults:
-            try:
-                key()
-            except (LmdpError, OSError) as error:
-                read.fault(f"the writer's private key: {error}")
-        if read.faults:
-            raise SettingsError.of(read.faults)
-        is_upper = settings.identifiers == "upper"
-        pipe = read.given("SNOWFLAKE_PIPE") or (DEFAULT_PIPE if is_upper else OWN_PIPE)
-        user = read.given("SNOWFLAKE_WRITER_USER") or settings.firehose_user
-        place = Place(settings.database, settings.schema, pipe)
-        return cls(Account(url, user, key), place, "upper" if is_upper else "quoted")
-
-    @property
-    def name(self) -> str:
-        """The pipe's address, without a secret."""
-        return f"snowflake://{urlsplit(self.account.base).netloc}/{self.place}"
-
-
-def _key(read: Reader) -> Callable[[], bytes]:
-    """Return what reads the private key: a file, a secret of AWS, or what a command prints."""
-    file, secret, command = (read.given(name) for name in _KEYS)
-    given = [name for name, value in zip(_KEYS, (file, secret, command), strict=True) if value]
-    if len(given) > 1:
-        read.fault(f"{' and '.join(given)} are set; the writer has one key: leave one of them")
-    passphrase = read.given("SNOWFLAKE_WRITER_KEY_PASSPHRASE") or None
-    secret = secret or ("" if file or command else read.given("SNOWFLAKE_FIREHOSE_SECRET"))
-    if file:
-        return lambda: der(read_bytes(Path(file)), passphrase)
-    if command:
-        return lambda: der(_printed(command), passphrase)
-    if secret:
-        return partial(_held, secret)
-    read.fault(
-        f"the writer's private key is not set: {_KEYS[0]} (PKCS#8), {_KEYS[1]} (a Secrets Manager name or ARN) or "
-        f"{_KEYS[2]} (a command that prints it)"
-    )
-    return bytes
-
-
-def _held(secret: str) -> bytes:
-    held = read_secret(secret)
-    return der(held.private_key.encode(), held.passphrase)
-
-
-def _printed(command: str) -> bytes:
-    """Return what a command prints; it is run without a shell."""
-    try:
-        done = subprocess.run(shlex.split(command), capture_output=True, timeout=_COMMAND_S, check=True)  # noqa: S603 - the operator's own
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise LmdpError(f"{_KEYS[2]} failed: {type(error).__name__}. Run it by hand to see why.") from error
-    return done.stdout
+from lmdp.snowflake.streaming.session import Session
+from lmdp.snowflake.streaming.settings import WriterSettings
+from lmdp.snowflake.streaming.sink import Limits, SnowflakeSink, writer_name
 
 
 @dataclass(slots=True)
@@ -120,7 +26,13 @@ class SnowflakeStore:
     sink: SnowflakeSink
     name: str
     progress: Progress
+    place: str
     warehouse: None = None
+
+    @property
+    def rejects(self) -> str:
+        """The place of this run's rejects, and Snowflake, for a replay."""
+        return f"{shlex.quote(self.place)} --to snowflake"
 
     @contextlib.contextmanager
     def moment(self) -> Iterator[Totals]:
@@ -148,7 +60,7 @@ class SnowflakeStore:
             "sizeBytes": None,
             "freeBytes": None,
             "daysLeftOnDisk": None,
-            "snowflake": self.sink.status(),
+            "snowflake": {**self.sink.status(), "rejectsIn": self.place},
         }
 
     def figures(self, _totals: Totals) -> dict[str, Any]:
@@ -176,23 +88,26 @@ _UNKNOWN: Final[Mapping[str, Any]] = {
 }
 
 
-def opening(settings: WriterSettings, spec: Spec) -> OpenStore:
-    """Return what opens the store for a run."""
+def opening(settings: WriterSettings, rejects: str, *, shared: bool = False) -> OpenStore:
+    """Return what opens the store for a run, whose `rejects` are written to that place, and whose rows are JSON.
+
+    `shared`: others write too.
+    """
 
     @contextlib.contextmanager
     def opened(progress: Progress, stop: threading.Event, notify: Notify) -> Iterator[SnowflakeStore]:
         session, writer = Session(settings.account, stop), writer_name()
-        keys = styled(spec, settings.identifiers)
         sink = SnowflakeSink(
             Channels(session, settings.place, writer),
-            partial(encode, spec=keys),
+            list,
             settings.name,
             writer=writer,
             stop=stop,
             notify=notify,
+            limits=Limits(unexplained=0) if shared else Limits(),  # a group says whose a partition is
         )
         try:
-            yield SnowflakeStore(sink, settings.name, progress)
+            yield SnowflakeStore(sink, settings.name, progress, rejects)
         finally:
             session.close()
 

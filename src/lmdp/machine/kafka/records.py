@@ -1,0 +1,55 @@
+"""Records as the client hands them out: put together in runs, and made messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from confluent_kafka import Message as Record
+
+from lmdp.core.otlp.compression import GZIP, ZSTD
+from lmdp.core.pipeline import Message
+
+
+def known(number: int | None) -> int:
+    """Return the partition or offset of a record that was received; only one that was not sent yet has none."""
+    assert number is not None
+    return number
+
+
+def epoch_of(record: Record) -> int:
+    """Return the epoch of the leader that took it; -1 where the broker gives none."""
+    epoch = record.leader_epoch()
+    return -1 if epoch is None else epoch
+
+
+def runs_of(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Yield records in their order, those of one partition and leader together.
+
+    An event is alone, and so is what is compressed: nobody knows beforehand how much is in it.
+    """
+    for key, run in groupby(records, _run):
+        together = list(run)
+        yield from [together] if key else ([record] for record in together)
+
+
+def _run(record: Record) -> tuple[int, int] | None:
+    if record.error() or (record.value() or b"").startswith((GZIP, ZSTD)):
+        return None
+    return known(record.partition()), epoch_of(record)
+
+
+def message_of(record: Record) -> Message:
+    """Return the message in a record."""
+    kind, timestamp = record.timestamp()
+    headers: Any = record.headers() or ()
+    return Message(
+        record.value(),
+        record.topic() or "",
+        known(record.partition()),
+        known(record.offset()),
+        timestamp if kind else None,
+        record.key(),
+        tuple(headers),
+    )
