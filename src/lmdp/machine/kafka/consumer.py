@@ -31,7 +31,7 @@ from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_
 from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of, read_own
 from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
-from lmdp.machine.metrics import Progress
+from lmdp.machine.metrics import Place, Progress
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.sink import Sink
@@ -221,7 +221,7 @@ class KafkaSource:
         first = min(self._positions[partition], _known(records[0].offset()))
         end = _known(records[-1].offset()) + 1
         self._positions[partition], self._epochs[partition] = end, epoch
-        return Fetch(partition, first, end, epoch, [_message_of(record) for record in records])
+        return Fetch(partition, first, end, epoch, [message_of(record) for record in records])
 
     def _end_reached(self, partition: int, end: int) -> Iterator[Fetch]:
         """Take the end of a partition as its next offset: what is before it was read, also offsets without a message.
@@ -305,13 +305,16 @@ class KafkaSource:
 
     def _count_lag(self, snapshot: TopicSnapshot) -> None:
         """Count the offsets beyond each position: by the partition's last answer, before that by its log."""
-        lag = {}
+        lag, places = {}, {}
         for part, position in self._positions.items():
             place = TopicPartition(self._settings.topic, part)
             _, high = self._consumer.get_watermark_offsets(place, cached=True)
             end = high if high >= 0 or part not in snapshot.logs else snapshot.logs[part].end
             lag[part] = max(0, end - position)
+            first = snapshot.logs[part].first if part in snapshot.logs else 0
+            places[part] = Place(min(first, position), max(end, position), position)
         self._progress.lag = lag
+        self._progress.note_places(places)
 
     def _assign(self) -> None:
         # By the leader's epoch the broker reports whether it still has what was read.
@@ -374,7 +377,7 @@ def _run(record: Record) -> tuple[int, int] | None:
     return _known(record.partition()), _epoch_of(record)
 
 
-def _message_of(record: Record) -> Message:
+def message_of(record: Record) -> Message:
     """Return the message in a record."""
     kind, timestamp = record.timestamp()
     headers: Any = record.headers() or ()
