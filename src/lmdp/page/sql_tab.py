@@ -32,6 +32,9 @@ _CHART_ROWS = 5_000
 _MOST_LINES = 8
 _PATIENCE_S = 20.0
 _KEPT = "lmdp-sql"  # in the browser's tab, so that a restart of the run loses nothing
+_KEPT_AND_RELOADED = (
+    f"[sessionStorage.getItem('{_KEPT}'), performance.getEntriesByType('navigation')[0]?.type === 'reload']"
+)
 _HISTORY = "lmdp-sql-history"  # in the browser
 _REMEMBERED = 50
 _LONGEST_REMEMBERED = 20_000
@@ -47,7 +50,7 @@ class SqlTab:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._answer: Answer | None = None
-        self._has_tables = self._is_changed = False
+        self._has_tables = self._is_changed = self._is_opened = False
         self._running: asyncio.Task[Answer] | None = None
         session.redraw.append(self._themed)
 
@@ -55,6 +58,9 @@ class SqlTab:
         """Build the list of tables, the editor, and the section for the answer."""
         heading("SQL", "one read-only SELECT at a time")
         with ui.element("div").classes("lm-sql-columns"):
+            with ui.element("div"):
+                self._build_editor()
+                self._build_answer()
             with ui.element("section").classes("lm-card lm-tables").props('aria-label="Tables and columns"'):
                 self._filter = ui.input("Find a table or column").props("outlined dense clearable")
                 self._filter.props("data-testid=sql-find")
@@ -63,9 +69,6 @@ class SqlTab:
                     "data-testid=sql-tables dense no-selection-unset"
                 )
                 self._tree.add_slot("default-header", _NODE)
-            with ui.element("div"):
-                self._build_editor()
-                self._build_answer()
 
     def _build_editor(self) -> None:
         with ui.element("section").classes("lm-card lm-sql"):
@@ -114,10 +117,14 @@ class SqlTab:
             self._place = ui.element("div").classes("lm-answer-place").props("data-testid=sql-answer")
 
     async def open(self, state: State) -> None:
-        """Show the query of an address, else what the browser's tab had before it was reloaded."""
-        kept = state.get("sql") or await ui.run_javascript(f"sessionStorage.getItem('{_KEPT}')", timeout=_PATIENCE_S)
-        if isinstance(kept, str):
-            self._editor.set_value(kept)
+        """Show the query of an address; after a reload, and without one, what the browser's tab had."""
+        sql, is_first, self._is_opened = state.get("sql"), not self._is_opened, True
+        if is_first:
+            found = await ui.run_javascript(_KEPT_AND_RELOADED, timeout=_PATIENCE_S)
+            kept, is_reloaded = found if isinstance(found, list) else (None, False)
+            sql = kept if isinstance(kept, str) and (is_reloaded or sql is None) else sql
+        if sql is not None and sql != self._editor.value:
+            self._editor.set_value(sql)
 
     def state(self) -> State:
         """Return the query; nothing where it is the first one."""
