@@ -274,10 +274,10 @@ def test_a_volume_fills_up_in_each_hour() -> None:
     assert set(used[55:]) == {25_000_000}
 
 
-def test_a_device_is_silent_for_ten_minutes() -> None:
-    """The third switch sends nothing from minute 20 to 30."""
+def test_a_device_is_silent_for_a_while() -> None:
+    """The third switch sends nothing from minute 20 to 45."""
     polls = hourly(14, "Ping", "sentpkts", "0")
-    assert [minute for minute, value in enumerate(polls) if value is None] == list(range(20, 30))
+    assert [minute for minute, value in enumerate(polls) if value is None] == list(range(20, 45))
 
 
 def test_a_counter_starts_again_when_its_host_restarts() -> None:

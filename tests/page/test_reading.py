@@ -20,11 +20,11 @@ from lmdp.machine.api.protocol import Query
 from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import chart, formats, reject_texts
+from lmdp.page.answers import as_lines
 from lmdp.page.chart import ChartQuery
 from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import RunClient
 from lmdp.page.series_chart import with_gaps
-from lmdp.page.sql_tab import as_lines
 from lmdp.testing.pipeline import write as write_messages
 from page.sites import asked, message
 

@@ -6,18 +6,17 @@ import asyncio
 import contextlib
 import json
 import re
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from nicegui import ui
 
 from lmdp.errors import ApiError, LmdpError
 from lmdp.machine.api.protocol import CSV, Query
 from lmdp.page import echarts, formats, saved_queries
 from lmdp.page.address import State
+from lmdp.page.answers import SHOWN, as_lines, show_table
 from lmdp.page.run_client import Answer, Json
 from lmdp.page.widgets import heading
 from lmdp.sql.dictionary import recipes
@@ -26,10 +25,8 @@ from lmdp.support.program import program
 if TYPE_CHECKING:
     from lmdp.page.layout import Session
 
-_SHOWN = 1_000
 _CSV_ROWS = 100_000  # for more there is `lmdp query`, which writes to a file
 _CHART_ROWS = 5_000
-_MOST_LINES = 8
 _PATIENCE_S = 20.0
 _KEPT = "lmdp-sql"  # in the browser's tab, so that a restart of the run loses nothing
 _KEPT_AND_RELOADED = (
@@ -286,8 +283,8 @@ class SqlTab:
                 self._chart(self._answer)
             else:
                 show_table(self._answer)
-                if len(self._answer.rows) > _SHOWN:
-                    ui.label(f"The table shows {_SHOWN:,} rows; CSV has up to {_CSV_ROWS:,}.").classes("lm-note")
+                if len(self._answer.rows) > SHOWN:
+                    ui.label(f"The table shows {SHOWN:,} rows; CSV has up to {_CSV_ROWS:,}.").classes("lm-note")
 
     def _chart(self, answer: Answer) -> None:
         found = as_lines(answer)
@@ -373,65 +370,3 @@ def fault_place(sql: str, error: str) -> tuple[int, int] | None:
     word = re.compile(r"\w+|").match(sql, max(begin, 0))
     end = max(begin + 1, word.end() if word else 0)
     return (begin, end) if 0 <= begin < len(sql) else None
-
-
-def show_table(answer: Answer) -> None:
-    """Show the first rows, page by page. A column's name is only text, never a key that the browser interprets."""
-    columns = [_column(at, column) for at, column in enumerate(answer.columns)]
-    numbers = [at for at, column in enumerate(answer.columns) if _is_number(column)]
-    rows: list[Json] = [
-        {"id": number}
-        | {f"c{at}": _cell(value) for at, value in enumerate(row)}
-        | {f"n{at}": _number(row[at]) for at in numbers}
-        for number, row in enumerate(answer.rows[:_SHOWN])
-    ]
-    drawn = ui.table(columns=columns, rows=rows, row_key="id", pagination=25).classes("lm-table")
-    drawn.props("flat dense wrap-cells")
-
-
-def _column(at: int, column: Json) -> Json:
-    """Return a column of the table, sorted by its numbers where it has them, NULL first."""
-    found = {"name": f"c{at}", "label": column["name"], "field": f"c{at}", "sortable": True}
-    if not _is_number(column):
-        return found | {"align": "left"}
-    return found | {"align": "right", ":sort": f"(a, b, x, y) => (x.n{at} ?? -Infinity) - (y.n{at} ?? -Infinity) || 0"}
-
-
-def _cell(value: Any) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}" if abs(value) < 10**11 else str(value)
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}" if abs(value) < 10**6 else f"{value:,.2f}"
-    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def as_lines(answer: Answer) -> tuple[str, list[tuple[str, list[list[Any]]]]] | None:
-    """Return the axis's kind and the named lines of an answer whose first column is the axis; None without numbers."""
-    columns, rows = answer.columns, answer.rows
-    at = [number for number, column in enumerate(columns) if number and _is_number(column)][:_MOST_LINES]
-    if not at or not rows:
-        return None
-    timed = columns[0]["type"].startswith(("timestamp", "date"))
-    if timed:
-        if not all(row[0] is None or _is_time(row[0]) for row in rows):
-            return None
-        rows = sorted(rows, key=lambda row: (row[0] is None, (row[0] or "").removesuffix("Z")))
-    axis = "time" if timed else "value" if _is_number(columns[0]) else "category"
-    return axis, [(columns[number]["name"], [[row[0], _number(row[number])] for row in rows]) for number in at]
-
-
-def _is_time(text: str) -> bool:
-    """Return whether it is a time that a chart can have, unlike infinity."""
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) else None
-
-
-def _is_number(column: dict[str, str]) -> bool:
-    return column["type"].startswith(("int", "uint", "float", "double", "halffloat", "decimal"))

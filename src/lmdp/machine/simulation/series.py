@@ -39,7 +39,7 @@ class Event(NamedTuple):
 
 FILLS: Final = Event(0, 0, 55 * 60)  # /var of linux-00000; emptied at the full hour
 RESTARTS: Final = Event(4, 15 * 60, 15 * 60)  # esxi-00004
-SILENT: Final = Event(14, 20 * 60, 30 * 60)  # switch-00014
+SILENT: Final = Event(14, 20 * 60, 45 * 60)  # switch-00014
 SLOWED: Final = Event(2, 35 * 60, 50 * 60)  # the first interface of switch-00002
 SLOWED_TO: Final = 0.2
 
