@@ -32,7 +32,7 @@ ASKED = {
     "GET /api/reasons": "/api/reasons",
     "GET /api/tables": "/api/tables",
     "GET /api/rejects": "/api/rejects",
-    "GET /api/messages": "/api/messages?partition=0&before=5",
+    "GET /api/messages": "/api/messages?partition=0&before=1",
     "GET /api/alerts": "/api/alerts",
     "GET /api/devices": "/api/devices",
     "GET /api/series": "/api/series?orgId=acme&deviceId=7",
