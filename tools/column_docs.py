@@ -1,19 +1,19 @@
 """Make docs/columns.md from the specification and the views, for `make docs`.
 
 Names and types come from an empty warehouse, which has every table and view of one machine; meanings that the
-specification does not have come from columns.toml. A column without one ends the script, so that none is missed.
+specification does not have come from src/lmdp/sql/columns.toml. A column without one ends the script.
 """
 
 from __future__ import annotations
 
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
 from lmdp.core.specification import load_spec
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.sql.dictionary import groups, meaning
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "columns.md"
 
@@ -27,7 +27,6 @@ Every table and view of the schema `PIPELINE`, with its columns. Made by `make d
 HIDDEN = {"METRIC_HOURLY_LIVE", "METRIC_HOURLY_KEPT"}
 """The two parts of METRIC_HOURLY on one machine."""
 
-MEANINGS = tomllib.loads(Path(__file__).with_name("columns.toml").read_text("utf-8"))
 TYPES = {"DOUBLE": "FLOAT", "JSON": "VARIANT", "BIGINT": "NUMBER", "INTEGER": "NUMBER", "TIMESTAMP": "TIMESTAMP_NTZ"}
 TYPES |= {"BLOB": "BINARY"}
 
@@ -54,10 +53,10 @@ def described() -> dict[str, list[Column]]:
 def page() -> str:
     """Return the whole page."""
     tables = described()
-    if unlisted := set(tables) - HIDDEN - {name for listed in MEANINGS["tables"].values() for name in listed}:
-        raise SystemExit(f"tools/columns.toml does not list {', '.join(sorted(unlisted))}")
+    if unlisted := set(tables) - HIDDEN - {name for listed in groups().values() for name in listed}:
+        raise SystemExit(f"src/lmdp/sql/columns.toml does not list {', '.join(sorted(unlisted))}")
     parts = [HEAD]
-    for group, listed in MEANINGS["tables"].items():
+    for group, listed in groups().items():
         parts.append(f"## {group}\n")
         parts += ["\n".join(_table(name, about, tables[name])) + "\n" for name, about in listed.items()]
     return "\n".join(parts)
@@ -70,6 +69,7 @@ def _table(name: str, about: str, columns: list[Column]) -> Iterator[str]:
 
 
 def _meaning(column: str) -> str:
-    """Return the specification's text for its own columns, in either spelling, else ours."""
-    of_spec = {field.name.upper(): field.about for field in load_spec().fields}
-    return of_spec.get(column.replace("_", "").upper()) or MEANINGS["columns"][column]
+    found = meaning(column)
+    if found is None:
+        raise SystemExit(f"src/lmdp/sql/columns.toml has no meaning of {column}")
+    return found

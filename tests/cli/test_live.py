@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
-from lmdp.cli.live import lines, opened, view
+from lmdp.cli.live import fitted, lines, opened, view
 from lmdp.page.security import tokens
 from running import PROGRAM, call, environment, started, until
 
@@ -162,6 +162,55 @@ def test_a_narrow_terminal_cuts_lines() -> None:
     assert max(map(len, shown)) == 40
 
 
+SMALL = changed({"trouble": "Kafka at 127.0.0.1:35397 does not answer: the connection was refused"})
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "shown"),
+    [
+        (
+            48,
+            10,
+            [
+                "running     pid 4711 for 1:02:05",
+                "            published    consumed        rows",
+                "this run       12,266 →    12,185 →    72,171",
+                "per second                    201       1,193",
+                "lag         18 messages behind",
+                "all runs    306,041 rows in the warehouse",
+                "freshness   1.3 s since the newest row was measured",
+                "rejects     3: 2 Decode.Malformed, 1 Row.MissingField",
+                "trouble     Kafka at 127.0.0.1:35397 does not",
+                "            answer: the connection was refused",
+            ],
+        ),
+        (
+            30,
+            5,
+            [
+                "lag         18 messages behind",
+                "rejects     3: 2 Decode.Malformed, 1 Row.MissingField",
+                "trouble     Kafka at",
+                "            127.0.0.1:35397",
+                "            does not [...]",
+            ],
+        ),
+        (100, 1, ["trouble     Kafka at 127.0.0.1:35397 does not answer: the connection was refused"]),
+    ],
+)
+def test_a_small_terminal_keeps_what_matters(width: int, height: int, shown: list[str]) -> None:
+    """Figures come before names, faults are wrapped, and what matters least is left out first."""
+    assert fitted(lines(SMALL, width=width), width, height) == shown
+    assert view(SMALL, size=ConsoleDimensions(width, height + 1)).plain.splitlines() == shown
+
+
+def test_a_narrow_terminal_has_the_figures_before_the_path() -> None:
+    """The size of the warehouse is not cut off by its name; two stations are shown where three do not fit."""
+    drawn = lines(STATUS, width=40)
+    assert "warehouse   25 MB, 77 GB free, full in 8.0 days: .lmdp/warehouse.duckdb" in drawn
+    assert "this run       12,185 →    72,171" in drawn
+
+
 class Terminal:
     """A program on a terminal of 100 columns, and all that it wrote there."""
 
@@ -196,6 +245,10 @@ class Terminal:
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.written.decode(errors="replace"))
         return re.search(pattern, text) is not None
 
+    def resize(self, height: int, width: int) -> None:
+        """Give the terminal another size."""
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+
     def types(self, text: str) -> None:
         """Type at the terminal."""
         os.write(self._ours, text.encode())
@@ -219,13 +272,19 @@ def test_run_draws_on_a_terminal_and_ends_cleanly(tmp_path: Path) -> None:
     try:
         until(lambda: terminal.shows(r"this run +[1-9][\d,]* +→ +[1-9][\d,]* +→ +[1-9]"), 60)
         until(lambda: terminal.written.count(b"per second") > 2, 60)
+        terminal.resize(12, 60)
+        until(lambda: b"\x1b[2J" in terminal.written, 60)
+        until(lambda: b"trouble" in terminal.written.rpartition(b"\x1b[2J")[2], 60)
+        again = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", terminal.written.rpartition(b"\x1b[2J")[2]).decode()
+        assert "rejects" in again
+        assert max(map(len, again.split("trouble")[0].splitlines())) <= 60
     finally:
         code = terminal.end()
     assert code == 0
     assert terminal.shows(r"ended: [\d,]+ messages, [\d,]+ rows, 0 rejects, 0 duplicates")
     assert terminal.written.rfind(b"\x1b[?25h") > terminal.written.rfind(b"\x1b[?25l") > -1
     last = terminal.written.rfind(b"trouble")
-    assert terminal.written[last:].count(b"\x1b[1A") >= len(lines(STATUS)) - 1  # it wiped itself away
+    assert terminal.written[last:].count(b"\x1b[1A") >= 12 - 2  # it wiped itself away, but for the line of the cursor
 
 
 def test_watch_goes_on_through_a_restart(tmp_path: Path) -> None:

@@ -30,12 +30,25 @@ ASKED = {
     "GET /api/status": "/api/status",
     "GET /api/history": "/api/history?seconds=60",
     "GET /api/reasons": "/api/reasons",
+    "GET /api/tables": "/api/tables",
+    "GET /api/rejects": "/api/rejects",
+    "GET /api/messages": "/api/messages?partition=0&before=1",
+    "GET /api/alerts": "/api/alerts",
     "GET /api/devices": "/api/devices",
     "GET /api/series": "/api/series?orgId=acme&deviceId=7",
     "GET /api/search": "/api/search?q=net+in",
     "GET /api/chart": f"/api/chart?{CHART}",
 }
-FREE = {"rejectsByCode", "rejectsByReason", "dropped", "lag"}  # objects whose keys are data
+FREE = {
+    "rejectsByCode",
+    "rejectsByReason",
+    "dropped",
+    "lag",
+    "partitions",
+    "attributes",
+    "resource",
+    "scope",
+}  # objects whose keys are data
 
 
 def shape(value: Any) -> Any:

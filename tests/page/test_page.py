@@ -19,7 +19,7 @@ from running import rows
 if TYPE_CHECKING:
     from pathlib import Path
 
-TITLES = {"/": "Pipeline", "/board": "Board", "/explore": "Explore", "/sql": "SQL"}
+TITLES = {"/": "Pipeline", "/board": "Board", "/explore": "Explore", "/kafka": "Kafka", "/sql": "SQL"}
 PAGES = list(TITLES)
 
 # Every visible text whose contrast with what is behind it is below 4.5 (3 for large text), as WCAG 2 reckons it.
@@ -362,6 +362,8 @@ def filled(browser: Browser, path: str) -> None:
         browser.until(lambda: "points" in browser.text("explore-status"))
     elif path == "/board":
         browser.until(lambda: browser.points("board-chart") and len(browser.all("[data-testid=panel] table")) >= 2)
+    elif path == "/kafka":
+        browser.until(lambda: "offsets" in browser.text("kafka-status") and "Decode" in browser.text("newest-rejects"))
     else:
         browser.one("sql-run").click()
         browser.until(lambda: browser.all(".lm-table tbody tr"))

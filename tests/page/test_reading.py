@@ -20,11 +20,11 @@ from lmdp.machine.api.protocol import Query
 from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import chart, formats, reject_texts
+from lmdp.page.answers import as_lines
 from lmdp.page.chart import ChartQuery
 from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import RunClient
 from lmdp.page.series_chart import with_gaps
-from lmdp.page.sql_tab import as_lines
 from lmdp.testing.pipeline import write as write_messages
 from page.sites import asked, message
 
@@ -129,9 +129,7 @@ def test_an_example_is_shown_as_text_where_it_is_text(
     """The start of the message, and how many bytes it has in all."""
     values = ("Row.Odd", "why", 1, datetime.now(UTC), datetime.now(UTC), base64.b64encode(raw).decode(), "t", 0, 5, 1)
     marks = ", ".join("?" * len(values))
-    warehouse._connection.execute(
-        f"INSERT INTO REJECTS VALUES ({marks}, NULL, NULL)".replace("NULL, NULL", "NULL, 1"), values
-    )
+    warehouse._connection.execute(f"INSERT INTO REJECTS VALUES ({marks}, NULL, 1, NULL)", values)
     (answer,) = asked(warehouse.path.parent, reject_texts.rejects)
     assert (answer["example"]["excerpt"], answer["example"]["bytes"]) == (excerpt, size)
     assert answer["command"] == f"lmdp replay warehouse --home {warehouse.path.parent} --dry-run"

@@ -14,6 +14,7 @@ from lmdp.core.specification import load_spec
 from lmdp.snowflake.connection import Access, ask, connected, der
 from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.setup import migrate, setup_statements
+from lmdp.sql.dictionary import Recipe, recipes
 from lmdp.sql.settings import SnowflakeSettings
 from view_questions import QUESTIONS, in_order
 
@@ -44,6 +45,13 @@ def test_a_view_gives_the_same_answer(filled: Any, view: str) -> None:
     qualified = sql.replace(f"FROM {view}", f"FROM {SETTINGS.place}.{view}")
     found = [tuple(_plain(value) for value in row.values()) for row in ask(filled, qualified)]
     assert in_order(found) == in_order(answer(ROWS))
+
+
+@pytest.mark.parametrize("recipe", [one for one in recipes() if not one.machine], ids=lambda one: str(one.title))
+def test_a_recipe_of_the_cookbook_runs(filled: Any, recipe: Recipe) -> None:
+    """As it is, with the schema in use."""
+    ask(filled, f"USE SCHEMA {SETTINGS.place}")
+    ask(filled, recipe.sql)
 
 
 def _plain(value: Any) -> Any:

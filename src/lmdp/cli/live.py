@@ -1,14 +1,18 @@
 """The pipeline's status as lines for a terminal: for a run's own view, and for `lmdp status`.
 
-Every line has its place and its label, so that nothing jumps when numbers grow.
+Every line has its place and its label, so that nothing jumps when numbers grow. A small terminal shows what matters.
 """
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Self
 
+from rich.console import Console, ConsoleDimensions
+from rich.live import Live
 from rich.text import Text
 
 from lmdp.cli.options import DEFAULT_HOME
@@ -24,19 +28,48 @@ SHARE = 10  # a look takes a tenth of the time at most, since it asks the wareho
 _LABEL = 12
 _COLUMN = 13
 _ARROW = "  →  "
+_SHORT_ARROW = " → "
+_WRAPPED = 3  # rows of a fault
+_UNIMPORTANT: Final = (
+    *("blank", "page", "source", "warehouse", "table", "latency", "freshness", "in flight", "all runs", "running"),
+    *("per second", "", "this run", "receiver", "lag", "rejects"),
+)
+"""Labels of the lines that a low terminal leaves out, the first ones first; faults are not among them."""
 _SOON_DAYS = 60
 _WRONG = (("duplicates", "duplicate rows"), ("missing", "missing rows"), ("holes", "skipped messages"))
 
 
-def lines(status: dict[str, Any] | None, fault: str = "") -> list[str]:
-    """Draw a status; `fault` is why there is no newer one."""
+def lines(status: dict[str, Any] | None, fault: str = "", width: int | None = None) -> list[str]:
+    """Draw a status; `fault` is why there is no newer one. For a terminal of less `width`, figures come first."""
     if status is None:
         return [_one_line(fault)]
     running = status["running"]
     if running is None or fault:
         first = _one_line(fault) if fault else f"not running; `{program()} run` starts it"
-        return [first, *_warehouse(status), *_only_rejects(status)]
-    return [*_source(running), "", *_path(status), "", *_rates(running), *_warehouse(status), *_trouble(running)]
+        return [first, *_warehouse(status, width), *_only_rejects(status)]
+    return [
+        *(*_source(running), "", *_path(status, width), "", *_rates(running)),
+        *(*_warehouse(status, width), *_trouble(running)),
+    ]
+
+
+def fitted(drawn: list[str], width: int, height: int) -> list[str]:
+    """Return the lines that a terminal has space for: faults in full, and the others by what matters."""
+    kept = [(_label(line), row) for line in drawn for row in _wrapped(line, width)]
+    for unimportant in _UNIMPORTANT:
+        while len(kept) > height and (found := [at for at, (label, _) in enumerate(kept) if label == unimportant]):
+            del kept[found[0]]
+    return [row for _, row in kept[:height]]
+
+
+def _label(row: str) -> str:
+    return row[:_LABEL].strip() if row else "blank"
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    if len(line) <= width or _label(line) in _UNIMPORTANT:
+        return [line]
+    return textwrap.wrap(line, width, subsequent_indent=" " * (_LABEL if width > 2 * _LABEL else 0), max_lines=_WRAPPED)
 
 
 def opened(status: dict[str, Any], home: Path) -> dict[str, Any]:
@@ -47,9 +80,12 @@ def opened(status: dict[str, Any], home: Path) -> dict[str, Any]:
     return {**status, "running": {**running, "page": with_token(home, running["page"])}}
 
 
-def view(status: dict[str, Any] | None, fault: str = "") -> Text:
-    """The same for a terminal, each line cut to its width."""
-    text = Text("\n".join(lines(status, fault)), no_wrap=True, overflow="ellipsis")
+def view(status: dict[str, Any] | None, fault: str = "", size: ConsoleDimensions | None = None) -> Text:
+    """The same for a terminal, each line cut to its width; with a `size`, those for which it has space."""
+    drawn = lines(status, fault, size.width) if size else lines(status, fault)
+    if size:
+        drawn = fitted(drawn, size.width, max(1, size.height - 1))
+    text = Text("\n".join(drawn), no_wrap=True, overflow="ellipsis")
     text.highlight_regex(r"(?m)^[a-z]+( second| runs?)? {2,}", "dim")
     text.highlight_regex(r"(?m)^(LOST|WRONG|CLOCK) .*", "bold red")
     text.highlight_regex(r"(?m)^trouble +(?!none)\S.*", "bold red")
@@ -72,7 +108,49 @@ def _receiver(found: dict[str, Any]) -> str:
     return _line("receiver", f"{found['address']}, requests: {counts}{trouble}")
 
 
-def _path(status: dict[str, Any]) -> list[str]:
+class Screen:
+    """A view that is drawn in place on a terminal, and from a clear screen when that has another size.
+
+    A terminal wraps what it shows when it becomes smaller, so nobody knows then where the view begins. `recent` returns
+    lines of text that are above it, the oldest first.
+    """
+
+    def __init__(self, console: Console, *, transient: bool, recent: Callable[[], Iterable[str]] = tuple) -> None:
+        self._console, self._transient, self._recent = console, transient, recent
+        self._live = self._new()
+        self._size: ConsoleDimensions | None = None
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def is_resized(self) -> bool:
+        """Return whether the terminal has another size than at the last drawing."""
+        return self._size is not None and self._size != self._console.size
+
+    def show(self, draw: Callable[[ConsoleDimensions], Text]) -> None:
+        """Draw a view for the size of the terminal."""
+        size = self._console.size
+        text = draw(size)
+        if self.is_resized():
+            self._live.stop()
+            self._console.clear()
+            space = size.height - text.plain.count("\n") - 2
+            for line in list(self._recent())[-space:] if space > 0 else ():
+                self._console.print(line, markup=False)
+            self._live = self._new()
+            self._live.start()
+        self._size = size
+        self._live.update(text, refresh=True)
+
+    def _new(self) -> Live:
+        return Live(console=self._console, transient=self._transient, auto_refresh=False)
+
+
+def _path(status: dict[str, Any], width: int | None) -> list[str]:
     """The stations, the counts of this run at each, and what passes there in a second."""
     running, report = status["running"], status["running"]["report"]
     stations = [
@@ -81,10 +159,16 @@ def _path(status: dict[str, Any]) -> list[str]:
     ]
     if "published" in report:
         stations.insert(0, ("published", report["published"], ""))
+    column, arrow = _COLUMN, _ARROW
+    if width is not None and _LABEL + len(stations) * (column + len(arrow)) - len(arrow) > width:
+        column, arrow = max(max(len(name), len(f"{count:,}")) for name, count, _ in stations), _SHORT_ARROW
+        fit = max(1, (width - _LABEL + len(arrow)) // (column + len(arrow)))
+        stations = stations[-fit:]
+    space = " " * len(arrow)
     return [
-        _line("", (" " * len(_ARROW)).join(f"{name:>{_COLUMN}}" for name, _, _ in stations)),
-        _line("this run", _ARROW.join(f"{count:>{_COLUMN},}" for _, count, _ in stations)),
-        _line("per second", (" " * len(_ARROW)).join(f"{rate:>{_COLUMN}}" for _, _, rate in stations)),
+        _line("", space.join(f"{name:>{column}}" for name, _, _ in stations)),
+        _line("this run", arrow.join(f"{count:>{column},}" for _, count, _ in stations)),
+        _line("per second", space.join(f"{rate:>{column}}" for _, _, rate in stations)),
     ]
 
 
@@ -112,21 +196,19 @@ def _snowflake(status: dict[str, Any]) -> list[str]:
     ]
 
 
-def _warehouse(status: dict[str, Any]) -> list[str]:
+def _warehouse(status: dict[str, Any], width: int | None) -> list[str]:
     if status.get("snowflake"):
         return _snowflake(status)
     size, free = (formats.together(formats.size(status[name])) for name in ("sizeBytes", "freeBytes"))
     left = status["daysLeftOnDisk"]
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in status["rejectsByReason"].items())
+    figures = f"{size}, {free} free" + (f", full in {left:,} days" if left is not None and left < _SOON_DAYS else "")
+    place = f"{status['warehouse']}: {figures}"
     drawn = [
         _line("all runs", f"{status['rows']:,} rows in the warehouse"),
         _line("freshness", f"{_span(status['freshnessSeconds'])} since the newest row was measured"),
         _line("rejects", f"{status['rejects']:,}" + (f": {reasons}" if reasons else "")),
-        _line(
-            "warehouse",
-            f"{status['warehouse']}: {size}, {free} free"
-            + (f", full in {left:,} days" if left is not None and left < _SOON_DAYS else ""),
-        ),
+        _line("warehouse", f"{figures}: {status['warehouse']}" if width and _LABEL + len(place) > width else place),
     ]
     if status["gaps"]:
         drawn.append(_line("LOST", f"{status['gaps']:,} messages had passed the topic's retention; GAPS has which"))

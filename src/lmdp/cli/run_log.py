@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.live import Live
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
-from lmdp.cli.live import EVERY_S, SHARE, opened, view
+from lmdp.cli.live import EVERY_S, SHARE, Screen, opened, view
 from lmdp.errors import LmdpError
 from lmdp.support.printable import printable
 from lmdp.support.program import program
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lmdp.machine.status import Machine
 
 _PLAIN_EVERY_S = 10.0
+_RECENT = 100  # lines that are printed again when the terminal has another size
 
 
 class RunLog:
@@ -27,15 +28,18 @@ class RunLog:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._recent: deque[str] = deque(maxlen=_RECENT)
 
     def __call__(self, text: str) -> None:
         """Log a line with the time of day."""
+        line = f"{time.strftime('%H:%M:%S')} {printable(text)}"
+        self._recent.append(line)
         with contextlib.suppress(OSError):  # a full or closed standard error loses lines, never rows
-            self._console.print(f"{time.strftime('%H:%M:%S')} {printable(text)}", markup=False)
+            self._console.print(line, markup=False)
 
     def watching(self) -> _LiveView:
         """Return what shows the pipeline while it runs."""
-        return _LiveView(self._console, self)
+        return _LiveView(self._console, self, self._recent)
 
     def summary(self, report: dict[str, Any]) -> None:
         """Log at the end what was done, and what to look at next."""
@@ -67,40 +71,40 @@ class RunLog:
 
 
 class _LiveView:
-    def __init__(self, console: Console, log: RunLog) -> None:
+    def __init__(self, console: Console, log: RunLog, recent: deque[str]) -> None:
         self._log = log
-        self._live = Live(console=console, transient=True, auto_refresh=False) if console.is_terminal else None
+        self._screen = Screen(console, transient=True, recent=lambda: recent) if console.is_terminal else None
         self._next = 0.0
 
     def __enter__(self) -> Callable[[Machine], None]:
-        if self._live:
+        if self._screen:
             with contextlib.suppress(OSError):  # a terminal that is gone loses lines, never rows
-                self._live.start()
+                self._screen.__enter__()
         return self._watch
 
     def __exit__(self, *_: object) -> None:
-        if self._live:
+        if self._screen:
             with contextlib.suppress(OSError):  # as above
-                self._live.stop()
+                self._screen.__exit__()
 
     def _watch(self, machine: Machine) -> None:
         begun = time.monotonic()
-        if begun < self._next:
+        if begun < self._next and not (self._screen and self._screen.is_resized()):
             return
-        if self._live:
+        if self._screen:
             with contextlib.suppress(OSError):  # as above
-                self._live.update(_drawn(machine), refresh=True)
+                self._screen.show(lambda size: _drawn(machine, size))
             self._next = begun + max(EVERY_S, SHARE * (time.monotonic() - begun))
         else:
             self._next = begun + _PLAIN_EVERY_S
             self._log(_line(machine))
 
 
-def _drawn(machine: Machine) -> Text:
+def _drawn(machine: Machine, size: ConsoleDimensions) -> Text:
     try:
-        return view(opened(machine.status(), machine.settings.home))
+        return view(opened(machine.status(), machine.settings.home), size=size)
     except LmdpError as error:  # the warehouse does not answer just now; the counts are known without it
-        return view(None, f"{_line(machine)}; {error}")
+        return view(None, f"{_line(machine)}; {error}", size)
 
 
 def _line(machine: Machine) -> str:

@@ -5,13 +5,13 @@ import json
 import sys
 import threading
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from rich.console import Console
-from rich.live import Live
 
-from lmdp.cli.live import EVERY_S, lines, opened, view
+from lmdp.cli.live import EVERY_S, Screen, lines, opened, view
 from lmdp.cli.options import DEFAULT_HOME, Home, Json, WarehouseFile, option, warehouse_file
 from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.support.signals import stopped_by_signals
@@ -67,7 +67,7 @@ def _watch(home: Path, path: Path, *, as_json: bool) -> None:
     """Show the status until a signal; what fails is shown, and tried again."""
     console = Console()
     stop, last = threading.Event(), None
-    screen = Live(console=console, auto_refresh=False) if console.is_terminal and not as_json else None
+    screen = Screen(console, transient=False) if console.is_terminal and not as_json else None
     with stopped_by_signals(stop), screen or contextlib.nullcontext():
         while not stop.is_set():
             fault = ""
@@ -76,7 +76,8 @@ def _watch(home: Path, path: Path, *, as_json: bool) -> None:
             except LmdpError as error:
                 fault = str(error)
             if screen:
-                screen.update(view(opened(last, home) if last else None, fault), refresh=True)
+                shown = partial(view, opened(last, home) if last else None, fault)
+                screen.show(shown)
             elif as_json:
                 found = last or {"running": None}
                 _print(json.dumps({**found, "fault": fault} if fault else found))

@@ -201,7 +201,8 @@ def _transform(message: Message, value: bytes, stages: _Stages, done: Transforme
     flat = flatten(bundle, stages.promotion, stages.limits, message.timestamp)
     if flat.failures:
         code, text = reasons([failure.refused for failure in flat.failures])
-        _reject(done, message, code, text, cut_down(flat.failures), len(flat.failures), stages.tenant or "")
+        raw = cut_down(failure.path for failure in flat.failures)
+        _reject(done, message, code, text, raw, len(flat.failures), stages.tenant or "")
     done.rows.extend(flat.rows)
     _count(done.counts, flat)
     return flat.size

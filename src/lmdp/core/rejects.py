@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
-from lmdp.core.flatten import Failure
+from lmdp.core.flatten import Path
 from lmdp.core.otlp.model import MetricsData
 from lmdp.core.otlp.values import to_json
 from lmdp.errors import DatapointError
@@ -40,10 +40,20 @@ class Reject:
     tenant: str = ""
 
 
-def cut_down(failures: Sequence[Failure]) -> bytes:
-    """Return the message with only the datapoints that failed, as OTLP/JSON."""
+def paths(bundle: MetricsData) -> Iterator[Path]:
+    """Yield the path to each datapoint of a message."""
+    for resource_metrics in bundle.resourceMetrics or ():
+        for scope_metrics in resource_metrics.scopeMetrics or ():
+            for metric in scope_metrics.metrics or ():
+                for data in filter(None, (getattr(metric, name) for name in _DATA)):
+                    for point in data.dataPoints or ():
+                        yield resource_metrics, scope_metrics, metric, data, point
+
+
+def cut_down(kept: Iterable[Path]) -> bytes:
+    """Return a message with only these of its datapoints, as OTLP/JSON."""
     bundle: list[Any] = []
-    made: dict[int, Any] = {}  # by the id of the part that it is made of, which the failures keep alive
+    made: dict[int, Any] = {}  # by the id of the part that it is made of, which the paths keep alive
 
     def copied(siblings: list[Any], part: Any, copy: Callable[[Any], Any]) -> Any:
         if id(part) not in made:
@@ -51,8 +61,7 @@ def cut_down(failures: Sequence[Failure]) -> bytes:
             siblings.append(made[id(part)])
         return made[id(part)]
 
-    for failure in failures:
-        resource_metrics, scope_metrics, metric, data, point = failure.path
+    for resource_metrics, scope_metrics, metric, data, point in kept:
         resources = copied(bundle, resource_metrics, _empty_resource)
         scopes = copied(resources.scopeMetrics, scope_metrics, _empty_scope)
         metrics = copied(scopes.metrics, metric, _empty_metric)

@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from lmdp.core.pipeline import Counts
 from lmdp.core.rejects import Reject
@@ -18,6 +18,7 @@ from lmdp.support.reject_share import Tally
 
 _RATE_SECONDS = 10.0
 _LATELY_SECONDS = 60.0
+_PLACES = 5  # looks at the topic, some seconds apart, over which a partition's rates are taken
 
 
 class Latencies:
@@ -46,6 +47,14 @@ class Latencies:
         return None
 
 
+class Place(NamedTuple):
+    """Offsets of a partition: the first that Kafka has, the end, and the next that is read."""
+
+    first: int
+    end: int
+    next: int
+
+
 @dataclass(slots=True)
 class Progress:
     """A run's counts so far. `lag` is in messages by partition; `gaps` counts messages that retention took."""
@@ -63,6 +72,7 @@ class Progress:
     first_reject: str = ""
     tally: Tally = field(default_factory=Tally)
     _recent: deque[tuple[float, Tally]] = field(default_factory=lambda: deque(maxlen=1000))
+    _places: deque[tuple[float, dict[int, Place]]] = field(default_factory=lambda: deque(maxlen=_PLACES))
 
     def committed(self, counts: Counts, rejects: Sequence[Reject], bytes_out: int) -> None:
         """Note a transaction that is in the warehouse."""
@@ -93,6 +103,32 @@ class Progress:
         """Return the messages a second over the last ten seconds."""
         return self.lately(_RATE_SECONDS).messages / _RATE_SECONDS
 
+    def note_places(self, places: dict[int, Place]) -> None:
+        """Note where the partitions are now."""
+        self._places.append((time.monotonic(), places))
+
+    def partitions(self) -> dict[str, dict[str, float | None]]:
+        """Return each partition's offsets, lag, and messages a second; a rate is None before the second look."""
+        looks = list(self._places)
+        if not looks:
+            return {}
+        (since, before), (now, places) = looks[0], looks[-1]
+
+        def rate(old: int, new: int) -> float | None:
+            return round(max(0, new - old) / (now - since), 1) if now > since else None
+
+        return {
+            str(part): {
+                "first": place.first,
+                "next": place.next,
+                "end": place.end,
+                "lag": place.end - place.next,
+                "writtenPerSecond": rate(before.get(part, place).end, place.end),
+                "readPerSecond": rate(before.get(part, place).next, place.next),
+            }
+            for part, place in sorted(places.items())
+        }
+
     def live(self) -> dict[str, Any]:
         """Return what changes from second to second; read from memory alone."""
         return {
@@ -104,6 +140,7 @@ class Progress:
             "messagesPerSecond": round(self.messages_per_second(), 1),
             "rejectsByCode": dict(sorted(self.reasons.items())),
             "lag": {str(partition): messages for partition, messages in sorted(self.lag.items())},
+            "partitions": self.partitions(),
             "lost": self.gaps,
             "latenciesMs": self.latencies.buckets(),
             "latencySumMs": round(self.latencies.total_ms, 1),

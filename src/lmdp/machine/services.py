@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from lmdp.core.pipeline import TransformSettings
-from lmdp.errors import KafkaUnavailableError
-from lmdp.machine.api.routes import Replay
+from lmdp.errors import KafkaUnavailableError, UnreachableError
+from lmdp.machine.api.routes import Ends, Replay
 from lmdp.machine.api.server import serving
 from lmdp.machine.data_dir import make_home, only_run
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, MemoryBroker, Restarter, embedded
 from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, pinned
 from lmdp.machine.kafka.access import KafkaAccess
+from lmdp.machine.kafka.browse import newest
 from lmdp.machine.kafka.consumer import consume
 from lmdp.machine.kafka.producer import Publisher, simulate
 from lmdp.machine.metrics import Progress
@@ -101,7 +102,8 @@ def run(
             machine = Machine(settings, store, progress=progress, ends=StopEvents(stop=stop))
             parts.enter_context(
                 serving(
-                    settings.home, store.warehouse, machine.status, machine.snapshot, settings.replay, at=store.name
+                    *(settings.home, store.warehouse, machine.status, machine.snapshot, settings.replay),
+                    ends=Ends(partial(_messages, machine), store.name),
                 )
             )
             access, cluster, broker = _broker(settings, notify, parts)
@@ -175,13 +177,21 @@ def _consume(machine: Machine, access: KafkaAccess, cluster: str, notify: Notify
     consume(access, machine.store.sink, settings.transform, wanted, machine.progress, machine.ends, notify)
 
 
+def _messages(machine: Machine, partition: int, before: int | None, most: int) -> dict[str, Any]:
+    """Read messages of the topic for someone who looks."""
+    access, wanted = machine.access, machine.settings.consume
+    if access is None:
+        raise UnreachableError("the broker is starting; try again in a moment")
+    return newest(access, wanted.topic, wanted.group, machine.settings.transform, partition, before, most)
+
+
 def _publish(machine: Machine, access: KafkaAccess, parts: contextlib.ExitStack) -> Future[None] | None:
     settings, simulated = machine.settings, machine.settings.simulated
     if simulated is None:
         return None
     publisher = Publisher(access, settings.consume.topic, has_space=_has_space(machine, access), stop=threading.Event())
     machine.publisher = publisher
-    simulation = Simulation(simulated.devices, simulated.instances, simulated.seed)
+    simulation = Simulation(simulated.devices, simulated.instances, simulated.seed, story=True)
 
     def work() -> None:
         simulate(publisher, simulation, interval_s=simulated.interval_s, duration_s=simulated.duration_s)

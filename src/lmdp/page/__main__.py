@@ -53,6 +53,7 @@ def _server(home: Path, port: int) -> uvicorn.Server:
     from nicegui import ui  # noqa: PLC0415 - as above
 
     from lmdp.machine.api.http import HANDLERS, Limits, server  # noqa: PLC0415 - as above
+    from lmdp.page.alerts import Alerts  # noqa: PLC0415 - as above
     from lmdp.page.api import Api, routes  # noqa: PLC0415 - as above
     from lmdp.page.board import BoardFile  # noqa: PLC0415 - as above
     from lmdp.page.devices import Catalogue  # noqa: PLC0415 - as above
@@ -61,15 +62,17 @@ def _server(home: Path, port: int) -> uvicorn.Server:
     from lmdp.page.security import RequestGuard, tokens  # noqa: PLC0415 - as above
 
     run = RunClient(home)
-    api = Api(run, Catalogue(run), BoardFile(home / "board.toml"))
+    catalogue = Catalogue(run)
+    api = Api(run, catalogue, BoardFile(home / "board.toml"), Alerts(run, catalogue))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with run:
-            polling = asyncio.create_task(run.poll())
+            working = [asyncio.create_task(run.poll()), asyncio.create_task(api.alerts.watch())]
             print(f"{LISTENING}http://127.0.0.1:{port}", flush=True)
             yield
-            polling.cancel()
+            for task in working:
+                task.cancel()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=dict(HANDLERS))
     app.router.routes.extend(routes(api))

@@ -11,7 +11,13 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 State = dict[str, str]
 
-PATHS: Final[Mapping[str, str]] = {"pipeline": "/", "board": "/board", "explore": "/explore", "sql": "/sql"}
+PATHS: Final[Mapping[str, str]] = {
+    "pipeline": "/",
+    "board": "/board",
+    "explore": "/explore",
+    "kafka": "/kafka",
+    "sql": "/sql",
+}
 """The path of each tab, by its name, in the order of the tabs."""
 
 LONGEST: Final = 16_000

@@ -12,13 +12,23 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from lmdp.errors import ApiError
-from lmdp.machine.api.http import json_response, read_body, unless_left
+from lmdp.machine.api.http import json_response, number, read_body, unless_left
 from lmdp.machine.api.protocol import CSV, JSON, MAX_QUERY, Query
 from lmdp.page import chart, prometheus, reject_texts
+from lmdp.page.alerts import Alerts
 from lmdp.page.board import BoardFile
 from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import KEPT_S, Json, RunClient
+from lmdp.sql.dictionary import INNER, groups, meaning
 from lmdp.support.program import program
+
+MESSAGES = 20
+_COLUMNS = """
+SELECT table_name AS "TABLE_NAME", column_name AS "COLUMN_NAME", data_type AS "DATA_TYPE"
+FROM information_schema.columns
+WHERE table_schema = 'PIPELINE'
+ORDER BY table_name, ordinal_position
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,7 @@ class Api:
     run: RunClient
     catalogue: Catalogue
     board: BoardFile
+    alerts: Alerts
 
     async def status(self) -> Json:
         """Return the state of the run and of the warehouse."""
@@ -48,6 +59,36 @@ class Api:
         """Return rejects and drops by reason."""
         live, _ = self._seen()
         return {"rejects": await reject_texts.rejects(self.run), "drops": reject_texts.drops(live)}
+
+    async def tables(self) -> Json:
+        """Return the tables and views that queries read, each with its columns, and what they mean."""
+        named = {name: about for group, found in groups().items() if group != INNER for name, about in found.items()}
+        columns: dict[str, list[Json]] = {}
+        for row in await self.run.rows(_COLUMNS):
+            about = meaning(row["COLUMN_NAME"]) or ""
+            columns.setdefault(row["TABLE_NAME"], []).append(
+                {"name": row["COLUMN_NAME"], "type": row["DATA_TYPE"], "about": about}
+            )
+        return {
+            "tables": [
+                {"name": name, "about": about, "columns": columns[name]}
+                for name, about in named.items()
+                if name in columns
+            ]
+        }
+
+    async def rejects(self) -> Json:
+        """Return the newest rejects, each with its reason and the command that replays it."""
+        return {"rejects": await reject_texts.newest(self.run)}
+
+    async def messages(self, partition: int, before: int | None = None, limit: int = MESSAGES) -> Json:
+        """Return the newest messages of a partition, or those before an offset, and what becomes of each datapoint."""
+        found = await self.run.messages(partition, before, limit)
+        for message in found["messages"]:
+            for one in (message, *message["datapoints"]):
+                if one["reject"]:
+                    one["reject"] |= reject_texts.remedy(self.run, one["reject"]["code"], one["reject"]["message"])
+        return found
 
     async def devices(self) -> Json:
         """Return every device."""
@@ -88,8 +129,13 @@ def routes(api: Api) -> list[Route]:
     async def post_query(request: Request) -> Response:
         return await _query(api.run, request)
 
+    async def alerts(_: Request) -> Response:
+        return json_response(api.alerts.json())
+
     async def metrics(_: Request) -> Response:
-        return Response(prometheus.render(api.run.live, api.run.status), media_type=prometheus.CONTENT_TYPE)
+        return Response(
+            prometheus.render(api.run.live, api.run.status, api.alerts.json()), media_type=prometheus.CONTENT_TYPE
+        )
 
     async def unknown(request: Request) -> Response:
         raise ApiError(404, f"no such address: {request.method} {request.url.path}", "GET /api lists all")
@@ -97,13 +143,17 @@ def routes(api: Api) -> list[Route]:
     return [
         get("/api", lambda _: _index()),
         get("/api/status", lambda _: api.status()),
-        get("/api/history", lambda request: api.history(_number(request, "seconds", KEPT_S))),
+        get("/api/history", lambda request: api.history(number(request.query_params, "seconds", KEPT_S))),
         get("/api/reasons", lambda _: api.reasons()),
+        get("/api/tables", lambda _: api.tables()),
+        get("/api/rejects", lambda _: api.rejects()),
+        get("/api/messages", lambda request: _messages(api, request)),
         get("/api/devices", lambda _: api.devices()),
         get("/api/series", lambda request: api.series(_text(request, "orgId"), _text(request, "deviceId"))),
-        get("/api/search", lambda request: api.search(_text(request, "q"), _number(request, "limit", 20))),
+        get("/api/search", lambda request: api.search(_text(request, "q"), number(request.query_params, "limit", 20))),
         get("/api/chart", lambda request: api.draw(_chart_query(request))),
         Route("/api/query", post_query, methods=["POST"]),
+        Route("/api/alerts", alerts, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
         Route("/api/{rest:path}", unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
     ]
@@ -113,17 +163,28 @@ INDEX = {
     "GET /api/status": "the run and the warehouse now",
     "GET /api/history": "the last 15 minutes, a sample a second: seconds",
     "GET /api/reasons": "rejects and drops by reason, each with an example and what to do",
+    "GET /api/tables": "tables and views with their columns, and what they mean",
+    "GET /api/rejects": "the newest rejects, each with its message and what to do",
+    "GET /api/messages": "messages of a partition, and what becomes of each datapoint: partition, before, limit",
     "GET /api/devices": "every device",
     "GET /api/series": "the series of a device: orgId, deviceId",
     "GET /api/search": "devices, metrics and series by any of their names: q, limit",
     "GET /api/chart": "lines: orgId, deviceId, datasource, instance, metric, view, fromMs, toMs, points, over, by",
     "POST /api/query": "the answer to one SELECT: sql, limitRows, timeoutSeconds",
+    "GET /api/alerts": "the rules of alerts.toml, and what fires",
     "GET /metrics": "the same for Prometheus",
 }
 
 
 async def _index() -> Json:
     return INDEX
+
+
+async def _messages(api: Api, request: Request) -> Json:
+    given = request.query_params
+    before = number(given, "before", -1)
+    limit = number(given, "limit", MESSAGES)
+    return await api.messages(number(given, "partition", 0), None if before < 0 else before, limit)
 
 
 async def _query(run: RunClient, request: Request) -> Response:
@@ -140,7 +201,7 @@ async def _query(run: RunClient, request: Request) -> Response:
 
 def _chart_query(request: Request) -> chart.ChartQuery:
     now = int(time.time() * 1000)
-    to = _number(request, "toMs", now)
+    to = number(request.query_params, "toMs", now)
     view, over = (request.query_params.get(name, first) for name, first in (("view", "raw"), ("over", "")))
     if view not in chart.VIEWS:
         raise ApiError(400, f"view must be one of {', '.join(chart.VIEWS)}", "GET /api/series")
@@ -151,9 +212,9 @@ def _chart_query(request: Request) -> chart.ChartQuery:
         instance=request.query_params.get("instance"),
         metric=_text(request, "metric"),
         view=view,
-        from_ms=_number(request, "fromMs", to - 3_600_000),
+        from_ms=number(request.query_params, "fromMs", to - 3_600_000),
         to_ms=to,
-        points=_number(request, "points", chart.POINTS),
+        points=number(request.query_params, "points", chart.POINTS),
         over=over,
         by=request.query_params.get("by", ""),
     )
@@ -165,12 +226,3 @@ def _text(request: Request, name: str, otherwise: str = "") -> str:
     if value is None:
         raise ApiError(400, f"{name} is missing", "GET /api lists the parameters")
     return value
-
-
-def _number(request: Request, name: str, default: int) -> int:
-    value = request.query_params.get(name)
-    if value is None:
-        return default
-    if not (value.isascii() and value.isdecimal() and len(value) <= 16):
-        raise ApiError(400, f"{name} must be a whole number", "GET /api lists the parameters")
-    return int(value)

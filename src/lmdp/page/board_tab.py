@@ -12,11 +12,11 @@ from lmdp.errors import ApiError
 from lmdp.machine.api.protocol import Query
 from lmdp.page import echarts
 from lmdp.page.address import State, parse
+from lmdp.page.answers import as_lines, show_table
 from lmdp.page.board import Panel
 from lmdp.page.run_client import Answer
 from lmdp.page.selection import Picture
 from lmdp.page.series_chart import SeriesChart
-from lmdp.page.sql_tab import as_lines, show_table
 from lmdp.page.widgets import empty, heading
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from lmdp.page.api import Api
 from lmdp.page.board_tab import BoardTab
 from lmdp.page.echarts import DARK, LIGHT, Colours
 from lmdp.page.explore_tab import ExploreTab
+from lmdp.page.kafka_tab import KafkaTab
 from lmdp.page.pipeline_tab import PipelineTab
 from lmdp.page.sql_tab import SqlTab
 from lmdp.support.program import program
@@ -86,6 +87,7 @@ _TABS: Final[dict[str, tuple[str, type[Tab]]]] = {
     "pipeline": ("Pipeline", PipelineTab),
     "board": ("Board", BoardTab),
     "explore": ("Explore", ExploreTab),
+    "kafka": ("Kafka", KafkaTab),
     "sql": ("SQL", SqlTab),
 }
 

@@ -10,6 +10,7 @@ from nicegui import ui
 
 from lmdp.page import echarts, formats
 from lmdp.page.address import State
+from lmdp.page.alerts_section import AlertsSection
 from lmdp.page.run_client import KEPT_S, Json
 from lmdp.page.widgets import code, empty, heading
 
@@ -117,10 +118,12 @@ class PipelineTab:
         self._sparks: dict[str, ui.echart] = {}
         self._shown: list[Json] = []
         self._drawn = self._reasons_read = 0.0
+        self._alerts = AlertsSection(session)
         session.redraw.append(self._draw)
 
     def build(self) -> None:
         """Build the tab without numbers; the first tick fills them in and moves nothing."""
+        self._alerts.build()
         with ui.element("section").classes("lm-tiles").props('aria-label="Figures"'):
             for tile in _TILES:
                 self._tile(tile)
@@ -150,6 +153,7 @@ class PipelineTab:
 
     async def tick(self) -> None:
         """Show the API's current figures. Raises ApiError."""
+        self._alerts.tick()
         status = await self._session.api.status()
         for step in (*_STEPS, *_EXITS.values()):
             for at, (label, text) in enumerate(step.figures(status)):

@@ -100,12 +100,28 @@ class _Snapshot(list[Metric], Collector):
         return self
 
 
-def render(live: Json | None, status: Json | None) -> str:
-    """Return all metrics, those of a receiver in the run included; one without a sample is left out."""
+ALERT_FAMILIES = (
+    Family("lmdp_alerts_firing", "gauge", "Alerts that fire, by rule of alerts.toml.",
+           lambda alerts, _: [({"rule": one["name"]}, one["firing"]) for one in alerts["rules"]]),
+    Family("lmdp_alert_rules_wrong", "gauge", "1 while alerts.toml is wrong, and so nothing is checked.",
+           lambda alerts, _: [({}, int(bool(alerts["fault"])))]),
+    Family("lmdp_alert_posts_total", "counter", "Posts to the webhook, by result.",
+           lambda alerts, _: [({"result": name}, alerts["webhook"][name]) for name in ("delivered", "failed")]
+           if alerts["webhook"] else []),
+)  # fmt: skip
+
+
+def render(live: Json | None, status: Json | None, alerts: Json | None = None) -> str:
+    """Return all metrics, those of a receiver in the run included; one without a sample is left out.
+
+    Those of alerts need a file of rules.
+    """
     up = int(live is not None and status is not None)
     metrics = [_metric(UP, "gauge", "1 while `lmdp run` answers.", [({}, up)])]
     if live is not None and status is not None:
         metrics += [_metric(one.name, one.kind, one.help, one.samples(live, status)) for one in FAMILIES]
+        if alerts is not None and alerts["isConfigured"]:
+            metrics += [_metric(one.name, one.kind, one.help, one.samples(alerts, status)) for one in ALERT_FAMILIES]
         seconds = live["latencySumMs"] / 1000
         metrics.append(HistogramMetricFamily(LATENCY, LATENCY_HELP, _buckets(live["latenciesMs"]), seconds))
     receiver: str = ((live or {}).get("receiver") or {"metrics": ""})["metrics"]

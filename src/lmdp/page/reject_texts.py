@@ -12,21 +12,29 @@ from lmdp.support.program import program
 from lmdp.support.reject_share import replay_command
 
 _EXCERPT = 2_000  # characters of a message that are shown
+_SHOWN_REJECTS = 50
 _RAW = 4_000  # of its base64 that are read; a multiple of four
 
+_EXAMPLE = f"""{{
+    'message': substr(ERROR_MESSAGE, 1, {_EXCERPT}), 'topic': SOURCE_TOPIC, 'partition': SOURCE_PARTITION,
+    'offset': SOURCE_OFFSET, 'key': SOURCE_KEY, 'raw': substr(RAW_DATA, 1, {_RAW}),
+    'bytes': length(RAW_DATA) // 4 * 3 - length(RAW_DATA) + length(rtrim(RAW_DATA, '='))
+  }}"""
 _REJECTS = f"""
 SELECT
   ERROR_CODE AS code, count(*) AS rejects, CAST(sum(DATAPOINTS) AS BIGINT) AS datapoints,
   epoch_ms(min(ARRIVAL_TIMESTAMP)) AS "firstMs", epoch_ms(max(ARRIVAL_TIMESTAMP)) AS "lastMs",
-  arg_max({{
-    'message': substr(ERROR_MESSAGE, 1, {_EXCERPT}), 'topic': SOURCE_TOPIC, 'partition': SOURCE_PARTITION,
-    'offset': SOURCE_OFFSET, 'key': SOURCE_KEY, 'raw': substr(RAW_DATA, 1, {_RAW}),
-    'bytes': length(RAW_DATA) // 4 * 3 - length(RAW_DATA) + length(rtrim(RAW_DATA, '='))
-  }}, ARRIVAL_TIMESTAMP) AS example
+  arg_max({_EXAMPLE}, ARRIVAL_TIMESTAMP) AS example
 FROM REJECTS
 GROUP BY ERROR_CODE
 ORDER BY rejects DESC, code
 """  # noqa: S608 - our own numbers
+_NEWEST = f"""
+SELECT ERROR_CODE AS code, epoch_ms(ARRIVAL_TIMESTAMP) AS "atMs", {_EXAMPLE} AS example
+FROM REJECTS
+ORDER BY ARRIVAL_TIMESTAMP DESC, SOURCE_PARTITION, SOURCE_OFFSET DESC
+LIMIT {_SHOWN_REJECTS}
+"""  # noqa: S608 - as above
 
 
 class _Texts(msgspec.Struct):
@@ -54,22 +62,35 @@ CODES, DROPS = _TEXTS.codes, _TEXTS.drops
 
 async def rejects(run: RunClient) -> list[Json]:
     """Return every code in the warehouse, the most frequent first, with its newest reject. Raises ApiError."""
+    return [
+        {**row, **remedy(run, row["code"], row["example"]["message"]), "example": _shown(row["example"])}
+        for row in await run.rows(_REJECTS)
+    ]
+
+
+async def newest(run: RunClient) -> list[Json]:
+    """Return the newest rejects. Raises ApiError."""
+    return [
+        {**_shown(row["example"]), "code": row["code"], "atMs": row["atMs"]}
+        | remedy(run, row["code"], row["example"]["message"])
+        for row in await run.rows(_NEWEST)
+    ]
+
+
+def remedy(run: RunClient, code: str, message: str) -> Json:
+    """Return the meaning of a reject, what to do, and the command that replays it then."""
     warehouse = Path(run.status["warehouse"]) if run.status else None
-    return [_reject(row, run.home, warehouse) for row in await run.rows(_REJECTS)]
-
-
-def _reject(row: Json, home: Path, warehouse: Path | None) -> Json:
-    example = dict(row["example"])
-    kind = "no tenant" if example["message"].startswith("orgId:") else row["code"]
-    code = CODES.get(kind, CODES["unknown"])
-    example["excerpt"] = _excerpt(example.pop("raw"))
+    found = CODES.get("no tenant" if message.startswith("orgId:") else code, CODES["unknown"])
     return {
-        **row,
-        "meaning": code.meaning,
-        "mend": code.fix.format(program=program()),
-        "command": replay_command(code.options, home, warehouse),
-        "example": example,
+        "meaning": found.meaning,
+        "mend": found.fix.format(program=program()),
+        "command": replay_command(found.options, run.home, warehouse),
     }
+
+
+def _shown(example: Json) -> Json:
+    """Return a reject's message and place, with the start of it as text."""
+    return {name: value for name, value in example.items() if name != "raw"} | {"excerpt": _excerpt(example["raw"])}
 
 
 def drops(live: Json) -> list[Json]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
@@ -23,6 +24,7 @@ from lmdp.support.program import program
 EVERY_S = 1.0
 KEPT_S = 900
 _WINDOW_S = 60  # of latencies
+_MESSAGES_S = 60.0  # another request may be before this one
 _CONCURRENT_QUERIES = 3  # the run accepts one more, for `lmdp query`
 
 Json = dict[str, Any]
@@ -103,6 +105,14 @@ class RunClient:
     async def rows(self, sql: str) -> list[Json]:
         """Return the rows of one of the page's own queries. Raises ApiError."""
         return (await self.query(Query(sql, MAX_ROWS))).named()
+
+    async def messages(self, partition: int, before: int | None, limit: int) -> Json:
+        """Return the newest messages of a partition, or those before an offset. Raises ApiError."""
+        wanted = {"partition": partition, "limit": limit} | ({} if before is None else {"before": before})
+        with self._translated():
+            content = await self._connections.read("GET", f"/messages?{urlencode(wanted)}", _MESSAGES_S)
+        found: Json = msgspec.json.decode(content)
+        return found
 
     def latency(self) -> Json:
         """Return the median and 99th percentile in ms over the last minute's messages; None without a message."""

@@ -1,68 +1,44 @@
-"""SQL tab: a read-only query of the warehouse, its answer as a table, a chart, or CSV."""
+"""SQL tab: a read-only query of the warehouse, its answer as a table, a chart, or CSV; tables, cookbook, history."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
-from datetime import datetime
+import re
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from nicegui import ui
 
-from lmdp.errors import ApiError
+from lmdp.errors import ApiError, LmdpError
 from lmdp.machine.api.protocol import CSV, Query
-from lmdp.page import echarts, formats
+from lmdp.page import echarts, formats, saved_queries
 from lmdp.page.address import State
-from lmdp.page.run_client import Answer
+from lmdp.page.answers import SHOWN, as_lines, show_table
+from lmdp.page.run_client import Answer, Json
 from lmdp.page.widgets import heading
+from lmdp.sql.dictionary import recipes
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
     from lmdp.page.layout import Session
 
-_SHOWN = 1_000
 _CSV_ROWS = 100_000  # for more there is `lmdp query`, which writes to a file
 _CHART_ROWS = 5_000
-_MOST_LINES = 8
 _PATIENCE_S = 20.0
 _KEPT = "lmdp-sql"  # in the browser's tab, so that a restart of the run loses nothing
+_KEPT_AND_RELOADED = (
+    f"[sessionStorage.getItem('{_KEPT}'), performance.getEntriesByType('navigation')[0]?.type === 'reload']"
+)
+_HISTORY = "lmdp-sql-history"  # in the browser
+_REMEMBERED = 50
+_LONGEST_REMEMBERED = 20_000
+_COMPLETION = Path(__file__).with_name("completion.js")
+_PLACE = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)  # as DuckDB marks a fault
 
-EXAMPLES = {
-    "Rows by metric": """
-SELECT METRIC, COUNT(*) AS ROWS, MAX(TS) AS NEWEST
-FROM METRICS
-WHERE TS > CAST(NOW() AS TIMESTAMP) - INTERVAL '1 hour'
-GROUP BY METRIC
-ORDER BY ROWS DESC
-LIMIT 20""",
-    "Rows by minute": """
-SELECT DATE_TRUNC('minute', TS) AS MINUTE, COUNT(*) AS ROWS
-FROM METRICS
-WHERE TS > CAST(NOW() AS TIMESTAMP) - INTERVAL '1 hour'
-GROUP BY MINUTE
-ORDER BY MINUTE""",
-    "Devices": """
-SELECT DEVICE_NAME, COUNT(DISTINCT INSTANCE) AS INSTANCES, COUNT(*) AS ROWS, MAX(TS) AS NEWEST
-FROM METRICS
-WHERE TS > CAST(NOW() AS TIMESTAMP) - INTERVAL '1 hour'
-GROUP BY DEVICE_NAME
-ORDER BY DEVICE_NAME""",
-    "Newest values": """
-SELECT DEVICE_NAME, DATASOURCE, INSTANCE, METRIC, VALUE, TS
-FROM METRICS
-WHERE TS > CAST(NOW() AS TIMESTAMP) - INTERVAL '5 minutes'
-ORDER BY TS DESC
-LIMIT 50""",
-    "Rejects by reason": """
-SELECT ERROR_CODE, COUNT(*) AS REJECTS, MAX(ERROR_MESSAGE) AS EXAMPLE
-FROM REJECTS
-GROUP BY ERROR_CODE""",
-    "Loads": """
-SELECT PARTITION, FIRST_OFFSET, NEXT_OFFSET, ROWS, REJECTS, LOADED_AT
-FROM LOADS
-ORDER BY LOADED_AT DESC
-LIMIT 50""",
-}
+_NAMED = re.compile(r'(?:column|name|named) "?(\w+)')
 
 
 class SqlTab:
@@ -71,19 +47,43 @@ class SqlTab:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._answer: Answer | None = None
+        self._has_tables = self._is_changed = self._is_opened = False
+        self._running: asyncio.Task[Answer] | None = None
         session.redraw.append(self._themed)
 
     def build(self) -> None:
-        """Build the editor and the section for the answer."""
+        """Build the list of tables, the editor, and the section for the answer."""
         heading("SQL", "one read-only SELECT at a time")
+        with ui.element("div").classes("lm-sql-columns"):
+            with ui.element("div"):
+                self._build_editor()
+                self._build_answer()
+            with ui.element("section").classes("lm-card lm-tables").props('aria-label="Tables and columns"'):
+                self._filter = ui.input("Find a table or column").props("outlined dense clearable")
+                self._filter.props("data-testid=sql-find")
+                self._tree = ui.tree([], on_select=lambda event: self._insert(event.value))
+                self._tree.bind_filter_from(self._filter, "value").props(
+                    "data-testid=sql-tables dense no-selection-unset"
+                )
+                self._tree.add_slot("default-header", _NODE)
+
+    def _build_editor(self) -> None:
         with ui.element("section").classes("lm-card lm-sql"):
             with ui.element("div").classes("lm-row"):
-                ui.select(list(EXAMPLES), label="Examples", on_change=self._example).props(
+                ui.select([one.title for one in recipes()], label="Cookbook", on_change=self._recipe).props(
                     "outlined dense options-dense data-testid=sql-example"
                 ).classes("lm-pick")
+                with ui.button("History", on_click=self._fill_history).props("outline no-caps data-testid=sql-history"):
+                    self._history = ui.menu().props("max-height=420px")
+                with ui.button("Saved", on_click=self._fill_saved).props("outline no-caps data-testid=sql-saved"):
+                    self._saved = ui.menu().props("max-height=420px")
+                self._name = ui.input("Save as").props("outlined dense data-testid=sql-name")
+                self._name.on("keydown.enter", self._save)
+                ui.button("Save", on_click=self._save).props("outline no-caps data-testid=sql-save")
+            self._about = ui.label(recipes()[0].about).classes("lm-note")
             self._editor = (
                 ui.codemirror(
-                    EXAMPLES["Rows by metric"].strip(),
+                    recipes()[0].sql,
                     language="SQL",
                     theme="githubLight",
                     line_wrapping=True,
@@ -95,10 +95,16 @@ class SqlTab:
             )
             with ui.element("div").classes("lm-row"):
                 self._button = ui.button("Run", on_click=self._run).props("unelevated no-caps data-testid=sql-run")
-                ui.label("Ctrl+Enter runs it. Escape, then Tab, leaves the editor.").classes("lm-note")
+                self._cancel = ui.button("Cancel", on_click=self._stop).props("outline no-caps data-testid=sql-cancel")
+                self._cancel.disable()
+                ui.label(
+                    "Ctrl+Enter runs it, Ctrl+Space completes names. Escape, then Tab, leaves the editor."
+                ).classes("lm-note")
+
+    def _build_answer(self) -> None:
         with ui.element("section").classes("lm-card lm-answer").props('aria-label="Answer"'):
             with ui.element("div").classes("lm-row lm-spread"):
-                self._status = ui.label("Results appear here.").classes("lm-note")
+                self._status = ui.label("Results appear here.").classes("lm-note lm-status")
                 self._status.props('role="status" data-testid=sql-status')
                 with ui.element("div").classes("lm-row"):
                     self._form = ui.toggle({"table": "Table", "chart": "Chart"}, value="table", on_change=self._show)
@@ -108,40 +114,165 @@ class SqlTab:
             self._place = ui.element("div").classes("lm-answer-place").props("data-testid=sql-answer")
 
     async def open(self, state: State) -> None:
-        """Show the query of an address, else what the browser's tab had before it was reloaded."""
-        kept = state.get("sql") or await ui.run_javascript(f"sessionStorage.getItem('{_KEPT}')", timeout=_PATIENCE_S)
-        if isinstance(kept, str):
-            self._editor.set_value(kept)
+        """Show the query of an address; after a reload, and without one, what the browser's tab had."""
+        sql, is_first, self._is_opened = state.get("sql"), not self._is_opened, True
+        if is_first:
+            found = await ui.run_javascript(_KEPT_AND_RELOADED, timeout=_PATIENCE_S)
+            kept, is_reloaded = found if isinstance(found, list) else (None, False)
+            sql = kept if isinstance(kept, str) and (is_reloaded or sql is None) else sql
+        if sql is not None and sql != self._editor.value:
+            self._editor.set_value(sql)
 
     def state(self) -> State:
-        """Return no state: the browser's tab keeps the text."""
-        return {}
+        """Return the query; nothing where it is the first one."""
+        sql = self._editor.value
+        return {} if sql == recipes()[0].sql else {"sql": sql}
 
     async def tick(self) -> None:
-        """Do nothing: an answer changes only with its query."""
+        """Bring the address to the text; fill in tables and completion once. Raises ApiError."""
+        if self._is_changed:
+            self._is_changed = False
+            self._session.changed()
+        if self._has_tables:
+            return
+        self._has_tables = True
+        try:
+            tables = (await self._session.api.tables())["tables"]
+        except ApiError:
+            self._has_tables = False
+            raise
+        self._tree.props["nodes"] = _nodes(tables)
+        self._tree.update()
+        known = {
+            one["name"]: {"about": one["about"], "columns": [list(column.values()) for column in one["columns"]]}
+            for one in tables
+        }
+        code = _COMPLETION.read_text("utf-8").strip()
+        ui.run_javascript(f"{code}({json.dumps([self._editor.id, known])})")
 
     def _remember(self) -> None:
+        self._is_changed = True
         ui.run_javascript(f"sessionStorage.setItem('{_KEPT}', {json.dumps(self._editor.value)})")
 
-    def _example(self, event: Any) -> None:
-        if event.value in EXAMPLES:
-            self._editor.set_value(EXAMPLES[event.value].strip())
+    def _recipe(self, event: Any) -> None:
+        for one in recipes():
+            if one.title == event.value:
+                self._editor.set_value(one.sql)
+                self._about.set_text(one.about)
+
+    def _insert(self, node: str | None) -> None:
+        """Insert the name of a table or column where the cursor is."""
+        if node:
+            text = json.dumps(_identifier(node.rpartition("/")[2]))
+            ui.run_javascript(
+                f"(editor => {{ editor.dispatch(editor.state.replaceSelection({text})); editor.focus(); }})"
+                f"(getElement({self._editor.id}).editor)"
+            )
+            self._tree.deselect()
+
+    async def _fill_history(self) -> None:
+        found = await ui.run_javascript(f"JSON.parse(localStorage.getItem('{_HISTORY}') ?? '[]')", timeout=5.0)
+        entries = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+        self._history.clear()
+        with self._history:
+            for sql in entries:
+                _entry(" ".join(sql.split()), partial(self._editor.set_value, sql))
+            if not entries:
+                ui.label("No query has run in this browser yet.").classes("lm-menu-note")
+
+    def _fill_saved(self) -> None:
+        self._saved.clear()
+        try:
+            saved = saved_queries.read(self._session.api.run.home)
+        except LmdpError as error:
+            self._status.set_text(f"{error}")
+            saved = {}
+        with self._saved:
+            for name, sql in saved.items():
+                with ui.element("div").classes("lm-saved"):
+                    _entry(name, partial(self._open_saved, name, sql))
+                    ui.button("Remove", on_click=partial(self._remove, name)).props(
+                        f"flat dense no-caps aria-label={json.dumps(f'Remove {name}')}"
+                    )
+            if not saved:
+                ui.label("No query is saved. Give it a name next to this button.").classes("lm-menu-note")
+
+    def _open_saved(self, name: str, sql: str) -> None:
+        self._name.set_value(name)
+        self._editor.set_value(sql)
+
+    def _save(self) -> None:
+        try:
+            saved_queries.save(self._session.api.run.home, self._name.value or "", self._editor.value)
+        except LmdpError as error:
+            self._status.set_text(f"{error}")
+        else:
+            self._status.set_text(f"Saved as {(self._name.value or '').strip()}.")
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(LmdpError):
+            saved_queries.remove(self._session.api.run.home, name)
+        self._saved.close()
 
     async def _run(self) -> None:
-        self._button.disable()
+        if self._running is not None:
+            return
+        sql = self._editor.value
+        self._answer = None
+        self._show()
+        self._enable(running=True)
         self._status.set_text("Running\u2026")
+        self._status.classes(remove="is-wrong")
+        if self._editor.decorations:  # not while someone types: an update sends the text, too
+            self._editor.decorations = []
+        self._running = asyncio.ensure_future(self._session.api.run.query(Query(sql, _CHART_ROWS)))
         try:
-            self._answer = answer = await self._session.api.run.query(Query(self._editor.value, _CHART_ROWS))
+            await asyncio.wait({self._running})
+            self._answered(sql, self._running)
+        finally:
+            self._running = None
+            self._enable(running=False)
+        self._show()
+
+    def _answered(self, sql: str, task: asyncio.Task[Answer]) -> None:
+        """Show how a query ended."""
+        if task.cancelled():
+            self._status.set_text("Cancelled.")
+            return
+        try:
+            self._answer = answer = task.result()
         except ApiError as error:
-            self._answer = None
             self._status.set_text(f"{error}")
+            self._status.classes("is-wrong")
+            self._mark(sql, str(error))
         else:
             count = formats.count(len(answer.rows))
             shown = f"only the first {count}" if answer.truncated else count
             self._status.set_text(f"{shown} rows in {formats.together(formats.span(answer.seconds))}")
-        self._button.enable()
+        if len(sql) <= _LONGEST_REMEMBERED:
+            ui.run_javascript(
+                f"(sql => {{ const before = JSON.parse(localStorage.getItem('{_HISTORY}') ?? '[]');"
+                f" const kept = [sql, ...before.filter(one => one !== sql)].slice(0, {_REMEMBERED});"
+                f" localStorage.setItem('{_HISTORY}', JSON.stringify(kept)); }})({json.dumps(sql)})"
+            )
+
+    def _mark(self, sql: str, error: str) -> None:
+        """Mark the place of an error in the editor."""
+        found = fault_place(sql, error)
+        if found is not None and self._editor.value == sql:
+            begin, end = found
+            self._editor.decorations = [{"kind": "mark", "from": begin, "to": end, "class": "lm-wrong"}]
+            self._editor.reveal_line(sql.count("\n", 0, begin) + 1)
+
+    def _stop(self) -> None:
+        """Cancel the query; the run interrupts it when its client leaves."""
+        if self._running is not None:
+            self._running.cancel()
+
+    def _enable(self, *, running: bool) -> None:
+        self._button.set_enabled(not running)
+        self._cancel.set_enabled(running)
         self._csv.set_enabled(self._answer is not None)
-        self._show()
 
     def _show(self) -> None:
         self._place.clear()
@@ -152,8 +283,8 @@ class SqlTab:
                 self._chart(self._answer)
             else:
                 show_table(self._answer)
-                if len(self._answer.rows) > _SHOWN:
-                    ui.label(f"The table shows {_SHOWN:,} rows; CSV has up to {_CSV_ROWS:,}.").classes("lm-note")
+                if len(self._answer.rows) > SHOWN:
+                    ui.label(f"The table shows {SHOWN:,} rows; CSV has up to {_CSV_ROWS:,}.").classes("lm-note")
 
     def _chart(self, answer: Answer) -> None:
         found = as_lines(answer)
@@ -184,60 +315,58 @@ class SqlTab:
             )
 
 
-def show_table(answer: Answer) -> None:
-    """Show the first rows, page by page. A column's name is only text, never a key that the browser interprets."""
-    columns = [
+_NODE = r"""
+<div class="lm-node"><span class="lm-node-name">{{ props.node.label }}</span>
+<span class="lm-note">{{ props.node.kind }}</span><div class="lm-note">{{ props.node.about }}</div></div>
+"""
+
+
+def _nodes(tables: list[Json]) -> list[Json]:
+    return [
         {
-            "name": f"c{at}",
-            "label": column["name"],
-            "field": f"c{at}",
-            "align": "right" if _is_number(column) else "left",
+            "id": one["name"],
+            "label": one["name"],
+            "kind": "",
+            "about": one["about"],
+            "children": [
+                {
+                    "id": f"{one['name']}/{column['name']}",
+                    "label": column["name"],
+                    "kind": column["type"],
+                    "about": column["about"],
+                }
+                for column in one["columns"]
+            ],
         }
-        for at, column in enumerate(answer.columns)
+        for one in tables
     ]
-    rows = [
-        {"id": number} | {f"c{at}": _cell(value) for at, value in enumerate(row)}
-        for number, row in enumerate(answer.rows[:_SHOWN])
-    ]
-    drawn = ui.table(columns=columns, rows=rows, row_key="id", pagination=25).classes("lm-table")
-    drawn.props("flat dense wrap-cells")
 
 
-def _cell(value: Any) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}" if abs(value) < 10**11 else str(value)
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}" if abs(value) < 10**6 else f"{value:,.2f}"
-    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
+def _identifier(name: str) -> str:
+    """Return a name as SQL has it: quoted where it is not in capitals."""
+    return name if re.fullmatch(r"[A-Z_0-9]+", name) else f'"{name}"'
 
 
-def as_lines(answer: Answer) -> tuple[str, list[tuple[str, list[list[Any]]]]] | None:
-    """Return the axis's kind and the named lines of an answer whose first column is the axis; None without numbers."""
-    columns, rows = answer.columns, answer.rows
-    at = [number for number, column in enumerate(columns) if number and _is_number(column)][:_MOST_LINES]
-    if not at or not rows:
-        return None
-    timed = columns[0]["type"].startswith(("timestamp", "date"))
-    if timed:
-        if not all(row[0] is None or _is_time(row[0]) for row in rows):
-            return None
-        rows = sorted(rows, key=lambda row: (row[0] is None, (row[0] or "").removesuffix("Z")))
-    axis = "time" if timed else "value" if _is_number(columns[0]) else "category"
-    return axis, [(columns[number]["name"], [[row[0], _number(row[number])] for row in rows]) for number in at]
+def _entry(text: str, action: Any) -> None:
+    ui.menu_item(text, on_click=action).classes("lm-menu-entry")
 
 
-def _is_time(text: str) -> bool:
-    """Return whether it is a time that a chart can have, unlike infinity."""
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+def fault_place(sql: str, error: str) -> tuple[int, int] | None:
+    """Return the place of an error, None where it has none.
 
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) else None
-
-
-def _is_number(column: dict[str, str]) -> bool:
-    return column["type"].startswith(("int", "uint", "float", "double", "halffloat", "decimal"))
+    DuckDB marks it below a line, which it may shorten; or it names what is not there.
+    """
+    found = _PLACE.search(error)
+    lines = sql.split("\n")
+    if found is None or int(found[1]) > len(lines):
+        named = _NAMED.search(error)
+        word = named and re.search(rf"(?i)(?<!\w){re.escape(named[1])}(?!\w)", sql)
+        return word.span() if word else None
+    line = int(found[1]) - 1
+    at = len(found[3]) - len(f"LINE {found[1]}: ")
+    shown, cut = found[2].removesuffix("..."), found[2].startswith("...")
+    begin = lines[line].find(shown[3:]) - 3 if cut else 0
+    begin += sum(len(one) + 1 for one in lines[:line]) + at
+    word = re.compile(r"\w+|").match(sql, max(begin, 0))
+    end = max(begin + 1, word.end() if word else 0)
+    return (begin, end) if 0 <= begin < len(sql) else None

@@ -133,9 +133,9 @@ class Connections:
         with failures(self._home):
             return await self._client.send(request, stream=True)
 
-    async def read(self, method: str, target: str) -> bytes:
+    async def read(self, method: str, target: str, seconds: float = 5.0) -> bytes:
         """Return the content of the response to a request. Raises RunNotFoundError, LmdpError."""
-        return await self.content(await self.send(method, target))
+        return await self.content(await self.send(method, target, seconds=seconds))
 
     async def content(self, response: httpx.Response) -> bytes:
         """Return the content of a response to `send`. Raises RunNotFoundError, LmdpError."""

@@ -148,6 +148,16 @@ async def _discard(parts: AsyncIterator[bytes]) -> None:
             received += len(part)
 
 
+def number(given: Mapping[str, str], name: str, default: int) -> int:
+    """Return a whole number of a request's parameters. Raises ApiError."""
+    value = given.get(name)
+    if value is None:
+        return default
+    if not (value.isascii() and value.isdecimal() and len(value) <= 16):
+        raise ApiError(400, f"{name} must be a whole number", "GET /api lists the parameters")
+    return int(value)
+
+
 async def unless_left(request: Request, work: Awaitable[_T]) -> _T:
     """Return what `work` returns. Raises ClientDisconnect, and cancels it, when the client leaves before."""
     working, leaving = asyncio.ensure_future(work), asyncio.create_task(_leave(request))
@@ -202,7 +212,11 @@ async def _on_system_error(request: Request, error: Exception) -> Response:
 async def _on_unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     method, path = request.method, request.url.path
-    known = "GET /api" if path.startswith("/api") else "GET /status, GET /snapshot, POST /query, POST /replay"
+    known = (
+        "GET /api"
+        if path.startswith("/api")
+        else "GET /status, GET /snapshot, GET /messages, POST /query, POST /replay"
+    )
     return await _on_api_error(request, ApiError(error.status_code, f"no such address: {method} {path}", known))
 
 

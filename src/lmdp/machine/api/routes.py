@@ -6,6 +6,8 @@
                    or CSV where `Accept` has that; `X-Truncated: true` when rows were left out
     POST /replay   one object, or one page of the warehouse's rejects, replayed in one transaction, for `lmdp replay`;
                    409 when the rejects are others by now
+    GET  /messages ?partition=0&before=120&limit=20: the newest messages of a partition, or those before an offset, and
+                   what becomes of each datapoint: a JSON object
 
 An error is `{"error", "exitCode", "next"}`. Try it: curl --unix-socket .lmdp/run.sock http://lmdp/status
 """
@@ -31,7 +33,7 @@ from starlette.routing import Route
 
 from lmdp.errors import ApiError, LmdpError, RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api.formats import STREAMS, Limited
-from lmdp.machine.api.http import HANDLERS, json_response, read_body, unless_left
+from lmdp.machine.api.http import HANDLERS, json_response, number, read_body, unless_left
 from lmdp.machine.api.protocol import ARROW, LARGEST_REPLAY, MAX_QUERY, WRONG_WAREHOUSE, Query
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.disk_space import free_bytes
@@ -43,6 +45,8 @@ _MAX_ABANDONED: Final = 2  # each keeps a processor busy
 _GRACE_S: Final = 3.0  # for an interrupted query to end
 _REPLAY_S: Final = 120.0  # how long one replay waits for another's transaction
 _CHUNK: Final = 256 * 1024
+_MESSAGES: Final = 20
+_MESSAGES_S: Final = 30.0
 
 _T = TypeVar("_T")
 _Json = dict[str, Any]
@@ -53,21 +57,32 @@ Replay = Callable[[Warehouse, bytes], Sequence[bytes]]
 Raises RunNotFoundError where it is for another warehouse, AlreadyReplayedError where the rejects are others by now.
 """
 
+Messages = Callable[[int, int | None, int], _Json]
+"""Return the newest messages of a partition, or those before an offset, so many at most. Raises LmdpError."""
+
+
+class Ends(NamedTuple):
+    """The ends of the path: how messages are read, and the name of a sink that is no warehouse here."""
+
+    messages: Messages | None = None
+    sink: str = ""
+
+
+NO_ENDS: Final = Ends()
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The open warehouse, the run's status, and the slots that limit how many requests use them at once.
-
-    Without a warehouse, `at` names where the rows go.
-    """
+    """The open warehouse, the run's status, and the slots that limit how many requests use them at once."""
 
     warehouse: Warehouse | None
     status: Callable[[], _Json]
     snapshot: Callable[[], _Json]
     queries: asyncio.Semaphore
     replay: Replay | None = None
-    at: str = ""
+    ends: Ends = NO_ENDS
     replays: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     abandoned: set[_Job] = field(default_factory=set)
     """Queries that cannot be interrupted, and whose clients were answered so."""
     ending: threading.Event = field(default_factory=threading.Event)
@@ -79,12 +94,12 @@ class Context:
         if wanted is not None and (found is None or wanted != str(found.path.resolve())):
             raise self.wrong_warehouse()
         if found is None:
-            raise SettingsError(f"this run writes to {self.at}, and has no warehouse here. Query it there.")
+            raise SettingsError(f"this run writes to {self.ends.sink}, and has no warehouse here. Query it there.")
         return found
 
     def wrong_warehouse(self) -> ApiError:
         """Return the error by which a client knows that its warehouse is another."""
-        opened = self.warehouse.path if self.warehouse else self.at
+        opened = self.warehouse.path if self.warehouse else self.ends.sink
         return ApiError(WRONG_WAREHOUSE, f"this run has {opened} open", f"{program()} status")
 
 
@@ -103,7 +118,11 @@ def application(context: Context) -> Starlette:
     async def replay(request: Request) -> Response:
         return await _replay(context, request)
 
+    async def messages(request: Request) -> Response:
+        return await _messages(context, request)
+
     routes = [
+        Route("/messages", messages, methods=["GET"]),
         Route("/status", status, methods=["GET"]),
         Route("/snapshot", snapshot, methods=["GET"]),
         Route("/query", query, methods=["POST"]),
@@ -268,6 +287,21 @@ async def _replay(context: Context, request: Request) -> Response:
         except RunNotFoundError as error:
             raise context.wrong_warehouse() from error
     return Response(b"".join(parts), media_type="application/octet-stream")
+
+
+async def _messages(context: Context, request: Request) -> Response:
+    """Read messages for one request at a time: each is a client of the broker, and takes time from the consumer."""
+    read = context.ends.messages
+    if read is None:
+        raise SettingsError("this run shows no messages")
+    given = request.query_params
+    partition = number(given, "partition", 0)
+    before = number(given, "before", -1)
+    limit = number(given, "limit", _MESSAGES)
+    async with _slot(context.readers, _MESSAGES_S, "other requests read messages, and none ended"):
+        return json_response(
+            await _Work("messages", lambda: read(partition, None if before < 0 else before, limit)).result()
+        )
 
 
 @contextlib.asynccontextmanager

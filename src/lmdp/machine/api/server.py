@@ -15,7 +15,7 @@ from typing import Any, Final
 from lmdp.errors import UnreachableError
 from lmdp.machine.api.http import LIMITS, Limits, server
 from lmdp.machine.api.protocol import socket_path
-from lmdp.machine.api.routes import Context, Replay, application
+from lmdp.machine.api.routes import NO_ENDS, Context, Ends, Replay, application
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.program import program
 
@@ -31,16 +31,16 @@ def serving(
     snapshot: Callable[[], dict[str, Any]] = dict,
     replay: Replay | None = None,
     limits: Limits = LIMITS,
-    at: str = "",
+    ends: Ends = NO_ENDS,
 ) -> Iterator[Path]:
     """Serve the API in the background until the end of the block; yield the socket's path.
 
-    A run without a warehouse answers queries with where its rows are: `at`.
+    A run without a warehouse answers queries with where its rows are.
     A socket that a killed run left behind is replaced. Raises UnreachableError when a run still answers there.
     """
     path = socket_path(home)
     listener = _listening(path)
-    context = Context(warehouse, status, snapshot, asyncio.Semaphore(limits.queries), replay, at)
+    context = Context(warehouse, status, snapshot, asyncio.Semaphore(limits.queries), replay, ends)
     serving = server(
         application(context),
         limits,

@@ -30,7 +30,7 @@ from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of, read_own
 from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
 from lmdp.machine.kafka.records import epoch_of, known, message_of, runs_of
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
-from lmdp.machine.metrics import Progress
+from lmdp.machine.metrics import Place, Progress
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.sink import Sink
@@ -355,13 +355,16 @@ class KafkaSource:
 
     def _count_lag(self, snapshot: TopicSnapshot) -> None:
         """Count the offsets beyond each position: by the partition's last answer, before that by its log."""
-        lag = {}
+        lag, places = {}, {}
         for part, position in self._positions.items():
             place = TopicPartition(self._settings.topic, part)
             _, high = self._consumer.get_watermark_offsets(place, cached=True)
             end = high if high >= 0 or part not in snapshot.logs else snapshot.logs[part].end
             lag[part] = max(0, end - position)
+            first = snapshot.logs[part].first if part in snapshot.logs else 0
+            places[part] = Place(min(first, position), max(end, position), position)
         self._progress.lag = lag
+        self._progress.note_places(places)
 
     def _assign(self, changed: int | None = None) -> None:
         """Assign all partitions; in a group, whose assignment is not this process's to make, that one again."""

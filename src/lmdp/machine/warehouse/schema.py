@@ -105,6 +105,8 @@ _ONE_METRIC = """
     AND (of_instance = '*' OR INSTANCE IS NOT DISTINCT FROM of_instance) AND METRIC = of_metric
     AND TS >= since AND TS < until
 """
+# The time in UTC, under the name that it has in Snowflake: a query with it runs on both.
+_SYSDATE = f"CREATE OR REPLACE MACRO {SCHEMA}.SYSDATE() AS CAST(now() AS TIMESTAMP)"
 _VIEW = re.compile(rf"CREATE OR REPLACE VIEW {re.escape(SCHEMA)}\.(\w+) AS ")
 _SOURCE = re.compile(rf"FROM {re.escape(SCHEMA)}\.(\w+)")
 _BEFORE_THE_HOUR = re.compile(rf" UNION ALL SELECT [^()]* FROM {re.escape(SCHEMA)}\.SUM_PREVIOUS\b")  # noqa: S608 - its own names
@@ -130,7 +132,7 @@ def prepare(connection: duckdb.DuckDBPyConnection, path: Path, spec: Spec) -> No
         _follow(connection, path, _wanted(shared))
         for sql in shared:
             _create(connection, sql)
-        for sql in step_macros(shared):
+        for sql in (*step_macros(shared), _SYSDATE):
             connection.execute(sql)
 
 

@@ -1,0 +1,29 @@
+"""Make docs/cookbook.md from the cookbook, for `make docs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lmdp.sql.dictionary import recipes
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "cookbook.md"
+
+HEAD = """\
+# SQL cookbook
+
+Queries that run as they are in `lmdp query`, in the page's SQL tab (*Cookbook*) and, with the schema `PIPELINE` in
+use, in Snowflake. Times are UTC, and so is `SYSDATE()`. [The column dictionary](columns.md) has all tables and columns.
+Made by `make docs` from `src/lmdp/sql/cookbook.toml`; tests run each query in DuckDB and through a Snowflake double,
+none was run on an account.
+"""
+
+
+def page() -> str:
+    """Return the whole page."""
+    return "\n".join(
+        [HEAD]
+        + [
+            f"## {one.title}\n\n{one.about}{' On one machine only.' if one.machine else ''}\n\n```sql\n{one.sql}\n```\n"
+            for one in recipes()
+        ]
+    )
