@@ -23,7 +23,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.alarms.containers import LOG_METRICS, Balancer, LogMetric
-from infra.parts import KEPT, allow, from_here, secret_key_use, service_role, write_logs
+from infra.parts import KEPT, allow, from_here, service_role, via, write_logs
 from infra.settings import Settings
 from infra.stacks.auth import AuthStack
 from infra.stacks.snowflake_auth import SnowflakeAuthStack
@@ -333,7 +333,7 @@ def _start_role(stack: ContainersStack, settings: Settings, service: str, secret
     account, _, _, region, *_ = host.split(".")
     image = names.arn("ecr", f"repository/{repository}", region=region, account=account)
     pull = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-    keys = {key.key_arn: key for key in secrets.keys[service] if key is not None}
+    keys = [key.key_arn for key in secrets.keys[service] if key is not None]
     return service_role(
         stack,
         f"{service.title()}StartRole",
@@ -347,7 +347,7 @@ def _start_role(stack: ContainersStack, settings: Settings, service: str, secret
             allow("SignInToEcr", ["ecr:GetAuthorizationToken"], ["*"]),
             allow("PullImage", pull, [image]),
             allow("ReadSecrets", ["secretsmanager:GetSecretValue"], [one.secret_arn for one in found.values()]),
-            *(statement for key in keys.values() for statement in secret_key_use(names, key)),
+            allow("SecretKeys", ["kms:Decrypt"], keys, conditions=via(names, "secretsmanager")),
             write_logs(names.log_group(service), names),
         ],
         conditions=_from_tasks(settings),

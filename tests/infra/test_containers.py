@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from lmdp.errors import SettingsError
 from templates import of_type, only, role_statements, text
 
-from .conftest import OTHER_OPTIONS, Templates, example_values
+from .conftest import OTHER_OPTIONS, Templates, example_values, synthesised
 
 HERE = "us-east-1:000000000000"
 
@@ -97,7 +98,7 @@ def test_roles_may_do_what_they_need(full: Templates) -> None:
         "SignInToEcr Allow: ecr:GetAuthorizationToken on *",
         f"PullImage Allow: ecr:BatchGetImage ecr:GetDownloadUrlForLayer on arn:aws:ecr:{HERE}:repository/lmdp",
         "ReadSecrets Allow: secretsmanager:GetSecretValue on <auth:KafkaReceive> <auth:ReceiveTokens>",
-        "SecretKey Allow: kms:Decrypt on <auth:ContainersKey> when kms:ViaService",
+        "SecretKeys Allow: kms:Decrypt on <auth:ContainersKey> when kms:ViaService",
         (f"WriteLogs Allow: logs:CreateLogStream logs:PutLogEvents on arn:aws:logs:{HERE}:log-group:/aws/ecs/"
          "lmdp-example-receive:*"),
     ]  # fmt: skip
@@ -140,6 +141,14 @@ def test_services_follow_one_another(full: Templates) -> None:
         assert (network["AssignPublicIp"], network["SecurityGroups"][0]) == ("DISABLED", "sg-00000000000000000")
 
 
+def test_a_secret_of_ours_has_a_key_of_its_own(tmp_path: Path) -> None:
+    """The writer reads two secrets with a key each, where the loader's was made here."""
+    made = synthesised(tmp_path, {**example_values(), **WANTED, **SERVERS})
+    (keys,) = [one for one in role_statements(made["containers"], "lmdp-example-write-start") if "SecretKeys" in one]
+    assert keys == "SecretKeys Allow: kms:Decrypt on <auth:ContainersKey> <snowflake-auth:Key> when kms:ViaService"
+
+
+SERVERS = {"LMDP_BOOTSTRAP_SERVERS": "b-1.example.com:9094"}
 WANTED = {name: value for name, value in OTHER_OPTIONS.items() if "CONTAINER" in name or "RECEIVE" in name}
 
 
@@ -161,7 +170,6 @@ def test_what_is_wrong_is_named(changed: dict[str, str], fault: str) -> None:
     """Before anything is synthesised."""
     from infra.settings import Settings  # noqa: PLC0415 - only where the infrastructure's packages are
 
-    servers = {"LMDP_BOOTSTRAP_SERVERS": "b-1.example.com:9094"}
-    assert Settings.read("example", {**example_values(), **WANTED, **servers}).containers.services
-    with pytest.raises(SettingsError, match=fault.replace("'", "'")):
-        Settings.read("example", {**example_values(), **WANTED, **servers, **changed})
+    assert Settings.read("example", {**example_values(), **WANTED, **SERVERS}).containers.services
+    with pytest.raises(SettingsError, match=fault):
+        Settings.read("example", {**example_values(), **WANTED, **SERVERS, **changed})

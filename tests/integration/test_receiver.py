@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import os
@@ -13,7 +12,6 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
-import psutil
 
 from lmdp.machine.embedded_kafka.broker import KafkaBroker
 from lmdp.machine.embedded_kafka.config import BrokerSettings
@@ -21,38 +19,6 @@ from lmdp.machine.kafka import topics
 from lmdp.receive import senders
 from receive.receiving import consumed, receiving
 from running import bundle, lmdp, options, rows, until
-
-FLOOD = 10**6
-SENDERS = 150  # more than may wait for a Kafka that is unreachable
-
-
-def flood(address: str, seconds: float) -> tuple[Counter[int], int]:
-    """Send without a pause, as if for an hour; the answers' statuses, and by how many bytes this process has grown.
-
-    Each answer says when to repeat. The first two seconds do not count: librdkafka and httpx fill their pools.
-    """
-    statuses, sizes = Counter[int](), list[int]()
-
-    async def sender(client: httpx.AsyncClient, ends: float) -> None:
-        while time.monotonic() < ends:
-            answer = await client.post(address, content=bundle(FLOOD))
-            assert int(answer.headers["retry-after"]) >= 1
-            statuses[answer.status_code] += 1
-
-    async def measure(at: float) -> None:
-        await asyncio.sleep(at)
-        sizes.append(psutil.Process().memory_info().rss)
-
-    async def every() -> None:
-        limits = httpx.Limits(max_connections=SENDERS, max_keepalive_connections=SENDERS)
-        async with httpx.AsyncClient(limits=limits, timeout=30) as client, asyncio.TaskGroup() as tasks:
-            for _ in range(SENDERS):
-                tasks.create_task(sender(client, time.monotonic() + seconds))
-            for at in (2, seconds):
-                tasks.create_task(measure(at))
-
-    asyncio.run(every())
-    return statuses, sizes[1] - sizes[0]
 
 
 def test_what_the_topic_does_not_take_is_413_with_both_numbers(kafka_broker: KafkaBroker) -> None:
@@ -100,7 +66,7 @@ def test_a_run_takes_the_tenant_from_the_header_that_it_trusts(kafka_broker: Kaf
 
 
 def test_a_killed_broker_loses_nothing_that_was_acknowledged(kafka_settings: BrokerSettings, tmp_path: Path) -> None:
-    """503 while it is away, in memory that does not grow; then each message is there, twice only where repeated."""
+    """Senders repeat what was answered with 503; each message is there, and twice only where it was repeated."""
     settings = dataclasses.replace(kafka_settings, folder=tmp_path / "broker")
     with KafkaBroker(settings) as broker:
         broker.create_topic("t", 2)
@@ -127,9 +93,7 @@ def test_a_killed_broker_loses_nothing_that_was_acknowledged(kafka_settings: Bro
             os.kill(broker.pid, signal.SIGKILL)
             until(lambda: statuses[503] > 0)
             broker.stop()
-            away, grown = flood(receiver.address, 8)
-            assert (set(away), away[503] > 1000, grown < 30 * 2**20) == ({503}, True, True), (away, grown)
-            tries[FLOOD] += away.total()
+            time.sleep(1)
             broker.start()
             until(lambda: not [line for line in receiver.log if "503" in line] or "again" in receiver.log[-1], 60)
             before = statuses[200]

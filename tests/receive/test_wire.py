@@ -11,15 +11,18 @@ import ssl
 import threading
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from lmdp.certificates import development_ca
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
+from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.receive.application import Application, Limits
 from lmdp.receive.metrics import Metrics
 from lmdp.receive.senders import Senders
@@ -304,3 +307,36 @@ def test_a_port_that_is_taken_is_named(broker: MemoryBroker, receiver: Receiving
         receiving(broker.access, port=receiver.port),
     ):
         pass
+
+
+PADDED = b'{"resourceMetrics": [{}], "padding": "%s"}' % (b"x" * 60_000)
+SENDERS = 150  # more than may wait for a Kafka that is unreachable
+
+
+def test_an_hour_without_kafka_takes_no_memory() -> None:
+    """Senders that do not pause: each answer is 503 and says when to repeat, and no body of them is kept."""
+    request = HEAD + b"Content-Length: %d\r\n\r\n" % len(PADDED) + PADDED
+    heads, sizes = Counter[bytes](), list[int]()
+
+    async def sender(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while heads.total() < 3_000:
+            writer.write(request)
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            await reader.readexactly(int(head.split(b"content-length:")[1].split()[0]))
+            heads[head[9:12] + (b"" if b"\r\nretry-after: " in head else b" without Retry-After")] += 1
+            if heads.total() in (1_000, 3_000):
+                sizes.append(psutil.Process().memory_info().rss)
+        writer.close()
+        await writer.wait_closed()
+
+    async def every(port: int) -> None:
+        async with asyncio.TaskGroup() as senders:
+            for _ in range(SENDERS):
+                senders.create_task(sender(port))
+
+    with receiving(KafkaAccess("127.0.0.1:1")) as receiver:
+        asyncio.run(every(receiver.port))
+    assert set(heads) == {b"503"}
+    assert sizes[1] - sizes[0] < 2_000 * len(PADDED) / 3
+    assert len([line for line in receiver.log if "Requests are answered with 503" in line]) == 1
