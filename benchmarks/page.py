@@ -1,10 +1,11 @@
-"""The page's response times over 1,000 series and 10 million rows, while the pipeline keeps writing.
+"""The page's response times over 1,000 devices of 120 instances and 10 million rows, while the pipeline keeps writing.
 
     .venv/bin/python benchmarks/page.py                       # makes the file first: half a minute, 0.3 GB
     .venv/bin/python benchmarks/page.py --rows 1000000
 
-A week of polls a minute, 50 devices of 20 series, in the order in which they would have come. The run is a real one,
-with simulated devices beside; its API is asked over HTTP, as a browser's page has it asked. Times are medians, in ms.
+Seven hours of polls every five minutes, in the order in which they would have come. The run is a real one, with
+simulated devices alongside; its API is queried over HTTP, as a browser's page has it queried. Times are medians, in ms.
+With Chromium it also opens each tab, and prints what came over the wire.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,46 +34,67 @@ import duckdb
 
 from lmdp.core.specification import load_spec
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.page.board import SHIPPED
 
 ROUNDS = 5
-SERIES = 1_000
+SERIES = 120_000
 PORT = 18_088
-STEP_MS = 60_000
+STEP_MS = 300_000
 START_S = 60
+HOUR_MS = 3_600_000
 
-# Series s of a poll: device s // 20, instance (s % 20) // 4, metric s % 4; the four of the last instance are the
-# buckets of a histogram.
+# Series n of a poll: device n // 120, DataSource n % 120 // 10, instance n % 10; the last DataSource has histograms of
+# four buckets instead.
 _FILL = """
 INSERT INTO PIPELINE.ROW_EVENTS
 SELECT
-  'acme', CAST(1017594 + device AS VARCHAR), format('server-{{:03d}}.example.com', device), source,
-  source || '-' || place, metric, NULL, kind, make_timestamp(ms * 1000), ms,
+  'acme', CAST(1017594 + device AS VARCHAR), format('server-{{:04d}}.example.com', device), source, instance, metric,
+  NULL, kind, make_timestamp(ms * 1000), ms,
   CASE kind
-    WHEN 'sum' THEN poll * 1000.0 + device
-    WHEN 'histogram' THEN poll * (n % 4 + 1.0)
-    ELSE 50 + 40 * sin(poll / 200.0 + device) + hash(poll, n) % 1000 / 200.0
+    WHEN 'sum' THEN poll * 1000.0 * (n % 97)
+    WHEN 'histogram' THEN poll * (n % 10 % 4 + 1.0)
+    ELSE 50 + 40 * sin(poll / 20.0 + device) + hash(poll, n) % 1000 / 200.0
   END,
-  '{{"dataSourceInstanceName":"' || source || '-' || place || '","datapointid":"' || (197642 + if(place = 4, 0, n % 4))
-    || '","wildAlias":"' || place || '","wildValue":"' || place || '"'
+  '{{"dataSourceInstanceName":"' || instance || '","datapointid":"' || (197642 + n % 120 // 10) || '","wildValue":"'
+    || instance || '"'
     || CASE kind
       WHEN 'sum' THEN ',"otlp.monotonic":true,"otlp.temporality":"cumulative"'
-      WHEN 'histogram' THEN ',"le":"' || ['0.01', '0.1', '1', '+Inf'][n % 4 + 1] || '","otlp.temporality":"cumulative"'
+      WHEN 'histogram'
+        THEN ',"le":"' || ['0.01', '0.1', '1', '+Inf'][n % 10 % 4 + 1] || '","otlp.temporality":"cumulative"'
       ELSE ''
     END || '}}',
   '{{"system.displayname":"server-' || device || '","location":"Building ' || device % 7 || '"}}',
   '{{"collector":"wmi","datasourceId":"128265135","epoch":"' || ms || '","name":"' || source || '"}}'
 FROM (
   SELECT
-    i % {series} AS n, i // {series} AS poll, n // 20 AS device, n % 20 // 4 AS place,
-    {now} - ({rows} // {series} - poll) * {step} + n // 4 * 4 * {step} // {series} AS ms,
-    ['WinOS', 'WinVolumeUsage', 'WinIf-', 'LinuxCPU', 'http.server'][place + 1] AS source,
-    if(
-      place = 4, 'duration.bucket', ['CPUBusyPercent', 'MemoryUtilizationPercent', 'InOctets', 'FreeSpace'][n % 4 + 1]
-    ) AS metric,
-    CASE metric WHEN 'InOctets' THEN 'sum' WHEN 'duration.bucket' THEN 'histogram' ELSE 'gauge' END AS kind
-  FROM range({rows}) polls(i)
+    *,
+    ['WinOS', 'WinVolumeUsage', 'WinIf-', 'LinuxCPU', 'LinuxDisk', 'SNMP_Network', 'SSH_Process', 'JVM_Memory', 'MySQL',
+     'Ping', 'DNS', 'http.server'][place + 1] AS source,
+    ['CPUBusyPercent', 'FreeSpace', 'InOctets', 'CPUBusyPercent', 'WriteBytes', 'ifInOctets', 'ResidentSize',
+     'HeapUsed', 'Queries', 'AverageRtt', 'ResponseTime', 'duration.bucket'][place + 1] AS metric,
+    source || '-' || if(place = 11, n % 10 // 4, n % 10) AS instance,
+    CASE WHEN place IN (2, 4, 5, 8) THEN 'sum' WHEN place = 11 THEN 'histogram' ELSE 'gauge' END AS kind
+  FROM (
+    SELECT
+      i % {series} AS n, i // {series} AS poll, n // 120 AS device, n % 120 // 10 AS place,
+      {now} - ({rows} // {series} - poll) * {step} + n * {step} // {series} AS ms
+    FROM range({rows}) polls(i)
+  )
 )
 """
+PICTURES = [
+    ("a gauge", {"datasource": "LinuxCPU", "instance": "LinuxCPU-2", "metric": "CPUBusyPercent"}, "raw"),
+    ("a counter's rate", {"datasource": "SNMP_Network", "instance": "SNMP_Network-2", "metric": "ifInOctets"}, "rate"),
+    ("percentiles", {"datasource": "http.server", "instance": "http.server-1", "metric": "duration.bucket"},
+     "percentile"),
+    ("a gauge's instances", {"datasource": "LinuxCPU", "metric": "CPUBusyPercent", "over": "top"}, "raw"),
+]  # fmt: skip
+EVERYWHERE = [
+    ("the mean of a gauge", {"datasource": "LinuxCPU", "metric": "CPUBusyPercent", "over": "avg"}, "raw"),
+    ("the sum of a rate", {"datasource": "SNMP_Network", "metric": "ifInOctets", "over": "sum"}, "rate"),
+    ("the largest rates", {"datasource": "SNMP_Network", "metric": "ifInOctets", "over": "top"}, "rate"),
+]
+SEARCHES = ("octets server-0500", "1017777", "free", "snmp 0123 network-7", "cpubsyprcnt", "zzzz", "")
 
 
 def main() -> None:
@@ -83,6 +109,7 @@ def main() -> None:
             fill(home / "warehouse.duckdb", given.rows)
         parts.enter_context(running(home))
         asked(given.rows, home)
+        opened(home)
 
 
 def fill(path: Path, rows: int, series: int = SERIES, step_ms: int = STEP_MS) -> None:
@@ -140,32 +167,85 @@ def get(home: Path, path: str, **query: object) -> tuple[float, Any]:
 
 
 def asked(rows: int, home: Path) -> None:
-    """Ask everything that the page asks, and print how long each took."""
-    print(f"{rows:,} rows, {SERIES:,} series")
+    """Query everything that the page queries, and print how long each took."""
+    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+    print(f"{rows:,} rows, {SERIES:,} series; load average {load}")
     first, answer = get(home, "/api/devices")
     device = next(one for one in answer["devices"] if one["orgId"] == "acme")
-    print(f"{'the devices, for the first time':48}{first:>8,.0f}")
+    print(f"{'the index of devices and series, once':48}{first:>8,.0f}")
     whose = {"orgId": device["orgId"], "deviceId": device["deviceId"]}
-    series = {**whose, "datasource": "WinIf-", "instance": "WinIf--2", "metric": "InOctets"}
-    gauge = {**series, "metric": "CPUBusyPercent"}
-    buckets = {**whose, "datasource": "http.server", "instance": "http.server-4", "metric": "duration.bucket"}
-    pictures = [("a gauge", gauge, "raw"), ("a counter's rate", series, "rate"), ("percentiles", buckets, "percentile")]
     now = device["newestMs"] + 1
-    questions = [
-        ("the devices, a second time", "/api/devices", {}),
-        ("the series of a device", "/api/series", whose),
+    questions: list[tuple[str, str, dict[str, Any]]] = [
+        *[(f"search: {text or 'nothing'}", "/api/search", {"q": text, "limit": 30}) for text in SEARCHES],
         *[
-            (f"{name}, {span}", "/api/chart", picked | {"fromMs": now - hours * 3_600_000, "toMs": now, "view": view})
+            (
+                f"{name}, {hours} h",
+                "/api/chart",
+                picked | where | {"fromMs": now - hours * HOUR_MS, "toMs": now, "view": view},
+            )
+            for pictures, where in ((PICTURES, whose), (EVERYWHERE, {}))
             for name, picked, view in pictures
-            for span, hours in (("1 hour", 1), ("24 hours", 24), ("7 days", 168))
+            for hours in (1, 6)
         ],
         ("status", "/api/status", {}),
         ("rejects and drops", "/api/reasons", {}),
     ]
     for name, path, query in questions:
-        times = [get(home, path, **query)[0] for _ in range(ROUNDS)]
-        print(f"{name:48}{statistics.median(times):>8,.0f}    worst {max(times):,.0f}")
+        report(name, [get(home, path, **query)[0] for _ in range(ROUNDS)])
         time.sleep(0.5)
+    panels = tomllib.loads(SHIPPED.read_text())["panel"]
+    with ThreadPoolExecutor(len(panels)) as pool:
+        boards = []
+        for _ in range(ROUNDS):
+            begun = time.perf_counter()
+            took = list(pool.map(lambda panel: post(home, panel["sql"]), panels))
+            boards.append((time.perf_counter() - begun) * 1000)
+            time.sleep(0.5)
+    report(f"the board ({', '.join(f'{ms:,.0f}' for ms in took)} the last time)", boards)
+
+
+def report(name: str, times: list[float]) -> None:
+    """Print a line."""
+    print(f"{name:48}{statistics.median(times):>8,.0f}    worst {max(times):,.0f}", flush=True)
+
+
+def post(home: Path, sql: str) -> float:
+    """The milliseconds that a query took."""
+    token = (home / "page.token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/api/query", json.dumps({"sql": sql}).encode(), headers=headers
+    )
+    begun = time.perf_counter()
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        answer.read()
+    return (time.perf_counter() - begun) * 1000
+
+
+def _is_filled(browser: Any, test_id: str) -> bool:
+    return bool(browser.all(f"[data-testid={test_id}]")) and browser.text(test_id) != "\u2013"
+
+
+def opened(home: Path) -> None:
+    """Open each tab in a new browser, and print how much came over the wire, and when its main part was there."""
+    if shutil.which("chromium") is None:
+        print("no Chromium, so no tab is opened")
+        return
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from browsing import browsing  # noqa: PLC0415 - needs Selenium
+
+    for path, ready in (("/", "duckdb-0"), ("/board", "board-chart"), ("/explore", "chips"), ("/sql", "sql-run")):
+        with browsing() as one:
+            begun = time.perf_counter()
+            browser = one.at(f"http://127.0.0.1:{PORT}", (home / "page.token").read_text().strip())
+            browser.open(path)
+            browser.until(partial(_is_filled, browser, ready))
+            took = time.perf_counter() - begun
+            size = browser.js(
+                "return [...performance.getEntriesByType('resource'), ...performance.getEntriesByType('navigation')]"
+                ".reduce((sum, one) => sum + one.transferSize, 0)"
+            )
+            print(f"{f'open {path}':48}{took * 1000:>8,.0f}    {size / 1e6:.2f} MB over the wire", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The pictures of the page in docs/images, from a real run with simulated devices: `make screenshots`.
 
+With a folder (`tools/screenshots.py FOLDER`) it also puts every tab there, at three sizes, light and dark, to look at.
 An hour of polls is put into the warehouse first, so that a chart has something to show; the run continues from there,
 and is given a few messages that cannot become rows. Needs Chromium and its driver:
 apt-get install chromium chromium-driver
@@ -30,6 +31,7 @@ from lmdp.core.pipeline import Message, TransformSettings
 from lmdp.core.specification import load_spec
 from lmdp.machine.simulation.collectors import Simulation
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.page.address import PATHS
 from lmdp.testing.pipeline import write
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -60,6 +62,8 @@ def main() -> None:
             time.sleep(LIVE_S)
             publish(broker)
             take(browser.at(base, token))
+            if len(sys.argv) > 1:
+                take_all(browser.at(base, token), Path(sys.argv[1]))
     for image in sorted(IMAGES.glob("page-*.png")):
         print(f"{image.name}: {image.stat().st_size:,} bytes")
         assert image.stat().st_size < LARGEST
@@ -138,6 +142,9 @@ def take(browser: Browser) -> None:
     browser.open(f"/explore?range=1h&s={urllib.parse.quote(json.dumps(switches))}", size=SIZE)
     browser.until(lambda: len(browser.points("chart")) == len(switches))
     keep(browser, "explore")
+    browser.open("/board", size=SIZE)
+    browser.until(lambda: browser.points("board-chart") and len(browser.all("[data-testid=panel] table")) >= 2)
+    keep(browser, "board")
     browser.open("/sql", size=SIZE)
     editor = browser.all(".lm-editor .cm-content")[0]
     editor.click()
@@ -152,11 +159,21 @@ def take(browser: Browser) -> None:
     keep(browser, "phone")
 
 
-def keep(browser: Browser, name: str) -> None:
+def take_all(browser: Browser, folder: Path) -> None:
+    """Every tab at every size, light and dark."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for tab, path in PATHS.items():
+        for size in (PHONE, SIZE, (1920, 1080)):
+            for dark in (False, True):
+                browser.open(path, size=size, dark=dark)
+                keep(browser, f"{tab}-{size[0]}-{'dark' if dark else 'light'}", folder)
+
+
+def keep(browser: Browser, name: str, folder: Path = IMAGES) -> None:
     """Keep what the browser shows."""
     browser.js("document.activeElement.blur()")
     time.sleep(3)  # until charts are drawn and colours no longer change
-    browser.driver.save_screenshot(str(IMAGES / f"page-{name}.png"))
+    browser.driver.save_screenshot(str(folder / f"page-{name}.png"))
 
 
 if __name__ == "__main__":

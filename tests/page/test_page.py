@@ -331,27 +331,39 @@ def test_two_runs_share_a_browser(one_browser: Browser, browser: Browser, site: 
 
 
 def test_a_restart_is_survived(one_browser: Browser, tmp_path: Path) -> None:
-    """While the run is away the page says so; when it is back, the same tab shows its numbers, untouched."""
+    """While the run is away the page says so; when it is back, the tab shows what it did, untouched, and new rows."""
+    shown = ("7 \u00b7 Cpu \u00b7 CpuUsage", "2026-07-01 18:00")
+    there = '/explore?range=2026-07-01T18:00:00Z,2026-07-01T20:30:00Z&s=[["acme","7","Cpu",null,"CpuUsage"]]'
     with site_in(tmp_path) as site:
         browser = one_browser.at(site.base, site.token)
         browser.open("/sql", size=WIDE)
         browser.js("sessionStorage.setItem('lmdp-sql', 'select count(*) from metrics')")
-        browser.one("tab-pipeline").click()
-        browser.until(lambda: browser.text("duckdb-0") == "0")
+        browser.open(there)
+        browser.until(lambda: explored(browser) == shown)
+        address = browser.driver.current_url
         site.process.kill()  # as a crash would
         site.process.wait()
         browser.until(lambda: browser.js("return getComputedStyle(document.querySelector('#popup')).opacity") == "1")
         says = "return getComputedStyle(document.querySelector('#popup'), '::before').content"
         assert "The run does not answer" in browser.js(says)
         browser.complaints()
+        browser.js("window.before = true")
         with site_in(tmp_path, site.port) as again:
             again.publish(message("7", "Cpu", [{"name": "CpuUsage", "gauge": {"dataPoints": [{"asDouble": 1}]}}]))
-            browser.until(lambda: browser.text("duckdb-0") == "1")
+            browser.until(lambda: not browser.js("return window.before") and explored(browser) == shown)
+            assert browser.driver.current_url == address
             assert browser.text("state").startswith("Running")
-            assert browser.driver.current_url == f"{site.base}/"
+            browser.one("tab-pipeline").click()
+            browser.until(lambda: browser.text("duckdb-0") == "1")
             browser.one("tab-sql").click()
             browser.until(lambda: "select count(*) from metrics" in browser.text("sql-editor"))
             browser.js("sessionStorage.clear()")
+
+
+def explored(browser: Browser) -> tuple[str, str]:
+    """What Explore draws, and from when."""
+    field = "return document.querySelector('[data-testid=from]')?.value ?? ''"
+    return browser.text("chips").removesuffix("cancel"), browser.js(field)
 
 
 def filled(browser: Browser, path: str) -> None:

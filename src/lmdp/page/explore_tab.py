@@ -16,12 +16,11 @@ from nicegui import ui
 from lmdp.errors import ApiError
 from lmdp.page import formats
 from lmdp.page.address import State, address
-from lmdp.page.board import Panel
 from lmdp.page.chart import VIEWS
 from lmdp.page.run_client import Json
 from lmdp.page.selection import MAX_SELECTIONS, Picture, Selection, moment_ms, written, zone_of
 from lmdp.page.series_chart import SeriesChart
-from lmdp.page.widgets import action, ask, code, empty, heading
+from lmdp.page.widgets import action, code, empty, heading, save_to_board
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
@@ -363,15 +362,8 @@ class ExploreTab:
         self._status.set_text("The link is copied, with these times.")
 
     async def _save(self) -> None:
-        """Add the chart to the board, under the name that the user gives it."""
-        title = await ask("Save to board", "Title", self._chart.title())
-        if title:
-            try:
-                self._session.api.board.add(Panel(title, chart=address("explore", self._picture.state())))
-            except ApiError as error:
-                self._status.set_text(f"{error}")
-            else:
-                self._status.set_text("Saved to the board.")
+        chart = address("explore", self._picture.state())
+        self._status.set_text(await save_to_board(self._session.api.board, self._chart.title(), chart=chart))
 
 
 def _selection(found: Json) -> Selection:

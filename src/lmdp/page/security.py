@@ -32,7 +32,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
-_STATIC = "/_nicegui/"  # scripts and fonts of a version, no data
+STATIC = "/_nicegui/"  # scripts and fonts of a version, no data
 _METRICS = "/metrics"
 _TOKEN: Final = re.compile(rb"[A-Za-z0-9_-]{22}\n?")
 
@@ -201,7 +201,7 @@ class _SecuredResponse:
 
     def __init__(self, send: Send, path: str) -> None:
         self._send = send
-        self._is_static = path.startswith(_STATIC)
+        self._is_static = path.startswith(STATIC)
         self._nonce = secrets.token_urlsafe(16)
         self._start: Message | None = None
         self._parts: list[bytes] = []

@@ -18,7 +18,7 @@ from lmdp.page import echarts, formats, saved_queries
 from lmdp.page.address import State
 from lmdp.page.answers import SHOWN, as_lines, show_table
 from lmdp.page.run_client import Answer, Json
-from lmdp.page.widgets import heading
+from lmdp.page.widgets import action, heading, save_to_board
 from lmdp.sql.dictionary import recipes
 from lmdp.support.program import program
 
@@ -111,6 +111,7 @@ class SqlTab:
                     self._form.props('no-caps unelevated dense aria-label="How to show the answer"')
                     self._csv = ui.button("CSV", on_click=self._download).props("outline no-caps data-testid=sql-csv")
                     self._csv.disable()
+                    action("Save to board", self._save_to_board, "sql-board")
             self._place = ui.element("div").classes("lm-answer-place").props("data-testid=sql-answer")
 
     async def open(self, state: State) -> None:
@@ -301,6 +302,9 @@ class SqlTab:
         self._editor.set_theme("githubDark" if self._session.colours is echarts.DARK else "githubLight")
         if self._form.value == "chart":
             self._show()
+
+    async def _save_to_board(self) -> None:
+        self._status.set_text(await save_to_board(self._session.api.board, "", sql=self._editor.value))
 
     async def _download(self) -> None:
         try:

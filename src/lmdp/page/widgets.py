@@ -9,6 +9,9 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
+from lmdp.errors import ApiError
+from lmdp.page.board import BoardFile, Panel
+
 
 def heading(text: str, note: str = "") -> None:
     """Add a section's heading, with a note after it."""
@@ -44,6 +47,18 @@ async def ask(text: str, field: str, first: str) -> str:
     found = await dialog
     dialog.delete()
     return str(found or "").strip()
+
+
+async def save_to_board(board: BoardFile, title: str, *, sql: str = "", chart: str = "") -> str:
+    """Add a query or a chart to the board under the title that the user gives, and return what became of it."""
+    title = await ask("Save to board", "Title", title)
+    if not title:
+        return "Nothing was saved."
+    try:
+        board.add(Panel(title, sql, chart))
+    except (ApiError, ValueError) as error:
+        return f"{error}"
+    return "Saved to the board."
 
 
 def copy_button(text: str) -> None:
