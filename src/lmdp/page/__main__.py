@@ -14,13 +14,12 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmdp.page.process import LISTENING, PORT
-from lmdp.page.security import STATIC, App, Receive, RequestGuard, Scope, Send, tokens
+from lmdp.page.security import RequestGuard, tokens
 
 if TYPE_CHECKING:
     import uvicorn
@@ -52,12 +51,11 @@ def _server(home: Path, port: int) -> uvicorn.Server:
     """Return the server for `port`, ready to run. It prints its address when it listens."""
     # A second's work, which a taken port spares.
     from fastapi import FastAPI  # noqa: PLC0415 - as above
-    from fastapi.middleware.gzip import GZipMiddleware  # noqa: PLC0415 - as above
     from nicegui import ui  # noqa: PLC0415 - as above
 
     from lmdp.machine.api.http import HANDLERS, Limits, server  # noqa: PLC0415 - as above
     from lmdp.page.alerts import Alerts  # noqa: PLC0415 - as above
-    from lmdp.page.api import Api, routes  # noqa: PLC0415 - as above
+    from lmdp.page.api import Api, StaticGzip, routes  # noqa: PLC0415 - as above
     from lmdp.page.board import BoardFile  # noqa: PLC0415 - as above
     from lmdp.page.devices import Catalogue  # noqa: PLC0415 - as above
     from lmdp.page.layout import Page  # noqa: PLC0415 - as above
@@ -87,26 +85,12 @@ def _server(home: Path, port: int) -> uvicorn.Server:
         language="en-US",
         tailwind=False,
         reconnect_timeout=_RECONNECT_S,
-        gzip_middleware_factory=partial(_StaticGzip, GZipMiddleware),
+        gzip_middleware_factory=StaticGzip,
         show_welcome_message=False,
     )
     guard = RequestGuard(app, port, tokens(home))
     limits = Limits(connections=200)
     return server(guard, limits, log_level="warning", ws_max_size=2_000_000, timeout_graceful_shutdown=1)
-
-
-class _StaticGzip:
-    """Compresses scripts, styles and fonts, for a page that is opened through a tunnel; never data.
-
-    Data next to a secret must not be compressed: https://www.breachattack.com/
-    """
-
-    def __init__(self, gzip: Callable[..., App], app: App) -> None:
-        self._app, self._gzip = app, gzip(app, compresslevel=5)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        await (self._gzip if scope.get("path", "").startswith(STATIC) else self._app)(scope, receive, send)
 
 
 def _listener(port: int | None) -> socket.socket:

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.background import BackgroundTask
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from lmdp.errors import ApiError
 from lmdp.machine.api.http import json_response, number, read_body, unless_left
@@ -19,6 +21,7 @@ from lmdp.page.alerts import Alerts
 from lmdp.page.board import BoardFile
 from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import KEPT_S, Json, RunClient
+from lmdp.page.security import STATIC
 from lmdp.sql.dictionary import INNER, groups, meaning
 from lmdp.support.program import program
 
@@ -174,6 +177,18 @@ INDEX = {
     "GET /api/alerts": "the rules of alerts.toml, and what fires",
     "GET /metrics": "the same for Prometheus",
 }
+
+
+class StaticGzip(GZipMiddleware):
+    """Compresses scripts and styles, for a page that is opened through a tunnel; never data.
+
+    Data next to a secret must not be compressed: https://www.breachattack.com/
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        passed = super().__call__ if scope.get("path", "").startswith(STATIC) else self.app
+        await passed(scope, receive, send)
 
 
 async def _index() -> Json:

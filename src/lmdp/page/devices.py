@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _FRESH_S = 5.0
 _DEVICES_KEPT = 64
 _EXAMPLES_KEPT = 1_000
+_PIECE = 1_000
 
 _MARKS = """
 SELECT (SELECT coalesce(max(rowid), -1) FROM ROW_EVENTS) AS LAST, (SELECT count(*) FROM REMOVALS) AS REMOVALS
@@ -46,6 +47,12 @@ FROM ROW_EVENTS
 WHERE "orgId" = {org} AND "deviceId" = {device} AND "datasource" <> 'lmdp.canary'
 GROUP BY "datasource", "instance", "metric", "type"
 ORDER BY "datasource", "instance", "metric", "type"
+"""
+_FIRST = """
+SELECT "orgId", "deviceId", "datasource", "instance", "metric"
+FROM ROW_EVENTS
+WHERE "datasource" <> 'lmdp.canary'
+LIMIT 1
 """
 _EXAMPLE = """
 SELECT "deviceName", "metric", "unit", "type", "attributes" FROM ROW_EVENTS WHERE {where} LIMIT 1
@@ -77,6 +84,13 @@ class Catalogue:
         """Return devices, metrics and series that match all words of a text. Raises ApiError."""
         await self.devices()
         return self._index.search(text, limit)
+
+    async def first(self) -> list[str | None]:
+        """Return the names of a series to begin with: orgId, deviceId, datasource, instance, metric; else nothing.
+
+        Raises ApiError.
+        """
+        return [name for one in await self.run.rows(_FIRST) for name in one.values()]
 
     async def example(self, one: Selection) -> Json:
         """Return the name of the device, unit, type and views of a selection; empty where it has no rows.
@@ -117,9 +131,11 @@ class Catalogue:
             self._index, self._after, self._removals = Index(), -1, marks["REMOVALS"]
         if marks["LAST"] > self._after:
             places = await self.run.query(Query(_PLACES.format(after=self._after, last=marks["LAST"]), MAX_ROWS, 120))
-            for org, device, name, datasource, instance, metrics, rows, newest in places.rows:
+            for number, (org, device, name, *place, rows, newest) in enumerate(places.rows):
                 known = {"orgId": org, "deviceId": device, "deviceName": name, "rows": rows, "newestMs": newest}
-                self._index.add(known, datasource, instance, metrics)
+                self._index.add(known, *place)
+                if number % _PIECE == 0:
+                    await asyncio.sleep(0)  # others are answered meanwhile
             self._after = marks["LAST"]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +47,11 @@ _OVER = {
 }
 _FOUND = 30
 _NO_ROWS = "No rows yet. The first ones arrive within seconds."
-_PATIENCE_S = 20.0
 _LEFT = "event => event.relatedTarget && !event.currentTarget.contains(event.relatedTarget) && emit()"
 _OUTSIDE = (
     "window.lmdpOutside ??= addEventListener('pointerdown', event => "
     "event.target.closest('.lm-search') || emitEvent('lmdp-outside')) ?? 1"
 )
-_ZONE = "[Intl.DateTimeFormat().resolvedOptions().timeZone ?? 'UTC', localStorage.getItem('lmdp-zone')]"
 _REFRESH_S = 10.0
 _SHARE = 20  # redrawing takes a twentieth of the time at most
 
@@ -64,12 +62,13 @@ class ExploreTab:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._picture = Picture()
-        self._is_first = True  # nothing selected yet: the plain address
+        self._is_first = True  # nothing chosen yet: the plain address
+        self._is_cleared = False  # the user has removed the last selection
         self._unzoomed: Picture | None = None
         self._is_updating = False  # while the program sets what the user sets, too
         self._next = 0.0
         self._searches = 0
-        self._local: tzinfo = UTC  # the browser's
+        self._texts: list[str] = []  # of the chips
         self._chart = SeriesChart(session, self._zoom, self._reset_zoom)
         ui.on("lmdp-outside", self._close)
 
@@ -139,11 +138,11 @@ class ExploreTab:
     async def open(self, state: State) -> None:
         """Show the series that the page's address names, else the first one."""
         self._picture = Picture.of(state)
-        self._is_first = not state
-        self._unzoomed = None
-        await self._show_zone()
+        self._is_first, self._is_cleared, self._unzoomed = not state, False, None
         ui.run_javascript(_OUTSIDE)
         await self._draw()
+        with contextlib.suppress(ApiError):
+            await self._session.api.devices()  # so that the first search finds an index
 
     def state(self) -> State:
         """Return the state of what is shown; empty before the user has chosen anything."""
@@ -165,7 +164,7 @@ class ExploreTab:
 
     async def _change(self, picture: Picture) -> None:
         """Show another picture; Back returns."""
-        self._picture, self._is_first = picture, False
+        self._picture, self._is_first, self._is_cleared = picture, False, not picture.selections
         self._session.changed(push=True)
         await self._draw()
 
@@ -182,6 +181,10 @@ class ExploreTab:
         await self._change(replace(self._picture, selections=chosen))
         if adds:
             await self._searched()
+
+    async def _remove(self, one: Selection) -> None:
+        kept = tuple(other for other in self._picture.selections if not _same(other, one))
+        await self._change(replace(self._picture, selections=kept))
 
     async def _view_chosen(self, view: str) -> None:
         views = {one.selection: one.views for one in self._chart.drawn}
@@ -232,7 +235,7 @@ class ExploreTab:
 
     async def _zone_chosen(self, name: str) -> None:
         ui.run_javascript(f"localStorage.setItem('lmdp-zone', {json.dumps('UTC' if name == 'UTC' else 'local')})")
-        self._session.zone = UTC if name == "UTC" else self._local
+        self._session.zone = zone_of(name)
         self._show_tools()
         self._chart.paint()
 
@@ -293,7 +296,7 @@ class ExploreTab:
     async def _draw(self) -> None:
         self._next = time.monotonic() + _REFRESH_S
         try:
-            if not self._picture.selections:
+            if not self._picture.selections and not self._is_cleared:
                 await self._take_first()
             is_newest = await self._chart.draw(self._picture)
         except ApiError as error:
@@ -305,9 +308,9 @@ class ExploreTab:
             self._show_result()
 
     async def _take_first(self) -> None:
-        """Select the first series of the first device, so that there is something to see."""
-        found = (await self._session.api.search("", 1))["series"]
-        self._picture = replace(self._picture, selections=tuple(map(_selection, found)))
+        """Select a series, so that there is something to see."""
+        if found := await self._session.api.catalogue.first():
+            self._picture = replace(self._picture, selections=(msgspec.convert(found, Selection),))
 
     def _show_tools(self) -> None:
         """Set chips, toggles and fields to what is drawn."""
@@ -319,15 +322,19 @@ class ExploreTab:
         self._over.visible = any(one.over for one in picture.selections)
         self._over.set_value(next((f"{one.over} {one.by}".strip() for one in picture.selections if one.over), "top"))
         self._range.set_value("own" if picture.span else picture.preset)
+        self._zone.set_options({name: name for name in ("UTC", self._session.local)}, value=str(self._session.zone))
         self._own.visible = picture.span is not None
         for field, at in zip((self._from, self._to), self._chart.span, strict=True):
             field.set_value(written(at, self._session.zone))
         self._is_updating = False
-        self._chips.clear()
-        with self._chips:
-            for one in drawn:
-                chip = ui.chip(" \u00b7 ".join(filter(None, one.label().values())), removable=True, color="transparent")
-                chip.classes("lm-chip").on("remove", partial(self._select, one.selection, adds=True))
+        texts = [" \u00b7 ".join(filter(None, one.label().values())) for one in drawn]
+        if texts != self._texts:
+            self._texts = texts
+            self._chips.clear()
+            with self._chips:
+                for text, one in zip(texts, drawn, strict=True):
+                    chip = ui.chip(text, removable=True, color="transparent").classes("lm-chip")
+                    chip.on("remove", partial(self._remove, one.selection))
 
     def _show_result(self) -> None:
         drawn = self._chart.drawn
@@ -336,22 +343,21 @@ class ExploreTab:
         took = formats.together(formats.span(self._chart.seconds))
         text = f"{points:,} points, {formats.width(self._chart.width_ms())} resolution, {took}"
         text += f"; {left_out} more lines are not shown" if left_out else ""
-        self._status.set_text(text if points else "No points in this time range." if drawn else _NO_ROWS)
+        self._status.set_text(
+            text
+            if points
+            else "No points in this time range."
+            if drawn
+            else "Nothing is selected."
+            if self._is_cleared
+            else _NO_ROWS
+        )
         self._sql.clear()
         with self._sql:
             for one in drawn:
                 with code(one.answer["sql"]):
                     opened = partial(self._session.go, "sql", {"sql": one.answer["sql"]})
                     action("Open in SQL", opened, "open-sql", props="flat dense").classes("lm-copy")
-
-    async def _show_zone(self) -> None:
-        """Offer the browser's time zone, and take the one that was chosen in it before."""
-        name, chosen = await ui.run_javascript(_ZONE, timeout=_PATIENCE_S)
-        self._local = zone_of(name)
-        self._is_updating = True
-        self._zone.set_options({one: one for one in ("UTC", name)}, value=name if chosen == "local" else "UTC")
-        self._is_updating = False
-        self._session.zone = UTC if self._zone.value == "UTC" else self._local
 
     # What the user takes along
 

@@ -25,6 +25,7 @@ from lmdp.page.echarts import DARK, LIGHT, Colours
 from lmdp.page.explore_tab import ExploreTab
 from lmdp.page.kafka_tab import KafkaTab
 from lmdp.page.pipeline_tab import PipelineTab
+from lmdp.page.selection import zone_of
 from lmdp.page.sql_tab import SqlTab
 from lmdp.support.program import program
 
@@ -45,6 +46,8 @@ _THEME = """
 """
 
 
+_ZONE = "[Intl.DateTimeFormat().resolvedOptions().timeZone ?? 'UTC', localStorage.getItem('lmdp-zone')]"
+
 # On Back and Forward the browser changes the address; the page follows.
 _ON_BACK = "addEventListener('popstate', () => emitEvent('lmdp-address', location.pathname + location.search))"
 
@@ -57,6 +60,8 @@ class Session:
     tab: str
     colours: Colours = LIGHT
     zone: tzinfo = UTC
+    local: str = "UTC"
+    """The browser's own time zone; `zone` is that one or UTC."""
     redraw: list[Callable[[], None]] = field(default_factory=list)
     go: Callable[[str, State], Awaitable[None]] = field(init=False)
     """Show a tab in a state, as a link does; Back returns."""
@@ -137,6 +142,8 @@ class _BrowserPage:
         self._tab(self._session.tab)
         await client.connected(timeout=_CONNECT_S)
         await self._theme()
+        self._session.local, chosen = await ui.run_javascript(_ZONE, timeout=_CONNECT_S)
+        self._session.zone = zone_of(self._session.local if chosen == "local" else "UTC")
         ui.on("lmdp-theme", self._theme)
         ui.on("lmdp-address", self._back)
         ui.run_javascript(_ON_BACK)

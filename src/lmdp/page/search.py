@@ -30,6 +30,7 @@ class Index:
     _pairs: Counter[tuple[str, str]] = field(default_factory=Counter)  # series by DataSource and metric
     _lists: dict[Metrics, Metrics] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)  # every name and id, in lower case
+    _inner: set[str] = field(default_factory=set)  # those of them that are no device's
 
     def add(self, device: Json, datasource: str, instance: str | None, metrics: list[str]) -> None:
         """Add new rows of an instance: `device` with its `rows` and `newestMs`."""
@@ -41,6 +42,7 @@ class Index:
         for name in (*key, known["deviceName"], datasource, instance, *metrics):
             if name and name not in self._names:
                 self._names[sys.intern(name)] = name.casefold()
+        self._inner.update((datasource, instance or "", *metrics))
         instances = self._places.setdefault(key, {}).setdefault(sys.intern(datasource), {})
         before = instances.get(instance, ())
         if new := set(metrics) - set(before):
@@ -67,10 +69,14 @@ class Index:
         """
         words = text.casefold().split()[:_MOST_WORDS]
         ranks = [self._ranks(word[:_LONGEST_WORD]) for word in words]
+        wanted = (1 << len(words)) - 1
         found: dict[str, dict[object, Json]] = {"devices": {}, "metrics": {}, "series": {}}
-        for worst in _RANKS:
+        last: dict[str, int] | None = None
+        for worst in _RANKS if all(ranks) else ():
             bits = _bits(ranks, worst)
-            wanted = (1 << len(words)) - 1
+            if bits == last:
+                continue
+            last = bits
             for kind, matches in (
                 ("devices", self._matching_devices(bits, wanted)),
                 ("metrics", self._matching_metrics(bits, wanted)),
@@ -107,8 +113,7 @@ class Index:
         for (datasource, metric), number in self._pairs.items():
             if number > 1 and bits.get(datasource, 0) | bits.get(metric, 0) == wanted:
                 yield (datasource, metric), _result({}, datasource, None, metric, number)
-        for key, known in self._devices.items() if wanted else ():
-            rest = wanted & ~_of_device(bits, key, known)
+        for key, known, rest in self._reachable(bits, wanted):
             for datasource, instances in self._places[key].items() if rest != wanted else ():
                 if len(instances) > 1:
                     left = rest & ~bits.get(datasource, 0)
@@ -117,8 +122,7 @@ class Index:
                             yield (key, datasource, metric), _result(known, datasource, None, metric, len(instances))
 
     def _matching_series(self, bits: dict[str, int], wanted: int) -> Iterator[tuple[object, Json]]:
-        for key, known in self._devices.items():
-            rest = wanted & ~_of_device(bits, key, known)
+        for key, known, rest in self._reachable(bits, wanted):
             for datasource, instances in self._places[key].items():
                 left = rest & ~bits.get(datasource, 0)
                 for instance, metrics in instances.items():
@@ -126,6 +130,16 @@ class Index:
                     for metric in metrics:
                         if last & ~bits.get(metric, 0) == 0:
                             yield (key, datasource, instance, metric), _result(known, datasource, instance, metric, 1)
+
+    def _reachable(self, bits: dict[str, int], wanted: int) -> Iterator[tuple[Device, Json, int]]:
+        """Yield devices, and the words that they do not match, where all of these match something within a device."""
+        within = 0
+        for name in self._inner & bits.keys():
+            within |= bits[name]
+        for key, known in self._devices.items():
+            rest = wanted & ~_of_device(bits, key, known)
+            if not rest & ~within:
+                yield key, known, rest
 
 
 def _bits(ranks: list[dict[str, int]], worst: int) -> dict[str, int]:

@@ -95,7 +95,7 @@ def written(ms: int, zone: tzinfo) -> str:
 def zone_of(name: str) -> tzinfo:
     """Return a time zone by its IANA name; UTC where this machine does not know it."""
     try:
-        return ZoneInfo(name)
+        return UTC if name == "UTC" else ZoneInfo(name)
     except (ValueError, OSError, ZoneInfoNotFoundError):
         return UTC
 
