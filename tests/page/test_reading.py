@@ -24,6 +24,7 @@ from lmdp.page.answers import as_lines
 from lmdp.page.chart import ChartQuery
 from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import RunClient
+from lmdp.page.selection import Selection
 from lmdp.page.series_chart import with_gaps
 from lmdp.testing.pipeline import write as write_messages
 from page.sites import asked, message
@@ -96,6 +97,34 @@ def test_a_series_with_more_attributes_has_a_line_for_each(warehouse: Warehouse)
     picked = ChartQuery("acme", "8", "Cpu", None, "Usage", "raw", NOW_MS - 1000, NOW_MS + 1000)
     answer = asked(warehouse.path.parent, lambda run: chart.draw(run, picked))
     assert (len(answer["lines"]), answer["linesLeftOut"]) == (chart.MAX_LINES, 20 - chart.MAX_LINES)
+
+
+@pytest.mark.parametrize(
+    ("values", "monotonic", "views"),
+    [
+        ([1, 2, 4, 8], True, ["rate", "raw"]),
+        ([1, 2, 4, 8], None, ["rate", "raw"]),
+        ([8, 2, 9, 1], None, ["raw", "rate"]),
+        ([*range(30), 0, *range(30)], None, ["rate", "raw"]),
+        ([1, 2, 4, 8], False, ["raw", "rate"]),
+        ([5], None, ["raw", "rate"]),
+    ],
+)
+def test_what_only_grows_is_drawn_as_a_rate(
+    warehouse: Warehouse, values: list[int], monotonic: bool | None, views: list[str]
+) -> None:
+    """As the source states it; where it states nothing, as its points show, for which a reset is no fall."""
+    marks = {} if monotonic is None else {"isMonotonic": monotonic, "aggregationTemporality": 2}
+    points = [{"timeUnixNano": str((NOW_MS + at) * 1_000_000), "asDouble": value} for at, value in enumerate(values)]
+    write(warehouse, 0, message("7", "Net", [{"name": "Octets", "sum": {"dataPoints": points} | marks}]))
+    catalogue = Catalogue(RunClient(warehouse.path.parent))
+    one = Selection("acme", "7", "Net", None, "Octets")
+
+    async def read(run: RunClient) -> dict[str, Any]:
+        catalogue.run = run
+        return await catalogue.example(one)
+
+    assert asked(warehouse.path.parent, read)["views"] == views
 
 
 def test_nobody_at_home_is_told(tmp_path: Path) -> None:

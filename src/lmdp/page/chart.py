@@ -49,6 +49,14 @@ _STEPS: Final = """SELECT
 {source}
 WHERE {matches}
 GROUP BY {keys}, AT_MS"""
+# As METRICS has them, at a third of its cost over many series: to find repeats it compares whole rows.
+_WITHOUT_REPEATS: Final = """(
+  SELECT {keys}, TS_UNIX_MS, MAX(VALUE) AS VALUE
+  FROM POINTS_WITH_REPEATS  -- in Snowflake: FROM METRICS
+  WHERE {matches}
+  GROUP BY {keys}, TS_UNIX_MS
+)"""
+_STEPS_OF_MANY: Final = _STEPS.replace("\nWHERE {matches}", "")
 _COMBINED: Final = """SELECT
   {keys}AT_MS, {function}(VALUE) AS VALUE, MIN(VALUE) AS LOW, MAX(VALUE) AS HIGH, COUNT(*) AS POINTS
 FROM STEPS
@@ -69,6 +77,7 @@ _DENSITY: Final = """WITH FOUND AS (
 SELECT
   (SELECT MIN("tsUnixMs") FROM FOUND) AS FIRST_MS,
   (SELECT MAX("tsUnixMs") FROM FOUND) AS LAST_MS,
+  (SELECT COUNT(*) FROM FOUND) AS ROWS,
   (
     SELECT MEDIAN(STEP_MS) FROM (
       SELECT "tsUnixMs" - LAG("tsUnixMs") OVER (PARTITION BY "instance" ORDER BY "tsUnixMs") AS STEP_MS
@@ -94,6 +103,7 @@ _ALONE: Final = """SELECT COUNT(*) AS FOUND FROM (
 )"""
 _OLDER: Final = 'SELECT COUNT(*) AS FOUND FROM (SELECT 1 FROM ROW_EVENTS WHERE "ts" < {since} LIMIT 1)'
 _LEAST_REACH_MS: Final = 900_000
+_MOST_ROWS: Final = {"raw": 2_000_000, "rate": 500_000, "percentile": 0}
 _DAY_MS: Final = 86_400_000
 _LAST_MS: Final = 253_402_300_799_999  # of the year 9999
 
@@ -131,6 +141,12 @@ class ChartQuery:
         if not (self.over or self.device):
             raise _wrong("deviceId is missing")
 
+    def check_rows(self, rows: int) -> None:
+        """Raise ApiError where a chart over many series would read more rows than it can in time."""
+        if self.over and rows > _MOST_ROWS[self.view]:
+            text = f"the chart would read {rows:,} rows, and {_MOST_ROWS[self.view]:,} are the most over many series"
+            raise ApiError(422, f"{text}. Choose a shorter range, or a device", "GET /api/search finds the devices")
+
     def width_ms(self, first_ms: int | None, last_ms: int | None, step_ms: float | None) -> int:
         """Return the length of a step: about `points` of them in the data, each with a point of every series.
 
@@ -144,12 +160,16 @@ class ChartQuery:
     def sql(self, since_ms: int, width: int) -> str:
         """Return the SELECT, its rates computed since `since_ms`. Filters on columns pass METRICS down to rows."""
         names = ", ".join(map(_literal, (*self._place(), self._metric())))
-        steps = _STEPS.format(
-            keys=f"{_LINE}, SERIES" if self.over else self.series_column(),
-            width=width,
-            source=_FROM[self.view].format(of=f"{names},\n  {_moment(since_ms)}, {_moment(self.to_ms)}"),
-            matches=self._where(self._shown(), self.from_ms, self._end_ms(width)),
-        )
+        keys = f"{_LINE}, SERIES" if self.over else self.series_column()
+        matches = self._where(self._shown(), self.from_ms, self._end_ms(width))
+        source = _FROM[self.view].format(of=f"{names},\n  {_moment(since_ms)}, {_moment(self.to_ms)}")
+        template = _STEPS
+        if self.over and self.view == "raw":
+            template = _STEPS_OF_MANY
+            source = source.removesuffix("METRICS") + _WITHOUT_REPEATS.format(
+                keys=keys, matches=indent(matches, "  ").strip()
+            )
+        steps = template.format(keys=keys, width=width, source=source, matches=matches)
         if not self.over:
             return f"{steps}\nORDER BY {self.series_column()}, AT_MS"
         return f"WITH STEPS AS (\n{indent(steps, '  ')}\n)" + self._over_sql()
@@ -217,7 +237,8 @@ async def draw(run: RunClient, query: ChartQuery) -> Json:
     query.check()
     begun = time.monotonic()
     (density,) = await run.rows(query.density_sql())
-    width = query.width_ms(*density.values())
+    query.check_rows(density["ROWS"])
+    width = query.width_ms(density["FIRST_MS"], density["LAST_MS"], density["STEP_MS"])
     sql = query.sql(await _since(run, query, density["STEP_MS"]), width)
     answer = await run.query(Query(sql, query.points * 40))
     lines = await _lines(run, query, answer)

@@ -20,6 +20,7 @@ _FRESH_S = 5.0
 _DEVICES_KEPT = 64
 _EXAMPLES_KEPT = 1_000
 _PIECE = 1_000
+_FALLS = 20  # steps up for each one down: a counter is reset at times
 
 _MARKS = """
 SELECT (SELECT coalesce(max(rowid), -1) FROM ROW_EVENTS) AS LAST, (SELECT count(*) FROM REMOVALS) AS REMOVALS
@@ -53,6 +54,16 @@ SELECT "orgId", "deviceId", "datasource", "instance", "metric"
 FROM ROW_EVENTS
 WHERE "datasource" <> 'lmdp.canary'
 LIMIT 1
+"""
+# How often a sum grew and fell in its newest points.
+_STEPS = """
+SELECT COUNT(*) FILTER (STEP > 0) AS GREW, COUNT(*) FILTER (STEP < 0) AS FELL
+FROM (
+  SELECT "value" - LAG("value") OVER (
+    PARTITION BY "deviceId", "instance", "attributes" ORDER BY "tsUnixMs", "value"
+  ) AS STEP
+  FROM (SELECT * FROM ROW_EVENTS WHERE {where} ORDER BY rowid DESC LIMIT 1000)
+)
 """
 _EXAMPLE = """
 SELECT "deviceName", "metric", "unit", "type", "attributes" FROM ROW_EVENTS WHERE {where} LIMIT 1
@@ -104,9 +115,13 @@ class Catalogue:
             found = await self.run.rows(_EXAMPLE.format(where=where))
             if not found:
                 return {}
+            (steps,) = await self.run.rows(_STEPS.format(where=where)) if found[0]["type"] == "sum" else ({},)
+            series = _with_views(found[0], only_grows=steps.get("GREW", 0) > _FALLS * steps.get("FELL", 0))
             if len(self._examples) >= _EXAMPLES_KEPT:
                 self._examples.clear()
-            self._examples[key] = _with_views(found[0])
+            if steps.get("GREW") == 0:
+                return series  # it may grow later
+            self._examples[key] = series
         return self._examples[key]
 
     async def series(self, org: str, device: str) -> list[Json]:
@@ -139,8 +154,10 @@ class Catalogue:
             self._after = marks["LAST"]
 
 
-def _with_views(series: Json) -> Json:
+def _with_views(series: Json, *, only_grows: bool = False) -> Json:
     attributes = json.loads(series.pop("attributes") or "{}")
+    if only_grows and "otlp.temporality" not in attributes:  # the source states nothing
+        attributes["otlp.monotonic"] = True
     return series | {"views": views(series | attributes)}
 
 

@@ -87,7 +87,7 @@ class ExploreTab:
         with ui.element("section").classes("lm-card lm-search").props('aria-label="What to draw"') as box:
             self._text = ui.input("Search", on_change=self._searched).classes("lm-search-text")
             self._text.props(
-                "outlined dense clearable debounce=100 autocomplete=off data-testid=search "
+                "outlined dense clearable stack-label debounce=100 autocomplete=off data-testid=search "
                 'placeholder="device, DataSource, instance or metric, by name or id"'
             )
             self._text.on("focus", self._searched)
