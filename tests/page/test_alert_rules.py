@@ -65,12 +65,14 @@ forget_hours = 1
         ('[webhook]\nurl = "ftp://example.com/"', "no https:// address"),
         ('[webhook]\nurl_file = "none"', "none cannot be read"),
         ('[webhook]\nurl = "https://example.com/"\ntoken_file = "empty"', "empty does not hold one line of text"),
+        ('[webhook]\nurl_file = "open"', "open can be read or replaced by all users; run: chmod 600"),
         ("= 3", "alerts.toml"),
     ],
 )
 def test_a_fault_in_the_file_is_named(tmp_path: Path, text: str, fault: str) -> None:
     """Wrong keys, limits, addresses and files are refused with the file's name."""
-    (tmp_path / "empty").touch()
+    (tmp_path / "empty").touch(0o600)
+    (tmp_path / "open").touch(0o644)
     (tmp_path / FILE).write_text(text)
     with pytest.raises(SettingsError, match=r"alerts\.toml") as refused:
         load(tmp_path / FILE)
@@ -80,8 +82,9 @@ def test_a_fault_in_the_file_is_named(tmp_path: Path, text: str, fault: str) -> 
 def test_the_documented_file_is_one(tmp_path: Path) -> None:
     """The example of the document is read, with its secrets from files next to it."""
     (tmp_path / FILE).write_text(DOCUMENT.partition("```toml\n")[2].partition("```")[0])
-    (tmp_path / "webhook.url").write_text("https://hooks.example.com/T1\n")
-    (tmp_path / "webhook.token").write_text("secret\n")
+    for name, text in (("url", "https://hooks.example.com/T1"), ("token", "secret")):
+        (tmp_path / f"webhook.{name}").write_text(f"{text}\n")
+        (tmp_path / f"webhook.{name}").chmod(0o600)
     rules, target = load(tmp_path / FILE)
     assert [rule.name for rule in rules.silence] == ["device silent"]
     assert [rule.name for rule in rules.threshold] == ["volume almost full", "interface slow"]

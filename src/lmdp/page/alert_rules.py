@@ -152,9 +152,13 @@ def _target(webhook: Webhook, folder: Path, faults: list[str]) -> Target | None:
 def _secret(folder: Path, name: str | None, faults: list[str]) -> str | None:
     path = folder / (name or "")
     try:
+        is_open = path.stat().st_mode & 0o007
         text = read_bytes(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"{path} cannot be read: {error}")
+        return None
+    if is_open:
+        faults.append(f"{path} can be read or replaced by all users; run: chmod 600 {path}")
         return None
     if not text or not text.isprintable():
         faults.append(f"{path} does not hold one line of text")
