@@ -18,7 +18,7 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.page.alert_rules import FILE, Rules, Target, load
+from lmdp.page.alert_rules import FILE, Rules, Target, Threshold, load
 from lmdp.page.alerts import Alerts
 from lmdp.page.devices import Catalogue
 from lmdp.page.prometheus import render
@@ -77,6 +77,19 @@ def test_a_fault_in_the_file_is_named(tmp_path: Path, text: str, fault: str) -> 
     with pytest.raises(SettingsError, match=r"alerts\.toml") as refused:
         load(tmp_path / FILE)
     assert fault in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "text"),
+    [
+        (Threshold("a", "m", above=20_000_000), 24_487_549.0, "m is 24,487,549, above 20,000,000"),
+        (Threshold("a", "m", above=1, below=0.5), 0.25, "m is 0.25, below 0.5"),
+        (Threshold("a", "m", below=0, rate=True), -1234.5, "m is -1,234 per second, below 0"),
+    ],
+)
+def test_an_alert_says_what_is_beyond_which_limit(rule: Threshold, value: float, text: str) -> None:
+    """Large numbers have separators and no exponent."""
+    assert rule.describe(value) == text
 
 
 def test_the_documented_file_is_one(tmp_path: Path) -> None:

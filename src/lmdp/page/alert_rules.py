@@ -73,7 +73,12 @@ LIMIT {MOST_ALERTS}"""  # noqa: S608 - names are literals, numbers our own
         unit = " per second" if self.rate else ""
         is_above = self.above is not None and value > self.above
         limit = self.above if is_above else self.below
-        return f"{self.metric} is {value:,.6g}{unit}, {'above' if is_above else 'below'} {limit:,.6g}"
+        return f"{self.metric} is {_figure(value)}{unit}, {'above' if is_above else 'below'} {_figure(limit)}"
+
+
+def _figure(value: float | None) -> str:
+    """Return a number without an exponent where it is large."""
+    return f"{value or 0:,.0f}" if abs(value or 0) >= 1_000 else f"{value or 0:,.6g}"
 
 
 class Silence(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
