@@ -327,7 +327,7 @@ def test_watch_elsewhere_prints_what_a_program_reads(tmp_path: Path) -> None:
 
 def test_a_run_to_snowflake_shows_its_channels() -> None:
     """What only a file has is left out; rows that Snowflake refused are shown as wrong."""
-    snowflake = {"channels": 4, "bytesInFlight": 1_200_000, "rowsRefused": 0, "lastError": None}
+    snowflake = {"channels": 4, "bytesInFlight": 1_200_000, "rowsRefused": 0, "lastError": None, "rejectsIn": "r"}
     status = {**STATUS, "running": RUNNING, "warehouse": "snowflake://x/D.S.P", "snowflake": snowflake}
     drawn = "\n".join(lines(status))
     assert "through 4 channels" in drawn
@@ -335,4 +335,6 @@ def test_a_run_to_snowflake_shows_its_channels() -> None:
     assert "freshness" not in drawn
     assert "WRONG" not in drawn
     refused = {**status, "snowflake": {**snowflake, "rowsRefused": 3, "lastError": "a cast"}}
-    assert re.search(r"WRONG +3 rows were refused by Snowflake: a cast", "\n".join(lines(refused)))
+    assert re.search(
+        r"WRONG +3 rows were refused by Snowflake \(a cast\): lmdp snowflake errors", "\n".join(lines(refused))
+    )

@@ -18,7 +18,7 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.page.alert_rules import FILE, Rules, Target, load
+from lmdp.page.alert_rules import FILE, Rules, Target, Threshold, load
 from lmdp.page.alerts import Alerts
 from lmdp.page.devices import Catalogue
 from lmdp.page.prometheus import render
@@ -65,23 +65,39 @@ forget_hours = 1
         ('[webhook]\nurl = "ftp://example.com/"', "no https:// address"),
         ('[webhook]\nurl_file = "none"', "none cannot be read"),
         ('[webhook]\nurl = "https://example.com/"\ntoken_file = "empty"', "empty does not hold one line of text"),
+        ('[webhook]\nurl_file = "open"', "open can be read or replaced by all users; run: chmod 600"),
         ("= 3", "alerts.toml"),
     ],
 )
 def test_a_fault_in_the_file_is_named(tmp_path: Path, text: str, fault: str) -> None:
     """Wrong keys, limits, addresses and files are refused with the file's name."""
-    (tmp_path / "empty").touch()
+    (tmp_path / "empty").touch(0o600)
+    (tmp_path / "open").touch(0o644)
     (tmp_path / FILE).write_text(text)
     with pytest.raises(SettingsError, match=r"alerts\.toml") as refused:
         load(tmp_path / FILE)
     assert fault in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("rule", "value", "text"),
+    [
+        (Threshold("a", "m", above=20_000_000), 24_487_549.0, "m is 24,487,549, above 20,000,000"),
+        (Threshold("a", "m", above=1, below=0.5), 0.25, "m is 0.25, below 0.5"),
+        (Threshold("a", "m", below=0, rate=True), -1234.5, "m is -1,234 per second, below 0"),
+    ],
+)
+def test_an_alert_says_what_is_beyond_which_limit(rule: Threshold, value: float, text: str) -> None:
+    """Large numbers have separators and no exponent."""
+    assert rule.describe(value) == text
+
+
 def test_the_documented_file_is_one(tmp_path: Path) -> None:
     """The example of the document is read, with its secrets from files next to it."""
     (tmp_path / FILE).write_text(DOCUMENT.partition("```toml\n")[2].partition("```")[0])
-    (tmp_path / "webhook.url").write_text("https://hooks.example.com/T1\n")
-    (tmp_path / "webhook.token").write_text("secret\n")
+    for name, text in (("url", "https://hooks.example.com/T1"), ("token", "secret")):
+        (tmp_path / f"webhook.{name}").write_text(f"{text}\n")
+        (tmp_path / f"webhook.{name}").chmod(0o600)
     rules, target = load(tmp_path / FILE)
     assert [rule.name for rule in rules.silence] == ["device silent"]
     assert [rule.name for rule in rules.threshold] == ["volume almost full", "interface slow"]

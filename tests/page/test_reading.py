@@ -258,9 +258,10 @@ def test_an_answer_becomes_lines_where_it_can(
         assert (found[0], [name for name, _ in found[1]], found[1][0][1]) == wanted
 
 
-def test_the_page_has_neither_duckdb_nor_arrow() -> None:
+def test_the_page_has_neither_duckdb_nor_arrow_nor_kafka() -> None:
     """What draws is a small process: only the run has the warehouse's libraries."""
     modules = ", ".join(f"lmdp.page.{path.stem}" for path in Path(lmdp.page.__file__).parent.glob("*.py"))
-    code = f"import {modules}, sys; print([name for name in ('duckdb', 'pyarrow', 'numpy') if name in sys.modules])"
+    heavy = ("duckdb", "pyarrow", "numpy", "confluent_kafka")
+    code = f"import {modules}, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -73,7 +73,12 @@ LIMIT {MOST_ALERTS}"""  # noqa: S608 - names are literals, numbers our own
         unit = " per second" if self.rate else ""
         is_above = self.above is not None and value > self.above
         limit = self.above if is_above else self.below
-        return f"{self.metric} is {value:,.6g}{unit}, {'above' if is_above else 'below'} {limit:,.6g}"
+        return f"{self.metric} is {_figure(value)}{unit}, {'above' if is_above else 'below'} {_figure(limit)}"
+
+
+def _figure(value: float | None) -> str:
+    """Return a number without an exponent where it is large."""
+    return f"{value or 0:,.0f}" if abs(value or 0) >= 1_000 else f"{value or 0:,.6g}"
 
 
 class Silence(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -152,9 +157,13 @@ def _target(webhook: Webhook, folder: Path, faults: list[str]) -> Target | None:
 def _secret(folder: Path, name: str | None, faults: list[str]) -> str | None:
     path = folder / (name or "")
     try:
+        is_open = path.stat().st_mode & 0o007
         text = read_bytes(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         faults.append(f"{path} cannot be read: {error}")
+        return None
+    if is_open:
+        faults.append(f"{path} can be read or replaced by all users; run: chmod 600 {path}")
         return None
     if not text or not text.isprintable():
         faults.append(f"{path} does not hold one line of text")

@@ -200,9 +200,13 @@ def _result(message: Json) -> str:
         return "too large to be shown in parts"
     if message["datapointsTotal"] is None or not message["bytes"]:
         return "empty: makes no rows"
-    parts = [f"{message['datapointsTotal']:,} datapoints \u2192 {message['rows']:,} rows"]
+    parts = [f"{_count(message['datapointsTotal'], 'datapoint')} \u2192 {_count(message['rows'], 'row')}"]
     parts += [f"{number:,} dropped: {reason}" for reason, number in message["dropped"].items()]
     return "; ".join(parts + ([f"rejected: {message['reject']['code']}"] if message["reject"] else []))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _points(message: Json) -> None:
@@ -214,7 +218,7 @@ def _points(message: Json) -> None:
             dropped = "".join(f"; dropped: {reason}" for reason in point["dropped"])
             with ui.element("div").classes("lm-reason-title"):
                 ui.label(point["metric"] or "(no name)").classes("lm-strong")
-                result = "rejected" if point["reject"] else f"{total:,} row{'' if total == 1 else 's'}{dropped}"
+                result = "rejected" if point["reject"] else f"{_count(total, 'row')}{dropped}"
                 ui.label(result).classes("lm-note" if total else "lm-mark")
             if point["reject"]:
                 _rejected(point["reject"])
