@@ -111,6 +111,7 @@ def _check_arns(read: Reader, settings: Settings) -> None:
         "LMDP_KAFKA_SECRET_ARN": settings.kafka.secret_arn,
         "LMDP_LOADER_SECRET_ARN": settings.delivery.loader_secret_arn,
         "LMDP_SETUP_SECRET_ARN": settings.delivery.setup_secret_arn,
+        "LMDP_RECEIVE_CERTIFICATE_ARN": settings.containers.certificate_arn,
     }
     for name, arn in arns.items():
         region, account = (arn or "").split(":")[3:5] if arn and arn.count(":") >= 5 else ("", "")

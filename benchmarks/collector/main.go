@@ -1,10 +1,11 @@
-// The OpenTelemetry Collector with the two components that the benchmark needs: Kafka in, a file out.
+// The OpenTelemetry Collector with what the benchmarks need: Kafka or OTLP in, a file or Kafka out.
 package main
 
 import (
 	"log"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/fileexporter"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/kafkaexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/kafkareceiver"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
@@ -12,14 +13,16 @@ import (
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/otelcol"
 	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/collector/receiver/otlpreceiver"
 	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 )
 
 func factories() (otelcol.Factories, error) {
-	in, out := kafkareceiver.NewFactory(), fileexporter.NewFactory()
+	kafkaIn, otlpIn := kafkareceiver.NewFactory(), otlpreceiver.NewFactory()
+	kafkaOut, fileOut := kafkaexporter.NewFactory(), fileexporter.NewFactory()
 	return otelcol.Factories{
-		Receivers: map[component.Type]receiver.Factory{in.Type(): in},
-		Exporters: map[component.Type]exporter.Factory{out.Type(): out},
+		Receivers: map[component.Type]receiver.Factory{kafkaIn.Type(): kafkaIn, otlpIn.Type(): otlpIn},
+		Exporters: map[component.Type]exporter.Factory{kafkaOut.Type(): kafkaOut, fileOut.Type(): fileOut},
 		Telemetry: otelconftelemetry.NewFactory(),
 	}, nil
 }

@@ -70,6 +70,26 @@ def deployed(client: Callable[[str], Any]) -> Callable[[str], Any]:
 LOOKS = (aws.credentials, aws.region, aws.stacks, aws.secrets, aws.pipe, aws.alarms, aws.logs)
 
 
+def test_containers_that_are_asked_for_are_looked_at(deployed: Callable[[str], Any], context: Context) -> None:
+    """Their stack, the receiver's certificate and its tokens; each fault has the command that fixes it."""
+    asked = replace(context, env={**context.env, "LMDP_CONTAINERS": "receive"})
+    assert aws.stacks(asked).text == "containers not deployed"
+    deployed("cloudformation").create_stack(StackName=NAMES.stack("containers"), TemplateBody=TEMPLATE)
+    assert aws.stacks(asked).text.startswith("10 stacks of lmdp-dev")
+    manager = deployed("secretsmanager")
+    found = aws.secrets(asked)
+    assert found.text == (
+        "lmdp-dev/kafka-receive has no value, or no JSON object; "
+        "lmdp-dev/receive-tokens has no tokens as `lmdp receive token` writes them"
+    )
+    assert "--client lmdp-dev-receive --secret lmdp-dev/kafka-receive" in found.fix
+    assert "put-secret-value --secret-id lmdp-dev/receive-tokens" in found.fix
+    kafka = manager.get_secret_value(SecretId=NAMES.secret("kafka-client"))["SecretString"]
+    manager.create_secret(Name=NAMES.secret("kafka-receive"), SecretString=kafka)
+    manager.create_secret(Name=NAMES.secret("receive-tokens"), SecretString='{"tokens": [{"name": "a"}]}')
+    assert aws.secrets(asked).state == "ok"
+
+
 EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 
 

@@ -161,6 +161,10 @@ WANTED = {name: value for name, value in OTHER_OPTIONS.items() if "CONTAINER" in
         ({"LMDP_BOOTSTRAP_SERVERS": ""}, "LMDP_BOOTSTRAP_SERVERS is not set"),
         ({"LMDP_RECEIVE_TOPIC": ""}, "LMDP_WRITE_TOPIC is lm.metrics.otlp, which the pipe reads"),
         ({"LMDP_RECEIVE_CERTIFICATE_ARN": ""}, "LMDP_RECEIVE_CERTIFICATE_ARN is not set"),
+        (
+            {"LMDP_RECEIVE_CERTIFICATE_ARN": WANTED["LMDP_RECEIVE_CERTIFICATE_ARN"].replace("us-east-1", "eu-west-1")},
+            "LMDP_RECEIVE_CERTIFICATE_ARN is in eu-west-1, and LMDP_AWS_REGION is us-east-1",
+        ),
         ({"LMDP_RECEIVE_CIDRS": ""}, "LMDP_RECEIVE_CIDRS is not set"),
         ({"LMDP_RECEIVE_CIDRS": "10.0.0.1/8"}, "LMDP_RECEIVE_CIDRS has '10.0.0.1/8'"),
         ({"LMDP_RECEIVE_TASKS": "0"}, "LMDP_RECEIVE_TASKS is '0'"),

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from cryptography.hazmat.primitives import serialization
 
 from lmdp.deployment.checks import DENIED, NO_LOGIN, json_object, secret_faults, snowflake_fault, stack_state
-from lmdp.deployment.naming import STACKS, Names, revisions_of
+from lmdp.deployment.naming import CONTAINERS, STACKS, Names, revisions_of
 from lmdp.deployment.security_group import egress_faults, egress_fix
 from lmdp.doctor.result import NET_S, Context, Result, not_tried, ok, wrong
 from lmdp.support.program import install_extras, program
@@ -122,18 +122,18 @@ def credentials(context: Context, client: Callable[[str], Any], _names: Names) -
 
 
 @_asks()
-def stacks(_context: Context, client: Callable[[str], Any], names: Names) -> Result:
-    """Check the nine stacks of the environment, by name."""
-    cloudformation = client("cloudformation")
+def stacks(context: Context, client: Callable[[str], Any], names: Names) -> Result:
+    """Check the stacks of the environment, by name."""
+    cloudformation, wanted = client("cloudformation"), (*STACKS, *((CONTAINERS,) if _services(context) else ()))
     deploy = f"make deploy ENVIRONMENT={names.environment}"
-    found = {name: stack_state(cloudformation, names.stack(name)) for name in STACKS}
+    found = {name: stack_state(cloudformation, names.stack(name)) for name in wanted}
     missing = [name for name, state in found.items() if not state]
-    if len(missing) == len(STACKS):
+    if len(missing) == len(wanted):
         return wrong(f"none of {names.prefix}-* is deployed in {names.region}", deploy)
     faults = [f"{name} is {state}" for name, state in found.items() if state and not _is_good(state)]
     faults += [f"{', '.join(missing)} not deployed"] if missing else []
     return (
-        wrong("; ".join(faults), deploy) if faults else ok(f"{len(STACKS)} stacks of {names.prefix} in {names.region}")
+        wrong("; ".join(faults), deploy) if faults else ok(f"{len(wanted)} stacks of {names.prefix} in {names.region}")
     )
 
 
@@ -143,7 +143,7 @@ def _is_good(state: str) -> bool:
 
 @_asks()
 def secrets(context: Context, client: Callable[[str], Any], names: Names) -> Result:
-    """Check that the three secrets have a value in the format that their readers need."""
+    """Check that the secrets have a value in the format that their readers need."""
     env = context.env
     arns = {
         "loader": env.get("LMDP_LOADER_SECRET_ARN"),
@@ -151,10 +151,15 @@ def secrets(context: Context, client: Callable[[str], Any], names: Names) -> Res
         "kafka": env.get("LMDP_KAFKA_SECRET_ARN"),
         "ca": env.get("LMDP_PRIVATE_CA_ARN"),
     }
-    faults = secret_faults(client("secretsmanager"), names, arns, program(), _snowflake_fault)
+    faults = secret_faults(client("secretsmanager"), names, arns, program(), _snowflake_fault, _services(context))
     if faults:
         return wrong("; ".join(text for text, _ in faults), "; ".join(fix for _, fix in faults))
-    return ok("Snowflake's two and Kafka's are in the right format")
+    containers = ", and those of the containers," if _services(context) else ""
+    return ok(f"Snowflake's two and Kafka's{containers} are in the right format")
+
+
+def _services(context: Context) -> list[str]:
+    return [name.strip() for name in context.env.get("LMDP_CONTAINERS", "").split(",") if name.strip()]
 
 
 def _snowflake_fault(text: str | None) -> str:
