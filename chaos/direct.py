@@ -132,7 +132,7 @@ def shared_writers(site: Site, size: tuple[int, int] | None = None) -> Outcome:
     One that was silent for too long has lost its partitions without its knowledge. At the end all are ended, and
     another one reads what is left.
     """
-    changes, rate = size or site.by_size((4, 600), (30, 1_000))
+    changes, rate = size or site.by_size((3, 600), (12, 1_000))
     folder, topic, chance = site.folder(), site.new_topic(6), random.Random(13)
     (folder / "writer.p8").write_bytes(pem(make_pair(2048)))
     shared = ("--share", "--group", topic, "--topic", topic, "--org-id", "acme")
