@@ -45,6 +45,9 @@ FAULTS = (
 )
 
 
+_SILENCE_S = 14.0  # the group waits 10 s
+
+
 def attribute(key: str, value: str) -> dict[str, Any]:
     """Return an attribute."""
     return {"key": key, "value": {"stringValue": value}}
@@ -124,11 +127,12 @@ def killed_writer(site: Site, size: tuple[int, int] | None = None) -> Outcome:
 
 
 def shared_writers(site: Site, size: tuple[int, int] | None = None) -> Outcome:
-    """Three runs share a topic through a consumer group, under faults; one is killed or ended, and starts again.
+    """Three runs share a topic through a consumer group, under faults; one is killed, ended or silenced, in turns.
 
-    At the end all are ended, and the last one reads what is left.
+    One that was silent for too long has lost its partitions without its knowledge. At the end all are ended, and
+    another one reads what is left.
     """
-    changes, rate = size or site.by_size((4, 600), (30, 1_000))
+    changes, rate = size or site.by_size((3, 600), (12, 1_000))
     folder, topic, chance = site.folder(), site.new_topic(6), random.Random(13)
     (folder / "writer.p8").write_bytes(pem(make_pair(2048)))
     shared = ("--share", "--group", topic, "--topic", topic, "--org-id", "acme")
@@ -147,8 +151,11 @@ def shared_writers(site: Site, size: tuple[int, int] | None = None) -> Outcome:
                 name = "abc"[change % 3]
                 writers |= _until_written(double, runs, name)
                 time.sleep(chance.uniform(0.0, 1.5))
-                ends += _ended(runs.pop(name), signal.SIGTERM if change % 2 else signal.SIGKILL)
-                runs[name] = start(name)
+                if change % 3 == 2:
+                    _silenced(runs[name])
+                else:
+                    ends += _ended(runs.pop(name), signal.SIGTERM if change % 3 else signal.SIGKILL)
+                    runs[name] = start(name)
             sent.end()
         for run in runs.values():
             ends += _ended(run, signal.SIGTERM)
@@ -165,12 +172,12 @@ def shared_writers(site: Site, size: tuple[int, int] | None = None) -> Outcome:
         found_rows=len(there.keys() & wanted),
         repeats=there.total() - len(there),
         rejects=len(rejects),
-        measured=f"{changes} runs ended, {happened} faults, {len(writers)} writers",
+        measured=f"{changes} changes, {happened} faults, {len(writers)} writers",
         broken=broken(
             {
                 "it did not end with 0": done.returncode == 0,
-                # One that had not begun yet has no handler for the signal.
-                f"a run that was asked to end did not end with 0: {ends}": {*ends} <= {0, -signal.SIGTERM},
+                # 3: a fault kept it from an answer. One that had not begun yet has no handler for the signal.
+                f"a run that was asked to end did not end well: {ends}": {*ends} <= {0, 3, -signal.SIGTERM},
                 "rows that nobody sent": there.keys() <= wanted,
                 "rejects are missing": len(rejects) == sum(number % 97 == 3 for number in sent.acknowledged),
                 "one run alone had the partitions": len(writers) > 2,
@@ -190,6 +197,13 @@ def _until_written(double: Double, runs: Mapping[str, subprocess.Popen[bytes]], 
     until(lambda: mark in "".join(writers()) or any(run.poll() is not None for run in runs.values()), 120)
     assert all(run.poll() is None for run in runs.values()), "a run has ended by itself"
     return writers()
+
+
+def _silenced(run: subprocess.Popen[bytes]) -> None:
+    """Stop a run for longer than its group waits for it."""
+    run.send_signal(signal.SIGSTOP)
+    time.sleep(_SILENCE_S)
+    run.send_signal(signal.SIGCONT)
 
 
 def _ended(run: subprocess.Popen[bytes], how: signal.Signals) -> list[int]:

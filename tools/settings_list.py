@@ -22,7 +22,8 @@ _NAME = re.compile(r"(LMDP|SNOWFLAKE|RETENTION)(_[A-Z0-9]+)+")
 
 def page() -> str:
     """Return every setting that is read somewhere, sorted, one a line."""
-    files = [path for folder in ("src/lmdp", "infra", "tools") for path in (ROOT / folder).rglob("*.py")]
+    every = [path for folder in ("src/lmdp", "infra", "tools") for path in (ROOT / folder).rglob("*.py")]
+    files = [path for path in every if "node_modules" not in path.parts]  # CDK's templates of projects
     constants = {
         node.value
         for path in files

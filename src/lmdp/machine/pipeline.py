@@ -29,6 +29,7 @@ from lmdp.errors import (
     BrokerFailedError,
     DiskFullError,
     LmdpError,
+    PartitionsLostError,
     SinkRewoundError,
     SinkTakenError,
     SourceInterruptedError,
@@ -199,7 +200,7 @@ class Pipeline:
                 is_durable = self._report(source)
                 if is_durable and reading.batch.is_empty() and self.transformer.is_idle() and source.is_drained():
                     break
-        except (BrokerFailedError, TopicReplacedError, SinkRewoundError):
+        except (BrokerFailedError, TopicReplacedError, SinkRewoundError, PartitionsLostError):
             raise  # the next source reads it again, or it may be of another topic
         except SourceInterruptedError:
             # Of a topic that is gone, nobody could read it again.
@@ -304,8 +305,7 @@ class Pipeline:
 
     def _survive(self, error: LmdpError, survivable: type[LmdpError] | tuple[()]) -> None:
         """Wait out an error, unless no retry can help."""
-        is_taken = isinstance(error, SinkTakenError) and not self.settings.shared
-        if is_taken or not isinstance(error, survivable):
+        if isinstance(error, SinkTakenError) or not isinstance(error, survivable):
             raise error
         self._wait_out(str(error))
 

@@ -13,7 +13,14 @@ from itertools import count
 import pytest
 
 from lmdp.core.pipeline import Message, TransformSettings, transform
-from lmdp.errors import ChannelTakenError, LmdpError, SettingsError, SinkRewoundError, UnreachableError
+from lmdp.errors import (
+    ChannelTakenError,
+    LmdpError,
+    PartitionsLostError,
+    SettingsError,
+    SinkRewoundError,
+    UnreachableError,
+)
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.snowflake.streaming.sink import Key, SnowflakeSink
 from lmdp.testing.snowpipe import Double, Fault
@@ -241,6 +248,34 @@ def test_two_writers_that_say_nothing_do_not_fight_for_long(double: Double) -> N
     with pytest.raises(ChannelTakenError, match="another writer"):
         commit(sink, load(0, 1))
     assert len(double.script) == 2
+
+
+def test_a_released_partition_is_another_process_s_until_it_comes_back(double: Double) -> None:
+    """The next owner opens behind what this one sent, and this one later behind the other's; each row is there once."""
+    double.refuses = lambda row: b"i-1" in row
+    first, second = sink_of(double, "one"), sink_of(double, "two")
+    first.offsets(*TOPIC, [0])
+    commit(first, load(0, 5))
+    until(lambda: first.durable({0: 5}) == {0: 5})
+    first.release([0])
+    assert (first.status()["channels"], first.refused_rows()) == (0, 1)
+    assert second.offsets(*TOPIC, [0]) == {0: 5}
+    commit(second, load(5, 8))
+    second.release(None)
+    assert first.offsets(*TOPIC, [0]) == {0: 8}
+    commit(first, load(8, 10))
+    assert stored(double) == {number: 1 for number in range(10) if number != 1}
+
+
+def test_in_a_group_one_refusal_is_enough(double: Double) -> None:
+    """Who is fenced there opens nothing again by itself: the group says whose the partition is."""
+    sink = sink_of(double, "one", shared=True)
+    sink.offsets(*TOPIC, [0])
+    opened = double.channels[channel()].client
+    double.script = [Fault("append", 400, STALE)]
+    with pytest.raises(PartitionsLostError, match="topic-0 is another writer's now"):
+        commit(sink, load(0, 1))
+    assert double.channels[channel()].client == opened
 
 
 def test_a_recreated_topic_has_channels_of_its_own(double: Double) -> None:

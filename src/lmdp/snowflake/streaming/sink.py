@@ -24,6 +24,7 @@ from lmdp.errors import (
     ChannelInvalidError,
     ChannelTakenError,
     LmdpError,
+    PartitionsLostError,
     SettingsError,
     SinkRewoundError,
     UnreachableError,
@@ -36,6 +37,7 @@ from lmdp.snowflake.streaming.token import Position
 from lmdp.support.program import program
 
 _MOST_REOPENS: Final = 5
+_UNEXPLAINED: Final = 2  # reopenings without a cause of our own: more of them are another writer's doing
 _REMEMBERED_S: Final = 120.0
 
 
@@ -45,15 +47,15 @@ class Limits:
 
     `uncommitted_s`: before what somebody has in flight is discarded (others saw half a minute after a crash).
     `stalled_s`: before rows that are never committed are read again. `in_flight`: bytes that are accepted and not
-    committed, beyond which nothing is sent; at most so much is read again. `unexplained`: reopenings in two minutes
-    without a cause of our own: more of them are another writer's doing.
+    committed, beyond which nothing is sent; at most so much is read again. `shared`: a consumer group says whose a
+    partition is, so that a run that was fenced gives its partitions up.
     """
 
     look_s: float = 1.0
     uncommitted_s: float = 60.0
     stalled_s: float = 300.0
     in_flight: int = 256 * 2**20
-    unexplained: int = 2
+    shared: bool = False
 
 
 class Key(NamedTuple):
@@ -240,7 +242,9 @@ class SnowflakeSink:
         if token is not None and token.writer not in ("", self._writer) and token != last:
             raise self._taken(key, f"the writer {token.writer}")
 
-    def _taken(self, key: Key, other: str) -> ChannelTakenError:
+    def _taken(self, key: Key, other: str) -> ChannelTakenError | PartitionsLostError:
+        if self._limits.shared:
+            return PartitionsLostError(f"{key.topic}-{key.partition} is {other}'s now: joining the group again")
         return ChannelTakenError(
             f"{key.topic}-{key.partition}: {other} writes to the channel {key.channel()} of {self.name} now, and "
             f"this run ({self._writer}) stops: two writers of a partition would fight over it. No row is lost or there "
@@ -268,7 +272,7 @@ class SnowflakeSink:
         if not why.is_in_doubt and "STALE" in str(why):
             now = time.monotonic()
             known.unexplained = [at for at in known.unexplained if now - at < _REMEMBERED_S] + [now]
-            if len(known.unexplained) > self._limits.unexplained:
+            if len(known.unexplained) > (0 if self._limits.shared else _UNEXPLAINED):
                 raise self._taken(key, "another writer")
         old = known.channel
         new = self._open(key, old)

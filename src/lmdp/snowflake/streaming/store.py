@@ -104,7 +104,7 @@ def opening(settings: WriterSettings, rejects: str, *, shared: bool = False) -> 
             writer=writer,
             stop=stop,
             notify=notify,
-            limits=Limits(unexplained=0) if shared else Limits(),  # a group says whose a partition is
+            limits=Limits(shared=shared),
         )
         try:
             yield SnowflakeStore(sink, settings.name, progress, rejects)
