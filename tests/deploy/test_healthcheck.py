@@ -67,3 +67,11 @@ def test_a_receiver_is_asked_at_its_port(tmp_path: Path) -> None:
     code, said = checked(tmp_path, LMDP_RECEIVE_LISTEN=listen)
     assert code == 1
     assert "refused" in said
+
+
+def test_a_run_with_a_receiver_is_asked_at_its_socket(answering: tuple[Path, dict[str, Any]]) -> None:
+    """The receiver ends with its run, and the run knows whether it is blocked."""
+    home, status = answering
+    assert checked(home, LMDP_RECEIVE_LISTEN="127.0.0.1:1") == (0, "")
+    status["running"]["trouble"] = "Kafka is unreachable"
+    assert checked(home, "ready", LMDP_RECEIVE_LISTEN="127.0.0.1:1")[0] == 1
