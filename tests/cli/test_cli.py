@@ -69,7 +69,7 @@ def test_the_list_of_commands_has_their_summaries() -> None:
 @pytest.mark.parametrize(
     ("words", "headings"),
     [
-        (["run"], ["Kafka:", "Simulation:", "Storage:", "Page:", "Options:"]),
+        (["run"], ["Kafka:", "Simulation:", "Storage:", "Page:", "Receiver:", "Options:"]),
         (["publish"], ["Arguments:", "Kafka:", "Simulation:", "Options:"]),
         (["replay"], ["Arguments:", "Kafka:", "Firehose:", "Options:"]),
         (["topic", "check"], ["Kafka:", "Options:"]),
