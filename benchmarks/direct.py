@@ -63,20 +63,28 @@ def main() -> None:
 
 
 def _publish(access: KafkaAccess, topic: str, messages: int) -> None:
-    producer = Producer({**access.config(), **PRODUCER_SETTINGS, "queue.buffering.max.messages": 1_000_000})
+    producer = Producer({**access.config(), **PRODUCER_SETTINGS, "queue.buffering.max.messages": 20_000})
     polls = Simulation(2_000, 20, 1).polls(int(time.time() * 1000))
     values = [message.value for message in itertools.islice(polls, 20_000)]
     for number in range(messages):
         producer.produce(topic, values[number % len(values)])
-        if not number % 1_000:
-            producer.poll(0)
-    producer.flush(120)
+        if not (number + 1) % 10_000:
+            producer.flush(60)
+    producer.flush(60)
 
 
 def _words(access: KafkaAccess, topic: str) -> list[str]:
     tls = [word for name in ("ca", "cert", "key") for word in (f"--{name}", str(getattr(access, name)))]
     words = ["run", "--to", "snowflake", "--topic", topic, "--group", topic, "--org-id", "bench", "--no-page", "--json"]
-    return [sys.executable, "-m", "lmdp.cli.main", *words, "--bootstrap-servers", access.bootstrap_servers, *tls]
+    return [
+        sys.executable,
+        "-c",
+        "from lmdp.cli.main import main; main()",
+        *words,
+        "--bootstrap-servers",
+        access.bootstrap_servers,
+        *tls,
+    ]
 
 
 def _started(home: Path, double: Double, words: list[str]) -> subprocess.Popen[str]:

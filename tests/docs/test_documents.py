@@ -38,7 +38,8 @@ ONLY_PARSED = {
     r"--private-ca\b": "needs AWS Private CA",
     r"--secret\b": "needs Secrets Manager",
     r"^lmdp doctor .*--environment\b": "needs an AWS account",
-    r"^lmdp snowflake (setup|verify)\b": "needs a Snowflake account",
+    r"^lmdp snowflake (setup|verify|errors|try)\b": "needs a Snowflake account",
+    r"--to snowflake\b": "as above",
 }
 # All others run, and end with 0, but for these.
 EXIT_CODES = {r"^lmdp doctor\b": {0, 1}}  # whatever this machine lacks
