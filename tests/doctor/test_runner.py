@@ -112,7 +112,7 @@ def test_faults_have_their_mend_and_no_secret_shows(tmp_path: Path) -> None:
     [
         ("kafka", ["client certificate", "topic"]),
         ("aws", ["credentials", "region", "stacks", "secrets", "network", "pipe", "alarms", "log groups"]),
-        ("snowflake", ["settings", "login"]),
+        ("snowflake", ["settings", "login", "direct writer"]),
     ],
 )
 def test_only_a_part(tmp_path: Path, only: str, names: list[str]) -> None:
