@@ -183,9 +183,9 @@ def asked(rows: int, home: Path) -> None:
                 "/api/chart",
                 picked | where | {"fromMs": now - hours * HOUR_MS, "toMs": now, "view": view},
             )
-            for pictures, where in ((PICTURES, whose), (EVERYWHERE, {}))
+            for pictures, where, spans in ((PICTURES, whose, (1, 6)), (EVERYWHERE, {}, (1,)))
             for name, picked, view in pictures
-            for hours in (1, 6)
+            for hours in spans
         ],
         ("status", "/api/status", {}),
         ("rejects and drops", "/api/reasons", {}),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmdp.core.specification import load_spec
+from lmdp.errors import ApiError
 from lmdp.machine.api.server import serving
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -251,3 +252,23 @@ def test_a_step_is_as_long_as_the_data_allows(warehouse: Warehouse, every_s: int
     end = T0 + span
     picked = ChartQuery("acme", "7", "o'Net", None, "Load", "raw", end - hours * HOUR, end)
     assert draw(warehouse, picked)["widthMs"] == width_s * 1000
+
+
+@pytest.mark.parametrize(
+    ("view", "over", "rows", "is_drawn"),
+    [
+        ("raw", "sum", 1_000_000, True),
+        ("raw", "sum", 1_000_001, False),
+        ("rate", "top", 200_000, True),
+        ("rate", "top", 200_001, False),
+        ("rate", "", 10_000_000, True),
+    ],
+)
+def test_a_chart_over_too_many_rows_is_refused(view: View, over: str, rows: int, *, is_drawn: bool) -> None:
+    """With the number, and what to do, instead of half a minute's silence; one series has no limit."""
+    picked = ChartQuery("acme", "7", "Net", None, "Octets", view, T0, T0 + HOUR, over=over)
+    if is_drawn:
+        picked.check_rows(rows)
+    else:
+        with pytest.raises(ApiError, match=rf"would read {rows:,} rows.*shorter range"):
+            picked.check_rows(rows)

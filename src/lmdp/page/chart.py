@@ -103,7 +103,7 @@ _ALONE: Final = """SELECT COUNT(*) AS FOUND FROM (
 )"""
 _OLDER: Final = 'SELECT COUNT(*) AS FOUND FROM (SELECT 1 FROM ROW_EVENTS WHERE "ts" < {since} LIMIT 1)'
 _LEAST_REACH_MS: Final = 900_000
-_MOST_ROWS: Final = {"raw": 2_000_000, "rate": 500_000, "percentile": 0}
+_MOST_ROWS: Final = {"raw": 1_000_000, "rate": 200_000, "percentile": 0}
 _DAY_MS: Final = 86_400_000
 _LAST_MS: Final = 253_402_300_799_999  # of the year 9999
 

@@ -27,7 +27,7 @@ SELECT (SELECT coalesce(max(rowid), -1) FROM ROW_EVENTS) AS LAST, (SELECT count(
 """
 _PLACES = """
 SELECT
-  "orgId", "deviceId", max("deviceName"), "datasource", "instance", list("metric" ORDER BY "metric"),
+  "orgId", "deviceId", max("deviceName"), "datasource", "instance", string_agg("metric", chr(31)),
   CAST(sum("rows") AS BIGINT), max("newestMs")
 FROM (
   SELECT
@@ -146,9 +146,9 @@ class Catalogue:
             self._index, self._after, self._removals = Index(), -1, marks["REMOVALS"]
         if marks["LAST"] > self._after:
             places = await self.run.query(Query(_PLACES.format(after=self._after, last=marks["LAST"]), MAX_ROWS, 120))
-            for number, (org, device, name, *place, rows, newest) in enumerate(places.rows):
+            for number, (org, device, name, source, instance, metrics, rows, newest) in enumerate(places.rows):
                 known = {"orgId": org, "deviceId": device, "deviceName": name, "rows": rows, "newestMs": newest}
-                self._index.add(known, *place)
+                self._index.add(known, source, instance, metrics.split("\x1f"))
                 if number % _PIECE == 0:
                     await asyncio.sleep(0)  # others are answered meanwhile
             self._after = marks["LAST"]
