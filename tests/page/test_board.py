@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from pathlib import Path
 
 import pytest
 
+from lmdp import Message, TransformSettings, encode, transform
 from lmdp.errors import ApiError
+from lmdp.machine.simulation.collectors import Simulation
+from lmdp.page.address import parse
 from lmdp.page.board import SHIPPED, Board, BoardFile, Panel
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from lmdp.page.selection import Picture
 
 CHART = '/explore?range=6h&s=[["acme","7","Cpu",null,"CpuUsage"]]'
 
@@ -81,3 +83,17 @@ def test_an_empty_board_is_one(tmp_path: Path) -> None:
     file = BoardFile(tmp_path / "board.toml")
     file.path.write_text("panel = []")
     assert file.read() == Board([])
+
+
+def test_the_board_of_the_tutorial_shows_the_story(tmp_path: Path) -> None:
+    """Its charts are of series that the simulated devices send."""
+    text = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text()
+    (tmp_path / "board.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
+    panels = BoardFile(tmp_path / "board.toml").read().panel
+    polls = Simulation(15, 20, story=True).polls(1_760_000_000_000)
+    rows = encode(transform([Message(poll.value) for poll in polls], TransformSettings(org_id="demo")).rows)
+    names = ("orgId", "deviceId", "datasource", "instance", "metric")
+    sent = {tuple(json.loads(row).get(name) for name in names) for row in rows}
+    shown = [Picture.of(parse(panel.chart)[1]).selections[0] for panel in panels if panel.chart]
+    assert {(one.org, one.device, one.datasource, one.instance, one.metric) for one in shown} <= sent
+    assert (len(panels), len(shown)) == (4, 2)
