@@ -27,13 +27,14 @@ from infra.settings import Settings
 from infra.stacks.alarms import AlarmsStack
 from infra.stacks.auth import AuthStack
 from infra.stacks.base import BaseStack
-from infra.stacks.containers import ContainersStack, Keys
+from infra.stacks.containers import ContainersStack
 from infra.stacks.delivery import DeliveryStack
 from infra.stacks.network import NetworkStack
 from infra.stacks.pipe import PipeStack, Sink, Source
 from infra.stacks.snowflake_auth import SnowflakeAuthStack
 from infra.stacks.snowflake_setup import SnowflakeSetupStack
 from infra.stacks.storage import StorageStack
+from infra.tasks import Keys
 from lmdp.cost.capacity import advice
 from lmdp.deployment.naming import CONTAINERS, PLACEHOLDER_ACCOUNT
 from lmdp.errors import LmdpError

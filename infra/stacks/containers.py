@@ -1,14 +1,12 @@
 """ContainersStack: the receiver and the direct writer on ECS Fargate, in the cluster's subnets; only where asked for.
 
 A task has the cluster's security group, as the pipe's interfaces have it, so that it reaches Kafka by the same rule;
-and a group of its own, which lets the load balancer in. The first container of a task turns secrets into files, so that
-no secret is in a variable of the process that serves.
+and a group of its own, which lets the load balancer in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import aws_cdk as cdk
@@ -19,50 +17,20 @@ from aws_cdk import aws_elasticloadbalancingv2 as elb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra.alarms.containers import LOG_METRICS, Balancer, LogMetric
-from infra.parts import KEPT, allow, from_here, service_role, via, write_logs
+from infra.parts import KEPT, allow, service_role
 from infra.settings import Settings
-from infra.stacks.auth import AuthStack
-from infra.stacks.snowflake_auth import SnowflakeAuthStack
+from infra.tasks import HOME, USER, Keys, container, from_tasks, task_definition
 from lmdp.core.pipeline import TENANT_HEADER
 
 PORT: Final = 4318
 HTTPS_PORT: Final = 443
 _NFS_PORT: Final = 2049
-_USER: Final = "10001"
-_HOME: Final = "/var/lib/lmdp"
 _REJECTS: Final = "/var/lib/lmdp-rejects"
-_PYTHON: Final = ("/opt/lmdp/bin/python", "-I")
-# The receiver answers what is under way within 8 s; the writer waits 6 s for what Snowflake has accepted.
-_STOP_SECONDS: Final = 30
-# vCPU units and MiB: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
-_SIZES: Final = {"receive": ("1024", "2048"), "write": ("1024", "2048")}
 
 _Environment = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """The secrets that tasks read, by the variable that a task has them in, and the keys that these have."""
-
-    secrets: Mapping[str, Mapping[str, secretsmanager.ISecret]]
-    keys: Mapping[str, Sequence[kms.IKey | None]]
-
-    @classmethod
-    def of(cls, auth: AuthStack, snowflake: SnowflakeAuthStack) -> Keys:
-        """Return those of the stacks that have them."""
-        own = auth.containers
-        secrets = {
-            "receive": {"KAFKA": own.get("kafka-receive"), "TOKENS": own.get("receive-tokens")},
-            "write": {"KAFKA": own.get("kafka-write"), "SNOWFLAKE": snowflake.loader},
-        }
-        return cls(
-            {service: {name: one for name, one in of.items() if one} for service, of in secrets.items()},
-            {"receive": [auth.containers_key], "write": [auth.containers_key, snowflake.loader_key]},
-        )
 
 
 class ContainersStack(cdk.Stack):
@@ -119,8 +87,8 @@ def _count_lines(stack: ContainersStack, settings: Settings, found: LogMetric) -
 
 def _receive_task(stack: ContainersStack, settings: Settings, secrets: Keys) -> ecs.CfnTaskDefinition:
     """Without a role of its own: a receiver calls nothing of AWS."""
-    certificate = _container(settings, "receive", "certificate", command=["certs"])
-    main = _container(
+    certificate = container(settings, "receive", "certificate", command=["certs"])
+    main = container(
         settings,
         "receive",
         "lmdp",
@@ -129,14 +97,14 @@ def _receive_task(stack: ContainersStack, settings: Settings, secrets: Keys) -> 
             "LMDP_TOPIC": settings.containers.receive_topic,
             "LMDP_RECEIVE_LISTEN": f"0.0.0.0:{PORT}",
             # The load balancer ends the senders' TLS and begins its own to here; it checks no certificate.
-            "LMDP_RECEIVE_CERT": f"{_HOME}/certs/server.pem",
-            "LMDP_RECEIVE_KEY": f"{_HOME}/certs/server.key",
-            "LMDP_RECEIVE_TOKENS": f"{_HOME}/keys/tokens.json",
+            "LMDP_RECEIVE_CERT": f"{HOME}/certs/server.pem",
+            "LMDP_RECEIVE_KEY": f"{HOME}/certs/server.key",
+            "LMDP_RECEIVE_TOKENS": f"{HOME}/keys/tokens.json",
         },
         after=("files", "certificate"),
         ports=[PORT],
     )
-    return _task(stack, settings, "receive", secrets, [certificate, main])
+    return task_definition(stack, settings, "receive", secrets, [certificate, main])
 
 
 def _receive(
@@ -218,9 +186,9 @@ def _write(
         tenant["LMDP_TENANT_HEADER"] = TENANT_HEADER
     role = service_role(
         stack, "WriteRole", settings=settings, what="write", service="ecs-tasks.amazonaws.com",
-        about="Writes rejects of lmdp's direct writer", statements=[mount], conditions=_from_tasks(settings),
+        about="Writes rejects of lmdp's direct writer", statements=[mount], conditions=from_tasks(settings),
     )  # fmt: skip
-    main = _container(
+    main = container(
         settings,
         "write",
         "lmdp",
@@ -229,7 +197,7 @@ def _write(
             "LMDP_TOPIC": containers.write_topic,
             "LMDP_KAFKA_GROUP": names.writer_group,
             "SNOWFLAKE_ACCOUNT_URL": settings.delivery.setup_host,
-            "SNOWFLAKE_WRITER_KEY_FILE": f"{_HOME}/keys/snowflake.p8",
+            "SNOWFLAKE_WRITER_KEY_FILE": f"{HOME}/keys/snowflake.p8",
             "SNOWFLAKE_WRITER_USER": settings.snowflake.firehose_user,
             "SNOWFLAKE_DATABASE": settings.snowflake.database,
             "SNOWFLAKE_SCHEMA": settings.snowflake.schema,
@@ -239,7 +207,7 @@ def _write(
         after=("files",),
         mounts={"rejects": _REJECTS},
     )
-    task = _task(stack, settings, "write", secrets, [main], role=role, volumes=[volume])
+    task = task_definition(stack, settings, "write", secrets, [main], role=role, volumes=[volume])
     service = _service(stack, settings, "write", cluster, task, group, count=1, minimum=0, maximum=100)
     for target in targets:
         service.add_resource_dependency(target)
@@ -255,10 +223,10 @@ def _rejects(
         stack,
         "RejectsAccess",
         file_system_id=files.ref,
-        posix_user=efs.CfnAccessPoint.PosixUserProperty(uid=_USER, gid=_USER),
+        posix_user=efs.CfnAccessPoint.PosixUserProperty(uid=USER, gid=USER),
         root_directory=efs.CfnAccessPoint.RootDirectoryProperty(
             path="/rejects",
-            creation_info=efs.CfnAccessPoint.CreationInfoProperty(owner_uid=_USER, owner_gid=_USER, permissions="0700"),
+            creation_info=efs.CfnAccessPoint.CreationInfoProperty(owner_uid=USER, owner_gid=USER, permissions="0700"),
         ),
     )
     storage = _group(stack, "Storage", settings, f"{settings.names.prefix}-rejects", "Rejects of lmdp", [
@@ -291,131 +259,6 @@ def _rejects(
         conditions={"StringEquals": {"elasticfilesystem:AccessPointArn": access.attr_arn}},
     )
     return volume, targets, mount
-
-
-def _task(
-    stack: ContainersStack,
-    settings: Settings,
-    service: str,
-    secrets: Keys,
-    containers: Sequence[ecs.CfnTaskDefinition.ContainerDefinitionProperty],
-    **given: Any,
-) -> ecs.CfnTaskDefinition:
-    """Return a task whose first container makes files of secrets; `role` and `volumes` may be given."""
-    cpu, memory = _SIZES[service]
-    found = secrets.secrets[service]
-    files = _container(settings, service, "files", entry=[*_PYTHON, "/opt/lmdp/secret_files.py"], secrets=found)
-    start = _start_role(stack, settings, service, secrets)
-    role = given.pop("role", None)
-    home = ecs.CfnTaskDefinition.VolumeProperty(name="home", host=ecs.CfnTaskDefinition.HostVolumePropertiesProperty())
-    return ecs.CfnTaskDefinition(
-        stack,
-        f"{service.title()}Task",
-        family=f"{settings.names.prefix}-{service}",
-        requires_compatibilities=["FARGATE"],
-        network_mode="awsvpc",
-        cpu=cpu,
-        memory=memory,
-        runtime_platform=ecs.CfnTaskDefinition.RuntimePlatformProperty(
-            cpu_architecture=settings.containers.architecture, operating_system_family="LINUX"
-        ),
-        execution_role_arn=start.role_arn,
-        task_role_arn=role.role_arn if role else None,
-        container_definitions=[files, *containers],
-        volumes=[home, *given.pop("volumes", ())],
-    )
-
-
-def _start_role(stack: ContainersStack, settings: Settings, service: str, secrets: Keys) -> iam.Role:
-    """Return the role that starts a task: it pulls the image, reads the secrets, and writes the log."""
-    names, found = settings.names, secrets.secrets[service]
-    host, _, repository = settings.containers.image.partition("@")[0].partition("/")
-    account, _, _, region, *_ = host.split(".")
-    image = names.arn("ecr", f"repository/{repository}", region=region, account=account)
-    pull = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-    keys = [key.key_arn for key in secrets.keys[service] if key is not None]
-    return service_role(
-        stack,
-        f"{service.title()}StartRole",
-        settings=settings,
-        what=f"{service}-start",
-        service="ecs-tasks.amazonaws.com",
-        about=f"Starts the tasks of lmdp's {service} service",
-        statements=[
-            # It knows no resource:
-            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
-            allow("SignInToEcr", ["ecr:GetAuthorizationToken"], ["*"]),
-            allow("PullImage", pull, [image]),
-            allow("ReadSecrets", ["secretsmanager:GetSecretValue"], [one.secret_arn for one in found.values()]),
-            allow("SecretKeys", ["kms:Decrypt"], keys, conditions=via(names, "secretsmanager")),
-            write_logs(names.log_group(service), names),
-        ],
-        conditions=_from_tasks(settings),
-    )
-
-
-def _from_tasks(settings: Settings) -> dict[str, Any]:
-    """https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html."""
-    return from_here(settings.names, settings.names.arn("ecs", "*"))
-
-
-def _container(  # noqa: PLR0913 - each is a part of a container
-    settings: Settings,
-    service: str,
-    name: str,
-    *,
-    command: Sequence[str] = (),
-    entry: Sequence[str] = (),
-    environment: _Environment | None = None,
-    secrets: Mapping[str, secretsmanager.ISecret] | None = None,
-    after: Sequence[str] = (),
-    ports: Sequence[int] = (),
-    mounts: Mapping[str, str] | None = None,
-) -> ecs.CfnTaskDefinition.ContainerDefinitionProperty:
-    """Return a container that runs as nobody, on a read-only root; `environment` makes it the one that serves."""
-    task = ecs.CfnTaskDefinition
-    kafka = {
-        "LMDP_BOOTSTRAP_SERVERS": ",".join(settings.containers.servers),
-        "LMDP_KAFKA_CERT": f"{_HOME}/keys/kafka.pem",
-        "LMDP_KAFKA_KEY": f"{_HOME}/keys/kafka.key",
-    }
-    variables = {"TMPDIR": _HOME, **({**kafka, **environment} if environment else {})}
-    health = task.HealthCheckProperty(
-        command=["CMD", *_PYTHON, "/opt/lmdp/healthcheck.py"], interval=30, timeout=10, retries=3, start_period=90
-    )
-    return task.ContainerDefinitionProperty(
-        name=name,
-        image=settings.containers.image,
-        essential=environment is not None,
-        entry_point=list(entry) or None,
-        command=list(command) or None,
-        environment=[task.KeyValuePairProperty(name=key, value=value) for key, value in sorted(variables.items())],
-        secrets=[task.SecretProperty(name=key, value_from=one.secret_arn) for key, one in (secrets or {}).items()]
-        or None,
-        depends_on=[task.ContainerDependencyProperty(container_name=one, condition="SUCCESS") for one in after] or None,
-        health_check=health if environment else None,
-        port_mappings=[task.PortMappingProperty(container_port=port) for port in ports] or None,
-        user=f"{_USER}:{_USER}",
-        readonly_root_filesystem=True,
-        linux_parameters=task.LinuxParametersProperty(capabilities=task.KernelCapabilitiesProperty(drop=["ALL"])),
-        stop_timeout=_STOP_SECONDS if environment else None,
-        ulimits=[task.UlimitProperty(name="nofile", soft_limit=8192, hard_limit=8192)],
-        mount_points=[
-            task.MountPointProperty(container_path=path, source_volume=volume, read_only=False)
-            for volume, path in {"home": _HOME, **(mounts or {})}.items()
-        ],
-        log_configuration=task.LogConfigurationProperty(
-            log_driver="awslogs",
-            options={
-                "awslogs-group": settings.names.log_group(service),
-                "awslogs-region": settings.names.region,
-                "awslogs-stream-prefix": name,
-                # A log that cannot be written never stops a service.
-                "mode": "non-blocking",
-                "max-buffer-size": "4m",
-            },
-        ),
-    )
 
 
 def _service(  # noqa: PLR0913 - each is a part of a service
