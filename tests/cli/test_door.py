@@ -30,6 +30,7 @@ HOSTILE = [
 NO_KAFKA = ["--bootstrap-servers", "127.0.0.1:1", "--ca", "missing.pem"]
 BASE: dict[tuple[str, ...], list[str]] = {
     ("run",): NO_KAFKA,
+    ("receive",): NO_KAFKA,
     ("publish",): [*NO_KAFKA, "bundle.json"],
     ("topic", "check"): NO_KAFKA,
     ("topic", "create"): NO_KAFKA,
