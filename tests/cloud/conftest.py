@@ -124,5 +124,5 @@ def direct_env(pipe: Any, secret: Any, bucket: Any, s3_url: str) -> dict[str, st
         "SNOWFLAKE_WRITER_USER": "LM_FIREHOSE_DEV_SVC",
         "SNOWFLAKE_WRITER_KEY_SECRET": LOADER,
         "AWS_ENDPOINT_URL": s3_url,
-        "POWERTOOLS_SERVICE_LOADER": f"lmdp-{uuid.uuid4()}",
+        "POWERTOOLS_SERVICE_NAME": f"lmdp-{uuid.uuid4()}",
     }
