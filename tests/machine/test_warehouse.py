@@ -149,6 +149,7 @@ def test_a_reject_comes_back_as_it_was(warehouse: Warehouse) -> None:
         "SOURCE_TIMESTAMP": T0 - 5,
         "SOURCE_KEY": None,
         "DATAPOINTS": 3,
+        "SOURCE_TENANT": None,
         "MESSAGE": b"{}",
     }
 
