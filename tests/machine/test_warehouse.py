@@ -629,7 +629,7 @@ def _somebody_elses(path: Path) -> Path:
         (_not_duckdb, False, SettingsError, "no DuckDB file"),
         (_not_duckdb, True, SettingsError, "no DuckDB file"),
         (_cut_short, False, SettingsError, "no DuckDB file, or a damaged one"),
-        (_newer, False, SettingsError, "written by a newer lmdp .version 7 of its tables; this one knows 5"),
+        (_newer, False, SettingsError, "written by a newer lmdp .version 7 of its tables; this one knows 6"),
         (_newer, True, SettingsError, "written by a newer lmdp"),
         (_somebody_elses, True, SettingsError, "not one of lmdp's"),
         (lambda _: Path(":memory:"), False, SettingsError, "not a plain path"),
