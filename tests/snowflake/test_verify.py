@@ -389,7 +389,10 @@ def test_setup_and_verify_run_from_the_command_line(account: Account, settings: 
     account.grants.clear()
     bad = run.invoke(app, ["verify", "--json"])
     assert bad.exit_code == 1
-    assert [check["name"] for check in json.loads(bad.output)["checks"] if check["ok"] is False] == ["privileges"]
+    assert [check["name"] for check in json.loads(bad.output)["checks"] if check["ok"] is False] == [
+        "privileges",
+        "direct writer",
+    ]
 
 
 def test_ddl_needs_no_account() -> None:
