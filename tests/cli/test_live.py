@@ -218,10 +218,13 @@ class Terminal:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
         self._ours, self.written = ours, b""
+        given = environment(TERM="xterm", **env)
+        for name in ("COLUMNS", "LINES"):  # of the terminal in which the tests run; they win over this one's size
+            given.pop(name, None)
         self.program = subprocess.Popen(
             [*PROGRAM, *words],
             cwd=folder,
-            env=environment(TERM="xterm", **env),
+            env=given,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
