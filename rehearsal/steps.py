@@ -291,7 +291,11 @@ FIRST: Final = (
     ),
     Step("deploy, to the end", "make deploy ENVIRONMENT=prod TOPIC_CHECKED=1", answer="prod\n", check=_deployed),
     Step("messages become rows and rejects", check=_rows_arrive, look=_ROWS),
-    Step("status", "make status ENVIRONMENT=prod", says=("lmdp-prod: RUNNING", "canary landed and all tables refreshing: 20")),
+    Step(
+        "status",
+        "make status ENVIRONMENT=prod",
+        says=("lmdp-prod: RUNNING", "canary landed and all tables refreshing: 20"),
+    ),
     Step("the watcher", check=_watched, look="infra/watcher/watcher.py"),
     Step("canary", "make canary ENVIRONMENT=prod", says=("A canary row landed.",)),
     Step(
