@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.views --devices 100 --days 30 --minutes 5
     PYTHONPATH=OTHER_CHECKOUT/src .venv/bin/python -m benchmarks.views --devices 100  # another version
 
-Devices of 20 series, as `benchmarks/page.py` makes them, each polled every so many minutes.
+Devices of 20 series, as `benchmarks/filled.py` makes them, each polled every so many minutes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.page import fill
+from benchmarks.filled import fill
 from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError
 from lmdp.machine.warehouse.connection import Limits

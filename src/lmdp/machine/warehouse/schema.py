@@ -109,6 +109,10 @@ _ONE_METRIC = """
 _SYSDATE = f"CREATE OR REPLACE MACRO {SCHEMA}.SYSDATE() AS CAST(now() AS TIMESTAMP)"
 _VIEW = re.compile(rf"CREATE OR REPLACE VIEW {re.escape(SCHEMA)}\.(\w+) AS ")
 _SOURCE = re.compile(rf"FROM {re.escape(SCHEMA)}\.(\w+)")
+_ROWS = f"{SCHEMA}.ROW_EVENTS"
+_ROWS_ONCE = f'(SELECT * EXCLUDE "value", MAX("value") AS "value" FROM {_ROWS} GROUP BY ALL)'  # noqa: S608 - its own names
+_AGE = "ROW(TS_UNIX_MS, COALESCE(VALUE, '-inf'::DOUBLE))"
+_LAST_OF_THE_HOUR = re.compile(rf" UNION ALL SELECT .*? FROM {re.escape(SCHEMA)}\.LAST_POINTS\b")  # noqa: S608 - its own names
 _BEFORE_THE_HOUR = re.compile(rf" UNION ALL SELECT [^()]* FROM {re.escape(SCHEMA)}\.SUM_PREVIOUS\b")  # noqa: S608 - its own names
 
 
@@ -151,22 +155,28 @@ def shared_statements(spec: Spec) -> tuple[str, ...]:
     from lmdp.sql.duckdb_dialect import to_duckdb  # noqa: PLC0415 - see above
 
     translated = (to_duckdb(statement.sql) for statement in statements(spec, SETTINGS))
-    return tuple(_unkept(sql for sql in translated if sql is not None))
+    return tuple(_cheaper(sql for sql in translated if sql is not None))
 
 
-def _unkept(statements: Iterable[str]) -> Iterator[str]:
+def _cheaper(statements: Iterable[str]) -> Iterator[str]:
     """Yield the statements with the same rows, and less to compute where no view's rows are kept.
 
-    The last point of an hour has the greatest value of its repeats, so it is found among all rows: to remove repeats
-    takes most of a view's time. A step's window needs no end, and so no point from before the hour: the last condition
-    leaves out what began before the day before.
+    Repeats are merged before keys are computed, so that less has to fit in memory. The last point of an hour has the
+    greatest value of its repeats, so it is found among all rows, and METRIC_HOURLY finds it as it groups. A step's
+    window needs no end, and so no point from before the hour: the last condition leaves out what began before the day
+    before.
     """
     for sql in statements:
         name = found[1] if (found := _VIEW.match(sql)) else ""
         if name == "POINTS":
-            yield sql.replace(".POINTS AS ", ".POINTS_WITH_REPEATS AS ", 1).partition(" QUALIFY ")[0]
-        if name in ("LAST_POINTS", "SUM_ENDS"):
+            points = sql.partition(" QUALIFY ")[0]
+            yield points.replace(".POINTS AS ", ".POINTS_WITH_REPEATS AS ", 1)
+            yield points.replace(f"FROM {_ROWS}", f"FROM {_ROWS_ONCE}")
+        elif name in ("LAST_POINTS", "SUM_ENDS"):
             yield sql.replace(f"FROM {SCHEMA}.POINTS ", f"FROM {SCHEMA}.POINTS_WITH_REPEATS ")
+        elif name == "METRIC_HOURLY":
+            grouped = _LAST_OF_THE_HOUR.sub("", sql).replace("CAST(NULL AS DOUBLE) AS LAST_VALUE", f"{_AGE} AS AGE")
+            yield grouped.replace("MAX(LAST_VALUE)", "ARG_MAX_NULL(VALUE, AGE)")
         elif name == "SUM_STEPS":
             yield _BEFORE_THE_HOUR.sub("", sql).replace(", DAY_TS, HOUR_TS ORDER BY", " ORDER BY")
         else:
