@@ -19,7 +19,7 @@ MAKERS: Final[dict[str, Callable[[], Callable[[list[dict[str, Any]]], int]]]] = 
 
 
 def main() -> None:
-    """Handle so many events, made on the way; print rows, CPU seconds and the peak. Its environment leads to Firehose."""
+    """Handle so many events, made on the way; print rows, CPU seconds, peak. Its environment leads to Firehose."""
     name, count = sys.argv[1], int(sys.argv[2])
     handle = MAKERS[name]()
     handled, cpu = 0, 0.0

@@ -33,8 +33,8 @@ from lmdp.snowflake.streaming.sink import SnowflakeSink
 if TYPE_CHECKING:
     from lmdp.testing.snowpipe import Double
 
-ATTEMPTS: Final = 34_000
-"""The requests of a day: a run tries twelve times in half a minute, and again after a second."""
+ROUNDS: Final = 86_400 // 31
+"""The rounds of a day: a run tries for half a minute, and again after a second. Here it tries once a round."""
 
 _SHORT_S: Final = 0.001
 _WARM: Final = 200
@@ -95,9 +95,9 @@ class _Memory:
         now = self._process.memory_info().rss / 2**20
         self._first = now if self._waits == _WARM else self._first
         self._most = max(self._most, now)
-        if self._waits == ATTEMPTS:
+        if self._waits == ROUNDS:
             print(json.dumps({"waits": self._waits, "first": self._first, "most": self._most, "last": now}), flush=True)
-        return stop.wait(1.0 if self._waits >= ATTEMPTS else 0)
+        return stop.wait(1.0 if self._waits >= ROUNDS else 0)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main() -> None:
     consumer = Consumer({**given["kafka"], "group.id": "sdk", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, part, OFFSET_BEGINNING) for part in range(len(channels))])
     while left:
-        records = [record for record in consumer.consume(500, 1.0) if record.error() is None]
+        records = [record for record in consumer.consume(120, 1.0) if record.error() is None]
         left -= len(records)
         for part, run in groupby(records, key=lambda record: record.partition() or 0):
             messages = [Message(each.value(), topic, part, each.offset() or 0, each.timestamp()[1]) for each in run]
@@ -44,6 +44,7 @@ def main() -> None:
             ]
             first, last[part] = str(messages[0].offset), str(messages[-1].offset)
             channels[part].append_rows(objects, first, last[part])
+            channels[part].wait_for_flush(timeout_seconds=60)  # a larger flush goes by files, which the double has not
     for channel, token in zip(channels, last, strict=True):
         channel.wait_for_commit(lambda committed, token=token: committed == token, timeout_seconds=120)
     seconds = time.monotonic() - begun
