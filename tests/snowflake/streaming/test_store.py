@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from lmdp.errors import LmdpError, SettingsError
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.metrics import Progress
 from lmdp.snowflake.keypair import make_pair, pem
+from lmdp.snowflake.streaming.channel import Channels
+from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 from lmdp.snowflake.streaming.store import opening
 from lmdp.sql.settings import SnowflakeSettings
@@ -86,6 +89,19 @@ def test_a_key_that_vanishes_is_an_error_of_its_own(key_file: Path) -> None:
     key_file.unlink()
     with pytest.raises(LmdpError, match="Run it by hand"):
         account.key()
+
+
+def test_a_key_file_that_is_missing_for_a_moment_is_waited_for(double: Double, key_file: Path) -> None:
+    """A request that has to sign in is repeated until the file is there again; the error names the file."""
+    settings = read({"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": key_file})
+    double.key, other = None, key_file.with_name("other")
+    key_file.rename(other)
+    with contextlib.closing(Session(settings.account, retry_s=0.0)) as session:
+        channels = Channels(session, settings.place, "one")
+        with pytest.raises(UnreachableError, match=r"the key file .*writer key\.p8 cannot be read: No such file"):
+            channels.statuses(["a"])
+        other.rename(key_file)
+        assert channels.statuses(["a"]) == {}
 
 
 def test_a_store_reports_what_is_known_here(double: Double, key_file: Path) -> None:
