@@ -25,7 +25,7 @@ from lmdp.errors import (
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.snowflake.streaming.partition import Key
 from lmdp.snowflake.streaming.sink import SnowflakeSink
-from lmdp.testing.snowpipe import Double, Fault
+from lmdp.testing.snowpipe import Double, Fault, Weather
 from running import bundle
 from snowpipe_parts import sink_of
 
@@ -482,8 +482,24 @@ def test_nothing_is_sent_while_too_much_is_in_flight(double: Double) -> None:
     double.commit_s = 3600.0
     commit(sink, load(6, 10))
     stop.set()
-    with pytest.raises(UnreachableError, match="not committed"):
+    with pytest.raises(UnreachableError, match="It has not committed them"):
         commit(sink, load(10, 12))
+
+
+def test_a_status_that_never_comes_is_an_error(double: Double) -> None:
+    """Where appends work and the status does not, the cause is named once rows have waited for too long."""
+    double.weather = Weather((Fault("status", 404, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"),), 1.0)
+    sink = sink_of(double, stalled_s=0.5, in_flight=500, uncommitted_s=0.2)
+    sink.offsets(*TOPIC, [0])
+    commit(sink, load(0, 5))
+    assert sink.durable({0: 5}) == {0: 0}
+    cause = "Snowflake does not say what is committed: .*ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"
+    with pytest.raises(UnreachableError, match=rf"^Snowflake has accepted [\d,]+ bytes of snowflake://.*\. {cause}"):
+        commit(sink, load(5, 8))
+    with pytest.raises(UnreachableError, match=rf"^{cause}"):
+        until(lambda: sink.durable({0: 5}) == {0: 5})
+    double.weather = Weather()
+    until(lambda: sink.durable({0: 5}) == {0: 5})
 
 
 def test_more_partitions_than_channels_are_refused(double: Double) -> None:

@@ -215,14 +215,14 @@ class KafkaSource:
             yield from self._resets
             self._resets = []
             records: list[Record] = self._consumer.consume(self._lot, 0)
-            if self._settings.shared:  # some may be of a partition that was given up just now
-                records = [one for one in records if one.partition() in {*self._positions, -1, None}]
+            if self._settings.shared:  # some may be of a partition that was given up just now; no topic: of the client
+                records = [one for one in records if one.topic() is None or one.partition() in self._positions]
             if not records:
                 self._stop.wait(_POLL_S)
             again: set[int | None] = set()  # assigned again: what is behind in `records` comes again
             for run in runs_of(records):
                 error = run[0].error()
-                if run[0].partition() in again:
+                if run[0].topic() is not None and run[0].partition() in again:
                     continue
                 if error is None:
                     yield self._fetched(run)

@@ -87,6 +87,7 @@ class SnowflakeSink:
         self._limits = limits
         self._partitions: dict[Key, Partition] = {}
         self._looked = 0.0
+        self._unanswered = ""  # why Snowflake does not say what is committed
         self._refused = 0  # reported so far
         self._released = Counter[str]()
 
@@ -288,17 +289,22 @@ class SnowflakeSink:
     def _look(self) -> None:
         """Ask for the status of the channels that have something in flight."""
         waiting = {key.channel(): key for key, known in self._partitions.items() if known.channel.in_flight}
-        try:
-            found = self._channels.statuses(list(waiting))
-        except (LmdpError, ChannelInvalidError):
+        found: dict[str, Status] = {}
+        try:  # in a thread: the end of a run waits for no dead connection
+            in_parallel([lambda: found.update(self._channels.statuses(list(waiting)))], self._stop)
+        except (LmdpError, ChannelInvalidError) as error:
+            self._unanswered = f"Snowflake does not say what is committed: {error}"
+            if any(self._is_stalled(self._partitions[key].channel) for key in waiting.values()):
+                raise UnreachableError(self._unanswered) from error
             return  # the next append reports it, or the next look finds out
+        self._unanswered = ""
         invalid = {key: why for name, key in waiting.items() if (why := self._fault(key, found.get(name)))}
         self._in_parallel([partial(self._reopen, key, ChannelInvalidError(why), None) for key, why in invalid.items()])
         refused = self.refused_rows()
         if refused > self._refused:
-            error = self.status()["lastError"] or "no reason given"
+            reason = self.status()["lastError"] or "no reason given"
             self._notify(
-                f"REFUSED: Snowflake refused {refused - self._refused:,} rows ({error}). Bring them back: "
+                f"REFUSED: Snowflake refused {refused - self._refused:,} rows ({reason}). Bring them back: "
                 f"{program()} snowflake errors FOLDER"
             )
             self._refused = refused
@@ -308,9 +314,12 @@ class SnowflakeSink:
         """Take a newer status of a channel; return why it has to be opened again, if it has."""
         channel = self._partitions[key].channel
         why = "Snowflake does not know it any more" if status is None else channel.note(status)
-        if not why and channel.in_flight and time.monotonic() - channel.in_flight[0].since > self._limits.stalled_s:
-            why = "its rows are not committed"
-        return why
+        return why or ("its rows are not committed" if self._is_stalled(channel) else "")
+
+    def _is_stalled(self, channel: Channel) -> bool:
+        """Return whether rows have waited for their commit for too long."""
+        in_flight = channel.in_flight
+        return bool(in_flight) and time.monotonic() - in_flight[0].since > self._limits.stalled_s
 
     def _wait_for_commits(self) -> None:
         """Wait while too much is in flight. Raises UnreachableError where that lasts."""
@@ -320,7 +329,8 @@ class SnowflakeSink:
         ) > self._limits.in_flight:
             self._look()
             if time.monotonic() > ends or self._stop.wait(self._limits.look_s):
-                raise UnreachableError(f"Snowflake has accepted {size:,} bytes of {self.name} and not committed them.")
+                why = self._unanswered or "It has not committed them."
+                raise UnreachableError(f"Snowflake has accepted {size:,} bytes of {self.name}. {why}")
 
     def _follow(self, known: Partition, part: OffsetRange, number: int) -> None:
         """Follow epochs, and offsets that went back: a broker that lost its newest messages gives them to others."""
