@@ -333,7 +333,7 @@ def test_a_run_to_snowflake_shows_its_channels() -> None:
     snowflake = {"channels": 4, "bytesInFlight": 1_200_000, "rowsRefused": 0, "lastError": None, "rejectsIn": "r"}
     status = {**STATUS, "running": RUNNING, "warehouse": "snowflake://x/D.S.P", "snowflake": snowflake}
     drawn = "\n".join(lines(status))
-    assert "through 4 channels" in drawn
+    assert re.search(r"inserted +[\d,]+ rows of this run, through 4 channels", drawn)
     assert re.search(r"in flight +1.2 MB accepted and not committed", drawn)
     assert "freshness" not in drawn
     assert "WRONG" not in drawn

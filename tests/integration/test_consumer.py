@@ -126,6 +126,31 @@ def test_a_reader_without_rights_on_the_group_reads(
     assert time.monotonic() - ends < 8  # librdkafka would wait 45 s for the group
 
 
+def test_a_run_that_may_not_join_its_group_says_so_until_it_may(
+    kafka_broker: KafkaBroker, kafka_settings: BrokerSettings, new_topic: Callable[..., str], tmp_path: Path
+) -> None:
+    """Without an ACL for the group a shared topic gives nothing: that is trouble, and ends with the right."""
+    name = new_topic(1)
+    made = development_ca.make_client(kafka_settings.certs.ca.cert.parent, "unjoined")
+    topics.apply_grants(
+        kafka_broker.access,
+        name,
+        [topics.Grant(made.principal, "topic", name, right) for right in ("read", "describe")],
+    )
+    publish(kafka_broker.access, name, map(bundle, range(50)))
+    reader = dataclasses.replace(kafka_broker.access, cert=made.cert, key=made.key)
+    with consuming(reader, tmp_path / "w.duckdb", ConsumeSettings(name, group="unjoined", shared=True)) as run:
+        until(lambda: run.progress.trouble)
+        command = f"lmdp topic acls --topic {name} --reader NAME --group unjoined"
+        assert (
+            run.progress.trouble
+            == f"No rights on the group unjoined, so that no partition is read. To grant them: {command}."
+        )
+        topics.apply_grants(kafka_broker.access, name, [topics.Grant(made.principal, "group", "unjoined", "read")])
+        until(lambda: run.rows() == 50, 60)
+        assert run.progress.trouble == ""
+
+
 def test_a_topic_that_is_not_there_is_told_and_not_made(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
     """The start is refused in words, with the command that makes one."""
     with (

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from threading import Event
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # it re-exports in silence
 
 from lmdp.errors import SettingsError
-from lmdp.machine.settings import ConsumeSettings
+from lmdp.machine.batch import Fetch
+from lmdp.machine.kafka.consumer import KafkaSource
+from lmdp.machine.kafka.positions import Drain
+from lmdp.machine.metrics import Progress
+from lmdp.machine.settings import ConsumeSettings, StopEvents
+from lmdp.machine.sink import Load, OffsetRange
+from lmdp.testing.pipeline import MemorySink
 from running import bundle, consuming, expected, publish, until
 
 if TYPE_CHECKING:
@@ -92,6 +100,59 @@ def test_messages_that_retention_took_are_counted_and_told(
         publish(kafka_broker.access, topic, [bundle(5000)], partition=0)
         until(lambda: run.rows() == 1)
         assert (run.progress.gaps, run.told("LOST")) == (0, False)
+
+
+class _ResetFirst:
+    """A client that gives a partition's reset in front of what has arrived of others, in one answer."""
+
+    def __init__(self, client: Consumer) -> None:
+        self._client = client
+        self._held: list[Message] = []
+        self._has_reset = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def consume(self, most: int, timeout: float) -> list[Message]:
+        """Return nothing before both are there."""
+        if self._has_reset:
+            return self._client.consume(most, timeout)
+        self._held += self._client.consume(most, timeout)
+        resets = [one for one in self._held if (error := one.error()) and error.code() == KafkaError._AUTO_OFFSET_RESET]
+        if resets and any(one.error() is None for one in self._held):
+            self._has_reset = True
+            return [*resets, *(one for one in self._held if one not in resets)]
+        return []
+
+
+def test_a_reset_of_one_partition_skips_nothing_of_another(
+    kafka_broker: KafkaBroker, admin: AdminClient, new_topic: Callable[..., str]
+) -> None:
+    """In a group only the partition that is reset is read again: what came of others with it is kept."""
+    topic, said = new_topic(2), list[str]()
+    for partition in range(2):
+        publish(kafka_broker.access, topic, map(bundle, range(20)), partition=partition)
+    _forget(admin, topic, 5)
+    sink, settings = MemorySink(), ConsumeSettings(topic, group=topic, shared=True)
+    source = KafkaSource(
+        kafka_broker.access, sink, settings, Progress(), StopEvents(), said.append, Drain(Event(), said.append)
+    )
+    ids = (source.identity.cluster, source.identity.topic_id, topic)
+    sink.loads.append(Load([], [], [OffsetRange(*ids, 0, 0, 2, 0, 0)], datetime.now(UTC)))
+    source._consumer = _ResetFirst(source._consumer)  # type: ignore[assignment]  # enough of one
+    found: list[Fetch] = []
+
+    def read() -> bool:
+        found.extend(source.poll())
+        return sum(len(fetch.messages) for fetch in found) >= 35
+
+    until(read)
+    source.close()
+    assert sorted((fetch.partition, message.offset) for fetch in found for message in fetch.messages) == [
+        *((0, offset) for offset in range(5, 20)),
+        *((1, offset) for offset in range(20)),
+    ]
+    assert [(fetch.first, fetch.lost_from) for fetch in found if fetch.lost_from is not None] == [(5, 2)]
 
 
 def test_a_partition_that_was_empty_is_missed_too(

@@ -44,9 +44,9 @@ class _Client:
         ]
 
 
-def group_of(client: _Client, said: list[str], group: str = "lmdp") -> GroupOffsets:
+def group_of(client: _Client, said: list[str], group: str = "lmdp", *, counted: bool = False) -> GroupOffsets:
     """A group as the warehouse /a has it."""
-    return GroupOffsets(client, "t", group, owner="lmdp here:/a", notify=said.append)  # type: ignore[arg-type]  # enough
+    return GroupOffsets(client, "t", group, "lmdp here:/a", said.append, counted=counted)  # type: ignore[arg-type]  # enough
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,38 @@ def test_a_group_is_shared_knowingly(group: str, owners: Owners, *, committed: b
     assert client.committed_here == ([(0, 7, "lmdp here:/a")] if committed else [])
     assert len(said) == bool(told)
     assert told in "".join(said)
+
+
+@pytest.mark.parametrize(
+    ("counted", "consequence"),
+    [
+        (False, "lag monitors will not see this consumer, and the rows come all the same."),
+        (True, "the next run reads messages without rows again, and what went through a channel that was idle"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("owner", "begin", "command"),
+    [
+        ("", "no rights on the group g: ", "lmdp topic acls --topic t --reader NAME --group g"),
+        ("a flink job", "the group g has offsets of another client on t, which stay as they are: ", "lmdp run --group"),
+    ],
+)
+def test_a_group_that_gets_nothing_is_reported_with_the_consequence(
+    owner: str, begin: str, command: str, *, counted: bool, consequence: str
+) -> None:
+    """Where the next run would resume from the group's offsets, their absence is more than a lag monitor's concern."""
+    client, said = _Client({0: owner} if owner else {}), list[str]()
+    client.known.set()
+    offsets = group_of(client, said, "g", counted=counted)
+    if not owner:
+        offsets.deny()
+    offsets.commit({0: 7})
+    offsets.close(5)
+    offsets.close_client()
+    (text,) = said
+    assert text.startswith(f"{begin}{consequence}")
+    assert command in text
+    assert client.committed_here == []
 
 
 def test_nothing_is_committed_before_the_owners_are_known() -> None:

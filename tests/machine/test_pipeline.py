@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ from lmdp.errors import (
 )
 from lmdp.machine.batch import Batch, Fetch
 from lmdp.machine.metrics import Progress
-from lmdp.machine.pipeline import Clock, Pipeline, Source
+from lmdp.machine.pipeline import Clock, Offsets, Pipeline, Source
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Sink, TopicIdentity
 from lmdp.machine.transformer import InProcess
@@ -331,6 +331,29 @@ def test_a_later_source_is_waited_for() -> None:
     assert run.waits == [1.0, 1.0]
     assert run.progress.trouble == ""
     assert run.progress.last_trouble is not None
+
+
+def test_a_trouble_lasts_until_a_source_is_past_it() -> None:
+    """A sink that fails with each new source is reported once, and is no trouble as soon as one gets on."""
+    sink = MemorySink(durables=deque([UnreachableError("no status.")] * 3))
+    run = Run([playing(messages(1)), playing(), playing(), playing()], sink)
+    seen: list[str] = []
+    run.in_a_wait = lambda: seen.append(run.progress.trouble)
+    run.go()
+    assert run.notices == ["no status. Reading resumes by itself from where it was."]
+    assert seen == ["no status."] * 3
+    assert run.progress.trouble == ""
+
+
+def test_latencies_do_not_wait_for_a_log_that_was_set_back() -> None:
+    """A batch whose offsets are above a partition's newer ones is waited for no longer, and holds up no other."""
+    offsets = Offsets()
+    offsets.take({0: 1000, 1: 5}, Counter({7: 2}))
+    offsets.take({1: 6}, Counter({8: 1}))
+    offsets.take({0: 500}, Counter({9: 3}))
+    assert offsets.taken == {0: 500, 1: 6}
+    assert offsets.landed({0: 499, 1: 6}) == {8: 1}
+    assert offsets.landed({0: 500, 1: 6}) == {9: 3}
 
 
 def test_a_stop_while_connecting_is_no_error() -> None:

@@ -79,18 +79,29 @@ def test_a_partition_is_stalled_when_it_is_behind_at_one_place_for_long() -> Non
     now = [0.0]
     stalls, logs = StallDetector(60, lambda: now[0]), {part: Log(0, 10, 20) for part in range(4)}
     assert stalls.stalled({0: 5, 1: 5, 2: 10, 3: 9, 4: 0}, logs) == []
+    now[0] = 30.0
+    assert stalls.stalled({0: 5, 1: 6, 2: 10, 3: 10, 4: 0}, logs) == []
     now[0] = 59.9
     assert stalls.stalled({0: 5, 1: 6, 2: 10, 3: 10, 4: 0}, logs) == []
     now[0] = 60.0
     assert stalls.stalled({0: 5, 1: 6, 2: 10, 3: 10, 4: 0}, logs) == [0]
-    now[0] = 120.0
+    now[0] = 90.0
     assert stalls.stalled({0: 6, 1: 6, 2: 10, 3: 10, 4: 0}, logs) == [1]
+
+
+def test_a_time_in_which_nobody_read_does_not_count() -> None:
+    """While a commit waits for an hour, say, no partition moves; afterwards each has its time again."""
+    now = [0.0]
+    stalls = StallDetector(60, lambda: now[0])
+    for at, found in ((0.0, []), (3.0, []), (3_600.0, []), (3_630.0, []), (3_659.9, []), (3_660.0, [0])):
+        now[0] = at
+        assert stalls.stalled({0: 5}, {0: Log(0, 10, 20)}) == found
 
 
 def test_the_time_begins_when_messages_are_there() -> None:
     """A partition may be quiet for hours."""
     now = [0.0]
     stalls = StallDetector(60, lambda: now[0])
-    for at, end, found in ((0.0, 10, []), (100.0, 11, []), (159.0, 11, []), (160.0, 11, [0])):
+    for at, end, found in ((0.0, 10, []), (100.0, 11, []), (130.0, 11, []), (159.0, 11, []), (160.0, 11, [0])):
         now[0] = at
         assert stalls.stalled({0: 10}, {0: Log(0, end, end)}) == found

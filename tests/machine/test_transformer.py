@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -141,6 +142,24 @@ def test_a_worker_that_hangs_is_replaced() -> None:
         os.kill(pid, signal.SIGSTOP)
         assert [len(made) for _, made, _, _ in through(workers, given[1:])] == [LARGE] * 2
         assert notices == ["a worker process ended or hung (exit code -9): another takes its messages"]
+
+
+def test_a_worker_that_cannot_be_started_is_done_without() -> None:
+    """This process transforms then, which is reported once."""
+    given = fetches(*[LARGE] * 3)
+    with working(1, command=["/none/at/all"]) as (workers, notices):
+        assert through(workers, given) == through(InProcess(partial(transform, settings=SETTINGS)), given)
+    assert notices == [
+        "a worker process cannot be started (No such file or directory): this process transforms instead"
+    ]
+
+
+def test_a_worker_that_ends_by_an_error_is_reported_with_its_kind() -> None:
+    """What is behind the kind may be of a message."""
+    given = fetches(LARGE)
+    with working(1, command=[sys.executable, "-c", "raise ValueError('a secret')"]) as (workers, notices):
+        assert [fetch for fetch, *_ in through(workers, given)] == given
+    assert notices == ["a worker process ended or hung (exit code 1, ValueError): another takes its messages"] * 2
 
 
 def test_what_takes_too_much_as_columns_is_made_here() -> None:

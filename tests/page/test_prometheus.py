@@ -50,6 +50,9 @@ def test_every_sample_has_its_value_and_absent_ones_are_left_out() -> None:
     assert found['lmdp_rejects_total{code="Row."odd"\n\\"}'] == 2
     assert "lmdp_published_messages_total" not in found
     assert "lmdp_disk_left_days" not in found
+    unknown = {"duplicates": None, "holes": None, "clock": {"ahead": None, "expired": None}}
+    missing = {name.partition("{")[0] for name in found.keys() - samples(render(LIVE, STATUS | unknown)).keys()}
+    assert missing == {"lmdp_duplicate_rows", "lmdp_hole_messages", "lmdp_wrong_clock_rows"}
 
 
 def test_latencies_are_a_histogram() -> None:

@@ -111,6 +111,16 @@ def test_a_rate_holds_for_each_token(tmp_path: Path) -> None:
     assert admitting.admit(f"Bearer {slow}", b"", "").name == "slow"
 
 
+@pytest.mark.parametrize("rate", [0.01, 0.5, 1])
+def test_a_low_rate_admits_the_first_request(tmp_path: Path, rate: float) -> None:
+    """A sender's bucket holds one request at least, also where that is more than a second's."""
+    path = tmp_path / "t"
+    slow = senders.add(path, "slow", requests_per_second=rate)
+    admitting = Senders(path)
+    assert admitting.admit(f"Bearer {slow}", b"", "").name == "slow"
+    assert refused(admitting, f"Bearer {slow}") == (429, f"the token 'slow' may send {rate} requests a second")
+
+
 def test_the_file_has_no_token(tmp_path: Path) -> None:
     """Only hashes are kept, for the owner alone to read."""
     path = tmp_path / "t"

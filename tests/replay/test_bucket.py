@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
+import time
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -131,7 +134,19 @@ def test_a_runs_rejects_in_a_bucket(bucket: Any, warehouse: Warehouse) -> None:
     place = reject_place(f"s3://{BUCKET}/run", REGION)
     rejects = transform([message(bundle(1), 5), message(bundle(2), 6)], TransformSettings()).rejects
     for _ in range(2):
-        place.write(rejects, NOW)
-    place.write([], NOW)
+        place.write(rejects, NOW, Event())
+    place.write([], NOW, Event())
     assert len(keys(bucket)) == 1
     assert replayed(open_bucket(place.name, REGION), warehouse, run()).counts.rows == 2
+
+
+def test_the_end_of_a_run_waits_for_no_bucket(credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not answer is left some seconds after the end is wanted; the batch counts as not done."""
+    stop, rejects = Event(), transform([message(bundle(1), 5)], TransformSettings()).rejects
+    stop.set()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begun = time.monotonic()
+        with pytest.raises(UnreachableError, match="ends before an answer came"):
+            reject_place(f"s3://{BUCKET}/run", REGION).write(rejects, NOW, stop)
+    assert time.monotonic() - begun < 8

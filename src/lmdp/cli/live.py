@@ -31,8 +31,8 @@ _ARROW = "  →  "
 _SHORT_ARROW = " → "
 _WRAPPED = 3  # rows of a fault
 _UNIMPORTANT: Final = (
-    *("blank", "page", "source", "warehouse", "table", "latency", "freshness", "in flight", "all runs", "running"),
-    *("per second", "", "this run", "receiver", "lag", "rejects"),
+    *("blank", "page", "source", "warehouse", "table", "latency", "freshness", "in flight", "inserted", "all runs"),
+    *("running", "per second", "", "this run", "receiver", "lag", "rejects"),
 )
 """Labels of the lines that a low terminal leaves out, the first ones first; faults are not among them."""
 _SOON_DAYS = 60
@@ -186,7 +186,7 @@ def _snowflake(status: dict[str, Any]) -> list[str]:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in status["rejectsByReason"].items())
     refused = f"{found['rowsRefused']:,} rows were refused by Snowflake ({found['lastError'] or 'no reason given'}): "
     return [
-        _line("all runs", f"{status['rows']:,} rows through {found['channels']:,} channels"),
+        _line("inserted", f"{status['rows']:,} rows of this run, through {found['channels']:,} channels"),
         _line("in flight", f"{formats.together(formats.size(found['bytesInFlight']))} accepted and not committed"),
         _line(
             "rejects", f"{status['rejects']:,}{f': {reasons}' if reasons else ''}, of this run, in {found['rejectsIn']}"

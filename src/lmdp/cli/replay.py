@@ -136,7 +136,7 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
     wanted = _Wanted(source, to, dry_run, org_id or None, home, file, firehose.identifiers, firehose.region or None)
     started, stop, report = time.monotonic(), threading.Event(), Report()
     with contextlib.ExitStack() as parts:
-        send = _sink(wanted, kafka, firehose)
+        send = _sink(wanted, kafka, firehose, stop)
         parts.enter_context(stopped_by_signals(stop))
         progress = parts.enter_context(_progress("rejects" if own else "objects"))
         try:
@@ -150,7 +150,7 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
         raise LmdpError(f"Stopped before completing. {_so_far(report)}")
 
 
-def _sink(wanted: _Wanted, kafka: KafkaOptions, firehose: FirehoseOptions) -> "Send | None":
+def _sink(wanted: _Wanted, kafka: KafkaOptions, firehose: FirehoseOptions, stop: threading.Event) -> "Send | None":
     """Return the sink; None for the warehouse."""
     from lmdp.core.column_names import styled  # noqa: PLC0415 - loaded when needed
     from lmdp.replay.sinks import into_firehose, into_kafka, into_snowflake, profile_region  # noqa: PLC0415 - as above
@@ -161,7 +161,7 @@ def _sink(wanted: _Wanted, kafka: KafkaOptions, firehose: FirehoseOptions) -> "S
     if wanted.to == "kafka":
         return into_kafka(kafka.access(wanted.home), kafka.topic)
     if wanted.to == "snowflake":
-        return into_snowflake(os.environ, configured_spec())
+        return into_snowflake(os.environ, configured_spec(), stop)
     region = wanted.region or profile_region()
     if not region:
         raise SettingsError("No AWS Region is set: give --region (AWS_REGION), or set one in your profile.")

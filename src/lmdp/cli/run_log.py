@@ -43,10 +43,11 @@ class RunLog:
 
     def summary(self, report: dict[str, Any]) -> None:
         """Log at the end what was done, and what to look at next."""
+        repeats = f", {report['duplicates']:,} duplicates" if report["duplicates"] is not None else ""
         first = f"; the first reject: {report['firstReject']}" if report["firstReject"] else ""
         self(
-            f"ended: {report['messages']:,} messages, {report['rows']:,} rows, {report['rejectedMessages']:,} rejects, "
-            f"{report['duplicates']:,} duplicates in {report['warehouse']}{first}"
+            f"ended: {report['messages']:,} messages, {report['rows']:,} rows, {report['rejectedMessages']:,} rejects"
+            f"{repeats} in {report['warehouse']}{first}"
         )
         if report.get("snowflake") and report["missing"]:
             self(

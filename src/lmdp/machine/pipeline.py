@@ -45,7 +45,7 @@ from lmdp.support.disk_space import wait_for_space
 
 _RETRY_S = 1.0
 _GLANCE_S = 0.1
-_STOP_S = 6.0  # how long the end waits for what the sink has taken to be durable
+_STOP_S = 9.0  # how long the end waits for what the sink has taken to be durable
 
 
 class Source(Protocol):
@@ -119,6 +119,12 @@ class Offsets:
             for partition in partitions:
                 known.pop(partition, None)
 
+    def take(self, following: dict[int, int], timestamps: Counter[int]) -> None:
+        """Note the next offsets of a batch; those of a log that was set back since are waited for no longer."""
+        self.taken.update(following)
+        kept = [one for one in self.waiting if all(following.get(part, at) >= at for part, at in one[0].items())]
+        self.waiting = deque([*kept, (following, timestamps)])
+
     def landed(self, durable: Mapping[int, int]) -> Counter[int]:
         """Return the messages, by timestamp, of the batches that are durable by now."""
         found: Counter[int] = Counter()
@@ -162,7 +168,7 @@ class Pipeline:
                 if not self.stop.is_set():
                     self._survive(error, survivable)
                 continue
-            survivable, self.progress.trouble = LmdpError, ""
+            survivable = LmdpError
             try:
                 with contextlib.closing(source):
                     self._read(source)
@@ -182,7 +188,7 @@ class Pipeline:
 
     def _read(self, source: Source) -> None:
         """Take one source from its first message to its end."""
-        reading = _Reading(Batch(source.identity))
+        reading, trouble = _Reading(Batch(source.identity)), self.progress.trouble
         source.on_release(partial(self._release, source, reading))
         self.transformer.discard()  # the source before was asked for it; this one reads it again
         self.offsets.follow(source.identity)
@@ -198,6 +204,9 @@ class Pipeline:
                 if reading.batch.is_due(self.settings, self.clock.monotonic()):
                     reading.batch = self._commit(source, reading.batch)
                 is_durable = self._report(source)
+                if trouble and self.progress.trouble == trouble:  # what ended the source before does not end this one
+                    self.progress.trouble = ""
+                trouble = ""
                 if is_durable and reading.batch.is_empty() and self.transformer.is_idle() and source.is_drained():
                     break
         except (BrokerFailedError, TopicReplacedError, SinkRewoundError, PartitionsLostError):
@@ -291,15 +300,14 @@ class Pipeline:
         load: Load = batch.load(now)
         if self.settings.rejects is not None:
             # A batch that comes again overwrites them.
-            self.settings.rejects.write(batch.rejects, int(now.timestamp() * 1000))
+            self.settings.rejects.write(batch.rejects, int(now.timestamp() * 1000), self.stop)
         self.sink.commit(load, then=partial(self._taken, batch))
         if self.progress.trouble:
             self.notify("recovered; consuming again")
         self.progress.trouble = ""
 
     def _taken(self, batch: Batch, bytes_out: int) -> None:
-        self.offsets.taken.update(batch.next_offsets)
-        self.offsets.waiting.append((batch.next_offsets, batch.timestamps))
+        self.offsets.take(batch.next_offsets, batch.timestamps)
         self.progress.gaps += batch.lost()
         self.progress.committed(batch.counts, batch.counted_rejects, bytes_out)
 

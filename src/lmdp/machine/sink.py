@@ -81,7 +81,7 @@ class Sink(Protocol):
         """Take all of `load`, and return the bytes of its rows; `then` is called with them once it is taken.
 
         After LmdpError the same load may be committed again: only what is not there of it is written. SinkTakenError is
-        final, PartitionsLostError ends the source; SinkRewoundError comes after `then`.
+        final, PartitionsLostError ends the source; SinkRewoundError comes after `then`, or nothing is taken.
         """
 
     def durable(self, taken: Mapping[int, int]) -> Mapping[int, int]:

@@ -9,6 +9,7 @@ A process pool of the standard library would be broken by the first worker that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import socket
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from typing import IO, Protocol, cast
 
 import msgspec
 import pyarrow as pa
@@ -38,7 +39,9 @@ _UNDER_WAY = 2  # fetches a worker: one at work, and one that waits
 _UNDER_WAY_BYTES = 32 * 2**20
 _TIMEOUT_S = 60.0  # a fetch takes a worker a tenth of a second
 _LOOK_S = 0.1
+_END_S = 1.0  # for an error to be written
 _ATTEMPTS = 2  # by workers; then this process does it, as it would without them
+_COMMAND = (sys.executable, "-m", "lmdp.machine.transform_worker")
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Answer)
 
@@ -115,7 +118,9 @@ class Workers:
         *,
         timeout_s: float = _TIMEOUT_S,
         keys: Spec | None = None,
+        command: Sequence[str] = _COMMAND,
     ) -> None:
+        self._command = command
         self._transform = partial(with_lines, settings=settings, keys=keys)
         self._settings = pickle.dumps((settings, keys))
         self._has_lines = keys is not None
@@ -129,6 +134,7 @@ class Workers:
         self._all: list[_Worker] = []
         self._idle: list[_Worker] = []  # list.append and list.pop are atomic
         self._closed = False
+        self._unstarted = ""
 
     def submit(self, fetch: Fetch) -> None:
         """Hand a fetch to a worker, or transform it here where it is small and nothing is before it."""
@@ -186,23 +192,33 @@ class Workers:
         for _ in range(_ATTEMPTS):
             if self._closed:
                 break
-            worker = self._idle.pop() if self._idle else self._start()
+            try:
+                worker = self._idle.pop() if self._idle else self._start()
+            except OSError as error:
+                self._note_unstarted(error.strerror or str(error))
+                break
             try:
                 done = worker.transform(encoded)
             except (OSError, EOFError):
                 self._all.remove(worker)
-                code = worker.close()
+                end = worker.close()
                 if not self._closed:
-                    self._notify(f"a worker process ended or hung (exit code {code}): another takes its messages")
+                    self._notify(f"a worker process ended or hung ({end}): another takes its messages")
             else:
                 self._idle.append(worker)
                 return done
         return None
 
     def _start(self) -> _Worker:
-        worker = _Worker(self._settings, self._timeout_s, has_lines=self._has_lines)
+        worker = _Worker(self._command, self._settings, self._timeout_s, has_lines=self._has_lines)
         self._all.append(worker)
+        self._unstarted = ""
         return worker
+
+    def _note_unstarted(self, why: str) -> None:
+        if why != self._unstarted:
+            self._notify(f"a worker process cannot be started ({why}): this process transforms instead")
+        self._unstarted = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,27 +231,30 @@ class _UnderWay:
 
 
 class _Worker:
-    """A worker process, and the socket to it."""
+    """A worker process, and the socket to it. Raises OSError where it cannot be started."""
 
-    def __init__(self, settings: bytes, timeout_s: float, *, has_lines: bool) -> None:
+    def __init__(self, command: Sequence[str], settings: bytes, timeout_s: float, *, has_lines: bool) -> None:
         self._has_lines = has_lines
         self._link, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "lmdp.machine.transform_worker"],
+        with contextlib.ExitStack() as on_failure, theirs:
+            on_failure.callback(self._link.close)
+            self._process = subprocess.Popen(  # noqa: S603 - this program
+                command,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,  # a traceback fits in
                 env=child_environment(os.environ),
                 start_new_session=True,  # Ctrl-C is for the run, which ends it
             )
+            on_failure.pop_all()
         self.pid = self._process.pid
         self._link.settimeout(timeout_s)
-        send(self._link, settings)
+        self._greeting: tuple[bytes, ...] = (settings,)
 
     def transform(self, messages: bytes) -> Transformed | None:
         """Return what encoded messages make; None where that takes too much. Raises OSError or EOFError."""
-        send(self._link, messages)
+        send(self._link, *self._greeting, messages)
+        self._greeting = ()
         head = receive(self._link)
         if not head:
             return None
@@ -253,8 +272,13 @@ class _Worker:
         code: int = self._process.wait()
         return code
 
-    def close(self) -> int:
-        """End the process, and the socket to it, which nobody may be waiting at; returns the exit code."""
-        code = self.kill()
+    def close(self) -> str:
+        """End the process, and the socket to it, which nobody may be waiting at; returns how it ended."""
         self._link.close()
-        return code
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_S)
+        code = self.kill()
+        with cast("IO[bytes]", self._process.stderr) as stderr:
+            lines = stderr.read().decode(errors="replace").split("\n")
+        kind = next((line.partition(":")[0] for line in reversed(lines) if line.strip()), "")  # behind it are values
+        return f"exit code {code}, {kind}" if kind else f"exit code {code}"

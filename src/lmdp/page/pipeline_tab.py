@@ -73,6 +73,21 @@ def _source(status: Json) -> list[tuple[str, str]]:
     return [("messages received", formats.count(run["messages"])), ("topic", run["topic"])]
 
 
+def _stored(status: Json) -> list[tuple[str, str]]:
+    held = status["warehouse"]
+    if snowflake := held.get("snowflake"):
+        return [
+            ("rows in Snowflake, of this run", formats.count(held["rows"])),
+            ("in flight", formats.together(formats.size(snowflake["bytesInFlight"]))),
+            ("refused", formats.count(snowflake["rowsRefused"])),
+        ]
+    return [
+        ("rows in the warehouse, of all runs", formats.count(held["rows"])),
+        ("on disk", formats.together(formats.size(held["sizeBytes"]))),
+        ("duplicates", formats.count(held["duplicates"])),
+    ]
+
+
 _STEPS = (
     _Step("source", "Publisher", 2, _source),
     _Step("kafka", "Kafka", 3, lambda s: [
@@ -88,11 +103,7 @@ _STEPS = (
         ("rows of this run", formats.count(s["run"]["rows"])),
         ("datapoints converted", formats.count(s["run"]["converted"])),
     ]),
-    _Step("duckdb", "DuckDB", 3, lambda s: [
-        ("rows in the warehouse, of all runs", formats.count(s["warehouse"]["rows"])),
-        ("on disk", formats.together(formats.size(s["warehouse"]["sizeBytes"]))),
-        ("duplicates", formats.count(s["warehouse"]["duplicates"])),
-    ]),
+    _Step("duckdb", "Warehouse", 3, _stored),
 )  # fmt: skip
 
 # What leaves the path, by the step at which it does.

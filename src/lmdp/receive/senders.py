@@ -200,9 +200,9 @@ class Senders:
 
     def _limit(self, name: str, rate: float) -> None:
         """Take a request out of the sender's bucket, which holds a second's, and one request at least."""
-        now = time.monotonic()
-        left, since = self._buckets.get(name, (rate, now))
-        left = min(max(1.0, rate), left + (now - since) * rate)
+        now, most = time.monotonic(), max(1.0, rate)
+        left, since = self._buckets.get(name, (most, now))
+        left = min(most, left + (now - since) * rate)
         if left < 1.0:
             raise too_many(f"the token {name!r} may send {rate:g} requests a second", (1.0 - left) / rate)
         self._buckets[name] = (left - 1.0, now)

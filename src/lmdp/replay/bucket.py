@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
+from threading import Event
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lmdp.core.rejects import Reject
 from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
 from lmdp.replay.stores import REPLAYED, Stored, is_replayed
+from lmdp.snowflake.streaming.parallel import in_parallel
 from lmdp.support.failed_records import LARGEST
 from lmdp.support.reject_files import RejectPlace
 
@@ -121,7 +126,11 @@ def reject_place(url: str, region: str | None) -> RejectPlace:
 
     place = open_bucket(url, region)
     write = reject_bucket(place.bucket, place.prefix, None, lambda: place.client)
-    return RejectPlace(place.where, lambda rejects, now_ms: write(rejects, now_ms, _WRITE_SECONDS))
+
+    def write_or_end(rejects: Sequence[Reject], now_ms: int, stop: Event) -> None:
+        in_parallel([partial(write, rejects, now_ms, _WRITE_SECONDS)], stop)
+
+    return RejectPlace(place.where, write_or_end)
 
 
 def _encryption(answer: dict[str, Any]) -> dict[str, Any]:

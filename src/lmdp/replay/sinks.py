@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from lmdp.errors import UnreachableError
@@ -96,8 +97,11 @@ def into_firehose(stream: str, region: str, env: Mapping[str, str], keys: Spec) 
     return send
 
 
-def into_snowflake(env: Mapping[str, str], spec: Spec) -> Send:
-    """Return a sink for rows, through the direct writer's pipe. Raises LmdpError."""
+def into_snowflake(env: Mapping[str, str], spec: Spec, stop: Event) -> Send:
+    """Return a sink for rows, through the direct writer's pipe; once `stop` is set nothing is repeated.
+
+    Raises LmdpError.
+    """
     from lmdp.core.column_names import styled  # noqa: PLC0415 - as above
     from lmdp.core.encode import encode  # noqa: PLC0415 - as above
     from lmdp.snowflake.streaming.elastic import post  # noqa: PLC0415 - as above
@@ -106,7 +110,7 @@ def into_snowflake(env: Mapping[str, str], spec: Spec) -> Send:
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - as above
 
     settings = WriterSettings.from_env(env, SnowflakeSettings.from_env(env))
-    session, keys = Session(settings.account), styled(spec, settings.identifiers)
+    session, keys = Session(settings.account, stop), styled(spec, settings.identifiers)
 
     def send(outcome: Outcome) -> int:
         rows: Sequence[bytes] = encode(outcome.rows, keys)

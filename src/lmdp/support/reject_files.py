@@ -17,8 +17,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -49,16 +49,17 @@ class RejectFile:
 class RejectPlace:
     """Where a run's rejects are written: the name by which `lmdp replay` finds them, and what writes a batch's.
 
-    `write` takes the time in milliseconds, and raises LmdpError; the batch is then tried again.
+    `write` takes the time in milliseconds, and an event with which it ends soon. It raises LmdpError; the batch is then
+    tried again.
     """
 
     name: str
-    write: Callable[[Sequence[Reject], int], object]
+    write: Callable[[Sequence[Reject], int, Event], object]
 
 
 def reject_folder(folder: Path) -> RejectPlace:
     """Return a folder as the place of rejects."""
-    return RejectPlace(str(folder), partial(write_to_folder, folder))
+    return RejectPlace(str(folder), lambda rejects, now_ms, _stop: write_to_folder(folder, rejects, now_ms))
 
 
 def reject_files(rejects: Iterable[Reject], now_ms: int) -> Iterator[RejectFile]:

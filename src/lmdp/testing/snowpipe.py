@@ -42,7 +42,8 @@ class Fault:
 
     `status` and `code`: an error answer, nothing is done; `bare` sends the code as a JSON string, `plain` as text.
     `drop`: the connection is closed before anything is done. `lose`: the call is carried out and not answered.
-    `garble`: carried out, and half the answer is sent. `seconds`: the time before the answer.
+    `garble`: carried out, and half the answer is sent; `hollow`: an object with nothing in it. `seconds`: the time
+    before the answer. `channel`: of this one alone.
     """
 
     on: str
@@ -53,7 +54,9 @@ class Fault:
     drop: bool = False
     lose: bool = False
     garble: bool = False
+    hollow: bool = False
     seconds: float = 0.0
+    channel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +154,10 @@ class Double:
         """Return its clock's time, in Unix seconds."""
         return time.time() + self.clock_s
 
-    def fault(self, operation: str) -> Fault:
-        """Return the fate of a call."""
-        found = next((fault for fault in self.script if fault.on == operation), None)
+    def fault(self, operation: str, name: str = "") -> Fault:
+        """Return the fate of a call, of the channel `name` if it has one."""
+        fit = [fault for fault in self.script if fault.on == operation and fault.channel in ("", name)]
+        found = fit[0] if fit else None
         if found is not None:
             self.script.remove(found)
         else:
@@ -296,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
             return
         with double.lock:
-            fault = double.fault(operation)
+            fault = double.fault(operation, names[-1] if names else "")
         time.sleep(fault.seconds)
         query = dict(parse_qsl(url.query))
         with double.lock:
@@ -308,7 +312,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 try:
                     payload = _payload(headers, body)
-                    status, answer = 200, _answer(double, operation, names, (query, headers, payload))
+                    answer = _answer(double, operation, names, (query, headers, payload))
+                    status, answer = 200, b"{}" if fault.hollow else answer
                 except RefusedError as refused:
                     status, answer = refused.status, _error(Fault(operation, refused.status, str(refused)))
             double.requests.append(Request(operation, url.path, query, headers, payload, (status, answer)))

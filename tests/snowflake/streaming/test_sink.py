@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import count
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,9 @@ from lmdp.errors import (
     UnreachableError,
 )
 from lmdp.machine.sink import Load, OffsetRange
-from lmdp.snowflake.streaming.sink import Key, SnowflakeSink
-from lmdp.testing.snowpipe import Double, Fault
+from lmdp.snowflake.streaming.partition import Key
+from lmdp.snowflake.streaming.sink import SnowflakeSink
+from lmdp.testing.snowpipe import Double, Fault, Weather
 from running import bundle
 from snowpipe_parts import sink_of
 
@@ -55,6 +57,33 @@ def commit(sink: SnowflakeSink, given: Load) -> int:
     return len(taken)
 
 
+def together(*loads: Load) -> Load:
+    """Return loads of different partitions as one."""
+    rows: list[Any] = []
+    messages: list[tuple[int, int, int]] = []
+    for one in loads:
+        messages += [(part, offset, len(rows) + end) for part, offset, end in one.messages]
+        rows += one.rows
+    ranges = [part for one in loads for part in one.ranges]
+    return Load(rows, [], ranges, datetime.now(UTC), messages=messages, number=next(_numbers))
+
+
+def in_flight(double: Double, sink: SnowflakeSink, *partitions: int) -> None:
+    """Commit the messages 0 to 4 of each partition, and send 5 to 7, which are lost: their channels are invalid."""
+    sink.offsets(*TOPIC, partitions)
+    commit(sink, together(*(load(0, 5, partition=part) for part in partitions)))
+    until(lambda: sink.durable(dict.fromkeys(partitions, 5)) == dict.fromkeys(partitions, 5))
+    double.commit_s = 3600.0
+    commit(sink, together(*(load(5, 8, partition=part) for part in partitions)))
+    for part in partitions:
+        double.channels[channel(part)].code = "ERR_CHANNEL_MUST_BE_REOPENED"
+
+
+def untaken(_size: int) -> None:
+    """Fail: nothing of a load may be reported as taken."""
+    pytest.fail("it was taken")
+
+
 def stored(double: Double) -> Counter[int]:
     """Return how often each message's row is in Snowflake."""
     return Counter(int(json.loads(row)["instance"].removeprefix("i-")) for row in double.committed())
@@ -79,6 +108,7 @@ def test_a_load_is_in_snowflake_once_it_is_durable(double: Double) -> None:
     sink = sink_of(double)
     assert sink.offsets(*TOPIC, [0, 1]) == {}
     commit(sink, load(5, 8))
+    commit(sink, load(0, 3, partition=1, at=[99]))
     assert sink.durable({0: 8, 1: 3}) == {0: 5, 1: 3}
     assert stored(double) == {}
     until(lambda: sink.durable({0: 8, 1: 3}) == {0: 8, 1: 3})
@@ -140,6 +170,7 @@ def test_a_message_that_does_not_fit_is_cut_and_continued(double: Double) -> Non
         Fault("append", drop=True),
         Fault("append", lose=True),
         Fault("append", garble=True),
+        Fault("append", hollow=True),
         Fault("append", seconds=0.3),
     ],
     ids=str,
@@ -164,6 +195,7 @@ def test_every_row_is_there_once_after_a_fault(double: Double, fault: Fault) -> 
         Fault("open", 500, "ERR_GENERAL_EXCEPTION_RETRY_REQUEST"),
         Fault("open", lose=True),
         Fault("open", drop=True),
+        Fault("open", garble=True),
         Fault("open", 429, "ERR_TOO_MANY_REQUESTS"),
     ],
     ids=str,
@@ -213,6 +245,38 @@ def test_rows_that_snowflake_lost_are_read_again(double: Double) -> None:
     assert stored(double) == dict.fromkeys(range(10), 1)
 
 
+@pytest.mark.parametrize("fault", ["append", "open"])
+def test_what_one_channel_lost_is_read_again_though_another_fails(double: Double, fault: str) -> None:
+    """The failure of one partition does not hide that another was rewound; the failed one is read again, too."""
+    sink = sink_of(double, uncommitted_s=0.3, retry_s=0.0)
+    in_flight(double, sink, 0)
+    sink.offsets(*TOPIC, [0, 1])
+    double.script = [Fault(fault, 500, channel=channel(1)), Fault("append", 400, STALE, channel=channel(1))]
+    with pytest.raises(SinkRewoundError, match="rows of topic-0 that"):
+        commit(sink, together(load(8, 10), load(20, 22, partition=1)))
+    double.script, double.commit_s = [], 0.0
+    with pytest.raises(SinkRewoundError, match="rows of topic-0 that"):
+        sink.commit(load(8, 10), then=untaken)
+    assert sink.offsets(*TOPIC, [0, 1]) == {0: 5}
+    commit(sink, together(load(5, 10), load(20, 22, partition=1)))
+    assert stored(double) == dict.fromkeys([*range(10), 20, 21], 1)
+
+
+def test_a_look_finds_all_that_is_lost_before_it_fails(double: Double) -> None:
+    """Rows in flight of one channel are read again where another cannot be opened."""
+    sink = sink_of(double, uncommitted_s=0.3, retry_s=0.0)
+    in_flight(double, sink, 0, 1)
+    double.script = [Fault("open", 500, channel=channel(1))]
+    with pytest.raises(SinkRewoundError, match="rows of topic-0 that"):
+        until(lambda: sink.durable({0: 8, 1: 8}) == {0: 8, 1: 8})
+    with pytest.raises(SinkRewoundError, match="rows of topic-0 that"):
+        sink.commit(load(8, 10), then=untaken)
+    assert sink.offsets(*TOPIC, [0, 1]) == {0: 5, 1: 8}
+    with pytest.raises(SinkRewoundError, match="rows of topic-1 that"):
+        until(lambda: sink.durable({0: 5, 1: 8}) == {0: 5, 1: 8})
+    assert sink.offsets(*TOPIC, [0, 1]) == {0: 5, 1: 5}
+
+
 def test_an_idle_channel_that_was_invalidated_is_noticed(double: Double) -> None:
     """Rows in flight are found to be lost without another append."""
     double.commit_s = 3600.0
@@ -250,6 +314,41 @@ def test_two_writers_that_say_nothing_do_not_fight_for_long(double: Double) -> N
     assert len(double.script) == 2
 
 
+def test_one_refusal_counts_once_while_the_channel_cannot_be_opened(double: Double) -> None:
+    """Whoever appends to the same old channel again and again is refused each time, and has no second writer."""
+    sink = sink_of(double, retry_s=0.0)
+    sink.offsets(*TOPIC, [0])
+    given = load(0, 3)
+    double.script = [Fault("append", 400, STALE), Fault("open", 500)] * 4
+    for _ in range(4):
+        with pytest.raises(UnreachableError, match="PUT"):
+            commit(sink, given)
+    assert commit(sink, given) == 1
+    assert stored(double) == dict.fromkeys(range(3), 1)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [Fault("status", 410, "ERR_PIPE_FAILED_OVER")] * 2,
+        [Fault("status", 409, "STALE_PIPE_CACHE")],
+        [Fault("status", garble=True)],
+        [Fault("open", hollow=True)],
+    ],
+    ids=str,
+)
+def test_a_channel_that_cannot_be_opened_again_is_tried_later(double: Double, faults: list[Fault]) -> None:
+    """Whatever hinders the opening is an error for the pipeline to wait out, and the load is then continued."""
+    sink = sink_of(double, retry_s=0.0)
+    sink.offsets(*TOPIC, [0])
+    given = load(0, 3)
+    double.script = [Fault("append", 409, "ERR_CHANNEL_MUST_BE_REOPENED"), *faults]
+    with pytest.raises(UnreachableError):
+        commit(sink, given)
+    assert commit(sink, given) == 1
+    assert stored(double) == dict.fromkeys(range(3), 1)
+
+
 def test_a_released_partition_is_another_process_s_until_it_comes_back(double: Double) -> None:
     """The next owner opens behind what this one sent, and this one later behind the other's; each row is there once."""
     double.refuses = lambda row: b"i-1" in row
@@ -258,7 +357,7 @@ def test_a_released_partition_is_another_process_s_until_it_comes_back(double: D
     commit(first, load(0, 5))
     until(lambda: first.durable({0: 5}) == {0: 5})
     first.release([0])
-    assert (first.status()["channels"], first.refused_rows()) == (0, 1)
+    assert (first.status()["channels"], first.inserted_rows(), first.refused_rows()) == (0, 4, 1)
     assert second.offsets(*TOPIC, [0]) == {0: 5}
     commit(second, load(5, 8))
     second.release(None)
@@ -297,6 +396,8 @@ def test_an_expired_channel_continues_where_this_process_was(double: Double) -> 
     commit(sink, load(5, 8))
     assert sink.offsets(*TOPIC, [0]) == {0: 8}
     assert stored(double) == dict.fromkeys(range(8), 1)
+    until(lambda: sink.durable({0: 8}) == {0: 8})
+    assert sink.inserted_rows() == 8
 
 
 def test_a_log_that_was_set_back_is_followed(double: Double) -> None:
@@ -314,22 +415,43 @@ def test_a_log_that_was_set_back_is_followed(double: Double) -> None:
     assert double.channels[channel()].token == "8/2@one"
 
 
+def test_a_log_that_was_set_back_is_followed_by_a_channel_that_is_opened_again(double: Double) -> None:
+    """The committed token is of the messages that the broker lost: those at the same offsets are not there yet."""
+    sink = sink_of(double)
+    sink.offsets(*TOPIC, [0])
+    commit(sink, load(0, 10, epoch=1))
+    until(lambda: sink.durable({0: 10}) == {0: 10})
+    commit(sink, Load([], [], [OffsetRange(*TOPIC, 0, 6, 6, 0, 0)], datetime.now(UTC), number=next(_numbers)))
+    double.script = [Fault("append", 409, "ERR_CHANNEL_MUST_BE_REOPENED")]
+    commit(sink, load(6, 9, epoch=2))
+    assert stored(double) == {**dict.fromkeys(range(6), 1), 6: 2, 7: 2, 8: 2, 9: 1}
+
+
 def test_a_load_that_failed_is_continued_not_repeated(double: Double) -> None:
     """What one partition's channel took before another failed is not written again with the same load."""
     sink = sink_of(double)
     sink.offsets(*TOPIC, [0, 1])
-    both = load(0, 3)
-    other = load(3, 5, partition=1)
-    behind = [(part, offset, len(both.rows) + end) for part, offset, end in other.messages]
-    given = Load(
-        [*both.rows, *other.rows], [], [*both.ranges, *other.ranges], both.at,
-        messages=[*both.messages, *behind], number=7_777,
-    )  # fmt: skip
+    given = together(load(0, 3), load(3, 5, partition=1))
     double.script = [Fault("append", 400, "ERR_MALFORMED_REQUEST")]
     with pytest.raises(LmdpError, match="ERR_MALFORMED_REQUEST"):
         commit(sink, given)
     assert commit(sink, given) == 1
     assert stored(double) == dict.fromkeys(range(5), 1)
+
+
+def test_what_was_not_reported_as_taken_comes_again(double: Double) -> None:
+    """A source that ends before a load is whole leaves no message uncounted: the next one gives them all again."""
+    sink = sink_of(double)
+    sink.offsets(*TOPIC, [0, 1])
+    commit(sink, together(load(0, 2), load(10, 12, partition=1)))
+    double.script = [Fault("append", 400, "ERR_MALFORMED_REQUEST", channel=channel(1))]
+    with pytest.raises(LmdpError, match="ERR_MALFORMED_REQUEST"):
+        commit(sink, together(load(2, 5), load(12, 14, partition=1)))
+    until(lambda: len(stored(double)) == 7)
+    assert sink.durable({0: 2, 1: 12}) == {0: 2, 1: 12}
+    assert sink.offsets(*TOPIC, [0, 1]) == {0: 2, 1: 12}
+    commit(sink, together(load(2, 7), load(12, 14, partition=1)))
+    assert stored(double) == dict.fromkeys([*range(7), *range(10, 14)], 1)
 
 
 def test_refused_rows_are_counted_and_reported_once(double: Double) -> None:
@@ -360,8 +482,24 @@ def test_nothing_is_sent_while_too_much_is_in_flight(double: Double) -> None:
     double.commit_s = 3600.0
     commit(sink, load(6, 10))
     stop.set()
-    with pytest.raises(UnreachableError, match="not committed"):
+    with pytest.raises(UnreachableError, match="It has not committed them"):
         commit(sink, load(10, 12))
+
+
+def test_a_status_that_never_comes_is_an_error(double: Double) -> None:
+    """Where appends work and the status does not, the cause is named once rows have waited for too long."""
+    double.weather = Weather((Fault("status", 404, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"),), 1.0)
+    sink = sink_of(double, stalled_s=0.5, in_flight=500, uncommitted_s=0.2)
+    sink.offsets(*TOPIC, [0])
+    commit(sink, load(0, 5))
+    assert sink.durable({0: 5}) == {0: 0}
+    cause = "Snowflake does not say what is committed: .*ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"
+    with pytest.raises(UnreachableError, match=rf"^Snowflake has accepted [\d,]+ bytes of snowflake://.*\. {cause}"):
+        commit(sink, load(5, 8))
+    with pytest.raises(UnreachableError, match=rf"^{cause}"):
+        until(lambda: sink.durable({0: 5}) == {0: 5})
+    double.weather = Weather()
+    until(lambda: sink.durable({0: 5}) == {0: 5})
 
 
 def test_more_partitions_than_channels_are_refused(double: Double) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from lmdp.errors import LmdpError, SettingsError
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.metrics import Progress
 from lmdp.snowflake.keypair import make_pair, pem
+from lmdp.snowflake.streaming.channel import Channels
+from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 from lmdp.snowflake.streaming.store import opening
 from lmdp.sql.settings import SnowflakeSettings
-from lmdp.testing.snowpipe import Double
+from lmdp.testing.snowpipe import Double, Fault, Weather
 
 
 @pytest.fixture
@@ -88,8 +91,44 @@ def test_a_key_that_vanishes_is_an_error_of_its_own(key_file: Path) -> None:
         account.key()
 
 
+def test_a_key_file_that_is_missing_for_a_moment_is_waited_for(double: Double, key_file: Path) -> None:
+    """A request that has to sign in is repeated until the file is there again; the error names the file."""
+    settings = read({"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": key_file})
+    double.key, other = None, key_file.with_name("other")
+    key_file.rename(other)
+    with contextlib.closing(Session(settings.account, retry_s=0.0)) as session:
+        channels = Channels(session, settings.place, "one")
+        with pytest.raises(UnreachableError, match=r"the key file .*writer key\.p8 cannot be read: No such file"):
+            channels.statuses(["a"])
+        other.rename(key_file)
+        assert channels.statuses(["a"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault("status", 404, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"), "ERR_PIPE_DOES_NOT_EXIST"),
+        (Fault("hostname", 401, "JWT_TOKEN_INVALID"), "does not know the key of LM_FIREHOSE_SVC"),
+        (Fault("status", 410, "ERR_PIPE_FAILED_OVER"), None),
+    ],
+    ids=str,
+)
+def test_a_shared_run_tries_key_role_and_pipe_at_its_start(
+    double: Double, key_file: Path, fault: Fault, error: str | None
+) -> None:
+    """What no retry can help ends it before it joins the group, as it ends a run that opens its channels at once."""
+    settings = read({"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": key_file})
+    double.key, double.weather = None, Weather((fault,), 1.0)
+    stop = threading.Event()
+    with contextlib.ExitStack() as opened:
+        refused = contextlib.nullcontext() if error is None else pytest.raises(LmdpError, match=error)
+        with refused:
+            opened.enter_context(opening(settings, "rejects", shared=True)(Progress(), stop, print))
+    assert [request.operation for request in double.requests if request.operation == "open"] == []
+
+
 def test_a_store_reports_what_is_known_here(double: Double, key_file: Path) -> None:
-    """What only the table knows is null in the status; refused rows are missing in the report."""
+    """What only the table knows is null in status and report; refused rows are missing."""
     settings = read({"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": key_file})
     progress = Progress(gaps=3, reasons=Counter({"Decode.Malformed": 2}))
     with opening(settings, "my rejects")(progress, threading.Event(), print) as store:
@@ -102,7 +141,12 @@ def test_a_store_reports_what_is_known_here(double: Double, key_file: Path) -> N
         assert status["snowflake"]["rejectsIn"] == "my rejects"
         assert store.rejects == "'my rejects' --to snowflake"
         assert figures["warehouse"] == status["warehouse"] == settings.name
-        assert (figures["missing"], figures["duplicates"], figures["holes"]) == (0, 0, 0)
+        assert {name: (status[name], figures[name]) for name in ("missing", "duplicates", "holes", "clock")} == {
+            "missing": (0, 0),
+            "duplicates": (None, None),
+            "holes": (None, None),
+            "clock": ({"ahead": None, "expired": None},) * 2,
+        }
         first = threading.Event()
         stop = threading.Event()
         stop.set()

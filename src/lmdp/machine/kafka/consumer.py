@@ -26,7 +26,7 @@ from lmdp.errors import (
 )
 from lmdp.machine.batch import Fetch
 from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
-from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of, read_own
+from lmdp.machine.kafka.group_offsets import GroupOffsets, grant, owner_of, read_own
 from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
 from lmdp.machine.kafka.records import epoch_of, known, message_of, runs_of
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
@@ -133,7 +133,9 @@ class KafkaSource:
             with self._translating():
                 group = {"group.id": settings.group, "error_cb": self._reasons}
                 self._consumer = Consumer({**access.config(), **_CLIENT_SETTINGS, **shared, **group})
-                self._group = GroupOffsets(self._consumer, settings.topic, settings.group, owner, notify)
+                self._group = GroupOffsets(
+                    self._consumer, settings.topic, settings.group, owner, notify, counted=settings.from_group
+                )
                 on_failure.callback(self.close)
                 if settings.shared:
                     self._consumer.subscribe(
@@ -160,6 +162,7 @@ class KafkaSource:
             self._notify(f"reads the partitions {', '.join(map(str, sorted(taken)))} of {self._settings.topic}")
             self._resume(taken, snapshot)
         self._consumer.incremental_assign(self._places(taken))
+        self._progress.trouble = ""  # the broker answers, and lets this client use the group
 
     def _give_up(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         """Give partitions to another process; at the end of this one there is nothing left to commit of them."""
@@ -212,19 +215,22 @@ class KafkaSource:
             yield from self._resets
             self._resets = []
             records: list[Record] = self._consumer.consume(self._lot, 0)
-            if self._settings.shared:  # some may be of a partition that was given up just now
-                records = [one for one in records if one.partition() in {*self._positions, -1, None}]
+            if self._settings.shared:  # some may be of a partition that was given up just now; no topic: of the client
+                records = [one for one in records if one.topic() is None or one.partition() in self._positions]
             if not records:
                 self._stop.wait(_POLL_S)
+            again: set[int | None] = set()  # assigned again: what is behind in `records` comes again
             for run in runs_of(records):
                 error = run[0].error()
+                if run[0].topic() is not None and run[0].partition() in again:
+                    continue
                 if error is None:
                     yield self._fetched(run)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name
                     yield from self._end_reached(known(run[0].partition()), known(run[0].offset()))
                 elif error.code() in _OUT_OF_RANGE:
                     yield from self._reset(known(run[0].partition()), truncated_at(error.str()))
-                    return  # what comes behind it in `records` is read again: the partitions are assigned again
+                    again |= {run[0].partition()} if self._settings.shared else {*self._positions}
                 else:
                     self._handle(error)
 
@@ -306,12 +312,18 @@ class KafkaSource:
         self._count_lag(snapshot)
 
     def _handle(self, error: KafkaError) -> None:
-        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        is_denied = error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+        if is_denied and not self._settings.shared:
             self._group.deny()
         elif error.code() in _TOPIC_GONE:
             raise TopicGoneError(self._loss("is gone"))
         else:
             text = str(translate(error, self._access, topic=self._settings.topic))
+            if is_denied:  # nothing is read: who may not join the group gets no partitions
+                text = (
+                    f"No rights on the group {self._settings.group}, so that no partition is read. To grant them: "
+                    f"{grant(self._settings.topic, self._settings.group)}."
+                )
             self._progress.block(text, self._notify)
             self._unanswered = text if is_away(error) or self._unanswered else ""
 

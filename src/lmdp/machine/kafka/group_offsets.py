@@ -29,7 +29,17 @@ _LOOK_S = 15.0
 _ANSWER_S = 2.0
 _GLANCE_S = 0.05
 
+_WITHOUT_LAG = "lag monitors will not see this consumer, and the rows come all the same"
+_WITHOUT_RESUME = (
+    "the next run reads messages without rows again, and what went through a channel that was idle for 30 days"
+)
+
 Owners = dict[int, str]
+
+
+def grant(topic: str, group: str) -> str:
+    """Return the command that lets a client use the group."""
+    return f"{program()} topic acls --topic {topic} --reader NAME --group {group}"
 
 
 def owner_of(sink: str | Path, topic_id: str = "") -> str:
@@ -69,14 +79,18 @@ class GroupOffsets:
     """Commits to the group `group` how far `topic` is read, unless that is denied or the group is another client's.
 
     Who has committed before is looked up in a thread of its own, from the first commit on: it waits for the answer.
+    `counted`: the next run resumes from these offsets, where the sink has none.
     """
 
-    def __init__(self, consumer: Consumer, topic: str, group: str, owner: str, notify: Notify) -> None:
+    def __init__(
+        self, consumer: Consumer, topic: str, group: str, owner: str, notify: Notify, *, counted: bool = False
+    ) -> None:
         self._consumer = consumer
         self._topic = topic
         self._group = group
         self._owner = owner
         self._notify = notify
+        self._without = _WITHOUT_RESUME if counted else _WITHOUT_LAG
         self._denied = False
         self._owners: Owners | None = None
         self._is_checked = False
@@ -140,8 +154,8 @@ class GroupOffsets:
         if not self._denied:
             self._denied = True
             self._notify(
-                f"no rights on the group {self._group}: lag monitors will not see this consumer, and the rows come all "
-                f"the same. To grant them: {program()} topic acls --reader NAME --group {self._group}"
+                f"no rights on the group {self._group}: {self._without}. To grant them: "
+                f"{grant(self._topic, self._group)}"
             )
 
     def _look_up(self) -> None:
@@ -161,7 +175,6 @@ class GroupOffsets:
                 self._denied = True
                 self._notify(
                     f"the group {self._group} has offsets of another client on {self._topic}, which stay as they are: "
-                    "lag monitors will not see this consumer, and the rows come all the same. Name another group: "
-                    f"{program()} run --group NAME"
+                    f"{self._without}. Name another group: {program()} run --group NAME"
                 )
         return not self._denied

@@ -98,10 +98,17 @@ class StallDetector:
         self._seconds = seconds
         self._clock = clock
         self._behind: dict[int, tuple[int, float]] = {}
+        self._looked = clock()
 
     def stalled(self, positions: Mapping[int, int], logs: Mapping[int, Log]) -> list[int]:
-        """Return the partitions that have been behind their log at the same position for too long."""
+        """Return the partitions that have been behind their log at the same position for too long.
+
+        What was behind before a long pause counts from now on: nothing was read meanwhile, whatever a broker gave.
+        """
         now = self._clock()
+        if now - self._looked > self._seconds / 2:
+            self._behind = {}
+        self._looked = now
         behind = {part: at for part, at in positions.items() if part in logs and at < logs[part].stable}
         seen = self._behind
         self._behind = {

@@ -10,9 +10,10 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import zstandard
@@ -32,6 +33,8 @@ REQUESTS_A_SECOND: Final = 10
 
 BYTES_A_SECOND: Final = 20_000_000
 """Bytes to a channel, before compression."""
+
+_Read = TypeVar("_Read")
 
 LEVEL: Final = 1  # of zstd: 3 takes a quarter more time and gains 3 % (measured)
 
@@ -116,10 +119,7 @@ class Channels:
         path = f"{self._place.path()}/channels/{quote(name, safe='')}"
         call = Call("PUT", path, {}, body, {"Content-Type": "application/json"}, wait_seconds=0.0)
         try:
-            answer = self._object(call)
-            status = Status.of(answer.get("channel_status") or {})
-            token = status.token or OffsetToken(Position(0))
-            return Channel(name, str(answer["next_continuation_token"]), token.position, status, token.epoch)
+            return self._read(call, partial(_opened, name))
         except UnreachableError as error:
             if any(code in str(error) for code in (UNCOMMITTED, IN_PROGRESS)):
                 raise ChannelBusyError(str(error)) from error
@@ -141,7 +141,7 @@ class Channels:
         path = f"{self._place.path(data=True)}/channels/{quote(channel.name, safe='')}/rows"
         call = Call("POST", path, query, self._compressed(append.body), headers, is_in_doubt=channel.is_in_doubt)
         try:
-            channel.continuation = str(self._object(call)["next_continuation_token"])
+            channel.continuation = self._read(call, _continuation)
         finally:
             channel.is_in_doubt = call.is_in_doubt
         channel.is_in_doubt = False
@@ -152,16 +152,16 @@ class Channels:
         """Return the status of these channels; one that Snowflake does not know is left out."""
         body = json.dumps({"channel_names": list(names)}).encode()
         call = Call("POST", f"{self._place.path()}:bulk-channel-status", {}, body, {"Content-Type": "application/json"})
-        found = self._object(call).get("channel_statuses") or {}
-        return {name: Status.of(status) for name, status in found.items()}
+        return self._read(call, _statuses)
 
-    def _object(self, call: Call) -> dict[str, Any]:
-        """Send a request that is answered with an object; anything else may come after it was carried out."""
+    def _read(self, call: Call, read: Callable[[dict[str, Any]], _Read]) -> _Read:
+        """Send a request, and `read` the object that answers it; anything else may come after it was carried out."""
+        answer = self._session.call(call)
         try:
-            return object_of(self._session.call(call))
-        except (TypeError, ValueError) as error:
+            return read(object_of(answer))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             call.doubt()
-            raise ChannelInvalidError(f"an answer that is not Snowflake's: {error}", is_in_doubt=True) from error
+            raise ChannelInvalidError(f"an answer that is not Snowflake's: {error!r}", is_in_doubt=True) from error
 
     def _compressed(self, body: bytes) -> bytes:
         if not hasattr(self._compressors, "zstd"):
@@ -175,3 +175,17 @@ class Channels:
             self._session.stop.wait(channel.free_at - now)
             now = channel.free_at
         channel.free_at = now + max(1 / REQUESTS_A_SECOND, size / BYTES_A_SECOND)
+
+
+def _opened(name: str, answer: dict[str, Any]) -> Channel:
+    status = Status.of(answer.get("channel_status") or {})
+    token = status.token or OffsetToken(Position(0))
+    return Channel(name, _continuation(answer), token.position, status, token.epoch)
+
+
+def _continuation(answer: dict[str, Any]) -> str:
+    return str(answer["next_continuation_token"])
+
+
+def _statuses(answer: dict[str, Any]) -> dict[str, Status]:
+    return {name: Status.of(status) for name, status in (answer.get("channel_statuses") or {}).items()}

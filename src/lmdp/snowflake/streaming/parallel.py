@@ -9,25 +9,34 @@ from typing import Final
 
 from lmdp.errors import SinkTakenError, UnreachableError
 
+THREADS: Final = 32
+"""Calls at a time, and connections that are kept for them."""
+
 _GLANCE_S: Final = 0.25
 _STOP_S: Final = 4.0  # how long the end waits for an answer
 
 
 def in_parallel(calls: Sequence[Callable[[], object]], stop: threading.Event) -> None:
-    """Make all calls at a time and wait for them; raise the gravest error.
+    """Make all calls, `THREADS` at a time, and wait for them; raise the gravest error.
 
-    Raises UnreachableError when `stop` is set and some have not ended soon after.
+    Raises UnreachableError when `stop` is set and some have not ended soon after; those that have not begun never do.
     """
     errors: list[BaseException] = []
+    left, has_ended = list(reversed(calls)), threading.Event()
 
-    def make(call: Callable[[], object]) -> None:
-        try:
-            call()
-        except BaseException as error:  # noqa: BLE001 - raised again by who waits
-            errors.append(error)
+    def make() -> None:
+        while not has_ended.is_set():
+            try:
+                call = left.pop()  # atomic
+            except IndexError:
+                return
+            try:
+                call()
+            except BaseException as error:  # noqa: BLE001 - raised again by who waits
+                errors.append(error)
 
     # Also a single one: a socket's time-out is longer than the end of a run may take.
-    threads = [threading.Thread(target=make, args=(call,), name="snowflake", daemon=True) for call in calls]
+    threads = [threading.Thread(target=make, name="snowflake", daemon=True) for _ in calls[:THREADS]]
     for thread in threads:
         thread.start()
     waited = 0.0
@@ -37,6 +46,7 @@ def in_parallel(calls: Sequence[Callable[[], object]], stop: threading.Event) ->
             thread.join(_GLANCE_S)
             waited += time.monotonic() - begun if stop.is_set() else 0.0
             if waited > _STOP_S:
-                raise UnreachableError("Snowflake had not answered yet. What it has is not written again.")
+                has_ended.set()
+                raise UnreachableError("The run ends before an answer came. What is there is not written twice.")
     if errors:
         raise min(errors, key=lambda error: not isinstance(error, SinkTakenError))

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from lmdp.errors import ChannelInvalidError, LmdpError, SettingsError, UnreachableError
 from lmdp.snowflake.streaming.answers import Decision, Refusal, refusal, text_of
+from lmdp.snowflake.streaming.parallel import THREADS
 
 # https://docs.snowflake.com/en/developer-guide/sql-api/authenticating (an hour at most)
 _JWT_S: Final = 59 * 60
@@ -325,7 +326,7 @@ def _pool(base: str) -> urllib3.PoolManager:
     """Return the connections: the system's CAs or `SSL_CERT_FILE`, and the proxy that the environment names."""
     parts = urlsplit(base)
     given: dict[str, Any] = {
-        "maxsize": 32,
+        "maxsize": THREADS,
         "retries": False,
         "ssl_context": ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or None),
     }

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from lmdp.core.column_names import KeyStyle
-from lmdp.errors import LmdpError, SettingsError
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.snowflake.connection import der
 from lmdp.snowflake.secrets import read_secret
 from lmdp.snowflake.streaming.session import Account, Place
@@ -82,7 +82,7 @@ def _key(read: Reader) -> Callable[[], bytes]:
     passphrase = read.given("SNOWFLAKE_WRITER_KEY_PASSPHRASE") or None
     secret = secret or ("" if file or command else read.given("SNOWFLAKE_FIREHOSE_SECRET"))
     if file:
-        return lambda: der(read_bytes(Path(file)), passphrase)
+        return lambda: der(_content(file), passphrase)
     if command:
         return lambda: der(_printed(command), passphrase)
     if secret:
@@ -97,6 +97,14 @@ def _key(read: Reader) -> Callable[[], bytes]:
 def _held(secret: str) -> bytes:
     held = read_secret(secret)
     return der(held.private_key.encode(), held.passphrase)
+
+
+def _content(file: str) -> bytes:
+    """Return what a file has; one that is being replaced is missing for a moment."""
+    try:
+        return read_bytes(Path(file))
+    except OSError as error:
+        raise UnreachableError(f"the key file {file} cannot be read: {error.strerror or error}") from error
 
 
 def _printed(command: str) -> bytes:

@@ -6,18 +6,16 @@ some seconds later. No row is kept here meanwhile: what Snowflake loses is read 
 
 from __future__ import annotations
 
-import base64
 import os
-import re
 import secrets
 import socket
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from lmdp.errors import (
     ChannelBusyError,
@@ -27,11 +25,13 @@ from lmdp.errors import (
     PartitionsLostError,
     SettingsError,
     SinkRewoundError,
+    SinkTakenError,
     UnreachableError,
 )
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.snowflake.streaming.channel import MAX_CHANNELS, Channel, Channels, InFlight, Status
 from lmdp.snowflake.streaming.parallel import in_parallel
+from lmdp.snowflake.streaming.partition import Key, Partition
 from lmdp.snowflake.streaming.requests import Rows, cut
 from lmdp.snowflake.streaming.token import Position
 from lmdp.support.program import program
@@ -58,50 +58,9 @@ class Limits:
     shared: bool = False
 
 
-class Key(NamedTuple):
-    """A partition of a topic in a cluster."""
-
-    cluster: str
-    topic_id: str
-    topic: str
-    partition: int
-
-    def channel(self) -> str:
-        """Return the name of its channel, in lower case: Snowflake compares names now with case, now without it.
-
-        A recreated topic has another id, so that no token of the old one counts for it.
-        """
-        return f"lmdp.{_lower(self.cluster)}.{_lower(self.topic_id or self.topic)}.{self.partition}"
-
-
-def _lower(name: str) -> str:
-    """Return an id of Kafka's in hexadecimal digits, any other name with what is not lower case as `~` and its code.
-
-    https://kafka.apache.org/documentation/ (Uuid: 16 bytes in 22 characters of base64)
-    """
-    if re.fullmatch(r"[A-Za-z0-9_-]{22}", name):
-        return base64.urlsafe_b64decode(f"{name}==").hex()
-    return re.sub(r"[^a-z0-9_-]", lambda found: f"~{ord(found[0]):x}", name)
-
-
 def writer_name() -> str:
     """Return this process's name in offset tokens: host, process, and chance, since a container's are alike."""
     return f"{socket.gethostname()[:60]}.{os.getpid()}.{secrets.token_hex(2)}"
-
-
-@dataclass(slots=True)
-class _Partition:
-    """What is known of a partition: its channel, and the next offset of what was taken, and of what is durable.
-
-    `refused`: rows that Snowflake had refused before this process. `reset`: the load whose offset reset was followed.
-    """
-
-    channel: Channel
-    refused: int
-    taken: int = 0
-    durable: int = 0
-    unexplained: list[float] = field(default_factory=list)
-    reset: int = 0
 
 
 class SnowflakeSink:
@@ -126,26 +85,28 @@ class SnowflakeSink:
         self._stop = stop
         self._notify = notify
         self._limits = limits
-        self._partitions: dict[Key, _Partition] = {}
+        self._partitions: dict[Key, Partition] = {}
         self._looked = 0.0
-        self._refused = self._refused_before = 0
+        self._unanswered = ""  # why Snowflake does not say what is committed
+        self._refused = 0  # reported so far
+        self._released = Counter[str]()
 
     def commit(self, load: Load, *, then: Callable[[int], None]) -> int:
         """Append the rows of `load`, each partition's to its channel, in the order of the offsets."""
+        self._refuse_lost()
         self._wait_for_commits()
         lines = self._encode(load.rows) if len(load.rows) else []
         work = _by_partition(load, lines)
         for key, part in _ranges(load):
             self._follow(self._opened(key), part, load.number)
-        rewound: list[Key] = []
-        in_parallel([partial(self._deliver, key, rows, rewound) for key, rows in work.items()], self._stop)
+        undelivered = set(work)
+        self._in_parallel([partial(self._deliver, key, rows, undelivered) for key, rows in work.items()])
         for key, part in _ranges(load):
-            if key not in rewound:
+            if key not in undelivered:
                 self._partitions[key].taken = part.next
         size = sum(map(len, lines))
         then(size)
-        if rewound:
-            raise _rewound(*rewound)
+        self._refuse_lost()
         return size
 
     def durable(self, taken: Mapping[int, int]) -> Mapping[int, int]:
@@ -158,8 +119,8 @@ class SnowflakeSink:
         found = {}
         for key, known in self._partitions.items():
             if key.partition in taken:
-                flight = known.channel.in_flight
-                found[key.partition] = known.durable = flight[0].first.offset if flight else taken[key.partition]
+                uncommitted = [flight.first.offset for flight in list(known.channel.in_flight)[:1]]
+                found[key.partition] = known.durable = min([taken[key.partition], *uncommitted])
         return {**taken, **found}
 
     def offsets(self, cluster: str, topic_id: str, topic: str, partitions: Collection[int] = ()) -> dict[int, int]:
@@ -172,16 +133,24 @@ class SnowflakeSink:
         keys = [Key(cluster, topic_id, topic, partition) for partition in partitions]
         for other in self._partitions.keys() - set(keys):
             if other.topic == topic and other.partition in partitions:
-                del self._partitions[other]  # the topic was recreated, or the cluster replaced
+                self._forget(other)  # the topic was recreated, or the cluster replaced
         in_parallel([partial(self._opened, key) for key in keys], self._stop)
-        found = {key.partition: _resume(self._partitions[key]) for key in keys}
-        return {partition: offset for partition, offset in found.items() if offset is not None}
+        found = {}
+        for key in keys:
+            known = self._partitions[key]
+            known.lost = False
+            if known.taken or known.channel.position.rows:  # else neither Snowflake nor this process knows an offset
+                found[key.partition] = known.taken
+        return found
 
     def release(self, partitions: Collection[int] | None) -> None:
         """Forget channels, which another process opens from now on: its rows are behind those of this one."""
         for key in [key for key in self._partitions if partitions is None or key.partition in partitions]:
-            known = self._partitions.pop(key)
-            self._refused_before += known.channel.status.refused - known.refused
+            self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        known = self._partitions.pop(key)
+        self._released.update(known.counts())
 
     def epochs(self, cluster: str, topic_id: str, topic: str) -> dict[int, int]:
         """Return the leader epoch of the last row, by partition."""
@@ -192,11 +161,16 @@ class SnowflakeSink:
         """Return False: which topics were read into a pipe is not known."""
         return False
 
+    def inserted_rows(self) -> int:
+        """Return how many rows Snowflake has inserted through the channels since they were opened here."""
+        return self._count()["inserted"]
+
     def refused_rows(self) -> int:
-        """Return how many rows Snowflake has refused since the channels were opened."""
-        return self._refused_before + sum(
-            known.channel.status.refused - known.refused for known in list(self._partitions.values())
-        )
+        """Return how many rows Snowflake has refused since the channels were opened here."""
+        return self._count()["refused"]
+
+    def _count(self) -> Counter[str]:
+        return sum(map(Partition.counts, list(self._partitions.values())), self._released)
 
     def status(self) -> dict[str, Any]:
         """Return what is known of the channels, from memory alone."""
@@ -205,18 +179,19 @@ class SnowflakeSink:
             "table": self.name,
             "writer": self._writer,
             "channels": len(channels),
-            "rowsInserted": sum(channel.status.inserted for channel in channels),
+            "rowsInserted": self.inserted_rows(),
             "rowsRefused": self.refused_rows(),
             "bytesInFlight": sum(flight.size for channel in channels for flight in list(channel.in_flight)),
             "reopened": self.reopened,
             "lastError": next((channel.status.error for channel in channels if channel.status.error), None),
         }
 
-    def _opened(self, key: Key) -> _Partition:
+    def _opened(self, key: Key) -> Partition:
         known = self._partitions.get(key)
         if known is None:
             channel = self._open(key, None)
-            known = self._partitions[key] = _Partition(channel, channel.status.refused)
+            offset = channel.position.offset
+            known = self._partitions[key] = Partition(channel, channel.status, offset, offset)
         return known
 
     def _open(self, key: Key, before: Channel | None) -> Channel:
@@ -226,9 +201,9 @@ class SnowflakeSink:
         """
         ends = time.monotonic() + self._limits.uncommitted_s
         while True:
-            if before is not None:
-                self._refuse_taken(key, before)
             try:
+                if before is not None:
+                    self._refuse_taken(key, before)
                 return self._channels.open(key.channel(), discard=time.monotonic() >= ends)
             except ChannelBusyError as error:
                 if self._stop.wait(self._limits.look_s):
@@ -251,7 +226,28 @@ class SnowflakeSink:
             "twice. Stop one of them, or divide the partitions: --partitions."
         )
 
-    def _deliver(self, key: Key, rows: Sequence[Rows], rewound: list[Key]) -> None:
+    def _in_parallel(self, calls: Sequence[Callable[[], object]]) -> None:
+        """Make calls at a time. Where rows were lost, an error that will come again may not hide that."""
+        try:
+            in_parallel(calls, self._stop)
+        except SinkTakenError:
+            raise
+        except LmdpError:
+            if not self._lost():
+                raise
+
+    def _lost(self) -> list[Key]:
+        return [key for key, known in self._partitions.items() if known.lost]
+
+    def _refuse_lost(self) -> None:
+        """Raise SinkRewoundError until what was lost is about to be read again."""
+        if keys := self._lost():
+            names = ", ".join(f"{key.topic}-{key.partition}" for key in keys)
+            raise SinkRewoundError(
+                f"Snowflake lost rows of {names} that it had accepted and not committed: reading them again"
+            )
+
+    def _deliver(self, key: Key, rows: Sequence[Rows], undelivered: set[Key]) -> None:
         """Append one partition's rows; a channel that is invalid is opened again, and continued where it is."""
         for _ in range(_MOST_REOPENS):
             channel = self._partitions[key].channel
@@ -259,59 +255,71 @@ class SnowflakeSink:
                 for append in cut(rows, channel.position):
                     self._channels.append(channel, append)
             except ChannelInvalidError as error:
-                if self._reopen(key, error, Position(rows[0].offset)):
-                    rewound.append(key)
+                self._reopen(key, error, Position(rows[0].offset))
+                if self._partitions[key].lost:
                     return
             else:
+                undelivered.discard(key)
                 return
         raise UnreachableError(f"the channel {key.channel()} was invalid {_MOST_REOPENS} times in a row.")
 
-    def _reopen(self, key: Key, why: ChannelInvalidError, first: Position | None) -> bool:
-        """Open a channel again; return whether rows before `first` (None: any) were lost, which Kafka still has."""
-        known = self._partitions[key]
-        if not why.is_in_doubt and "STALE" in str(why):
-            now = time.monotonic()
-            known.unexplained = [at for at in known.unexplained if now - at < _REMEMBERED_S] + [now]
-            if len(known.unexplained) > (0 if self._limits.shared else _UNEXPLAINED):
-                raise self._taken(key, "another writer")
+    def _reopen(self, key: Key, why: ChannelInvalidError, first: Position | None) -> None:
+        """Open a channel again; note whether rows before `first` (None: any) were lost, which Kafka still has."""
+        known, now = self._partitions[key], time.monotonic()
+        is_unexplained = not why.is_in_doubt and "STALE" in str(why)
+        known.unexplained = [at for at in known.unexplained if now - at < _REMEMBERED_S]
+        if is_unexplained and len(known.unexplained) >= (0 if self._limits.shared else _UNEXPLAINED):
+            raise self._taken(key, "another writer")
         old = known.channel
         new = self._open(key, old)
+        if is_unexplained:  # not before: while it cannot be opened, one cause is seen again and again
+            known.unexplained.append(now)
         self.reopened += 1
         lost = [flight for flight in old.in_flight if not flight.is_committed(new.status.token)]
+        new.position = known.continued(new, lost)
         new.epoch = max(new.epoch, old.epoch)
+        if new.status.token is None:  # its counts begin again, too
+            self._released.update(known.counts())
+            known.before = new.status
         known.channel = new
-        if new.status.token is None:
-            new.position = Position(known.durable)  # the channel had expired
-        if lost:
-            known.taken = known.durable
-        return any(first is None or flight.first < first for flight in lost)
+        if any(first is None or flight.first < first for flight in lost):
+            known.taken = min(flight.first.offset for flight in lost)
+            known.lost = True
 
     def _look(self) -> None:
         """Ask for the status of the channels that have something in flight."""
         waiting = {key.channel(): key for key, known in self._partitions.items() if known.channel.in_flight}
-        try:
-            found = self._channels.statuses(list(waiting))
-        except (LmdpError, ChannelInvalidError):
+        found: dict[str, Status] = {}
+        try:  # in a thread: the end of a run waits for no dead connection
+            in_parallel([lambda: found.update(self._channels.statuses(list(waiting)))], self._stop)
+        except (LmdpError, ChannelInvalidError) as error:
+            self._unanswered = f"Snowflake does not say what is committed: {error}"
+            if any(self._is_stalled(self._partitions[key].channel) for key in waiting.values()):
+                raise UnreachableError(self._unanswered) from error
             return  # the next append reports it, or the next look finds out
-        rewound = [key for name, key in waiting.items() if self._has_lost(key, found.get(name))]
+        self._unanswered = ""
+        invalid = {key: why for name, key in waiting.items() if (why := self._fault(key, found.get(name)))}
+        self._in_parallel([partial(self._reopen, key, ChannelInvalidError(why), None) for key, why in invalid.items()])
         refused = self.refused_rows()
         if refused > self._refused:
-            error = self.status()["lastError"] or "no reason given"
+            reason = self.status()["lastError"] or "no reason given"
             self._notify(
-                f"REFUSED: Snowflake refused {refused - self._refused:,} rows ({error}). Bring them back: "
+                f"REFUSED: Snowflake refused {refused - self._refused:,} rows ({reason}). Bring them back: "
                 f"{program()} snowflake errors FOLDER"
             )
             self._refused = refused
-        if rewound:
-            raise _rewound(*rewound)
+        self._refuse_lost()
 
-    def _has_lost(self, key: Key, status: Status | None) -> bool:
-        """Take a newer status of a channel; return whether it lost rows that have to be read again."""
+    def _fault(self, key: Key, status: Status | None) -> str:
+        """Take a newer status of a channel; return why it has to be opened again, if it has."""
         channel = self._partitions[key].channel
         why = "Snowflake does not know it any more" if status is None else channel.note(status)
-        if not why and channel.in_flight and time.monotonic() - channel.in_flight[0].since > self._limits.stalled_s:
-            why = "its rows are not committed"
-        return bool(why) and self._reopen(key, ChannelInvalidError(why), None)
+        return why or ("its rows are not committed" if self._is_stalled(channel) else "")
+
+    def _is_stalled(self, channel: Channel) -> bool:
+        """Return whether rows have waited for their commit for too long."""
+        in_flight = channel.in_flight
+        return bool(in_flight) and time.monotonic() - in_flight[0].since > self._limits.stalled_s
 
     def _wait_for_commits(self) -> None:
         """Wait while too much is in flight. Raises UnreachableError where that lasts."""
@@ -321,9 +329,10 @@ class SnowflakeSink:
         ) > self._limits.in_flight:
             self._look()
             if time.monotonic() > ends or self._stop.wait(self._limits.look_s):
-                raise UnreachableError(f"Snowflake has accepted {size:,} bytes of {self.name} and not committed them.")
+                why = self._unanswered or "It has not committed them."
+                raise UnreachableError(f"Snowflake has accepted {size:,} bytes of {self.name}. {why}")
 
-    def _follow(self, known: _Partition, part: OffsetRange, number: int) -> None:
+    def _follow(self, known: Partition, part: OffsetRange, number: int) -> None:
         """Follow epochs, and offsets that went back: a broker that lost its newest messages gives them to others."""
         channel = known.channel
         if part.first == part.next and known.reset != number:
@@ -348,18 +357,5 @@ def _by_partition(load: Load, lines: Sequence[bytes]) -> dict[Key, list[Rows]]:
     return found
 
 
-def _resume(known: _Partition) -> int | None:
-    """Return the offset at which to read on; None where neither Snowflake nor this process knows one."""
-    position = known.channel.position
-    return position.offset if position.rows else max(position.offset, known.taken, known.durable) or None
-
-
 def _size(flights: Collection[InFlight]) -> int:
     return sum(flight.size for flight in flights)
-
-
-def _rewound(*keys: Key) -> SinkRewoundError:
-    names = ", ".join(f"{key.topic}-{key.partition}" for key in keys)
-    return SinkRewoundError(
-        f"Snowflake lost rows of {names} that it had accepted and not committed: reading them again"
-    )

@@ -7,13 +7,16 @@ import shlex
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
+from lmdp.errors import ChannelInvalidError
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import Notify
 from lmdp.machine.store import OpenStore
 from lmdp.machine.warehouse.totals import Totals, by_reason
 from lmdp.snowflake.streaming.channel import Channels
+from lmdp.snowflake.streaming.parallel import in_parallel
 from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 from lmdp.snowflake.streaming.sink import Limits, SnowflakeSink, writer_name
@@ -40,9 +43,8 @@ class SnowflakeStore:
         yield self.count()
 
     def count(self) -> Totals:
-        """Return the rows that Snowflake has taken through the channels, and the rejects and gaps of this run."""
-        rows = int(self.sink.status()["rowsInserted"])
-        return Totals(rows=rows, rejects=self.progress.reasons.copy(), gaps=self.progress.gaps)
+        """Return the rows that Snowflake has inserted through this run's channels, and its rejects and gaps."""
+        return Totals(rows=self.sink.inserted_rows(), rejects=self.progress.reasons.copy(), gaps=self.progress.gaps)
 
     def status(self, totals: Totals, _running_s: float) -> dict[str, Any]:
         """Return what is known here; what only the table knows is null."""
@@ -64,7 +66,7 @@ class SnowflakeStore:
         }
 
     def figures(self, _totals: Totals) -> dict[str, Any]:
-        """Return the report's part: rows that Snowflake refused are missing in the table."""
+        """Return the report's part: rows that Snowflake refused are missing in the table, the rest is null."""
         refused = self.sink.refused_rows()
         return {**_UNKNOWN, "missing": refused, "warehouse": self.name, "snowflake": self.sink.status()}
 
@@ -81,24 +83,25 @@ class SnowflakeStore:
 
 
 _UNKNOWN: Final[Mapping[str, Any]] = {
-    "duplicates": 0,
-    "missing": 0,
-    "holes": 0,
-    "clock": {"ahead": 0, "expired": 0},
+    "duplicates": None,
+    "holes": None,
+    "clock": {"ahead": None, "expired": None},
 }
 
 
 def opening(settings: WriterSettings, rejects: str, *, shared: bool = False) -> OpenStore:
     """Return what opens the store for a run, whose `rejects` are written to that place, and whose rows are JSON.
 
-    `shared`: others write too.
+    `shared`: others write too; channels are opened only once the group gives partitions, so that key, role and pipe are
+    tried before. Opening raises LmdpError.
     """
 
     @contextlib.contextmanager
     def opened(progress: Progress, stop: threading.Event, notify: Notify) -> Iterator[SnowflakeStore]:
         session, writer = Session(settings.account, stop), writer_name()
+        channels = Channels(session, settings.place, writer)
         sink = SnowflakeSink(
-            Channels(session, settings.place, writer),
+            channels,
             list,
             settings.name,
             writer=writer,
@@ -107,8 +110,16 @@ def opening(settings: WriterSettings, rejects: str, *, shared: bool = False) -> 
             limits=Limits(shared=shared),
         )
         try:
+            if shared:
+                _try_pipe(channels, stop)
             yield SnowflakeStore(sink, settings.name, progress, rejects)
         finally:
             session.close()
 
     return opened
+
+
+def _try_pipe(channels: Channels, stop: threading.Event) -> None:
+    """Raise what a wrong key, role or pipe leads to."""
+    with contextlib.suppress(ChannelInvalidError):  # then the pipe is there
+        in_parallel([partial(channels.statuses, ["lmdp.probe"])], stop)
