@@ -161,17 +161,20 @@ def _serverless(settings: Settings) -> list[Acknowledged]:
 
 
 def _containers(settings: Settings) -> list[Acknowledged]:
-    names, found = settings.names, list[Acknowledged]()
-    for service in settings.containers.services:
+    names, services = settings.names, settings.containers.services
+    filled = [Acknowledged("auth", id_, "AwsSolutions-SMG4", _FILLED) for id_, _ in CONTAINER_SECRETS.values()]
+    found = filled if services else []
+    if "write" in services:
+        errors = f"{names.error_bucket_arn}/rejects/*"
+        found.append(
+            _iam5(CONTAINERS, "WriteRole/Resource", errors, "Reject objects are named by topic, partition and offset.")
+        )
+    for service in services:
         role, task = f"{service.title()}StartRole/Resource", f"{service.title()}Task"
         group = names.arn("logs", f"log-group:{names.log_group(service)}:*")
         found += [
             _iam5(CONTAINERS, role, "*", "GetAuthorizationToken knows no resource; the image's repository is named."),
             _iam5(CONTAINERS, role, group, _LOG_STREAMS),
             Acknowledged(CONTAINERS, task, "AwsSolutions-ECS2", _PLAIN_VARIABLES),
-            *(
-                Acknowledged("auth", id_, "AwsSolutions-SMG4", _FILLED)
-                for id_, _ in CONTAINER_SECRETS[service].values()
-            ),
         ]
     return found

@@ -66,14 +66,8 @@ def _data(settings: Settings) -> list[Statement]:
 
 
 def _containers(settings: Settings) -> list[Statement]:
-    """Allow to pull an image, and to write to a file system with the environment's tag."""
-    if not settings.containers.services:
-        return []
-    files = settings.names.arn("elasticfilesystem", "file-system/*")
-    return [
-        allow([f"ecr:{action}" for action in _PULL], ["*"]),
-        allow(["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"], [files]),
-    ]
+    """Allow to pull an image."""
+    return [allow([f"ecr:{action}" for action in _PULL], ["*"])] if settings.containers.services else []
 
 
 def _logs(settings: Settings) -> list[Statement]:

@@ -10,15 +10,16 @@ from lmdp.support.settings_reader import Reader
 
 SERVICES: Final = ("receive", "write")
 CONTAINER_SECRETS: Final = {
-    "receive": {
-        "kafka-receive": ("KafkaReceive", "The receiver's certificate for Kafka: certificate (chain), privateKey"),
-        "receive-tokens": ("ReceiveTokens", "The file of 'lmdp receive token': hashes of the senders' tokens"),
-    },
-    "write": {
-        "kafka-write": ("KafkaWrite", "The direct writer's certificate for Kafka: certificate (chain), privateKey")
-    },
+    "kafka-receive": ("KafkaReceive", "The receiver's certificate for Kafka: certificate (chain), privateKey"),
+    "receive-tokens": ("ReceiveTokens", "The file of 'lmdp receive token': hashes of the senders' tokens"),
+    "kafka-write": ("KafkaWrite", "The direct writer's certificate for Kafka: certificate (chain), privateKey"),
 }
-"""The secrets of each service in containers: their ids, and what is in them."""
+"""The secrets of the services in containers: their ids, and what is in them.
+
+All are there with any service: a secret that left its stack would keep its name, and could not be made again.
+"""
+CONTAINER_SECRETS_PARAMETER: Final = "container-secrets"
+"""The parameter that is there while a stack has these secrets."""
 # A tag may move; a digest is what was reviewed. ECR alone, so that a role of ours is all that pulls it.
 _IMAGE: Final = r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/[a-z0-9][a-z0-9._/-]{1,255}@sha256:[0-9a-f]{64}"
 _SERVERS: Final = r"[A-Za-z0-9.-]{1,253}:\d{1,5}"
@@ -39,6 +40,12 @@ class Containers:
     certificate_arn: str = ""
     cidrs: tuple[str, ...] = ()
     public_subnets: tuple[str, ...] = ()
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """The topic of each service: what the receiver writes, and what the writer reads."""
+        of = {"receive": self.receive_topic, "write": self.write_topic}
+        return {service: of[service] for service in self.services}
 
     @classmethod
     def read(cls, read: Reader, pipe_topic: str) -> Containers:

@@ -40,29 +40,22 @@ def execution_policies(settings: Settings) -> dict[str, Document]:
 
 
 def _containers(settings: Settings) -> list[Statement]:
-    """Allow clusters, services, load balancers and file systems of this environment's name, or with its tag."""
+    """Allow clusters, services and load balancers of this environment's name."""
     names = settings.names
     prefix = names.prefix
     kinds = ("cluster/{0}-*", "service/{0}-*/*", "service-deployment/{0}-*/*", "task-definition/{0}-*:*")
     tasks = [names.arn("ecs", kind.format(prefix)) for kind in kinds]
     front = ("loadbalancer/net/{0}-*", "targetgroup/{0}-*", "listener/net/{0}-*")
     balancers = [names.arn("elasticloadbalancing", kind.format(prefix)) for kind in front]
-    files = [names.arn("elasticfilesystem", f"{kind}/*") for kind in ("file-system", "access-point")]
-    new, tagged = ({"StringEquals": {f"aws:{of}Tag/lmdp": names.environment}} for of in ("Request", "Resource"))
     linked = [
         names.arn("iam", f"role/aws-service-role/{service}.amazonaws.com/*", region="")
-        for service in ("ecs", "elasticloadbalancing", "elasticfilesystem")
+        for service in ("ecs", "elasticloadbalancing")
     ]
     return [
         allow(["ecs:*"], tasks),
         allow(["ecs:DeregisterTaskDefinition", "ecs:DescribeTaskDefinition"], ["*"]),
         allow(["elasticloadbalancing:*"], balancers),
         allow(["elasticloadbalancing:Describe*"], ["*"]),
-        allow(["elasticfilesystem:CreateFileSystem"], ["*"], new),
-        allow(["elasticfilesystem:TagResource"], files, new),
-        allow(["elasticfilesystem:*"], files, tagged),
-        # For an encrypted file system; what is generated can be read by nobody here.
-        allow(["kms:GenerateDataKeyWithoutPlaintext"], [names.arn("kms", "key/*")]),
         allow(["iam:CreateServiceLinkedRole"], linked),
     ]
 

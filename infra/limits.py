@@ -47,6 +47,12 @@ def check_together(read: Reader, settings: Settings) -> None:
     if settings.is_direct and "kinesis-firehose" in kafka.endpoints:
         read.fault("LMDP_VPC_ENDPOINTS has kinesis-firehose, which nothing calls with LMDP_WRITER=snowflake")
     _check_private(read, settings.delivery, kafka.endpoints)
+    if settings.snowflake.allowed_ips and not settings.delivery.function_group:
+        read.fault(
+            "SNOWFLAKE_ALLOWED_IPS would shut out the setup function and the canary, which sign in from AWS without "
+            "fixed addresses: leave it out, or set LMDP_SNOWFLAKE_SUBNET_IDS and LMDP_SNOWFLAKE_SECURITY_GROUP_ID, and "
+            "name the addresses of that VPC too"
+        )
     _check_subscribers(read, settings.watch, protect=settings.protect)
     _check_arns(read, settings)
 

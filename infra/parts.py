@@ -25,6 +25,7 @@ from lmdp.deployment.naming import Names
 KEPT: Final = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 
 
+REJECTS_PREFIX: Final = "rejects"
 USE_KEY: Final = ("kms:Decrypt", "kms:GenerateDataKey")
 """The actions of who reads and writes with a key."""
 
@@ -65,6 +66,14 @@ def bucket_key_use(names: Names) -> dict[str, Any]:
     """
     bucket = names.error_bucket_arn
     return {**via(names, "s3"), "StringLike": {"kms:EncryptionContext:aws:s3:arn": [bucket, f"{bucket}/*"]}}
+
+
+def write_rejects(names: Names, key: kms.IKey) -> list[iam.PolicyStatement]:
+    """Writing rejects to the error bucket, whose key that is."""
+    return [
+        allow("WriteRejects", ["s3:PutObject"], [f"{names.error_bucket_arn}/{REJECTS_PREFIX}/*"]),
+        allow("RejectsKey", USE_KEY, [key.key_arn], conditions=bucket_key_use(names)),
+    ]
 
 
 def secret_key_use(names: Names, *keys: kms.IKey | None) -> list[iam.PolicyStatement]:

@@ -60,14 +60,13 @@ def task_definition(
     service: str,
     secrets: Keys,
     containers: Sequence[ecs.CfnTaskDefinition.ContainerDefinitionProperty],
-    **given: Any,
+    role: iam.IRole | None = None,
 ) -> ecs.CfnTaskDefinition:
-    """Return a task whose first container makes files of secrets; `role` and `volumes` may be given."""
+    """Return a task whose first container makes files of secrets; `role` is the task's own."""
     cpu, memory = _SIZES[service]
     found = secrets.secrets[service]
     files = container(settings, service, "files", entry=[*_PYTHON, "/opt/lmdp/secret_files.py"], secrets=found)
     start = _start_role(stack, settings, service, secrets)
-    role = given.pop("role", None)
     home = ecs.CfnTaskDefinition.VolumeProperty(name="home", host=ecs.CfnTaskDefinition.HostVolumePropertiesProperty())
     return ecs.CfnTaskDefinition(
         stack,
@@ -83,7 +82,7 @@ def task_definition(
         execution_role_arn=start.role_arn,
         task_role_arn=role.role_arn if role else None,
         container_definitions=[files, *containers],
-        volumes=[home, *given.pop("volumes", ())],
+        volumes=[home],
     )
 
 
@@ -131,7 +130,6 @@ def container(  # noqa: PLR0913 - each is a part of a container
     secrets: Mapping[str, secretsmanager.ISecret] | None = None,
     after: Sequence[str] = (),
     ports: Sequence[int] = (),
-    mounts: Mapping[str, str] | None = None,
 ) -> ecs.CfnTaskDefinition.ContainerDefinitionProperty:
     """Return a container that runs as nobody, on a read-only root; `environment` makes it the one that serves."""
     task = ecs.CfnTaskDefinition
@@ -161,10 +159,7 @@ def container(  # noqa: PLR0913 - each is a part of a container
         linux_parameters=task.LinuxParametersProperty(capabilities=task.KernelCapabilitiesProperty(drop=["ALL"])),
         stop_timeout=_STOP_SECONDS if environment else None,
         ulimits=[task.UlimitProperty(name="nofile", soft_limit=8192, hard_limit=8192)],
-        mount_points=[
-            task.MountPointProperty(container_path=path, source_volume=volume, read_only=False)
-            for volume, path in {"home": HOME, **(mounts or {})}.items()
-        ],
+        mount_points=[task.MountPointProperty(container_path=HOME, source_volume="home", read_only=False)],
         log_configuration=task.LogConfigurationProperty(
             log_driver="awslogs",
             options={

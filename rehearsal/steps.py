@@ -20,8 +20,16 @@ from rehearsal.stage import ACCOUNT, HOST, NETWORK, REGION, Outcome, Place
 PRELUDE: Final = "set -a; . ./.env; set +a"
 """What is typed before `lmdp` in the document, so that it has the settings of the deployment."""
 NOT_REHEARSED: Final = {
+    'export LMDP_BOOTSTRAP_SERVERS=$(aws kafka get-bootstrap-brokers --cluster-arn "$LMDP_MSK_CLUSTER_ARN" '
+    "--query BootstrapBrokerStringTls --output text)":
+        "the emulator has no brokers",
+    'lmdp certs --private-ca "$LMDP_PRIVATE_CA_ARN" --client admin':
+        "as above; tests/cloud/test_private_ca.py has the files that it writes",
+    "export LMDP_KAFKA_CERT=.lmdp/certs/private-ca/admin.pem LMDP_KAFKA_KEY=.lmdp/certs/private-ca/admin.key":
+        "as above",
     "lmdp topic create --partitions 12 --replication 3 --retention-hours 24 --max-message-bytes 65536":
-        "the emulator has no brokers; tests/integration/test_topic_command.py runs it against a real one",
+        "as above; tests/integration/test_topic_command.py runs it against a real broker",
+    "lmdp topic check --partitions 12 --retention-hours 24 --max-message-bytes 65536": "as above",
     "lmdp topic acls --collector collector-1 --reader lmdp-prod --group lmdp-prod-pipe": "as above",
 }  # fmt: skip
 """Commands of the document that no step plays, and why."""

@@ -128,19 +128,6 @@ KNOWN: Mapping[str, Known] = {
         "ecs:task-definition": [at.arn("ecs", f"task-definition/{p['Family']}:1")],
         "iam:role": [_role(p[name], at) for name in ("ExecutionRoleArn", "TaskRoleArn") if name in p],
     },
-    "AWS::EFS::AccessPoint": lambda _, at: {
-        "elasticfilesystem:file-system": [at.arn("elasticfilesystem", "file-system/fs-new")],
-        "elasticfilesystem:access-point": [at.arn("elasticfilesystem", "access-point/fsap-new")],
-    },
-    "AWS::EFS::FileSystem": lambda _, at: {
-        "elasticfilesystem:file-system": [at.arn("elasticfilesystem", "file-system/fs-new")],
-        "iam:role": [
-            at.arn("iam", "role/aws-service-role/elasticfilesystem.amazonaws.com/AWSServiceRoleForEFS", region="")
-        ],
-    },
-    "AWS::EFS::MountTarget": lambda _, at: {
-        "elasticfilesystem:file-system": [at.arn("elasticfilesystem", "file-system/fs-new")],
-    },
     # The reference has the first generation's type for calls of both.
     "AWS::ElasticLoadBalancingV2::Listener": lambda _, at: {
         "elasticloadbalancing:listener/net": [at.arn("elasticloadbalancing", f"listener/net/{at.prefix}-receive/1/2")],
@@ -337,11 +324,7 @@ def _context(
     # A call that makes something carries the tags; EC2 has them at once, KMS maybe five minutes later.
     new = handler == "create" and (action.startswith("ec2:Create") or not action.startswith("ec2:"))
     context = {f"aws:{'Request' if new else 'Resource'}Tag/{tag['Key']}": tag["Value"] for tag in tags}
-    new_files = arn.endswith(("/fs-new", "/fsap-new")) and (handler, action) != (
-        "create",
-        "elasticfilesystem:TagResource",
-    )
-    if new_files or (arn.endswith(_NEW_GROUP) and kind != "AWS::EC2::SecurityGroup"):
+    if arn.endswith(_NEW_GROUP) and kind != "AWS::EC2::SecurityGroup":
         context["aws:ResourceTag/lmdp"] = at.environment
     boundary = properties.get("PermissionsBoundary")
     carried: dict[str, dict[str, str]] = {

@@ -75,7 +75,11 @@ def _watcher(stack: AlarmsStack, settings: Settings, cluster_arn: str) -> lambda
     loader, setup, kafka = secret_arns(settings)
     statements = [
         allow("LookAtPipe", ["pipes:DescribePipe"], [names.pipe_arn]),
-        allow("LookAtCertificate", ["secretsmanager:DescribeSecret"], [kafka]),
+        allow(
+            "LookAtCertificate",
+            ["secretsmanager:DescribeSecret"],
+            [kafka, *(names.secret_arn(what) for what in _certificates(settings))],
+        ),
         allow("LookAtKeys", ["secretsmanager:ListSecretVersionIds"], [loader, setup]),
         allow(
             "LookAtState",
@@ -115,7 +119,9 @@ def watcher_environment(settings: Settings, cluster_arn: str) -> dict[str, str]:
     texts = {
         "LMDP_PREFIX": names.prefix,
         "LMDP_PIPE": names.pipe,
-        "LMDP_KAFKA_SECRET": settings.kafka.secret_arn or names.secret("kafka-client"),
+        "LMDP_KAFKA_SECRETS": ",".join(
+            [settings.kafka.secret_arn or names.secret("kafka-client"), *map(names.secret, _certificates(settings))]
+        ),
         "LMDP_LOADER_SECRET": delivery.loader_secret_arn or names.secret("snowflake-loader"),
         "LMDP_SETUP_SECRET": delivery.setup_secret_arn or names.secret("snowflake-setup"),
         "LMDP_CANARY_PARAMETER": names.canary_parameter,
@@ -125,6 +131,11 @@ def watcher_environment(settings: Settings, cluster_arn: str) -> dict[str, str]:
         "LMDP_KEY_MAX_AGE_DAYS": str(settings.watch.key_days),
     }
     return texts | ({"LMDP_PRIVATE_CA": settings.kafka.ca_arn} if settings.kafka.ca_arn else {})
+
+
+def _certificates(settings: Settings) -> list[str]:
+    """The secrets of the services in containers that hold a certificate for Kafka."""
+    return [f"kafka-{service}" for service in settings.containers.services]
 
 
 def topic_arn(settings: Settings) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
+from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from infra.containers import CONTAINER_SECRETS
+from infra.containers import CONTAINER_SECRETS, CONTAINER_SECRETS_PARAMETER
 from infra.parts import customer_key, parameter
 from infra.settings import Settings
 from infra.stacks.snowflake_auth import empty_secret, given_key
@@ -34,13 +35,14 @@ class AuthStack(cdk.Stack):
             key=self.key,
         )
         parameter(self, "kafka-secret", arn or names.secret("kafka-client"), names=names)
-        services = settings.containers.services
         self.containers_key: kms.IKey | None = None
-        if services:
-            alias = f"{names.prefix}-containers"
-            self.containers_key = customer_key(self, "ContainersKey", alias=alias, about="Secrets of lmdp's containers")
-        self.containers = {
-            what: empty_secret(self, id_, name=names.secret(what), about=about, arn=None, key=self.containers_key)
-            for service in services
-            for what, (id_, about) in CONTAINER_SECRETS[service].items()
-        }
+        self.containers: dict[str, secretsmanager.ISecret] = {}
+        if not settings.containers.services:
+            return
+        alias = f"{names.prefix}-containers"
+        self.containers_key = customer_key(self, "ContainersKey", alias=alias, about="Secrets of lmdp's containers")
+        for what, (secret_id, about) in CONTAINER_SECRETS.items():
+            self.containers[what] = empty_secret(
+                self, secret_id, name=names.secret(what), about=about, arn=None, key=self.containers_key
+            )
+        parameter(self, CONTAINER_SECRETS_PARAMETER, ",".join(map(names.secret, CONTAINER_SECRETS)), names=names)

@@ -12,23 +12,19 @@ from typing import Any, Final
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
-from aws_cdk import aws_efs as efs
 from aws_cdk import aws_elasticloadbalancingv2 as elb
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infra.alarms.containers import LOG_METRICS, Balancer, LogMetric
-from infra.parts import KEPT, allow, service_role
+from infra.parts import REJECTS_PREFIX, service_role, write_rejects
 from infra.settings import Settings
-from infra.tasks import HOME, USER, Keys, container, from_tasks, task_definition
+from infra.tasks import HOME, Keys, container, from_tasks, task_definition
 from lmdp.core.pipeline import TENANT_HEADER
 
 PORT: Final = 4318
 HTTPS_PORT: Final = 443
-_NFS_PORT: Final = 2049
-_REJECTS: Final = "/var/lib/lmdp-rejects"
 
 _Environment = Mapping[str, str]
 
@@ -131,7 +127,6 @@ def _receive(
             "access_logs.s3.enabled": "true",
             "access_logs.s3.bucket": names.log_bucket,
             "access_logs.s3.prefix": "receive",
-            "deletion_protection.enabled": str(settings.protect).lower(),
             "load_balancing.cross_zone.enabled": "true",
         }),
     )  # fmt: skip
@@ -178,22 +173,23 @@ def _receive(
 def _write(
     stack: ContainersStack, settings: Settings, cluster: ecs.CfnCluster, group: str, secrets: Keys, data_key: kms.IKey
 ) -> None:
-    """One task: a second one of the same partitions would fence the first. Its rejects outlive it, in a file system."""
+    """One task: a second one of the same partitions would fence the first. Its rejects go to the error bucket."""
     containers, names = settings.containers, settings.names
-    volume, targets, mount = _rejects(stack, settings, group, data_key)
     tenant = {"LMDP_ORG_ID": settings.org_id or ""}
     if containers.write_topic == containers.receive_topic:  # to which nobody but the receiver has a right to write
         tenant["LMDP_TENANT_HEADER"] = TENANT_HEADER
     role = service_role(
         stack, "WriteRole", settings=settings, what="write", service="ecs-tasks.amazonaws.com",
-        about="Writes rejects of lmdp's direct writer", statements=[mount], conditions=from_tasks(settings),
+        about="Writes rejects of lmdp's direct writer", statements=write_rejects(names, data_key),
+        conditions=from_tasks(settings),
     )  # fmt: skip
     main = container(
         settings,
         "write",
         "lmdp",
-        command=["run", "--to", "snowflake", "--no-page", "--rejects", _REJECTS],
+        command=["run", "--to", "snowflake", "--no-page", "--rejects", f"s3://{names.error_bucket}/{REJECTS_PREFIX}"],
         environment={
+            "AWS_REGION": names.region,
             "LMDP_TOPIC": containers.write_topic,
             "LMDP_KAFKA_GROUP": names.writer_group,
             "SNOWFLAKE_ACCOUNT_URL": settings.delivery.setup_host,
@@ -205,60 +201,9 @@ def _write(
             **{name: value for name, value in tenant.items() if value},
         },
         after=("files",),
-        mounts={"rejects": _REJECTS},
     )
-    task = task_definition(stack, settings, "write", secrets, [main], role=role, volumes=[volume])
-    service = _service(stack, settings, "write", cluster, task, group, count=1, minimum=0, maximum=100)
-    for target in targets:
-        service.add_resource_dependency(target)
-
-
-def _rejects(
-    stack: ContainersStack, settings: Settings, group: str, data_key: kms.IKey
-) -> tuple[ecs.CfnTaskDefinition.VolumeProperty, list[efs.CfnMountTarget], iam.PolicyStatement]:
-    """Return a volume that outlives its tasks, its mount targets, and the right to write to it."""
-    files = efs.CfnFileSystem(stack, "Rejects", encrypted=True, kms_key_id=data_key.key_arn)
-    files.apply_removal_policy(KEPT)
-    access = efs.CfnAccessPoint(
-        stack,
-        "RejectsAccess",
-        file_system_id=files.ref,
-        posix_user=efs.CfnAccessPoint.PosixUserProperty(uid=USER, gid=USER),
-        root_directory=efs.CfnAccessPoint.RootDirectoryProperty(
-            path="/rejects",
-            creation_info=efs.CfnAccessPoint.CreationInfoProperty(owner_uid=USER, owner_gid=USER, permissions="0700"),
-        ),
-    )
-    storage = _group(stack, "Storage", settings, f"{settings.names.prefix}-rejects", "Rejects of lmdp", [
-        (_NFS_PORT, group, "answers alone")
-    ], [(_NFS_PORT, group, "the direct writer")])  # fmt: skip
-    ec2.CfnSecurityGroupEgress(
-        stack, "TasksToStorage", group_id=group, ip_protocol="tcp", from_port=_NFS_PORT, to_port=_NFS_PORT,
-        destination_security_group_id=storage, description=f"{settings.names.prefix}: rejects",
-    )  # fmt: skip
-    targets = [
-        efs.CfnMountTarget(
-            stack, f"RejectsIn-{subnet}", file_system_id=files.ref, subnet_id=subnet, security_groups=[storage]
-        )
-        for subnet in settings.kafka.subnet_ids
-    ]
-    volume = ecs.CfnTaskDefinition.VolumeProperty(
-        name="rejects",
-        efs_volume_configuration=ecs.CfnTaskDefinition.EFSVolumeConfigurationProperty(
-            filesystem_id=files.ref,
-            transit_encryption="ENABLED",
-            authorization_config=ecs.CfnTaskDefinition.AuthorizationConfigProperty(
-                access_point_id=access.ref, iam="ENABLED"
-            ),
-        ),
-    )
-    mount = allow(
-        "WriteRejects",
-        ["elasticfilesystem:ClientMount", "elasticfilesystem:ClientWrite"],
-        [files.attr_arn],
-        conditions={"StringEquals": {"elasticfilesystem:AccessPointArn": access.attr_arn}},
-    )
-    return volume, targets, mount
+    task = task_definition(stack, settings, "write", secrets, [main], role=role)
+    _service(stack, settings, "write", cluster, task, group, count=1, minimum=0, maximum=100)
 
 
 def _service(  # noqa: PLR0913 - each is a part of a service

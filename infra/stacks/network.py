@@ -11,6 +11,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.cluster import make_cluster, make_topic
+from infra.containers import CONTAINER_SECRETS
 from infra.parts import allow, parameter
 from infra.settings import Settings
 
@@ -42,11 +43,13 @@ def endpoint_policy(service: str, settings: Settings) -> iam.PolicyDocument | No
     None for pipes-data: what Pipes calls there is not documented.
     """
     names = settings.names
-    delivery = settings.delivery
+    delivery, services = settings.delivery, settings.containers.services
+    reads_loader = settings.is_direct or "write" in services
     secrets = {
         "kafka-client": settings.kafka.secret_arn,
         "snowflake-setup": delivery.setup_secret_arn,
-        **({"snowflake-loader": delivery.loader_secret_arn} if settings.is_direct else {}),
+        **({"snowflake-loader": delivery.loader_secret_arn} if reads_loader else {}),
+        **(dict.fromkeys(CONTAINER_SECRETS) if services else {}),
     }
     function = names.arn("lambda", f"function:{names.function}")
     calls: dict[str, tuple[list[str], list[str]]] = {

@@ -15,19 +15,17 @@ from constructs import Construct
 
 from infra.assets import HANDLER_ZIP, code
 from infra.parts import (
-    USE_KEY,
+    REJECTS_PREFIX,
     allow,
-    bucket_key_use,
     from_here,
     secret_key_use,
     service_function,
     service_role,
     write_logs,
+    write_rejects,
 )
 from infra.private import enter_vpc, interfaces
 from infra.settings import Settings
-
-REJECTS_PREFIX = "rejects"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +106,7 @@ def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -
     ]
     statements = [
         *(direct if settings.is_direct else [allow("SendRows", ["firehose:PutRecordBatch"], [names.stream_arn])]),
-        allow("WriteRejects", ["s3:PutObject"], [f"{names.error_bucket_arn}/{REJECTS_PREFIX}/*"]),
-        allow("RejectsKey", USE_KEY, [sink.data_key.key_arn], conditions=bucket_key_use(names)),
+        *write_rejects(names, sink.data_key),
     ]
     function = service_function(
         stack,

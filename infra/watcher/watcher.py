@@ -41,7 +41,7 @@ def look(env: Mapping[str, str], clients: Clients, now: dt.datetime) -> tuple[di
     """Numbers by name, and for those that could not be had the kind of the fault."""
     looks: dict[str, Callable[[], float | None]] = {
         "PipeRunning": lambda: _pipe_running(clients("pipes"), env["LMDP_PIPE"]),
-        "CertificateDaysLeft": lambda: _certificate(clients("secretsmanager"), env["LMDP_KAFKA_SECRET"], now),
+        "CertificateDaysLeft": lambda: _soonest(clients("secretsmanager"), env["LMDP_KAFKA_SECRETS"].split(","), now),
         "CanaryAgeHours": lambda: _canary(clients("ssm"), env["LMDP_CANARY_PARAMETER"], now),
         "TopicRetentionHours": lambda: _retention(clients, env),
         "LoaderKeyDaysLeft": lambda: _key(clients("secretsmanager"), env, "LMDP_LOADER_SECRET", now),
@@ -81,13 +81,20 @@ def metrics(found: Mapping[str, float], faults: Mapping[str, str], service: str,
             ],
         },
         "service": service,
-        "untold": dict(faults),
+        "unknown": dict(faults),
         **found,
     }
 
 
 def _pipe_running(pipes: Any, name: str) -> float:
     return float(pipes.describe_pipe(Name=name)["CurrentState"] == "RUNNING")
+
+
+def _soonest(secrets: Any, names: list[str], now: dt.datetime) -> float | None:
+    """Days left of the certificate that expires first; None when one of them is unknown."""
+    days = [_certificate(secrets, name, now) for name in names]
+    known = [one for one in days if one is not None]
+    return min(known) if len(known) == len(days) else None
 
 
 def _certificate(secrets: Any, secret: str, now: dt.datetime) -> float | None:

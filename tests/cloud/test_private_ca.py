@@ -89,6 +89,15 @@ def test_the_command_writes_files_for_collectors(authority: str, tmp_path: Path)
     assert Path(made["cert"]).parent == tmp_path / "certs" / "private-ca"
 
 
+def test_the_secret_is_the_deployments(authority: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read and filled in LMDP_AWS_REGION, whatever Region the profile has."""
+    issued = private_ca.issue(authority, "lmdp-pipe")
+    monkeypatch.setenv("LMDP_AWS_REGION", "eu-west-1")
+    boto3.client("secretsmanager", region_name="eu-west-1").create_secret(Name="kafka")
+    private_ca.write_secret("kafka", issued)
+    assert private_ca.secret_ends("kafka") == issued.ends
+
+
 def test_what_ends_soon_is_renewed(authority: str, tmp_path: Path) -> None:
     """Thirty days before its end, a certificate is no longer good."""
     found = private_ca.write_files(tmp_path, "collector-1", private_ca.issue(authority, "collector-1", days=90))

@@ -77,6 +77,14 @@ def test_the_container_runs_as_nobody_with_pinned_packages() -> None:
     assert all("--require-hashes" in part or "dist/lmdp-" in part for part in installs)
 
 
+def test_the_container_can_call_aws() -> None:
+    """Rejects in a bucket and a key in Secrets Manager are read with boto3, which its requirements have."""
+    (installed,) = [text for word, text in _instructions() if word == "RUN" and "/opt/lmdp/bin/pip install" in text
+                    and "-r" in text]  # fmt: skip
+    pinned = "".join((ROOT / name).read_text() for name in re.findall(r"-r (\S+)", installed))
+    assert {"boto3", "botocore", "confluent-kafka", "duckdb"} <= set(re.findall(r"^([\w-]+)==", pinned, re.MULTILINE))
+
+
 def test_what_is_copied_reaches_the_builder() -> None:
     """Each source of COPY exists and is let through by .dockerignore, which lets through nothing else."""
     copied = [

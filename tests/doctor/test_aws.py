@@ -212,6 +212,14 @@ def test_nothing_is_deployed(context: Context) -> None:
     assert found["secrets"].text.count("has no value") == 3
 
 
+def test_stacks_without_a_region_are_in_the_default_one(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without LMDP_AWS_REGION a deployment is in us-east-1, wherever the profile is."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    found = aws.region(context)
+    assert (found.state, found.text) == ("wrong", "the local tools use eu-west-1, the stacks are in us-east-1")
+    assert aws.region(replace(context, environment=None)).state != "wrong"
+
+
 @pytest.mark.parametrize(
     ("env", "look", "told", "fix"),
     [

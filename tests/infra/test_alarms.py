@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from templates import of_type, only, text
+from templates import of_type, only, role_statements, text
 
-from .conftest import ROOT, UUID, Templates
+from .conftest import OTHER_OPTIONS, ROOT, UUID, Templates
 
 # What the topic really keeps, and never more than is planned.
 KEPT = "IF(FILL(kept, 24) < 24, FILL(kept, 24), 24)"
@@ -236,7 +236,7 @@ def test_the_watcher_looks_every_five_minutes(example: Templates) -> None:
     assert watcher["Environment"]["Variables"] == {
         "LMDP_PREFIX": "lmdp-example",
         "LMDP_PIPE": "lmdp-example",
-        "LMDP_KAFKA_SECRET": "lmdp-example/kafka-client",
+        "LMDP_KAFKA_SECRETS": "lmdp-example/kafka-client",
         "LMDP_LOADER_SECRET": "lmdp-example/snowflake-loader",
         "LMDP_SETUP_SECRET": "lmdp-example/snowflake-setup",
         "LMDP_CANARY_PARAMETER": "/lmdp/example/state/canary-landed",
@@ -245,6 +245,18 @@ def test_the_watcher_looks_every_five_minutes(example: Templates) -> None:
         "LMDP_RETENTION_PARAMETER": "/lmdp/example/state/topic-retention-hours",
         "LMDP_KEY_MAX_AGE_DAYS": "365",
     }
+
+
+def test_the_watcher_looks_at_every_certificate(full: Templates) -> None:
+    """The pipe's, by the ARN that was given, and those of both containers, to which its role has the right."""
+    watcher = only(full["alarms"], "AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+    given = OTHER_OPTIONS["LMDP_KAFKA_SECRET_ARN"]
+    assert watcher["LMDP_KAFKA_SECRETS"] == f"{given},lmdp-example/kafka-receive,lmdp-example/kafka-write"
+    (looks,) = [one for one in role_statements(full["alarms"], "acme-lmdp-example-watcher") if "Certificate " in one]
+    ours = "arn:aws:secretsmanager:us-east-1:000000000000:secret:lmdp-example/kafka"
+    assert looks == (
+        f"LookAtCertificate Allow: secretsmanager:DescribeSecret on {given} {ours}-receive-?????? {ours}-write-??????"
+    )
 
 
 def test_the_dashboard_shows_the_whole_path(example: Templates) -> None:

@@ -78,21 +78,35 @@ def test_settings_that_a_command_reads(full: Templates) -> None:
     for service in ("receive", "write"):
         main = _containers(full, service)["lmdp"]
         given = {one["Name"]: one["Value"] for one in main["Environment"]}
-        assert set(given) - {"TMPDIR"} <= known()
+        assert set(given) - {"TMPDIR", "AWS_REGION"} <= known()
         mounted = [one["ContainerPath"] for one in main["MountPoints"]]
         files = [value for value in given.values() if value.startswith("/")]
         assert all(any(value.startswith(path) for path in mounted) for value in files)
+    assert _containers(full, "write")["lmdp"]["Command"][-2:] == [
+        "--rejects", "s3://lmdp-example-errors-000000000000-us-east-1/rejects",
+    ]  # fmt: skip
     assert {one["Name"]: one["Value"] for one in _containers(full, "write")["lmdp"]["Environment"]}.items() >= {
+        "AWS_REGION": "us-east-1",
         "LMDP_TOPIC": "lm.metrics.received", "LMDP_TENANT_HEADER": "lmdp-tenant",
     }.items()  # fmt: skip
+
+
+def test_secrets_of_all_services_are_there_with_one(tmp_path: Path) -> None:
+    """A secret that left its stack would keep its name, and the service could not come back."""
+    made = synthesised(tmp_path, {**example_values(), **WANTED, **SERVERS, "LMDP_CONTAINERS": "receive"})
+    assert {_props(one)["Name"] for one in of_type(made["auth"], "AWS::SecretsManager::Secret")} == {
+        f"lmdp-example/{what}" for what in ("kafka-client", "kafka-receive", "receive-tokens", "kafka-write")
+    }
+    assert only(made["auth"], "AWS::SSM::Parameter", Name="/lmdp/example/container-secrets")
 
 
 def test_roles_may_do_what_they_need(full: Templates) -> None:
     """The receiver has none; the writer's writes rejects; each start role reads its own secrets and image."""
     assert "TaskRoleArn" not in _task(full, "receive")
     assert role_statements(full["containers"], "acme-lmdp-example-write") == [
-        ("WriteRejects Allow: elasticfilesystem:ClientMount elasticfilesystem:ClientWrite on <AWS::EFS::FileSystem> "
-         "when elasticfilesystem:AccessPointArn"),
+        "WriteRejects Allow: s3:PutObject on arn:aws:s3:::lmdp-example-errors-000000000000-us-east-1/rejects/*",
+        ("RejectsKey Allow: kms:Decrypt kms:GenerateDataKey on <storage:DataKey> "
+         "when kms:EncryptionContext:aws:s3:arn kms:ViaService"),
     ]  # fmt: skip
     assert role_statements(full["containers"], "acme-lmdp-example-receive-start") == [
         "SignInToEcr Allow: ecr:GetAuthorizationToken on *",
@@ -116,9 +130,16 @@ def test_senders_reach_the_receiver_through_tls_alone(full: Templates) -> None:
     assert listener["Certificates"] == [{"CertificateArn": OTHER_OPTIONS["LMDP_RECEIVE_CERTIFICATE_ARN"]}]
     balancer = _props(only(stack, "AWS::ElasticLoadBalancingV2::LoadBalancer"))
     attributes = {one["Key"]: one["Value"] for one in balancer["LoadBalancerAttributes"]}
-    assert (balancer["Scheme"], attributes["access_logs.s3.enabled"], attributes["deletion_protection.enabled"]) == (
-        "internal", "true", "true",
-    )  # fmt: skip
+    # The stack's termination protection is enough: a balancer's own would keep a rollback from deleting it.
+    assert (balancer["Scheme"], attributes) == (
+        "internal",
+        {
+            "access_logs.s3.enabled": "true",
+            "access_logs.s3.bucket": "lmdp-example-access-logs-000000000000-us-east-1",
+            "access_logs.s3.prefix": "receive",
+            "load_balancing.cross_zone.enabled": "true",
+        },
+    )
     front = _props(only(stack, "AWS::EC2::SecurityGroup", GroupName="lmdp-example-receive"))
     assert [(one["CidrIp"], one["FromPort"]) for one in front["SecurityGroupIngress"]] == [("10.30.0.0/16", 443)]
     (let_in,) = of_type(stack, "AWS::EC2::SecurityGroupIngress")

@@ -62,5 +62,5 @@ def test_defaults_of_the_settings() -> None:
 
 def test_counted_metrics_of_the_watcher() -> None:
     """One metric for each look, the CA's among them."""
-    _, untold = watcher.look({"LMDP_PRIVATE_CA": "arn"}, lambda _: None, dt.datetime.now(dt.UTC))
-    assert COST["watcher_metrics"] == len(untold)
+    _, unknown = watcher.look({"LMDP_PRIVATE_CA": "arn"}, lambda _: None, dt.datetime.now(dt.UTC))
+    assert COST["watcher_metrics"] == len(unknown)

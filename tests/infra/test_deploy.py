@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 import importlib.util
 import io
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from lmdp.cli.topic import NO_ACL
 from lmdp.deployment.security_group import wanted
@@ -331,6 +333,24 @@ def test_destroy_deletes_data_only_when_told_twice(
     assert place.commands[-1] == "destroy auth snowflake-auth storage base --exclusively --force"
     place.answers = ["delete lmdp-dev-errors-123456789012-us-east-1"]
     tool.destroy(place.settings(), place.world, tool.Options(yes=True, delete_data=True))  # it may be repeated
+
+
+def test_destroy_begins_with_what_the_login_may_not(tool: ModuleType, place: Place) -> None:
+    """Whoever may not empty the buckets is refused while all stacks are there."""
+    denied = {"Error": {"Code": "AccessDenied", "Message": "not you"}}
+
+    class Closed:
+        """S3 for the deployer."""
+
+        exceptions = place.aws("s3").exceptions
+
+        def list_object_versions(self, **_: Any) -> None:
+            raise ClientError(denied, "ListObjectVersions")
+
+    world = dataclasses.replace(place.world, client=lambda one: Closed() if one == "s3" else place.aws(one))
+    with pytest.raises(ClientError, match="ListObjectVersions"):
+        tool.destroy(place.settings(), world, tool.Options(yes=True, delete_data=True))
+    assert place.commands == ["synth"]
 
 
 def test_what_is_protected_is_not_destroyed(tool: ModuleType, place: Place) -> None:

@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 
+from .conftest import OTHER_OPTIONS
 from .test_deploy import ACCOUNT, STACK, Place, client, place, settings, tool
 
 __all__ = ["client", "place", "tool"]
 
+CONTAINERS = {
+    name: value.replace("000000000000:", f"{ACCOUNT}:")
+    for name, value in OTHER_OPTIONS.items()
+    if name.startswith(("LMDP_CONTAINER_", "LMDP_RECEIVE_"))
+} | {"LMDP_BOOTSTRAP_SERVERS": "b-1.example.com:9094"}
 KAFKA_OUT = {"IpProtocol": "tcp", "FromPort": 9094, "ToPort": 9094}
 HTTPS_OUT = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
 ITSELF = {"UserIdGroupPairs": [{"GroupId": "sg-1"}]}
@@ -113,6 +119,31 @@ def test_a_kept_secret_stops_the_deployment(tool: ModuleType, place: Place, wind
     assert place.commands == []
 
 
+@pytest.mark.parametrize(
+    ("window", "said"),
+    [
+        (None, "the secret lmdp-dev/kafka-write was kept. As an administrator: aws secretsmanager delete-secret"),
+        (
+            30,
+            "As an administrator: aws secretsmanager restore-secret --secret-id lmdp-dev/kafka-write, then aws secret",
+        ),
+    ],
+)
+def test_a_secret_that_a_removed_service_left_stops_the_deployment(
+    tool: ModuleType, place: Place, window: int | None, said: str
+) -> None:
+    """The stack of the secrets is there, and had none of the containers'; with them, nothing is in the way."""
+    manager, wanted = place.aws("secretsmanager"), place.settings(**CONTAINERS, LMDP_CONTAINERS="receive")
+    manager.create_secret(Name="lmdp-dev/kafka-write")
+    if window:
+        manager.delete_secret(SecretId="lmdp-dev/kafka-write", RecoveryWindowInDays=window)
+    with pytest.raises(tool.LmdpError) as caught:
+        tool.adopt(wanted, place.world)
+    assert said in str(caught.value)
+    place.aws("ssm").put_parameter(Name="/lmdp/dev/container-secrets", Value="x", Type="String")
+    tool.adopt(wanted, place.world)
+
+
 def test_a_kept_cluster_is_named(tool: ModuleType, place: Place) -> None:
     """A cluster of the name that the network stack would make is used by its ARN."""
     nodes = {"ClientSubnets": ["a"], "InstanceType": "kafka.m7g.large"}
@@ -163,19 +194,72 @@ def test_a_test_alarm_is_sent(
 
 
 @pytest.mark.parametrize(
-    ("retention_ms", "checked", "noted"),
-    [(36 * 3_600_000, False, "36"), (-1, False, "87600"), (0, True, "24")],
-    ids=["found", "for ever", "confirmed by a person"],
+    ("before", "retention_ms", "planned", "noted"),
+    [
+        ("", 36 * 3_600_000, "24", "36"),
+        ("12", -1, "24", "87600"),
+        ("", None, "24", "24"),
+        ("36", None, "24", "24"),
+        ("24", None, "72", "24"),
+    ],
+    ids=["found", "for ever", "confirmed", "confirmed, and kept for longer", "confirmed, and the setting was raised"],
 )
 def test_what_the_topic_keeps_is_noted(
-    tool: ModuleType, place: Place, monkeypatch: pytest.MonkeyPatch, retention_ms: int, noted: str, *, checked: bool
-) -> None:
-    """The watcher publishes it; where a person has checked the topic, the setting is what it keeps at least."""
+    tool: ModuleType, place: Place, monkeypatch: pytest.MonkeyPatch, before: str, retention_ms: int | None,
+    planned: str, noted: str,
+) -> None:  # fmt: skip
+    """The watcher publishes what was found; where it is confirmed, the setting, but never more than was noted."""
     monkeypatch.setenv("LMDP_BOOTSTRAP_SERVERS", "b-1.example.com:9094")
+    name, ssm = "/lmdp/dev/state/topic-retention-hours", place.aws("ssm")
+    if before:
+        ssm.put_parameter(Name=name, Value=before, Type="String")
     place.kept["check"] = json.dumps({"retention_ms": retention_ms, "faults": []})
-    tool.check_topic(place.settings(), place.world, tool.Options(topic_checked=checked))
-    parameter = place.aws("ssm").get_parameter(Name="/lmdp/dev/state/topic-retention-hours")["Parameter"]
-    assert parameter["Value"] == noted
+    wanted = place.settings(LMDP_TOPIC_RETENTION_HOURS=planned)
+    tool.check_topic(wanted, place.world, tool.Options(topic_checked=retention_ms is None))
+    assert ssm.get_parameter(Name=name)["Parameter"]["Value"] == noted
+    assert any("put-parameter" in line for line in place.said) is (float(noted) < float(planned))
+
+
+CHECKED: list[tuple[dict[str, str], list[str], list[str]]] = [
+    (
+        {"LMDP_CONTAINERS": "receive,write"},
+        ["--topic lm.metrics.received --retention-hours 24"],
+        ["--topic lm.metrics.received --collector lmdp-dev-receive --reader lmdp-dev-write --group lmdp-dev-write"],
+    ),
+    (
+        {"LMDP_CONTAINERS": "receive,write", "LMDP_WRITE_TOPIC": "elsewhere"},
+        ["--topic lm.metrics.received --retention-hours 24", "--topic elsewhere --retention-hours 24"],
+        [
+            "--topic lm.metrics.received --collector lmdp-dev-receive",
+            "--topic elsewhere --reader lmdp-dev-write --group lmdp-dev-write",
+        ],
+    ),
+    (
+        {"LMDP_CONTAINERS": "receive", "LMDP_RECEIVE_TOPIC": ""},
+        [],
+        ["--topic lm.metrics.otlp --collector … --reader lmdp-dev --group lmdp-dev-pipe --collector lmdp-dev-receive"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changed", "checks", "rights"), CHECKED)
+def test_the_topics_of_the_containers_are_checked_too(
+    tool: ModuleType, place: Place, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], checks: list[str],
+    rights: list[str],
+) -> None:  # fmt: skip
+    """Each topic once: what it keeps, and its ACLs; where no broker is known, with the names that get rights."""
+    wanted = place.settings(**(CONTAINERS | changed))
+    with pytest.raises(tool.LmdpError) as caught:
+        tool.check_topic(wanted, place.world, tool.Options())
+    for command in (*(f"lmdp topic check {one}" for one in checks), *(f"lmdp topic acls {one}" for one in rights)):
+        assert f"  {command}\n" in str(caught.value)
+    monkeypatch.setenv("LMDP_BOOTSTRAP_SERVERS", "b-1.example.com:9094")
+    tool.check_topic(wanted, place.world, tool.Options())
+    assert place.commands[2:] == [
+        command
+        for one in checks
+        for command in (f"lmdp topic check {one} --json", f"lmdp topic acls {' '.join(one.split()[:2])}")
+    ]
 
 
 ANSWERS: list[tuple[str, str]] = [

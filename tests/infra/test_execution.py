@@ -22,8 +22,6 @@ LEFT_OUT = (
     LeftOut("AWS::ECS::Cluster", ("ecs:PutAccountSetting", "ecs:PutAccountSettingDefault"),
             "No setting of the account is changed."),
     LeftOut("AWS::ECS::Service", ("iam:PassRole",), "ECS has its service-linked role.", unless=("Role",)),
-    LeftOut("AWS::EFS::FileSystem", ("iam:PassRole",), "No file system is replicated.",
-            unless=("ReplicationConfiguration",)),
     LeftOut("AWS::ElasticLoadBalancingV2::Listener", ("cognito-idp:DescribeUserPoolClient",),
             "No listener signs anybody in.", unless=("DefaultActions.AuthenticateCognitoConfig",)),
     LeftOut("AWS::ElasticLoadBalancingV2::LoadBalancer", ("elasticloadbalancing:ModifyIpPools",),

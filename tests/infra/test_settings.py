@@ -34,6 +34,14 @@ def test_one_message_names_every_setting_that_is_missing() -> None:
     assert caught.value.exit_code == 2
 
 
+def test_the_example_file_names_every_setting_that_is_needed() -> None:
+    """What docs/deploy.md says of `.env.example`; the account is read from the ARN of the cluster."""
+    named = re.findall(r"^#?(\w+)=", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE)
+    assert {*REQUIRED, "LMDP_AWS_REGION", "AWS_DEFAULT_REGION", "LMDP_PRIVATE_CA_ARN"} - {*named} == {
+        "LMDP_AWS_ACCOUNT"
+    }
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
@@ -69,6 +77,7 @@ def test_one_message_names_every_setting_that_is_missing() -> None:
         ({"LMDP_TOPIC_RETENTION_HOURS": "5"}, "it is a whole number from 6 to 8,760"),
         ({"LMDP_TOPIC_CREATE": "true", "LMDP_MSK_BROKERS": "2"}, "LMDP_TOPIC_CREATE=true needs LMDP_MSK_BROKERS of 3"),
         ({"LMDP_COLLECTOR_CIDRS": "0.0.0.0/0"}, "the whole Internet"),
+        ({"SNOWFLAKE_ALLOWED_IPS": "203.0.113.0/24"}, "SNOWFLAKE_ALLOWED_IPS would shut out the setup function"),
         ({"LMDP_COLLECTOR_CIDRS": "10.0.0.1/8"}, "it is IPv4 ranges such as 10.20.0.0/16"),
         ({"LMDP_IAM_PATH": "team"}, "LMDP_IAM_PATH is 'team'; it is an IAM path such as /team/lmdp/"),
         ({"LMDP_ROLE_NAME_PREFIX": "a b"}, "LMDP_ROLE_NAME_PREFIX is 'a b'"),

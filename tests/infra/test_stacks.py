@@ -165,7 +165,7 @@ def test_every_key_rotates_and_outlives_its_stack(full: Templates) -> None:
 
 
 HOLDS_DATA = {
-    "AWS::EFS::FileSystem", "AWS::KMS::Key", "AWS::MSK::Cluster", "AWS::MSK::Configuration", "AWS::MSK::Topic",
+    "AWS::KMS::Key", "AWS::MSK::Cluster", "AWS::MSK::Configuration", "AWS::MSK::Topic",
     "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::SecretsManager::Secret",
 }  # fmt: skip
 
@@ -359,8 +359,11 @@ ENDPOINT_POLICIES = {
     "lambda": (f"lambda:InvokeFunction on arn:aws:lambda:{HERE}:function:lmdp-example-rows "
                f"arn:aws:lambda:{HERE}:function:lmdp-example-rows:*"),
     "pipes-data": None,
-    "secretsmanager": (f"secretsmanager:GetSecretValue on arn:aws:secretsmanager:{HERE}:secret:kafka-AbCdEf "
-                       f"arn:aws:secretsmanager:{HERE}:secret:setup-AbCdEf"),
+    "secretsmanager": "secretsmanager:GetSecretValue on " + " ".join(
+        f"arn:aws:secretsmanager:{HERE}:secret:{secret}"
+        for secret in ("kafka-AbCdEf", "lmdp-example/kafka-receive-??????", "lmdp-example/kafka-write-??????",
+                       "lmdp-example/receive-tokens-??????", "loader-AbCdEf", "setup-AbCdEf")
+    ),
     "ssm": f"ssm:PutParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/state/canary-landed",
     "sts": "sts:AssumeRole on arn:aws:iam::000000000000:role/team/acme-lmdp-example-pipe",
 }  # fmt: skip

@@ -14,7 +14,7 @@ NOW = dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC)
 ENV = {
     "LMDP_PREFIX": "lmdp-example",
     "LMDP_PIPE": "lmdp-example",
-    "LMDP_KAFKA_SECRET": "kafka",
+    "LMDP_KAFKA_SECRETS": "kafka",
     "LMDP_LOADER_SECRET": "loader",
     "LMDP_SETUP_SECRET": "setup",
     "LMDP_CANARY_PARAMETER": "/lmdp/example/state/canary-landed",
@@ -140,6 +140,27 @@ def test_a_tag_of_another_version_says_nothing(aws: Any) -> None:
     assert faults["CertificateDaysLeft"] == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("ends", "days"),
+    [
+        ({"kafka": "2027-01-01", "kafka-receive": "2026-12-03", "kafka-write": "2026-12-24"}, 9.5),
+        ({"kafka": "2027-01-01", "kafka-receive": "", "kafka-write": "2026-12-24"}, None),
+    ],
+)
+def test_the_certificate_that_ends_first_counts(aws: Any, ends: dict[str, str], days: float | None) -> None:
+    """The pipe's and those of the containers; one that is unknown makes the number unknown."""
+    from infra.watcher.watcher import look  # noqa: PLC0415 - only where boto3 is
+
+    secrets = aws("secretsmanager")
+    for name, end in ends.items():
+        version = secrets.create_secret(Name=name, SecretString="{}")["VersionId"]
+        tag = {"Key": "lmdp:certificate", "Value": f"{version} {end}T00:00:00+00:00"}
+        secrets.tag_resource(SecretId=name, Tags=[tag] if end else [])
+    found, faults = look({**ENV, "LMDP_KAFKA_SECRETS": ",".join(ends)}, aws, NOW)
+    assert found.get("CertificateDaysLeft") == days
+    assert faults.get("CertificateDaysLeft") == (None if days else "unknown")
+
+
 def test_a_pipe_that_stopped_is_zero(aws: Any) -> None:
     """Stopped is not missing."""
     from infra.watcher.watcher import look  # noqa: PLC0415 - only where boto3 is
@@ -161,7 +182,7 @@ def test_the_numbers_are_one_object_in_embedded_metric_format() -> None:
             ],
         },
         "service": "lmdp-example",
-        "untold": {"CanaryAgeHours": "unknown"},
+        "unknown": {"CanaryAgeHours": "unknown"},
         "PipeRunning": 1.0,
     }
 

@@ -166,6 +166,7 @@ def test_acls_decide_what_another_client_may_do(
     assert topics.apply_grants(kafka_broker.access, name, wanted) == sorted(wanted)
     assert topics.apply_grants(kafka_broker.access, name, wanted) == []
     assert _produce(collector, name, b"allowed") is None
+    assert topics.describe(collector, name).name == name  # the check of a topic that has ACLs
     refusal = _consume(collector, name).error()
     assert refusal is not None
     # It has rights on neither; which of the two the broker tells first is chance.
@@ -188,10 +189,12 @@ def test_readers_read_the_topic_with_their_group(
     assert [(one.resource, one.name, one.operation) for one in topics.list_grants(kafka_broker.access, name)] == [
         ("group", "readers", "read"),
         ("topic", name, "describe"),
+        ("topic", name, "describe_configs"),
         ("topic", name, "read"),
     ]
     assert _produce(kafka_broker.access, name, b"bundle") is None
     assert _consume(reader, name).value() == b"bundle"
+    assert topics.describe(reader, name).name == name
     assert _produce(reader, name, b"not allowed") is not None
     other_group = Consumer({**reader.config(), "group.id": "others"})
     other_group.subscribe([name])

@@ -53,9 +53,11 @@ def test_acls_are_given_listed_and_taken(run: Callable[..., Result]) -> None:
     given = run("acls", "--topic", "command.b", "--collector", "c-1", "--reader", "User:CN=p,O=x", "--group", "g")
     assert given.stdout.splitlines() == [
         "User:CN=c-1  allow describe topic command.b",
+        "User:CN=c-1  allow describe_configs topic command.b",
         "User:CN=c-1  allow write topic command.b",
         "User:CN=p,O=x  allow read group g",
         "User:CN=p,O=x  allow describe topic command.b",
+        "User:CN=p,O=x  allow describe_configs topic command.b",
         "User:CN=p,O=x  allow read topic command.b",
     ]
     taken = run("acls", "--topic", "command.b", "--revoke", "c-1", "--revoke", "User:CN=p,O=x")

@@ -26,6 +26,7 @@ from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.receive.application import Application, Limits
 from lmdp.receive.metrics import Metrics
 from lmdp.receive.senders import Senders
+from lmdp.receive.server import Receiver, ReceiveSettings
 from receive.receiving import BUNDLE, Receiving, receiving
 from running import until
 
@@ -337,6 +338,16 @@ def test_an_hour_without_kafka_takes_no_memory() -> None:
 
     with receiving(KafkaAccess("127.0.0.1:1")) as receiver:
         asyncio.run(every(receiver.port))
+        assert len([line for line in receiver.log if "Requests are answered with 503" in line]) == 1
     assert set(heads) == {b"503"}
     assert sizes[1] - sizes[0] < 2_000 * len(PADDED) / 3
-    assert len([line for line in receiver.log if "Requests are answered with 503" in line]) == 1
+
+
+def test_trouble_is_reported_as_long_as_it_lasts() -> None:
+    """Each report repeats it until Kafka acknowledges: an alarm that counts these lines lasts as long."""
+    log = list[str]()
+    receiver = Receiver(ReceiveSettings(KafkaAccess("127.0.0.1:1"), "t"), log.append)
+    for trouble in ("", "Kafka is unreachable.", "Kafka is unreachable.", ""):
+        receiver.writer.trouble = trouble
+        receiver.report()
+    assert log == ["Kafka is unreachable. Requests are answered with 503 until Kafka acknowledges again."] * 2

@@ -91,6 +91,14 @@ def test_a_secret_has_the_shape_that_firehose_reads(client: Any) -> None:
     assert loaded.key_size == 2048
 
 
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize(("setting", "region"), [("us-east-1", "us-east-1"), ("", "eu-west-1")])
+def test_a_key_goes_to_the_deployments_region(monkeypatch: pytest.MonkeyPatch, setting: str, region: str) -> None:
+    """LMDP_AWS_REGION decides where the secret is, else the profile."""
+    monkeypatch.setenv("LMDP_AWS_REGION", setting)
+    assert secrets.secrets_client().meta.region_name == region
+
+
 def test_a_key_below_2048_bits_is_refused() -> None:
     """Snowflake would refuse it later."""
     with pytest.raises(SettingsError, match="2048 bits or more"):

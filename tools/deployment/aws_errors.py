@@ -43,6 +43,6 @@ def _refused(error: ClientError, region: str) -> LmdpError:
     if code in DENIED:
         return LmdpError(
             f"This login may not call {error.operation_name}: {said} Sign in as somebody who has the policy "
-            f"LmdpDeployer, or as an administrator for make bootstrap. {_AGAIN}"
+            f"LmdpDeployer, or as an administrator for make bootstrap and make destroy DELETE_DATA=1. {_AGAIN}"
         )
     return LmdpError(f"AWS refused {error.operation_name} ({code}): {said} {_AGAIN}")

@@ -30,6 +30,8 @@ def destroy(settings: Settings, world: World, options: Options) -> None:
         raise SettingsError("LMDP_TERMINATION_PROTECTION is true: deploy with false first; then nothing protects it.")
     synthesise(settings, world)
     check_stacks(settings, world, verb="destroy")
+    if options.delete_data:
+        _check_rights(settings, world)
     confirm(world, options, f"Remove the stacks of {names.prefix}? Kafka's messages then wait.", names.environment)
     _remove(settings, world, [stack for stack in settings.stacks if stack not in kept])
     if not options.delete_data:
@@ -51,6 +53,14 @@ def _remove(settings: Settings, world: World, stacks: list[str]) -> None:
     run_cdk(settings, world, ["destroy", *map(settings.names.stack, reversed(stacks)), "--exclusively", "--force"])
 
 
+def _check_rights(settings: Settings, world: World) -> None:
+    """Raise AWS's refusal before a stack is gone: the deployer may not empty the buckets, an administrator may."""
+    names, s3 = settings.names, world.client("s3")
+    for bucket in (names.error_bucket, names.log_bucket):
+        with contextlib.suppress(s3.exceptions.NoSuchBucket):
+            s3.list_object_versions(Bucket=bucket, MaxKeys=1)
+
+
 def _delete_data(settings: Settings, world: World) -> None:
     """Delete what the stacks left. It may be repeated: what is gone is passed over."""
     names, s3 = settings.names, world.client("s3")
@@ -59,9 +69,7 @@ def _delete_data(settings: Settings, world: World) -> None:
             _delete_bucket(s3, bucket)
         world.say(f"Deleted: s3://{bucket}")
     manager = world.client("secretsmanager")
-    services = settings.containers.services
-    of_containers = [what for service in services for what in CONTAINER_SECRETS[service]]
-    for what in ("snowflake-loader", "snowflake-setup", "kafka-client", *of_containers):
+    for what in ("snowflake-loader", "snowflake-setup", "kafka-client", *CONTAINER_SECRETS):
         name = names.secret(what)
         with contextlib.suppress(manager.exceptions.ResourceNotFoundException):
             # With a recovery window the name would be taken for that long, and no deployment could make it.

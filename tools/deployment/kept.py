@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from infra.containers import CONTAINER_SECRETS, CONTAINER_SECRETS_PARAMETER
 from infra.settings import Settings
 from tools.deployment.cdk import run_cdk
 from tools.deployment.world import World
@@ -43,10 +44,12 @@ def _secrets(settings: Settings, world: World) -> list[str]:
         ("snowflake-auth", "snowflake-setup", "LMDP_SETUP_SECRET_ARN", delivery.setup_secret_arn),
         ("auth", "kafka-client", "LMDP_KAFKA_SECRET_ARN", settings.kafka.secret_arn),
     )
+    free = {what: setting for stack, what, setting, given in wanted
+            if not given and not _stack_is_there(settings, world, stack)}  # fmt: skip
+    if settings.containers.services and not _has_container_secrets(settings, world):
+        free |= dict.fromkeys(CONTAINER_SECRETS, "")
     faults = []
-    for stack, what, setting, given in wanted:
-        if given or _stack_is_there(settings, world, stack):
-            continue
+    for what, setting in free.items():
         try:
             found = manager.describe_secret(SecretId=names.secret(what))
         except manager.exceptions.ResourceNotFoundException:
@@ -55,19 +58,32 @@ def _secrets(settings: Settings, world: World) -> list[str]:
     return faults
 
 
+def _has_container_secrets(settings: Settings, world: World) -> bool:
+    """Return whether the secrets of the services in containers are in their stack, which is there without any too."""
+    ssm = world.client("ssm")
+    try:
+        ssm.get_parameter(Name=settings.names.parameter(CONTAINER_SECRETS_PARAMETER))
+    except ssm.exceptions.ParameterNotFound:
+        return False
+    return True
+
+
 def _secret_fault(name: str, setting: str, found: dict[str, Any]) -> str:
+    """Return what to do with a secret whose name is taken; one without a setting can only be made again."""
     key = f" and LMDP_SECRETS_KMS_KEY_ARN={found['KmsKeyId']}" if found.get("KmsKeyId") else ""
     use = f"set {setting}={found['ARN']}{key}"
+    delete = f"aws secretsmanager delete-secret --secret-id {name} --force-delete-without-recovery"
+    restore = f"aws secretsmanager restore-secret --secret-id {name}"
+    state = "was kept"
     if found.get("DeletedDate"):
-        return (
-            f"the secret {name} is being deleted, and keeps its name until then. To use it again: aws secretsmanager "
-            f"restore-secret --secret-id {name}, then {use}. To give it up: aws secretsmanager delete-secret "
-            f"--secret-id {name} --force-delete-without-recovery (after restore-secret)"
+        state, use, delete = (
+            "is being deleted, and keeps its name",
+            f"{restore}, then {use}",
+            f"{restore}, then {delete}",
         )
-    return (
-        f"the secret {name} was kept. To use it: {use}. To give it up: aws secretsmanager delete-secret --secret-id "
-        f"{name} --force-delete-without-recovery"
-    )
+    if not setting:
+        return f"the secret {name} {state}. As an administrator: {delete}. Then fill it again"
+    return f"the secret {name} {state}. To use it: {use}. To give it up: {delete}"
 
 
 def _cluster(settings: Settings, world: World) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def good_files(folder: Path, name: str, *, now: dt.datetime) -> Certificate | No
 def secret_ends(secret: str, client: Any = None) -> dt.datetime | None:
     """When the certificate in the secret ends; None when there is none that could be read."""
     with _aws_errors(f"the secret {secret}"):
-        manager = client or boto3.client("secretsmanager", config=_CALLS)
+        manager = client or _secrets_client()
         try:
             held = json.loads(manager.get_secret_value(SecretId=secret)["SecretString"])
             ends: dt.datetime = x509.load_pem_x509_certificate(held["certificate"].encode()).not_valid_after_utc
@@ -133,10 +134,15 @@ def write_secret(secret: str, issued: Issued, client: Any = None) -> None:
     value = {"certificate": issued.whole_chain.decode(), "privateKey": issued.key.decode()}
     version = str(uuid.uuid4())
     with _aws_errors(f"the secret {secret}", "The secret has the certificate that it had; run the same command again."):
-        manager = client or boto3.client("secretsmanager", config=_CALLS)
+        manager = client or _secrets_client()
         tag = {"Key": CERTIFICATE_TAG, "Value": f"{version} {issued.ends.isoformat()}"}
         manager.tag_resource(SecretId=secret, Tags=[tag])
         manager.put_secret_value(SecretId=secret, SecretString=json.dumps(value), ClientRequestToken=version)
+
+
+def _secrets_client() -> Any:
+    """Return Secrets Manager's client in the deployment's Region, else the profile's."""
+    return boto3.client("secretsmanager", region_name=os.environ.get("LMDP_AWS_REGION") or None, config=_CALLS)
 
 
 def _request(name: str, key: rsa.RSAPrivateKey) -> bytes:

@@ -62,7 +62,7 @@ def _answered(context: Context, look: _Look, *, is_login: bool) -> Result:
     from botocore.config import Config  # noqa: PLC0415 - as above
 
     calls = Config(connect_timeout=NET_S, read_timeout=NET_S, retries={"mode": "standard", "total_max_attempts": 2})
-    where = context.env.get("LMDP_AWS_REGION") or (_REGION if context.environment else None)
+    where = _region(context)
     try:
         session = boto3.Session(region_name=where)
         pipe, stream = revisions_of(context.env)
@@ -95,6 +95,11 @@ def _no_login(text: str, *, is_login: bool) -> Result:
     return wrong(text, _SIGN_IN) if is_login else not_tried("not signed in; see credentials")
 
 
+def _region(context: Context) -> str | None:
+    """Return the Region of the stacks; None where nothing names a deployment."""
+    return context.env.get("LMDP_AWS_REGION") or (_REGION if context.environment else None)
+
+
 def region(context: Context) -> Result:
     """Compare the Region of the local tools with that of the stacks."""
     if (result := _not_here(context, needs_environment=False)) is not None:
@@ -103,7 +108,7 @@ def region(context: Context) -> Result:
 
     # boto3 reads AWS_DEFAULT_REGION and the profile, not AWS_REGION:
     # https://docs.aws.amazon.com/boto3/latest/guide/configuration.html
-    here, wanted = boto3.Session().region_name, context.env.get("LMDP_AWS_REGION")
+    here, wanted = boto3.Session().region_name, _region(context)
     if here is None:
         return wrong("no Region is set for the local tools", f"AWS_DEFAULT_REGION={wanted or _REGION} in .env")
     if wanted and here != wanted:

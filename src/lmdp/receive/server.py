@@ -264,8 +264,9 @@ class Receiver:
             self.report()
 
     def report(self) -> None:
-        """Report what was refused since the last time, in one line."""
+        """Report what was refused since the last time, in one line, and trouble that lasts."""
         self._report = time.monotonic() + _REPORT_S
+        self.writer.report()
         refusals = self._application.refusals
         if refusals:
             named = "; ".join(f"{n:,} of {status}: {text}" for (status, text), n in refusals.most_common(_MOST_REASONS))

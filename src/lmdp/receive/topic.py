@@ -163,9 +163,14 @@ class TopicWriter:
         return f"Kafka at {self._access.bootstrap_servers} did not acknowledge within {ACK_SECONDS:g} s{newest}."
 
     def _in_trouble(self, text: str) -> None:
-        if not self.trouble:
-            self._notify(f"{text} Requests are answered with 503 until Kafka acknowledges again.")
-        self.trouble = text
+        is_new, self.trouble = not self.trouble, text
+        if is_new:
+            self.report()
+
+    def report(self) -> None:
+        """Report trouble while it lasts: an alarm that counts these lines ends when they do."""
+        if self.trouble:
+            self._notify(f"{self.trouble} Requests are answered with 503 until Kafka acknowledges again.")
 
     def refresh(self) -> None:
         """Take up certificates that changed on disk, with a new client; unusable ones are left until they change."""

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/firehose/latest/dev/secrets-manager-whats-secret.htm
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -50,12 +51,16 @@ def secrets_client() -> Any:
 
 
 def aws_client(service: str) -> Any:
-    """Return boto3's client, which gives up within a minute where nobody answers; boto3's own default is five."""
+    """Return boto3's client in the deployment's Region, else the profile's.
+
+    It gives up within a minute where nobody answers; boto3's own default is five.
+    """
     import boto3  # noqa: PLC0415 - as above
     from botocore.config import Config  # noqa: PLC0415 - as above
 
     retries = {"mode": "standard", "total_max_attempts": 3}
-    return boto3.client(service, config=Config(connect_timeout=5, read_timeout=15, retries=retries))
+    config = Config(connect_timeout=5, read_timeout=15, retries=retries)
+    return boto3.client(service, region_name=os.environ.get("LMDP_AWS_REGION") or None, config=config)
 
 
 def read_secret(name: str, version: str | None = None, client: Any = None) -> KeySecret:

@@ -210,11 +210,14 @@ def create(access: KafkaAccess, name: str, wanted: Wanted) -> bool:
 def grants(topic: str, *, collectors: Iterable[str] = (), readers: Iterable[str] = (), group: str = "*") -> list[Grant]:
     """Return the rights of each principal: Collectors write and describe the topic, readers read it and their group.
 
+    Both may read its settings too, which `describe` needs: a topic with an ACL is closed to everybody else.
     A principal is Kafka's, as in `User:CN=collector-1`.
     """
-    writing = [Grant(who, "topic", topic, operation) for who in collectors for operation in ("write", "describe")]
-    reading = [Grant(who, "topic", topic, operation) for who in readers for operation in ("read", "describe")]
-    return [*writing, *reading, *(Grant(who, "group", group, "read") for who in readers)]
+    of = [*((who, "write") for who in collectors), *((who, "read") for who in readers)]
+    rights = [
+        Grant(who, "topic", topic, operation) for who, use in of for operation in (use, "describe", "describe_configs")
+    ]
+    return [*rights, *(Grant(who, "group", group, "read") for who in readers)]
 
 
 def list_grants(access: KafkaAccess, topic: str) -> list[Grant]:
