@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
 from lmdp.cli.certs import certs
+from lmdp.errors import SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +36,14 @@ def test_it_tells_what_it_made_and_what_it_kept(tmp_path: Path) -> None:
         "collector-1": True,
     }
     assert json.loads(second)[3]["principal"] == "User:CN=collector-1"
+
+
+def test_a_private_ca_is_never_ignored(tmp_path: Path) -> None:
+    """Without --client there is no certificate to issue, and no development CA is made in its place."""
+    arn = "arn:aws:acm-pca:eu-west-1:123456789012:certificate-authority/a"
+    with pytest.raises(SettingsError, match="--private-ca needs --client NAME"):
+        certs(home=tmp_path / "home", private_ca=arn)
+    assert not (tmp_path / "home").exists()
 
 
 def test_the_table_names_files_and_ends(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def certs(
     """
     if secret and not (private_ca and client):
         raise SettingsError("--secret needs --private-ca ARN and --client NAME: the certificate to write there.")
-    if private_ca and client:
+    if private_ca:
+        if not client:
+            raise SettingsError("--private-ca needs --client NAME: the name (CN) of the certificate.")
         typer.echo(_from_private_ca(private_ca, client, secret, home, as_json=as_json))
         return
     from lmdp.certificates.development_ca import make, make_client  # noqa: PLC0415 - loads cryptography

@@ -103,7 +103,7 @@ def _source(running: dict[str, Any]) -> list[str]:
 
 
 def _receiver(found: dict[str, Any]) -> str:
-    counts = f"{found['accepted']:,} accepted, {found['busy']:,} to be repeated, {found['refused']:,} refused"
+    counts = f"{found['accepted']:,} accepted, {found['busy']:,} to be retried, {found['refused']:,} refused"
     trouble = f". {found['trouble']}" if found["trouble"] else ""
     return _line("receiver", f"{found['address']}, requests: {counts}{trouble}")
 

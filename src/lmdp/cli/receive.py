@@ -209,7 +209,10 @@ def add(
     token = senders.add(tokens, name, tenant, expires_days=expires_days, **limits)  # type: ignore[arg-type]
     typer.echo(token)
     sys.stdout.flush()
-    stdio.print_error(f"lmdp: {tokens} has the hash of the token {name!r}. A running receiver takes it up by itself.")
+    stdio.print_error(
+        f"lmdp: {tokens} has the hash of the token {name!r}. A running receiver that reads this file accepts the token "
+        "within two seconds."
+    )
 
 
 @app.command("list", cls=Command)
@@ -238,7 +241,7 @@ def revoke(
     *,
     tokens: TokensFile = DEFAULT_TOKENS,
 ) -> None:
-    """Revoke a token. A running receiver refuses it within two seconds.
+    """Revoke a token. A running receiver that reads this file refuses it within two seconds.
 
     Example: lmdp receive token revoke collector-1
     """

@@ -53,7 +53,8 @@ class ConsumerOptions:
         str,
         option(
             "--group NAME",
-            "The consumer group that the offsets are committed to, for lag monitors only: one name per warehouse.",
+            "The consumer group. Into DuckDB it is for lag monitors only: use one name per warehouse. With --to "
+            "snowflake a run also resumes from it, and the runs of --share have it in common.",
             env="LMDP_KAFKA_GROUP",
         ),
     ] = "lmdp"

@@ -65,7 +65,7 @@ def _source(status: Json) -> list[tuple[str, str]]:
             ("devices, simulated", formats.count(run["simulatedDevices"])),
         ]
     if receiver := run["receiver"]:
-        others = f"refused; {formats.count(receiver['busy'])} to be repeated"
+        others = f"refused; {formats.count(receiver['busy'])} to be retried"
         return [
             (f"requests accepted at {receiver['address']}", formats.count(receiver["accepted"])),
             (receiver["trouble"] or others, formats.count(receiver["refused"])),

@@ -172,7 +172,7 @@ class Senders:
         if self._path is None:
             return Sender(certificate)
         if self.fault:
-            raise unavailable("the receiver cannot read its tokens at the moment; the request can be repeated")
+            raise unavailable("the receiver cannot read its tokens at the moment; retry the request")
         token = self._token(authorization, query)
         if token.expires is not None and token.expires <= time.time():
             day = dt.datetime.fromtimestamp(token.expires, dt.UTC)
