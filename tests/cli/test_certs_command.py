@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,9 +47,10 @@ def test_a_private_ca_is_never_ignored(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_the_table_names_files_and_ends(tmp_path: Path) -> None:
-    """Each line has the name, when it ends, its file and its Kafka principal, and no key is ever printed."""
+def test_the_table_names_files_and_expiry(tmp_path: Path) -> None:
+    """Each line has the name, when it expires, its file and its Kafka principal, and no key is ever printed."""
     lines = _run("--home", str(tmp_path)).splitlines()
     assert [line.split()[:2] for line in lines] == [["ca", "made"], ["server", "made"], ["client", "made"]]
+    assert re.search(r"  made  expires \d{4}-\d\d-\d\d  ", lines[2])
     assert lines[2].endswith(f"{tmp_path}/certs/client.pem  User:CN=lmdp-client")
     assert not any("PRIVATE" in line for line in lines)

@@ -222,7 +222,7 @@ def test_no_key_replaces_that_of_another_environment(
 @pytest.mark.parametrize(
     ("there", "expected"),
     [
-        ("{}", "has no value"),
+        ("{}", "is empty"),
         ('{"user": "LM_FIREHOSE_SVC", "private_key": "-----BEGIN PRIVATE KEY-----"}', "has no `private_key`"),
         ('{"username": "me", "password": "x"}', "has no `user`"),
     ],

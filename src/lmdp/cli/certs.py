@@ -80,7 +80,7 @@ def _from_private_ca(arn: str, name: str, secret: str | None, home: Home, *, as_
     assert ends is not None
     if as_json:
         return json.dumps([{"name": name, "secret": secret, "ends": ends.isoformat(), "made": made}], indent=2)
-    return f"{name}  {'made' if made else 'kept'}  ends {ends:%Y-%m-%d}  secret {secret}"
+    return f"{name}  {'made' if made else 'kept'}  expires {ends:%Y-%m-%d}  secret {secret}"
 
 
 def _object(one: "Certificate") -> dict[str, object]:
@@ -97,6 +97,7 @@ def _object(one: "Certificate") -> dict[str, object]:
 def _table(listed: "list[Certificate]") -> str:
     width = max(len(one.name) for one in listed)
     return "\n".join(
-        f"{one.name:{width}}  {'made' if one.made else 'kept'}  ends {one.ends:%Y-%m-%d}  {one.cert}  {one.principal}"
+        f"{one.name:{width}}  {'made' if one.made else 'kept'}  expires {one.ends:%Y-%m-%d}  {one.cert}  "
+        f"{one.principal}"
         for one in listed
     )

@@ -211,7 +211,9 @@ def _warehouse(status: dict[str, Any], width: int | None) -> list[str]:
         _line("warehouse", f"{figures}: {status['warehouse']}" if width and _LABEL + len(place) > width else place),
     ]
     if status["gaps"]:
-        drawn.append(_line("LOST", f"{status['gaps']:,} messages had passed the topic's retention; GAPS has which"))
+        drawn.append(
+            _line("LOST", f"{status['gaps']:,} messages expired before they were read; the table GAPS lists them")
+        )
     if ahead := status["clock"]["ahead"]:
         drawn.append(_line("CLOCK", f"{ahead:,} rows are dated more than a day ahead: a sender's clock is wrong"))
     if expired := status["clock"]["expired"]:

@@ -87,7 +87,7 @@ def verify(  # noqa: PLR0913 - each is an option
         tuple[str, str] | None, option("--reconcile FROM TO", "Whole hours (UTC): delivered = rows + failed records?")
     ] = None,
     canary: Annotated[
-        bool, option("--canary", "Send one marked row on the way of all rows, and check that it arrives.")
+        bool, option("--canary", "Send one marked row along the path of all rows, and check that it arrives.")
     ] = False,
     fresh: Annotated[float, option("--fresh MIN", "Maximum age of the newest row.", min=1)] = 15,
     wait: Annotated[float, option("--wait S", "Maximum time for a canary.", min=1)] = 180,
@@ -358,7 +358,7 @@ def _as_json(found: "list[Check]", rows: list[dict[str, Any]], landings: "list[A
 
 
 def _as_text(found: "list[Check]", rows: list[dict[str, Any]], hours: "list[Hour]") -> str:
-    signs = {True: "ok ", False: "OFF", None: "-  "}
+    signs = {True: "ok   ", False: "WRONG", None: "-    "}
     lines = [f"{signs[check.ok]} {check.name:12} {check.said}" for check in found]
     lines += [
         f"    {hour.hour:%Y-%m-%d %H:00}  delivered {hour.delivered:>12,}  rows {hour.rows:>12,}"

@@ -102,7 +102,9 @@ def acls(
             "Let this client write to the topic (a Collector or any other sender): a CN, or User:CN=…,O=…",
         ),
     ] = None,
-    reader: Annotated[Principals, option("--reader NAME", "Let this client (the pipe's) read the topic.")] = None,
+    reader: Annotated[
+        Principals, option("--reader NAME", "Let this client, such as a run's or the pipe's, read the topic.")
+    ] = None,
     group: Annotated[str | None, option("--group NAME", "The consumer group that --reader uses.")] = None,
     revoke: Annotated[Principals, option("--revoke NAME", "Revoke every right on the topic from this client.")] = None,
     as_json: Json = False,

@@ -230,7 +230,7 @@ def _reject(reject: Json) -> None:
     ui.label(example["message"]).classes("lm-text lm-strong")
     with ui.expansion(f"Newest example: {_place(example)}").classes("lm-example").props("dense"):
         ui.label(example["excerpt"]).classes("lm-raw").props("tabindex=0")
-    ui.label(reject["mend"]).classes("lm-text")
+    ui.label(reject["fix"]).classes("lm-text")
     code(reject["command"])
 
 

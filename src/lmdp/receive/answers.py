@@ -36,7 +36,7 @@ def answer_type(header: str) -> str:
         raise RequestRefusedError(415, f"OTLP/gRPC is not served here: use the exporter for OTLP/HTTP, and {_TAKEN}")
     if essence not in _TYPES:
         raise RequestRefusedError(
-            415, f"Content-Type {essence[:60]!r} is no OTLP: {_TAKEN}", accept=f"{PROTOBUF}, {JSON}"
+            415, f"Content-Type {essence[:60]!r} is not OTLP: {_TAKEN}", accept=f"{PROTOBUF}, {JSON}"
         )
     return _TYPES[essence]
 
