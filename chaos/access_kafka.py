@@ -142,7 +142,7 @@ def is_let_in(access: KafkaAccess, name: str) -> bool:
     return any(error is None for error in reported) or (read is not None and read.error() is None)
 
 
-def strangers(site: Site) -> Outcome:
+def unauthorised_clients(site: Site) -> Outcome:
     """Each tries to read and to write by itself, then asks as a user would; afterwards the topic is as it was."""
     count, name = site.by_size(1_000, 20_000), site.new_topic(2)
     publish(site.broker.access, name, map(bundle, range(count)))
@@ -264,6 +264,8 @@ def rights_taken(site: Site) -> Outcome:
 
 
 SCENARIOS = (
-    Scenario("strangers at Kafka", "Who has no right certificate reads nothing and writes nothing.", strangers),
+    Scenario(
+        "unauthorised clients", "Who has no right certificate reads nothing and writes nothing.", unauthorised_clients
+    ),
     Scenario("rights taken", "Without rights nothing is read; with them again, each row once.", rights_taken),
 )

@@ -130,7 +130,7 @@ def watched(home: Path, process: int) -> Iterator[dict[str, float]]:
         watcher.join()
 
 
-def hostile_questions(site: Site) -> Outcome:
+def hostile_queries(site: Site) -> Outcome:
     """Every question is refused or ended while rows come in; nothing was read, written or kept up by it."""
     count, name = site.by_size(3_000, 30_000), site.new_topic(2)
     folder, outside = site.folder(), site.folder()
@@ -214,6 +214,4 @@ def ended(home: Path, sql: str) -> list[str]:
     return [] if reported and took < 60 else [f"{sql[:60]!r}: {reported or 'was answered'} after {took:.0f} s"]
 
 
-SCENARIOS = (
-    Scenario("hostile questions", "A question reads rows and nothing else, and holds nobody up.", hostile_questions),
-)
+SCENARIOS = (Scenario("hostile queries", "A query reads rows and nothing else, and holds nobody up.", hostile_queries),)

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from chaos.disk_beside import full_broker, full_files, full_streams, rejects_full
-from chaos.disk_warehouse import full_at_the_ends, full_warehouse, over_the_quota, questions_without_room, read_only
+from chaos.disk_warehouse import full_at_the_ends, full_warehouse, over_the_quota, query_on_a_full_disk, read_only
 from chaos.scenario import Outcome, Scenario, Site, Size
 from chaos.small_disk import on_a_disk
 
@@ -22,7 +22,7 @@ _PLAYS: dict[str, tuple[str, Callable[[Site], Outcome]]] = {
     "broker's disk full": ("An embedded Kafka without room is started again when there is some.", full_broker),
     "streams full or closed": ("No row is lost for want of a place to print.", full_streams),
     "files on a full disk": ("`flatten` and `replay` call nothing done that is not written.", full_files),
-    "question without room": ("A question that finds no room fails alone.", questions_without_room),
+    "query on a full disk": ("A query that finds no space fails alone.", query_on_a_full_disk),
     "read-only disk": ("A disk that cannot be written is refused by name, and can be asked.", read_only),
 }
 

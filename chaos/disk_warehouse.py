@@ -120,7 +120,7 @@ def over_the_quota(site: Site) -> Outcome:
     )
 
 
-def questions_without_room(site: Site) -> Outcome:
+def query_on_a_full_disk(site: Site) -> Outcome:
     """A query that needs more memory than it may use, on a full disk, fails and says so; ingestion continues."""
     messages, topic, folder = 1_000, site.new_topic(2), site.folder()
     publish(site.broker.access, topic, map(bundle, range(messages)))

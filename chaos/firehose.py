@@ -29,7 +29,7 @@ GARBAGE = (
 )
 
 
-def bad_weather(site: Site) -> Outcome:
+def faulty_firehose(site: Site) -> Outcome:
     """Throttling of calls and records, 500s, resets, lost and garbled answers, and answers that are none."""
     script = [
         THROTTLED,
@@ -157,9 +157,9 @@ def no_bucket(site: Site) -> Outcome:
 
 
 SCENARIOS = (
-    Scenario("Firehose in bad weather", "Whatever Firehose answers, METRICS holds each row once.", bad_weather),
+    Scenario("Firehose with faults", "Whatever Firehose answers, METRICS holds each row once.", faulty_firehose),
     Scenario("Firehose silent", "No call outlasts the invocation, nor is called delivered.", hanging),
     Scenario("Firehose's name gone", "A name that is not known, or a silent name server, ends in time.", no_name),
     Scenario("Firehose without TLS", "No row goes where TLS fails.", no_tls),
-    Scenario("S3 away", "Rejects that cannot be written hold back their batch, in time.", no_bucket),
+    Scenario("S3 unreachable", "Rejects that cannot be written hold back their batch, in time.", no_bucket),
 )

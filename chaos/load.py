@@ -263,7 +263,7 @@ def _killed(site: Site, topic: str, folder: Path, victim: str, source: str, chan
     return at_work
 
 
-def questions(site: Site) -> Outcome:
+def many_queries(site: Site) -> Outcome:
     """The same backlog is read twice: in quiet, and beside 20 who ask, one who reads slowly and 200 who say nothing."""
     count, each = site.by_size(60_000, 300_000), 100
     topic = site.new_topic(4)
@@ -370,6 +370,6 @@ SCENARIOS = (
     Scenario("backlog", "A backlog is read in flat memory, each row once.", backlog),
     Scenario("ten times the rate", "More than was planned for makes lag, not loss, and the lag goes.", rush),
     Scenario("replay killed", "A replay through a run writes each failure once, whoever is killed.", killed_replay),
-    Scenario("asked by many", "Whatever is queried, and however, ingestion continues.", questions),
+    Scenario("many queries at once", "Whatever is queried, and however, ingestion continues.", many_queries),
     Scenario("late flood and replay", "Old rows and replayed ones come beside live ones, each once.", flood),
 )

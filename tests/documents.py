@@ -13,7 +13,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *s
 PROGRAMS = ("lmdp", "make", "python")
 
 _FENCE = re.compile(r"^( *)```(.*?)^\1```", re.DOTALL | re.MULTILINE)
-_COMMAND = re.compile(rf"(?:\.venv/bin/)?(?:{'|'.join(PROGRAMS)}) \S")
+_COMMAND = re.compile(rf"(?:(?:\.venv|/opt/lmdp)/bin/)?(?:{'|'.join(PROGRAMS)}) \S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Command:
     @property
     def program(self) -> str:
         """Its name, without the environment's folder."""
-        return self.words[0].removeprefix(".venv/bin/")
+        return self.words[0].rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

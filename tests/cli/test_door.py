@@ -138,8 +138,8 @@ def test_no_setting_ends_in_a_traceback(folder: Path, name: str, words: tuple[st
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["flatten", "bundle.json", "--org-id", "\udcff"], "argument '\\udcff' is no UTF-8"),
-        (["query", "select '\udcff'"], "is no UTF-8"),
+        (["flatten", "bundle.json", "--org-id", "\udcff"], "argument '\\udcff' is not valid UTF-8"),
+        (["query", "select '\udcff'"], "is not valid UTF-8"),
         (["run", "--interval", "nan"], "--interval is 'nan'; it is a number from 0.1 to 2,147,483,647"),
         (["run", "--interval", "inf"], "--interval is inf; it is a number"),
         (["run", "--duration", "1e300"], "--duration is 1e+300; it is a number from 0.1 to 2,147,483,647"),
@@ -149,10 +149,10 @@ def test_no_setting_ends_in_a_traceback(folder: Path, name: str, words: tuple[st
         (["run", "--keep", "99999d"], "--keep: '99999d' is neither 1d to 36500d"),
         (["run", "--warehouse", "fifo"], "fifo is not a file"),
         (["run", "--warehouse", "folder"], "folder is not a file"),
-        (["run", "--bootstrap-servers", "b:1", "--ca", "fifo"], "--ca fifo is no PEM certificate"),
+        (["run", "--bootstrap-servers", "b:1", "--ca", "fifo"], "--ca fifo is not a PEM certificate"),
         (
             ["run", "--bootstrap-servers", "b:1", "--cert", "folder", "--key", "fifo"],
-            "--key fifo is no PEM private key",
+            "--key fifo is not a PEM private key",
         ),
         (["snowflake", "verify", "--fresh", "nan"], "--fresh is 'nan'; it is a number from 1 to"),
         (["snowflake", "keypair", "--file", "k", "--bits", "99999"], "it is a whole number from 2,048 to 8,192"),

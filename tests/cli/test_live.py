@@ -92,7 +92,7 @@ def changed(running: dict[str, Any] | None = None, **status: Any) -> dict[str, A
         (changed({"warning": "All 2 messages rejected."}), "trouble     All 2 messages rejected."),
         (changed({"page": None}), "page        none"),
         (changed({"simulating": False}), "source      lm.metrics.otlp at 127.0.0.1:35397"),
-        (changed(gaps=20), "LOST        20 messages had passed the topic's retention; GAPS has which"),
+        (changed(gaps=20), "LOST        20 messages expired before they were read; the table GAPS lists them"),
         (changed(freshnessSeconds=None), "freshness   \u2013 since the newest row was measured"),
         (changed(rejects=0, rejectsByReason={}), "rejects     0"),
         (changed(daysLeftOnDisk=None), "warehouse   .lmdp/warehouse.duckdb: 25 MB, 77 GB free"),

@@ -103,7 +103,7 @@ def test_the_question_may_come_on_standard_input_and_is_cut_at_the_limit(folder:
         ),
         (["select 1", "--warehouse", "none.duckdb"], 3, "there is no warehouse at none.duckdb; `lmdp run` makes one"),
         (["select 1", "--home", "nowhere"], 3, "there is no warehouse at nowhere/warehouse.duckdb"),
-        (["select 1", "--warehouse", "text.duckdb"], 2, "no DuckDB file"),
+        (["select 1", "--warehouse", "text.duckdb"], 2, "not a DuckDB file"),
         (["select 1", "--warehouse", "."], 2, "."),
         (["select 1", "--warehouse", "strange.duckdb"], 2, "not one of lmdp's"),
         (["select 1", "--warehouse", "newer.duckdb"], 2, "written by a newer lmdp"),
@@ -133,7 +133,7 @@ def test_status_of_a_file(folder: Path) -> None:
     ("words", "code", "told"),
     [
         (["--home", "nowhere"], 3, "there is no warehouse"),
-        (["--warehouse", "text.duckdb"], 2, "no DuckDB file"),
+        (["--warehouse", "text.duckdb"], 2, "not a DuckDB file"),
         (["--warehouse", "newer.duckdb"], 2, "written by a newer lmdp"),
     ],
 )
@@ -146,7 +146,7 @@ def test_status_of_nothing(folder: Path, words: list[str], code: int, told: str)
 
 def test_run_refuses_what_is_no_warehouse(folder: Path) -> None:
     """A newer file, or another program's, is left as it is."""
-    for name, told in (("newer.duckdb", "newer lmdp"), ("text.duckdb", "no DuckDB file")):
+    for name, told in (("newer.duckdb", "newer lmdp"), ("text.duckdb", "not a DuckDB file")):
         before = (folder / name).read_bytes()
         ended = call("run", "--broker", "memory", "--warehouse", name, "--home", "h", folder=folder)
         assert ended.code == 2

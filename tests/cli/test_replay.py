@@ -85,8 +85,8 @@ def test_a_folder_into_the_warehouse_and_back_out_of_its_rejects(tmp_path: Path)
         (["x.duckdb", "--warehouse", "y.duckdb"], ["leave out --warehouse"]),
         (["folder", "--to", "kafka", "--warehouse", "y.duckdb"], ["it is for --to warehouse"]),
         (["folder", "--to", "kafka", "--bootstrap-servers", "no port"], ["no port"]),
-        (["no-such-folder"], ["is no folder"]),
-        (["s3://X"], ["is no s3://bucket/prefix"]),
+        (["no-such-folder"], ["is not a folder"]),
+        (["s3://X"], ["is not s3://bucket/prefix"]),
     ],
 )
 def test_wrong_usage(words: list[str], faults: list[str], tmp_path: Path) -> None:

@@ -86,9 +86,9 @@ def files(tmp_path: Path) -> Path:
     ("ca", "cert", "key", "faults"),
     [
         ("none.pem", "client.pem", "client.key", ["--ca none.pem cannot be read: No such file"]),
-        ("ca.pem", "text.pem", "client.key", ["--cert text.pem is no PEM certificate"]),
+        ("ca.pem", "text.pem", "client.key", ["--cert text.pem is not a PEM certificate"]),
         ("ca.pem", "client.pem", "open.key", ["can be read by others (mode 0644). Run: chmod 600 open.key"]),
-        ("ca.pem", "client.pem", "text.key", ["--key text.key is no PEM private key"]),
+        ("ca.pem", "client.pem", "text.key", ["--key text.key is not a PEM private key"]),
         ("ca.pem", "server.pem", "client.key", ["--key client.key is not the key of --cert server.pem"]),
         ("ca.pem", "client.pem", "", ["--cert is given without --key"]),
         (".", "none.pem", "none.key", ["--ca . cannot be read", "--cert none.pem", "--key none.key"]),

@@ -74,7 +74,7 @@ def test_the_command_fills_the_secret_once(authority: str) -> None:
     first, second = _run(*arguments, "--json"), _run(*arguments)
     assert (first.exit_code, second.exit_code) == (0, 0), first.output
     assert json.loads(first.output)[0]["made"] is True
-    assert second.output.startswith("lmdp-pipe  kept  ends ")
+    assert second.output.startswith("lmdp-pipe  kept  expires ")
     assert "PRIVATE" not in first.output + second.output
 
 

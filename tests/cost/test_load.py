@@ -43,10 +43,10 @@ def test_what_a_run_really_reports_is_understood(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("no json", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
-        ("[]", "is no report of a run"),
-        (json.dumps({**REPORT, "rows": "many"}), "is no report of a run"),
+        ("no json", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("[]", "is not a report of a run"),
+        (json.dumps({**REPORT, "rows": "many"}), "is not a report of a run"),
         (json.dumps({**REPORT, "rows": 0}), "took in nothing"),
         (json.dumps({name: REPORT[name] for name in REPORT if name != "rowsPerSecond"}), "has no rate"),
         (json.dumps({"running": None, "rows": 5}), "nobody writes to"),

@@ -175,6 +175,15 @@ def test_a_pod_is_complete(workload: dict[str, Any]) -> None:
     _check_command(container["args"])
 
 
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_each_secret_has_the_command_that_creates_it(path: Path) -> None:
+    """A manifest has it as a comment, in the namespace of the pods: elsewhere they would not find the secret."""
+    text = path.read_text()
+    named = set(re.findall(r"secretName: ([\w-]+)", text))
+    assert set(re.findall(r"kubectl -n lmdp create secret (?:generic|tls) ([\w-]+) --", text)) == named
+    assert text.count("kubectl ") == text.count("kubectl -n lmdp ")
+
+
 @pytest.mark.parametrize("workload", WORKLOADS, ids=_id)
 def test_a_workload_has_a_budget_and_a_selector_of_its_own(workload: dict[str, Any]) -> None:
     """Selectors match the pods of this workload alone; evictions are limited, and possible."""

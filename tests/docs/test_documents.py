@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -38,9 +39,17 @@ ONLY_PARSED = {
     r"--private-ca\b": "needs AWS Private CA",
     r"--secret\b": "needs Secrets Manager",
     r"^lmdp doctor .*--environment\b": "needs an AWS account",
+    r"--home /var/lib/lmdp\b": "needs the service",
     r"^lmdp snowflake (setup|verify|errors|try)\b": "needs a Snowflake account",
     r"--to snowflake\b": "as above",
 }
+AWS_TEXTS = {
+    "is not authorized to perform",
+    "explicit deny in an identity-based policy",
+    "no permissions boundary allows",
+}
+"""Messages that AWS writes."""
+
 # All others run, and end with 0, but for these.
 EXIT_CODES = {r"^lmdp doctor\b": {0, 1}}  # whatever this machine lacks
 
@@ -170,10 +179,16 @@ def test_what_can_run_here_runs(pipeline: tuple[Command, ...], folder: Path) -> 
         ended = call(*command.words[1:], folder=folder, given=given)
         wanted = next((codes for pattern, codes in EXIT_CODES.items() if re.search(pattern, _written(command))), {0})
         assert ended.code in wanted, ended.err
-        assert ended.out
+        assert ended.out or "--output" in command.words
         given = ended.out.encode()
         if command.into:
             (folder / command.into).write_bytes(given)
+
+
+def test_an_answer_is_not_redirected() -> None:
+    """`lmdp query … > FILE` would truncate it to what a terminal shows: `--output FILE` has all rows or fails."""
+    commands = [command for line in LINES for pipeline in line.pipelines for command in pipeline]
+    assert [one for one in commands if one.words[1:2] == ("query",) and one.into] == []
 
 
 def test_the_commands_are_found() -> None:
@@ -225,6 +240,24 @@ def test_the_runbook_refers_to_its_own_sections() -> None:
     sections = {section.replace(" ", "-") for pair in named for section in pair if section}
     assert len(sections) > 3
     assert sections <= anchors(page)
+
+
+def _printed() -> str:
+    """Every text in the programs, those that are put together from lines as one."""
+    files = [path for folder in ("src", "infra", "tools") for path in (ROOT / folder).rglob("*.py")]
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text("utf-8")))]
+    return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def test_a_message_that_troubleshooting_quotes_is_printed() -> None:
+    """What stands between the gaps of a quoted message is in a text of the programs, or AWS's own."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    headings = " ".join(re.findall(r"^\*\*(.+?)\*\*", page, re.MULTILINE | re.DOTALL))
+    quoted = [" ".join(text.split()) for text in re.findall(r"`([^`]+)`", headings)]
+    parts = {part.strip() for text in quoted for part in re.split("…|: |lmdp-", text)}
+    printed = _printed()
+    assert len(parts) > 30
+    assert {part for part in parts if part not in printed} - AWS_TEXTS - {"make test"} == set()
 
 
 def test_settings_that_are_named_are_read() -> None:

@@ -50,7 +50,6 @@ NAMES = {
 """Plain English in a sentence, but a riddle as a name."""
 
 ALLOWED = {
-    r'"mend":|reject\["mend"\]': "a key of the public JSON of the page and of `lmdp doctor`",
     r"\(was `[^`]*`\)": "a message as an older version printed it, in the changelog",
 }
 """Texts in which a retired word is right, with the reason."""
@@ -109,7 +108,7 @@ def found(path: Path) -> list[Found]:
         ("def told_apart(verdicts): ...", ["told", "verdicts"]),
         ("class TurnsKeeper: ...", ["Keeper"]),
         ("understand, namespace, outstanding, recommend: returns; a point stands for 10 s; file.tell()", []),
-        ('{"mend": "Fix the clock."}', []),
+        ('{"mend": "Fix the clock."}', ["mend"]),
         ("it prints `recreated` (was `made\nanew`), and a person acts", ["a person"]),
     ],
 )

@@ -79,7 +79,7 @@ def test_containers_that_are_asked_for_are_looked_at(deployed: Callable[[str], A
     manager = deployed("secretsmanager")
     found = aws.secrets(asked)
     assert found.text == (
-        "lmdp-dev/kafka-receive has no value, or no JSON object; "
+        "lmdp-dev/kafka-receive is empty or not a JSON object; "
         "lmdp-dev/receive-tokens has no tokens as `lmdp receive token` writes them"
     )
     assert "--client lmdp-dev-receive --secret lmdp-dev/kafka-receive" in found.fix
@@ -192,7 +192,7 @@ def test_what_is_off_is_told(
     told: str,
     fix: str,
 ) -> None:
-    """The fault, and the command that mends it; never what is in a secret."""
+    """The fault, and the command that fixes it; never what is in a secret."""
     spoil(deployed)
     found = look(context)
     assert (found.state, told in found.text, fix in found.fix) == ("wrong", True, True)
@@ -209,7 +209,7 @@ def test_nothing_is_deployed(context: Context) -> None:
         "credentials": "ok", "region": "ok"
     }  # fmt: skip
     assert found["stacks"].text == "none of lmdp-dev-* is deployed in us-east-1"
-    assert found["secrets"].text.count("has no value") == 3
+    assert found["secrets"].text.count("is empty") == 3
 
 
 def test_stacks_without_a_region_are_in_the_default_one(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def test_a_file_that_is_none(context: Context) -> None:
     """It is told, and left as it is."""
     context.warehouse.write_bytes(b"no database" * 1000)
     found = machine.warehouse(context)
-    assert (found.state, "no DuckDB file" in found.text) == ("wrong", True)
+    assert (found.state, "not a DuckDB file" in found.text) == ("wrong", True)
 
 
 def test_a_run_at_work(context: Context) -> None:

@@ -76,12 +76,13 @@ def test_a_new_machine_is_told_nothing_is_wrong(tmp_path: Path) -> None:
     ended = call("doctor", "--json", folder=tmp_path, given=b"", **AWAY)
     found = json.loads(ended.out)
     assert [one["name"] for one in found["findings"]] == [check.name for check in CHECKS]
+    assert {tuple(one) for one in found["findings"]} == {("area", "name", "state", "text", "fix")}
     assert found["counts"].get("wrong", 0) == 0, found
     assert ended.code == 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_faults_have_their_mend_and_no_secret_shows(tmp_path: Path) -> None:
+def test_faults_have_their_fix_and_no_secret_shows(tmp_path: Path) -> None:
     """Everything is set, and all of it wrongly: exit code 1, every fault with an arrow, and no value of a secret."""
     (tmp_path / "client.key").write_text(f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n")
     (tmp_path / "setup.p8").write_text(SECRET)

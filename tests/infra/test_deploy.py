@@ -262,7 +262,7 @@ def test_every_secret_that_is_not_ready_is_named(tool: ModuleType, place: Place,
     with pytest.raises(tool.LmdpError) as caught:
         tool.deploy(place.settings(), place.world, tool.Options(yes=True))
     told = str(caught.value)
-    assert "lmdp-dev/snowflake-loader has no value" in told
+    assert "lmdp-dev/snowflake-loader is empty" in told
     assert "lmdp-dev/snowflake-setup has no `private_key` of one line" in told
     assert "lmdp-dev/kafka-client has no `privateKey` in PKCS#8" in told
     assert "lmdp snowflake keypair --environment dev --user setup --secret lmdp-dev/snowflake-setup" in told
@@ -274,8 +274,8 @@ def test_every_secret_that_is_not_ready_is_named(tool: ModuleType, place: Place,
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (None, "has no value, or no JSON object"),
-        ("[]", "has no value, or no JSON object"),
+        (None, "is empty or not a JSON object"),
+        ("[]", "is empty or not a JSON object"),
         (json.dumps({"private_key": DER}), "has no `user`"),
         (json.dumps({"user": "U", "privateKey": DER}), "has no `private_key` of one line"),
         (json.dumps({"user": "U", "private_key": DER[:8] + "\n" + DER[8:]}), "has no `private_key` of one line"),

@@ -13,7 +13,7 @@ from lmdp.machine.embedded_kafka.broker import KafkaBroker
 
 
 @pytest.mark.parametrize(
-    ("is_there", "state", "told", "mend"),
+    ("is_there", "state", "told", "fix"),
     [(True, "ok", "4 partitions", ""), (False, "wrong", "does not exist", "lmdp topic create --topic ")],
 )
 def test_a_topic_is_described(
@@ -23,11 +23,11 @@ def test_a_topic_is_described(
     is_there: bool,
     state: str,
     told: str,
-    mend: str,
+    fix: str,
 ) -> None:
     """It is there with its shape, or the command that creates it is told."""
     access, name = kafka_broker.access, new_topic() if is_there else "none.such"
     servers, files = access.bootstrap_servers, (access.ca, access.cert, access.key)
     found = topic(Context(tmp_path, tmp_path / "w", {}, name, servers, *files))
-    assert (found.state, found.fix.startswith(mend)) == (state, True)
+    assert (found.state, found.fix.startswith(fix)) == (state, True)
     assert told in found.text

@@ -188,7 +188,7 @@ def test_a_run_that_rejects_everything_says_why_and_how_to_go_on(
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (["--topic", "no name"], 2, "'no name' is no name for a topic"),
+        (["--topic", "no name"], 2, "'no name' is not a valid topic name"),
         (["--topic", "not.there"], 2, "The topic 'not.there' does not exist"),
         (["--partitions", "0,5"], 2, "has no partition 5; it has 2, from 0 to 1"),
     ],

@@ -71,7 +71,7 @@ def test_nothing_there_is_told(tmp_path: Path, home: str, kind: type[Exception],
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
     """Text where a database should be."""
     (tmp_path / "w.duckdb").write_text("hello" * 1000)
-    with pytest.raises(SettingsError, match="no DuckDB file"):
+    with pytest.raises(SettingsError, match="not a DuckDB file"):
         client.query(tmp_path, tmp_path / "w.duckdb", ONE)
 
 

@@ -128,7 +128,7 @@ def test_a_broken_ca_is_never_replaced(tmp_path: Path, harm: object, told: str) 
 def test_an_ended_ca_is_told(tmp_path: Path) -> None:
     """A CA past its end is an error that says what to do, not a new CA."""
     development_ca.make(tmp_path, now=NOW)
-    with pytest.raises(SettingsError, match=r"ended on .* move the folder"):
+    with pytest.raises(SettingsError, match=r"expired on .* move the folder"):
         development_ca.make(tmp_path, now=NOW + dt.timedelta(days=development_ca.CA_DAYS + 1))
 
 

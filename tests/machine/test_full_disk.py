@@ -127,7 +127,7 @@ def test_a_file_is_opened_again_beside_questions(path: Path) -> None:
             asker.join()
         print(t.count(opened), opened.duplicates(), opened.reopened, said)
     """
-    assert elsewhere(code, path) == ["310 0 30 {'was closed before the answer; ask again'}"]
+    assert elsewhere(code, path) == ["310 0 30 {'was closed before the answer; run the query again'}"]
 
 
 def test_a_question_that_cannot_be_ended_delays_the_opening_alone(path: Path) -> None:

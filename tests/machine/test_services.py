@@ -146,8 +146,8 @@ def test_what_the_retention_removes_is_said(tmp_path: Path) -> None:
         ({"home": "file"}, SettingsError, r"the folder .*file cannot be made or read: Not a directory"),
         ({"home": "file/inner"}, SettingsError, r"the folder .*inner cannot be made or read: Not a directory"),
         ({"warehouse": "none/w.duckdb"}, SettingsError, "needs a folder"),
-        ({"warehouse": "file"}, SettingsError, "no DuckDB file"),
-        ({"warehouse": "."}, SettingsError, "no DuckDB file|cannot be opened"),
+        ({"warehouse": "file"}, SettingsError, "not a DuckDB file"),
+        ({"warehouse": "."}, SettingsError, "not a DuckDB file|cannot be opened"),
         ({"consume": ConsumeSettings("t", (0, 9))}, SettingsError, "no partition 9; it has 4"),
     ],
 )

@@ -62,7 +62,7 @@ forget_hours = 1
         ('[[silence]]\nname = "a"\nminutes = 1\n[[silence]]\nname = "a"\nminutes = 2', "two rules have the name 'a'"),
         ("[webhook]", "one of `url` and `url_file`"),
         ('[webhook]\nurl = "http://example.com/"', "outside of this machine it has to be https://"),
-        ('[webhook]\nurl = "ftp://example.com/"', "no https:// address"),
+        ('[webhook]\nurl = "ftp://example.com/"', "not an https:// address"),
         ('[webhook]\nurl_file = "none"', "none cannot be read"),
         ('[webhook]\nurl = "https://example.com/"\ntoken_file = "empty"', "empty does not hold one line of text"),
         ('[webhook]\nurl_file = "open"', "open can be read or replaced by all users; run: chmod 600"),

@@ -57,7 +57,7 @@ def test_sql_keeps_its_lines(tmp_path: Path) -> None:
         ("[[panel]]\nsql = 'SELECT 1'", "missing required field `title`"),
         ("[[panel]]\ntitle = 'x'", "the panel 'x' needs either sql or chart"),
         ("[[panel]]\ntitle = 'x'\nsql = 'SELECT 1'\nchart = '/explore'", "the panel 'x' needs either sql or chart"),
-        ("[[panel]]\ntitle = 'x'\nchart = '/sql?sql=1'", "no address of Explore with a selection"),
+        ("[[panel]]\ntitle = 'x'\nchart = '/sql?sql=1'", "not an address of Explore with a selection"),
         ("[[panel]]\ntitle = 'x'\nsql = 'SELECT 1'\nshow = 'pie'", "Invalid enum value 'pie' - at `$.panel[0].show`"),
         ("[[panel]]\ntitle = 'x'\nquery = 'SELECT 1'", "unknown field `query` - at `$.panel[0]`"),
         ("title = \n", "line 1, column 9"),

@@ -44,7 +44,7 @@ def test_one_line_takes_metrics_and_makes_rows(tmp_path: Path) -> None:
         assert {name: state[name] for name in ("accepted", "busy", "refused", "trouble")} == {
             "accepted": 2, "busy": 0, "refused": 1, "trouble": "",
         }  # fmt: skip
-        shown = f"receiver    {address}, requests: 2 accepted, 0 to be repeated, 1 refused"
+        shown = f"receiver    {address}, requests: 2 accepted, 0 to be retried, 1 refused"
         assert shown in lines(client.status(site.home))
         until(lambda: site.get("/api/status")[1]["run"]["receiver"]["refused"] == 1)
         until(lambda: 'status="401"' in site.get("/metrics")[1])
@@ -91,7 +91,7 @@ def test_the_page_has_the_receiver_where_its_path_begins() -> None:
     """What is accepted is large; what is wrong takes the place of what was refused."""
     assert _source(receiver_of()) == [
         ("requests accepted at http://127.0.0.1:4318", "1,200"),
-        ("refused; 3 to be repeated", "2"),
+        ("refused; 3 to be retried", "2"),
     ]
     assert _source(receiver_of(trouble="Kafka is unreachable"))[1] == ("Kafka is unreachable", "2")
     assert _source(receiver_of(simulated=4))[0] == ("messages published", "7")

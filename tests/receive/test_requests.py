@@ -116,7 +116,7 @@ REFUSED: dict[str, tuple[Any, dict[str, str], int, str]] = {
     "no body": (b"", {}, 400, "no body"),
     "blanks": (b" \n", {"content_type": PROTOBUF}, 400, "no body"),
     "another type": (BUNDLE, {"content_type": "text/html"}, 415, "application/x-protobuf or application/json"),
-    "a form with files": (BUNDLE, {"content_type": "multipart/form-data; boundary=x"}, 415, "no OTLP"),
+    "a form with files": (BUNDLE, {"content_type": "multipart/form-data; boundary=x"}, 415, "not OTLP"),
     "gRPC": (BUNDLE, {"content_type": "application/grpc+proto"}, 415, "OTLP/gRPC is not served"),
     "an unknown coding": (BUNDLE, {"content_encoding": "br"}, 415, "'br' is not taken: use one of gzip, zstd, deflate"),
     "two codings": (gzip.compress(BUNDLE), {"content_encoding": "deflate, gzip"}, 415, "two content codings"),
@@ -134,12 +134,12 @@ REFUSED: dict[str, tuple[Any, dict[str, str], int, str]] = {
     "traces": (b'{"resourceSpans": [{}]}', {"content_type": JSON}, 400, "It looks like OTLP traces"),
     "logs in protobuf": (logs(), {"content_type": PROTOBUF}, 400, "It looks like OTLP logs"),
     "traces in protobuf": (traces(), {"content_type": PROTOBUF}, 400, "OTLP traces"),
-    "JSON that is cut off": (BUNDLE[:-5], {"content_type": JSON}, 400, "no OTLP metrics request: JSON: "),
+    "JSON that is cut off": (BUNDLE[:-5], {"content_type": JSON}, 400, "not an OTLP metrics request: JSON: "),
     "JSON that is no object": (b"[]", {"content_type": JSON}, 400, "a JSON array"),
     "plain text": (b"hello", {}, 400, "It looks like plain text"),
     "HTML": (b"<html></html>", {}, 400, "It looks like HTML"),
-    "zeros": (bytes(100), {"content_type": PROTOBUF}, 400, "no OTLP metrics request"),
-    "too deep": (b'{"resourceMetrics": ' + b"[" * 50_000, {}, 400, "no OTLP metrics request"),
+    "zeros": (bytes(100), {"content_type": PROTOBUF}, 400, "not an OTLP metrics request"),
+    "too deep": (b'{"resourceMetrics": ' + b"[" * 50_000, {}, 400, "not an OTLP metrics request"),
 }  # fmt: skip
 
 

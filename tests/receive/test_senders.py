@@ -229,4 +229,4 @@ def test_the_command_makes_lists_and_revokes_tokens(tmp_path: Path) -> None:
     assert call("receive", "token", "revoke", "c-1", folder=tmp_path).out == "Revoked: c-1\n"
     assert call("receive", "token", "revoke", "c-1", folder=tmp_path).code == 2
     wrong = call("receive", "token", "add", "c 1", folder=tmp_path)
-    assert (wrong.code, "is no name for a token" in wrong.err) == (2, True)
+    assert (wrong.code, "is not a valid name for a token" in wrong.err) == (2, True)

@@ -278,7 +278,7 @@ def test_tls_takes_up_new_files(broker: MemoryBroker, certificates: tuple[Path, 
         [(_, headers)] = receiver.consumed(1)
         assert headers["lmdp-sender"]
         (served / "server.pem").write_text("broken")
-        until(lambda: [line for line in receiver.log if "The certificate before it continues" in line])
+        until(lambda: [line for line in receiver.log if "The previous certificate stays in use." in line])
         assert answers(first, first)
         for name in ("server.pem", "server.key", "ca.pem"):
             shutil.copy(second / name, served / name)

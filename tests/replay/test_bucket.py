@@ -113,7 +113,7 @@ def test_an_object_that_was_written_again_meanwhile_is_left(bucket: Any, warehou
 @pytest.mark.parametrize("url", ["s3://", "s3:///x", "s3://UPPER/x", "s3://b"])
 def test_what_is_no_url(url: str) -> None:
     """A URL without a bucket's name is refused."""
-    with pytest.raises(SettingsError, match="is no s3://bucket/prefix"):
+    with pytest.raises(SettingsError, match="is not s3://bucket/prefix"):
         open_bucket(url, REGION)
 
 

@@ -241,10 +241,10 @@ def test_a_request_that_is_cut_changes_nothing(home: Path, warehouse: Warehouse,
     [
         ({"warehouse": "/another.duckdb"}, 421, "this run has"),
         ({"specification": "# no page"}, 400, "fields"),
-        ({"more": 1}, 400, "no request of a replay"),
-        ({"copies": None}, 400, "no request of a replay"),
-        ({"replaced": [[1]]}, 400, "no request of a replay"),
-        ({"replaced": [[1, 2], [3, 4]], "address": ""}, 400, "no request of a replay"),
+        ({"more": 1}, 400, "not a request of a replay"),
+        ({"copies": None}, 400, "not a request of a replay"),
+        ({"replaced": [[1]]}, 400, "not a request of a replay"),
+        ({"replaced": [[1, 2], [3, 4]], "address": ""}, 400, "not a request of a replay"),
     ],
 )
 def test_a_request_that_is_wrong_changes_nothing(

@@ -266,7 +266,7 @@ def test_what_is_no_object_of_failures(folder: Path, warehouse: Warehouse) -> No
     assert {name: why.split(":")[0] for name, why in report.skipped.items()} == {
         "readme.txt": "there are no rejects in it",
         "half.gz": "its gzip is damaged or was cut short",
-        "pipe": "it is no file",
+        "pipe": "it is not a file",
     }
     assert (report.unread, (folder / "mixed").read_text()) == (1, "odd\n")
 
@@ -307,7 +307,7 @@ def test_what_was_replayed_is_no_source(folder: Path, tmp_path: Path) -> None:
     """The folder of what is done with, a file, and nothing at all are refused."""
     (folder / "replayed" / "x").mkdir(parents=True)
     (tmp_path / "file").touch()
-    for path, text in ((folder / "replayed" / "x", "replayed before"), (tmp_path / "file", "is no folder")):
+    for path, text in ((folder / "replayed" / "x", "replayed before"), (tmp_path / "file", "is not a folder")):
         with pytest.raises(SettingsError, match=text):
             Folder.open(path)
 

@@ -41,9 +41,9 @@ def test_a_row_is_the_same_row() -> None:
 @pytest.mark.parametrize(
     ("raw", "code", "text"),
     [
-        (b"", "Row.Invalid", "no JSON object"),
-        (b"[1]", "Row.Invalid", "no JSON object"),
-        (b"\xff", "Row.Invalid", "no JSON object"),
+        (b"", "Row.Invalid", "not a JSON object"),
+        (b"[1]", "Row.Invalid", "not a JSON object"),
+        (b"\xff", "Row.Invalid", "not a JSON object"),
         (b"{}", "Row.Invalid", "'orgId' is a required property"),
         ({**ROW, "more": 1}, "Row.Invalid", "'more' was unexpected"),
         ({**ROW, "ORGID": "acme"}, "Row.Invalid", "orgId: given twice"),
@@ -51,7 +51,7 @@ def test_a_row_is_the_same_row() -> None:
         ({**ROW, "unit": None}, "Row.Invalid", "None is not of type 'string'"),
         ({**ROW, "tsUnixMs": 5}, "Row.Invalid", "but tsUnixMs 5 is"),
         ({**ROW, "attributes": {"a": "x" * 10_000}}, "Row.TooLarge", "more than 10,000 bytes"),
-        (b'{"attributes":' + b"[" * 100_000, "Row.Invalid", "no JSON object"),
+        (b'{"attributes":' + b"[" * 100_000, "Row.Invalid", "not a JSON object"),
     ],
     ids=range(11),
 )

@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -160,6 +161,24 @@ def test_a_key_that_snowflake_does_not_know_stops_the_rotation(client: Any, acco
     assert account.keys[USER] == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "env", "error"),
+    [
+        (["--file"], {}, ""),
+        (["--file"], {"SNOWFLAKE_FIREHOSE_SECRET": NAME}, ""),
+        (["--secret", NAME, "--file"], {}, "the private key needs one place: --secret NAME or --file FILE"),
+    ],
+    ids=["file", "file, and the variable", "both"],
+)
+def test_a_file_that_is_given_beats_the_variable_of_the_secret(
+    arguments: list[str], env: dict[str, str], error: str, tmp_path: Path
+) -> None:
+    """A setting in .env is for the commands that name no place; two places on one command line are refused."""
+    file = tmp_path / "setup.p8"
+    done = CliRunner().invoke(app, ["keypair", "--bits", "2048", *arguments, str(file)], env=env)
+    assert (str(done.exception or ""), file.exists()) == (error, not error)
+
+
 def test_no_command_prints_a_private_key(client: Any, tmp_path: Any) -> None:
     """Neither making nor showing one, nor an error about one; and what is there is not overwritten."""
     file = tmp_path / "key.p8"
@@ -211,7 +230,7 @@ def test_no_key_replaces_that_of_another_environment(
 @pytest.mark.parametrize(
     ("there", "expected"),
     [
-        ("{}", "has no value"),
+        ("{}", "is empty"),
         ('{"user": "LM_FIREHOSE_SVC", "private_key": "-----BEGIN PRIVATE KEY-----"}', "has no `private_key`"),
         ('{"username": "me", "password": "x"}', "has no `user`"),
     ],

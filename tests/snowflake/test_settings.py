@@ -35,7 +35,7 @@ def test_settings_come_from_the_environment(env: dict[str, str], expected: Snowf
         ({"RETENTION_DAYS": "9" * 30}, "it is 100,000 at most"),
         ({"RETENTION_DAYS": "2"}, "it is 3 or more, or forever"),
         ({"RETENTION_DAYS": "soon"}, "whole number, or forever"),
-        ({"SNOWFLAKE_ALLOWED_IPS": "here"}, "'here' is no IPv4 range"),
+        ({"SNOWFLAKE_ALLOWED_IPS": "here"}, "'here' is not an IPv4 range"),
         ({"SNOWFLAKE_TARGET_LAG_MINUTES": "0", "SNOWFLAKE_CREDIT_QUOTA": "0"}, "2 settings are wrong"),
     ],
 )

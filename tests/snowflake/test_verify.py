@@ -385,8 +385,9 @@ def test_setup_and_verify_run_from_the_command_line(account: Account, settings: 
     assert "ran      020_row_events.sql" in first.output
     assert json.loads(second.output)["applied"] == []
     good = run.invoke(app, ["verify"])
-    assert (good.exit_code, "ok  table" in good.output) == (0, True)
+    assert (good.exit_code, "ok    table" in good.output) == (0, True)
     account.grants.clear()
+    assert "\nWRONG privileges " in run.invoke(app, ["verify"]).output
     bad = run.invoke(app, ["verify", "--json"])
     assert bad.exit_code == 1
     assert [check["name"] for check in json.loads(bad.output)["checks"] if check["ok"] is False] == [

@@ -85,7 +85,7 @@ def make(folder: Path, *, now: dt.datetime | None = None) -> Certificates:
     """Make what is missing in `folder`, renew what ends within 30 days, and leave the rest as it is.
 
     A CA is never replaced: everything that trusts it would break. Raises SettingsError when half of it is missing
-    or when it has ended.
+    or when it has expired.
     """
     with locked(folder):
         return _make(folder, now or dt.datetime.now(dt.UTC))
@@ -161,7 +161,7 @@ def _authority(folder: Path, now: dt.datetime) -> tuple[_Authority, Certificate]
         raise SettingsError(f"{key_path} is not the key of {cert_path}. Put the right pair back.")
     if authority.cert.not_valid_after_utc <= now:
         raise SettingsError(
-            f"The CA {cert_path} ended on {authority.cert.not_valid_after_utc:%Y-%m-%d}. It is never replaced: "
+            f"The CA {cert_path} expired on {authority.cert.not_valid_after_utc:%Y-%m-%d}. It is never replaced: "
             f"move the folder {folder} away, run '{program()} certs' again and give the new ca.pem to every client."
         )
     return authority, described("ca", cert_path, key_path, made=made)

@@ -44,7 +44,9 @@ def certs(
     """
     if secret and not (private_ca and client):
         raise SettingsError("--secret needs --private-ca ARN and --client NAME: the certificate to write there.")
-    if private_ca and client:
+    if private_ca:
+        if not client:
+            raise SettingsError("--private-ca needs --client NAME: the name (CN) of the certificate.")
         typer.echo(_from_private_ca(private_ca, client, secret, home, as_json=as_json))
         return
     from lmdp.certificates.development_ca import make, make_client  # noqa: PLC0415 - loads cryptography
@@ -78,7 +80,7 @@ def _from_private_ca(arn: str, name: str, secret: str | None, home: Home, *, as_
     assert ends is not None
     if as_json:
         return json.dumps([{"name": name, "secret": secret, "ends": ends.isoformat(), "made": made}], indent=2)
-    return f"{name}  {'made' if made else 'kept'}  ends {ends:%Y-%m-%d}  secret {secret}"
+    return f"{name}  {'made' if made else 'kept'}  expires {ends:%Y-%m-%d}  secret {secret}"
 
 
 def _object(one: "Certificate") -> dict[str, object]:
@@ -95,6 +97,7 @@ def _object(one: "Certificate") -> dict[str, object]:
 def _table(listed: "list[Certificate]") -> str:
     width = max(len(one.name) for one in listed)
     return "\n".join(
-        f"{one.name:{width}}  {'made' if one.made else 'kept'}  ends {one.ends:%Y-%m-%d}  {one.cert}  {one.principal}"
+        f"{one.name:{width}}  {'made' if one.made else 'kept'}  expires {one.ends:%Y-%m-%d}  {one.cert}  "
+        f"{one.principal}"
         for one in listed
     )

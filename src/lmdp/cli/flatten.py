@@ -26,7 +26,8 @@ Files = Annotated[
     typer.Argument(
         metavar="FILE…",
         help="Bundles: .jsonl and .ndjson (also .gz, .zst) and - (standard input) hold one a line, "
-        "and so does any file whose first line is a request of several; any other file is one message.",
+        "as does any file whose first line is a complete request followed by more lines; any other file is one "
+        "message.",
     ),
 ]
 Rejects = Annotated[Path | None, option("--rejects FILE", "Write rejects here, one JSON object a line.")]
@@ -44,7 +45,7 @@ def flatten(
 ) -> None:
     """Flatten OTLP bundles to row events: NDJSON on standard output.
 
-    Rejects are counted on standard error, and written with --rejects; the rows are printed all the same. Exits 1 if no
+    Rejects are counted on standard error, and written with --rejects; valid rows are still printed. Exits 1 if no
     row was made of what was read, or if most of it was rejected.
 
     Example: lmdp flatten --org-id acme bundle.json | head -1

@@ -103,7 +103,7 @@ def _source(running: dict[str, Any]) -> list[str]:
 
 
 def _receiver(found: dict[str, Any]) -> str:
-    counts = f"{found['accepted']:,} accepted, {found['busy']:,} to be repeated, {found['refused']:,} refused"
+    counts = f"{found['accepted']:,} accepted, {found['busy']:,} to be retried, {found['refused']:,} refused"
     trouble = f". {found['trouble']}" if found["trouble"] else ""
     return _line("receiver", f"{found['address']}, requests: {counts}{trouble}")
 
@@ -211,7 +211,9 @@ def _warehouse(status: dict[str, Any], width: int | None) -> list[str]:
         _line("warehouse", f"{figures}: {status['warehouse']}" if width and _LABEL + len(place) > width else place),
     ]
     if status["gaps"]:
-        drawn.append(_line("LOST", f"{status['gaps']:,} messages had passed the topic's retention; GAPS has which"))
+        drawn.append(
+            _line("LOST", f"{status['gaps']:,} messages expired before they were read; the table GAPS lists them")
+        )
     if ahead := status["clock"]["ahead"]:
         drawn.append(_line("CLOCK", f"{ahead:,} rows are dated more than a day ahead: a sender's clock is wrong"))
     if expired := status["clock"]["expired"]:

@@ -196,7 +196,7 @@ def _check_text() -> None:
     """
     named = [(f"argument {word!r}", word) for word in sys.argv[1:] if not Path(word).is_file()]
     named += [(f"{name}={value!r}", value) for name, value in os.environ.items() if name.startswith(PREFIXES)]
-    faults = [f"{what} is no UTF-8" for what, text in named if not _is_utf8(text)]
+    faults = [f"{what} is not valid UTF-8" for what, text in named if not _is_utf8(text)]
     if faults:
         raise SettingsError.of([printable(fault) for fault in faults])
 

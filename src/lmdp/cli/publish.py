@@ -26,7 +26,8 @@ Files = Annotated[
     typer.Argument(
         metavar="[FILE]...",
         help="OTLP bundles: .jsonl and .ndjson (also .gz, .zst) and - (standard input) hold one a line, "
-        "and so does any file whose first line is a request of several; any other file is one message.",
+        "as does any file whose first line is a complete request followed by more lines; any other file is one "
+        "message.",
         show_default=False,
     ),
 ]

@@ -37,8 +37,8 @@ Limit = Annotated[
     int | None,
     option(
         "--limit",
-        "Maximum number of rows; larger results are truncated, with a notice. Without it: 10,000; to a FILE all "
-        "or none.",
+        "Maximum number of rows; larger results are truncated, with a notice. Without it: 10,000; with --output, all "
+        "rows are written, up to a million, or the command fails.",
         min=1,
         max=MOST_ROWS,
         show_default=False,

@@ -62,7 +62,9 @@ class ReceiverOptions:
     ] = None
     behind_proxy: Annotated[
         bool,
-        option("--behind-proxy", "Listen without TLS: a proxy before this ends it.", env="LMDP_RECEIVE_BEHIND_PROXY"),
+        option(
+            "--behind-proxy", "Listen without TLS: a proxy in front terminates it.", env="LMDP_RECEIVE_BEHIND_PROXY"
+        ),
     ] = False
     tokens: Annotated[
         Path | None,
@@ -102,8 +104,8 @@ class ReceiverOptions:
 MetricsPort = Annotated[
     int,
     option(
-        "--metrics-port PORT", "Serve /metrics on this port of 127.0.0.1; 0: do not.", env="LMDP_RECEIVE_METRICS_PORT",
-        min=0, max=65_535,
+        "--metrics-port PORT", "Serve /metrics on this port of 127.0.0.1; 0 disables it.",
+        env="LMDP_RECEIVE_METRICS_PORT", min=0, max=65_535,
     ),
 ]  # fmt: skip
 
@@ -199,7 +201,7 @@ def add(
         int | None, option("--max-body-bytes", "The largest body that it may send.", min=1)
     ] = None,
 ) -> None:
-    """Make a token and print it: this once, for nothing keeps it.
+    """Create a token and print it. It is shown only once.
 
     Example: lmdp receive token add collector-2 --tenant acme --requests-per-second 200
     """
@@ -209,7 +211,10 @@ def add(
     token = senders.add(tokens, name, tenant, expires_days=expires_days, **limits)  # type: ignore[arg-type]
     typer.echo(token)
     sys.stdout.flush()
-    stdio.print_error(f"lmdp: {tokens} has the hash of the token {name!r}. A running receiver takes it up by itself.")
+    stdio.print_error(
+        f"lmdp: {tokens} has the hash of the token {name!r}. A running receiver that reads this file accepts the token "
+        "within two seconds."
+    )
 
 
 @app.command("list", cls=Command)
@@ -238,7 +243,7 @@ def revoke(
     *,
     tokens: TokensFile = DEFAULT_TOKENS,
 ) -> None:
-    """Revoke a token. A running receiver refuses it within two seconds.
+    """Revoke a token. A running receiver that reads this file refuses it within two seconds.
 
     Example: lmdp receive token revoke collector-1
     """

@@ -259,7 +259,7 @@ def _print(summary: dict[str, object], report: "Report", *, as_json: bool) -> No
     for code, count in report.reasons.most_common():
         print(printable(f"  {count:,} {code}: {report.examples[code]}"))
     if report.repeats:
-        print(f"  {report.repeats:,} were duplicates of what had been replayed")
+        print(f"  {report.repeats:,} were copies of what had been replayed")
     if report.unread:
         print(f"  {report.unread:,} parts of objects are not rejects; they stay where they are")
     for name, why in report.skipped.items():

@@ -53,7 +53,8 @@ class ConsumerOptions:
         str,
         option(
             "--group NAME",
-            "The consumer group that the offsets are committed to, for lag monitors only: one name per warehouse.",
+            "The consumer group. Into DuckDB it is for lag monitors only: use one name per warehouse. With --to "
+            "snowflake a run also resumes from it, and the runs of --share have it in common.",
             env="LMDP_KAFKA_GROUP",
         ),
     ] = "lmdp"
@@ -70,7 +71,7 @@ class ConsumerOptions:
         int | None,
         option(
             "--workers N",
-            "Transform a backlog in N processes; up to 1, in this one. By default one for each core, at most four.",
+            "Transform a backlog in N processes; 0 or 1: in this process. By default one for each core, at most four.",
             env="LMDP_WORKERS",
             min=0,
             max=64,
@@ -156,8 +157,8 @@ class StorageOptions:
         option(
             "--rejects PLACE",
             "Also write rejects to files, in the cloud's format: below a folder, or s3://bucket/prefix. The warehouse "
-            "has them anyway: replay one or the other. With --to snowflake: the only place; by default rejects in "
-            "--home.",
+            "has them anyway: replay one or the other. With --to snowflake this is the only place; default: "
+            "HOME/rejects.",
             env="LMDP_REJECTS",
             show_default=False,
         ),

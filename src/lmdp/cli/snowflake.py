@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lmdp.cli.command import Command, group
+from lmdp.cli.command import Command, group, typed
 from lmdp.cli.options import Environment, Json, option
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings
@@ -87,7 +87,7 @@ def verify(  # noqa: PLR0913 - each is an option
         tuple[str, str] | None, option("--reconcile FROM TO", "Whole hours (UTC): delivered = rows + failed records?")
     ] = None,
     canary: Annotated[
-        bool, option("--canary", "Send one marked row on the way of all rows, and check that it arrives.")
+        bool, option("--canary", "Send one marked row along the path of all rows, and check that it arrives.")
     ] = False,
     fresh: Annotated[float, option("--fresh MIN", "Maximum age of the newest row.", min=1)] = 15,
     wait: Annotated[float, option("--wait S", "Maximum time for a canary.", min=1)] = 180,
@@ -97,7 +97,7 @@ def verify(  # noqa: PLR0913 - each is an option
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
-    """Check the installation: connection, role, privileges, table, views, refreshes, freshness, duplicates.
+    """Check the installation: connection, role, privileges, table, views, refreshes, freshness, repeats.
 
     Exits 1 if a check fails.
 
@@ -128,7 +128,7 @@ def verify(  # noqa: PLR0913 - each is an option
 def try_(*, environment: Environment = None, as_json: Json = False) -> None:
     """Try on a live account what the direct writer relies on: sign-in, tokens, values, fencing, refusals, elastic mode.
 
-    Use a trial account. It writes about twenty rows of the datasource `lmdp.try` through the writer's pipe. With the
+    Use a trial account. It writes about ten rows of the datasource `lmdp.try` through the writer's pipe. With the
     setup user's key as well, it looks for them in the table, and removes them. Each answer is a line, in the order of
     docs/direct-writer.md. Exits 1 if one is not what the writer relies on.
 
@@ -185,6 +185,7 @@ def errors(
 
 @app.command(cls=Command)
 def keypair(  # noqa: PLR0913 - each is an option
+    context: typer.Context,
     *,
     rotate: Annotated[
         bool, option("--rotate", "Replace Firehose's key through the second slot; repeat it to resume.")
@@ -211,8 +212,10 @@ def keypair(  # noqa: PLR0913 - each is an option
     """
     settings = _settings(environment)
     name = settings.firehose_user if user == "firehose" else settings.setup_user
+    if file is not None and not typed(context, "secret"):
+        secret = None  # what is given beats SNOWFLAKE_FIREHOSE_SECRET
     if (secret is None) == (file is None):
-        raise SettingsError("give the place of the private key: --secret NAME or --file FILE")
+        raise SettingsError("the private key needs one place: --secret NAME or --file FILE")
     if secret is not None:
         _refuse_another_environments(name, secret, whose(_env(environment)))
     if rotate:
@@ -355,7 +358,7 @@ def _as_json(found: "list[Check]", rows: list[dict[str, Any]], landings: "list[A
 
 
 def _as_text(found: "list[Check]", rows: list[dict[str, Any]], hours: "list[Hour]") -> str:
-    signs = {True: "ok ", False: "OFF", None: "-  "}
+    signs = {True: "ok   ", False: "WRONG", None: "-    "}
     lines = [f"{signs[check.ok]} {check.name:12} {check.said}" for check in found]
     lines += [
         f"    {hour.hour:%Y-%m-%d %H:00}  delivered {hour.delivered:>12,}  rows {hour.rows:>12,}"

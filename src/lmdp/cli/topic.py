@@ -30,12 +30,14 @@ def check(
     *,
     kafka: KafkaOptions,
     home: Home = DEFAULT_HOME,
-    partitions: Annotated[int | None, option("--partitions", "The minimum that you need.", min=1)] = None,
+    partitions: Annotated[int | None, option("--partitions", "Report a fault if it has fewer.", min=1)] = None,
     retention_hours: Annotated[
-        float | None, option("--retention-hours", "The minimum that the topic has to keep.", min=0.1)
+        float | None,
+        option("--retention-hours", "Report a fault if it keeps messages for less. Without it: 6.", min=0.1),
     ] = None,
     max_message_bytes: Annotated[
-        int | None, option("--max-message-bytes", "The largest message that the topic may accept.", min=1024)
+        int | None,
+        option("--max-message-bytes", "Report a fault if the topic accepts messages larger than this.", min=1024),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -94,9 +96,15 @@ def acls(
     kafka: KafkaOptions,
     home: Home = DEFAULT_HOME,
     collector: Annotated[
-        Principals, option("--collector NAME", "Let this client write the topic: a CN, or User:CN=…,O=…")
+        Principals,
+        option(
+            "--collector NAME",
+            "Let this client write to the topic (a Collector or any other sender): a CN, or User:CN=…,O=…",
+        ),
     ] = None,
-    reader: Annotated[Principals, option("--reader NAME", "Let this client (the pipe's) read the topic.")] = None,
+    reader: Annotated[
+        Principals, option("--reader NAME", "Let this client, such as a run's or the pipe's, read the topic.")
+    ] = None,
     group: Annotated[str | None, option("--group NAME", "The consumer group that --reader uses.")] = None,
     revoke: Annotated[Principals, option("--revoke NAME", "Revoke every right on the topic from this client.")] = None,
     as_json: Json = False,

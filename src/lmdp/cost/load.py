@@ -75,7 +75,7 @@ def read_run(file: str, faults: list[str]) -> Measured | None:
         faults.append(f"--report: {where} cannot be read: {error}")
         return None
     except (ValueError, RecursionError) as error:
-        faults.append(f"--report: {where} is no JSON: {error}")
+        faults.append(f"--report: {where} is not valid JSON: {error}")
         return None
     report = _report(found)
     if isinstance(report, str):
@@ -94,10 +94,12 @@ def _report(found: object) -> Mapping[str, Any] | str:
     """Return the report within, or what is wrong with it."""
     if isinstance(found, dict) and "running" in found:
         if not isinstance(found["running"], dict):
-            return f"is the status of a warehouse that nobody writes to: start `{program()} run`, and ask again"
+            return (
+                f"is the status of a warehouse that nobody writes to: start `{program()} run`, and repeat the command"
+            )
         found = found["running"].get("report")
     if not isinstance(found, dict) or not all(is_amount(found.get(name)) for name in _COUNTS):
-        return f"is no report of a run: {', '.join(_COUNTS)} have to be numbers in it (`{program()} run --json`)"
+        return f"is not a report of a run: {', '.join(_COUNTS)} have to be numbers in it (`{program()} run --json`)"
     if "rowsPerSecond" not in found:
         return f"is a report of a command that reads files, which has no rate: use that of `{program()} run --json`"
     if not all(found[name] for name in _COUNTS):

@@ -75,7 +75,7 @@ def snowflake_fault(text: str | None) -> str:
     """Return what is wrong with a secret as Firehose reads it; empty when nothing is."""
     held = json_object(text)
     if not held:
-        return "has no value, or no JSON object"
+        return "is empty or not a JSON object"
     if not isinstance(held.get("user"), str) or not held["user"]:
         return "has no `user`"
     try:
@@ -90,7 +90,7 @@ def kafka_fault(text: str | None) -> str:
     """Return what is wrong with a secret as a pipe reads it; empty when nothing is."""
     held = json_object(text)
     if not held:
-        return "has no value, or no JSON object"
+        return "is empty or not a JSON object"
     if "-----BEGIN CERTIFICATE-----" not in str(held.get("certificate")):
         return "has no `certificate` in PEM"
     key = str(held.get("privateKey"))

@@ -51,8 +51,8 @@ class Finding:
     fix: str
 
     def to_json(self) -> dict[str, str]:
-        """Return the finding as `lmdp doctor --json` shows it; the key of the remedy is part of that interface."""
-        return {"area": self.area, "name": self.name, "state": self.state, "text": self.text, "mend": self.fix}
+        """Return the finding as `lmdp doctor --json` shows it."""
+        return {"area": self.area, "name": self.name, "state": self.state, "text": self.text, "fix": self.fix}
 
 
 def ok(text: str) -> Result:

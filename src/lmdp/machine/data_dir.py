@@ -38,7 +38,7 @@ def make_home(folder: Path) -> None:
             f"the folder {folder} cannot be made or read: {error.strerror}. Name another: --home"
         ) from error
     except ValueError as error:  # a NUL in the path
-        raise SettingsError(f"--home {str(folder)!r} is no path: {error}") from error
+        raise SettingsError(f"--home {str(folder)!r} is not a path: {error}") from error
     if faults:
         raise SettingsError.of([f"--home: {fault}, or name another folder" for fault in dict.fromkeys(faults)])
 

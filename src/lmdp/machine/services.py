@@ -110,7 +110,7 @@ def run(
             machine.broker, machine.access = broker, access
             if settings.receive is not None:
                 if broker is None and settings.access is None:
-                    notify("for a first look alone: the test broker loses what it acknowledged when this run ends")
+                    notify("for evaluation only: the test broker's data is lost when this run ends")
                 machine.receiver = parts.enter_context(settings.receive(access, notify, stop))
             if settings.page is not None:
                 machine.page = parts.enter_context(settings.page(settings.home, notify))
@@ -147,7 +147,7 @@ def _broker(
         try:
             given = embedded(settings.home, kafka_home=settings.kafka_home, progress=_downloading(notify))
         except KafkaUnavailableError as error:
-            notify(f"No Kafka here ({error}): taking the test broker in this process, as --broker memory does")
+            notify(f"Apache Kafka could not be started ({error}): using the in-process test broker instead")
         else:
             notify("starting Apache Kafka (mutual TLS, loopback only)")
             broker = parts.enter_context(KafkaBroker(given))

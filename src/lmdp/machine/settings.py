@@ -17,7 +17,7 @@ Notify = Callable[[str], None]
 class ConsumeSettings:
     """Settings of a consumer: what to read, and when a batch is committed.
 
-    `partitions` is None for all. `group` is where lag monitors look. `cluster` names a cluster that cannot name itself.
+    `partitions` is None for all. `group` is the consumer group. `cluster` names a cluster that cannot name itself.
     A batch is committed when it holds `batch_rows` rows, or about `batch_bytes` of them as JSON, or is `linger_s` old.
     Its rejects also go to `rejects`, before its rows. `patient`: an unreachable broker is waited for at the start, too.
     `workers` is how many processes transform a backlog; up to 1, it is this one alone.

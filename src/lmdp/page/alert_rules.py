@@ -148,7 +148,7 @@ def _target(webhook: Webhook, folder: Path, faults: list[str]) -> Target | None:
         return None
     parts = urlsplit(url)
     if not parts.hostname or parts.scheme not in ("https", "http"):
-        faults.append("the webhook's address is no https:// address")
+        faults.append("the webhook's address is not an https:// address")
     elif parts.scheme == "http" and not _is_loopback(parts.hostname):
         faults.append("the webhook's address begins with http://; outside of this machine it has to be https://")
     return Target(url, token)

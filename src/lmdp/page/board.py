@@ -38,7 +38,7 @@ class Panel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.chart:
             tab, state = parse(self.chart)
             if tab != "explore" or not Picture.of(state).selections:
-                raise ValueError(f"the chart of the panel {self.title!r} is no address of Explore with a selection")
+                raise ValueError(f"the chart of the panel {self.title!r} is not an address of Explore with a selection")
 
 
 class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,7 +63,9 @@ class BoardFile:
         try:
             return _board(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise ApiError(400, f"{path} is no board: {error}", "correct the file, as docs/board.md has it") from error
+            raise ApiError(
+                400, f"{path} is not a board: {error}", "correct the file, as docs/board.md has it"
+            ) from error
 
     def add(self, panel: Panel) -> None:
         """Write the board with one more panel at its end. Raises ApiError."""

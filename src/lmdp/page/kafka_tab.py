@@ -242,5 +242,5 @@ def _why(reject: Json) -> None:
     """Add the reason of a reject, what to do, and the command."""
     ui.label(reject["message"]).classes("lm-text lm-strong")
     ui.label(reject["meaning"]).classes("lm-text")
-    ui.label(reject["mend"]).classes("lm-text")
+    ui.label(reject["fix"]).classes("lm-text")
     code(reject["command"])

@@ -65,7 +65,7 @@ def _source(status: Json) -> list[tuple[str, str]]:
             ("devices, simulated", formats.count(run["simulatedDevices"])),
         ]
     if receiver := run["receiver"]:
-        others = f"refused; {formats.count(receiver['busy'])} to be repeated"
+        others = f"refused; {formats.count(receiver['busy'])} to be retried"
         return [
             (f"requests accepted at {receiver['address']}", formats.count(receiver["accepted"])),
             (receiver["trouble"] or others, formats.count(receiver["refused"])),
@@ -241,7 +241,7 @@ def _reject(reject: Json) -> None:
     ui.label(example["message"]).classes("lm-text lm-strong")
     with ui.expansion(f"Newest example: {_place(example)}").classes("lm-example").props("dense"):
         ui.label(example["excerpt"]).classes("lm-raw").props("tabindex=0")
-    ui.label(reject["mend"]).classes("lm-text")
+    ui.label(reject["fix"]).classes("lm-text")
     code(reject["command"])
 
 

@@ -83,7 +83,7 @@ def remedy(run: RunClient, code: str, message: str) -> Json:
     found = CODES.get("no tenant" if message.startswith("orgId:") else code, CODES["unknown"])
     return {
         "meaning": found.meaning,
-        "mend": found.fix.format(program=program()),
+        "fix": found.fix.format(program=program()),
         "command": replay_command(found.options, run.home, warehouse),
     }
 

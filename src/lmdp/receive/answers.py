@@ -1,7 +1,7 @@
 """Answers of OTLP/HTTP, in the encoding of the request.
 
 https://opentelemetry.io/docs/specs/otlp/#otlphttp-response: success is an ExportMetricsServiceResponse, anything else a
-google.rpc.Status. Senders repeat a request after 429, 502, 503 and 504 alone, so those are the statuses for whatever
+google.rpc.Status. Senders retry a request after 429, 502, 503 and 504 alone, so those are the statuses for whatever
 passes, and every other one means that the same request can never be taken.
 """
 
@@ -36,7 +36,7 @@ def answer_type(header: str) -> str:
         raise RequestRefusedError(415, f"OTLP/gRPC is not served here: use the exporter for OTLP/HTTP, and {_TAKEN}")
     if essence not in _TYPES:
         raise RequestRefusedError(
-            415, f"Content-Type {essence[:60]!r} is no OTLP: {_TAKEN}", accept=f"{PROTOBUF}, {JSON}"
+            415, f"Content-Type {essence[:60]!r} is not OTLP: {_TAKEN}", accept=f"{PROTOBUF}, {JSON}"
         )
     return _TYPES[essence]
 
@@ -59,7 +59,7 @@ def status(kind: str, text: str) -> bytes:
 
 
 def unavailable(text: str) -> RequestRefusedError:
-    """Return the refusal of a request that may be repeated, after seconds that differ between senders."""
+    """Return the refusal of a request that may be retried, after seconds that differ between senders."""
     return RequestRefusedError(503, text, retry_after=str(random.randint(2, 8)))  # noqa: S311 - it spreads load
 
 

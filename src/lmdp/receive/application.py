@@ -91,7 +91,7 @@ class Application:
             self._metrics.disconnected.inc()
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender keeps its data and comes again
-            fault = answers.unavailable("the receiver failed; the request can be repeated")
+            fault = answers.unavailable("the receiver failed; retry the request")
             status, content, headers = fault.status, answers.status(request.kind, str(fault)), fault.headers
             self._count(status, f"a fault of the program: {type(error).__name__}")
         finally:
@@ -142,7 +142,7 @@ class Application:
             raise self._full()
 
     def _full(self) -> RequestRefusedError:
-        return answers.too_many(f"{self._in_flight:,} bytes are under way, and no more are taken; repeat the request")
+        return answers.too_many(f"{self._in_flight:,} bytes are under way, and no more are taken; retry the request")
 
     async def _read(self, receive: Receive, limit: int, request: _Request) -> bytes:
         def reserve(size: int) -> None:
@@ -156,7 +156,7 @@ class Application:
                 return await body.read(receive, limit, reserve)
         except TimeoutError as error:
             raise answers.unavailable(
-                f"the body did not arrive within {self._limits.body_seconds:g} s; repeat the request"
+                f"the body did not arrive within {self._limits.body_seconds:g} s; retry the request"
             ) from error
 
     async def _examined(self, raw: bytes, coding: str, kind: str) -> tuple[bytes, str, bool]:

@@ -169,5 +169,5 @@ def _certain(text: bytes) -> bool:
     except MessageError as refused:
         if refused.code == DECODE_TOO_LARGE:
             return True
-        raise RequestRefusedError(400, f"this is no OTLP metrics request: {refused.text}") from refused
+        raise RequestRefusedError(400, f"this is not an OTLP metrics request: {refused.text}") from refused
     return True

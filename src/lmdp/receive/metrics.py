@@ -53,7 +53,7 @@ class Metrics:
     def counts(self) -> dict[str, int]:
         """Return the answers until now by kind, and what is under way.
 
-        `busy` are those that senders repeat, 429 and 503; what is `refused` otherwise they drop.
+        `busy` are those that senders retry, 429 and 503; what is `refused` otherwise they drop.
         """
         found = {"accepted": 0, "busy": 0, "refused": 0}
         for sample in next(iter(self._requests.collect())).samples:

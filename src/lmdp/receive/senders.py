@@ -86,7 +86,7 @@ def add(
 ) -> str:
     """Add a token to the file, and return it: nothing keeps it. Raises SettingsError, LmdpError."""
     if not _NAME.fullmatch(name):
-        raise SettingsError(f"{name!r} is no name for a token: up to 64 letters, digits, '.', '_' and '-'")
+        raise SettingsError(f"{name!r} is not a valid name for a token: up to 64 letters, digits, '.', '_' and '-'")
     if tenant and not _TENANT.fullmatch(tenant):
         raise SettingsError("--tenant: up to 200 characters, none of them a control character")
     token, now = PREFIX + secrets.token_urlsafe(32), int(time.time())
@@ -172,7 +172,7 @@ class Senders:
         if self._path is None:
             return Sender(certificate)
         if self.fault:
-            raise unavailable("the receiver cannot read its tokens at the moment; the request can be repeated")
+            raise unavailable("the receiver cannot read its tokens at the moment; retry the request")
         token = self._token(authorization, query)
         if token.expires is not None and token.expires <= time.time():
             day = dt.datetime.fromtimestamp(token.expires, dt.UTC)
@@ -219,7 +219,7 @@ def _basic(given: str) -> tuple[str, str]:
     try:
         name, _, token = base64.b64decode(given, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise _unauthorized("Authorization: Basic is no base64 of NAME:TOKEN") from error
+        raise _unauthorized("Authorization: Basic is not the base64 of NAME:TOKEN") from error
     return name, token
 
 

@@ -162,7 +162,7 @@ class Certificates:
         try:
             self._newest, self.ends = self._made(), self._end()
         except SettingsError as error:
-            return f"{error} The certificate before it continues."
+            return f"{error} The previous certificate stays in use."
         return f"{self._cert} has changed: new connections take it"
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:

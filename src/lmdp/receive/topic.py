@@ -28,13 +28,13 @@ _SERVE_S: Final = 0.05
 _MOST_PROBES: Final = 100  # under way while Kafka is unreachable; more would only wait
 _BATCH: Final = 1_000_000  # bytes, librdkafka's own
 _SMALLEST_BATCH: Final = 1_000
-_REPEAT: Final = "nothing was acknowledged, and the request can be repeated"
+_RETRY: Final = "nothing was acknowledged, retry the request"
 
 
 class TopicWriter:
     """An idempotent producer for one topic. A message that is not acknowledged in time is given up.
 
-    Whether the broker has it is then unknown, as with every producer: a repeat may double it, and nothing can lose it.
+    Whether the broker has it is then unknown, as with every producer: a retry may double it, and nothing can lose it.
     `notify` shows what an operator must know.
     """
 
@@ -101,7 +101,7 @@ class TopicWriter:
         Raises RequestRefusedError: 413 where the topic does not take one so large, else 503.
         """
         if self.trouble and self.waiting >= _MOST_PROBES:
-            raise unavailable(f"Kafka is unreachable; {_REPEAT}")
+            raise unavailable(f"Kafka is unreachable; {_RETRY}")
         future = self._loop.create_future()
         self.waiting += 1
         try:
@@ -116,9 +116,9 @@ class TopicWriter:
         except KafkaException as error:
             raise self._refusal(error.args[0], len(value)) from error
         except BufferError as error:
-            raise unavailable(f"too much waits for Kafka; {_REPEAT}") from error
+            raise unavailable(f"too many messages are waiting for Kafka; {_RETRY}") from error
         except TimeoutError as error:
-            raise unavailable(f"Kafka does not answer; {_REPEAT}") from error
+            raise unavailable(f"Kafka does not answer; {_RETRY}") from error
         finally:
             self.waiting -= 1
         if self.trouble:
@@ -153,7 +153,7 @@ class TopicWriter:
         self._in_trouble(self._cause(error))
         if error.fatal():
             self._replace()
-        return unavailable(f"Kafka did not acknowledge in time; {_REPEAT}")
+        return unavailable(f"Kafka did not acknowledge in time; {_RETRY}")
 
     def _cause(self, error: KafkaError) -> str:
         """Return why, for an operator; of a timeout the client's newest error says more."""
@@ -183,7 +183,7 @@ class TopicWriter:
         try:
             fresh = self._client()
         except SettingsError as error:
-            self._notify(f"{error} The client before it continues.")
+            self._notify(f"{error} The previous client stays in use.")
             return
         self._old.append(self._producer)
         self._producer = fresh

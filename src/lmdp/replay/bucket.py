@@ -107,7 +107,7 @@ def open_bucket(url: str, region: str | None) -> Bucket:
     """
     match = _URL.fullmatch(url)
     if match is None:
-        raise SettingsError(f"{url} is no s3://bucket/prefix.")
+        raise SettingsError(f"{url} is not s3://bucket/prefix.")
     prefix = (match["prefix"] or "").rstrip("/")
     if REPLAYED in prefix.split("/"):
         raise SettingsError(f"{url} holds what was replayed before. To send some of it again, copy it elsewhere first.")

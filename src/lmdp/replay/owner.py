@@ -144,7 +144,7 @@ def serve(warehouse: Warehouse, body: bytes) -> Sequence[bytes]:
 
 def _no_request(why: str) -> SettingsError:
     return SettingsError(
-        f"this is no request of a replay: {why}. Nothing was changed. Use one version for the run and the replay."
+        f"this is not a request of a replay: {why}. Nothing was changed. Use one version for the run and the replay."
     )
 
 

@@ -217,7 +217,7 @@ def _named(raw: bytes, names: Mapping[str, str]) -> dict[str, msgspec.Raw]:
     try:
         given = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DatapointError(INVALID, f"no JSON object: {error}") from error
+        raise DatapointError(INVALID, f"not a JSON object: {error}") from error
     named: dict[str, msgspec.Raw] = {}
     for key, value in given.items():
         bare = key[1:-1] if len(key) > 2 and key[0] == key[-1] == '"' else key

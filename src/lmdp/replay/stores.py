@@ -161,7 +161,7 @@ class Folder:
         root = path.resolve()
         if not root.is_dir():
             raise SettingsError(
-                f"{path} is no folder. Name a folder of rejects, s3://bucket/prefix, a .duckdb file, or `warehouse`."
+                f"{path} is not a folder. Name a folder of rejects, s3://bucket/prefix, a .duckdb file, or `warehouse`."
             )
         if REPLAYED in root.parts:
             raise SettingsError(
@@ -192,12 +192,12 @@ class Folder:
                 raise UnreadableObjectError("it was removed in the meantime") from None
             except OSError as error:
                 if error.errno in (errno.ENXIO, errno.ELOOP):  # a socket, a link
-                    raise UnreadableObjectError("it is no file") from None
+                    raise UnreadableObjectError("it is not a file") from None
                 raise
             with os.fdopen(handle, "rb") as file:
                 about = os.fstat(file.fileno())
                 if not stat.S_ISREG(about.st_mode):
-                    raise UnreadableObjectError("it is no file")
+                    raise UnreadableObjectError("it is not a file")
                 if about.st_size > LARGEST:
                     raise UnreadableObjectError(f"it has more than {LARGEST // 2**20} MiB")
                 return Stored(file.read(), _version(about))

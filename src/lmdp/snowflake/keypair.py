@@ -67,7 +67,7 @@ def pair_of(held: KeySecret) -> KeyPair:
     """The pair whose private half a secret holds."""
     key = serialization.load_der_private_key(der(held.private_key.encode(), held.passphrase), None)
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise SettingsError(f"the key of {held.user} is no RSA key, which Snowflake asks for")
+        raise SettingsError(f"the key of {held.user} is not an RSA key, which Snowflake requires")
     return _pair(key)
 
 

@@ -59,7 +59,7 @@ def whole_hour(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise SettingsError(f"--reconcile: {text!r} is no time, such as 2026-11-23T10:00") from None
+        raise SettingsError(f"--reconcile: {text!r} is not a time; write it as 2026-11-23T10:00") from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     if moment != moment.replace(minute=0, second=0, microsecond=0):
         raise SettingsError(f"--reconcile: {text!r} is not at a whole hour (UTC)")

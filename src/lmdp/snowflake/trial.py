@@ -1,6 +1,6 @@
 """What only a live account can prove of the direct writer: each assumption tried once, in order, each answer a line.
 
-It writes some twenty rows of the datasource `lmdp.try`, and removes them. A trial that fails does not end the others,
+It writes about ten rows of the datasource `lmdp.try`, and removes them. A trial that fails does not end the others,
 unless they need what it makes.
 """
 

@@ -1,4 +1,4 @@
--- Each device's times of measurement: how many rows arrived (ROW_COUNT), and how many of them are no repeats.
+-- Each device's times of measurement: how many rows arrived (ROW_COUNT), and how many of them are not repeats.
 -- Canary rows are counted apart (IS_CANARY).
 CREATE OR ALTER TRANSIENT DYNAMIC TABLE ${schema}.DEVICE_TIMES
   TARGET_LAG = DOWNSTREAM

@@ -167,7 +167,7 @@ def _faults(settings: SnowflakeSettings) -> list[str]:
         if getattr(settings, name) < 1:
             faults.append(f"SNOWFLAKE_{name.upper()} is 1 or more")
     wrong = [text for text in settings.allowed_ips if _no_range(text)]
-    return faults + [f"SNOWFLAKE_ALLOWED_IPS: {text!r} is no IPv4 range" for text in wrong]
+    return faults + [f"SNOWFLAKE_ALLOWED_IPS: {text!r} is not an IPv4 range" for text in wrong]
 
 
 def _no_range(text: str) -> bool:

@@ -22,7 +22,7 @@ def faults(line: bytes, spec: Spec, checks: Draft202012Validator) -> list[str]:
     try:
         row = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return [f"no JSON: {error}"]
+        return [f"not valid JSON: {error}"]
     found = [f"{error.json_path}: {error.message}" for error in checks.iter_errors(row)]
     return found or _times(row, spec) + _doubles(row, spec)
 

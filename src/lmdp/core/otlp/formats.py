@@ -1,4 +1,4 @@
-"""Formats that are no OTLP metrics request and arrive as one: what a rejected message looks like, and the remedy.
+"""Formats that are not an OTLP metrics request and arrive as one: what a rejected message looks like, and the remedy.
 
 Nothing here decides what a message is: it only explains a refusal. Each check reads a bounded part of the message.
 """

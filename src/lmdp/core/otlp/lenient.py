@@ -95,7 +95,7 @@ def _rebuilt(text: bytes, rule: Rule, found: _Found) -> Any:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON; OTLP writes it as text")
+    raise ValueError(f"{name} is not valid JSON; OTLP writes it as text")
 
 
 def _wrong(what: str, value: object) -> _MisplacedError:

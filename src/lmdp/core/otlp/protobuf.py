@@ -125,7 +125,7 @@ def _scope_metrics(part: Any) -> model.ScopeMetrics:
 
 def _metric(metric: Any) -> model.Metric:
     if not metric.name and _is_other(metric):
-        raise MessageError(NOT_METRICS, "protobuf that is no metrics, though it is like them down to the scopes")
+        raise MessageError(NOT_METRICS, "protobuf that is not metrics, though it is like them down to the scopes")
     made = model.Metric(_text(metric.name), _text(metric.description) or None, _text(metric.unit))
     kind = metric.WhichOneof("data")
     if kind == "gauge":

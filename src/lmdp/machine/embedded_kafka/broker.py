@@ -153,8 +153,8 @@ class KafkaBroker:
         if self._was_up and ports != self._ports:
             raise UnreachableError(
                 f"The embedded Kafka cannot have its ports {self._ports[0]} and {self._ports[1]} again: another "
-                f"program has taken one. Its data in {self._settings.folder} is as it was. End that program, or "
-                "recreate this one."
+                f"program has taken one. Its data in {self._settings.folder} is as it was. Stop that program, or "
+                "restart this run."
             )
         self._ports = ports
 
@@ -198,8 +198,8 @@ class Restarter:
             self._report(
                 "no space",
                 f"the embedded Kafka has ended, and there is no space in {self._folder} to start it again ({free:,} "
-                f"bytes free there, about {WANTED_BYTES:,} wanted). What it had acknowledged is on disk. Free space: "
-                "it is started then.",
+                f"bytes free there, about {WANTED_BYTES:,} wanted). What it had acknowledged is on disk. Free some "
+                "space; it then starts by itself.",
             )
             return
         self._report("starting", "the embedded Kafka has ended; starting it again")
@@ -207,7 +207,7 @@ class Restarter:
             broker.start()
         except (LmdpError, OSError) as error:
             self._next = time.monotonic() + _AGAIN_S
-            self._report(str(error), f"the embedded Kafka did not start: {error} It is tried again.")
+            self._report(str(error), f"the embedded Kafka did not start: {error} Trying again.")
         else:
             self._report("", "the embedded Kafka is back")
 

@@ -191,7 +191,7 @@ def translate(
         )
     if first.name() in _NO_NAME:
         return SettingsError(
-            f"{topic!r} is no name for a topic: it takes letters, digits, '.', '_' and '-', 249 at most. "
+            f"{topic!r} is not a valid topic name: it takes letters, digits, '.', '_' and '-', 249 at most. "
             "Name another: --topic"
         )
     if first.name() in _DENIED:
@@ -238,7 +238,7 @@ def _tls_error(error: KafkaError, access: KafkaAccess) -> LmdpError:
     elif " alert " in text and access.cert is None:
         look = "It asks for a client certificate: give one with --cert and --key (LMDP_KAFKA_CERT, LMDP_KAFKA_KEY)."
     elif " alert " in text:
-        look = f"It refuses the client certificate {access.cert}: take one that its CA signed and that has not ended."
+        look = f"It refuses the client certificate {access.cert}: take one that its CA signed and that has not expired."
     else:
         look = "Look at --ca, --cert and --key, and whether this port of the broker speaks TLS."
     return SettingsError(f"TLS with {access.bootstrap_servers} failed. {look} (librdkafka: {text})")
@@ -325,11 +325,11 @@ def _certificate_faults(option: str, path: Path) -> list[str]:
         return [f"{option} {path} cannot be read: {error.strerror}."]
     except ValueError:
         hint = pem.conversion(_content(path), path, "ca" if option == "--ca" else "certificate")
-        return [f"{option} {path} is no PEM certificate. {hint}".rstrip()]
+        return [f"{option} {path} is not a PEM certificate. {hint}".rstrip()]
     now = dt.datetime.now(dt.UTC)
     ends = max(cert.not_valid_after_utc for cert in certs) if option == "--ca" else certs[0].not_valid_after_utc
     if ends <= now:
-        return [f"{option} {path} ended on {ends:%Y-%m-%d}. Renew it ('{program()} certs' does it for its own)."]
+        return [f"{option} {path} expired on {ends:%Y-%m-%d}. Renew it ('{program()} certs' does it for its own)."]
     if option == "--cert" and certs[0].not_valid_before_utc > now:
         return [
             f"{option} {path} is valid only from {certs[0].not_valid_before_utc:%Y-%m-%d %H:%M} UTC: check the clock."
@@ -346,7 +346,7 @@ def _key_faults(path: Path, cert: Path | None) -> list[str]:
     except TypeError:
         return [f"--key {path} is encrypted: decrypt it first (openssl pkey -in {path} -out ...)."]
     except ValueError:
-        return [f"--key {path} is no PEM private key. {pem.conversion(_content(path), path, 'key')}".rstrip()]
+        return [f"--key {path} is not a PEM private key. {pem.conversion(_content(path), path, 'key')}".rstrip()]
     faults = []
     if is_readable_by_others(found, os.geteuid()):
         mode = stat.S_IMODE(found.st_mode)

@@ -159,7 +159,7 @@ class KafkaSource:
         taken = tuple(place.partition for place in places)
         self._is_assigned = True
         if taken:
-            self._notify(f"reads the partitions {', '.join(map(str, sorted(taken)))} of {self._settings.topic}")
+            self._notify(f"reading partitions {', '.join(map(str, sorted(taken)))} of {self._settings.topic}")
             self._resume(taken, snapshot)
         self._consumer.incremental_assign(self._places(taken))
         self._progress.trouble = ""  # the broker answers, and lets this client use the group

@@ -123,7 +123,7 @@ def broken(path: Path, error: duckdb.Error) -> LmdpError:
     """Return the error for a file that an earlier failure has shut until it is opened again."""
     return LmdpError(
         f"the warehouse {path} cannot be used until it is opened again: {_first_line(error)}\n"
-        "What was committed is in it. A run opens it by itself with its next write; ask again then."
+        "What was committed is in it. A run opens it by itself with its next write; then run the query again."
     )
 
 
@@ -151,11 +151,13 @@ def _check_place(path: Path, *, read_only: bool) -> None:
     for file in (path, Path(f"{path}.wal")):
         if file.exists() and not (file.is_file() or file.is_dir()):
             kind = next((name for name, is_one in _KINDS.items() if is_one(file)), "a device")
-            raise SettingsError(f"{file} is no DuckDB file: it is {kind}. Nothing was changed. Name another file")
+            raise SettingsError(f"{file} is not a DuckDB file: it is {kind}. Nothing was changed. Name another file")
     if read_only and not path.exists():
         raise UnreachableError(f"there is no warehouse at {path}; `{program()} run` makes one")
     if not path.parent.is_dir():
-        raise SettingsError(f"the warehouse {path} needs a folder, and {path.parent} is none; make it, or name another")
+        raise SettingsError(
+            f"the warehouse {path} needs a folder, and {path.parent} is not one; create it, or name another"
+        )
     if not read_only and not os.access(path.parent, os.W_OK):
         raise SettingsError(f"the folder {path.parent} cannot be written; a warehouse needs that")
 
@@ -176,7 +178,7 @@ def _not_opened(path: Path, text: str) -> LmdpError:
         return SettingsError(fault)
     if re.search(r"not a valid DuckDB|not read enough bytes|orrupt|Is a directory", text):
         return SettingsError(
-            f"{path} is no DuckDB file, or a damaged one: {text}\nNothing was changed. Name another file"
+            f"{path} is not a DuckDB file, or a damaged one: {text}\nNothing was changed. Name another file"
         )
     return SettingsError(f"the warehouse {path} cannot be opened: {text}")
 

@@ -149,7 +149,9 @@ class Reader:
             yield cursor
         except LmdpError as error:
             if self.is_closing:
-                raise LmdpError(f"the warehouse {self._path} was closed before the answer; ask again") from error
+                raise LmdpError(
+                    f"the warehouse {self._path} was closed before the answer; run the query again"
+                ) from error
             raise
         finally:
             with contextlib.suppress(duckdb.Error):

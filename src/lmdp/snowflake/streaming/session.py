@@ -248,7 +248,7 @@ class Session:
         """
         key = serialization.load_der_private_key(self.account.key(), None)
         if not isinstance(key, rsa.RSAPrivateKey):
-            raise SettingsError(f"the key of {self.account.user} is no RSA key, which Snowflake asks for")
+            raise SettingsError(f"the key of {self.account.user} is not an RSA key, which Snowflake requires")
         public = key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
