@@ -26,8 +26,8 @@ Errors that stay inside the program, and become something else before the user s
     ChannelInvalidError              a channel in Snowflake that has to be opened again
     DeadlineError                    a call that did not end in time
     RejectError                      data that makes no row: it becomes a reject with its code
-    ├── DatapointError       one datapoint, with a `Row.` code
-    └── MessageError         a whole message, with a `Decode.` code
+    ├── DatapointError               one datapoint, with a `Row.` code
+    └── MessageError                 a whole message, with a `Decode.` code
     RequestRefusedError              a request to the receiver, refused with an HTTP status
     RunNotFoundError                 no run answers, or it has another warehouse
     SourceInterruptedError           a source cannot continue; the next one resumes from the sink's offsets
