@@ -47,6 +47,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -88,13 +89,35 @@ class ChecksumError(LmdpError):
     """A jar is not the pinned one. There is no fallback from this."""
 
 
+@dataclass(slots=True)
+class Delivery:
+    """Counts of a delivery of `rows` rows to Firehose or Snowflake: accepted + refused = rows.
+
+    `calls` were made, `throttled` of them throttled; `retried` counts rows sent again, `repeats` rows that are
+    probably stored twice; `seconds` is the time that it took.
+    """
+
+    rows: int
+    accepted: int = 0
+    calls: int = 0
+    throttled: int = 0
+    retried: int = 0
+    repeats: int = 0
+    seconds: float = 0.0
+
+    @property
+    def refused(self) -> int:
+        """Return the rows that were not accepted."""
+        return self.rows - self.accepted
+
+
 class DeliveryError(LmdpError):
     """Firehose or Snowflake refused rows: until the time was over (`retryable`), or for a reason that no retry removes.
 
     `delivered` has the sink's counts of the batch.
     """
 
-    def __init__(self, text: str, code: str, delivered: Any, *, retryable: bool) -> None:
+    def __init__(self, text: str, code: str, delivered: Delivery, *, retryable: bool) -> None:
         super().__init__(text)
         self.code = code
         self.delivered = delivered

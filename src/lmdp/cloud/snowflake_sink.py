@@ -13,11 +13,10 @@ from functools import partial
 from botocore.exceptions import BotoCoreError
 
 from lmdp.cloud.aws_client import connect, post, with_deadline
-from lmdp.errors import DeadlineError, DeliveryError, LmdpError, SettingsError, UnreachableError
+from lmdp.errors import DeadlineError, Delivery, DeliveryError, LmdpError, SettingsError, UnreachableError
 from lmdp.snowflake.connection import der
 from lmdp.snowflake.secrets import held_in
 from lmdp.snowflake.streaming import elastic
-from lmdp.snowflake.streaming.elastic import Posted
 from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 
@@ -27,17 +26,17 @@ _READ_SECONDS = 5.0
 _SPARE_SECONDS = 0.5  # after its time a call that hangs is left alone
 
 
-def into_snowflake(settings: WriterSettings) -> Callable[[Sequence[bytes], float], Posted]:
+def into_snowflake(settings: WriterSettings) -> Callable[[Sequence[bytes], float], Delivery]:
     """Return what delivers rows before a deadline (of the monotonic clock). Nothing is sent yet."""
     session = Session(settings.account)
 
-    def deliver(rows: Sequence[bytes], deadline: float) -> Posted:
+    def deliver(rows: Sequence[bytes], deadline: float) -> Delivery:
         left = deadline - time.monotonic()
         call = partial(elastic.post, session, settings.place, rows, left)
         try:
             return with_deadline(left + _SPARE_SECONDS, call)
         except DeadlineError as error:
-            lost = Posted(len(rows), calls=1, repeats=len(rows), seconds=left)
+            lost = Delivery(len(rows), calls=1, repeats=len(rows), seconds=left)
             raise DeliveryError(
                 f"Snowflake did not answer in time: {len(rows):,} rows are sent again with their batch.",
                 "DeadlineError",
