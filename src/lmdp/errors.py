@@ -46,6 +46,7 @@ The message of an LmdpError says what failed, what became of the data, and the n
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
@@ -287,6 +288,11 @@ class TopicReplacedError(SourceInterruptedError):
 
 class UnreadableObjectError(Exception):
     """An object that cannot be read; the text says why. It stays as it is."""
+
+
+def frames(error: BaseException) -> list[str]:
+    """Return where an error was raised, the outermost call first, without its text or any value."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 @contextlib.contextmanager

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, frames
+from lmdp.snowflake.custom_resource import Context, write_log
 
 if TYPE_CHECKING:
     from lmdp.snowflake.canary import Arrival
@@ -33,13 +34,6 @@ Send: TypeAlias = Callable[[Mapping[str, str], float], tuple[list[dict[str, Any]
 
 Returns the arrivals (`style`, `landed`, `error`), the style that is set first, and what to do about them.
 """
-
-
-class Context(Protocol):
-    """Lambda's context object, as far as it is used."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Return the milliseconds until Lambda ends this invocation."""
 
 
 def handler(_event: object, context: Context) -> dict[str, Any]:
@@ -60,11 +54,8 @@ def answer(env: Mapping[str, str], seconds: float, send: Send) -> dict[str, Any]
     except LmdpError as refusal:
         error = str(refusal)
     except Exception as fault:  # noqa: BLE001 - its text might hold a secret
-        frames = [
-            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(fault.__traceback__)
-        ]
         error = f"{type(fault).__name__} inside the canary function; its log has the place."
-        _log(fault=type(fault).__name__, frames=frames)
+        _log(fault=type(fault).__name__, frames=frames(fault))
     done = {"landed": not error, "error": error, "canary": arrivals}
     _log(**done)
     return done
@@ -112,5 +103,4 @@ def record(arrivals: Sequence[Arrival], refreshes: Check, parameter: str) -> Non
         raise LmdpError(f"the canary landed, but {parameter} could not be written: {error}") from error
 
 
-def _log(**fields: object) -> None:
-    print(json.dumps({"service": "lmdp-canary", **fields}, default=str))
+_log = partial(write_log, "lmdp-canary")
