@@ -7,9 +7,7 @@ a caller needs no key of Snowflake.
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -64,22 +62,16 @@ def answer(env: Mapping[str, str], seconds: float, send: Send) -> dict[str, Any]
 def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]], str]:
     """Sign in as the setup owner, send a row, look for it, and write the time of its arrival."""
     # Imported here, so that a package that does not load is an answer, too.
-    from lmdp.snowflake import canary as ways  # noqa: PLC0415 - see above
-    from lmdp.snowflake.canary import Canary, send_canary, summary, utc_now  # noqa: PLC0415 - see above
+    from lmdp.snowflake.canary import canary_of, send_canary, summary  # noqa: PLC0415 - see above
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
-    from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - see above
     from lmdp.snowflake.verify import Scope, verify  # noqa: PLC0415 - see above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - see above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - see above
 
     settings = SnowflakeSettings.from_env(env)
-    if env.get("LMDP_WRITER") == "snowflake":
-        canary = Canary(ways.direct(env, settings), lambda _since: (), utc_now, time.sleep, wait)
-    else:
-        put, bucket = ways.firehose(env["LMDP_DELIVERY_STREAM"]), env["LMDP_REJECTS_BUCKET"]
-        canary = Canary(put, lambda since: failed_records(bucket, since), utc_now, time.sleep, wait)
+    canary = canary_of(env, settings, env.get("LMDP_DELIVERY_STREAM"), env.get("LMDP_REJECTS_BUCKET"), wait)
     with connected(access_from_secret(env, settings)) as connection:
-        scope = Scope(connection, settings, configured_spec(), utc_now())
+        scope = Scope(connection, settings, configured_spec(), datetime.now(UTC))
         arrivals = send_canary(scope, canary, env.get("LMDP_ORG_ID") or "lmdp")
         (refreshes,) = verify(scope, ("refreshes",))
     _log(refreshes=refreshes.said)
