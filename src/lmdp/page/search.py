@@ -54,13 +54,6 @@ class Index:
         """Return every device by name."""
         return sorted(self._devices.values(), key=lambda one: (one["deviceName"] or one["deviceId"], one["orgId"]))
 
-    def device_with(self, datasource: str, metric: str) -> Device | None:
-        """Return a device that has a metric."""
-        for device, sources in self._places.items():
-            if any(metric in metrics for metrics in sources.get(datasource, {}).values()):
-                return device
-        return None
-
     def search(self, text: str, limit: int) -> Json:
         """Return devices, metrics over several series, and series, at most `limit` of each, and whether there are more.
 
