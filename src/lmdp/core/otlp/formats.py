@@ -13,10 +13,9 @@ from typing import Final
 
 import msgspec
 
+from lmdp.core.otlp.compression import stripped
 from lmdp.errors import MALFORMED, NOT_METRICS, TOO_DEEP, MessageError
 
-_BLANK: Final = b" \t\r\n"
-_BOM: Final = b"\xef\xbb\xbf"
 _HEAD: Final = 4_096  # bytes that are looked at
 _MOST_FRAMES: Final = 100_000
 _RAW: Final = "send the OTLP request itself, with a serializer for bytes or strings"
@@ -106,7 +105,7 @@ def _looks(data: bytes) -> Iterator[Look]:
     if b"__name__" in head[:512] and head[:1] not in (b"{", b"["):
         yield "Prometheus remote write", "send it through a Collector (prometheusremotewrite receiver) as OTLP"
     yield from _led(data, head)
-    text = data.lstrip(_BLANK).removeprefix(_BOM).lstrip(_BLANK)
+    text = stripped(data)
     if text.startswith(b"{"):
         yield from _object(text)
     elif _is_text(text[:_HEAD]):

@@ -14,7 +14,8 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from lmdp.core.encode import encode
-from lmdp.core.otlp.decode import decode, decompress
+from lmdp.core.otlp.compression import decompress
+from lmdp.core.otlp.decode import decode
 from lmdp.core.otlp.model import MetricsData
 from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.rejects import Reject, cut_down, paths
