@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-import ipaddress
 import os
 import re
 import socket
@@ -28,6 +27,7 @@ from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.data_dir import replaceable
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
+from lmdp.support.settings_reader import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -381,10 +381,7 @@ def _open_faults(option: str, path: Path) -> list[str]:
 
 
 def _is_loopback(server: str) -> bool:
-    host = server.strip().rpartition(":")[0].strip("[]")
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
+    return is_loopback(server.strip().rpartition(":")[0].strip("[]"))
 
 
 def _text(error: KafkaError) -> str:
