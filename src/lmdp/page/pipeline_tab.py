@@ -12,6 +12,7 @@ from lmdp.page import echarts, formats
 from lmdp.page.address import State
 from lmdp.page.run_client import KEPT_S, Json
 from lmdp.page.widgets import code, empty, heading
+from lmdp.support.printable import counted
 
 if TYPE_CHECKING:
     from lmdp.page.layout import Session
@@ -130,10 +131,10 @@ class _AlertsSection:
         self._place.visible = found["isConfigured"]
         self._place.clear()
         with self._place:
-            rules, webhook = len(found["rules"]), found["webhook"]
+            rules, webhook = counted(len(found["rules"]), "rule"), found["webhook"]
             posts = f"; webhook: {webhook['delivered']:,} delivered, {webhook['failed']:,} failed" if webhook else ""
             last = f" ({webhook['error']})" if webhook and webhook["error"] else ""
-            heading("Alerts", f"{rules} rule{'' if rules == 1 else 's'} of alerts.toml{posts}{last}")
+            heading("Alerts", f"{rules} of alerts.toml{posts}{last}")
             if found["fault"]:
                 ui.label(found["fault"]).classes("lm-banner")
             elif not found["alerts"]:
