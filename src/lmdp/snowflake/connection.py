@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization
 
 from lmdp.certificates import pem
 from lmdp.errors import LmdpError, ObjectNotFoundError, PrivilegeError, SettingsError, UnreachableError, translating
 from lmdp.snowflake.secrets import read_secret
-from lmdp.sql.settings import SnowflakeSettings
+from lmdp.sql.settings import NO_ACCOUNT, SnowflakeSettings, address
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
 
@@ -51,10 +50,8 @@ def access_from_env(env: Mapping[str, str], settings: SnowflakeSettings) -> Acce
     """Read `SNOWFLAKE_ACCOUNT_URL` and the key. Raises SettingsError with every fault."""
     faults: list[str] = []
     url = env.get("SNOWFLAKE_ACCOUNT_URL", "").strip()
-    if not _host(url):
-        faults.append(
-            "SNOWFLAKE_ACCOUNT_URL is not set; it is the account's address, such as xy12345.snowflakecomputing.com"
-        )
+    if not address(url).hostname:
+        faults.append(NO_ACCOUNT)
     key = b""
     try:
         key = _key_from_env(env)
@@ -109,7 +106,7 @@ def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterato
     from snowflake.connector import connect  # noqa: PLC0415 - an extra, slow to import; SQL is printed without it
     from snowflake.connector.errors import Error  # noqa: PLC0415 - as above
 
-    parts = urlsplit(access.account_url if "//" in access.account_url else f"https://{access.account_url}")
+    parts = address(access.account_url)
     host = parts.hostname or ""
     with translating({Error: lambda error: _login_error(access, error)}):
         connection = connect(
@@ -180,10 +177,6 @@ def _login_error(access: Access, error: Error) -> LmdpError:
     if isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
         return LmdpError(f"{access.user} cannot sign in at {access.account_url}: {error.msg}\nNothing was done.")
     return UnreachableError(f"{access.account_url} cannot be reached: {error.msg}\nNothing was done.")
-
-
-def _host(url: str) -> str:
-    return urlsplit(url if "//" in url else f"https://{url}").hostname or ""
 
 
 def _key_from_env(env: Mapping[str, str]) -> bytes:

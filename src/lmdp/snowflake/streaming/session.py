@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from lmdp.errors import ChannelInvalidError, LmdpError, SettingsError, UnreachableError
 from lmdp.snowflake.streaming.answers import Decision, Refusal, refusal, text_of
+from lmdp.sql.settings import address
 
 # https://docs.snowflake.com/en/developer-guide/sql-api/authenticating (an hour at most)
 _JWT_S: Final = 59 * 60
@@ -59,7 +60,7 @@ class Account:
     @property
     def base(self) -> str:
         """Scheme, host and port."""
-        parts = urlsplit(self.url if "//" in self.url else f"https://{self.url}")
+        parts = address(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
     @property

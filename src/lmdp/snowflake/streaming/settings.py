@@ -16,7 +16,7 @@ from lmdp.errors import LmdpError, SettingsError
 from lmdp.snowflake.connection import der
 from lmdp.snowflake.secrets import read_secret
 from lmdp.snowflake.streaming.session import Account, Place
-from lmdp.sql.settings import SnowflakeSettings
+from lmdp.sql.settings import NO_ACCOUNT, SnowflakeSettings, address
 from lmdp.support.opening import read_bytes
 from lmdp.support.settings_reader import Reader
 
@@ -49,10 +49,8 @@ class WriterSettings:
         """
         read = Reader(env)
         url = read.given("SNOWFLAKE_ACCOUNT_URL")
-        if not urlsplit(url if "//" in url else f"https://{url}").hostname:
-            read.fault(
-                "SNOWFLAKE_ACCOUNT_URL is not set; it is the account's address, such as xy12345.snowflakecomputing.com"
-            )
+        if not address(url).hostname:
+            read.fault(NO_ACCOUNT)
         found = key or _key(read)
         if not (key or read.faults):
             try:
