@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError
 
 from lmdp.cloud.aws_client import connect, post, with_deadline
 from lmdp.errors import DeadlineError, Delivery, DeliveryError, LmdpError, SettingsError, UnreachableError
-from lmdp.snowflake.connection import der
+from lmdp.snowflake.connection import key_of
 from lmdp.snowflake.secrets import held_in
 from lmdp.snowflake.streaming import elastic
 from lmdp.snowflake.streaming.session import Session
@@ -59,8 +59,7 @@ def read_key(secret: str, region: str, env: Mapping[str, str]) -> bytes:
     if answer.status_code != 200:
         code = str(_field(answer.content, "__type")).rpartition("#")[2]
         raise LmdpError(f"Secrets Manager refused the secret {secret}: {code or answer.status_code}. Check the role.")
-    held = held_in(str(_field(answer.content, "SecretString")), secret)
-    return der(held.private_key.encode(), held.passphrase)
+    return key_of(held_in(str(_field(answer.content, "SecretString")), secret))
 
 
 def _field(content: bytes, name: str) -> object:

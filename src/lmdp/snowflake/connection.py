@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from lmdp.certificates import pem
 from lmdp.errors import LmdpError, ObjectNotFoundError, PrivilegeError, SettingsError, UnreachableError, translating
-from lmdp.snowflake.secrets import read_secret
+from lmdp.snowflake.secrets import KeySecret, read_secret
 from lmdp.sql.settings import NO_ACCOUNT, SnowflakeSettings, address
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
@@ -80,7 +80,7 @@ def access_from_secret(env: Mapping[str, str], settings: SnowflakeSettings) -> A
         warehouse=settings.warehouse,
         database=settings.database,
         schema=settings.schema,
-        key=der(held.private_key.encode(), held.passphrase),
+        key=key_of(held),
     )
 
 
@@ -98,6 +98,11 @@ def der(key: bytes, passphrase: str | None = None) -> bytes:
     return loaded.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def key_of(held: KeySecret) -> bytes:
+    """Return the private key (PKCS#8, DER) that a secret holds. Raises SettingsError."""
+    return der(held.private_key.encode(), held.passphrase)
 
 
 @contextlib.contextmanager
@@ -182,8 +187,7 @@ def _login_error(access: Access, error: Error) -> LmdpError:
 def _key_from_env(env: Mapping[str, str]) -> bytes:
     file, secret = env.get("SNOWFLAKE_PRIVATE_KEY_FILE"), env.get("SNOWFLAKE_PRIVATE_KEY_SECRET")
     if secret:
-        held = read_secret(secret)
-        return der(held.private_key.encode(), held.passphrase)
+        return key_of(read_secret(secret))
     if not file:
         raise SettingsError(
             "the setup user's private key is not set: SNOWFLAKE_PRIVATE_KEY_FILE (PKCS#8) or "

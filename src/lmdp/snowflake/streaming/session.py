@@ -8,7 +8,6 @@ https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-h
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import random
@@ -28,6 +27,7 @@ import urllib3
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from lmdp.certificates.pem import public_half
 from lmdp.errors import ChannelInvalidError, LmdpError, SettingsError, UnreachableError
 from lmdp.snowflake.streaming.answers import Decision, Refusal, refusal, text_of
 from lmdp.sql.settings import address
@@ -249,13 +249,10 @@ class Session:
         key = serialization.load_der_private_key(self.account.key(), None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise SettingsError(f"the key of {self.account.user} is no RSA key, which Snowflake asks for")
-        public = key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        _, fingerprint = public_half(key)
         subject = f"{self.account.name}.{self.account.user.upper()}"
-        digest = base64.b64encode(hashlib.sha256(public).digest()).decode()
         now = int(time.time() + self._ahead)
-        claims = {"iss": f"{subject}.SHA256:{digest}", "sub": subject, "iat": now, "exp": now + _JWT_S}
+        claims = {"iss": f"{subject}.{fingerprint}", "sub": subject, "iat": now, "exp": now + _JWT_S}
         signed = b".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims))
         signature = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
         return b".".join((signed, _encoded(signature))).decode()
