@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lmdp.errors import SettingsError
-from lmdp.page.devices import literal
+from lmdp.sql.render import literal
 from lmdp.support.opening import read_bytes
 from lmdp.support.settings_reader import is_loopback
 

@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 
 from lmdp.errors import ApiError
 from lmdp.machine.api.protocol import MAX_ROWS, Query
-from lmdp.page.devices import literal
 from lmdp.page.run_client import Answer, Json, RunClient
+from lmdp.sql.render import literal
 
 View = Literal["raw", "rate", "percentile"]
 VIEWS: Final[tuple[View, ...]] = ("raw", "rate", "percentile")

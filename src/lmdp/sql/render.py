@@ -60,6 +60,11 @@ def column(name: str, style: IdentifierStyle = "quoted") -> str:
     return name.upper() if style == "upper" else '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """Return a text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def clean_name(name: str) -> str:
     """The name of a field in the views: `tsUnixMs` is `TS_UNIX_MS`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
@@ -97,8 +102,7 @@ def placeholders(spec: Spec, settings: SnowflakeSettings) -> dict[str, str]:
 def definition(field: Field, style: IdentifierStyle) -> str:
     """A column of the landing table, as CREATE TABLE has it."""
     null = " NOT NULL" if field.required else ""
-    about = field.about.replace("'", "''")
-    return f"{column(field.name, style)} {field.sql_type}{null} COMMENT '{about}'"
+    return f"{column(field.name, style)} {field.sql_type}{null} COMMENT {literal(field.about)}"
 
 
 def _settings(settings: SnowflakeSettings) -> dict[str, str]:
