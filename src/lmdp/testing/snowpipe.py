@@ -28,9 +28,9 @@ from urllib.parse import parse_qsl, urlsplit
 import zstandard
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from lmdp.snowflake.streaming.requests import MAX_PAYLOAD
 from lmdp.testing.snowpipe_access import RefusedError, check_jwt, check_token, issue_token, pipe_info, route
 
-MAX_PAYLOAD: Final = 4_000_000
 REQUESTS_A_SECOND: Final = 10
 STALE: Final = "STALE_CONTINUATION_TOKEN_SEQUENCER"
 UNCOMMITTED: Final = "ERR_CHANNEL_HAS_UNCOMMITTED_DATA"
