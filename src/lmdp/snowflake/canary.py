@@ -74,13 +74,12 @@ def send_canary(scope: Scope, canary: Canary, org_id: str) -> list[Arrival]:
     return arrivals
 
 
-def firehose(stream: str, client: Any = None) -> Callable[[bytes], None]:
+def firehose(stream: str) -> Callable[[bytes], None]:
     """Put one record into a stream. Raises LmdpError."""
 
     def put(row: bytes) -> None:
         try:
-            firehose = client or aws_client("firehose")
-            firehose.put_record(DeliveryStreamName=stream, Record={"Data": row})
+            aws_client("firehose").put_record(DeliveryStreamName=stream, Record={"Data": row})
         except (BotoCoreError, ClientError) as error:
             raise LmdpError(f"Firehose did not accept the canary: {error}. No other row is affected.") from error
 
