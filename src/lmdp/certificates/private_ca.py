@@ -49,12 +49,12 @@ class Issued:
     key: bytes
 
     def __repr__(self) -> str:
-        """Without the key."""
+        """Return a text without the key."""
         return f"Issued(ends={self.ends.isoformat()})"
 
     @property
     def ends(self) -> dt.datetime:
-        """When it ends."""
+        """Return the end of its validity."""
         return x509.load_pem_x509_certificate(self.certificate).not_valid_after_utc
 
     @property
@@ -110,7 +110,7 @@ def good_files(folder: Path, name: str, *, now: dt.datetime) -> Certificate | No
 
 
 def secret_ends(secret: str) -> dt.datetime | None:
-    """When the certificate in the secret ends; None when there is none that could be read."""
+    """Return when the certificate in the secret ends; None when there is none that could be read."""
     with _aws_errors(f"the secret {secret}"):
         manager = boto3.client("secretsmanager", config=_CALLS)
         try:
@@ -146,7 +146,7 @@ def _request(name: str, key: rsa.RSAPrivateKey) -> bytes:
 
 
 def _signing(arn: str, algorithm: str) -> str:
-    """How a CA with this kind of key signs."""
+    """Return the signing algorithm of a CA with this kind of key."""
     kind = algorithm.partition("_")[0]
     if kind not in _SIGNING:
         raise SettingsError(f"The Private CA {arn} has a key of {algorithm}; Kafka's clients read RSA and EC.")

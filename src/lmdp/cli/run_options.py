@@ -17,7 +17,7 @@ _MOST_DAYS = 36_500
 
 @dataclass(frozen=True, slots=True)
 class ConsumerOptions:
-    """What is consumed, and the broker to start where none is named."""
+    """The part of the topic to consume, and the broker to start where none is named."""
 
     panel: ClassVar[str] = "Kafka"
     partitions: Annotated[
@@ -100,7 +100,7 @@ class SimulationOptions:
 
 @dataclass(frozen=True, slots=True)
 class StorageOptions:
-    """What becomes of the rows, and where they are kept."""
+    """The store of the rows, and how long it keeps them."""
 
     panel: ClassVar[str] = "Storage"
     to: Annotated[

@@ -29,7 +29,7 @@ Step: TypeAlias = Callable[[str], AbstractContextManager[object]]
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where rows go. `deliver` sends them all before a time of `clock`, in seconds, or raises DeliveryError."""
+    """Destination of rows. `deliver` sends them all before a time of `clock`, in seconds, or raises DeliveryError."""
 
     name: str
     deliver: Callable[[Sequence[bytes], float], Delivery]

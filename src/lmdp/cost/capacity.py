@@ -1,4 +1,4 @@
-"""What the AWS services and Snowflake take, and how much of it a planned load uses."""
+"""Quotas of the AWS services and Snowflake, and how much of them a planned load uses."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class QuotaUse:
-    """How much of one quota the planned load takes: `planned` of `quota`, in `unit`."""
+    """The planned load's share of one quota: `planned` of `quota`, in `unit`."""
 
     name: str
     planned: float

@@ -92,7 +92,7 @@ class Silence(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Webhook(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Where changes are posted: its address, or a file that has it, and a file with a token for `Authorization`."""
+    """Destination of changes: its address, or a file that has it, and a file with a token for `Authorization`."""
 
     url: Text | None = None
     url_file: Text | None = None

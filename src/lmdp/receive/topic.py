@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 ACK_SECONDS: Final = 5.0
-"""How long Kafka may take: less than senders wait for an answer, which is 10 s in OpenTelemetry's SDKs."""
+"""The longest time for Kafka: less than senders wait for an answer, which is 10 s in OpenTelemetry's SDKs."""
 
 _GRACE_S: Final = 2.0  # librdkafka looks for what is too late once a second
 _SERVE_S: Final = 0.05

@@ -120,6 +120,6 @@ def reject_place(url: str, region: str | None) -> RejectPlace:
 
 
 def _encryption(answer: dict[str, Any]) -> dict[str, Any]:
-    """How the object is encrypted, so that its copy is too."""
+    """Return the object's encryption, for its copy."""
     names = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
     return {name: answer[name] for name in names if answer.get(name)}

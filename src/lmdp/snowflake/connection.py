@@ -32,7 +32,7 @@ _NOT_THERE: Final = (2003, 2043)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the account is, who signs in, and the private key (PKCS#8, DER), which nothing prints.
+    """The account's address, the user that signs in, and its private key (PKCS#8, DER), which nothing prints.
 
     Database and schema are those of the session; statements here name both, so it may have none.
     """

@@ -100,7 +100,7 @@ def _history(physical_id: str) -> list[str]:
 
 
 def _in_time(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """What `work` comes to, or why not. After `seconds` it is left behind: Snowflake may still end what it began."""
+    """Return the result of `work`, or a failure after `seconds`: Snowflake may still end what it began."""
     answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=lambda: answers.put(_caught(work)), name="setup", daemon=True).start()
     try:

@@ -40,7 +40,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What a rotation needs: the user, its secret, and the clocks and proofs of the real world.
+    """Input of a rotation: the user, its secret, and the clocks and proofs of the real world.
 
     `landed` sends a canary and returns whether it arrived; `now` is epoch seconds; `report` takes what was done.
     """
@@ -116,7 +116,7 @@ def rotate(rotation: Rotation) -> None:
 
 
 def fingerprints(connection: Any, user: str) -> dict[Slot, str]:
-    """What each slot of the user holds; a slot without a key is missing."""
+    """Return the fingerprint of each slot of the user that holds a key."""
     answer = {str(row["property"]): str(row["value"] or "") for row in ask(connection, f"DESCRIBE USER {user}")}
     held = {slot: answer.get(f"{slot}_FP", "") for slot in SLOTS}
     return {slot: value for slot, value in held.items() if value not in ("", "null")}

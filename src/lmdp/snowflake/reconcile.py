@@ -1,4 +1,4 @@
-"""What the function delivered = rows in Snowflake + records that failed, by the hour."""
+"""Reconciliation by the hour: rows that the function delivered = rows in Snowflake + records that failed."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ VIEWS: Final = (
     "HISTOGRAM_QUANTILES", "DIM_DEVICE", "DIM_DATASOURCE", "DIM_METRIC", "DIM_INSTANCE", "DIM_DATE", "FACT_METRIC",
     "DEVICE_HOURS", "PIPELINE_HEALTH",
 )  # fmt: skip
-"""What reports read."""
+"""The views that reports read."""
 
 CANARY: Final = "lmdp.canary"
 
@@ -38,7 +38,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is checked: a connection, the settings, the specification, the time, and how old the newest row may be."""
+    """Input of a check: a connection, the settings, the specification, the time, and the newest row's maximum age."""
 
     connection: Any
     settings: SnowflakeSettings

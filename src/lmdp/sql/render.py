@@ -19,7 +19,7 @@ from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings
 
 IdentifierStyle: TypeAlias = KeyStyle
-"""How the landing table's columns are named: `"orgId"` (quoted, wrapped: the same table, other keys), or `ORGID`."""
+"""Style of the landing table's column names: `"orgId"` (quoted, wrapped: the same table, other keys), or `ORGID`."""
 
 Part: TypeAlias = Literal["tables", "account", "rights", "upgrades"]
 """Tables and views, which one machine has too; the account's objects; rights and tasks; an upgrade's first steps."""
@@ -81,7 +81,7 @@ def key(*columns: str) -> str:
 
 
 def placeholders(spec: Spec, settings: SnowflakeSettings) -> dict[str, str]:
-    """What the files may ask for, by name."""
+    """Return the values that the files may ask for, by name."""
     style = settings.identifiers
     value = spec.column("point value")
     series = [field for field in spec.fields if field.computed not in _NO_KEY_OF_A_SERIES and not _is_map(field)]

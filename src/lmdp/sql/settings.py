@@ -1,4 +1,4 @@
-"""What the SQL is rendered for: names, roles, retention, and how columns are named. One frozen object."""
+"""Settings of the SQL: names, roles, retention, and the style of column names. One frozen object."""
 
 from __future__ import annotations
 

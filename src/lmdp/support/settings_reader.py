@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 PREFIXES: Final = ("LMDP_", "SNOWFLAKE_", "RETENTION_")
-"""What the names of settings begin with."""
+"""The beginnings of the names of settings."""
 
 
 @dataclass(frozen=True, slots=True)

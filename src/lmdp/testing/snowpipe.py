@@ -38,7 +38,7 @@ UNCOMMITTED: Final = "ERR_CHANNEL_HAS_UNCOMMITTED_DATA"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one call of the operation `on`: hostname, token, open, status, append or elastic.
+    """The fate of one call of the operation `on`: hostname, token, open, status, append or elastic.
 
     `status` and `code`: an error answer, nothing is done; `bare` sends the code as a JSON string, `plain` as text.
     `drop`: the connection is closed before anything is done. `lose`: the call is carried out and not answered.

@@ -1,4 +1,4 @@
-"""What may be around a message: gzip and zstd, decompressed under a cap; white space and a byte order mark."""
+"""Wrappings of a message: gzip and zstd, decompressed under a cap; white space and a byte order mark."""
 
 from __future__ import annotations
 

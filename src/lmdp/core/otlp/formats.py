@@ -75,7 +75,7 @@ _HEX: Final = re.compile(rb"(0[xX]|\\x)?([0-9a-fA-F]{2}){4,}\s*")
 _NAKED: Final = re.compile(rb"[:\[,]\s*[-+]?(NaN|Infinity|inf|nan)\b")
 
 Look = tuple[str, str]
-"""What it looks like, and the remedy."""
+"""The format that it looks like, and the remedy."""
 
 
 def described(refused: MessageError, data: bytes, memory: int) -> MessageError:

@@ -369,7 +369,7 @@ def is_readable_by_others(found: os.stat_result, user: int) -> bool:
 
 
 def _open_faults(option: str, path: Path) -> list[str]:
-    """Whoever can replace the CA chooses the broker; whoever can replace key and certificate chooses the client."""
+    """Return faults of rights: who can replace the CA chooses the broker, or the certificate and key, the client."""
     if os.name != "posix":
         return []
     try:

@@ -51,7 +51,7 @@ _OPTIONS: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)] + (
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who signs in, where, and how the private key (PKCS#8, DER) is read."""
+    """The account's address, the user that signs in, and a reader of its private key (PKCS#8, DER)."""
 
     url: str
     user: str

@@ -91,7 +91,7 @@ def writer_name() -> str:
 
 @dataclass(slots=True)
 class _Partition:
-    """What is known of a partition: its channel, and the next offset of what was taken, and of what is durable.
+    """State of a partition: its channel, and the next offset of what was taken, and of what is durable.
 
     `refused`: rows that Snowflake had refused before this process. `reset`: the load whose offset reset was followed.
     """
