@@ -16,22 +16,21 @@ from typing import Final
 from benchmarks.table import check, rewrite
 from lmdp.cost.basis import shipped_prices, shipped_quantities
 from lmdp.cost.bill import Basis, bill
-from lmdp.cost.capacity import (
-    CHANNEL_MB_A_SECOND,
-    LAMBDA_CONCURRENCY,
-    MIB,
-    PIPE_EXECUTIONS,
-    PIPE_READERS,
-    TABLE_GB_A_SECOND,
-    Load,
-    QuotaUse,
-    quota_use,
-)
+from lmdp.cost.capacity import MIB, Load, QuotaUse, quota_use
 from lmdp.cost.load import Planned
 from lmdp.cost.refreshes import Refresh, refreshes
 
 # Measured by `make bench` (docs/performance.md), "Kafka to DuckDB": a second, two cores with the broker on them.
 CONSUMER_ROWS_A_SECOND: Final = 75_000
+# Of a pipe: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html
+PIPE_READERS: Final = 1_000
+# Executions of all pipes of an account: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
+PIPE_EXECUTIONS: Final = 3_000
+# Of an account: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+LAMBDA_CONCURRENCY: Final = 1_000
+# https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-high-performance-limitations
+TABLE_GB_A_SECOND: Final = 20
+CHANNEL_MB_A_SECOND: Final = 20
 HEADROOM: Final = 2.0  # assumed; capacity over load: an hour's outage is caught up within the next hour
 
 # A device: 120 instances of 6 datapoints, polled every minute (LogicMonitor's own sizing defaults).

@@ -117,7 +117,7 @@ def watched(home: Path, process: int) -> Iterator[dict[str, float]]:
     def look() -> None:
         while not over.wait(0.2):
             begun = time.monotonic()
-            client.live(home)  # asks no warehouse: a hungry question may leave a look into it no memory
+            client.snapshot(home)  # asks no warehouse: a hungry question may leave a look into it no memory
             found["wait"] = max(found["wait"], time.monotonic() - begun)
             found["memory"] = max(found["memory"], psutil.Process(process).memory_info().rss / 1e6)
 

@@ -82,19 +82,19 @@ def edges(site: Site) -> Outcome:
     rejects = Counter({code: count for code, count in results.items() if "." in code})
     with consuming(site.broker.access, site.folder() / "warehouse.duckdb", ConsumeSettings(topic)) as at_work:
         until(lambda: at_work.progress.counts.messages == len(sent) or at_work.ended, 300)
-        counts, kept = at_work.progress.counts, at_work.warehouse.counts()
-        by_reason, duplicates = at_work.warehouse.rejects_by_reason(), at_work.warehouse.duplicates()
+        counts, kept = at_work.progress.counts, at_work.warehouse.tally.exact()
+        duplicates = at_work.warehouse.duplicates()
     return Outcome(
         times=len(sent),
         messages=len(sent),
         expected_rows=rows,
         found_rows=kept.rows,
         repeats=duplicates,
-        rejects=kept.rejects,
+        rejects=kept.rejects.total(),
         broken=broken(
             {
                 f"not every message was counted: {counts.messages}": counts.messages == len(sent),
-                f"other rejects: {by_reason}": by_reason == rejects,
+                f"other rejects: {dict(kept.rejects)}": kept.rejects == rejects,
                 "other empty messages": counts.dropped["empty"] == results["empty"],
                 "the datapoints do not add up": counts.datapoints
                 == counts.converted + counts.dropped["noRecordedValue"] + counts.rejected_datapoints,

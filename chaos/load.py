@@ -104,8 +104,8 @@ def rush(site: Site) -> Outcome:
                 "publish", *words, *options(site.broker.access), "--topic", topic, "--json", folder=folder, seconds=900
             )
             published = json.loads(done.stdout)
-            until(lambda: client.live(home)["messages"] >= published["published"], 900)
-            until(lambda: not sum(client.live(home)["lag"].values()), 60)
+            until(lambda: client.snapshot(home)["live"]["messages"] >= published["published"], 900)
+            until(lambda: not sum(client.snapshot(home)["live"]["lag"].values()), 60)
         program.terminate()
         report = ended(program, 60)
     planned = 200 * instances / 60

@@ -67,7 +67,7 @@ class Watched:
     def look(self) -> None:
         """Look once; one that does not answer now is seen the next time."""
         with contextlib.suppress(LmdpError, RunNotFoundError, psutil.Error):
-            live = client.live(self.home)
+            live = client.snapshot(self.home)["live"]
             memory, threads = self.process.memory_info().rss, self.process.num_threads()
             self.seen.append(Seen(time.monotonic(), memory, threads, live["rows"], sum(live["lag"].values())))
 

@@ -135,12 +135,10 @@ def build(app: cdk.App, settings: Settings, *, stub: bool = False) -> dict[str, 
     return made
 
 
-def open_app(environment: str, *, outdir: Path | None = None, values: Mapping[str, str] | None = None) -> cdk.App:
+def open_app(environment: str, *, outdir: Path | None = None) -> cdk.App:
     """An app with the flags of cdk.json, whoever started it."""
     flags = json.loads((ROOT / "cdk.json").read_text("utf-8"))["context"]
-    app = cdk.App(
-        context={**flags, "environment": environment, **(values or {})}, outdir=str(outdir) if outdir else None
-    )
+    app = cdk.App(context={**flags, "environment": environment}, outdir=str(outdir) if outdir else None)
     cdk.Validations.of(app).add_plugins(cdk_nag.AwsSolutionsChecks(app, verbose=True), cdk_nag.ServerlessChecks(app))
     return app
 

@@ -110,7 +110,7 @@ def secret_arns(settings: Settings) -> list[str]:
 
 
 def container_secret_arns(settings: Settings) -> list[str]:
-    """Those of the services in containers."""
+    """The ARNs of the secrets of the services in containers."""
     return [settings.names.secret_arn(what) for what in CONTAINER_SECRETS] if settings.containers.services else []
 
 

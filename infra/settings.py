@@ -218,7 +218,7 @@ class Settings:
 
     @property
     def is_direct(self) -> bool:
-        """Whether the function writes straight to Snowflake, so that there is no Firehose."""
+        """Return whether the function writes straight to Snowflake, so that there is no Firehose."""
         return self.pipe.writer == "snowflake"
 
     @classmethod

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.kafka.consumer import consume
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import ConsumeSettings, StopEvents
+from lmdp.machine.warehouse.retention import Removed
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 NOW_NS = time.time_ns() // 10**9 * 10**9  # rows of long ago would be removed by the retention
@@ -220,3 +222,8 @@ def consuming(access: KafkaAccess, path: Path, settings: ConsumeSettings) -> Ite
 def expected(numbers: Iterable[int]) -> list[str]:
     """The instances of the bundles of these numbers, sorted."""
     return sorted(f"i-{number}" for number in numbers)
+
+
+def remove_older(warehouse: Warehouse, days: int | None, now: datetime) -> Removed:
+    """Take every step of a removal; returns what left."""
+    return sum(warehouse.removals(days, now), Removed())

@@ -36,7 +36,7 @@ class Balancer(NamedTuple):
 
 
 def tasks(settings: Settings, service: str) -> cloudwatch.Metric:
-    """How many tasks run."""
+    """The number of tasks that run."""
     return metric("ECS/ContainerInsights", "RunningTaskCount", _service(settings, service), "Minimum", minutes=1)
 
 
@@ -46,7 +46,7 @@ def used(settings: Settings, service: str, what: str) -> cloudwatch.Metric:
 
 
 def healthy(balancer: Balancer) -> cloudwatch.Metric:
-    """How many receivers the load balancer sends to."""
+    """The number of receivers that the load balancer sends to."""
     names = {"LoadBalancer": balancer.load_balancer, "TargetGroup": balancer.targets}
     return metric("AWS/NetworkELB", "HealthyHostCount", names, "Minimum", minutes=1)
 

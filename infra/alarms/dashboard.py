@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
@@ -25,15 +26,7 @@ def add_dashboard(
 def _graphs(settings: Settings) -> list[cloudwatch.GraphWidget]:
     brokers = range(1, settings.kafka.brokers + 1)
 
-    def rows(name: str) -> cloudwatch.Metric:
-        return path.of_rows(settings, name)
-
-    def pipe(name: str) -> cloudwatch.Metric:
-        return path.of_pipe(settings, name)
-
-    def function(name: str, statistic: str = "Sum") -> cloudwatch.Metric:
-        return path.of_function(settings, name, statistic)
-
+    rows, pipe, function = (partial(of, settings) for of in (path.of_rows, path.of_pipe, path.of_function))
     return [
         _graph("Kafka: seconds behind", kafka.time_lag(settings)),
         _graph("Kafka: messages that wait", kafka.offset_lag(settings)),
@@ -54,7 +47,7 @@ def _graphs(settings: Settings) -> list[cloudwatch.GraphWidget]:
             [
                 _graph(
                     "Snowflake: ms to accept a batch",
-                    *(path.of_rows(settings, "DeliveryLatency", one) for one in ("p50", "p99")),
+                    *(rows("DeliveryLatency", one) for one in ("p50", "p99")),
                 )
             ]
             if settings.is_direct
@@ -64,9 +57,7 @@ def _graphs(settings: Settings) -> list[cloudwatch.GraphWidget]:
 
 
 def _firehose(settings: Settings) -> list[cloudwatch.GraphWidget]:
-    def stream(name: str, statistic: str = "Sum") -> cloudwatch.Metric:
-        return path.of_stream(settings, name, statistic)
-
+    stream = partial(path.of_stream, settings)
     return [
         _graph(
             "Firehose: in and out",

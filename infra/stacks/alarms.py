@@ -41,7 +41,7 @@ _BAD_STATES = (
 
 
 class AlarmsStack(cdk.Stack):
-    """Exposes `alarms` and `watcher`."""
+    """The stack of the alarms; it exposes `alarms` and `watcher`."""
 
     def __init__(
         self,

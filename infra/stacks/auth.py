@@ -17,7 +17,7 @@ from infra.stacks.snowflake_auth import empty_secret, given_key
 
 
 class AuthStack(cdk.Stack):
-    """Exposes `secret`, and its `key`, where that is a customer's own; and those of services in `containers`."""
+    """The secret of Kafka's client: `secret`, its `key` where that is a customer's own, and those of `containers`."""
 
     def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
         """Make it, unless there is one already."""

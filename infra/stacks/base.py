@@ -22,7 +22,7 @@ _ALERT_KEY_USE = ("kms:Decrypt", "kms:GenerateDataKey*")
 
 
 class BaseStack(cdk.Stack):
-    """Exposes `alerts` (the topic); it has the log groups of every stack."""
+    """The log groups of every stack, and `alerts`, the topic."""
 
     def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
         """Make it."""

@@ -30,7 +30,7 @@ _Environment = Mapping[str, str]
 
 
 class ContainersStack(cdk.Stack):
-    """Exposes `balancer`, where the receiver is one of the services."""
+    """The services in containers; it exposes `balancer`, where the receiver is one of them."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ def _count_lines(stack: ContainersStack, settings: Settings, found: LogMetric) -
 
 
 def _receive_task(stack: ContainersStack, settings: Settings, secrets: Keys) -> ecs.CfnTaskDefinition:
-    """Without a role of its own: a receiver calls nothing of AWS."""
+    """Return the receiver's task; it has no role of its own, since a receiver calls nothing of AWS."""
     certificate = container(settings, "receive", "certificate", command=["certs"])
     main = container(
         settings,

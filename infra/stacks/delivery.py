@@ -26,7 +26,7 @@ _DAY = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/"
 
 
 class DeliveryStack(cdk.Stack):
-    """Exposes `canary`, and `stream`: None where rows go straight to Snowflake."""
+    """The delivery to Snowflake: `canary`, and `stream`, None where rows go straight there."""
 
     def __init__(
         self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment, backing: Backing, stub: bool

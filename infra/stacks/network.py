@@ -19,7 +19,7 @@ HTTPS_PORT = 443
 
 
 class NetworkStack(cdk.Stack):
-    """Exposes `cluster_arn`.
+    """The network between pipe and cluster; it exposes `cluster_arn`.
 
     A pipe puts its interfaces into the cluster's subnets, with the cluster's security group; there is no group of its
     own to give it: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-msk.html

@@ -48,7 +48,7 @@ class Sink:
 
 
 class PipeStack(cdk.Stack):
-    """Exposes `function` and `pipe`."""
+    """The pipe and its function; it exposes `function` and `pipe`."""
 
     def __init__(
         self,

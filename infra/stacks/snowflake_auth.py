@@ -12,7 +12,7 @@ from infra.settings import Settings
 
 
 class SnowflakeAuthStack(cdk.Stack):
-    """Exposes `loader` and `setup` (secrets), and their keys, where those are a customer's own."""
+    """The secrets `loader` and `setup`, and their keys, where those are a customer's own."""
 
     def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
         """Make what is missing; secrets that are there already are taken by their ARNs."""

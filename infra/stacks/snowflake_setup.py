@@ -27,7 +27,7 @@ _SERVICE_MINUTES = 20
 
 
 class SnowflakeSetupStack(cdk.Stack):
-    """Exposes `function`."""
+    """The setup of Snowflake; it exposes `function`."""
 
     def __init__(
         self,

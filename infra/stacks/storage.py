@@ -17,7 +17,7 @@ _ABORT_DAYS = 7
 
 
 class StorageStack(cdk.Stack):
-    """Exposes `errors` (the bucket) and `key`, the key of everything that holds rows."""
+    """The bucket `errors`, and `key`, the key of everything that holds rows."""
 
     def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
         """Make it."""

@@ -1,4 +1,4 @@
-"""What has no metric of its own, every five minutes: pipe, certificates, keys, canary, retention.
+"""Watcher, every five minutes, of what has no metric of its own: pipe, certificates, keys, canary, retention.
 
 It uses what Lambda's runtime brings, and reads no secret's value: versions, dates and tags are enough. What is
 unknown is left out, and its alarm treats missing data as bad.

@@ -26,8 +26,8 @@ Errors that stay inside the program, and become something else before the user s
     ChannelInvalidError              a channel in Snowflake that has to be opened again
     DeadlineError                    a call that did not end in time
     RejectError                      data that makes no row: it becomes a reject with its code
-    ├── DatapointError       one datapoint, with a `Row.` code
-    └── MessageError         a whole message, with a `Decode.` code
+    ├── DatapointError               one datapoint, with a `Row.` code
+    └── MessageError                 a whole message, with a `Decode.` code
     RequestRefusedError              a request to the receiver, refused with an HTTP status
     RunNotFoundError                 no run answers, or it has another warehouse
     SourceInterruptedError           a source cannot continue; the next one resumes from the sink's offsets
@@ -46,7 +46,9 @@ The message of an LmdpError says what failed, what became of the data, and the n
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -88,13 +90,35 @@ class ChecksumError(LmdpError):
     """A jar is not the pinned one. There is no fallback from this."""
 
 
+@dataclass(slots=True)
+class Delivery:
+    """Counts of a delivery of `rows` rows to Firehose or Snowflake: accepted + refused = rows.
+
+    `calls` were made, `throttled` of them throttled; `retried` counts rows sent again, `repeats` rows that are
+    probably stored twice; `seconds` is the time that it took.
+    """
+
+    rows: int
+    accepted: int = 0
+    calls: int = 0
+    throttled: int = 0
+    retried: int = 0
+    repeats: int = 0
+    seconds: float = 0.0
+
+    @property
+    def refused(self) -> int:
+        """Return the rows that were not accepted."""
+        return self.rows - self.accepted
+
+
 class DeliveryError(LmdpError):
     """Firehose or Snowflake refused rows: until the time was over (`retryable`), or for a reason that no retry removes.
 
     `delivered` has the sink's counts of the batch.
     """
 
-    def __init__(self, text: str, code: str, delivered: Any, *, retryable: bool) -> None:
+    def __init__(self, text: str, code: str, delivered: Delivery, *, retryable: bool) -> None:
         super().__init__(text)
         self.code = code
         self.delivered = delivered
@@ -264,6 +288,11 @@ class TopicReplacedError(SourceInterruptedError):
 
 class UnreadableObjectError(Exception):
     """An object that cannot be read; the text says why. It stays as it is."""
+
+
+def frames(error: BaseException) -> list[str]:
+    """Return where an error was raised, the outermost call first, without its text or any value."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 @contextlib.contextmanager

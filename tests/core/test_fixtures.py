@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,24 @@ import pytest
 
 import oracle
 from lmdp import Message, TransformSettings, encode, transform
-from lmdp.core.specification import Golden, load_spec
+from lmdp.core.specification import load_spec
 
-SPEC = load_spec()
-FIXTURES = SPEC.fixtures
-FOLDER = Path(__file__).parents[2] / FIXTURES.folder
-VALIDATOR = jsonschema.Draft202012Validator(SPEC.schema)
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A bundle and the rows that it flattens to, two files; `timestamp` is Kafka's, in ms."""
+
+    bundle: str
+    rows: str
+    timestamp: int | None = None
+
+
+ROOT = Path(__file__).parents[2]
+BLOCK = (ROOT / "docs" / "kafka_ingest_spec.md").read_text().partition("```toml fixtures\n")[2].partition("```")[0]
+FIXTURES = tomllib.loads(BLOCK)
+GOLDEN = [Golden(**pair) for pair in FIXTURES["golden"]]
+FOLDER = ROOT / FIXTURES["folder"]
+VALIDATOR = jsonschema.Draft202012Validator(load_spec().schema)
 
 
 def read(name: str) -> Any:
@@ -25,17 +39,17 @@ def read(name: str) -> Any:
     return json.loads((FOLDER / name).read_bytes())
 
 
-@pytest.mark.parametrize("golden", FIXTURES.golden, ids=lambda golden: golden.bundle.removesuffix(".json"))
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.bundle.removesuffix(".json"))
 def test_golden_pair(golden: Golden) -> None:
     """The bundle flattens to exactly these rows, in this order, and loses nothing."""
     message = Message((FOLDER / golden.bundle).read_bytes(), timestamp=golden.timestamp)
-    done = transform([message], TransformSettings(org_id=FIXTURES.org_id))
+    done = transform([message], TransformSettings(org_id=FIXTURES["org_id"]))
     assert done.rejects == []
     rows = [json.loads(line) for line in encode(done.rows)]
     assert [json.dumps(row) for row in rows] == [json.dumps(row) for row in read(golden.rows)]
 
 
-@pytest.mark.parametrize("golden", FIXTURES.golden, ids=lambda golden: golden.rows.removesuffix(".json"))
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.rows.removesuffix(".json"))
 def test_golden_rows_are_row_events(golden: Golden) -> None:
     """Each golden row validates, and its two times are one moment."""
     rows = read(golden.rows)
@@ -48,12 +62,12 @@ def test_golden_rows_are_row_events(golden: Golden) -> None:
 
 @pytest.mark.parametrize(
     "golden",
-    [golden for golden in FIXTURES.golden if not golden.bundle.startswith("lenient")],
+    [golden for golden in GOLDEN if not golden.bundle.startswith("lenient")],
     ids=lambda golden: golden.bundle.removesuffix(".json"),
 )
 def test_golden_pair_of_the_oracle(golden: Golden) -> None:
     """A second reading of the contract gives the golden rows too, so that no pair was copied from the program."""
-    expected = oracle.expect(read(golden.bundle), FIXTURES.org_id, golden.timestamp)
+    expected = oracle.expect(read(golden.bundle), FIXTURES["org_id"], golden.timestamp)
     assert expected.rows == read(golden.rows)
     assert not expected.failed
 
@@ -69,11 +83,11 @@ def test_golden_pair_of_the_oracle(golden: Golden) -> None:
 )
 def test_invalid_row_event(name: str, complaint: str) -> None:
     """What is no row event is refused, for the one thing that is wrong with it."""
-    assert name in FIXTURES.invalid
+    assert name in FIXTURES["invalid"]
     assert [error.message for error in VALIDATOR.iter_errors(read(name))] == [complaint]
 
 
 def test_every_file_is_named_by_the_specification() -> None:
     """No fixture lies about unused, and none is missing."""
-    named = {name for golden in FIXTURES.golden for name in (golden.bundle, golden.rows)} | set(FIXTURES.invalid)
+    named = {name for golden in GOLDEN for name in (golden.bundle, golden.rows)} | set(FIXTURES["invalid"])
     assert named == {path.name for path in FOLDER.iterdir()}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import sys
@@ -53,6 +54,9 @@ ALLOWED = {
     r"\(was `[^`]*`\)": "a message as an older version printed it, in the changelog",
 }
 """Texts in which a retired word is right, with the reason."""
+
+OPENINGS = "What|How|Where|When|Which|Whether|Who|Whoever|As|Raises|Those|Without|Exposes"
+"""No docstring begins so: it begins with an imperative or a noun phrase that stands alone."""
 
 Found = tuple[str, str, str]
 """File and line, the word, and what to write instead."""
@@ -127,6 +131,28 @@ def test_no_retired_word_comes_back() -> None:
     """Each hit is shown with its file, its line, and what to write instead."""
     hits = [one for path in sources() for one in found(path)]
     assert not hits, "\n".join(f"{where}: {word!r}; write: {instead}" for where, word, instead in hits)
+
+
+def openings(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the start of each docstring that begins with one of `OPENINGS`, attributes' included."""
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Expr(ast.Constant(str(written))) if re.match(rf"({OPENINGS})\b", written):
+                yield node.lineno, written[:60]
+
+
+def test_docstrings_are_found_by_their_opening() -> None:
+    """Those of modules, functions and attributes, but no text that is none."""
+    source = '"""What it is."""\nA = 1\n"""How many."""\ndef f():\n    """Return what it is."""\n    g("What?")\n'
+    assert list(openings(source)) == [(1, "What it is."), (3, "How many.")]
+
+
+@pytest.mark.parametrize("folder", ["src", "infra", "tools"])
+def test_a_docstring_begins_with_an_imperative_or_a_noun(folder: str) -> None:
+    """`Return the width`, `Width of a column`: not `How wide it is`."""
+    hits = {str(path.relative_to(ROOT)): list(openings(path.read_text("utf-8"))) for path in sources()
+            if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == folder}  # fmt: skip
+    assert {path: found for path, found in hits.items() if found} == {}
 
 
 def _package(where: str) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from lmdp.errors import SettingsError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.kafka.access import cluster_identity
 
@@ -13,7 +11,7 @@ from lmdp.machine.kafka.access import cluster_identity
 def test_messages_pass_from_one_client_to_another() -> None:
     """A topic has 4 partitions once it is created, and what one client produces another consumes."""
     with MemoryBroker() as broker:
-        broker.create_topic("t", 4)
+        broker.create_topic("t")
         producer = Producer(broker.access.config())
         assert sorted(producer.list_topics("t", timeout=5).topics["t"].partitions) == [0, 1, 2, 3]
         producer.produce("t", b"bundle", partition=2)
@@ -33,12 +31,6 @@ def test_each_is_a_cluster_of_its_own() -> None:
     assert first[0].startswith("mockCluster")
     assert first[0] != second[0]
     assert (first[1], second[1]) == (None, None)
-
-
-def test_partitions_are_fixed() -> None:
-    """Another number of partitions than 4 is refused rather than ignored."""
-    with MemoryBroker() as broker, pytest.raises(SettingsError, match="4 partitions, not 8"):
-        broker.create_topic("t", 8)
 
 
 def test_no_certificates_are_needed() -> None:

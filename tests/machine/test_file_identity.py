@@ -14,6 +14,7 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import WarehouseReplacedError
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
+from running import remove_older
 
 SPEC = load_spec()
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -99,7 +100,7 @@ def test_a_run_without_messages_finds_out_too(tmp_path: Path, change: Callable[[
         with pytest.raises(WarehouseReplacedError):
             opened.check_file()
         with pytest.raises(WarehouseReplacedError):
-            opened.keep(1, NOW)
+            remove_older(opened, 1, NOW)
 
 
 def test_checkpoints_and_removals_are_no_replacement(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_checkpoints_and_removals_are_no_replacement(tmp_path: Path) -> None:
             if at % 3 == 0:
                 opened._connection.execute("CHECKPOINT LM_METRICS")
         large = path.stat().st_size
-        opened.keep(1, datetime(2026, 2, 5, tzinfo=UTC))
+        remove_older(opened, 1, datetime(2026, 2, 5, tzinfo=UTC))
         for at in range(12, 16):
             opened._connection.execute("CHECKPOINT LM_METRICS")
             opened.commit(load(at))

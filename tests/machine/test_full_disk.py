@@ -99,7 +99,7 @@ def test_a_checkpoint_without_room_shuts_the_file_for_a_moment(path: Path) -> No
     assert (rows, reopened) == ({1: 10, 2: 100_010}[following], 1)
     assert [int(number) for number in end.split()][1:] == [rows + 7, 0]
     with Warehouse.open(path, load_spec()) as opened:
-        assert (opened.counts().rows, opened.duplicates()) == (rows + 7, 0)
+        assert (opened.tally.exact().rows, opened.duplicates()) == (rows + 7, 0)
 
 
 def test_a_file_is_opened_again_beside_questions(path: Path) -> None:

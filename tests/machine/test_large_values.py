@@ -46,14 +46,14 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert 2 <= failures <= 8
         assert there >= 1  # a commit that failed is there all the same, and was not written twice
         assert warehouse.reopened >= 1
-        assert (warehouse.counts().rejects, warehouse.duplicates()) == (16, 0)
+        assert (warehouse.tally.exact().rejects.total(), warehouse.duplicates()) == (16, 0)
     return path
 
 
 def test_it_is_opened_again_with_as_little(path: Path) -> None:
     """The next start takes what it needs, too."""
     with Warehouse.open(path, load_spec(), limits=SMALL) as warehouse:
-        assert warehouse.counts().rejects == 16
+        assert warehouse.tally.exact().rejects.total() == 16
         assert take(warehouse, 16) or take(warehouse, 16) or take(warehouse, 16)
 
 

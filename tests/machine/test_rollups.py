@@ -14,6 +14,7 @@ import simulated_day as day
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
+from running import remove_older
 from view_questions import QUESTIONS, in_order
 
 ROWS = day.simulated_day()
@@ -92,7 +93,7 @@ def aged(tmp_path: Path) -> Iterator[Warehouse]:
     with Warehouse.open(tmp_path / "w.duckdb", load_spec()) as opened:
         opened.commit(Load([*ROWS, *later], [], [], datetime.now(UTC)))
         now = datetime.fromtimestamp((day.BEGIN + 2 * day.DAY) / 1000, UTC)
-        removed = opened.keep(1, now)
+        removed = remove_older(opened, 1, now)
         assert removed.rows == len(ROWS)
         yield opened
 
@@ -116,7 +117,7 @@ def test_what_comes_late_for_a_kept_hour_changes_nothing(aged: Warehouse) -> Non
     before = ask(aged, "SELECT * FROM METRIC_HOURLY")
     aged.commit(Load(ROWS[:50], [], [], datetime.now(UTC)))
     assert ask(aged, "SELECT * FROM METRIC_HOURLY") == before
-    aged.keep(1, datetime.fromtimestamp((day.BEGIN + 2 * day.DAY) / 1000, UTC))
+    remove_older(aged, 1, datetime.fromtimestamp((day.BEGIN + 2 * day.DAY) / 1000, UTC))
     assert ask(aged, "SELECT * FROM METRIC_HOURLY") == before
 
 
@@ -125,7 +126,7 @@ def test_a_kept_rollup_is_there_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "w.duckdb"
     with Warehouse.open(path, load_spec()) as opened:
         opened.commit(Load(ROWS, [], [], datetime.now(UTC)))
-        opened.keep(1, datetime.fromtimestamp(day.BEGIN / 1000, UTC) + timedelta(days=2))
+        remove_older(opened, 1, datetime.fromtimestamp(day.BEGIN / 1000, UTC) + timedelta(days=2))
         before = ask(opened, "SELECT * FROM METRIC_HOURLY")
     with Warehouse.open(path, load_spec()) as opened:
         assert ask(opened, "SELECT * FROM METRIC_HOURLY") == before != []

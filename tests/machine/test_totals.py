@@ -12,10 +12,10 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load, OffsetRange
-from lmdp.machine.warehouse.arrow import reject_columns
 from lmdp.machine.warehouse.schema import MIGRATIONS
 from lmdp.machine.warehouse.totals import Limits, Totals, days_left
 from lmdp.machine.warehouse.warehouse import Warehouse
+from running import remove_older
 
 SPEC = load_spec()
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -97,7 +97,7 @@ def test_each_fault_has_its_number(path: Path, faults: list[str], numbers: tuple
         found = reader.tally.exact()
         assert (found.duplicates, found.missing, found.holes) == numbers
     with Warehouse.open(path, SPEC) as writer:
-        writer.keep(None, NOW + timedelta(days=2))
+        remove_older(writer, None, NOW + timedelta(days=2))
         found = writer.tally.count()
         assert (found.duplicates, found.missing, found.holes) == numbers
 
@@ -133,14 +133,14 @@ def test_totals_in_memory_are_those_of_sql(warehouse: Warehouse) -> None:
 
     warehouse.commit(Load(rows(10), [], [part(0, 1, 10)], NOW))
     warehouse.commit(Load(rows(3, NOW_MS + 2 * DAY), [envelope("a"), envelope("b")], [part(1, 2, 3)], NOW))
-    warehouse.commit(Load(rows(4, 0), reject_columns([envelope("b")]), [part(2, 3, 4)], NOW))
+    warehouse.commit(Load(rows(4, 0), [envelope("b")], [part(2, 3, 4)], NOW))
     warehouse.commit(Load([], [], [part(3, 3, 0)], NOW))
     remembered, counted = both()
     assert remembered == counted
     assert (counted.rows, dict(counted.rejects), counted.ahead, counted.expired) == (17, {"a": 1, "b": 2}, 3, 4)
     assert (counted.oldest, counted.newest) == (0, NOW_MS)
     assert warehouse.tally.clock() == {"ahead": 3, "expired": 4}
-    assert warehouse.keep(30, NOW).rows == 4
+    assert remove_older(warehouse, 30, NOW).rows == 4
     remembered, counted = both()
     assert (remembered.rows, remembered.is_exact) == (13, False)
     assert (counted.expired, counted.oldest, counted.missing) == (0, NOW_MS, 0)
@@ -216,7 +216,7 @@ def test_a_file_of_the_version_before_goes_on(path: Path) -> None:
         assert writer.offsets("c", "id", "t") == {0: 300, 1: 3}
         writer.commit(Load(rows(1), [], [part(300, 301, 1)], NOW))
         writer.commit(Load(rows(1), [], [part(305, 306, 1)], NOW))
-        writer.keep(None, NOW + timedelta(days=2))
+        remove_older(writer, None, NOW + timedelta(days=2))
         found = writer.tally.count()
         assert (found.duplicates, found.missing, found.holes) == (0, 0, 4)
         lines = writer.query("SELECT PARTITION, FIRST_OFFSET, NEXT_OFFSET, ROWS, IS_COMPLETE FROM LOADS ORDER BY ALL")
@@ -230,7 +230,7 @@ def test_loads_is_merged_by_the_day_with_forever_too(warehouse: Warehouse) -> No
     for age, at in [(50, 0), (45, 1), (9, 2), (9, 3), (1, 4), (1, 5), (0, 6), (0, 7)]:
         moment = NOW - timedelta(days=age)
         warehouse.commit(Load(rows(1), [], [part(at, at + 1, 1)], moment))
-    warehouse.keep(None, NOW)
+    remove_older(warehouse, None, NOW)
     lines = warehouse.query("SELECT FIRST_OFFSET, NEXT_OFFSET, ROWS FROM LOADS ORDER BY ALL").table.to_pylist()
     assert [tuple(line.values()) for line in lines] == [(0, 2, 2), (2, 4, 2), (4, 6, 2), (6, 7, 1), (7, 8, 1)]
     found = warehouse.tally.count()

@@ -24,7 +24,9 @@ from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse import connection, retention
 from lmdp.machine.warehouse.connection import Limits
 from lmdp.machine.warehouse.schema import MIGRATIONS
+from lmdp.machine.warehouse.totals import moment_of
 from lmdp.machine.warehouse.warehouse import Warehouse
+from running import remove_older
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,13 +215,13 @@ def test_duplicates_are_counted(warehouse: Warehouse, ranges: list[OffsetRange],
 
 def test_counts(warehouse: Warehouse, path: Path) -> None:
     """Rows, rejects, the span of the rows' time, and the bytes on disk."""
-    before = warehouse.counts()
-    assert (before.rows, before.rejects, before.oldest, before.newest) == (0, 0, None, None)
+    before = warehouse.tally.exact()
+    assert (before.rows, before.rejects.total(), before.oldest, before.newest) == (0, 0, None, None)
     warehouse.commit(Load(rows(1001), [ENVELOPE], [part(0, 9, 1001, rejects=1)], NOW))
-    after = warehouse.counts()
-    assert (after.rows, after.rejects) == (1001, 1)
-    assert (after.oldest, after.newest) == (NOW, NOW + timedelta(seconds=1))
-    assert after.file_bytes >= path.stat().st_size > 0
+    after = warehouse.tally.exact()
+    assert (after.rows, after.rejects.total()) == (1001, 1)
+    assert (moment_of(after.oldest), moment_of(after.newest)) == (NOW, NOW + timedelta(seconds=1))
+    assert warehouse.file_bytes() >= path.stat().st_size > 0
 
 
 # what leaves
@@ -230,12 +232,12 @@ def test_whole_days_are_removed(warehouse: Warehouse) -> None:
     for age in range(5):
         at = NOW - timedelta(days=age)
         warehouse.commit(load(10, part(40 - 10 * age, 50 - 10 * age, 10), ms=T0 - age * DAY, at=at))
-    removed = warehouse.keep(2, NOW)
+    removed = remove_older(warehouse, 2, NOW)
     assert (removed.rows, removed.before) == (20, datetime(2026, 1, 29, tzinfo=UTC))
-    assert warehouse.counts().oldest == NOW - timedelta(days=2)
+    assert moment_of(warehouse.tally.exact().oldest) == NOW - timedelta(days=2)
     assert warehouse.duplicates() == 0
     warehouse.commit(load(1, part(50, 51, 1)))
-    assert (warehouse.keep(2, NOW).rows, count(warehouse), warehouse.duplicates()) == (0, 31, 0)
+    assert (remove_older(warehouse, 2, NOW).rows, count(warehouse), warehouse.duplicates()) == (0, 31, 0)
 
 
 def test_old_lines_of_loads_that_adjoin_become_one(warehouse: Warehouse) -> None:
@@ -245,7 +247,7 @@ def test_old_lines_of_loads_that_adjoin_become_one(warehouse: Warehouse) -> None
         warehouse.commit(load(1, range_, at=old))
     warehouse.commit(load(1, part(13, 14, 1)))
     before = warehouse.duplicates()
-    warehouse.keep(2, NOW)
+    remove_older(warehouse, 2, NOW)
     found = warehouse.query("SELECT PARTITION, FIRST_OFFSET, NEXT_OFFSET, ROWS FROM LOADS ORDER BY ALL").table
     assert [tuple(line.values()) for line in found.to_pylist()] == [
         (0, 0, 7, 2), (0, 9, 12, 1), (0, 11, 13, 1), (0, 13, 14, 1), (1, 0, 2, 1),
@@ -256,9 +258,9 @@ def test_old_lines_of_loads_that_adjoin_become_one(warehouse: Warehouse) -> None
 def test_a_clock_that_runs_ahead_takes_no_rows(warehouse: Warehouse) -> None:
     """Days count up to two days after the newest row, so that a wrong clock does not empty the file."""
     warehouse.commit(load(10, part(0, 10, 10)))
-    assert warehouse.keep(30, NOW + timedelta(days=3650)).rows == 0
+    assert remove_older(warehouse, 30, NOW + timedelta(days=3650)).rows == 0
     warehouse.commit(load(1, part(10, 11, 1), ms=T0 + 40 * DAY))
-    assert warehouse.keep(30, NOW + timedelta(days=3650)).rows == 10
+    assert remove_older(warehouse, 30, NOW + timedelta(days=3650)).rows == 10
     assert (count(warehouse), warehouse.duplicates()) == (1, 0)
 
 
@@ -266,7 +268,7 @@ def test_a_row_far_ahead_proves_no_clock_right(warehouse: Warehouse) -> None:
     """A row dated more than a day ahead is ignored where days are counted, and so a wrong clock takes nothing."""
     warehouse.commit(load(10, part(0, 10, 10)))
     warehouse.commit(load(1, part(10, 11, 1), ms=18_446_744_073_709))  # 2554: the largest uint64, in nanoseconds
-    assert warehouse.keep(30, NOW + timedelta(days=40)).rows == 0
+    assert remove_older(warehouse, 30, NOW + timedelta(days=40)).rows == 0
     assert count(warehouse) == 11
 
 
@@ -287,7 +289,7 @@ def test_no_time_and_no_number_of_days_stops_a_removal(
     """A datapoint of 9999-12-31, a clock at either end of time, and 800,000 days to keep are all computed with."""
     warehouse.commit(load(1, part(0, 1, 1), ms=ms))
     warehouse.commit(load(1, part(1, 2, 1)))
-    assert warehouse.keep(days, now).rows == removed
+    assert remove_older(warehouse, days, now).rows == removed
 
 
 def test_many_old_hours_are_removed_in_few_steps(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,9 +365,9 @@ def test_an_end_interrupts_a_removal(warehouse: Warehouse) -> None:
 def test_forever_removes_nothing(warehouse: Warehouse) -> None:
     """None keeps all; less than a day is refused."""
     warehouse.commit(load(3, part(0, 3, 3), ms=0))
-    assert warehouse.keep(None, NOW).rows == 0
+    assert remove_older(warehouse, None, NOW).rows == 0
     with pytest.raises(SettingsError, match="keep at least 1d"):
-        warehouse.keep(0, NOW)
+        remove_older(warehouse, 0, NOW)
     assert count(warehouse) == 3
 
 
@@ -503,7 +505,7 @@ def test_a_killed_writer_leaves_whole_transactions(path: Path) -> None:
     """After SIGKILL the file opens, to read and to write, and rows, offsets and LOADS agree."""
     code = f"""
         import sys, pathlib
-        sys.path.insert(0, {str(HERE)!r})
+        sys.path[:0] = [{str(HERE)!r}, {str(HERE.parent)!r}]
         import test_warehouse as t
         opened = t.Warehouse.open(pathlib.Path(sys.argv[1]), t.SPEC)
         for i in range(10_000):
@@ -529,7 +531,8 @@ def test_a_file_in_use_names_who_has_it(warehouse: Warehouse, path: Path) -> Non
     code = """
         import pathlib, sys
         from lmdp.errors import LmdpError
-        from lmdp.machine.warehouse.warehouse import Warehouse
+        from lmdp.machine.warehouse.totals import moment_of
+from lmdp.machine.warehouse.warehouse import Warehouse
         from lmdp.core.specification import load_spec
         try:
             Warehouse.open(pathlib.Path(sys.argv[1]), load_spec(), read_only=sys.argv[2] == "True")

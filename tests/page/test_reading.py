@@ -28,6 +28,7 @@ from lmdp.page.selection import Selection
 from lmdp.page.series_chart import with_gaps
 from lmdp.testing.pipeline import write as write_messages
 from page.sites import asked, message
+from running import remove_older
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +84,7 @@ def test_devices_follow_what_is_written_and_removed(warehouse: Warehouse) -> Non
     known = [("7", "a", 2, NOW_MS), ("8", "b", 2, NOW_MS), ("9", "c", 1, NOW_MS)]
     assert devices(catalogue) == known
     assert devices(catalogue) == known
-    warehouse.keep(5, datetime.now(UTC))
+    remove_older(warehouse, 5, datetime.now(UTC))
     assert devices(catalogue) == [("7", "a", 1, NOW_MS), ("8", "b", 1, NOW_MS), ("9", "c", 1, NOW_MS)]
 
 

@@ -242,7 +242,7 @@ def test_rejects_in_a_folder_and_in_the_table_are_copies(folder: Path, warehouse
         else:
             replayed(Folder.open(folder), warehouse, run())
         assert values(warehouse, INSTANCES) == ["i-1", "i-2"]
-    assert (warehouse.counts().rejects, warehouse.duplicates()) == (0, 0)
+    assert (warehouse.tally.exact().rejects.total(), warehouse.duplicates()) == (0, 0)
 
 
 def test_stopped_and_gone_on(folder: Path, warehouse: Warehouse) -> None:
@@ -330,19 +330,22 @@ def test_an_error_names_the_object(folder: Path, warehouse: Warehouse) -> None:
 def test_the_warehouses_rejects(warehouse: Warehouse) -> None:
     """What passes leaves REJECTS with its rows in one transaction; what fails again stays; LOADS adds up."""
     reject_into(warehouse, *(two(2 * n) for n in range(600)), b"no bundle")
-    assert (warehouse.counts().rows, warehouse.counts().rejects) == (600, 601)
+    totals = warehouse.tally.exact()
+    assert (totals.rows, totals.rejects.total()) == (600, 601)
     dry = replayed_rejects(warehouse, run(dry=True))
-    assert (warehouse.counts().rows, warehouse.counts().rejects) == (600, 601)
+    totals = warehouse.tally.exact()
+    assert (totals.rows, totals.rejects.total()) == (600, 601)
     wet = replayed_rejects(warehouse, run())
     assert dry.counts == wet.counts
     assert (wet.counts.messages, wet.counts.rows, dict(wet.reasons)) == (601, 600, {"Decode.Malformed": 1})
-    assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (1200, 1, 0)
+    totals = warehouse.tally.exact()
+    assert (totals.rows, totals.rejects.total(), warehouse.duplicates()) == (1200, 1, 0)
     assert values(warehouse, 'SELECT count(DISTINCT "instance") FROM ROW_EVENTS') == [1200]
     assert values(warehouse, "SELECT sum(REJECTS) FROM LOADS") == [1]
     assert values(warehouse, "SELECT ATTEMPTS_MADE FROM REJECTS") == [2]
     assert values(warehouse, "SELECT epoch_ms(ARRIVAL_TIMESTAMP) FROM REJECTS") == [NOW]
     again = replayed_rejects(warehouse, run())
-    assert (again.counts.messages, warehouse.counts().rows) == (1, 1200)
+    assert (again.counts.messages, warehouse.tally.exact().rows) == (1, 1200)
 
 
 @pytest.mark.parametrize("is_table", [False, True])
@@ -368,7 +371,7 @@ def test_large_rejects_come_in_small_pages(warehouse: Warehouse) -> None:
     assert [len(found.page(number)) for number in (18, 19, 20, 21)] == [1, 1, 1, 0]
     report, how = Report(), run()
     replay_rejects(found, partial(into_warehouse, warehouse, how.settings), how.run, report)
-    assert (report.counts.messages, report.counts.rows, warehouse.counts().rejects) == (22, 21, 1)
+    assert (report.counts.messages, report.counts.rows, warehouse.tally.exact().rejects.total()) == (22, 21, 1)
 
 
 @pytest.mark.parametrize("dry", [True, False])
@@ -379,7 +382,8 @@ def test_a_step_makes_so_many_rows(folder: Path, warehouse: Warehouse, dry: bool
     step = partial(into_warehouse, warehouse, replace(how.settings, most_size=1))
     replay_rejects(Rejects.of(asking(warehouse)), step, how.run, report)
     assert (report.counts.messages, report.counts.rows) == (5, 5)
-    assert (warehouse.counts().rows, warehouse.counts().rejects) == ((0, 5) if dry else (5, 0))
+    totals = warehouse.tally.exact()
+    assert (totals.rows, totals.rejects.total()) == ((0, 5) if dry else (5, 0))
     rejects(folder, message(bundle(8), 8), message(bundle(9), 9))
     with pytest.raises(LmdpError, match="more rows than a run takes at once"):
         taken(Folder.open(folder), step, how)
@@ -390,7 +394,7 @@ def test_the_clock_went_back(warehouse: Warehouse) -> None:
     """Rejects that were stamped in what is now the future are tried once each, too."""
     reject_into(warehouse, bundle(1), b"no bundle", now_ms=NOW + 10**12)
     report = replayed_rejects(warehouse, run())
-    assert (report.counts.messages, warehouse.counts().rejects) == (2, 1)
+    assert (report.counts.messages, warehouse.tally.exact().rejects.total()) == (2, 1)
 
 
 def test_a_sink_that_fails_leaves_the_rejects(warehouse: Warehouse) -> None:
@@ -402,6 +406,7 @@ def test_a_sink_that_fails_leaves_the_rejects(warehouse: Warehouse) -> None:
 
     with pytest.raises(LmdpError, match="away"):
         replayed_rejects(warehouse, run(), refuse)
-    assert warehouse.counts().rejects == 2
+    assert warehouse.tally.exact().rejects.total() == 2
     replayed_rejects(warehouse, run(), lambda outcome: len(outcome.rows))
-    assert (warehouse.counts().rows, warehouse.counts().rejects, warehouse.duplicates()) == (0, 1, 0)
+    totals = warehouse.tally.exact()
+    assert (totals.rows, totals.rejects.total(), warehouse.duplicates()) == (0, 1, 0)

@@ -31,8 +31,6 @@ SETTINGS = {"SNOWFLAKE_DATABASE": "LM_METRICS", "RETENTION_DAYS": "30"}
 class Lambda:
     """What Lambda hands over; `seconds` are left."""
 
-    log_stream_name = "stream"
-
     def __init__(self, seconds: float = 840) -> None:
         self.seconds = seconds
 

@@ -63,7 +63,7 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """What a certificate folder holds."""
+    """The files of a certificate folder."""
 
     ca: Certificate
     server: Certificate

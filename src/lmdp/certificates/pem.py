@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 import shlex
 import warnings
@@ -74,6 +75,12 @@ def private_key_pem(data: bytes) -> str:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return key.decode()
+
+
+def public_half(key: PrivateKeyTypes) -> tuple[bytes, str]:
+    """Return a key's public half (X.509, DER), and its fingerprint as Snowflake shows it."""
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return public, f"SHA256:{base64.b64encode(hashlib.sha256(public).digest()).decode()}"
 
 
 def conversion(data: bytes, path: object, what: What) -> str:

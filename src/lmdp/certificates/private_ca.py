@@ -50,12 +50,12 @@ class Issued:
     key: bytes
 
     def __repr__(self) -> str:
-        """Without the key."""
+        """Return a text without the key."""
         return f"Issued(ends={self.ends.isoformat()})"
 
     @property
     def ends(self) -> dt.datetime:
-        """When it ends."""
+        """Return the end of its validity."""
         return x509.load_pem_x509_certificate(self.certificate).not_valid_after_utc
 
     @property
@@ -64,7 +64,7 @@ class Issued:
         return self.certificate.strip() + b"\n" + self.chain.strip() + b"\n"
 
 
-def issue(arn: str, name: str, *, days: int = DAYS, client: Any = None) -> Issued:
+def issue(arn: str, name: str, *, days: int = DAYS) -> Issued:
     """Make a key, and have the Private CA `arn` sign a client certificate with the common name `name`.
 
     Raises SettingsError, LmdpError or UnreachableError.
@@ -75,7 +75,7 @@ def issue(arn: str, name: str, *, days: int = DAYS, client: Any = None) -> Issue
         raise SettingsError(f"--private-ca is {arn!r}; it is the ARN of an AWS Private CA.")
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
     with _aws_errors(f"the Private CA {arn}"):
-        pca = client or boto3.client("acm-pca", region_name=_region(arn), config=_CALLS)
+        pca = boto3.client("acm-pca", region_name=_region(arn), config=_CALLS)
         algorithm = pca.describe_certificate_authority(CertificateAuthorityArn=arn)["CertificateAuthority"][
             "CertificateAuthorityConfiguration"
         ]["KeyAlgorithm"]
@@ -110,10 +110,10 @@ def good_files(folder: Path, name: str, *, now: dt.datetime) -> Certificate | No
     return found if found.ends - now >= dt.timedelta(days=RENEW_DAYS) else None
 
 
-def secret_ends(secret: str, client: Any = None) -> dt.datetime | None:
-    """When the certificate in the secret ends; None when there is none that could be read."""
+def secret_ends(secret: str) -> dt.datetime | None:
+    """Return when the certificate in the secret ends; None when there is none that could be read."""
     with _aws_errors(f"the secret {secret}"):
-        manager = client or _secrets_client()
+        manager = _secrets_client()
         try:
             held = json.loads(manager.get_secret_value(SecretId=secret)["SecretString"])
             ends: dt.datetime = x509.load_pem_x509_certificate(held["certificate"].encode()).not_valid_after_utc
@@ -125,7 +125,7 @@ def secret_ends(secret: str, client: Any = None) -> dt.datetime | None:
         return ends
 
 
-def write_secret(secret: str, issued: Issued, client: Any = None) -> None:
+def write_secret(secret: str, issued: Issued) -> None:
     """Put it into the secret, in the shape that MSK's clients read, and tag the secret with its end.
 
     The tag comes first: with a certificate but without its tag, the next run would find nothing to do. Pipes read the
@@ -134,7 +134,7 @@ def write_secret(secret: str, issued: Issued, client: Any = None) -> None:
     value = {"certificate": issued.whole_chain.decode(), "privateKey": issued.key.decode()}
     version = str(uuid.uuid4())
     with _aws_errors(f"the secret {secret}", "The secret has the certificate that it had; run the same command again."):
-        manager = client or _secrets_client()
+        manager = _secrets_client()
         tag = {"Key": CERTIFICATE_TAG, "Value": f"{version} {issued.ends.isoformat()}"}
         manager.tag_resource(SecretId=secret, Tags=[tag])
         manager.put_secret_value(SecretId=secret, SecretString=json.dumps(value), ClientRequestToken=version)
@@ -152,7 +152,7 @@ def _request(name: str, key: rsa.RSAPrivateKey) -> bytes:
 
 
 def _signing(arn: str, algorithm: str) -> str:
-    """How a CA with this kind of key signs."""
+    """Return the signing algorithm of a CA with this kind of key."""
     kind = algorithm.partition("_")[0]
     if kind not in _SIGNING:
         raise SettingsError(f"The Private CA {arn} has a key of {algorithm}; Kafka's clients read RSA and EC.")

@@ -20,7 +20,7 @@ _LOAD = ("devices", "instances", "datapoints", "interval")
 
 
 class Writer(StrEnum):
-    """What writes to Snowflake."""
+    """The writer of rows to Snowflake."""
 
     firehose = "firehose"
     function = "lambda"
@@ -29,7 +29,7 @@ class Writer(StrEnum):
 
 
 class Format(StrEnum):
-    """How the bill is printed."""
+    """The form in which the bill is printed."""
 
     table = "table"
     markdown = "markdown"

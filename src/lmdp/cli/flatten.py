@@ -1,10 +1,11 @@
 """`lmdp flatten`: bundles in, row events out, with no broker and no warehouse."""
 
 import contextlib
+import itertools
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -12,7 +13,7 @@ import typer
 
 from lmdp.cli.options import OrgId, option
 from lmdp.core.encode import encode
-from lmdp.core.pipeline import Counts, Message, TransformSettings, transform
+from lmdp.core.pipeline import Counts, TransformSettings, transform
 from lmdp.core.rejects import Reject
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.support.input_files import read_messages
@@ -56,7 +57,7 @@ def flatten(
     settings = TransformSettings(org_id=org_id, spec=configured_spec())
     counts, tally, bytes_out, first = Counts(), Tally(), 0, None
     with _writing(rejects) as rejects_file:
-        for message in _messages(files):
+        for message in itertools.chain.from_iterable(map(read_messages, files)):
             done = transform((message,), settings)
             counts += done.counts
             tally = tally.plus(Tally.of(done.counts, done.rejects))
@@ -83,11 +84,6 @@ def _faults(files: list[str], rejects: Path | None, report: Path | None) -> list
         if path and path.resolve() in read:
             faults.append(f"{name} {path} would overwrite a file that is to be read")
     return faults
-
-
-def _messages(files: Iterable[str]) -> Iterator[Message]:
-    for name in files:
-        yield from read_messages(name)
 
 
 def _print_rows(rows: list[bytes]) -> int:

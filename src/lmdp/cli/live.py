@@ -82,7 +82,7 @@ def opened(status: dict[str, Any], home: Path) -> dict[str, Any]:
 
 def view(status: dict[str, Any] | None, fault: str = "", size: ConsoleDimensions | None = None) -> Text:
     """The same for a terminal, each line cut to its width; with a `size`, those for which it has space."""
-    drawn = lines(status, fault, size.width) if size else lines(status, fault)
+    drawn = lines(status, fault, size.width if size else None)
     if size:
         drawn = fitted(drawn, size.width, max(1, size.height - 1))
     text = Text("\n".join(drawn), no_wrap=True, overflow="ellipsis")

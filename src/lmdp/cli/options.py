@@ -71,7 +71,7 @@ Json = Annotated[bool, option("--json", "Print one JSON value for a program to r
 
 @dataclass(frozen=True, slots=True)
 class KafkaOptions:
-    """How to reach a broker, and the topic."""
+    """The topic, and the way to its broker."""
 
     panel: ClassVar[str] = "Kafka"
     servers: Annotated[

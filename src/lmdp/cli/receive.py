@@ -37,7 +37,7 @@ DEFAULT_TOKENS = Path("receive-tokens.json")
 
 @dataclass(frozen=True, slots=True)
 class ReceiverOptions:
-    """Where a receiver listens, with which TLS, and who may send how much."""
+    """A receiver's address and TLS, its senders, and its limits."""
 
     panel: ClassVar[str] = "Receiver"
     listen: Annotated[

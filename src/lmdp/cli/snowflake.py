@@ -104,11 +104,11 @@ def verify(  # noqa: PLR0913 - each is an option
     Example: lmdp snowflake verify --reconcile 2026-11-23T10:00 2026-11-23T14:00
     """
     from lmdp.snowflake import verify as checks  # noqa: PLC0415 - the connector takes a second
-    from lmdp.snowflake.canary import send_canary, summary  # noqa: PLC0415 - as above
+    from lmdp.snowflake.canary import canary_of, send_canary, summary  # noqa: PLC0415 - as above
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - as above
 
     settings = _settings(environment)
-    flight = _flight(settings, stream, bucket, wait) if canary else None
+    flight = canary_of(os.environ, settings, stream, bucket, wait) if canary else None
     with connected(access_from_env(os.environ, settings)) as connection:
         scope = checks.Scope(connection, settings, configured_spec(), datetime.now(UTC), timedelta(minutes=fresh))
         found = checks.verify(scope)
@@ -118,8 +118,8 @@ def verify(  # noqa: PLR0913 - each is an option
     if landings:
         found.append(checks.Check("canary", landings[0].landed, summary(landings, settings.identifiers, wait)))
     if hours:
-        missing = sum(hour.missing for hour in hours)
-        found.append(checks.Check("reconcile", missing == 0, f"{missing:,} of {_delivered(hours):,} rows missing"))
+        missing, delivered = sum(hour.missing for hour in hours), sum(hour.delivered for hour in hours)
+        found.append(checks.Check("reconcile", missing == 0, f"{missing:,} of {delivered:,} rows missing"))
     typer.echo(_as_json(found, rows, landings, hours) if as_json else _as_text(found, rows, hours))
     raise typer.Exit(1 if any(check.ok is False for check in found) else 0)
 
@@ -221,7 +221,9 @@ def keypair(  # noqa: PLR0913 - each is an option
     if rotate:
         if secret is None or user != "firehose":
             raise SettingsError("--rotate is for Firehose's user, whose key is in a secret: --secret NAME")
-        _rotate(settings, secret, _flight(settings, stream, bucket, 180), org_id)
+        from lmdp.snowflake.canary import canary_of  # noqa: PLC0415 - loaded when needed
+
+        _rotate(settings, secret, canary_of(os.environ, settings, stream, bucket, 180), org_id)
     elif show:
         _show(name, secret, file)
     else:
@@ -311,21 +313,6 @@ def _rotate(settings: SnowflakeSettings, secret: str, flight: "Canary", org_id: 
         )
 
 
-def _flight(settings: SnowflakeSettings, stream: str | None, bucket: str | None, wait: float) -> "Canary":
-    from lmdp.snowflake.canary import Canary, direct, firehose, utc_now  # noqa: PLC0415 - loaded when needed
-    from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - as above
-
-    if os.environ.get("LMDP_WRITER") == "snowflake":
-        return Canary(direct(os.environ, settings), lambda _since: (), utc_now, time.sleep, wait)
-    if not stream:
-        raise SettingsError("a canary needs the Firehose stream: --stream NAME, or LMDP_DELIVERY_STREAM")
-
-    def failed(since: datetime) -> list[dict[str, Any]]:
-        return list(failed_records(bucket, since)) if bucket else []
-
-    return Canary(firehose(stream), failed, utc_now, time.sleep, wait)
-
-
 def _hours(scope: "Scope", stretch: tuple[str, str], bucket: str | None) -> "list[Hour]":
     from lmdp.snowflake import reconcile as sums  # noqa: PLC0415 - loaded when needed
 
@@ -341,10 +328,6 @@ def _hours(scope: "Scope", stretch: tuple[str, str], bucket: str | None) -> "lis
         sums.rows_by_hour(scope, begin, end),
         sums.failed_by_hour(bucket, begin, end),
     )
-
-
-def _delivered(hours: "list[Hour]") -> int:
-    return sum(hour.delivered for hour in hours)
 
 
 def _as_json(found: "list[Check]", rows: list[dict[str, Any]], landings: "list[Arrival]", hours: "list[Hour]") -> str:

@@ -80,12 +80,7 @@ def _watch(home: Path, path: Path, *, as_json: bool) -> None:
                 screen.show(shown)
             elif as_json:
                 found = last or {"running": None}
-                _print(json.dumps({**found, "fault": fault} if fault else found))
+                print(json.dumps({**found, "fault": fault} if fault else found), flush=True)
             else:
-                _print("\n".join([*lines(last, fault), ""]))
+                print("\n".join([*lines(last, fault), ""]), flush=True)
             stop.wait(EVERY_S)
-
-
-def _print(text: str) -> None:
-    print(text)
-    sys.stdout.flush()

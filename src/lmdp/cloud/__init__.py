@@ -1,1 +1,1 @@
-"""Kafka over EventBridge Pipes to Lambda, and on to Firehose; rejects to S3."""
+"""Kafka over EventBridge Pipes to Lambda, and on to Firehose or Snowflake; rejects to S3."""

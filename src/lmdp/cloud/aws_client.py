@@ -75,7 +75,7 @@ if hasattr(os, "register_at_fork"):  # a fork has none of the threads
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where calls of one service go, as whom, and the pool of HTTP connections that they share."""
+    """Endpoint and credentials for calls of one service, and the pool of HTTP connections that they share."""
 
     url: str
     region: str

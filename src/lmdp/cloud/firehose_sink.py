@@ -21,7 +21,7 @@ from pybase64 import b64encode
 from lmdp.cloud.aws_client import connect, post, with_deadline
 from lmdp.cloud.firehose_response import CallResult, from_response, no_response, not_sent
 from lmdp.cloud.rate_limiter import RateLimiter
-from lmdp.errors import DeadlineError, DeliveryError
+from lmdp.errors import DeadlineError, Delivery, DeliveryError
 
 # https://docs.aws.amazon.com/firehose/latest/APIReference/API_PutRecordBatch.html
 TARGET: Final = "Firehose_20150804.PutRecordBatch"
@@ -36,24 +36,6 @@ LEAST_SECONDS: Final = 0.1
 
 Put: TypeAlias = Callable[[Sequence[bytes], int, float], CallResult]
 """Makes one call: a batch, the number of the try from 1, and the seconds that it may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered:
-    """The result of a delivery of `rows` rows: accepted + refused = rows.
-
-    `calls` were made, `throttled` of them throttled; `retried` counts rows sent again, `repeats` rows that are
-    probably stored twice; `seconds` is the time that it took.
-    """
-
-    rows: int
-    accepted: int
-    refused: int = 0
-    calls: int = 0
-    throttled: int = 0
-    retried: int = 0
-    repeats: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +64,17 @@ def open_firehose(stream: str, region: str, env: Mapping[str, str], concurrency:
     return Firehose(stream, put, concurrency)
 
 
-def deliver(firehose: Firehose, rows: Sequence[bytes], deadline: float) -> Delivered:
+def deliver(firehose: Firehose, rows: Sequence[bytes], deadline: float) -> Delivery:
     """Deliver every row before `deadline` (of the stream's clock), or raise DeliveryError."""
     start = firehose.clock()
-    done = Delivered(len(rows), accepted=0, refused=len(rows))
+    done = Delivery(len(rows))
     pending: Sequence[bytes] = rows
     attempt, code = 0, ""
     while pending:
         attempt += 1
         results = _send(firehose, pending, attempt, deadline)
         pending = [row for result in results for row in result.refused]
-        done = replace(_add(done, results, attempt), refused=len(pending), seconds=firehose.clock() - start)
+        done = replace(_add(done, results, attempt), seconds=firehose.clock() - start)
         if pending:
             refusals = (result for result in results if result.refused)
             fault = max(refusals, key=lambda refusal: (refusal.permanent, refusal.sent))
@@ -108,7 +90,7 @@ def deliver(firehose: Firehose, rows: Sequence[bytes], deadline: float) -> Deliv
     return done
 
 
-def _add(done: Delivered, results: Sequence[CallResult], attempt: int) -> Delivered:
+def _add(done: Delivery, results: Sequence[CallResult], attempt: int) -> Delivery:
     again = sum(result.accepted + len(result.refused) for result in results if result.sent and attempt > 1)
     return replace(
         done,
@@ -183,7 +165,7 @@ def request_body(stream: str, batch: Sequence[bytes]) -> bytes:
     return b'"},{"Data":"'.join(records)
 
 
-def _not_delivered(stream: str, delivered: Delivered, code: str, *, retryable: bool) -> DeliveryError:
+def _not_delivered(stream: str, delivered: Delivery, code: str, *, retryable: bool) -> DeliveryError:
     reason = f"refused until the time was over ({code})" if retryable else f"refused: {code}"
     text = (
         f"Firehose stream {stream}: {delivered.refused:,} of {delivered.rows:,} rows were {reason}. "

@@ -11,19 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from lmdp.cloud.event_source import UNKNOWN, Incoming, read_event
-from lmdp.cloud.firehose_sink import Delivered
 from lmdp.cloud.reject_sink import WriteRejects
 from lmdp.core.encode import encode
 from lmdp.core.pipeline import Counts, Message, TransformSettings, reject_whole, transform
 from lmdp.core.rejects import Reject
 from lmdp.core.specification import Spec
-from lmdp.errors import DECODE_TOO_LARGE, DeliveryError
-
-if TYPE_CHECKING:
-    from lmdp.snowflake.streaming.elastic import Posted
+from lmdp.errors import DECODE_TOO_LARGE, Delivery, DeliveryError
 
 _CHUNK_BYTES: Final = 64 * 2**10
 
@@ -31,13 +27,9 @@ Step: TypeAlias = Callable[[str], AbstractContextManager[object]]
 """Marks a part of an invocation in a trace."""
 
 
-Delivery: TypeAlias = "Delivered | Posted"
-"""Counts of a delivery to either sink."""
-
-
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where rows go. `deliver` sends them all before a time of `clock`, in seconds, or raises DeliveryError."""
+    """Destination of rows. `deliver` sends them all before a time of `clock`, in seconds, or raises DeliveryError."""
 
     name: str
     deliver: Callable[[Sequence[bytes], float], Delivery]
@@ -120,7 +112,7 @@ class Invocation:
 
     def summary(self) -> dict[str, Any]:
         """Return numbers and codes only; never a row's content."""
-        delivered = self.delivered or Delivered(0, 0)
+        delivered = self.delivered or Delivery(0)
         return {
             **self.counts.report(),
             "rejects": dict(sorted(self.rejects.items())),

@@ -43,7 +43,7 @@ def reject_bucket(bucket: str, prefix: str, kms_key: str | None, client: Callabl
                 _until(ends, partial(put, file))
             except (BotoCoreError, ClientError, TimeoutError) as error:
                 raise RejectsNotWrittenError(
-                    f"s3://{bucket}/{prefix}: {len(rejects):,} rejects could not be written ({_name(error)}). "
+                    f"s3://{bucket}/{prefix}: {len(rejects):,} rejects could not be written ({error_code(error)}). "
                     "Nothing of their batch was delivered; it is sent again. Check that the bucket and its key "
                     "exist and are reachable, and that the role allows s3:PutObject, kms:GenerateDataKey and "
                     "kms:Decrypt."
@@ -72,7 +72,7 @@ def _failure(error: Exception, attempt: int) -> Failure:
     if not isinstance(error, ClientError):
         return Failure(attempt, error=error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return Failure(attempt, _name(error), status, error)
+    return Failure(attempt, error_code(error), status, error)
 
 
 def put_object(bucket: str, prefix: str, kms_key: str | None, file: RejectFile) -> dict[str, Any]:
@@ -105,5 +105,6 @@ def s3_client(region: str, attempts: int = 4) -> Any:
     return Session().create_client("s3", region_name=region, config=config)
 
 
-def _name(error: Exception) -> str:
+def error_code(error: Exception) -> str:
+    """Return AWS's code of an error, or the kind of one without an answer."""
     return str(error.response["Error"].get("Code", "")) if isinstance(error, ClientError) else type(error).__name__

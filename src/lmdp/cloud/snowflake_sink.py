@@ -13,11 +13,10 @@ from functools import partial
 from botocore.exceptions import BotoCoreError
 
 from lmdp.cloud.aws_client import connect, post, with_deadline
-from lmdp.errors import DeadlineError, DeliveryError, LmdpError, SettingsError, UnreachableError
-from lmdp.snowflake.connection import der
+from lmdp.errors import DeadlineError, Delivery, DeliveryError, LmdpError, SettingsError, UnreachableError
+from lmdp.snowflake.connection import key_of
 from lmdp.snowflake.secrets import held_in
 from lmdp.snowflake.streaming import elastic
-from lmdp.snowflake.streaming.elastic import Posted
 from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 
@@ -27,17 +26,17 @@ _READ_SECONDS = 5.0
 _SPARE_SECONDS = 0.5  # after its time a call that hangs is left alone
 
 
-def into_snowflake(settings: WriterSettings) -> Callable[[Sequence[bytes], float], Posted]:
+def into_snowflake(settings: WriterSettings) -> Callable[[Sequence[bytes], float], Delivery]:
     """Return what delivers rows before a deadline (of the monotonic clock). Nothing is sent yet."""
     session = Session(settings.account)
 
-    def deliver(rows: Sequence[bytes], deadline: float) -> Posted:
+    def deliver(rows: Sequence[bytes], deadline: float) -> Delivery:
         left = deadline - time.monotonic()
         call = partial(elastic.post, session, settings.place, rows, left)
         try:
             return with_deadline(left + _SPARE_SECONDS, call)
         except DeadlineError as error:
-            lost = Posted(len(rows), calls=1, repeats=len(rows), seconds=left)
+            lost = Delivery(len(rows), calls=1, repeats=len(rows), seconds=left)
             raise DeliveryError(
                 f"Snowflake did not answer in time: {len(rows):,} rows are sent again with their batch.",
                 "DeadlineError",
@@ -60,8 +59,7 @@ def read_key(secret: str, region: str, env: Mapping[str, str]) -> bytes:
     if answer.status_code != 200:
         code = str(_field(answer.content, "__type")).rpartition("#")[2]
         raise LmdpError(f"Secrets Manager refused the secret {secret}: {code or answer.status_code}. Check the role.")
-    held = held_in(str(_field(answer.content, "SecretString")), secret)
-    return der(held.private_key.encode(), held.passphrase)
+    return key_of(held_in(str(_field(answer.content, "SecretString")), secret))
 
 
 def _field(content: bytes, name: str) -> object:

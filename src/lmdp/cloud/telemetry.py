@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import traceback
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from aws_lambda_powertools.logging import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from lmdp.cloud.pipeline import Invocation, Step
+from lmdp.errors import frames
 
 SERVICE: Final = "lmdp"
 NAMESPACE: Final = "lmdp"
@@ -75,9 +75,8 @@ def _add_metrics(metrics: Metrics, invocation: Invocation, failure: str) -> None
 
 def log_fault(telemetry: Telemetry, error: Exception) -> str:
     """Log an unexpected error: its kind and place, without its text or any value. Returns the kind."""
-    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
     kind = type(error).__name__
-    telemetry.log.error("fault", kind=kind, frames=frames)
+    telemetry.log.error("fault", kind=kind, frames=frames(error))
     return kind
 
 

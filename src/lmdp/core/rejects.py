@@ -15,7 +15,7 @@ from lmdp.core.otlp.values import to_json
 from lmdp.errors import DatapointError
 
 _REASONS: Final = 1_000
-"""How many different reasons a reject lists; one is the rule, and a hostile message could have one a datapoint."""
+"""The most reasons that a reject lists; one is the rule, and a hostile message could have one a datapoint."""
 
 _DATA = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
 

@@ -1,7 +1,7 @@
 """The specification, parsed: the columns of a row, declared once for encoder, tables, validator and documents.
 
-The page `kafka_ingest_spec.md` is prose with four fenced blocks in it (`fields`, `types`, `schema`, `fixtures`). They
-are parsed and checked here; a page that the program cannot follow is refused with every fault named.
+The page `kafka_ingest_spec.md` is prose with three fenced blocks in it (`fields`, `types`, `schema`). They are parsed
+and checked here; a page that the program cannot follow is refused with every fault named.
 """
 
 from __future__ import annotations
@@ -68,32 +68,12 @@ class Field:
         return any(source.level == "datapoint" for source in self.sources)
 
 
-@dataclass(frozen=True, slots=True)
-class Golden:
-    """A bundle and the rows that it flattens to: two files of the fixtures' folder. `timestamp` is Kafka's, in ms."""
-
-    bundle: str
-    rows: str
-    timestamp: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fixtures:
-    """The golden pairs, the tenant that they are flattened with, and row events that must not validate."""
-
-    folder: str
-    org_id: str
-    golden: tuple[Golden, ...]
-    invalid: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Spec:
     """The parsed specification; `fields` has the columns in their order. Two are the same only if they are one."""
 
     fields: tuple[Field, ...]
     schema: dict[str, Any]
-    fixtures: Fixtures
 
     @property
     def promoted(self) -> tuple[Field, ...]:
@@ -121,7 +101,7 @@ def parse_spec(text: str) -> Spec:
     faults += _faults(fields)
     if faults:
         raise SettingsError.of(faults)
-    return Spec(fields, _schema(blocks["schema"], fields, types), _fixtures(blocks["fixtures"]))
+    return Spec(fields, _schema(blocks["schema"], fields, types))
 
 
 def _blocks(text: str) -> dict[str, dict[str, Any]]:
@@ -132,7 +112,7 @@ def _blocks(text: str) -> dict[str, dict[str, Any]]:
             blocks[match["name"]] = parse(match["body"])
         except ValueError as error:
             raise SettingsError(f"the block `{match['name']}` is not {match['language']}: {error}") from error
-    missing = [name for name in ("fields", "types", "schema", "fixtures") if not isinstance(blocks.get(name), dict)]
+    missing = [name for name in ("fields", "types", "schema") if not isinstance(blocks.get(name), dict)]
     if missing:
         raise SettingsError(f"the specification has no block {', '.join(f'`{name}`' for name in missing)}")
     return blocks
@@ -208,14 +188,3 @@ def _schema(frame: dict[str, Any], fields: tuple[Field, ...], types: dict[str, A
         "properties": {field.name: {"description": field.about, **types[field.type]["json"]} for field in fields},
         "required": [field.name for field in fields if field.required],
     }
-
-
-def _fixtures(block: dict[str, Any]) -> Fixtures:
-    return Fixtures(
-        folder=str(block.get("folder", "")),
-        org_id=str(block.get("org_id", "")),
-        golden=tuple(
-            Golden(str(pair["bundle"]), str(pair["rows"]), pair.get("timestamp")) for pair in block.get("golden", [])
-        ),
-        invalid=tuple(str(name) for name in block.get("invalid", [])),
-    )

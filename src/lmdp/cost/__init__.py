@@ -1,1 +1,1 @@
-"""What a load costs in a month, on AWS and in Snowflake: arithmetic over dated prices, each step of it shown."""
+"""The cost of a load in a month, on AWS and in Snowflake: arithmetic over dated prices, each step of it shown."""

@@ -1,4 +1,4 @@
-"""What a bill is calculated from: prices and quantities, those of the package or your own."""
+"""The basis of a bill: prices and quantities, those of the package or your own."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What to do, and what it saves of a month's USD in either reading."""
+    """A change that saves, and the USD that it saves a month in either reading."""
 
     what: str
     low: float

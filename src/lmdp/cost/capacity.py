@@ -1,4 +1,4 @@
-"""What the AWS services and Snowflake take, and how much of it a planned load uses."""
+"""Quotas of the AWS services and Snowflake, and how much of them a planned load uses."""
 
 from __future__ import annotations
 
@@ -27,22 +27,13 @@ SNOWFLAKE_REGIONS: Final = (
     "ap-northeast-3", "eu-north-1", "ap-southeast-3",
 )  # fmt: skip
 
-# A pipe hands over 6 MB at most, values in base64; what it does with more is not documented. Readers are a pipe's.
+# A pipe hands over 6 MB at most, values in base64; what it does with more is not documented.
 # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-pipes-batching-concurrency.html
 PIPE_PAYLOAD_BYTES: Final = 5_500_000
-PIPE_READERS: Final = 1_000
-# Executions of all pipes of an account: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
-PIPE_EXECUTIONS: Final = 3_000
-# Of an account: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-LAMBDA_CONCURRENCY: Final = 1_000
 
 # Replicas of a broker, leaders and followers: https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices.html
 BROKER_REPLICAS: Final = {"small": 300, "large": 1000, "xlarge": 1000, "2xlarge": 2000}
 LARGER_BROKER_REPLICAS: Final = 4000
-
-# https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-high-performance-limitations
-TABLE_GB_A_SECOND: Final = 20
-CHANNEL_MB_A_SECOND: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +65,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class QuotaUse:
-    """How much of one quota the planned load takes: `planned` of `quota`, in `unit`."""
+    """The planned load's share of one quota: `planned` of `quota`, in `unit`."""
 
     name: str
     planned: float

@@ -1,1 +1,1 @@
-"""What of a deployment both who deploys it and who looks at it have to know. No vendor, no I/O."""
+"""Facts of a deployment that the tools, the stacks and the program share. No vendor, no I/O."""

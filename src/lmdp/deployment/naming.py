@@ -39,7 +39,7 @@ class Names:
 
     @property
     def prefix(self) -> str:
-        """What every name begins with."""
+        """Return the beginning of every name."""
         return f"lmdp-{self.environment}"
 
     @property
@@ -223,12 +223,12 @@ class Names:
 
     @property
     def retention_parameter(self) -> str:
-        """How many hours the topic keeps, as `lmdp topic check` last found it."""
+        """Return the parameter with the topic's retention in hours, as `lmdp topic check` last found it."""
         return self.parameter("state/topic-retention-hours")
 
     @property
     def canary_parameter(self) -> str:
-        """When a canary row last landed (ISO 8601); written by the tools, not by CloudFormation."""
+        """Return the parameter with the last landing of a canary row (ISO 8601); CloudFormation does not write it."""
         return self.parameter("state/canary-landed")
 
 

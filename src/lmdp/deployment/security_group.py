@@ -99,6 +99,6 @@ def _lets_out(rule: Mapping[str, Any], port: int) -> bool:
 
 
 def _reaches(rule: Mapping[str, Any], group: str) -> bool:
-    """Whether the rule names the group, or ranges, which a broker's address may be in."""
+    """Return whether the rule names the group, or ranges, which a broker's address may be in."""
     groups = {pair.get("GroupId") for pair in rule.get("UserIdGroupPairs", ())}
     return group in groups or bool(rule.get("IpRanges") or rule.get("Ipv6Ranges") or rule.get("PrefixListIds"))

@@ -1,4 +1,4 @@
-"""What a check is given, its result, and a finding: a result with the check's name."""
+"""Input and result of a check, and a finding: a result with the check's name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 NET_S = 4
-"""How long one request over the network may take, in seconds."""
+"""The longest time for one request over the network, in seconds."""
 
 State: TypeAlias = Literal["ok", "wrong", "not tried"]
 Area: TypeAlias = Literal["local", "kafka", "aws", "snowflake"]

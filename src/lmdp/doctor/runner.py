@@ -13,7 +13,7 @@ from lmdp.errors import LmdpError
 from lmdp.support.program import program
 
 PATIENCE_S = 25.0
-"""How long all of them together may take, in seconds; what has no answer by then is reported as such."""
+"""The longest time for all of them together, in seconds; what has no answer by then is reported as such."""
 
 
 class Check(NamedTuple):

@@ -1,1 +1,1 @@
-"""One process alongside Kafka, into DuckDB."""
+"""One process alongside Kafka, into DuckDB or Snowflake."""

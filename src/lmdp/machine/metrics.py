@@ -10,15 +10,27 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from lmdp.core.pipeline import Counts
 from lmdp.core.rejects import Reject
 from lmdp.support.reject_share import Tally
 
+_Number = TypeVar("_Number", int, float)
+
 _RATE_SECONDS = 10.0
 _LATELY_SECONDS = 60.0
 _PLACES = 5  # looks at the topic, some seconds apart, over which a partition's rates are taken
+
+
+def quantile(counted: Counter[_Number], q: float) -> _Number | None:
+    """Return the number that a share `q` of those counted did not exceed; None without any."""
+    wanted, seen = q * counted.total(), 0
+    for number, times in sorted(counted.items()):
+        seen += times
+        if times and seen >= wanted:
+            return number
+    return None
 
 
 class Latencies:
@@ -38,13 +50,9 @@ class Latencies:
         return [(round(math.exp(bucket / 20), 3), messages) for bucket, messages in sorted(self._buckets.items())]
 
     def quantile(self, q: float) -> int | None:
-        """The time in milliseconds that a share `q` of the messages did not exceed; None before the first."""
-        wanted, seen = q * self._buckets.total(), 0
-        for bucket, messages in sorted(self._buckets.items()):
-            seen += messages
-            if seen >= wanted:
-                return round(math.exp(bucket / 20))
-        return None
+        """Return the time in milliseconds that a share `q` of the messages did not exceed; None before the first."""
+        bucket = quantile(self._buckets, q)
+        return None if bucket is None else round(math.exp(bucket / 20))
 
 
 class Place(NamedTuple):

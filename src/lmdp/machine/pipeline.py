@@ -135,7 +135,7 @@ class Offsets:
 
 @dataclass(slots=True)
 class _Reading:
-    """What is read from one source, and not committed yet."""
+    """Messages read from one source, and not committed yet."""
 
     batch: Batch
 

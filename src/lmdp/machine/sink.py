@@ -46,14 +46,13 @@ class OffsetRange:
 class Load:
     """One commit: row tuples in the specification's order, reject envelopes, and where they came from.
 
-    Rejects may be columns already, as `reject_columns` makes them, and so may rows: tables in `columns`, as
-    `row_columns` makes them, come beside `rows`. `size`: characters of `rows`, about, if known. `messages`: in the
-    order of `rows`, each message's partition and offset, and how many rows there are up to its last. `number` is the
-    same for a load that is committed again.
+    Rows may be columns already: tables in `columns`, as `row_columns` makes them, come alongside `rows`. `size`:
+    characters of `rows`, about, if known. `messages`: in the order of `rows`, each message's partition and offset, and
+    how many rows there are up to its last. `number` is the same for a load that is committed again.
     """
 
     rows: Sequence[tuple[Any, ...]]
-    rejects: Sequence[dict[str, Any]] | pa.Table
+    rejects: Sequence[dict[str, Any]]
     ranges: Sequence[OffsetRange]
     at: datetime
     gaps: Sequence[OffsetRange] = ()  # expired before they were read

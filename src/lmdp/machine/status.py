@@ -12,6 +12,7 @@ import psutil
 
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import Notify, StopEvents
+from lmdp.support.printable import counted
 from lmdp.support.program import program
 from lmdp.support.reject_share import replay_command, warning
 
@@ -136,8 +137,9 @@ class News:
         topic, lag = machine.settings.consume.topic, machine.progress.lag
         if lag and not self._is_reading:
             self._is_reading = True
-            count = f"{len(lag)} partition{'' if len(lag) == 1 else 's'}"
-            self._notify(f"reading {topic}: {count}, {sum(lag.values()):,} messages are waiting")
+            self._notify(
+                f"reading {topic}: {counted(len(lag), 'partition')}, {sum(lag.values()):,} messages are waiting"
+            )
             starts_alone = machine.settings.access is None and machine.publisher is None
             if starts_alone and machine.receiver is None and not machine.settings.until_idle:
                 self._notify(f"no devices are simulated; publish messages yourself: {program()} publish FILE")

@@ -23,7 +23,7 @@ OpenStore = Callable[["Progress", threading.Event, "Notify"], "AbstractContextMa
 
 
 class Store(Protocol):
-    """What a run needs of the place where its rows go."""
+    """A run's view of the store of its rows."""
 
     @property
     def name(self) -> str:
@@ -35,7 +35,7 @@ class Store(Protocol):
 
     @property
     def rejects(self) -> str:
-        """What `lmdp replay` is given to bring this run's rejects into it."""
+        """Return the source that `lmdp replay` has to be given for this run's rejects."""
 
     @property
     def warehouse(self) -> Warehouse | None:

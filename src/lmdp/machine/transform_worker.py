@@ -32,7 +32,7 @@ _messages = msgspec.msgpack.Decoder(list[Message])
 
 
 class Answer(msgspec.Struct):
-    """What a worker made of a fetch, but for its rows, which follow as an Arrow stream, or as JSON lines.
+    """A worker's result for a fetch, without its rows, which follow as an Arrow stream, or as JSON lines.
 
     `ends` are of the messages, among the lines.
     """

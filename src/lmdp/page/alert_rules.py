@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -10,8 +9,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lmdp.errors import SettingsError
-from lmdp.page.devices import literal
+from lmdp.sql.render import literal
 from lmdp.support.opening import read_bytes
+from lmdp.support.settings_reader import is_loopback
 
 FILE: Final = "alerts.toml"
 MOST_RULES: Final = 100
@@ -92,7 +92,7 @@ class Silence(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Webhook(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Where changes are posted: its address, or a file that has it, and a file with a token for `Authorization`."""
+    """Destination of changes: its address, or a file that has it, and a file with a token for `Authorization`."""
 
     url: Text | None = None
     url_file: Text | None = None
@@ -149,7 +149,7 @@ def _target(webhook: Webhook, folder: Path, faults: list[str]) -> Target | None:
     parts = urlsplit(url)
     if not parts.hostname or parts.scheme not in ("https", "http"):
         faults.append("the webhook's address is not an https:// address")
-    elif parts.scheme == "http" and not _is_loopback(parts.hostname):
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
         faults.append("the webhook's address begins with http://; outside of this machine it has to be https://")
     return Target(url, token)
 
@@ -169,10 +169,3 @@ def _secret(folder: Path, name: str | None, faults: list[str]) -> str | None:
         faults.append(f"{path} does not hold one line of text")
         return None
     return text
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

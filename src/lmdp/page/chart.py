@@ -16,14 +16,14 @@ from typing import Any, Final, Literal
 
 from lmdp.errors import ApiError
 from lmdp.machine.api.protocol import MAX_ROWS, Query
-from lmdp.page.devices import literal
 from lmdp.page.run_client import Answer, Json, RunClient
+from lmdp.sql.render import literal
 
 View = Literal["raw", "rate", "percentile"]
 VIEWS: Final[tuple[View, ...]] = ("raw", "rate", "percentile")
 ANY: Final = "*"
 OVER: Final = {"top": "", "sum": "SUM", "avg": "AVG", "max": "MAX"}
-"""What a chart over many series draws: the largest of them, or one line made by a function."""
+"""The content of a chart over many series: the largest of them, or one line made by a function."""
 POINTS: Final = 400
 MAX_LINES: Final = 12
 TOP: Final = 8

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lmdp.machine.api.protocol import MAX_ROWS, Query
 from lmdp.page.run_client import Json, RunClient
 from lmdp.page.search import Index
+from lmdp.sql.render import literal
 
 if TYPE_CHECKING:
     from lmdp.page.selection import Selection
@@ -168,8 +169,3 @@ def views(series: Json) -> list[str]:
     if series["metric"].endswith(".bucket") and series["type"] in ("histogram", "exponential_histogram"):
         return ["percentile", "raw"]
     return ["raw"]
-
-
-def literal(text: str) -> str:
-    """Return a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"

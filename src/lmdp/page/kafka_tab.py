@@ -13,6 +13,7 @@ from lmdp.page import formats
 from lmdp.page.address import State
 from lmdp.page.run_client import Json
 from lmdp.page.widgets import code, empty, heading
+from lmdp.support.printable import counted
 
 if TYPE_CHECKING:
     from lmdp.page.layout import Session
@@ -200,13 +201,9 @@ def _result(message: Json) -> str:
         return "too large to be shown in parts"
     if message["datapointsTotal"] is None or not message["bytes"]:
         return "empty: makes no rows"
-    parts = [f"{_count(message['datapointsTotal'], 'datapoint')} \u2192 {_count(message['rows'], 'row')}"]
+    parts = [f"{counted(message['datapointsTotal'], 'datapoint')} \u2192 {counted(message['rows'], 'row')}"]
     parts += [f"{number:,} dropped: {reason}" for reason, number in message["dropped"].items()]
     return "; ".join(parts + ([f"rejected: {message['reject']['code']}"] if message["reject"] else []))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _points(message: Json) -> None:
@@ -218,7 +215,7 @@ def _points(message: Json) -> None:
             dropped = "".join(f"; dropped: {reason}" for reason in point["dropped"])
             with ui.element("div").classes("lm-reason-title"):
                 ui.label(point["metric"] or "(no name)").classes("lm-strong")
-                result = "rejected" if point["reject"] else f"{_count(total, 'row')}{dropped}"
+                result = "rejected" if point["reject"] else f"{counted(total, 'row')}{dropped}"
                 ui.label(result).classes("lm-note" if total else "lm-mark")
             if point["reject"]:
                 _rejected(point["reject"])

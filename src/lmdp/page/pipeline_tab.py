@@ -1,4 +1,4 @@
-"""Pipeline tab: the path of a message with the counts of this run, and what left the path, with the remedy."""
+"""Pipeline tab: the path of a message with the counts of this run, what left it with the remedy, and alerts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from nicegui import ui
 
 from lmdp.page import echarts, formats
 from lmdp.page.address import State
-from lmdp.page.alerts_section import AlertsSection
 from lmdp.page.run_client import KEPT_S, Json
 from lmdp.page.widgets import code, empty, heading
+from lmdp.support.printable import counted
 
 if TYPE_CHECKING:
     from lmdp.page.layout import Session
 
+_ALERTS_SHOWN = 100
 _REASONS_S = 5.0
 _SPARK_S = 2.0
 _SPARK_STEP_S = 5
@@ -120,6 +121,41 @@ _EXITS = {
 }  # fmt: skip
 
 
+class _AlertsSection:
+    """The section of alerts; absent without rules."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._shown: Json | None = None
+
+    def build(self) -> None:
+        """Build the section without alerts."""
+        self._place = ui.element("section").props('aria-label="Alerts" data-testid=alerts')
+        self._place.visible = False
+
+    def tick(self) -> None:
+        """Show what is new."""
+        found = self._session.api.alerts.json() | {"checkedMs": None}
+        if found == self._shown:
+            return
+        self._shown = found
+        self._place.visible = found["isConfigured"]
+        self._place.clear()
+        with self._place:
+            rules, webhook = counted(len(found["rules"]), "rule"), found["webhook"]
+            posts = f"; webhook: {webhook['delivered']:,} delivered, {webhook['failed']:,} failed" if webhook else ""
+            last = f" ({webhook['error']})" if webhook and webhook["error"] else ""
+            heading("Alerts", f"{rules} of alerts.toml{posts}{last}")
+            if found["fault"]:
+                ui.label(found["fault"]).classes("lm-banner")
+            elif not found["alerts"]:
+                empty("Nothing fires.")
+            for alert in found["alerts"][:_ALERTS_SHOWN]:
+                _alert(alert)
+            if len(found["alerts"]) > _ALERTS_SHOWN:
+                ui.label(f"{len(found['alerts']) - _ALERTS_SHOWN:,} more: GET /api/alerts").classes("lm-note")
+
+
 class PipelineTab:
     """The pipeline tab."""
 
@@ -129,7 +165,7 @@ class PipelineTab:
         self._sparks: dict[str, ui.echart] = {}
         self._shown: list[Json] = []
         self._drawn = self._reasons_read = 0.0
-        self._alerts = AlertsSection(session)
+        self._alerts = _AlertsSection(session)
         session.redraw.append(self._draw)
 
     def build(self) -> None:
@@ -222,6 +258,14 @@ class PipelineTab:
             self._reasons.visible = True
             _show(self._rejects, reasons["rejects"], _reject, "No rejects. Every message became rows.")
             _show(self._drops, reasons["drops"], _drop, "Nothing was dropped.")
+
+
+def _alert(alert: Json) -> None:
+    with ui.element("article").classes("lm-card lm-alert").props(f"data-testid=alert-{alert['state']}"):
+        ui.label(alert["state"]).classes("lm-mark" if alert["state"] == "firing" else "lm-note")
+        ui.label(alert["rule"]).classes("lm-strong")
+        ui.label(alert["text"]).classes("lm-text")
+        ui.label(f"since {formats.moment(alert['sinceMs'])}").classes("lm-note")
 
 
 def _show(place: ui.element, reasons: list[Json], draw: Callable[[Json], None], otherwise: str) -> None:

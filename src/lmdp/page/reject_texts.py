@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from lmdp.page.run_client import Json, RunClient
+from lmdp.support.printable import readable
 from lmdp.support.program import program
 from lmdp.support.reject_share import replay_command
 
@@ -90,7 +91,9 @@ def remedy(run: RunClient, code: str, message: str) -> Json:
 
 def _shown(example: Json) -> Json:
     """Return a reject's message and place, with the start of it as text."""
-    return {name: value for name, value in example.items() if name != "raw"} | {"excerpt": _excerpt(example["raw"])}
+    raw = example["raw"]
+    excerpt, _ = readable(base64.b64decode(raw), _EXCERPT, is_whole=len(raw) < _RAW)
+    return {name: value for name, value in example.items() if name != "raw"} | {"excerpt": excerpt}
 
 
 def drops(live: Json) -> list[Json]:
@@ -100,16 +103,3 @@ def drops(live: Json) -> list[Json]:
         {"reason": reason, "count": count, **msgspec.structs.asdict(DROPS.get(reason, DROPS["unknown"]))}
         for reason, count in dropped
     ]
-
-
-def _excerpt(raw: str) -> str:
-    """Return the start of a message: as text, or its bytes in hexadecimal where it is none."""
-    start = base64.b64decode(raw)
-    try:
-        # A character may be cut at the end.
-        text = start.decode() if len(raw) < _RAW else start[: -(len(start) % 4 or 4)].decode(errors="ignore")
-    except UnicodeDecodeError:
-        text = ""
-    if text and all(character.isprintable() or character.isspace() for character in text):
-        return text[:_EXCERPT]
-    return start[:256].hex(" ")

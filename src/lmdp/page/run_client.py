@@ -19,6 +19,7 @@ from lmdp.errors import ApiError, LmdpError, RunNotFoundError
 from lmdp.machine.api.client import Connections
 from lmdp.machine.api.http import api_error
 from lmdp.machine.api.protocol import JSON, MAX_ROWS, Query
+from lmdp.machine.metrics import quantile
 from lmdp.support.program import program
 
 EVERY_S = 1.0
@@ -119,7 +120,8 @@ class RunClient:
         if len(self._latencies) < 2:
             return {"p50": None, "p99": None}
         grown = self._latencies[-1][1] - self._latencies[0][1]
-        return {"p50": _quantile(grown, 0.5), "p99": _quantile(grown, 0.99)}
+        found = {"p50": quantile(grown, 0.5), "p99": quantile(grown, 0.99)}
+        return {name: None if at is None else round(at, 1) for name, at in found.items()}
 
     def _note(self, live: Json) -> None:
         now = time.monotonic()
@@ -153,12 +155,3 @@ class RunClient:
             ) from error
         except LmdpError as error:
             raise api_error(error) from error
-
-
-def _quantile(counted: Counter[float], q: float) -> float | None:
-    wanted, seen = q * counted.total(), 0
-    for milliseconds, messages in sorted(counted.items()):
-        seen += messages
-        if messages and seen >= wanted:
-            return round(milliseconds, 1)
-    return None

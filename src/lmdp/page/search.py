@@ -15,7 +15,7 @@ from lmdp.page.run_client import Json
 _MOST_WORDS: Final = 8
 _LONGEST_WORD: Final = 40
 _RANKS: Final = (0, 1, 2)
-"""How well a word matches a name: it is the name, a part of the name begins with it, or it is somewhere in it."""
+"""Rank of a word's match with a name: it is the name, a part of the name begins with it, or it is somewhere in it."""
 
 Device = tuple[str, str]
 Metrics = tuple[str, ...]
@@ -23,7 +23,7 @@ Metrics = tuple[str, ...]
 
 @dataclass(slots=True)
 class Index:
-    """Which metrics each instance of each DataSource of each device has. Equal texts and lists are one object."""
+    """Index of the metrics of each instance of each DataSource of each device. Equal texts and lists are one object."""
 
     _devices: dict[Device, Json] = field(default_factory=dict)
     _places: dict[Device, dict[str, dict[str | None, Metrics]]] = field(default_factory=dict)
@@ -53,13 +53,6 @@ class Index:
     def devices(self) -> list[Json]:
         """Return every device by name."""
         return sorted(self._devices.values(), key=lambda one: (one["deviceName"] or one["deviceId"], one["orgId"]))
-
-    def device_with(self, datasource: str, metric: str) -> Device | None:
-        """Return a device that has a metric."""
-        for device, sources in self._places.items():
-            if any(metric in metrics for metrics in sources.get(datasource, {}).values()):
-                return device
-        return None
 
     def search(self, text: str, limit: int) -> Json:
         """Return devices, metrics over several series, and series, at most `limit` of each, and whether there are more.

@@ -1,4 +1,4 @@
-"""Who may see the page: whoever has its token, on this machine, from a web page of this address only.
+"""Access to the page: for whoever has its token, on this machine, from a web page of this address only.
 
 The token comes in the address that the owner sees, becomes a cookie, and leaves the address; programs send it in a
 header. Monitors have one of their own, which opens `/metrics` alone. Both are files of the home that only its owner can

@@ -1,4 +1,4 @@
-"""What a chart shows: selected series and a time range, as the address and the board have them."""
+"""Content of a chart: selected series and a time range, as the address and the board have them."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ import ssl
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import httpx
 import msgspec
 
+from lmdp.core.timestamps import moment
 from lmdp.page.alert_rules import Target
 from lmdp.page.run_client import Json
 
@@ -93,8 +93,8 @@ def body(changes: Sequence[Json], now_ms: int) -> bytes:
             "status": "resolved" if one["state"] == "resolved" else "firing",
             "labels": {"alertname": one["rule"], **one["labels"]},
             "annotations": {"summary": one["text"], "value": f"{one['value']:g}"},
-            "startsAt": _time(one["sinceMs"]),
-            "endsAt": _time(one["endsMs"]) if "endsMs" in one else "0001-01-01T00:00:00Z",
+            "startsAt": moment(one["sinceMs"] * 1_000_000).text,
+            "endsAt": moment(one["endsMs"] * 1_000_000).text if "endsMs" in one else "0001-01-01T00:00:00Z",
         }
         for one in changes[:_MOST_ALERTS]
     ]
@@ -108,14 +108,10 @@ def body(changes: Sequence[Json], now_ms: int) -> bytes:
             "status": "firing" if firing else "resolved",
             "alerts": alerts,
             "truncatedAlerts": left,
-            "sentAt": _time(now_ms),
+            "sentAt": moment(now_ms * 1_000_000).text,
             "text": "\n".join(lines),
         }
     )
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _trust() -> ssl.SSLContext:

@@ -22,12 +22,11 @@ def heading(text: str, note: str = "") -> None:
             ui.label(note).classes("lm-note")
 
 
-def code(text: str, *, copies: bool = True) -> Element:
+def code(text: str) -> Element:
     """Add a command or a statement in monospace, with a button that copies it."""
     with ui.element("div").classes("lm-code") as box:
         ui.label(text).classes("lm-code-text").props("tabindex=0")
-        if copies:
-            copy_button(text)
+        copy_button(text)
     return box
 
 

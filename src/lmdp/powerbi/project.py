@@ -48,7 +48,7 @@ _REFRESH_POLICY: Final = """\trefreshPolicy
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the model reads: the account's host, and the warehouse, database, schema and role to use there."""
+    """The model's source: the account's host, and the warehouse, database, schema and role to use there."""
 
     server: str
     warehouse: str

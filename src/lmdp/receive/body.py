@@ -16,7 +16,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 
-from lmdp.core.otlp.compression import GZIP, ZSTD, decompress
+from lmdp.core.otlp.compression import GZIP, ZSTD, decompress, stripped
 from lmdp.core.otlp.decode import decode
 from lmdp.core.otlp.memory_estimate import check_protobuf_memory
 from lmdp.errors import DECODE_TOO_LARGE, MessageError, RequestRefusedError
@@ -29,8 +29,6 @@ ENCODINGS: Final = "gzip, zstd, deflate"
 _SMALL: Final = 4_096  # compressed, it holds up to 4 MiB, which takes some 10 ms
 _LARGE: Final = 262_144  # not compressed
 
-_BLANK: Final = b" \t\r\n"
-_BOM: Final = b"\xef\xbb\xbf"
 # What may be parsed to be sure. Beyond it a message is kept unread: the consumer's limit is larger.
 _MEMORY: Final = 64 * 2**20
 _MAGIC: Final = {"gzip": GZIP, "zstd": ZSTD}
@@ -123,11 +121,6 @@ def _inflated(body: bytes, limit: int) -> bytes:
     if body and (not stream.eof or stream.unused_data):
         raise RequestRefusedError(400, "deflate: the stream ends before its end mark, or does not end with it")
     return b"".join(parts)
-
-
-def stripped(text: bytes) -> bytes:
-    """Return the text without what may come before its first brace."""
-    return text.lstrip(_BLANK).removeprefix(_BOM).lstrip(_BLANK)
 
 
 def has_metrics(text: bytes, kind: str) -> bool:

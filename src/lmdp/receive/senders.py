@@ -1,4 +1,4 @@
-"""Who may send: tokens and their tenants, in a file that has no token, only their hashes.
+"""Senders: tokens and their tenants, in a file that has no token, only their hashes.
 
 A token is 256 random bits, made here. So one round of SHA-256 keeps it: guessing is hopeless at any speed, and
 scrypt, which slows the guessing of passwords down, would take a tenth of a second of every request.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 import ssl
 import threading
@@ -28,6 +27,7 @@ from lmdp.receive.metrics import Metrics
 from lmdp.receive.senders import Senders
 from lmdp.receive.topic import TopicWriter
 from lmdp.support.opening import read_bytes
+from lmdp.support.settings_reader import is_loopback
 
 MAX_HEAD: Final = 65_536
 """Bytes of a request's head; it may be longer by what one read brings."""
@@ -70,7 +70,7 @@ class ReceiveSettings:
             faults.append("--client-ca needs --tls-cert and --tls-key: client certificates are a part of TLS")
         if self.query_token and not self.tokens:
             faults.append("--query-token needs --tokens FILE")
-        if not _is_loopback(self.host):
+        if not is_loopback(self.host):
             if not self.tokens and not self.client_ca:
                 faults.append(
                     f"--listen {self.host} is reached from other machines, and anybody could send: give --tokens FILE "
@@ -376,12 +376,6 @@ def _exposed(port: int, metrics: Metrics) -> Iterator[None]:
 def _address(listener: socket.socket, tls: bool) -> str:  # noqa: FBT001 - private
     host, port = listener.getsockname()[:2]
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def _common_name(certificate: Any) -> str:

@@ -7,13 +7,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from lmdp.errors import LmdpError, RequestRefusedError, SettingsError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess, Reasons, cluster_identity, translate
-from lmdp.machine.kafka.producer import PRODUCER_SETTINGS
+from lmdp.machine.kafka.producer import open_producer
 from lmdp.machine.kafka.topics import BATCH_OVERHEAD_BYTES, describe
 from lmdp.receive.answers import unavailable
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 ACK_SECONDS: Final = 5.0
-"""How long Kafka may take: less than senders wait for an answer, which is 10 s in OpenTelemetry's SDKs."""
+"""The longest time for Kafka: less than senders wait for an answer, which is 10 s in OpenTelemetry's SDKs."""
 
 _GRACE_S: Final = 2.0  # librdkafka looks for what is too late once a second
 _SERVE_S: Final = 0.05
@@ -79,21 +79,13 @@ class TopicWriter:
         return self._access.fingerprint(), max(_SMALLEST_BATCH, min(_BATCH, most))
 
     def _client(self) -> Producer:
-        settings: dict[str, Any] = {
-            **self._access.config(),
-            **PRODUCER_SETTINGS,
-            "error_cb": self._reasons,
+        further = {
             "linger.ms": 5,
             "delivery.timeout.ms": int(ACK_SECONDS * 1000),
             "request.timeout.ms": int(ACK_SECONDS * 1000),
             "batch.size": self._basis[1],
         }
-        try:
-            return Producer(settings)
-        except KafkaException as error:
-            raise SettingsError(
-                f"The Kafka client could not be made: {error.args[0].str()}. Look at --ca, --cert and --key."
-            ) from error
+        return open_producer(self._access, self._reasons, further)
 
     async def write(self, value: bytes, headers: Mapping[str, str]) -> None:
         """Return when Kafka has acknowledged the message.

@@ -1,1 +1,1 @@
-"""What failed, through the path again."""
+"""Replay of what failed, through the path again."""

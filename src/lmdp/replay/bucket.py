@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lmdp.cloud.reject_sink import error_code, reject_bucket, s3_client
 from lmdp.core.rejects import Reject
 from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
+from lmdp.replay.sinks import profile_region
 from lmdp.replay.stores import REPLAYED, Stored, is_replayed
 from lmdp.snowflake.streaming.parallel import in_parallel
 from lmdp.support.failed_records import LARGEST
@@ -76,7 +78,7 @@ class Bucket:
                 else:
                     self.client.put_object(**place, **encryption, Body=left, IfMatch=etag)
             except ClientError as error:
-                if _code(error) not in _CHANGED:
+                if error_code(error) not in _CHANGED:
                     raise
                 self.client.put_object(**other, Body=stored.content)
                 return False
@@ -90,7 +92,7 @@ class Bucket:
 
     def _translated(self, name: str) -> AbstractContextManager[None]:
         def unreachable(error: Exception) -> UnreachableError:
-            what = _code(error) if isinstance(error, ClientError) else type(error).__name__
+            what = error_code(error)
             return UnreachableError(
                 f"{self.where}{name} could not be read or moved ({what}). All that was replayed before it is complete. "
                 "It needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there, and the key's "
@@ -112,18 +114,11 @@ def open_bucket(url: str, region: str | None) -> Bucket:
     if REPLAYED in prefix.split("/"):
         raise SettingsError(f"{url} holds what was replayed before. To send some of it again, copy it elsewhere first.")
 
-    from botocore.session import Session  # noqa: PLC0415 - slow to import
-
-    from lmdp.cloud.reject_sink import s3_client  # noqa: PLC0415 - as above
-
-    region = region or Session().get_config_variable("region")
-    return Bucket(s3_client(region or "us-east-1"), match["bucket"], f"{prefix}/" if prefix else "")
+    return Bucket(s3_client(region or profile_region() or "us-east-1"), match["bucket"], f"{prefix}/" if prefix else "")
 
 
 def reject_place(url: str, region: str | None) -> RejectPlace:
     """Return `s3://bucket/prefix` as the place of a run's rejects, under the bucket's own key. Raises SettingsError."""
-    from lmdp.cloud.reject_sink import reject_bucket  # noqa: PLC0415 - as above
-
     place = open_bucket(url, region)
     write = reject_bucket(place.bucket, place.prefix, None, lambda: place.client)
 
@@ -134,10 +129,6 @@ def reject_place(url: str, region: str | None) -> RejectPlace:
 
 
 def _encryption(answer: dict[str, Any]) -> dict[str, Any]:
-    """How the object is encrypted, so that its copy is too."""
+    """Return the object's encryption, for its copy."""
     names = ("ServerSideEncryption", "SSEKMSKeyId", "BucketKeyEnabled")
     return {name: answer[name] for name in names if answer.get(name)}
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response["Error"].get("Code", ""))

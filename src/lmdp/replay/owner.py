@@ -44,7 +44,7 @@ _OLDER: Final = (
 
 
 class _Request(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """How to replay the failures behind it; `specification` is the page of LMDP_SPEC ("": the package's)."""
+    """Settings for the failures that follow it; `specification` is the page of LMDP_SPEC ("": the package's)."""
 
     warehouse: str
     org_id: str | None

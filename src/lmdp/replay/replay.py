@@ -77,7 +77,7 @@ Step: TypeAlias = Callable[[Failures], Replayed]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How to replay: `dry` changes nothing, `on_progress` takes what is done and all, `stop` ends it between steps."""
+    """Replay control: `dry` changes nothing, `on_progress` takes what is done and all, `stop` ends it between steps."""
 
     dry: bool
     on_progress: Callable[[int, int], None]

@@ -24,7 +24,7 @@ Send: TypeAlias = Callable[[Outcome], int]
 """Delivers an outcome whole or raises, and returns the bytes that it sent."""
 
 SECONDS: Final = 300.0
-"""How long an object's rows are tried before they are given up; the next replay tries them again."""
+"""The time after which an object's rows are given up, in seconds; the next replay tries them again."""
 
 _ASK_SECONDS: Final = 10.0
 _FLUSH_SECONDS: Final = 150.0  # beyond librdkafka's own time for a message, which is 120 s here

@@ -1,4 +1,4 @@
-"""Where objects of failures are: a folder, or a bucket below a prefix. Both are the same few calls.
+"""Stores of objects with failures: a folder, or a bucket below a prefix. Both are the same few calls.
 
 What was replayed goes below `replayed/`, and what is left takes its place: written only when the sink has the rest.
 """
@@ -157,7 +157,7 @@ class Folder:
 
     @classmethod
     def open(cls, path: Path) -> Folder:
-        """Raises SettingsError when that is no folder, or one of what was replayed."""
+        """Return the folder at `path`. Raises SettingsError when that is none, or one of what was replayed."""
         root = path.resolve()
         if not root.is_dir():
             raise SettingsError(

@@ -1,1 +1,1 @@
-"""The warehouse's SQL, in Snowflake's dialect: tables and views, each engine made from these same files."""
+"""Snowflake's side: connection, setup, checks, keys, and the direct writer."""

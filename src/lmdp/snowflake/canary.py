@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,7 +17,8 @@ from lmdp.core.column_names import KEY_STYLES, KeyStyle
 from lmdp.core.encode import encode
 from lmdp.core.specification import Field, Spec
 from lmdp.core.timestamps import moment
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, SettingsError
+from lmdp.snowflake.reconcile import failed_records
 from lmdp.snowflake.secrets import aws_client
 from lmdp.snowflake.streaming.elastic import post
 from lmdp.snowflake.streaming.session import Session
@@ -52,6 +54,18 @@ class Canary:
     wait: float = WAIT_SECONDS
 
 
+def canary_of(
+    env: Mapping[str, str], settings: SnowflakeSettings, stream: str | None, bucket: str | None, wait: float
+) -> Canary:
+    """Return the canary of the writer that LMDP_WRITER names. Raises SettingsError where it needs a stream."""
+    if env.get("LMDP_WRITER") == "snowflake":
+        return Canary(direct(env, settings), lambda _since: (), _utc_now, time.sleep, wait)
+    if not stream:
+        raise SettingsError("a canary needs the Firehose stream: --stream NAME, or LMDP_DELIVERY_STREAM")
+    failed: Failed = partial(failed_records, bucket) if bucket else lambda _since: ()
+    return Canary(firehose(stream), failed, _utc_now, time.sleep, wait)
+
+
 def send_canary(scope: Scope, canary: Canary, org_id: str) -> list[Arrival]:
     """Send one in the style that is set; when it does not land, one in each other style, to know which does."""
     arrivals = [_send(scope, canary, org_id, scope.settings.identifiers)]
@@ -60,13 +74,12 @@ def send_canary(scope: Scope, canary: Canary, org_id: str) -> list[Arrival]:
     return arrivals
 
 
-def firehose(stream: str, client: Any = None) -> Callable[[bytes], None]:
+def firehose(stream: str) -> Callable[[bytes], None]:
     """Put one record into a stream. Raises LmdpError."""
 
     def put(row: bytes) -> None:
         try:
-            firehose = client or aws_client("firehose")
-            firehose.put_record(DeliveryStreamName=stream, Record={"Data": row})
+            aws_client("firehose").put_record(DeliveryStreamName=stream, Record={"Data": row})
         except (BotoCoreError, ClientError) as error:
             raise LmdpError(f"Firehose did not accept the canary: {error}. No other row is affected.") from error
 
@@ -140,11 +153,5 @@ def summary(arrivals: list[Arrival], settings_style: KeyStyle, wait: float = WAI
     return f"no canary landed in any style of keys ({why})"
 
 
-def as_json(arrivals: list[Arrival]) -> str:
-    """Return the arrivals as JSON."""
-    return json.dumps([{"style": one.style, "landed": one.landed, "error": one.error} for one in arrivals])
-
-
-def utc_now() -> datetime:
-    """Return the time, for real canaries."""
+def _utc_now() -> datetime:
     return datetime.now(UTC)

@@ -7,16 +7,15 @@ a caller needs no key of Snowflake.
 
 from __future__ import annotations
 
-import json
 import os
-import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, frames
+from lmdp.snowflake.custom_resource import Context, write_log
 
 if TYPE_CHECKING:
     from lmdp.snowflake.canary import Arrival
@@ -33,13 +32,6 @@ Send: TypeAlias = Callable[[Mapping[str, str], float], tuple[list[dict[str, Any]
 
 Returns the arrivals (`style`, `landed`, `error`), the style that is set first, and what to do about them.
 """
-
-
-class Context(Protocol):
-    """Lambda's context object, as far as it is used."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Return the milliseconds until Lambda ends this invocation."""
 
 
 def handler(_event: object, context: Context) -> dict[str, Any]:
@@ -60,11 +52,8 @@ def answer(env: Mapping[str, str], seconds: float, send: Send) -> dict[str, Any]
     except LmdpError as refusal:
         error = str(refusal)
     except Exception as fault:  # noqa: BLE001 - its text might hold a secret
-        frames = [
-            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(fault.__traceback__)
-        ]
         error = f"{type(fault).__name__} inside the canary function; its log has the place."
-        _log(fault=type(fault).__name__, frames=frames)
+        _log(fault=type(fault).__name__, frames=frames(fault))
     done = {"landed": not error, "error": error, "canary": arrivals}
     _log(**done)
     return done
@@ -73,22 +62,16 @@ def answer(env: Mapping[str, str], seconds: float, send: Send) -> dict[str, Any]
 def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any]], str]:
     """Sign in as the setup owner, send a row, look for it, and write the time of its arrival."""
     # Imported here, so that a package that does not load is an answer, too.
-    from lmdp.snowflake import canary as ways  # noqa: PLC0415 - see above
-    from lmdp.snowflake.canary import Canary, send_canary, summary, utc_now  # noqa: PLC0415 - see above
+    from lmdp.snowflake.canary import canary_of, send_canary, summary  # noqa: PLC0415 - see above
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
-    from lmdp.snowflake.reconcile import failed_records  # noqa: PLC0415 - see above
     from lmdp.snowflake.verify import Scope, verify  # noqa: PLC0415 - see above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - see above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - see above
 
     settings = SnowflakeSettings.from_env(env)
-    if env.get("LMDP_WRITER") == "snowflake":
-        canary = Canary(ways.direct(env, settings), lambda _since: (), utc_now, time.sleep, wait)
-    else:
-        put, bucket = ways.firehose(env["LMDP_DELIVERY_STREAM"]), env["LMDP_REJECTS_BUCKET"]
-        canary = Canary(put, lambda since: failed_records(bucket, since), utc_now, time.sleep, wait)
+    canary = canary_of(env, settings, env.get("LMDP_DELIVERY_STREAM"), env.get("LMDP_REJECTS_BUCKET"), wait)
     with connected(access_from_secret(env, settings)) as connection:
-        scope = Scope(connection, settings, configured_spec(), utc_now())
+        scope = Scope(connection, settings, configured_spec(), datetime.now(UTC))
         arrivals = send_canary(scope, canary, env.get("LMDP_ORG_ID") or "lmdp")
         (refreshes,) = verify(scope, ("refreshes",))
     _log(refreshes=refreshes.said)
@@ -112,5 +95,4 @@ def record(arrivals: Sequence[Arrival], refreshes: Check, parameter: str) -> Non
         raise LmdpError(f"the canary landed, but {parameter} could not be written: {error}") from error
 
 
-def _log(**fields: object) -> None:
-    print(json.dumps({"service": "lmdp-canary", **fields}, default=str))
+_log = partial(write_log, "lmdp-canary")

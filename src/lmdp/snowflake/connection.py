@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives import serialization
 
 from lmdp.certificates import pem
 from lmdp.errors import LmdpError, ObjectNotFoundError, PrivilegeError, SettingsError, UnreachableError, translating
-from lmdp.snowflake.secrets import read_secret
-from lmdp.sql.settings import SnowflakeSettings
+from lmdp.snowflake.secrets import KeySecret, read_secret
+from lmdp.sql.settings import NO_ACCOUNT, SnowflakeSettings, address
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
 
@@ -33,7 +32,7 @@ _NOT_THERE: Final = (2003, 2043)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the account is, who signs in, and the private key (PKCS#8, DER), which nothing prints.
+    """The account's address, the user that signs in, and its private key (PKCS#8, DER), which nothing prints.
 
     Database and schema are those of the session; statements here name both, so it may have none.
     """
@@ -51,10 +50,8 @@ def access_from_env(env: Mapping[str, str], settings: SnowflakeSettings) -> Acce
     """Read `SNOWFLAKE_ACCOUNT_URL` and the key. Raises SettingsError with every fault."""
     faults: list[str] = []
     url = env.get("SNOWFLAKE_ACCOUNT_URL", "").strip()
-    if not _host(url):
-        faults.append(
-            "SNOWFLAKE_ACCOUNT_URL is not set; it is the account's address, such as xy12345.snowflakecomputing.com"
-        )
+    if not address(url).hostname:
+        faults.append(NO_ACCOUNT)
     key = b""
     try:
         key = _key_from_env(env)
@@ -83,7 +80,7 @@ def access_from_secret(env: Mapping[str, str], settings: SnowflakeSettings) -> A
         warehouse=settings.warehouse,
         database=settings.database,
         schema=settings.schema,
-        key=der(held.private_key.encode(), held.passphrase),
+        key=key_of(held),
     )
 
 
@@ -103,13 +100,18 @@ def der(key: bytes, passphrase: str | None = None) -> bytes:
     )
 
 
+def key_of(held: KeySecret) -> bytes:
+    """Return the private key (PKCS#8, DER) that a secret holds. Raises SettingsError."""
+    return der(held.private_key.encode(), held.passphrase)
+
+
 @contextlib.contextmanager
 def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterator[Any]:
     """A connection (snowflake.connector's), closed at the end. Raises LmdpError or UnreachableError."""
     from snowflake.connector import connect  # noqa: PLC0415 - an extra, slow to import; SQL is printed without it
     from snowflake.connector.errors import Error  # noqa: PLC0415 - as above
 
-    parts = urlsplit(access.account_url if "//" in access.account_url else f"https://{access.account_url}")
+    parts = address(access.account_url)
     host = parts.hostname or ""
     with translating({Error: lambda error: _login_error(access, error)}):
         connection = connect(
@@ -182,15 +184,10 @@ def _login_error(access: Access, error: Error) -> LmdpError:
     return UnreachableError(f"{access.account_url} cannot be reached: {error.msg}\nNothing was done.")
 
 
-def _host(url: str) -> str:
-    return urlsplit(url if "//" in url else f"https://{url}").hostname or ""
-
-
 def _key_from_env(env: Mapping[str, str]) -> bytes:
     file, secret = env.get("SNOWFLAKE_PRIVATE_KEY_FILE"), env.get("SNOWFLAKE_PRIVATE_KEY_SECRET")
     if secret:
-        held = read_secret(secret)
-        return der(held.private_key.encode(), held.passphrase)
+        return key_of(read_secret(secret))
     if not file:
         raise SettingsError(
             "the setup user's private key is not set: SNOWFLAKE_PRIVATE_KEY_FILE (PKCS#8) or "

@@ -14,13 +14,13 @@ import os
 import queue
 import threading
 import time
-import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
-from lmdp.errors import LmdpError
+from lmdp.errors import LmdpError, frames
 
 PREFIX: Final = "lmdp-snowflake/"
 # Kept back for the answer itself, in seconds.
@@ -37,12 +37,10 @@ Run: TypeAlias = Callable[[Mapping[str, str]], str]
 
 
 class Context(Protocol):
-    """What is used of Lambda's context object."""
-
-    log_stream_name: str
+    """Lambda's context object, as far as it is used."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """The milliseconds until Lambda ends this invocation."""
+        """Return the milliseconds until Lambda ends this invocation."""
 
 
 def handler(event: dict[str, Any], context: Context) -> None:
@@ -102,7 +100,7 @@ def _history(physical_id: str) -> list[str]:
 
 
 def _in_time(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
-    """What `work` comes to, or why not. After `seconds` it is left behind: Snowflake may still end what it began."""
+    """Return the result of `work`, or a failure after `seconds`: Snowflake may still end what it began."""
     answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=lambda: answers.put(_caught(work)), name="setup", daemon=True).start()
     try:
@@ -120,12 +118,8 @@ def _caught(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except LmdpError as error:
         return _failure(str(error))
     except BaseException as error:  # noqa: BLE001 - its text might hold a secret; CloudFormation has to hear all the same
-        _log(fault=type(error).__name__, frames=_frames(error))
+        _log(fault=type(error).__name__, frames=frames(error))
         return _failure(f"{type(error).__name__} inside the setup function; its log ({_log_group()}) says where.")
-
-
-def _frames(error: BaseException) -> list[str]:
-    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
 
 
 def _log_group() -> str:
@@ -154,5 +148,9 @@ def _put(url: str, body: bytes) -> None:
         time.sleep(0.5 * 2**attempt)
 
 
-def _log(**fields: object) -> None:
-    print(json.dumps({"service": "lmdp-snowflake-setup", **fields}, default=str))
+def write_log(service: str, **fields: object) -> None:
+    """Write one line of a function's log."""
+    print(json.dumps({"service": service, **fields}, default=str))
+
+
+_log = partial(write_log, "lmdp-snowflake-setup")

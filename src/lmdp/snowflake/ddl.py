@@ -16,7 +16,7 @@ USE WAREHOUSE {warehouse};
 
 
 def script(settings: SnowflakeSettings, spec: Spec, *, bootstrap: bool) -> str:
-    """What an administrator runs once, or what the setup runs."""
+    """Return the script that an administrator runs once, or that of the setup."""
     if bootstrap:
         return _BOOTSTRAP + _text(account_statements(settings, spec))
     head = _SETUP.format(role=settings.setup_role, warehouse=settings.warehouse)

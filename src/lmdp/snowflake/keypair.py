@@ -6,7 +6,6 @@ https://docs.snowflake.com/en/user-guide/key-pair-auth
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
@@ -14,9 +13,10 @@ from typing import Any, Final, Literal, TypeAlias
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from lmdp.certificates.pem import public_half
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.snowflake import secrets
-from lmdp.snowflake.connection import ask, der
+from lmdp.snowflake.connection import ask, key_of
 from lmdp.snowflake.secrets import KeySecret, Versions
 from lmdp.support.program import program
 
@@ -40,7 +40,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What a rotation needs: the user, its secret, and the clocks and proofs of the real world.
+    """Input of a rotation: the user, its secret, and the clocks and proofs of the real world.
 
     `landed` sends a canary and returns whether it arrived; `now` is epoch seconds; `report` takes what was done.
     """
@@ -65,7 +65,7 @@ def make_pair(bits: int = BITS) -> KeyPair:
 
 def pair_of(held: KeySecret) -> KeyPair:
     """The pair whose private half a secret holds."""
-    key = serialization.load_der_private_key(der(held.private_key.encode(), held.passphrase), None)
+    key = serialization.load_der_private_key(key_of(held), None)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise SettingsError(f"the key of {held.user} is not an RSA key, which Snowflake requires")
     return _pair(key)
@@ -116,7 +116,7 @@ def rotate(rotation: Rotation) -> None:
 
 
 def fingerprints(connection: Any, user: str) -> dict[Slot, str]:
-    """What each slot of the user holds; a slot without a key is missing."""
+    """Return the fingerprint of each slot of the user that holds a key."""
     answer = {str(row["property"]): str(row["value"] or "") for row in ask(connection, f"DESCRIBE USER {user}")}
     held = {slot: answer.get(f"{slot}_FP", "") for slot in SLOTS}
     return {slot: value for slot, value in held.items() if value not in ("", "null")}
@@ -161,6 +161,5 @@ def _pair(key: rsa.RSAPrivateKey) -> KeyPair:
     private = key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    digest = base64.b64encode(hashlib.sha256(public).digest()).decode()
-    return KeyPair(base64.b64encode(private).decode(), base64.b64encode(public).decode(), f"SHA256:{digest}")
+    public, fingerprint = public_half(key)
+    return KeyPair(base64.b64encode(private).decode(), base64.b64encode(public).decode(), fingerprint)

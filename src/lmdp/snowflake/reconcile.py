@@ -1,4 +1,4 @@
-"""What the function delivered = rows in Snowflake + records that failed, by the hour."""
+"""Reconciliation by the hour: rows that the function delivered = rows in Snowflake + records that failed."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def rows_by_hour(scope: Scope, begin: datetime, end: datetime) -> Counter[dateti
     return Counter({row["hour_ts"].replace(tzinfo=UTC): int(row["row_count"]) for row in answer})
 
 
-def delivered_by_hour(begin: datetime, end: datetime, client: Any = None) -> Counter[datetime]:
+def delivered_by_hour(begin: datetime, end: datetime) -> Counter[datetime]:
     """The function's metric `Delivered`, of the service that POWERTOOLS_SERVICE_NAME names. Raises LmdpError."""
     if end - begin > timedelta(hours=_DATAPOINTS):
         raise SettingsError(f"--reconcile takes {_DATAPOINTS // 24} days at most")
     with _aws_errors("CloudWatch"):
-        answer = (client or aws_client("cloudwatch")).get_metric_statistics(
+        answer = aws_client("cloudwatch").get_metric_statistics(
             Namespace="lmdp",
             MetricName="Delivered",
             Dimensions=[{"Name": "service", "Value": os.environ.get("POWERTOOLS_SERVICE_NAME", "lmdp")}],
@@ -105,12 +105,12 @@ def failed_by_hour(bucket: str, begin: datetime, end: datetime, client: Any = No
     return found
 
 
-def failed_records(bucket: str, since: datetime, client: Any = None) -> Iterator[dict[str, Any]]:
+def failed_records(bucket: str, since: datetime) -> Iterator[dict[str, Any]]:
     """Every record that failed since then, as Firehose wrote it. Raises LmdpError."""
-    return (record.envelope for record in _failed(bucket, since, client))
+    return (record.envelope for record in _failed(bucket, since))
 
 
-def _failed(bucket: str, since: datetime, client: Any) -> Iterator[Failed]:
+def _failed(bucket: str, since: datetime, client: Any = None) -> Iterator[Failed]:
     with _aws_errors(f"the bucket {bucket}"):
         s3 = client or aws_client("s3")
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=FAILED):

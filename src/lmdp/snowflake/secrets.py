@@ -21,14 +21,14 @@ PENDING: Final = "LMDP_PENDING"
 
 @dataclass(frozen=True, slots=True)
 class KeySecret:
-    """What a secret holds; its text never shows the key."""
+    """The content of a secret; its text never shows the key."""
 
     user: str
     private_key: str = field(repr=False)
     passphrase: str | None = field(default=None, repr=False)
 
     def json(self) -> str:
-        """As Firehose reads it."""
+        """Return the JSON that Firehose reads."""
         passphrase = {"key_passphrase": self.passphrase} if self.passphrase else {}
         return json.dumps({"user": self.user, "private_key": self.private_key, **passphrase})
 
@@ -88,7 +88,7 @@ def read_text(name: str, version: str | None = None, client: Any = None) -> str:
 
 
 def read_versions(name: str, client: Any) -> Versions:
-    """Which versions the secret has; none when there is no secret yet."""
+    """Return the secret's versions; none when there is no secret yet."""
     try:
         answer = _call(name, lambda: client.describe_secret(SecretId=name))
     except SecretNotFoundError:

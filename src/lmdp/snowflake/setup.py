@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS {place}.MIGRATIONS (
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """What a setup did: files that it ran, changes to an older table, tables that it resumed; `unchanged` files."""
+    """Result of a setup: files that it ran, changes to an older table, tables that it resumed; `unchanged` files."""
 
     applied: tuple[str, ...]
     altered: tuple[str, ...]
@@ -66,13 +66,13 @@ def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec) -> Migrate
 
 
 def setup_statements(settings: SnowflakeSettings, spec: Spec) -> tuple[Statement, ...]:
-    """What a setup runs on an empty schema, in order."""
+    """Return the statements that a setup runs on an empty schema, in order."""
     tables = (statement for statement in statements(spec, settings) if statement.file != _NOT_OURS)
     return (*tables, *rights(settings, spec))
 
 
 def account_statements(settings: SnowflakeSettings, spec: Spec) -> tuple[Statement, ...]:
-    """What an ACCOUNTADMIN runs once."""
+    """Return the statements that an ACCOUNTADMIN runs once."""
     everything = statements(spec, settings, "account")
     return tuple(one for one in everything if settings.allowed_ips or one.file != "050_network.sql")
 

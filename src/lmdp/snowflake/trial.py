@@ -1,4 +1,4 @@
-"""What only a live account can prove of the direct writer: each assumption tried once, in order, each answer a line.
+"""Trial of the direct writer on a live account: each assumption tried once, in order, each answer a line.
 
 It writes about ten rows of the datasource `lmdp.try`, and removes them. A trial that fails does not end the others,
 unless they need what it makes.
@@ -39,7 +39,7 @@ FindRows: TypeAlias = Callable[[str], Sequence[Mapping[str, Any]] | None]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How often is looked, how long a commit may take, how long nothing may come, in seconds."""
+    """Times in seconds: between two looks, for a commit, and in which nothing may come."""
 
     look_s: float = 0.5
     commit_s: float = 90.0

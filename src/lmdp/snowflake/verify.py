@@ -11,6 +11,7 @@ from lmdp.core.specification import Spec
 from lmdp.errors import LmdpError, ObjectNotFoundError
 from lmdp.snowflake.connection import ask
 from lmdp.snowflake.dynamic_tables import findings, read_dynamic_tables, shared_warehouse
+from lmdp.snowflake.streaming.settings import OWN_PIPE
 from lmdp.sql.render import column
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.sql.table_diff import columns_query, faults, read_columns
@@ -21,11 +22,9 @@ VIEWS: Final = (
     "HISTOGRAM_QUANTILES", "DIM_DEVICE", "DIM_DATASOURCE", "DIM_METRIC", "DIM_INSTANCE", "DIM_DATE", "FACT_METRIC",
     "DEVICE_HOURS", "PIPELINE_HEALTH",
 )  # fmt: skip
-"""What reports read."""
+"""The views that reports read."""
 
 CANARY: Final = "lmdp.canary"
-PIPE: Final = "ROW_EVENTS_STREAM"
-"""The direct writer's pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is checked: a connection, the settings, the specification, the time, and how old the newest row may be."""
+    """Input of a check: a connection, the settings, the specification, the time, and the newest row's maximum age."""
 
     connection: Any
     settings: SnowflakeSettings
@@ -107,7 +106,7 @@ def _firehose_privileges(scope: Scope) -> tuple[bool, str]:
         ("USAGE", settings.place),
         ("INSERT", f"{settings.place}.ROW_EVENTS"),
     }
-    of_direct_writer = {("OPERATE", f"{settings.place}.{PIPE}")}
+    of_direct_writer = {("OPERATE", f"{settings.place}.{OWN_PIPE}")}
     rows = scope.ask(f"SHOW GRANTS TO ROLE {settings.firehose_role}")
     held = {(str(row["privilege"]).upper(), str(row["name"]).replace('"', "")) for row in rows}
     off = [f"{right} on {on} is missing" for right, on in sorted(wanted - held)]
@@ -180,9 +179,9 @@ def _repeats(scope: Scope) -> tuple[bool | None, str]:
 def _direct_writer(scope: Scope) -> tuple[bool | None, str]:
     """Check the direct writer's pipe and its grant, and whether Snowflake refused rows."""
     settings = scope.settings
-    name = f"{settings.place}.{PIPE}"
+    name = f"{settings.place}.{OWN_PIPE}"
     if settings.identifiers != "upper":
-        if not scope.ask(f"SHOW PIPES LIKE '{PIPE}' IN SCHEMA {settings.place}"):
+        if not scope.ask(f"SHOW PIPES LIKE '{OWN_PIPE}' IN SCHEMA {settings.place}"):
             return None, f"there is no pipe {name}, which the direct writer needs: {program()} snowflake setup"
         grants = scope.ask(f"SHOW GRANTS TO ROLE {settings.firehose_role}")
         held = {str(row["name"]).replace('"', "") for row in grants if str(row["privilege"]).upper() == "OPERATE"}

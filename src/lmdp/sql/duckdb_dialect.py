@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KINDS = ("SCHEMA", "TABLE", "VIEW")
-"""What a file may create. A database is one too, and is none of DuckDB's business: it is the attached file."""
+"""Objects that a file may create. A database is one too, and is none of DuckDB's business: it is the attached file."""
 
 DROPPED = (exp.SchemaCommentProperty, exp.ClusterProperty)
 """Properties that change no answer, and that DuckDB has no word for."""

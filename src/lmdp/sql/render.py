@@ -19,7 +19,7 @@ from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings
 
 IdentifierStyle: TypeAlias = KeyStyle
-"""How the landing table's columns are named: `"orgId"` (quoted, wrapped: the same table, other keys), or `ORGID`."""
+"""Style of the landing table's column names: `"orgId"` (quoted, wrapped: the same table, other keys), or `ORGID`."""
 
 Part: TypeAlias = Literal["tables", "account", "rights", "upgrades"]
 """Tables and views, which one machine has too; the account's objects; rights and tasks; an upgrade's first steps."""
@@ -60,6 +60,11 @@ def column(name: str, style: IdentifierStyle = "quoted") -> str:
     return name.upper() if style == "upper" else '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """Return a text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def clean_name(name: str) -> str:
     """The name of a field in the views: `tsUnixMs` is `TS_UNIX_MS`."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).upper()
@@ -76,7 +81,7 @@ def key(*columns: str) -> str:
 
 
 def placeholders(spec: Spec, settings: SnowflakeSettings) -> dict[str, str]:
-    """What the files may ask for, by name."""
+    """Return the values that the files may ask for, by name."""
     style = settings.identifiers
     value = spec.column("point value")
     series = [field for field in spec.fields if field.computed not in _NO_KEY_OF_A_SERIES and not _is_map(field)]
@@ -97,8 +102,7 @@ def placeholders(spec: Spec, settings: SnowflakeSettings) -> dict[str, str]:
 def definition(field: Field, style: IdentifierStyle) -> str:
     """A column of the landing table, as CREATE TABLE has it."""
     null = " NOT NULL" if field.required else ""
-    about = field.about.replace("'", "''")
-    return f"{column(field.name, style)} {field.sql_type}{null} COMMENT '{about}'"
+    return f"{column(field.name, style)} {field.sql_type}{null} COMMENT {literal(field.about)}"
 
 
 def _settings(settings: SnowflakeSettings) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the SQL is rendered for: names, roles, retention, and how columns are named. One frozen object."""
+"""Settings of the SQL: names, roles, retention, and the style of column names. One frozen object."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 from lmdp.core.column_names import KEY_STYLES, KeyStyle
 from lmdp.errors import SettingsError
@@ -30,6 +31,9 @@ _NAMES: Final = (
     "refresh_warehouse",
 )  # fmt: skip
 
+NO_ACCOUNT: Final = (
+    "SNOWFLAKE_ACCOUNT_URL is not set; it is the account's address, such as xy12345.snowflakecomputing.com"
+)
 PROD: Final = "prod"
 _ENVIRONMENT: Final = re.compile(r"[a-z0-9]{1,12}")
 
@@ -92,6 +96,11 @@ class SnowflakeSettings:
         if read.faults:
             raise SettingsError.of(read.faults)
         return cls(**given)  # type: ignore[arg-type]  # checked as it is made
+
+
+def address(account_url: str) -> SplitResult:
+    """Return the parts of an account's address, which may be a bare host."""
+    return urlsplit(account_url if "//" in account_url else f"https://{account_url}")
 
 
 def variable(field: str) -> str:

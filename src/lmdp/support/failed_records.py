@@ -26,7 +26,7 @@ UNKNOWN: Final = -1
 
 _SPARE: Final = 2**20
 _TOO_DEEP: Final = 10_000
-"""What failing attempts to read may cost, in characters: this and four times the object; and what a deep one costs."""
+"""Cost limit of failing attempts to read, in characters: this and four times the object; and what a deep one costs."""
 
 _GZIP: Final = b"\x1f\x8b"
 _SPACE: Final = re.compile(r"[\s\x00\ufeff]*")
@@ -50,13 +50,13 @@ class Failed:
 
     @property
     def attempts(self) -> int:
-        """How often it was tried."""
+        """Return how often it was tried."""
         made = self.envelope.get("attemptsMade")
         return made if isinstance(made, int) and made > 0 else 1
 
     @property
     def copy_of(self) -> str:
-        """What two copies of this failure share, wherever they are kept: its place in Kafka, its time, its content.
+        """Return the key of every copy of this failure, wherever it is kept: its place in Kafka, its time, its content.
 
         Attempts are no part of it: the same content that failed once more is the same failure.
         """
@@ -64,7 +64,7 @@ class Failed:
 
     @property
     def identity(self) -> tuple[object, ...] | None:
-        """What two copies of this failure share; None where it does not say which message it is.
+        """Return the key of every copy of this failure; None where it does not say which message it is.
 
         The content is part of it: a copy with other content may hold what this one has not. The attempts are, since
         what is left of a message after a replay is no copy of it.

@@ -7,8 +7,10 @@ numbers instead.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
+_HEX: Final = 256  # bytes of what is no text
 _CONTROLS: Final = (
     *range(0x20),
     *range(0x7F, 0xA0),
@@ -24,3 +26,18 @@ _SHOWN: Final = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" fo
 def printable(text: str) -> str:
     """The text without what moves a terminal, but for line ends and tabs."""
     return text.translate(_SHOWN)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural but for 1."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def readable(content: bytes, most: int, *, is_whole: bool = True) -> tuple[str, bool]:
+    """Return the start of bytes as text of `most` characters, and whether there is more; else 256 in hexadecimal."""
+    is_whole = is_whole and len(content) <= 4 * most
+    with contextlib.suppress(UnicodeDecodeError):
+        text = content[: 4 * most].decode("utf-8", "strict" if is_whole else "ignore")
+        if text and all(character.isprintable() or character.isspace() for character in text[:most]):
+            return text[:most], len(text) > most or not is_whole
+    return content[:_HEX].hex(" "), len(content) > _HEX or not is_whole

@@ -47,7 +47,7 @@ class RejectFile:
 
 @dataclass(frozen=True, slots=True)
 class RejectPlace:
-    """Where a run's rejects are written: the name by which `lmdp replay` finds them, and what writes a batch's.
+    """Destination of a run's rejects: the name by which `lmdp replay` finds them, and what writes a batch's.
 
     `write` takes the time in milliseconds, and an event with which it ends soon. It raises LmdpError; the batch is then
     tried again.

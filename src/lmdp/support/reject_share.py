@@ -1,4 +1,4 @@
-"""When rejects are the news: no row came of what was read, or most of it was rejected.
+"""Warning about rejects: no row came of what was read, or most of it was rejected.
 
 A run, its status, its page and `lmdp flatten` ask here, so that they agree with each other and with the exit code.
 """
@@ -23,7 +23,7 @@ _UNREADABLE: Final = "Decode."
 
 
 class Tally(NamedTuple):
-    """What was read and what became of it; `unreadable` and `without_tenant` count rejected messages."""
+    """Counts of what was read and what became of it; `unreadable` and `without_tenant` count rejected messages."""
 
     messages: int = 0
     rows: int = 0

@@ -1,4 +1,4 @@
-"""Whether a row event is one: the specification's JSON Schema, and what a schema cannot say."""
+"""Validator of row events: the specification's JSON Schema, and what a schema cannot say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def validator(spec: Spec) -> Draft202012Validator:
 
 
 def faults(line: bytes, spec: Spec, checks: Draft202012Validator) -> list[str]:
-    """What is wrong with the row event in `line`; empty where it is one."""
+    """Return the faults of the row event in `line`."""
     try:
         row = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

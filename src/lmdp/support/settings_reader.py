@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 PREFIXES: Final = ("LMDP_", "SNOWFLAKE_", "RETENTION_")
-"""What the names of settings begin with."""
+"""The beginnings of the names of settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,13 @@ class Reader:
             found = "is not set" if not values else f"has {', '.join(map(repr, wrong or values))}"
             self.fault(f"{name} {found}; it is {what}")
         return values
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address or name is this machine's own."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def known() -> frozenset[str]:

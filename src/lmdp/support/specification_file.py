@@ -20,9 +20,9 @@ def configured_spec(env: Mapping[str, str] = os.environ) -> Spec:
     return _read(path) if path else load_spec()
 
 
-def configured_page(env: Mapping[str, str] = os.environ) -> str:
+def configured_page() -> str:
     """Return the text of the page of `LMDP_SPEC`, empty where it is the one in the package. Raises SettingsError."""
-    path = env.get("LMDP_SPEC")
+    path = os.environ.get("LMDP_SPEC")
     return _text(path) if path else ""
 
 

@@ -22,14 +22,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from lmdp.cloud.firehose_sink import MAX_CALL_BYTES, MAX_RECORD_BYTES, MAX_RECORDS
-
-TARGET: Final = "Firehose_20150804.PutRecordBatch"
+from lmdp.cloud.firehose_sink import MAX_CALL_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, TARGET
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one call.
+    """The fate of one call.
 
     `status` and `code`: an error answer, nothing is accepted. `entries`: these are refused with `entry_code`. `drop`:
     the connection is closed before anything is accepted. `lose`: the call is carried out and its answer is not sent.

@@ -28,9 +28,9 @@ from urllib.parse import parse_qsl, urlsplit
 import zstandard
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from lmdp.snowflake.streaming.requests import MAX_PAYLOAD
 from lmdp.testing.snowpipe_access import RefusedError, check_jwt, check_token, issue_token, pipe_info, route
 
-MAX_PAYLOAD: Final = 4_000_000
 REQUESTS_A_SECOND: Final = 10
 STALE: Final = "STALE_CONTINUATION_TOKEN_SEQUENCER"
 UNCOMMITTED: Final = "ERR_CHANNEL_HAS_UNCOMMITTED_DATA"
@@ -38,7 +38,7 @@ UNCOMMITTED: Final = "ERR_CHANNEL_HAS_UNCOMMITTED_DATA"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to one call of the operation `on`: hostname, token, open, status, append or elastic.
+    """The fate of one call of the operation `on`: hostname, token, open, status, append or elastic.
 
     `status` and `code`: an error answer, nothing is done; `bare` sends the code as a JSON string, `plain` as text.
     `drop`: the connection is closed before anything is done. `lose`: the call is carried out and not answered.

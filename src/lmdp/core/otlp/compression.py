@@ -1,4 +1,4 @@
-"""gzip and zstd around a message, recognised by their magic bytes and decompressed under a cap."""
+"""Wrappings of a message: gzip and zstd, decompressed under a cap; white space and a byte order mark."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from lmdp.errors import DECODE_TOO_LARGE, MALFORMED, MessageError
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 
+_BLANK = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+
 # The largest window that zstd's own decoder takes by default; a frame may claim up to 3.75 TiB.
 _ZSTD_WINDOW = 2**27
 
@@ -18,6 +21,11 @@ _ZSTD_WINDOW = 2**27
 # for up to 1,032 (https://zlib.net/zlib_tech.html), in zstd four for 128 KiB (RFC 8878, section 3.1.1.2).
 _GZIP_STEP = 16_384
 _ZSTD_STEP = 1_024
+
+
+def stripped(text: bytes) -> bytes:
+    """Return the text without what may come before its first brace."""
+    return text.lstrip(_BLANK).removeprefix(_BOM).lstrip(_BLANK)
 
 
 def decompress(value: bytes, limit: int) -> bytes:

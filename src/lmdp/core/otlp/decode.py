@@ -9,16 +9,12 @@ from typing import Final
 import msgspec
 
 from lmdp.core.otlp import lenient
-from lmdp.core.otlp.compression import decompress
+from lmdp.core.otlp.compression import decompress, stripped
 from lmdp.core.otlp.formats import described
 from lmdp.core.otlp.memory_estimate import MEMORY, check_json_memory
 from lmdp.core.otlp.model import MetricsData
 from lmdp.errors import MALFORMED, NOT_METRICS, TOO_DEEP, MessageError
 
-__all__ = ["decode", "decompress"]
-
-_BLANK = b" \t\r\n"
-_BOM = b"\xef\xbb\xbf"
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ESCAPE: Final = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
 _NUL: Final = b"\\u0000"
@@ -37,9 +33,7 @@ def decode(value: bytes, limit: int, memory: int = MEMORY) -> MetricsData | None
     data = text = value
     if not value.startswith(b"{"):  # nearly all do
         data = decompress(value, limit)
-        text = data.lstrip(_BLANK)
-        if text.startswith(_BOM):
-            text = text[len(_BOM) :].lstrip(_BLANK)
+        text = stripped(data)
         if not text:
             return None
     try:

@@ -13,10 +13,9 @@ from typing import Final
 
 import msgspec
 
+from lmdp.core.otlp.compression import stripped
 from lmdp.errors import MALFORMED, NOT_METRICS, TOO_DEEP, MessageError
 
-_BLANK: Final = b" \t\r\n"
-_BOM: Final = b"\xef\xbb\xbf"
 _HEAD: Final = 4_096  # bytes that are looked at
 _MOST_FRAMES: Final = 100_000
 _RAW: Final = "send the OTLP request itself, with a serializer for bytes or strings"
@@ -76,7 +75,7 @@ _HEX: Final = re.compile(rb"(0[xX]|\\x)?([0-9a-fA-F]{2}){4,}\s*")
 _NAKED: Final = re.compile(rb"[:\[,]\s*[-+]?(NaN|Infinity|inf|nan)\b")
 
 Look = tuple[str, str]
-"""What it looks like, and the remedy."""
+"""The format that it looks like, and the remedy."""
 
 
 def described(refused: MessageError, data: bytes, memory: int) -> MessageError:
@@ -106,7 +105,7 @@ def _looks(data: bytes) -> Iterator[Look]:
     if b"__name__" in head[:512] and head[:1] not in (b"{", b"["):
         yield "Prometheus remote write", "send it through a Collector (prometheusremotewrite receiver) as OTLP"
     yield from _led(data, head)
-    text = data.lstrip(_BLANK).removeprefix(_BOM).lstrip(_BLANK)
+    text = stripped(data)
     if text.startswith(b"{"):
         yield from _object(text)
     elif _is_text(text[:_HEAD]):

@@ -27,7 +27,7 @@ else:
 NO_ATTRIBUTES = Raw(b"[]")
 NO_EPOCH = Raw(b"null")
 NOT_READ = Raw(b"null")
-"""What OTLP has and no row shows."""
+"""Fields of OTLP that no row shows."""
 NO_EXEMPLAR = Raw(b"{}")
 
 

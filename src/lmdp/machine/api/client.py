@@ -60,12 +60,6 @@ def snapshot(home: Path) -> dict[str, Any]:
     return _get(home, "/snapshot")
 
 
-def live(home: Path) -> dict[str, Any]:
-    """Return the running pipeline's figures of this second. Raises RunNotFoundError."""
-    found: dict[str, Any] = snapshot(home)["live"]
-    return found
-
-
 def _get(home: Path, target: str) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.json.decode(_request(home, "GET", target, b"", 5.0).content)
     return found

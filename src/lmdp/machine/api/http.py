@@ -231,7 +231,7 @@ HANDLERS: Final[Mapping[Any, Callable[[Request, Exception], Any]]] = {
     OSError: _on_system_error,
     HTTPException: _on_unknown,
 }
-"""What becomes of errors: `{"error", "exitCode", "next"}`."""
+"""The answers for errors: `{"error", "exitCode", "next"}`."""
 
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"

@@ -11,7 +11,7 @@ import pyarrow as pa
 from rich.cells import cell_len, set_cell_size
 
 from lmdp.machine.api.values import json_text, sql_type, values
-from lmdp.support.printable import printable
+from lmdp.support.printable import counted, printable
 
 _LEAST: Final = 8  # columns of text become no narrower; others disappear before
 _PLAIN_BELOW: Final = 1e21  # as JavaScript prints numbers: beyond it, an exponent is easier to read
@@ -191,7 +191,6 @@ def _rule(shown: list[tuple[_Column, int]], corners: str) -> str:
 
 
 def _size(table: pa.Table, drawn: int | None, seconds: float) -> str:
-    rows = f"{table.num_rows:,} row{'s' * (table.num_rows != 1)}"
-    columns = f"{table.num_columns:,} column{'s' * (table.num_columns != 1)}"
+    rows, columns = counted(table.num_rows, "row"), counted(table.num_columns, "column")
     hidden = "" if drawn is None else f" ({drawn:,} shown; --format line shows all)"
     return f"{rows} \u00d7 {columns}{hidden}, {seconds:.2f} s"

@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient
 from filelock import lock_descriptor
 
 from lmdp.certificates import development_ca
-from lmdp.errors import LmdpError, SettingsError, UnreachableError
+from lmdp.errors import LmdpError, UnreachableError
 from lmdp.machine.embedded_kafka import config, supervisor
 from lmdp.machine.embedded_kafka.config import LOOPBACK, BrokerSettings
 from lmdp.machine.embedded_kafka.jars import find_java, kafka_jars
@@ -43,7 +43,6 @@ START_SECONDS = 90
 WANTED_BYTES = 20_000_000
 """Bytes that a start needs: Kafka reserves indexes of 10 MB, and writes more."""
 
-MEMORY_PARTITIONS = 4  # what librdkafka's test broker gives every topic
 _AGAIN_S = 5.0
 
 
@@ -237,12 +236,8 @@ class MemoryBroker(contextlib.AbstractContextManager["MemoryBroker"]):
         """Return the access of any client of this process, or of this machine."""
         return KafkaAccess(self.bootstrap_servers)
 
-    def create_topic(self, name: str, partitions: int = MEMORY_PARTITIONS) -> None:
-        """Make the topic appear; raises SettingsError for another number of partitions than 4."""
-        if partitions != MEMORY_PARTITIONS:
-            raise SettingsError(
-                f"The broker in memory gives every topic {MEMORY_PARTITIONS} partitions, not {partitions}."
-            )
+    def create_topic(self, name: str) -> None:
+        """Make the topic appear, with the 4 partitions that librdkafka's test broker gives every topic."""
         assert self._owner is not None
         self._owner.list_topics(name, timeout=5)
 

@@ -1,6 +1,6 @@
-"""Runs one child program that must not outlive the program that asked for it, and keeps its log small.
+"""Supervisor of one child program that must not outlive the program that asked for it; it limits the log's size.
 
-Started as a program of its own (`python guard.py LOG COMMAND...`), with the standard library alone: a signal at
+Started as a program of its own (`python supervisor.py LOG COMMAND...`), with the standard library alone: a signal at
 the parent's death (`PR_SET_PDEATHSIG`) would come already when the *thread* that started the child ends, and code
 between fork and exec is unsafe where threads run. Its standard input is a pipe from the parent; when the parent is
 gone, however it went, the pipe closes and the child is asked to stop. File descriptors that it inherits pass on to the
@@ -30,7 +30,7 @@ def main(log: Path, command: list[str]) -> int:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         close_fds=False,
-        preexec_fn=_die_with_guard,  # noqa: PLW1509 - this program has one thread
+        preexec_fn=_die_with_supervisor,  # noqa: PLW1509 - this program has one thread
     )
     for asked in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(asked, lambda *_: _ask_to_stop(child))
@@ -76,7 +76,7 @@ def _copy(output: int, log: Path) -> bool:
     return bool(chunk)
 
 
-def _die_with_guard() -> None:
+def _die_with_supervisor() -> None:
     """Ask Linux to stop the child should this program itself be killed; elsewhere there is no such thing."""
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - only Linux has prctl

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-import ipaddress
 import os
 import re
 import socket
@@ -28,6 +27,7 @@ from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.data_dir import replaceable
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
+from lmdp.support.settings_reader import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined]  # it re-exports without saying so
 
 _PROBED = 3
+_PROBE_S = 0.5
 MEMORY_CLUSTER = "mockCluster"  # how librdkafka's test broker names its cluster; it knows no topic ids
 REQUEST_SECONDS = 10.0
 # A connection that is dead without a word is found out after this time. A fetch must come within it.
@@ -268,7 +269,7 @@ def _away_error(seen: list[KafkaError], access: KafkaAccess) -> UnreachableError
     )
 
 
-def speaks_tls(servers: str, seconds: float = 0.5) -> bool:
+def speaks_tls(servers: str) -> bool:
     """Return whether one of the first servers begins a TLS handshake; a plaintext client cannot see that."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent: whether it answers matters
@@ -276,7 +277,7 @@ def speaks_tls(servers: str, seconds: float = 0.5) -> bool:
         host, _, port = server.strip().rpartition(":")
         place = host.strip("[]")
         try:
-            with socket.create_connection((place, int(port)), seconds) as line:
+            with socket.create_connection((place, int(port)), _PROBE_S) as line:
                 context.wrap_socket(line, server_hostname=place).close()
         except ssl.SSLError as error:
             if "ALERT" in str(error.reason):  # an alert is an answer in TLS
@@ -368,7 +369,7 @@ def is_readable_by_others(found: os.stat_result, user: int) -> bool:
 
 
 def _open_faults(option: str, path: Path) -> list[str]:
-    """Whoever can replace the CA chooses the broker; whoever can replace key and certificate chooses the client."""
+    """Return faults of rights: who can replace the CA chooses the broker, or the certificate and key, the client."""
     if os.name != "posix":
         return []
     try:
@@ -381,10 +382,7 @@ def _open_faults(option: str, path: Path) -> list[str]:
 
 
 def _is_loopback(server: str) -> bool:
-    host = server.strip().rpartition(":")[0].strip("[]")
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
+    return is_loopback(server.strip().rpartition(":")[0].strip("[]"))
 
 
 def _text(error: KafkaError) -> str:

@@ -5,6 +5,7 @@ Nothing is committed, to no sink and no consumer group, and every part of the an
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, deque
 from itertools import islice
@@ -14,13 +15,15 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from lmdp.core.encode import encode
-from lmdp.core.otlp.decode import decode, decompress
+from lmdp.core.otlp.compression import decompress
+from lmdp.core.otlp.decode import decode
 from lmdp.core.otlp.model import MetricsData
 from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.rejects import Reject, cut_down, paths
 from lmdp.errors import DECODE_TOO_LARGE, MessageError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess, Reasons, translate
 from lmdp.machine.kafka.records import message_of
+from lmdp.support.printable import readable
 
 MOST_MESSAGES: Final = 50
 _MOST_BYTES: Final = 8 * 2**20  # of the messages of an answer
@@ -29,7 +32,7 @@ _POLL_S: Final = 0.02
 _LARGEST: Final = 2**20  # a larger message, as it was sent, is not taken apart
 _LARGEST_DECOMPRESSED: Final = 4 * 2**20
 _TEXT: Final = 20_000  # characters of a message that are shown
-_BYTES: Final = 256  # of one that is no text
+_KEY: Final = 256  # of its key
 _DATAPOINTS: Final = 200
 _ROWS: Final = 400
 
@@ -112,7 +115,7 @@ def describe(message: Message, settings: TransformSettings) -> Json:
         "partition": message.partition,
         "offset": message.offset,
         "timestampMs": message.timestamp,
-        "key": None if message.key is None else _readable(message.key, _BYTES)[0],
+        "key": None if message.key is None else readable(message.key, _KEY)[0],
         "bytes": len(value),
         "text": text,
         "isTextCut": is_cut,
@@ -180,19 +183,6 @@ def _text(content: bytes, bundle: MetricsData | None) -> tuple[str, bool]:
     if bundle is not None and not content.lstrip().startswith(b"{"):
         content = cut_down(list(islice(paths(bundle), _DATAPOINTS)))
     if len(content) <= _LARGEST_DECOMPRESSED:
-        try:
+        with contextlib.suppress(msgspec.DecodeError):
             content = msgspec.json.format(content, indent=2)
-        except msgspec.DecodeError:
-            return _readable(content, _TEXT)
-    return _readable(content, _TEXT)
-
-
-def _readable(content: bytes, most: int) -> tuple[str, bool]:
-    """Return the start of bytes as text, in hexadecimal where they are none, and whether there is more."""
-    try:
-        text = content[: 4 * most].decode("utf-8", "strict" if len(content) <= 4 * most else "ignore")
-    except UnicodeDecodeError:
-        return content[:_BYTES].hex(" "), len(content) > _BYTES
-    if all(character.isprintable() or character.isspace() for character in text[:most]):
-        return text[:most], len(text) > most or len(content) > 4 * most
-    return content[:_BYTES].hex(" "), len(content) > _BYTES
+    return readable(content, _TEXT)

@@ -1,4 +1,4 @@
-"""Offsets for those who watch a consumer's lag: Kafka's group gets them, and nothing here reads them.
+"""A consumer group's offsets, for those who watch its lag; a run into Snowflake also resumes from its own.
 
 The metadata of a committed offset carries its owner, so that two warehouses that share a group find out.
 https://kafka.apache.org/documentation/#brokerconfigs_offset.metadata.max.bytes

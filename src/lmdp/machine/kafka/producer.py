@@ -19,7 +19,7 @@ from lmdp.machine.kafka.access import Reasons, translate
 from lmdp.support.input_files import read_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from confluent_kafka import Message as Delivered
@@ -63,6 +63,16 @@ class Published:
     failures: dict[str, int] = field(default_factory=dict)
 
 
+def open_producer(access: KafkaAccess, reasons: Reasons, further: Mapping[str, Any] | None = None) -> Producer:
+    """Return an idempotent producer whose errors go to `reasons`. Raises SettingsError."""
+    try:
+        return Producer({**access.config(), **PRODUCER_SETTINGS, "error_cb": reasons, **(further or {})})
+    except KafkaException as error:
+        raise SettingsError(
+            f"The Kafka client could not be made: {error.args[0].str()}. Look at --ca, --cert and --key."
+        ) from error
+
+
 class Publisher:
     """An idempotent producer for one topic, with a bounded queue and counted deliveries.
 
@@ -89,15 +99,7 @@ class Publisher:
         self._reasons = Reasons()
         self._started = self._ended = 0.0
         self._fingerprint = access.fingerprint()
-        self._producer = self._client()
-
-    def _client(self) -> Producer:
-        try:
-            return Producer({**self._access.config(), **PRODUCER_SETTINGS, "error_cb": self._reasons})
-        except KafkaException as error:
-            raise SettingsError(
-                f"The Kafka client could not be made: {error.args[0].str()}. Look at --ca, --cert and --key."
-            ) from error
+        self._producer = open_producer(access, self._reasons)
 
     def send(self, value: bytes, key: bytes | None = None, datapoints: int | None = None) -> bool:
         """Queue one message, waiting while the queue or the broker is full; False when `stop` came first."""
@@ -140,7 +142,7 @@ class Publisher:
             return
         self._fingerprint = fingerprint
         try:
-            fresh = self._client()
+            fresh = open_producer(self._access, self._reasons)
         except SettingsError:  # a file half written: the old client continues
             return
         self._empty(REFRESH_SECONDS)

@@ -105,20 +105,18 @@ class TopicWatcher:
                 )
             return TopicSnapshot(identity, partitions, read_logs(client, self._topic, partitions, seconds), begun)
 
-    def logs(
-        self, partitions: Collection[int], stop: threading.Event, seconds: float = REQUEST_SECONDS
-    ) -> dict[int, Log]:
+    def logs(self, partitions: Collection[int], stop: threading.Event) -> dict[int, Log]:
         """Return the logs of all these partitions; one without a leader is waited for. Raises UnreachableError."""
-        ends = time.monotonic() + seconds
+        ends = time.monotonic() + REQUEST_SECONDS
         while True:
-            logs = read_logs(self._admin.client, self._topic, partitions, seconds)
+            logs = read_logs(self._admin.client, self._topic, partitions, REQUEST_SECONDS)
             missing = sorted(set(partitions) - logs.keys())
             if not missing:
                 return logs
             if time.monotonic() < ends and not stop.wait(_RETRY_S):
                 # librdkafka remembers that a broker did not know a topic, until it sees the list of them.
                 with contextlib.suppress(KafkaException):
-                    self._admin.metadata(seconds)
+                    self._admin.metadata()
             else:
                 raise UnreachableError(
                     f"Kafka at {self._access.bootstrap_servers} has no leader for partition {missing[0]} of "

@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
 
 from lmdp.errors import SettingsError
 from lmdp.machine.kafka.access import REQUEST_SECONDS, Admin, KafkaAccess
+from lmdp.support.printable import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -99,8 +100,8 @@ def summary(shape: Shape) -> str:
     """Describe a topic's shape in one line."""
     kept = "forever" if shape.retention_ms < 0 else f"for {_duration(shape.retention_ms)}"
     return (
-        f"{shape.name}: {_count(shape.partitions, 'partition')}, replication {shape.replication} on "
-        f"{_count(shape.brokers, 'broker')}, messages are kept {kept}, and have up to "
+        f"{shape.name}: {counted(shape.partitions, 'partition')}, replication {shape.replication} on "
+        f"{counted(shape.brokers, 'broker')}, messages are kept {kept}, and have up to "
         f"{shape.max_message_bytes / 1_048_576:.3g} MiB"
     )
 
@@ -111,10 +112,6 @@ def _duration(ms: float) -> str:
         if ms >= length:
             return f"{ms / length:.3g} {one if ms == length else many}"
     return f"{ms / 1000:.3g} s"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def faults(
@@ -142,7 +139,7 @@ def _alter(shape: Shape, setting: str) -> str:
 
 def _replica_faults(shape: Shape, partitions: int | None) -> Iterator[str]:
     if partitions is not None and shape.partitions < partitions:
-        count = _count(shape.partitions, "partition")
+        count = counted(shape.partitions, "partition")
         yield f"{count}, fewer than {partitions}: they bound how many consumers share the work."
     if shape.brokers > 1 and shape.replication < min(SAFE_REPLICATION, shape.brokers):
         yield f"replication {shape.replication} on {shape.brokers} brokers: losing a broker loses messages."

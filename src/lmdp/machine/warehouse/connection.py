@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from lmdp.errors import DiskFullError, LmdpError, SettingsError, UnreachableError
+from lmdp.sql.render import literal
 from lmdp.support.disk_space import REASONS, disk_full, free_bytes
 from lmdp.support.program import program
 
@@ -71,11 +72,11 @@ def attach(path: Path, *, read_only: bool, limits: Limits) -> duckdb.DuckDBPyCon
         connection.execute("SET enable_progress_bar = false")  # it is drawn on standard output, between rows
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         connection.execute(f"SET GLOBAL memory_limit = '{limits.memory}'")
-        connection.execute(f"SET GLOBAL temp_directory = {_literal(f'{path}.tmp')}")
+        connection.execute(f"SET GLOBAL temp_directory = {literal(f'{path}.tmp')}")
         connection.execute(f"SET GLOBAL max_temp_directory_size = '{limits.temporary}'")
         connection.execute(f"SET GLOBAL threads = {limits.threads or os.cpu_count() or 1}")
         option = " (READ_ONLY)" if read_only else "" if path.exists() else f" (STORAGE_VERSION '{STORAGE_VERSION}')"
-        connection.execute(f"ATTACH {_literal(str(path))} AS {DATABASE}{option}")
+        connection.execute(f"ATTACH {literal(str(path))} AS {DATABASE}{option}")
         connection.execute("SET GLOBAL enable_external_access = false")
         connection.execute("SET GLOBAL lock_configuration = true")
     except duckdb.Error as error:
@@ -198,10 +199,6 @@ def _of_another_state(path: Path, text: str) -> str:
             "from the same moment. Without the .wal the file opens as it is, and Kafka's newer messages are read again"
         )
     return ""
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _full(path: Path, error: duckdb.Error) -> DiskFullError | None:

@@ -75,7 +75,7 @@ class Reader:
     def answering(
         self, sql: str, *, timeout_s: float, left: threading.Event | None = None
     ) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-        """As `query`, but a batch of rows after the other, for an answer that is not to be held whole.
+        """Query like `query`, a batch of rows after the other, for an answer that is not to be held whole.
 
         The query is interrupted when `left` is set, because nobody waits for it any more.
         """

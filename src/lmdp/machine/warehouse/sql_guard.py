@@ -56,7 +56,7 @@ except (MemoryError, duckdb.OutOfMemoryException):
 
 
 def check_query(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Raises SettingsError for what is no single SELECT, or cannot be read in time; duckdb.Error for what is no SQL."""
+    """Refuse what is no single SELECT, or not read in time (SettingsError), and what is no SQL (duckdb.Error)."""
     if len(sql) > LONGEST:
         raise SettingsError(f"a query has {LONGEST:,} characters at most, this one {len(sql):,}; nothing was run")
     if not (_is_plain(sql) or _is_read_in_time(sql)):

@@ -164,7 +164,7 @@ class Limits:
 
     @classmethod
     def at(cls, now: datetime, keep_days: int | None) -> Limits:
-        """Those of now; None keeps all."""
+        """Return the limits of this moment; None keeps all."""
         now = now.replace(tzinfo=None)
         today = now.replace(hour=0, minute=0, second=0, microsecond=0)
         possible = (today - datetime.min).days  # noqa: DTZ901 - as above
@@ -173,12 +173,12 @@ class Limits:
 
     @property
     def kept_ms(self) -> int:
-        """As Unix ms."""
+        """Return `kept` in Unix ms."""
         return (self.kept - _EPOCH) // timedelta(milliseconds=1)
 
     @property
     def ahead_ms(self) -> int:
-        """As Unix ms."""
+        """Return `ahead` in Unix ms."""
         return (self.ahead - _EPOCH) // timedelta(milliseconds=1)
 
 

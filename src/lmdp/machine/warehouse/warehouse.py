@@ -20,7 +20,7 @@ from lmdp.machine.warehouse.connection import DATABASE, SCHEMA, Limits
 from lmdp.machine.warehouse.file_identity import Believed, FileIdentity
 from lmdp.machine.warehouse.reader import Reader, log_bytes
 from lmdp.machine.warehouse.retention import Removed, Step, steps
-from lmdp.machine.warehouse.totals import Tally, Totals, by_reason, moment_of
+from lmdp.machine.warehouse.totals import Tally, Totals
 from lmdp.machine.warehouse.writer import insert, is_there
 
 if TYPE_CHECKING:
@@ -40,17 +40,6 @@ _END_TRIES = 50  # of 0.1 s; an interrupt that comes before the query begins is 
 _BELIEVED = f"""
 SELECT total_blocks, block_size, wal_size <> '0 bytes' FROM pragma_database_size() WHERE database_name = '{DATABASE}'
 """  # noqa: S608 - our own name
-
-
-@dataclass(frozen=True, slots=True)
-class WarehouseCounts:
-    """Counts of a file: rows and rejects, the time span of the rows (None without any), bytes on disk."""
-
-    rows: int
-    rejects: int
-    oldest: datetime | None
-    newest: datetime | None
-    file_bytes: int
 
 
 @dataclass(slots=True)
@@ -205,23 +194,9 @@ class Warehouse:
         ((found,),) = self._reader.read("SELECT count(*) FROM OFFSETS WHERE TOPIC = ?", [topic])
         return bool(found)
 
-    def gaps(self) -> int:
-        """Return how many messages expired before they were read, in this file's whole life; GAPS has them."""
-        return self.tally.exact().gaps
-
-    def rejects_by_reason(self) -> dict[str, int]:
-        """Return how many rejects each error code has, the most first."""
-        return by_reason(self.tally.exact())
-
     def duplicates(self) -> int:
         """Return the rows that are there more than once, counted by SQL; 0 is right."""
         return self.tally.count().duplicates
-
-    def counts(self) -> WarehouseCounts:
-        """Return what the file holds now."""
-        totals = self.tally.exact()
-        times = moment_of(totals.oldest), moment_of(totals.newest)
-        return WarehouseCounts(totals.rows, totals.rejects.total(), *times, self.file_bytes())
 
     def file_bytes(self) -> int:
         """Return the bytes on disk: the file and its log."""
@@ -235,10 +210,6 @@ class Warehouse:
     def grown_bytes(self) -> int:
         """Return how much the file has grown since it was opened; negative when it shrank."""
         return self.file_bytes() - self._bytes_at_open
-
-    def keep(self, days: int | None, now: datetime) -> Removed:
-        """Remove everything that `removals` does; returns what left."""
-        return sum(self.removals(days, now), Removed())
 
     def removals(self, days: int | None, now: datetime) -> Iterator[Removed]:
         """Remove rows (by their own time) and rejects (by arrival) older than `days` whole UTC days; None keeps all.

@@ -53,7 +53,7 @@ def insert(
         added.note_rows(rows.column(ms), limits)
         _insert(connection, "ROW_EVENTS", rows)
     bytes_out = sum(written)
-    rejects = load.rejects if isinstance(load.rejects, pa.Table) else reject_columns(load.rejects)
+    rejects = reject_columns(load.rejects)
     written.append(rejects.nbytes)
     if rejects.num_rows:
         added.rejects.update(rejects.column("ERROR_CODE").to_pylist())

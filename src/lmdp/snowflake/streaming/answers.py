@@ -22,7 +22,7 @@ FAILED_OVER: Final = "ERR_PIPE_FAILED_OVER"
 
 
 class Decision(Enum):
-    """What to do about an error."""
+    """The action for an error."""
 
     RETRY = auto()  # the same request again, after a moment
     WAIT = auto()  # the same request again; what it waits for can take half a minute

@@ -9,45 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import zstandard
 
-from lmdp.errors import ChannelInvalidError, DeliveryError, LmdpError, UnreachableError
+from lmdp.errors import ChannelInvalidError, Delivery, DeliveryError, LmdpError, UnreachableError
 from lmdp.snowflake.streaming.channel import LEVEL
 from lmdp.snowflake.streaming.requests import Rows, cut
 from lmdp.snowflake.streaming.session import Call, Place, Session
 from lmdp.snowflake.streaming.token import Position
 
 
-@dataclass(slots=True)
-class Posted:
-    """Counts of a batch, as Firehose's sink counts them: accepted + refused = rows.
-
-    `repeats` are rows that may be there twice, since a request was repeated unanswered, or the batch comes again.
-    """
-
-    rows: int
-    accepted: int = 0
-    calls: int = 0
-    throttled: int = 0
-    retried: int = 0
-    repeats: int = 0
-    seconds: float = 0.0
-
-    @property
-    def refused(self) -> int:
-        """Return the rows that Snowflake did not accept."""
-        return self.rows - self.accepted
-
-
-def post(session: Session, place: Place, lines: Sequence[bytes], seconds: float) -> Posted:
+def post(session: Session, place: Place, lines: Sequence[bytes], seconds: float) -> Delivery:
     """Send rows, a JSON object each, within `seconds`.
 
     Raises DeliveryError, with the counts, when not all were accepted: `retryable` unless Snowflake refused for good.
     """
     begun = time.monotonic()
-    ends, done, press = begun + seconds, Posted(len(lines)), zstandard.ZstdCompressor(level=LEVEL)
+    ends, done, press = begun + seconds, Delivery(len(lines)), zstandard.ZstdCompressor(level=LEVEL)
     headers = {"Content-Type": "application/x-ndjson", "Content-Encoding": "zstd"}
     for append in cut([Rows(0, lines)], Position(0)):
         path = f"{place.path(data=True)}/channels/ELASTIC/rows"

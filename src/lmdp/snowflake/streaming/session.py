@@ -8,7 +8,6 @@ https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-h
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import random
@@ -28,9 +27,11 @@ import urllib3
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from lmdp.certificates.pem import public_half
 from lmdp.errors import ChannelInvalidError, LmdpError, SettingsError, UnreachableError
 from lmdp.snowflake.streaming.answers import Decision, Refusal, refusal, text_of
 from lmdp.snowflake.streaming.parallel import THREADS
+from lmdp.sql.settings import address
 
 # https://docs.snowflake.com/en/developer-guide/sql-api/authenticating (an hour at most)
 _JWT_S: Final = 59 * 60
@@ -51,7 +52,7 @@ _OPTIONS: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)] + (
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who signs in, where, and how the private key (PKCS#8, DER) is read."""
+    """The account's address, the user that signs in, and a reader of its private key (PKCS#8, DER)."""
 
     url: str
     user: str
@@ -60,7 +61,7 @@ class Account:
     @property
     def base(self) -> str:
         """Scheme, host and port."""
-        parts = urlsplit(self.url if "//" in self.url else f"https://{self.url}")
+        parts = address(self.url)
         return f"{parts.scheme}://{parts.netloc}"
 
     @property
@@ -249,13 +250,10 @@ class Session:
         key = serialization.load_der_private_key(self.account.key(), None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise SettingsError(f"the key of {self.account.user} is not an RSA key, which Snowflake requires")
-        public = key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        _, fingerprint = public_half(key)
         subject = f"{self.account.name}.{self.account.user.upper()}"
-        digest = base64.b64encode(hashlib.sha256(public).digest()).decode()
         now = int(time.time() + self._ahead)
-        claims = {"iss": f"{subject}.SHA256:{digest}", "sub": subject, "iat": now, "exp": now + _JWT_S}
+        claims = {"iss": f"{subject}.{fingerprint}", "sub": subject, "iat": now, "exp": now + _JWT_S}
         signed = b".".join(_encoded(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims))
         signature = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
         return b".".join((signed, _encoded(signature))).decode()

@@ -6,17 +6,16 @@ import shlex
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from lmdp.core.column_names import KeyStyle
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
-from lmdp.snowflake.connection import der
+from lmdp.snowflake.connection import der, key_of
 from lmdp.snowflake.secrets import read_secret
 from lmdp.snowflake.streaming.session import Account, Place
-from lmdp.sql.settings import SnowflakeSettings
+from lmdp.sql.settings import NO_ACCOUNT, SnowflakeSettings, address
 from lmdp.support.opening import read_bytes
 from lmdp.support.settings_reader import Reader
 
@@ -49,10 +48,8 @@ class WriterSettings:
         """
         read = Reader(env)
         url = read.given("SNOWFLAKE_ACCOUNT_URL")
-        if not urlsplit(url if "//" in url else f"https://{url}").hostname:
-            read.fault(
-                "SNOWFLAKE_ACCOUNT_URL is not set; it is the account's address, such as xy12345.snowflakecomputing.com"
-            )
+        if not address(url).hostname:
+            read.fault(NO_ACCOUNT)
         found = key or _key(read)
         if not (key or read.faults):
             try:
@@ -86,17 +83,12 @@ def _key(read: Reader) -> Callable[[], bytes]:
     if command:
         return lambda: der(_printed(command), passphrase)
     if secret:
-        return partial(_held, secret)
+        return lambda: key_of(read_secret(secret))
     read.fault(
         f"the writer's private key is not set: {KEYS[0]} (PKCS#8), {KEYS[1]} (a Secrets Manager name or ARN) or "
         f"{KEYS[2]} (a command that prints it)"
     )
     return bytes
-
-
-def _held(secret: str) -> bytes:
-    held = read_secret(secret)
-    return der(held.private_key.encode(), held.passphrase)
 
 
 def _content(file: str) -> bytes:
