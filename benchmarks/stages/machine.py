@@ -50,24 +50,25 @@ def measure_latency(bench: Bench) -> Iterator[Line]:
     with bench.skipping("Kafka"):
         broker = bench.kafka()
         bench.say("publish to queryable: warming up")
-        _paced(broker, 2)
-        bench.say(f"publish to queryable: {bench.sizes.paced_s} s")
-        result = _paced(broker, bench.sizes.paced_s)
-        rate = result["rows"] / bench.sizes.paced_s
-        yield Line(
-            "publish to queryable",
-            f"{rate:,.0f} rows/s for {bench.sizes.paced_s} s",
-            "ms",
-            f"p50 {result['p50']}, p99 {result['p99']}",
-            f"{rate:,.0f} rows",
-            peers=f"the consumer: {result['cpu'] / bench.sizes.paced_s:.0%} of a core, {result['peakMiB']:.0f} MiB",
-        )
+        _paced(broker, LMDP, 2)
+        for way, name in ((LMDP, "one process"), (f"{LMDP}-2", "two workers")):
+            bench.say(f"publish to queryable, {name}: {bench.sizes.paced_s} s")
+            result = _paced(broker, way, bench.sizes.paced_s)
+            rate = result["rows"] / bench.sizes.paced_s
+            yield Line(
+                "publish to queryable",
+                f"{rate:,.0f} rows/s for {bench.sizes.paced_s} s, {name}",
+                "ms",
+                f"p50 {result['p50']}, p99 {result['p99']}",
+                f"{rate:,.0f} rows",
+                peers=f"the consumer: {result['cpu'] / bench.sizes.paced_s:.0%} of a core, {result['peakMiB']:.0f} MiB",
+            )
 
 
-def _paced(broker: Kafka, seconds: int) -> dict[str, Any]:
+def _paced(broker: Kafka, way: str, seconds: int) -> dict[str, Any]:
     """Publish as Collectors do, while a consumer reads; what the consumer reports."""
     backlog = Backlog(broker.topic(), kafka.PARTITIONS, 0, 0)
-    with kafka.reader("lmdp", broker.task(backlog)) as process:
+    with kafka.reader(way, broker.task(backlog)) as process:
         assert process.stdout
         process.stdout.readline()  # it is ready
         publisher = Publisher(broker.broker.access, backlog.topic)
