@@ -33,7 +33,7 @@ FAULTS = (
     *(Fault("append", 503, "upstream connect error", plain=True), Fault("append", 401, "ERR_TOKEN_EXPIRED")),
     *(Fault("append", 409, "ERR_CHANNEL_MUST_BE_REOPENED"), Fault("append", 410, "ERR_PIPE_FAILED_OVER")),
     *(Fault("append", drop=True), Fault("append", lose=True), Fault("append", lose=True), Fault("append", garble=True)),
-    *(Fault("append", hollow=True), Fault("open", hollow=True)),
+    Fault("append", hollow=True),
     *(Fault("append", seconds=1.0), Fault("append", 500, RETRY, seconds=0.5)),
     *(Fault("open", 409, "ERR_OPEN_CHANNEL_IN_PROGRESS"), Fault("open", 500, RETRY), Fault("open", lose=True)),
     *(

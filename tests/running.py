@@ -219,6 +219,16 @@ def consuming(access: KafkaAccess, path: Path, settings: ConsumeSettings) -> Ite
             raise at_work.error
 
 
+@contextlib.contextmanager
+def no_more_threads() -> Iterator[None]:
+    """Have the system refuse new threads of this process: none has so large a stack."""
+    before = threading.stack_size(2**46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
+
+
 def expected(numbers: Iterable[int]) -> list[str]:
     """The instances of the bundles of these numbers, sorted."""
     return sorted(f"i-{number}" for number in numbers)

@@ -26,7 +26,7 @@ from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.transformer import InProcess, Transformer, Workers, transformer
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.testing.pipeline import TOPIC, ScriptedSource
-from running import bundle
+from running import bundle, no_more_threads
 
 SETTINGS = TransformSettings(org_id="acme")
 LARGE = 200  # messages of a fetch that is worth a worker
@@ -152,6 +152,16 @@ def test_a_worker_that_cannot_be_started_is_done_without() -> None:
     assert notices == [
         "a worker process cannot be started (No such file or directory): this process transforms instead"
     ]
+
+
+def test_a_thread_that_cannot_be_started_is_done_without() -> None:
+    """A limit on threads ends no run: this process transforms."""
+    given = fetches(*[LARGE] * 2)
+    with working(1) as (workers, notices):
+        with no_more_threads():
+            assert [len(made) for _, made, _, _ in through(workers, given)] == [LARGE] * 2
+        assert [len(made) for _, made, _, _ in through(workers, given)] == [LARGE] * 2
+    assert notices == ["a worker process cannot be started (can't start new thread): this process transforms instead"]
 
 
 def test_a_worker_that_ends_by_an_error_is_reported_with_its_kind() -> None:

@@ -142,7 +142,7 @@ class Workers:
         if self._under_way or len(fetch.messages) >= _SMALL:
             while self._is_full(size) and not self._under_way[0].done.done() and not self._stop.is_set():
                 wait([self._under_way[0].done], _LOOK_S)
-            done = self._threads.submit(self._convert, fetch.messages)
+            done = self._submitted(fetch.messages)
         else:
             done = Future()
             done.set_result(self._transform(fetch.messages))
@@ -185,6 +185,15 @@ class Workers:
     def _is_full(self, size: int) -> bool:
         under_way = len(self._under_way)
         return under_way >= self._most or (under_way > 0 and self._bytes + size > _UNDER_WAY_BYTES)
+
+    def _submitted(self, messages: Sequence[Message]) -> Future[Transformed | None]:
+        try:
+            return self._threads.submit(self._convert, messages)
+        except RuntimeError as error:  # the system has no more threads
+            self._note_unstarted(str(error))
+            here: Future[Transformed | None] = Future()
+            here.set_result(None)
+            return here
 
     def _convert(self, messages: Sequence[Message]) -> Transformed | None:
         """Have a worker transform messages; None where that is better done here."""

@@ -10,6 +10,7 @@ import pytest
 
 from lmdp.errors import ChannelTakenError, LmdpError, UnreachableError
 from lmdp.snowflake.streaming.parallel import THREADS, in_parallel
+from running import no_more_threads
 
 
 def test_calls_share_a_bounded_number_of_threads() -> None:
@@ -23,6 +24,14 @@ def test_calls_share_a_bounded_number_of_threads() -> None:
     in_parallel([partial(call, number) for number in range(2_000)], threading.Event())
     assert sorted(done) == list(range(2_000))
     assert len(threads) <= THREADS
+
+
+def test_calls_are_made_without_threads_where_there_are_none() -> None:
+    """A limit on threads ends no run."""
+    done: list[int] = []
+    with no_more_threads():
+        in_parallel([partial(done.append, number) for number in range(3)], threading.Event())
+    assert done == [0, 1, 2]
 
 
 def test_the_gravest_error_is_raised_once_all_calls_have_ended() -> None:

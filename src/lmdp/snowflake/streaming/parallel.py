@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -36,9 +37,9 @@ def in_parallel(calls: Sequence[Callable[[], object]], stop: threading.Event) ->
                 errors.append(error)
 
     # Also a single one: a socket's time-out is longer than the end of a run may take.
-    threads = [threading.Thread(target=make, name="snowflake", daemon=True) for _ in calls[:THREADS]]
-    for thread in threads:
-        thread.start()
+    threads = _started(make, min(len(calls), THREADS))
+    if not threads:
+        make()
     waited = 0.0
     for thread in threads:
         while thread.is_alive():
@@ -50,3 +51,14 @@ def in_parallel(calls: Sequence[Callable[[], object]], stop: threading.Event) ->
                 raise UnreachableError("The run ends before an answer came. What is there is not written twice.")
     if errors:
         raise min(errors, key=lambda error: not isinstance(error, SinkTakenError))
+
+
+def _started(work: Callable[[], None], most: int) -> list[threading.Thread]:
+    """Start threads; fewer, or none, where the system has no more of them."""
+    started: list[threading.Thread] = []
+    with contextlib.suppress(RuntimeError):
+        for _ in range(most):
+            thread = threading.Thread(target=work, name="snowflake", daemon=True)
+            thread.start()
+            started.append(thread)
+    return started
