@@ -269,14 +269,14 @@ class Receiver:
         self._report = time.monotonic() + _REPORT_S
         self.writer.report()
         for what, refusals in (
-            ("refused requests", self.application.refusals),
-            ("refused requests without credentials", self.application.strangers),
+            ("refused requests:", self.application.refusals),
+            ("refused requests without credentials:", self.application.strangers),
         ):
             if refusals:
                 most = refusals.most_common(_MOST_REASONS)
                 named = "; ".join(f"{n:,} of {status}: {text}" for (status, text), n in most)
                 more = f"; and {len(refusals) - _MOST_REASONS} more reasons" if len(refusals) > _MOST_REASONS else ""
-                self._notify(f"{what}: {named}{more}")
+                self._notify(f"{what} {named}{more}")
                 refusals.clear()
 
 
