@@ -46,6 +46,9 @@ _PLAIN_VARIABLES = (
     "Variables have names and addresses alone. Secrets are Secrets Manager's, and only the container that writes them "
     "to files, and ends, has them."
 )
+_NO_INSIGHTS = (
+    "The alarms count tasks by the samples of ECS's own metrics, which are free; logs and memory have alarms, too."
+)
 _FILLED = (
     "A certificate of a Private CA, or hashes of tokens: 'lmdp certs' and 'lmdp receive token' replace them; the tasks "
     "take them at their next start."
@@ -163,7 +166,7 @@ def _serverless(settings: Settings) -> list[Acknowledged]:
 def _containers(settings: Settings) -> list[Acknowledged]:
     names, services = settings.names, settings.containers.services
     filled = [Acknowledged("auth", id_, "AwsSolutions-SMG4", _FILLED) for id_, _ in CONTAINER_SECRETS.values()]
-    found = filled if services else []
+    found = [*filled, Acknowledged(CONTAINERS, "Cluster", "AwsSolutions-ECS4", _NO_INSIGHTS)] if services else []
     if "write" in services:
         errors = f"{names.error_bucket_arn}/rejects/*"
         found.append(

@@ -36,8 +36,12 @@ class Balancer(NamedTuple):
 
 
 def tasks(settings: Settings, service: str) -> cloudwatch.Metric:
-    """The number of tasks that run."""
-    return metric("ECS/ContainerInsights", "RunningTaskCount", _service(settings, service), "Minimum", minutes=1)
+    """The number of tasks that run: each reports once a minute, and nothing is reported where none runs.
+
+    Container Insights would count them too, at the price of some thirty metrics.
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/available-metrics.html
+    """
+    return metric("AWS/ECS", "CPUUtilization", _service(settings, service), "SampleCount", minutes=1)
 
 
 def used(settings: Settings, service: str, what: str) -> cloudwatch.Metric:

@@ -156,7 +156,8 @@ def state_rules(settings: Settings) -> list[AlarmRule]:
                     missing_is_bad=True)
           for name, severity, section, about, counted, least in days),
         AlarmRule("canary-old", "warn", "canary",
-                  f"For {settings.watch.canary_hours} h no canary row landed, or a dynamic table is late or suspended.",
+                  f"For {settings.watch.canary_hours} h no canary row landed, a dynamic table is late or suspended, or "
+                  "Snowflake refused rows.",
                   metric("lmdp", "CanaryAgeHours", {"service": prefix}, "Maximum", minutes=60), ">",
                   settings.watch.canary_hours, missing_is_bad=True),
         AlarmRule("watcher-errors", "warn", "watcher", "The watcher fails, so nobody looks.", errors, ">", 0,

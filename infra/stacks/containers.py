@@ -45,12 +45,9 @@ class ContainersStack(cdk.Stack):
         """Make the services that are asked for."""
         super().__init__(scope, id_, env=env, description="lmdp: the receiver and the direct writer, in containers")
         names = settings.names
-        cluster = ecs.CfnCluster(
-            self,
-            "Cluster",
-            cluster_name=names.containers,
-            cluster_settings=[ecs.CfnCluster.ClusterSettingsProperty(name="containerInsights", value="enabled")],
-        )
+        # An account may have Container Insights on by default.
+        off = ecs.CfnCluster.ClusterSettingsProperty(name="containerInsights", value="disabled")
+        cluster = ecs.CfnCluster(self, "Cluster", cluster_name=names.containers, cluster_settings=[off])
         group = _group(self, "Tasks", settings, f"{names.prefix}-tasks", "Tasks of lmdp", [
             (HTTPS_PORT, "0.0.0.0/0", "to AWS and Snowflake")
         ])  # fmt: skip

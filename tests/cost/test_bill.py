@@ -52,7 +52,7 @@ def sums(found: Bill) -> dict[str, tuple[float, float]]:
         ("Firehose, rows taken in", 31_536e6 * 612 / 1e9 * 0.1, 31_536e6 * 5_000 / 1e9 * 0.1),
         ("S3, rejects written", 525_600 / 1_000 * 0.005, None),
         ("KMS, keys", 6, None),
-        ("VPC endpoints, hours", 4 * 3 * 730 * 0.01, None),
+        ("VPC endpoints, hours", 5 * 3 * 730 * 0.01, None),
         ("VPC endpoints, data", 0, 5_256e6 * (3_400 * 4 / 3 + 400) / 1e9 * 0.01),
         ("CloudWatch, logs taken in", (26.28e6 * 1_900 / 1e9 + 3) * 0.5, None),
         # Ten a second: the first, and a twentieth of nine.
@@ -210,11 +210,31 @@ def test_each_writer_has_its_own_parts(writer: str, parts: set[str]) -> None:
 
 
 def test_the_consumer_by_hand() -> None:
-    """Two tasks of half a vCPU and a GiB, a NAT gateway, and a thirtieth of the rows' bytes through it."""
+    """A task of a vCPU and two GiB, a NAT gateway, and a thirtieth of the rows' bytes through it."""
     found = sums(made(REFERENCE, "consumer", nat_gb=0.05, nat_hour=0.05, fargate_vcpu_hour=0.03, fargate_gb_hour=0.004))
-    assert found["Fargate, processors"][0] == pytest.approx(2 * 0.5 * 730 * 0.03)
+    assert found["KMS, keys"][0] == pytest.approx(6 + 1)
+    assert found["Secrets Manager, secrets"][0] == pytest.approx((3 + 3) * 0.4)
+    assert found["CloudWatch, alarms"][0] == pytest.approx((48 + 5) * 0.1)
+    assert found["Fargate, processors"][0] == pytest.approx(730 * 0.03)
     assert found["Fargate, memory"][0] == pytest.approx(2 * 730 * 0.004)
     assert found["NAT gateways, hours"][0] == pytest.approx(730 * 0.05)
     gigabytes = 31_536e6 * 612 / 1e9
     assert found["NAT gateways, data"] == pytest.approx((gigabytes * 0.033 * 0.05, gigabytes * 0.125 * 0.05))
     assert found["CloudWatch, logs taken in"][0] == pytest.approx(3 * 0.5)
+
+
+def test_receivers_by_hand() -> None:
+    """Two tasks, a balancer, a key with three secrets; nothing of it without receivers, and no key twice."""
+    given = {"receivers": 2, "fargate_vcpu_hour": 0.03, "fargate_gb_hour": 0.004, "balancer_hour": 0.02,
+             "balancer_gb": 0.01, "secret": 0.4, "metric": 0.3, "alarm_metric": 0.1}  # fmt: skip
+    found = {name: both for name, both in sums(made(REFERENCE, **given)).items() if name.startswith("Receiver")}
+    assert found == {
+        "Receiver, processors": pytest.approx((2 * 730 * 0.03,) * 2),
+        "Receiver, memory": pytest.approx((2 * 2 * 730 * 0.004,) * 2),
+        "Receiver, load balancer": pytest.approx((730 * 0.02,) * 2),
+        "Receiver, key, secrets": pytest.approx((1 + 3 * 0.4,) * 2),
+        "Receiver, metrics, alarms": pytest.approx((2 * 0.3 + 5 * 0.1,) * 2),
+        "Receiver, capacity": pytest.approx((0, 17_870.4 * 0.01)),
+    }
+    assert sums(made(REFERENCE, "consumer", **given))["Receiver, key, secrets"] == (0, 0)
+    assert not [name for name in sums(made()) if name.startswith("Receiver")]

@@ -29,18 +29,19 @@ def test_every_price_says_where_it_comes_from() -> None:
 def test_what_nobody_confirmed_says_so() -> None:
     """The facts have no source for these; who finds one changes this line, too."""
     unsure = {name for name, price in shipped_prices().items() if price.certainty == "unsure"}
-    assert unsure == {"msk_broker", "msk_storage", "firehose_gb", "snowflake_storage"}
+    assert unsure == {"msk_broker", "msk_storage", "firehose_gb", "snowflake_storage", "balancer_gb"}
 
 
 def test_every_price_and_quantity_is_used() -> None:
-    """A line of a planned or of a measured load uses it, or a warning; no name is given twice."""
+    """A line of a planned or of a measured load uses it, with receivers, or a warning; no name is given twice."""
     prices, quantities = shipped_prices(), shipped_quantities()
     steps = data("bill.toml")["steps"].keys() | refresh_steps().keys() | data("bill.toml")["later_steps"].keys()
     assert len(prices.keys() | quantities.keys() | steps) == len(prices) + len(quantities) + len(steps)
     used = set[str]()
     for load in (Planned(1, 1, 1, 60), Measured(1, 1, 1, 1)):
         for writer in data("bill.toml")["writers"]:
-            used = used.union(*(line.uses for line in bill(Basis(load, prices, quantities, writer)).lines))
+            whole = bill(Basis(load, prices, quantities, writer), {"receivers": 1})
+            used = used.union(*(line.uses for line in whole.lines))
     for warning in data("bill.toml")["warnings"]:
         used = used.union(names(warning["when"]), *map(names, warning["let"].values()))
     assert prices.keys() | quantities.keys() <= used

@@ -84,7 +84,7 @@ OF_CONTAINERS: dict[str, tuple[str, str, str, str, float, str]] = {
         )
         for service in ("receive", "write")
         for what, measured, compare, threshold, missing in (
-            ("stopped", "ECS/ContainerInsights/RunningTaskCount", "<", 1, "breaching"),
+            ("stopped", "AWS/ECS/CPUUtilization", "<", 1, "breaching"),
             ("memory", "AWS/ECS/MemoryUtilization", ">", 90, "notBreaching"),
         )
     },

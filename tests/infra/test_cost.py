@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 
-from infra.settings import Settings
+from infra.limits import FUNCTION_ENDPOINTS
+from infra.settings import ENDPOINTS, Settings
 from infra.watcher import watcher
 
 from lmdp.cost.basis import shipped_prices, shipped_quantities
+from lmdp.cost.bill import Basis
+from lmdp.cost.load import Planned
 from templates import of_type
 
 from .conftest import OTHER_OPTIONS, Templates, example_values
@@ -28,12 +31,35 @@ def test_counted_resources(example: Templates, full: Templates) -> None:
 
 
 def test_counted_metrics_of_alarms(full: Templates) -> None:
-    """An alarm on an expression pays for each metric in it. Those of the optional containers are not counted."""
-    every = [alarm["Properties"] for alarm in of_type(full["alarms"], "AWS::CloudWatch::Alarm")]
-    of_containers = ("#containers", "#receiver", "#writer")
-    alarms = [alarm for alarm in every if not alarm["AlarmDescription"].endswith(of_containers)]
-    metrics = [sum("MetricStat" in part for part in alarm["Metrics"]) if "Metrics" in alarm else 1 for alarm in alarms]
-    assert COST["alarm_metrics"] == sum(metrics)
+    """An alarm on an expression pays for each metric in it; the containers' are counted where these are."""
+    counted = dict.fromkeys(("receive", "write", ""), 0)
+    for alarm in (one["Properties"] for one in of_type(full["alarms"], "AWS::CloudWatch::Alarm")):
+        service = alarm["AlarmName"].removeprefix("lmdp-example-").partition("-")[0]
+        metrics = sum("MetricStat" in part for part in alarm["Metrics"]) if "Metrics" in alarm else 1
+        counted[service if service in counted else ""] += metrics
+    consumer = Basis(Planned(1, 1, 1, 60), shipped_prices(), shipped_quantities(), "consumer").numbers()
+    assert counted == {"receive": 5, "write": consumer["alarm_metrics"] - COST["alarm_metrics"],
+                       "": COST["alarm_metrics"]}  # fmt: skip
+
+
+def test_counted_containers(full: Templates) -> None:
+    """Tasks of the deployed size, one writer, two receivers by default, and their key and secrets."""
+    tasks = of_type(full["containers"], "AWS::ECS::TaskDefinition")
+    sizes = {(one["Properties"]["Cpu"], one["Properties"]["Memory"]) for one in tasks}
+    assert sizes == {(str(int(COST["task_vcpu"] * 1024)), str(int(COST["task_gib"] * 1024)))}
+    services = {one["Properties"]["ServiceName"]: one["Properties"]["DesiredCount"]
+                for one in of_type(full["containers"], "AWS::ECS::Service")}  # fmt: skip
+    assert services == {"receive": 2, "write": COST["tasks"]}
+    # The pipe's own is given in these settings.
+    assert len(of_type(full["auth"], "AWS::KMS::Key")) == COST["container_keys"]
+    assert len(of_type(full["auth"], "AWS::SecretsManager::Secret")) == COST["container_secrets"]
+    filters = [one["Properties"]["FilterName"] for one in of_type(full["containers"], "AWS::Logs::MetricFilter")]
+    assert sorted(filters) == ["ReceiverRefusals", "ReceiverWithoutKafka", "WriterRefusals"]
+
+
+def test_counted_endpoints() -> None:
+    """A pipe in an isolated subnet needs each of these."""
+    assert COST["endpoints"] == len([one for one in ENDPOINTS if one not in FUNCTION_ENDPOINTS])
 
 
 def test_defaults_of_the_settings() -> None:

@@ -228,7 +228,7 @@ def test_the_canary(example: Templates, calls: Calls) -> None:
     canary.firehose("rows")(b"{}")
     assert list(reconcile.failed_records(bucket, dt.datetime(2020, 1, 1, tzinfo=dt.UTC))) != []
     landed, well = canary.Arrival("quoted", landed=True), verify.Check("refreshes", ok=True, said="")
-    canary_function.record([landed], well, "/lmdp/example/state/canary-landed")
+    canary_function.record([landed], [well], "/lmdp/example/state/canary-landed")
     assert calls.made == _role(example["delivery"], "lmdp-example-canary")
 
 

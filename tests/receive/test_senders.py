@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -15,8 +16,11 @@ from lmdp.errors import RequestRefusedError, SettingsError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.receive import senders
+from lmdp.receive.application import Application, Limits
+from lmdp.receive.metrics import Metrics
 from lmdp.receive.senders import Senders
-from lmdp.receive.server import ReceiveSettings
+from lmdp.receive.server import Receiver, ReceiveSettings
+from lmdp.receive.topic import TopicWriter
 from receive.receiving import BUNDLE, receiving
 from running import call, until
 
@@ -51,6 +55,48 @@ def test_a_token_names_its_sender_and_tenant(tmp_path: Path) -> None:
         assert (found.name, found.tenant) == ("collector-1", "acme")
     assert admitting.admit(f"Bearer {other}", b"", "").tenant == "other"
     assert refused(admitting, basic("collector-2", token))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "counted"),
+    [
+        ("GET", "/", {}, "strangers"),
+        ("GET", "/?id=1", {}, "strangers"),
+        ("POST", "/.env", {}, "strangers"),
+        ("POST", "/", {}, "strangers"),
+        ("POST", "/", {"authorization": "Bearer lmdp_revoked"}, "refusals"),
+        ("POST", "/?token=lmdp_revoked", {}, "refusals"),
+        ("POST", "/v1/metricz", {"authorization": "Bearer lmdp_good"}, "refusals"),
+    ],
+)
+def test_scanners_do_not_count_as_senders(
+    tmp_path: Path, method: str, path: str, headers: dict[str, str], counted: str
+) -> None:
+    """Refused without any credentials, at another path or with another method: a line that no alarm counts."""
+    tokens = tmp_path / "tokens.json"
+    senders.add(tokens, "collector-1", "acme")
+    topic = TopicWriter(KafkaAccess("127.0.0.1:1"), "t", print)
+    application = Application(topic, Senders(tokens, from_query=True), Metrics(), frozenset({"/"}), Limits())
+
+    async def send() -> int:
+        transport = httpx.ASGITransport(application)  # type: ignore[arg-type]  # its own types for ASGI's
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return (await client.request(method, path, headers=headers, content=BUNDLE)).status_code
+
+    assert asyncio.run(send()) in (401, 404, 405)
+    found = {"refusals": application.refusals.total(), "strangers": application.strangers.total()}
+    assert found == {"refusals": 0, "strangers": 0} | {counted: 1}
+
+
+def test_strangers_have_a_line_of_their_own() -> None:
+    """The text that the alarm on refusals counts is in the senders' line alone."""
+    log = list[str]()
+    receiver = Receiver(ReceiveSettings(KafkaAccess("127.0.0.1:1"), "t"), log.append)
+    receiver.application.strangers[404, "nothing"] += 3
+    receiver.application.refusals[400, "no body"] += 1
+    receiver.report()
+    receiver.report()
+    assert log == ["refused requests: 1 of 400: no body", "refused requests without credentials: 3 of 404: nothing"]
 
 
 @pytest.mark.parametrize(

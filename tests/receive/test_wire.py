@@ -286,6 +286,16 @@ def test_tls_takes_up_new_files(broker: MemoryBroker, certificates: tuple[Path, 
         assert not answers(second, first)
 
 
+def test_a_handshake_that_does_not_end_is_cut_off(broker: MemoryBroker, certificates: tuple[Path, Path]) -> None:
+    """Whoever connects and is silent has no file of the receiver for longer than a head may take."""
+    served = {"cert": certificates[0] / "server.pem", "key": certificates[0] / "server.key"}
+    with (
+        receiving(broker.access, limits=LIMITS, **served) as receiver,
+        socket.create_connection(("127.0.0.1", receiver.port), timeout=20) as silent,
+    ):
+        assert silent.recv(1) == b""
+
+
 @pytest.mark.parametrize("name", ["server.pem", "server.key", "ca.pem"])
 def test_tls_files_that_are_none_are_refused(
     broker: MemoryBroker, certificates: tuple[Path, Path], tmp_path: Path, name: str

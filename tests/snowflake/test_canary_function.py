@@ -123,13 +123,23 @@ def test_a_real_flight(env: dict[str, str], settings: SnowflakeSettings, connect
 
 
 @pytest.mark.parametrize(
-    ("landed", "ok", "written"), [(True, True, 1), (True, False, 0), (False, True, 0), (True, None, 0)]
+    ("landed", "oks", "written"),
+    [
+        (True, [True], 1),
+        (True, [False], 0),
+        (False, [True], 0),
+        (True, [None], 0),
+        (True, [True, True], 1),
+        (True, [True, None], 1),
+        (True, [True, False], 0),
+    ],
 )
 def test_the_time_is_written_when_all_is_well(
-    env: dict[str, str], *, landed: bool, ok: bool | None, written: int
+    env: dict[str, str], *, landed: bool, oks: list[bool | None], written: int
 ) -> None:
-    """A table that is late or suspended withholds it, as a row that did not land does: the alarm is of both."""
+    """A table that is late or suspended withholds it, as a row that did not land or was refused does."""
     import boto3  # noqa: PLC0415 - alongside moto
 
-    record([Arrival("quoted", landed=landed)], Check("refreshes", ok, "…"), env["LMDP_CANARY_PARAMETER"])
+    checks = [Check(name, ok, "…") for name, ok in zip(("refreshes", "refused"), oks, strict=False)]
+    record([Arrival("quoted", landed=landed)], checks, env["LMDP_CANARY_PARAMETER"])
     assert len(boto3.client("ssm").describe_parameters()["Parameters"]) == written

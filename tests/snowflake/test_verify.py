@@ -28,7 +28,7 @@ from lmdp.snowflake.connection import ask
 from lmdp.snowflake.dynamic_tables import DynamicTable, findings
 from lmdp.snowflake.reconcile import Hour, failed_by_hour, reconcile, rows_by_hour, whole_hour
 from lmdp.snowflake.setup import account_statements, migrate
-from lmdp.snowflake.verify import VIEWS, Scope, samples, verify
+from lmdp.snowflake.verify import VIEWS, Check, Scope, refused_lately, samples, verify
 from lmdp.sql.render import statements
 from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account
@@ -106,6 +106,15 @@ def _no_operate(scope: Scope, account: Account) -> None:
 
 def _refused(_: Scope, account: Account) -> None:
     account.error_table += [b"{}", b"{}"]
+
+
+def test_rows_refused_lately_are_counted_for_the_canary(scope: Scope, account: Account) -> None:
+    """Those of two days, so that the alarm ends; with their number, and the command that fetches them."""
+    assert refused_lately(scope) == Check("refused", ok=True, said="no row was refused")
+    assert account.log[-1].endswith(".ROW_EVENTS) WHERE TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())")
+    _refused(scope, account)
+    found = refused_lately(scope)
+    assert (found.ok, found.said.startswith("2 rows were refused; ")) == (False, True)
 
 
 @pytest.mark.parametrize(

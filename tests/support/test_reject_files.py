@@ -106,3 +106,19 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(DiskFullError, match=r"No space left on device .* bytes free there, about"):
         write_to_folder(tmp_path, [reject(5)], NOW)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_folders_are_on_the_disk_before_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder above each new one is flushed: by POSIX a power cut could take the day's, with the reject in it."""
+    flushed, flush = list[tuple[int, int]](), os.fsync
+
+    def note(handle: int) -> None:
+        flush(handle)
+        found = os.fstat(handle)
+        flushed.append((found.st_dev, found.st_ino))
+
+    monkeypatch.setattr(os, "fsync", note)
+    (file,) = write_to_folder(tmp_path / "home" / "rejects", [reject(5)], NOW)
+    folders = [one for one in file.parents if one.is_relative_to(tmp_path)]
+    assert [one.name for one in folders[:-1]] == ["day=02", "month=02", "year=2026", "rejects", "home"]
+    assert {(one.stat().st_dev, one.stat().st_ino) for one in folders} <= set(flushed)

@@ -115,7 +115,7 @@ def bill(basis: Basis, changes: Mapping[str, float] | None = None) -> Bill:
             numbers[name] = evaluate(formula, numbers)
             uses[name] = _uses(formula, uses)
             steps.append(Step(name, numbers[name], entry["unit"], formula))
-    without = data("bill.toml")["writers"][basis.writer]["without"]
+    without = [*data("bill.toml")["writers"][basis.writer]["without"], *(() if numbers["receivers"] else ("Receiver",))]
     lines = [
         _line(part, what, entry, numbers, uses)
         for part, entries in data("bill.toml")["lines"].items()

@@ -17,13 +17,15 @@ from lmdp.errors import RequestRefusedError
 from lmdp.receive import answers, body
 from lmdp.receive.body import Event, Receive
 from lmdp.receive.metrics import Metrics
-from lmdp.receive.senders import Sender, Senders
+from lmdp.receive.senders import QUERY, Sender, Senders
 
 Scope = dict[str, Any]
 Send = Callable[[Event], Awaitable[None]]
 
 HEALTH: Final = "/health"
 _MOST_REASONS: Final = 1_000
+_SCANNED: Final = frozenset({401, 404, 405})  # the answers to what scanners send to a public address
+_IN_QUERY: Final = f"{QUERY}=".encode()
 _ONLY_ONCE: Final = (b"authorization", b"content-type", b"content-length")
 
 
@@ -53,20 +55,27 @@ class Writer(Protocol):
 
 @dataclass(slots=True)
 class _Request:
-    """A request as far as it is known: `kind` is the type of its answer, `held` its bytes in memory."""
+    """A request as far as it is known: `kind` is the type of its answer, `held` its bytes in memory.
+
+    `has_credentials`: it brought a token or a client certificate, valid or not.
+    """
 
     sender: Sender = field(default_factory=Sender)
+    has_credentials: bool = False
     kind: str = answers.JSON
     held: int = 0
 
 
 class Application:
-    """The receiver's ASGI application. `refusals` counts them by status and text until someone takes them."""
+    """The receiver's ASGI application. `refusals` counts them by status and text until someone takes them.
+
+    `strangers` has those of requests without credentials that found nothing to talk to.
+    """
 
     def __init__(
         self, writer: Writer, senders: Senders, metrics: Metrics, paths: frozenset[str], limits: Limits
     ) -> None:
-        self.refusals: Counter[tuple[int, str]] = Counter()
+        self.refusals, self.strangers = Counter[tuple[int, str]](), Counter[tuple[int, str]]()
         self._writer = writer
         self._senders = senders
         self._metrics = metrics
@@ -86,29 +95,30 @@ class Application:
             status, content = 200, answers.success(request.kind)
         except RequestRefusedError as refused:
             status, content, headers = refused.status, answers.status(request.kind, str(refused)), refused.headers
-            self._count(status, str(refused))
+            of_stranger = status in _SCANNED and not request.has_credentials
+            _count(self.strangers if of_stranger else self.refusals, status, str(refused))
         except body.DisconnectedError:
             self._metrics.disconnected.inc()
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender keeps its data and comes again
             fault = answers.unavailable("the receiver failed; retry the request")
             status, content, headers = fault.status, answers.status(request.kind, str(fault)), fault.headers
-            self._count(status, f"a fault of the program: {type(error).__name__}")
+            _count(self.refusals, status, f"a fault of the program: {type(error).__name__}")
         finally:
             self._in_flight -= request.held
             self._metrics.in_flight.set(self._in_flight)
         self._metrics.answered(request.sender.name, status, time.perf_counter() - began)
         await _answer(send, status, request.kind, content, headers)
 
-    def _count(self, status: int, text: str) -> None:
-        reason = status, text[:200]
-        self.refusals[reason if reason in self.refusals or len(self.refusals) < _MOST_REASONS else (status, "…")] += 1
-
     async def _take(self, scope: Scope, receive: Receive, request: _Request) -> None:
         """Put a request's body on the topic. Raises RequestRefusedError, DisconnectedError."""
         headers = _headers(scope["headers"])
         kind = _kind_or_json(headers.get(b"content-type", ""))
         request.kind = kind or answers.JSON
+        certificate = scope.get("state", {}).get("certificate", "")
+        request.has_credentials = bool(
+            certificate or headers.get(b"authorization") or _IN_QUERY in scope["query_string"]
+        )
         path = scope["path"]
         if path not in self._paths:
             raise answers.not_here(path)
@@ -116,7 +126,6 @@ class Application:
             raise RequestRefusedError(
                 405, f"{scope['method'][:20]} is not served: send metrics with POST", allow="POST"
             )
-        certificate = scope.get("state", {}).get("certificate", "")
         request.sender = sender = self._senders.admit(
             headers.get(b"authorization", ""), scope["query_string"], certificate
         )
@@ -164,6 +173,11 @@ class Application:
             return body.examined(raw, coding, kind, self._limits.decompressed)
         async with self._thread:
             return await asyncio.to_thread(body.examined, raw, coding, kind, self._limits.decompressed)
+
+
+def _count(refusals: Counter[tuple[int, str]], status: int, text: str) -> None:
+    reason = status, text[:200]
+    refusals[reason if reason in refusals or len(refusals) < _MOST_REASONS else (status, "…")] += 1
 
 
 def _headers(given: list[tuple[bytes, bytes]]) -> dict[bytes, str]:

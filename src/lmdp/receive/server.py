@@ -204,11 +204,12 @@ class Receiver:
         self._settings, self._notify = settings, notify
         self._metrics, self._senders = Metrics(), Senders(settings.tokens, from_query=settings.query_token)
         self.writer = TopicWriter(settings.access, settings.topic, notify)
-        self._application = Application(self.writer, self._senders, self._metrics, settings.paths, settings.limits)
+        self.application = Application(self.writer, self._senders, self._metrics, settings.paths, settings.limits)
         self._certificates = None
         if settings.cert is not None and settings.key is not None:
             self._certificates = Certificates(settings.cert, settings.key, settings.client_ca)
             self._metrics.watch_certificate(partial(getattr, self._certificates, "ends"))
+        self.handshake_seconds = settings.limits.head_seconds
         self._address = ""
         self._next = 0.0
         self._report = time.monotonic() + _REPORT_S
@@ -220,7 +221,7 @@ class Receiver:
         """
         certificates = self._certificates
         config = uvicorn.Config(
-            self._application,
+            self.application,
             http=partial(Connection, limits=self._settings.limits),  # type: ignore[arg-type]  # called as a class is
             ws="none",
             lifespan="off",
@@ -264,15 +265,19 @@ class Receiver:
             self.report()
 
     def report(self) -> None:
-        """Report what was refused since the last time, in one line, and trouble that lasts."""
+        """Report what was refused since the last time, in a line each for senders and strangers, and trouble."""
         self._report = time.monotonic() + _REPORT_S
         self.writer.report()
-        refusals = self._application.refusals
-        if refusals:
-            named = "; ".join(f"{n:,} of {status}: {text}" for (status, text), n in refusals.most_common(_MOST_REASONS))
-            more = f"; and {len(refusals) - _MOST_REASONS} more reasons" if len(refusals) > _MOST_REASONS else ""
-            self._notify(f"refused requests: {named}{more}")
-            refusals.clear()
+        for what, refusals in (
+            ("refused requests:", self.application.refusals),
+            ("refused requests without credentials:", self.application.strangers),
+        ):
+            if refusals:
+                most = refusals.most_common(_MOST_REASONS)
+                named = "; ".join(f"{n:,} of {status}: {text}" for (status, text), n in most)
+                more = f"; and {len(refusals) - _MOST_REASONS} more reasons" if len(refusals) > _MOST_REASONS else ""
+                self._notify(f"{what} {named}{more}")
+                refusals.clear()
 
 
 @contextlib.contextmanager
@@ -319,9 +324,23 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen once the topic was looked for."""
+        """Begin to listen once the topic was looked for.
+
+        As uvicorn's own does, but a handshake has a limit of time: until its end there is no connection to limit.
+        """
         self._receiver.writer.start()
-        await super().startup(sockets)
+        config, state = self.config, self.lifespan.state
+        protocol = partial(
+            config.http_protocol_class, config=config, server_state=self.server_state, app_state=state  # type: ignore[call-arg]
+        )  # fmt: skip
+        self.servers = [
+            await asyncio.get_running_loop().create_server(
+                protocol, sock=one, ssl=config.ssl, backlog=config.backlog,
+                ssl_handshake_timeout=self._receiver.handshake_seconds if config.ssl else None,
+            )
+            for one in sockets or ()
+        ]  # fmt: skip
+        self.started = True
         self._ready()
 
     async def on_tick(self, counter: int) -> bool:

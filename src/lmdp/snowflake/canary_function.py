@@ -64,7 +64,7 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
     # Imported here, so that a package that does not load is an answer, too.
     from lmdp.snowflake.canary import canary_of, send_canary, summary  # noqa: PLC0415 - see above
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
-    from lmdp.snowflake.verify import Scope, verify  # noqa: PLC0415 - see above
+    from lmdp.snowflake.verify import Scope, refused_lately, verify  # noqa: PLC0415 - see above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - see above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - see above
 
@@ -73,15 +73,21 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
     with connected(access_from_secret(env, settings)) as connection:
         scope = Scope(connection, settings, configured_spec(), datetime.now(UTC))
         arrivals = send_canary(scope, canary, env.get("LMDP_ORG_ID") or "lmdp")
-        (refreshes,) = verify(scope, ("refreshes",))
-    _log(refreshes=refreshes.said)
-    record(arrivals, refreshes, env["LMDP_CANARY_PARAMETER"])
+        checks = verify(scope, ("refreshes",))
+        if env.get("LMDP_WRITER") == "snowflake":  # rows that Firehose could not deliver have an alarm of their own
+            checks.append(refused_lately(scope))
+    _log(**{check.name: check.said for check in checks})
+    record(arrivals, checks, env["LMDP_CANARY_PARAMETER"])
     return [asdict(arrival) for arrival in arrivals], summary(arrivals, settings.identifiers, wait)
 
 
-def record(arrivals: Sequence[Arrival], refreshes: Check, parameter: str) -> None:
-    """Write the time when all is well: the row landed, and every dynamic table refreshes. Raises LmdpError."""
-    if not (arrivals[0].landed and refreshes.ok):
+def record(arrivals: Sequence[Arrival], checks: Sequence[Check], parameter: str) -> None:
+    """Write the time when all is well: the row landed, every dynamic table refreshes, and no row was refused.
+
+    Refused rows are not known where the account keeps none. Raises LmdpError.
+    """
+    refreshes, *others = checks
+    if not (arrivals[0].landed and refreshes.ok) or any(check.ok is False for check in others):
         return
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
 

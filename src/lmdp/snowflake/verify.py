@@ -25,6 +25,7 @@ VIEWS: Final = (
 """The views that reports read."""
 
 CANARY: Final = "lmdp.canary"
+_LATELY: Final = " WHERE TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +188,18 @@ def _direct_writer(scope: Scope) -> tuple[bool | None, str]:
         held = {str(row["name"]).replace('"', "") for row in grants if str(row["privilege"]).upper() == "OPERATE"}
         if name not in held:
             return False, f"{settings.firehose_role} may not use {name}: {program()} snowflake setup"
+    ok, said = _refused(scope)
+    return ok, "the direct writer's pipe is there, and no row was refused" if ok else said
+
+
+def refused_lately(scope: Scope) -> Check:
+    """Check that Snowflake refused no row of the direct writer in the last two days."""
+    return _checked("refused", lambda one: _refused(one, _LATELY), scope)
+
+
+def _refused(scope: Scope, where: str = "") -> tuple[bool | None, str]:
     try:
-        (answer,) = scope.ask(f"SELECT COUNT(*) AS ROWS_REFUSED FROM {refused_table(scope)}")  # noqa: S608 - checked names
+        (answer,) = scope.ask(f"SELECT COUNT(*) AS ROWS_REFUSED FROM {refused_table(scope)}{where}")  # noqa: S608 - checked names
     except ObjectNotFoundError:
         return None, "ERROR_LOGGING is not set on ROW_EVENTS: rows that Snowflake refuses are counted, and not kept"
     except LmdpError as error:
@@ -196,7 +207,7 @@ def _direct_writer(scope: Scope) -> tuple[bool | None, str]:
     count = int(answer["rows_refused"])
     if count:
         return False, f"{count:,} rows were refused; to have them for a replay: {program()} snowflake errors refused"
-    return True, "the direct writer's pipe is there, and no row was refused"
+    return True, "no row was refused"
 
 
 def refused_table(scope: Scope) -> str:

@@ -24,6 +24,14 @@ def write_whole(path: Path, content: bytes) -> None:
     _replace(((path, content, 0o600),))
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; their names are on the disk when this returns. Raises OSError."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in made:
+        _flush(one.parent)
+
+
 def _replace(files: tuple[tuple[Path, bytes, int], ...]) -> None:
     """Rename only once all of them are on the disk; the mode holds from the first byte on."""
     with contextlib.ExitStack() as leftovers:
@@ -38,11 +46,15 @@ def _replace(files: tuple[tuple[Path, bytes, int], ...]) -> None:
             asides.append(aside)
         for aside, (path, _, _) in zip(asides, files, strict=True):
             aside.replace(path)
-    folder = os.open(files[0][0].parent, os.O_RDONLY)
+    _flush(files[0][0].parent)  # the names, too
+
+
+def _flush(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the names, too
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def _remove(aside: Path) -> None:

@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 from lmdp.core.rejects import Reject
 from lmdp.errors import UnreachableError
-from lmdp.support.atomic_files import write_whole
+from lmdp.support.atomic_files import make_folder, write_whole
 from lmdp.support.disk_space import FULL, disk_full
 
 SUFFIX: Final = ".ndjson.gz"
@@ -128,7 +128,7 @@ def write_to_folder(folder: Path, rejects: Iterable[Reject], now_ms: int) -> lis
     for file in reject_files(rejects, now_ms):
         path = folder / file.name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             write_whole(path, file.content)
         except OSError as error:
             if error.errno in FULL:
