@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -23,13 +22,6 @@ from lmdp.receive.server import Receiver, ReceiveSettings
 from lmdp.receive.topic import TopicWriter
 from receive.receiving import BUNDLE, receiving
 from running import call, until
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[MemoryBroker]:
-    """A broker in memory."""
-    with MemoryBroker() as running:
-        yield running
 
 
 def basic(name: str, token: str) -> str:
