@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import socket
 import ssl
 import sys
 import threading
@@ -17,12 +16,12 @@ from base64 import b64decode
 from binascii import Error as NoBase64
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from lmdp.cloud.firehose_sink import MAX_CALL_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, TARGET
+from lmdp.testing.http_double import Handler, running
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,7 @@ class Double:
     lock: threading.Lock = field(default_factory=threading.Lock)
     chance: random.Random = field(default_factory=random.Random)
     burst: int = 0
+    keep: bool = True
 
     def fault(self, entries: int) -> Fault:
         """The fate of the next call."""
@@ -105,34 +105,14 @@ def firehose_double(
     stream: str = "metrics",
     weather: Weather | None = None,
     *,
-    port: int = 0,
     keep: bool = True,
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[Double]:
-    """Run a double on loopback as long as the block lasts."""
-    server = _Server(("127.0.0.1", port), _Handler, bind_and_activate=False)
-    server.request_queue_size = 128
-    server.server_bind()
-    server.server_activate()
-    if tls is not None:  # each connection shakes hands in its own thread, so that a silent one holds up no other
-        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    """Run a double on loopback as long as the block lasts; one that does not `keep` counts alone."""
     weather = weather or Weather()
-    double = Double(
-        f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}",
-        stream,
-        weather,
-        chance=random.Random(weather.seed),  # noqa: S311 - chance, no secret
-    )
-    server.double = double  # type: ignore[attr-defined]  # how http.server's handlers know of anything
-    server.keep = keep  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    chance = random.Random(weather.seed)  # noqa: S311 - chance, no secret
+    with running(lambda url: Double(url, stream, weather, chance=chance, keep=keep), _Handler, tls) as double:
         yield double
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _ApiError(Exception):
@@ -164,25 +144,12 @@ def read_records(stream: str, headers: dict[str, str], body: bytes) -> list[byte
     return data
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        """A caller that gave up is no error."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-    server: Any
-
-    def do_GET(self) -> None:
+class _Handler(Handler):
+    def serve(self) -> None:
         double: Double = self.server.double
-        self._answer(200, {"calls": len(double.calls), "records": sum(double.calls)})
-
-    def do_POST(self) -> None:
-        double: Double = self.server.double
+        if self.command == "GET":
+            self._answer(200, {"calls": len(double.calls), "records": sum(double.calls)})
+            return
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
@@ -192,19 +159,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with double.lock:
             fault = double.fault(len(data))
-            if self.server.keep:
+            if double.keep:
                 double.requests.append((headers, body))
             if not fault.drop and fault.status == 200:
                 taken = [record for n, record in enumerate(data) if n not in fault.entries]
                 double.calls.append(len(taken))
-                if self.server.keep:
+                if double.keep:
                     double.accepted.extend(taken)
         self._fate(fault, len(data))
 
     def _fate(self, fault: Fault, entries: int) -> None:
         time.sleep(fault.seconds)
         if fault.drop or fault.lose:
-            self._hang_up()
+            self.hang_up()
         elif fault.instead:
             self._send(200, fault.instead)
         elif fault.status != 200:
@@ -225,31 +192,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, json.dumps(answer).encode())
 
     def _send(self, status: int, body: bytes, *, half: bool = False, drip: float = 0.0) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/x-amz-json-1.1")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        self.begin(status, "application/x-amz-json-1.1", len(body))
         for n in range(len(body) if drip else 0):
             self.wfile.write(body[n : n + 1])
             self.wfile.flush()
             time.sleep(drip)
         if not drip:
-            self.wfile.write(body[: len(body) // 2] if half else body)
-        if half:
-            self._hang_up()
-
-    def _hang_up(self) -> None:
-        self.close_connection = True
-        with suppress(OSError):
-            self.wfile.flush()
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing: a test's output is its own."""
+            self.send_body(body, half=half)
 
 
 if __name__ == "__main__":
-    with firehose_double(keep=False) as running:
-        sys.stdout.write(running.url + "\n")
+    with firehose_double(keep=False) as served:
+        sys.stdout.write(served.url + "\n")
         sys.stdout.flush()
         sys.stdin.read()  # until the one who started it closes the pipe

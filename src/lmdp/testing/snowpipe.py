@@ -12,16 +12,14 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import socket
 import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -29,6 +27,7 @@ import zstandard
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lmdp.snowflake.streaming.requests import MAX_PAYLOAD
+from lmdp.testing.http_double import Handler, Server, running
 from lmdp.testing.snowpipe_access import RefusedError, check_jwt, check_token, issue_token, pipe_info, route
 
 REQUESTS_A_SECOND: Final = 10
@@ -239,65 +238,36 @@ class Double:
 
 
 @contextmanager
-def snowpipe_double(*, port: int = 0, tls: ssl.SSLContext | None = None, **given: Any) -> Iterator[Double]:
+def snowpipe_double(*, tls: ssl.SSLContext | None = None, **given: Any) -> Iterator[Double]:
     """Run a double on loopback as long as the block lasts; `given` are fields of `Double`."""
-    server = _Server(("127.0.0.1", port), _Handler, bind_and_activate=False)
-    server.request_queue_size = 128
-    server.server_bind()
-    server.server_activate()
-    if tls is not None:  # each connection shakes hands in its own thread, so that a silent one holds up no other
-        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    double = Double(f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}", **given)
-    double.chance.seed(double.weather.seed)
-    server.double = double
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+
+    def make(url: str) -> Double:
+        double = Double(url, **given)
+        double.chance.seed(double.weather.seed)
+        return double
+
+    with running(make, _Handler, tls, _Server) as double:
         yield double
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
+class _Server(Server):
     double: Double
 
     def verify_request(self, *_: object) -> bool:
         """Close every connection at once while the service is away."""
         return not self.double.away
 
-    def handle_error(self, *_: object) -> None:
-        """A caller that gave up is no error."""
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
+class _Handler(Handler):
     server: _Server
 
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def do_PUT(self) -> None:
-        self._serve()
-
-    def do_DELETE(self) -> None:
-        self._serve()
-
-    def _serve(self) -> None:
+    def serve(self) -> None:
         double, url = self.server.double, urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", "0")))
         operation, names = route(self.command, url.path)
         if double.away:
-            self._hang_up()
+            self.hang_up()
             return
         with double.lock:
             fault = double.fault(operation, names[-1] if names else "")
@@ -318,32 +288,14 @@ class _Handler(BaseHTTPRequestHandler):
                     status, answer = refused.status, _error(Fault(operation, refused.status, str(refused)))
             double.requests.append(Request(operation, url.path, query, headers, payload, (status, answer)))
         if fault.drop or fault.lose:
-            self._hang_up()
+            self.hang_up()
         else:
-            self._send(status, answer, half=fault.garble)
-
-    def _send(self, status: int, body: bytes, *, half: bool) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        if status == 429:
-            self.send_header("Retry-After", "0.2")
-        self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if half else body)
-        if half:
-            self._hang_up()
+            wait = {"Retry_After": "0.2"} if status == 429 else {}
+            self.begin(status, "application/json", len(answer), **wait)
+            self.send_body(answer, half=fault.garble)
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return formatdate(timestamp or self.server.double.now(), usegmt=True)
-
-    def _hang_up(self) -> None:
-        self.close_connection = True
-        with suppress(OSError):
-            self.wfile.flush()
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing: a test's output is its own."""
 
 
 def _error(fault: Fault) -> bytes:
