@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from running import Consuming
+
 _SUMS = """
 SELECT (SELECT count(*) FROM ROW_EVENTS) AS ROWS,
   (SELECT count(DISTINCT "instance") FROM ROW_EVENTS WHERE "instance" LIKE 'i-%') AS NUMBERS,
@@ -51,6 +53,11 @@ class Books:
     def is_whole(self) -> bool:
         """Return whether it is a whole number of transactions, each behind the other."""
         return (self.rows, self.breaks, self.awry) == (self.loaded, 0, 0)
+
+
+def asking(run: Consuming) -> Callable[[str], list[dict[str, Any]]]:
+    """Questions to the warehouse of a run."""
+    return lambda sql: run.warehouse.query(sql, limit_rows=1_000_000).table.to_pylist()
 
 
 def books(ask: Callable[[str], list[dict[str, Any]]]) -> Books:

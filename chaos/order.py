@@ -12,7 +12,7 @@ import psutil
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # it re-exports in silence
 
-from chaos.books import books, numbers
+from chaos.books import asking, books, numbers
 from chaos.clocks import clock_jumps
 from chaos.publishing import publishing
 from chaos.scenario import Outcome, Scenario, Site, broken
@@ -109,7 +109,7 @@ def _outcome(
     run: Consuming, times: int, wanted: set[int], more: dict[str, bool], measured: str = "", lost: int = 0
 ) -> Outcome:
     """Wait until all that is wanted is there, and look into the warehouse."""
-    ask = lambda sql: run.warehouse.query(sql, limit_rows=1_000_000).table.to_pylist()  # noqa: E731 - short
+    ask = asking(run)
     until(lambda: run.error or books(ask).numbers >= len(wanted), _LONG_S)
     time.sleep(1.0)
     found, kept, gaps = books(ask), numbers(ask), run.warehouse.tally.exact().gaps
@@ -196,18 +196,14 @@ def topic_recreated(site: Site) -> Outcome:
     publish(site.broker.access, topic, map(bundle, range(300)))
     for turn in range(rounds):
         with consuming(site.broker.access, path, settings) as run:
-            until(lambda: books(_asking(run)).numbers >= len(wanted), _LONG_S)
+            until(lambda: books(asking(run)).numbers >= len(wanted), _LONG_S)
             again(900 if turn % 2 else 50)
-            until(lambda: books(_asking(run)).numbers >= len(wanted), _LONG_S)
+            until(lambda: books(asking(run)).numbers >= len(wanted), _LONG_S)
             said += run.told("is not the topic that this warehouse has read before")
         again(40 if turn % 2 else 1000)
     with consuming(site.broker.access, path, settings) as run:
         reported = {"it did not say that it is another topic": said == rounds}
         return _outcome(run, 2 * rounds, wanted, reported, f"{rounds} times while it was read")
-
-
-def _asking(run: Consuming) -> Any:
-    return lambda sql: run.warehouse.query(sql, limit_rows=1_000_000).table.to_pylist()
 
 
 def _made(site: Site, topic: str) -> bool:

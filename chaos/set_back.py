@@ -7,7 +7,7 @@ import shutil
 import struct
 from typing import TYPE_CHECKING
 
-from chaos.books import books, numbers
+from chaos.books import asking, books, numbers
 from chaos.scenario import Outcome, Site, broken
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
 from lmdp.machine.settings import ConsumeSettings
@@ -15,7 +15,6 @@ from running import bundle, consuming, publish, until
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any
 
     from running import Consuming
 
@@ -60,7 +59,7 @@ def broker_set_back(site: Site) -> Outcome:
 
 
 def _outcome(run: Consuming, wanted: set[int], reported: list[bool]) -> Outcome:
-    found, kept = books(_asking(run)), numbers(_asking(run))
+    found, kept = books(asking(run)), numbers(asking(run))
     return Outcome(
         times=3,
         messages=int(found.messages),
@@ -80,12 +79,8 @@ def _outcome(run: Consuming, wanted: set[int], reported: list[bool]) -> Outcome:
     )
 
 
-def _asking(run: Consuming) -> Any:
-    return lambda sql: run.warehouse.query(sql, limit_rows=1_000_000).table.to_pylist()
-
-
 def _wait(run: Consuming, wanted: set[int]) -> None:
-    until(lambda: run.ended or books(_asking(run)).numbers >= len(wanted), _LONG_S)
+    until(lambda: run.ended or books(asking(run)).numbers >= len(wanted), _LONG_S)
     assert not run.ended, run.error
 
 

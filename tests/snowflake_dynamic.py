@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlglot
+from sqlglot import exp
+
 OK = "SELECT 'Statement executed successfully.' AS STATUS"
 _MADE_BY = re.compile(
     r"CREATE (?:OR (?:REPLACE|ALTER) )?(?:TRANSIENT )?DYNAMIC TABLE (?:IF NOT EXISTS )?(?P<name>\S+).*?"
@@ -17,6 +20,13 @@ _CHANGED = re.compile(r"(?P<change>ALTER|DROP) DYNAMIC TABLE (?:IF EXISTS )?(?P<
 _FROZEN = re.compile(r"^\s*(?:FROZEN|IMMUTABLE) WHERE (?P<rows>.*)$", re.MULTILINE)
 _CLONE = re.compile(r"CREATE OR REPLACE TABLE (?P<copy>\S+) CLONE (?P<name>\S+)")
 _SHOWN = "SHOW DYNAMIC TABLES IN SCHEMA "
+
+
+def parsed(sql: str) -> exp.Create:
+    """The statement without the clause that no parser knows."""
+    tree = sqlglot.parse_one(re.sub(r"FROZEN WHERE .*", "", sql), read="snowflake")
+    assert isinstance(tree, exp.Create)
+    return tree
 
 
 @dataclass

@@ -25,6 +25,12 @@ def only(template: Template, kind: str, **properties: object) -> Resource:
     return found[0]
 
 
+def props(resource: Resource) -> dict[str, Any]:
+    """The properties of a resource."""
+    properties: dict[str, Any] = resource["Properties"]
+    return properties
+
+
 def listed(value: object) -> list[Any]:
     """A policy's value, which may be one thing or a list of them."""
     return value if isinstance(value, list) else [value]

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner, Result
 
 from lmdp import TransformSettings, transform
-from lmdp.cli.command import Command
-from lmdp.cli.replay import replay
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import reject_folder
+from replay.command import run
 from replay.failures import SPEC, files, lines, message, reject_into, rejects, values
 from running import PROGRAM, bundle, consuming, environment, publish, started, until
 
 INSTANCES = 'SELECT "instance" FROM ROW_EVENTS ORDER BY 1'
-
-
-def run(*words: str | Path, **env: str) -> Result:
-    """Run the command in this process."""
-    app = typer.Typer()
-    app.command(cls=Command)(replay)
-    clean = dict.fromkeys((name for name in os.environ if name.startswith("LMDP_")), "")
-    return CliRunner().invoke(app, [str(word) for word in words], env={**clean, **env})
 
 
 def test_a_folder_into_the_warehouse_and_back_out_of_its_rejects(tmp_path: Path) -> None:

@@ -9,20 +9,15 @@ from typing import Any
 import pytest
 
 from lmdp.errors import SettingsError
-from templates import of_type, only, role_statements, text
+from templates import of_type, only, props, role_statements, text
 
 from .conftest import OTHER_OPTIONS, Templates, example_values, synthesised
 
 HERE = "us-east-1:000000000000"
 
 
-def _props(resource: dict[str, Any]) -> dict[str, Any]:
-    properties: dict[str, Any] = resource["Properties"]
-    return properties
-
-
 def _task(full: Templates, service: str) -> dict[str, Any]:
-    return _props(only(full["containers"], "AWS::ECS::TaskDefinition", Family=f"lmdp-example-{service}"))
+    return props(only(full["containers"], "AWS::ECS::TaskDefinition", Family=f"lmdp-example-{service}"))
 
 
 def _containers(full: Templates, service: str) -> dict[str, dict[str, Any]]:
@@ -94,7 +89,7 @@ def test_settings_that_a_command_reads(full: Templates) -> None:
 def test_secrets_of_all_services_are_there_with_one(tmp_path: Path) -> None:
     """A secret that left its stack would keep its name, and the service could not come back."""
     made = synthesised(tmp_path, {**example_values(), **WANTED, **SERVERS, "LMDP_CONTAINERS": "receive"})
-    assert {_props(one)["Name"] for one in of_type(made["auth"], "AWS::SecretsManager::Secret")} == {
+    assert {props(one)["Name"] for one in of_type(made["auth"], "AWS::SecretsManager::Secret")} == {
         f"lmdp-example/{what}" for what in ("kafka-client", "kafka-receive", "receive-tokens", "kafka-write")
     }
     assert only(made["auth"], "AWS::SSM::Parameter", Name="/lmdp/example/container-secrets")
@@ -121,14 +116,14 @@ def test_roles_may_do_what_they_need(full: Templates) -> None:
 def test_senders_reach_the_receiver_through_tls_alone(full: Templates) -> None:
     """ACM's certificate in front, TLS to the tasks, health by HTTPS; ranges as configured; tasks let only it in."""
     stack = full["containers"]
-    listener, targets = _props(only(stack, "AWS::ElasticLoadBalancingV2::Listener")), _props(
+    listener, targets = props(only(stack, "AWS::ElasticLoadBalancingV2::Listener")), props(
         only(stack, "AWS::ElasticLoadBalancingV2::TargetGroup")
     )  # fmt: skip
     assert (listener["Protocol"], listener["Port"], targets["Protocol"], targets["HealthCheckProtocol"]) == (
         "TLS", 443, "TLS", "HTTPS",
     )  # fmt: skip
     assert listener["Certificates"] == [{"CertificateArn": OTHER_OPTIONS["LMDP_RECEIVE_CERTIFICATE_ARN"]}]
-    balancer = _props(only(stack, "AWS::ElasticLoadBalancingV2::LoadBalancer"))
+    balancer = props(only(stack, "AWS::ElasticLoadBalancingV2::LoadBalancer"))
     attributes = {one["Key"]: one["Value"] for one in balancer["LoadBalancerAttributes"]}
     # The stack's termination protection is enough: a balancer's own would keep a rollback from deleting it.
     assert (balancer["Scheme"], attributes) == (
@@ -140,16 +135,16 @@ def test_senders_reach_the_receiver_through_tls_alone(full: Templates) -> None:
             "load_balancing.cross_zone.enabled": "true",
         },
     )
-    front = _props(only(stack, "AWS::EC2::SecurityGroup", GroupName="lmdp-example-receive"))
+    front = props(only(stack, "AWS::EC2::SecurityGroup", GroupName="lmdp-example-receive"))
     assert [(one["CidrIp"], one["FromPort"]) for one in front["SecurityGroupIngress"]] == [("10.30.0.0/16", 443)]
     (let_in,) = of_type(stack, "AWS::EC2::SecurityGroupIngress")
-    assert text(_props(let_in)["SourceSecurityGroupId"], stack) == "<AWS::EC2::SecurityGroup>"
+    assert text(props(let_in)["SourceSecurityGroupId"], stack) == "<AWS::EC2::SecurityGroup>"
 
 
 def test_services_follow_one_another(full: Templates) -> None:
     """A new receiver is there before the old one goes; the writer's old task ends before the new one begins."""
     found = {
-        _props(one)["ServiceName"]: _props(one)["DeploymentConfiguration"]
+        props(one)["ServiceName"]: props(one)["DeploymentConfiguration"]
         for one in of_type(full["containers"], "AWS::ECS::Service")
     }
     assert {name: (one["MinimumHealthyPercent"], one["MaximumPercent"]) for name, one in found.items()} == {
@@ -158,7 +153,7 @@ def test_services_follow_one_another(full: Templates) -> None:
     }
     assert all(one["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True} for one in found.values())
     for one in of_type(full["containers"], "AWS::ECS::Service"):
-        network = _props(one)["NetworkConfiguration"]["AwsvpcConfiguration"]
+        network = props(one)["NetworkConfiguration"]["AwsvpcConfiguration"]
         assert (network["AssignPublicIp"], network["SecurityGroups"][0]) == ("DISABLED", "sg-00000000000000000")
 
 

@@ -11,16 +11,11 @@ from typing import Any
 import pytest
 
 from lmdp.deployment.naming import STACKS
-from templates import of_type, only, statements, text
+from templates import of_type, only, props, statements, text
 
 from .conftest import OTHER_OPTIONS, ROOT, Templates, example_values, synthesised
 
 HERE = "us-east-1:000000000000"
-
-
-def _props(resource: dict[str, Any]) -> dict[str, Any]:
-    properties: dict[str, Any] = resource["Properties"]
-    return properties
 
 
 def _every(templates: Templates, kind: str) -> list[dict[str, Any]]:
@@ -62,8 +57,8 @@ def test_base_alerts_are_encrypted_and_sent_over_tls(full: Templates) -> None:
     """The topic has a customer key, refuses plain HTTP, and knows who is told."""
     topic = only(full["base"], "AWS::SNS::Topic", TopicName="lmdp-example-alerts")
     policy = only(full["base"], "AWS::SNS::TopicPolicy")
-    assert "KmsMasterKeyId" in _props(topic)
-    assert statements(_props(policy)["PolicyDocument"], full["base"]) == [
+    assert "KmsMasterKeyId" in props(topic)
+    assert statements(props(policy)["PolicyDocument"], full["base"]) == [
         "AllowPublishThroughSSLOnly Deny: sns:Publish on <AWS::SNS::Topic> by * when aws:SecureTransport",
         ('AlarmsPublish Allow: sns:Publish on <AWS::SNS::Topic> by {"Service": "cloudwatch.amazonaws.com"} '
         "when aws:SourceAccount aws:SourceArn"),
@@ -72,7 +67,7 @@ def test_base_alerts_are_encrypted_and_sent_over_tls(full: Templates) -> None:
         'EventsPublish Allow: sns:Publish on <AWS::SNS::Topic> by {"Service": "events.amazonaws.com"}',
     ]  # fmt: skip
     assert [
-        (_props(one)["Protocol"], _props(one)["Endpoint"]) for one in of_type(full["base"], "AWS::SNS::Subscription")
+        (props(one)["Protocol"], props(one)["Endpoint"]) for one in of_type(full["base"], "AWS::SNS::Subscription")
     ] == [
         ("email", "on-call@example.com"),
         ("https", "https://hooks.example.com/lmdp"),
@@ -81,17 +76,17 @@ def test_base_alerts_are_encrypted_and_sent_over_tls(full: Templates) -> None:
 
 def test_parameters_name_what_the_other_stacks_make(example: Templates) -> None:
     """The tools read names; each is the name that a resource has."""
-    values = {_props(one)["Name"]: _props(one)["Value"] for one in _every(example, "AWS::SSM::Parameter")}
-    stream = _props(only(example["delivery"], "AWS::KinesisFirehose::DeliveryStream"))
+    values = {props(one)["Name"]: props(one)["Value"] for one in _every(example, "AWS::SSM::Parameter")}
+    stream = props(only(example["delivery"], "AWS::KinesisFirehose::DeliveryStream"))
     made = {
         "/lmdp/example/delivery-stream": stream["DeliveryStreamName"],
         "/lmdp/example/error-bucket": "lmdp-example-errors-000000000000-us-east-1",
-        "/lmdp/example/function": _props(only(example["pipe"], "AWS::Lambda::Function"))["FunctionName"],
-        "/lmdp/example/pipe": _props(only(example["pipe"], "AWS::Pipes::Pipe"))["Name"],
-        "/lmdp/example/cluster-arn": _props(only(example["pipe"], "AWS::Pipes::Pipe"))["Source"],
+        "/lmdp/example/function": props(only(example["pipe"], "AWS::Lambda::Function"))["FunctionName"],
+        "/lmdp/example/pipe": props(only(example["pipe"], "AWS::Pipes::Pipe"))["Name"],
+        "/lmdp/example/cluster-arn": props(only(example["pipe"], "AWS::Pipes::Pipe"))["Source"],
         "/lmdp/example/topic": "lm.metrics.otlp",
         "/lmdp/example/consumer-group": "lmdp-example-pipe",
-        "/lmdp/example/kafka-secret": _props(only(example["auth"], "AWS::SecretsManager::Secret"))["Name"],
+        "/lmdp/example/kafka-secret": props(only(example["auth"], "AWS::SecretsManager::Secret"))["Name"],
         "/lmdp/example/loader-secret": "lmdp-example/snowflake-loader",
         "/lmdp/example/setup-secret": "lmdp-example/snowflake-setup",
         "/lmdp/example/snowflake-host": "example-account.snowflakecomputing.com",
@@ -120,7 +115,7 @@ def test_everything_carries_our_tag_and_the_customers(full: Templates) -> None:
 
 def test_roles_have_the_path_and_the_prefix(full: Templates) -> None:
     """Every one of them, for an organisation that allows no others; no stack makes a managed policy."""
-    for role in map(_props, _every(full, "AWS::IAM::Role")):
+    for role in map(props, _every(full, "AWS::IAM::Role")):
         assert role["Path"] == "/team/"
         assert role["RoleName"].startswith("acme-lmdp-example-")
     assert _every(full, "AWS::IAM::ManagedPolicy") == []
@@ -132,7 +127,7 @@ def test_roles_have_the_path_and_the_prefix(full: Templates) -> None:
 def test_storage_error_bucket_keeps_rows_for_us_alone(example: Templates) -> None:
     """KMS with a bucket key, versions, no public access, access logs, and an end for every object."""
     bucket = only(example["storage"], "AWS::S3::Bucket", BucketName="lmdp-example-errors-000000000000-us-east-1")
-    found = _props(bucket)
+    found = props(bucket)
     (encryption,) = found["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     (rule,) = found["LifecycleConfiguration"]["Rules"]
     assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "aws:kms"
@@ -149,7 +144,7 @@ def test_storage_buckets_take_tls_1_2_and_nothing_else(example: Templates) -> No
     denied = [
         (statement["Effect"], json.dumps(statement["Condition"], sort_keys=True))
         for policy in of_type(example["storage"], "AWS::S3::BucketPolicy")
-        for statement in _props(policy)["PolicyDocument"]["Statement"]
+        for statement in props(policy)["PolicyDocument"]["Statement"]
         if statement["Effect"] == "Deny"
     ]
     plain = ("Deny", '{"Bool": {"aws:SecureTransport": "false"}}')
@@ -161,7 +156,7 @@ def test_every_key_rotates_and_outlives_its_stack(full: Templates) -> None:
     """A key that is gone takes the data with it."""
     keys = _every(full, "AWS::KMS::Key")
     assert len(keys) == 5
-    assert {_props(key)["EnableKeyRotation"] for key in keys} == {True}
+    assert {props(key)["EnableKeyRotation"] for key in keys} == {True}
 
 
 HOLDS_DATA = {
@@ -191,21 +186,21 @@ def test_what_holds_data_outlives_its_stack_but_not_a_creation_that_failed(examp
 def test_secrets_have_a_key_and_no_value(example: Templates) -> None:
     """Three secrets: named, encrypted with a customer key, kept, and without anything in them."""
     secrets = _every(example, "AWS::SecretsManager::Secret")
-    assert sorted(_props(secret)["Name"] for secret in secrets) == [
+    assert sorted(props(secret)["Name"] for secret in secrets) == [
         "lmdp-example/kafka-client",
         "lmdp-example/snowflake-loader",
         "lmdp-example/snowflake-setup",
     ]
     for secret in secrets:
-        assert {"KmsKeyId", "Name", "Description", "Tags"} == set(_props(secret))
+        assert {"KmsKeyId", "Name", "Description", "Tags"} == set(props(secret))
 
 
 def test_secrets_that_are_there_are_taken_by_arn(full: Templates) -> None:
     """With ARNs given, none of those is made, and the readers have those ARNs; containers have secrets of their own."""
-    made = {_props(one)["Name"].removeprefix("lmdp-example/") for one in _every(full, "AWS::SecretsManager::Secret")}
+    made = {props(one)["Name"].removeprefix("lmdp-example/") for one in _every(full, "AWS::SecretsManager::Secret")}
     assert made == {"kafka-receive", "kafka-write", "receive-tokens"}
-    stream = _props(only(full["delivery"], "AWS::KinesisFirehose::DeliveryStream"))
-    pipe = _props(only(full["pipe"], "AWS::Pipes::Pipe"))
+    stream = props(only(full["delivery"], "AWS::KinesisFirehose::DeliveryStream"))
+    pipe = props(only(full["pipe"], "AWS::Pipes::Pipe"))
     kafka = pipe["SourceParameters"]["ManagedStreamingKafkaParameters"]
     secret = f"arn:aws:secretsmanager:{HERE}:secret"
     read = stream["SnowflakeDestinationConfiguration"]["SecretsManagerConfiguration"]["SecretARN"]
@@ -222,12 +217,12 @@ def test_setup_runs_when_sql_or_settings_change(example: Templates) -> None:
     """The hash is a property, an answer that never comes has an end, and nothing secret is in the properties."""
     sql = only(example["snowflake-setup"], "Custom::LmdpSnowflakeSetup")
     function = only(example["snowflake-setup"], "AWS::Lambda::Function")
-    assert set(_props(sql)) == {"ServiceToken", "ServiceTimeout", "Hash", "Settings"}
-    assert (_props(sql)["ServiceTimeout"], _props(function)["Timeout"]) == ("1200", 840)
-    assert len(_props(sql)["Hash"]) == 64
-    assert _props(sql)["Settings"]["RETENTION_DAYS"] == "30"
+    assert set(props(sql)) == {"ServiceToken", "ServiceTimeout", "Hash", "Settings"}
+    assert (props(sql)["ServiceTimeout"], props(function)["Timeout"]) == ("1200", 840)
+    assert len(props(sql)["Hash"]) == 64
+    assert props(sql)["Settings"]["RETENTION_DAYS"] == "30"
     assert sql["DeletionPolicy"] == "Retain"
-    assert _props(only(example["snowflake-setup"], "AWS::Lambda::EventInvokeConfig"))["MaximumRetryAttempts"] == 0
+    assert props(only(example["snowflake-setup"], "AWS::Lambda::EventInvokeConfig"))["MaximumRetryAttempts"] == 0
 
 
 def test_the_hash_follows_the_settings() -> None:
@@ -248,7 +243,7 @@ def test_the_hash_follows_the_settings() -> None:
 
 def test_delivery_puts_rows_into_snowflake(example: Templates) -> None:
     """JSON mapping to the landing table, as the least role, tried for two hours, failed records kept in S3."""
-    stream = _props(only(example["delivery"], "AWS::KinesisFirehose::DeliveryStream"))
+    stream = props(only(example["delivery"], "AWS::KinesisFirehose::DeliveryStream"))
     to = stream["SnowflakeDestinationConfiguration"]
     assert (to["AccountUrl"], to["Database"], to["Schema"], to["Table"]) == (
         "https://example-account.snowflakecomputing.com",
@@ -275,7 +270,7 @@ def test_delivery_puts_rows_into_snowflake(example: Templates) -> None:
 
 def test_delivery_goes_over_private_link_when_told(full: Templates) -> None:
     """The account's own id of the service is handed over as it is."""
-    to = _props(only(full["delivery"], "AWS::KinesisFirehose::DeliveryStream"))["SnowflakeDestinationConfiguration"]
+    to = props(only(full["delivery"], "AWS::KinesisFirehose::DeliveryStream"))["SnowflakeDestinationConfiguration"]
     assert to["SnowflakeVpcConfiguration"] == {
         "PrivateLinkVpceId": "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"
     }
@@ -284,30 +279,30 @@ def test_delivery_goes_over_private_link_when_told(full: Templates) -> None:
 def test_a_new_revision_is_a_new_name(tmp_path: Path) -> None:
     """Pipe, group and stream get new names; the old stream delivers what it has, the role serves both pipes."""
     made = synthesised(tmp_path, {**example_values(), "LMDP_PIPE_REVISION": "3", "LMDP_STREAM_REVISION": "2"})
-    pipe = _props(only(made["pipe"], "AWS::Pipes::Pipe"))
+    pipe = props(only(made["pipe"], "AWS::Pipes::Pipe"))
     assert pipe["Name"] == "lmdp-example-r3"
     group = pipe["SourceParameters"]["ManagedStreamingKafkaParameters"]["ConsumerGroupID"]
     assert group == "lmdp-example-pipe-r3"
     stream = only(made["delivery"], "AWS::KinesisFirehose::DeliveryStream")
-    assert _props(stream)["DeliveryStreamName"] == "lmdp-example-rows-r2"
+    assert props(stream)["DeliveryStreamName"] == "lmdp-example-rows-r2"
     assert stream["UpdateReplacePolicy"] == "Retain"
-    function = _props(only(made["pipe"], "AWS::Lambda::Function"))
+    function = props(only(made["pipe"], "AWS::Lambda::Function"))
     assert function["Environment"]["Variables"]["LMDP_DELIVERY_STREAM"] == "lmdp-example-rows-r2"
-    role = _props(only(made["pipe"], "AWS::IAM::Role", RoleName="lmdp-example-pipe"))
+    role = props(only(made["pipe"], "AWS::IAM::Role", RoleName="lmdp-example-pipe"))
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Condition"]["ArnLike"]["aws:SourceArn"] == [
         f"arn:aws:pipes:{HERE}:pipe/lmdp-example{mark}" for mark in ("", "-r2", "-r3")
     ]
-    logs = {_props(one)["LogGroupName"] for one in _every(made, "AWS::Logs::LogGroup")}
+    logs = {props(one)["LogGroupName"] for one in _every(made, "AWS::Logs::LogGroup")}
     assert {"/aws/vendedlogs/pipes/lmdp-example", "/aws/kinesisfirehose/lmdp-example-rows"} <= logs
 
 
 def test_express_brokers_have_no_disks_of_ours(tmp_path: Path) -> None:
     """Neither storage, nor properties that are theirs, nor alarms and graphs of disks."""
     made = synthesised(tmp_path, {**example_values(), **OTHER_OPTIONS, "LMDP_MSK_INSTANCE_TYPE": "express.m7g.large"})
-    cluster = _props(only(made["network"], "AWS::MSK::Cluster"))
+    cluster = props(only(made["network"], "AWS::MSK::Cluster"))
     assert "StorageInfo" not in cluster["BrokerNodeGroupInfo"]
-    properties = _props(only(made["network"], "AWS::MSK::Configuration"))["ServerProperties"]
+    properties = props(only(made["network"], "AWS::MSK::Configuration"))["ServerProperties"]
     assert properties == "auto.create.topics.enable=false\n"
     assert "KafkaDataLogsDiskUsed" not in json.dumps(made["alarms"])
 
@@ -325,7 +320,7 @@ def test_delivery_says_which_quota_to_raise(example: Templates) -> None:
 def test_network_makes_no_rule_of_a_group_that_is_not_ours(example: Templates, full: Templates) -> None:
     """A rule that is there already would stop the stack, and a destroy would take it; and no endpoint unasked."""
     for templates in (example, full):
-        for one in map(_props, of_type(templates["network"], "AWS::EC2::SecurityGroupIngress")):
+        for one in map(props, of_type(templates["network"], "AWS::EC2::SecurityGroupIngress")):
             assert one["GroupId"] != "sg-00000000000000000"
     assert of_type(example["network"], "AWS::EC2::SecurityGroupIngress") == []
     assert of_type(example["network"], "AWS::EC2::VPCEndpoint") == []
@@ -334,7 +329,7 @@ def test_network_makes_no_rule_of_a_group_that_is_not_ours(example: Templates, f
 def test_network_has_the_endpoints_that_were_asked_for(full: Templates) -> None:
     """Each is private, in the cluster's subnets, and open to the cluster's group alone."""
     endpoints = of_type(full["network"], "AWS::EC2::VPCEndpoint")
-    assert sorted(_props(one)["ServiceName"].removeprefix("com.amazonaws.us-east-1.") for one in endpoints) == [
+    assert sorted(props(one)["ServiceName"].removeprefix("com.amazonaws.us-east-1.") for one in endpoints) == [
         "kinesis-firehose",
         "kms",
         "lambda",
@@ -343,13 +338,13 @@ def test_network_has_the_endpoints_that_were_asked_for(full: Templates) -> None:
         "ssm",
         "sts",
     ]
-    assert {_props(one)["PrivateDnsEnabled"] for one in endpoints} == {True}
+    assert {props(one)["PrivateDnsEnabled"] for one in endpoints} == {True}
     (group,) = of_type(full["network"], "AWS::EC2::SecurityGroup")
-    assert [rule["DestinationSecurityGroupId"] for rule in _props(group)["SecurityGroupEgress"]] == [
+    assert [rule["DestinationSecurityGroupId"] for rule in props(group)["SecurityGroupEgress"]] == [
         "sg-00000000000000000"
     ]
-    let_in = {_props(one)["SourceSecurityGroupId"] for one in of_type(full["network"], "AWS::EC2::SecurityGroupIngress")
-              if _props(one)["FromPort"] == 443}  # fmt: skip
+    let_in = {props(one)["SourceSecurityGroupId"] for one in of_type(full["network"], "AWS::EC2::SecurityGroupIngress")
+              if props(one)["FromPort"] == 443}  # fmt: skip
     assert let_in == {"sg-00000000000000000", "sg-00000000000000004"}
 
 
@@ -372,7 +367,7 @@ ENDPOINT_POLICIES = {
 def test_an_endpoint_lets_through_what_this_environment_calls(full: Templates) -> None:
     """Actions and resources, whoever calls; pipes-data has AWS's default, since its calls are not documented."""
     found = {}
-    for one in map(_props, of_type(full["network"], "AWS::EC2::VPCEndpoint")):
+    for one in map(props, of_type(full["network"], "AWS::EC2::VPCEndpoint")):
         policy = one.get("PolicyDocument")
         told = statements(policy, full["network"]) if policy else [None]
         found[one["ServiceName"].rpartition(".")[2]] = told
@@ -392,15 +387,15 @@ def test_setup_and_canary_reach_snowflake_from_a_vpc(example: Templates, full: T
         ),
     ):
         for stack in ("snowflake-setup", "delivery"):
-            function = _props(only(templates[stack], "AWS::Lambda::Function"))
+            function = props(only(templates[stack], "AWS::Lambda::Function"))
             assert function["Environment"]["Variables"]["SNOWFLAKE_ACCOUNT_URL"] == host
             assert function.get("VpcConfig", {}).get("SubnetIds") == subnets
 
 
 def test_a_canary_flies_each_day(example: Templates) -> None:
     """The schedule calls the function, which finds stream, table, bucket, secret and parameter by their names."""
-    rule = _props(only(example["delivery"], "AWS::Events::Rule", Name="lmdp-example-canary"))
-    function = _props(only(example["delivery"], "AWS::Lambda::Function", FunctionName="lmdp-example-canary"))
+    rule = props(only(example["delivery"], "AWS::Events::Rule", Name="lmdp-example-canary"))
+    function = props(only(example["delivery"], "AWS::Lambda::Function", FunctionName="lmdp-example-canary"))
     assert (rule["ScheduleExpression"], len(rule["Targets"])) == ("rate(1 day)", 1)
     assert function["Handler"] == "lmdp.snowflake.canary_function.handler"
     expected = {
@@ -415,7 +410,7 @@ def test_a_canary_flies_each_day(example: Templates) -> None:
 def test_network_makes_a_cluster_that_wants_certificates(full: Templates) -> None:
     """Three brokers of 3.8.x, TLS alone, clients of the Private CA and nobody else, messages kept for 24 h."""
     cluster = only(full["network"], "AWS::MSK::Cluster")
-    found = _props(cluster)
+    found = props(cluster)
     assert (found["KafkaVersion"], found["NumberOfBrokerNodes"], found["EnhancedMonitoring"]) == (
         "3.8.x",
         3,
@@ -425,7 +420,7 @@ def test_network_makes_a_cluster_that_wants_certificates(full: Templates) -> Non
     assert found["ClientAuthentication"]["Tls"]["Enabled"] is True
     assert set(found["ClientAuthentication"]) == {"Tls", "Unauthenticated"}
     assert found["EncryptionInfo"]["EncryptionInTransit"] == {"ClientBroker": "TLS", "InCluster": True}
-    properties = _props(only(full["network"], "AWS::MSK::Configuration"))["ServerProperties"]
+    properties = props(only(full["network"], "AWS::MSK::Configuration"))["ServerProperties"]
     assert "log.retention.hours=24\n" in properties
     assert "auto.create.topics.enable=false\n" in properties
 
@@ -435,7 +430,7 @@ def test_network_makes_a_cluster_that_wants_certificates(full: Templates) -> Non
 
 def test_pipe_reads_the_topic_with_a_certificate(example: Templates) -> None:
     """The explicit consumer group, from the topic's begin, batches of 60; it waits for the function's answer."""
-    pipe = _props(only(example["pipe"], "AWS::Pipes::Pipe"))
+    pipe = props(only(example["pipe"], "AWS::Pipes::Pipe"))
     kafka = pipe["SourceParameters"]["ManagedStreamingKafkaParameters"]
     assert {name: kafka[name] for name in kafka if name != "Credentials"} == {
         "TopicName": "lm.metrics.otlp",
@@ -451,7 +446,7 @@ def test_pipe_reads_the_topic_with_a_certificate(example: Templates) -> None:
 
 def test_pipe_logs_errors_and_never_messages(example: Templates) -> None:
     """Level ERROR, no execution data, into a log group that exists."""
-    logging = _props(only(example["pipe"], "AWS::Pipes::Pipe"))["LogConfiguration"]
+    logging = props(only(example["pipe"], "AWS::Pipes::Pipe"))["LogConfiguration"]
     group = logging["CloudwatchLogsLogDestination"]["LogGroupArn"].rpartition("log-group:")[2]
     assert (logging["Level"], "IncludeExecutionData" in logging) == ("ERROR", False)
     only(example["base"], "AWS::Logs::LogGroup", LogGroupName=group)
@@ -459,7 +454,7 @@ def test_pipe_logs_errors_and_never_messages(example: Templates) -> None:
 
 def test_function_ends_before_the_pipe_does(example: Templates) -> None:
     """Less than the pipe's five minutes, on arm64, without reserved concurrency."""
-    function = _props(only(example["pipe"], "AWS::Lambda::Function"))
+    function = props(only(example["pipe"], "AWS::Lambda::Function"))
     assert function["Timeout"] == 240
     assert (function["Architectures"], function["Runtime"]) == (["arm64"], "python3.14")
     assert "ReservedConcurrentExecutions" not in function
@@ -471,7 +466,7 @@ def test_functions_run_on_what_the_zips_are_built_for(example: Templates) -> Non
     from infra.assets import HANDLER_ZIP, SETUP_ZIP  # noqa: PLC0415 - only where the infrastructure's packages are
 
     source = (ROOT / "tools" / "build_lambda.py").read_text()
-    runtimes = {_props(function)["Runtime"] for function in _every(example, "AWS::Lambda::Function")}
+    runtimes = {props(function)["Runtime"] for function in _every(example, "AWS::Lambda::Function")}
     (built,) = re.findall(r'^RUNTIME = "(.+)"$', source, re.MULTILINE)
     assert runtimes == {f"python{built}"}
     built = re.findall(r'"(\w+)": \([A-Z_]+, "\w+.txt"\)', source)
@@ -483,7 +478,7 @@ def test_function_has_the_settings_that_the_handler_reads(example: Templates, fu
     from lmdp.cloud.settings import Settings  # noqa: PLC0415 - beside infra's of the same name
 
     for templates in (example, full):
-        function = _props(only(templates["pipe"], "AWS::Lambda::Function"))
+        function = props(only(templates["pipe"], "AWS::Lambda::Function"))
         given = {name: text(value) for name, value in function["Environment"]["Variables"].items()}
         given["LMDP_REJECTS_KMS_KEY"] = f"arn:aws:kms:{HERE}:key/00000000-0000-0000-0000-000000000000"
         given["LMDP_REJECTS_BUCKET"] = "lmdp-example-errors-000000000000-us-east-1"
@@ -494,13 +489,13 @@ def test_function_has_the_settings_that_the_handler_reads(example: Templates, fu
 
 def test_reserved_concurrency_is_the_partitions_when_asked(full: Templates) -> None:
     """As many as were asked for."""
-    assert _props(only(full["pipe"], "AWS::Lambda::Function"))["ReservedConcurrentExecutions"] == 12
+    assert props(only(full["pipe"], "AWS::Lambda::Function"))["ReservedConcurrentExecutions"] == 12
 
 
 def test_topic_loses_nothing_when_a_broker_dies(example: Templates, full: Templates) -> None:
     """Three copies, two in sync, what is asked to keep, messages of 1 MiB; made only when asked."""
     topic = only(full["network"], "AWS::MSK::Topic")
-    found = _props(topic)
+    found = props(topic)
     assert (found["TopicName"], found["PartitionCount"], found["ReplicationFactor"]) == ("lm.metrics.otlp", 12, 3)
     assert base64.b64decode(found["Configs"]).decode().splitlines() == [
         "retention.ms=86400000",
@@ -515,7 +510,7 @@ def test_every_log_group_is_ours(full: Templates) -> None:
     """Each is in the base stack, where no other's rollback deletes it, encrypted, and ends; each function has one."""
     groups = of_type(full["base"], "AWS::Logs::LogGroup")
     assert len(groups) == len(_every(full, "AWS::Logs::LogGroup"))
-    assert sorted(_props(group)["LogGroupName"] for group in groups) == [
+    assert sorted(props(group)["LogGroupName"] for group in groups) == [
         "/aws/ecs/lmdp-example-receive",
         "/aws/ecs/lmdp-example-write",
         "/aws/kinesisfirehose/lmdp-example-rows",
@@ -526,11 +521,11 @@ def test_every_log_group_is_ours(full: Templates) -> None:
         "/aws/vendedlogs/kafka/lmdp-example-kafka",
         "/aws/vendedlogs/pipes/lmdp-example",
     ]
-    assert {_props(group)["RetentionInDays"] for group in groups} == {30}
-    assert all("KmsKeyId" in _props(group) for group in groups)
+    assert {props(group)["RetentionInDays"] for group in groups} == {30}
+    assert all("KmsKeyId" in props(group) for group in groups)
     functions = _every(full, "AWS::Lambda::Function")
-    named = {_props(group)["LogGroupName"] for group in groups}
-    assert len([one for one in functions if _props(one)["LoggingConfig"]["LogGroup"] in named]) == len(functions) == 4
+    named = {props(group)["LogGroupName"] for group in groups}
+    assert len([one for one in functions if props(one)["LoggingConfig"]["LogGroup"] in named]) == len(functions) == 4
 
 
 @pytest.mark.parametrize("word", ["BEGIN", 'private_key":', "password"])

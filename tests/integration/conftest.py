@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from lmdp.errors import KafkaUnavailableError
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, embedded
@@ -55,3 +56,9 @@ def new_topic(kafka_broker: KafkaBroker) -> Callable[..., str]:
         return name
 
     return make
+
+
+@pytest.fixture(scope="module")
+def admin(kafka_broker: KafkaBroker) -> AdminClient:
+    """An administrative client; requests end with it, so it outlives them."""
+    return AdminClient(kafka_broker.access.config())

@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from lmdp.machine.embedded_kafka.broker import KafkaBroker
 
 
-@pytest.fixture(scope="module")
-def admin(kafka_broker: KafkaBroker) -> AdminClient:
-    """An administrative client; requests end with it, so it outlives them."""
-    return AdminClient(kafka_broker.access.config())
-
-
 def _forget(admin: AdminClient, topic: str, *offsets: int) -> None:
     """Let the broker remove what stands before these offsets, as retention does."""
     places = [TopicPartition(topic, partition, offset) for partition, offset in enumerate(offsets)]

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from running import Consuming
 
 
-@pytest.fixture(scope="module")
-def admin(kafka_broker: KafkaBroker) -> AdminClient:
-    """An administrative client; requests end with it, so it outlives them."""
-    return AdminClient(kafka_broker.access.config())
-
-
 def plain(access: KafkaAccess, topic: str, numbers: Iterable[int]) -> None:
     """Put bundles on the topic without a transaction."""
     publish(access, topic, map(bundle, numbers))

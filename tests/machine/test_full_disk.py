@@ -10,8 +10,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
 from lmdp.core.specification import load_spec
 from lmdp.machine.warehouse.warehouse import Warehouse
 
@@ -53,12 +51,6 @@ def elsewhere(code: str, path: Path) -> list[str]:
     assert run.stderr == ""
     assert run.returncode == 0
     return run.stdout.splitlines()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where this test's warehouse is."""
-    return tmp_path / "warehouse.duckdb"
 
 
 def test_a_log_without_room_is_waited_out(path: Path) -> None:

@@ -15,20 +15,13 @@ from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "restarts"
 SPEC = load_spec()
 T0, MINUTE = day.BEGIN, day.MINUTE
 Buckets = dict[float, int]  # upper bound: count of the bucket, not cumulative
 Row = tuple[Any, ...]
-
-
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
-    """An empty warehouse of this test's own."""
-    with Warehouse.open(tmp_path / "w.duckdb", SPEC) as opened:
-        yield opened
 
 
 def query(warehouse: Warehouse, rows: list[Row], sql: str) -> list[tuple[Any, ...]]:

@@ -19,8 +19,7 @@ from lmdp.sql.duckdb_dialect import to_duckdb
 from lmdp.sql.render import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    pass
 
 SPEC = load_spec()
 T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z
@@ -69,13 +68,6 @@ def delta(ms: int, value: float, start: int | None, **fields: object) -> Row:
     return row(
         ms, value, attributes=attributes | ({"otlp.startTimeUnixMs": start} if start is not None else {}), **fields
     )
-
-
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
-    """An empty warehouse of this test's own."""
-    with Warehouse.open(tmp_path / "w.duckdb", SPEC) as opened:
-        yield opened
 
 
 def ask(warehouse: Warehouse, rows: list[Row], sql: str) -> list[tuple[Any, ...]]:

@@ -29,7 +29,7 @@ from lmdp.machine.warehouse.warehouse import Warehouse
 from running import remove_older
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 HERE = Path(__file__).parent
 SPEC = load_spec()
@@ -72,19 +72,6 @@ ENVELOPE = {
     "source": {"topic": "lm.metrics.otlp", "partition": 2, "offset": 7, "timestamp": T0 - 5, "key": None},
     "datapoints": 3,
 }
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where this test's warehouse is."""
-    return tmp_path / "warehouse.duckdb"
-
-
-@pytest.fixture
-def warehouse(path: Path) -> Iterator[Warehouse]:
-    """An empty warehouse."""
-    with Warehouse.open(path, SPEC) as opened:
-        yield opened
 
 
 def count(warehouse: Warehouse, table: str = "ROW_EVENTS") -> int:

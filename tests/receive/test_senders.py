@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -19,13 +18,6 @@ from lmdp.receive.senders import Senders
 from lmdp.receive.server import ReceiveSettings
 from receive.receiving import BUNDLE, receiving
 from running import call, until
-
-
-@pytest.fixture(scope="module")
-def broker() -> Iterator[MemoryBroker]:
-    """A broker in memory."""
-    with MemoryBroker() as running:
-        yield running
 
 
 def basic(name: str, token: str) -> str:

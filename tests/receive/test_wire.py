@@ -39,13 +39,6 @@ LIMITS = Limits(body=200_000, decompressed=2**20, head_seconds=1.0, body_seconds
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[MemoryBroker]:
-    """A broker in memory."""
-    with MemoryBroker() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def receiver(broker: MemoryBroker) -> Iterator[Receiving]:
     """A receiver that is short of patience."""
     with receiving(broker.access, limits=LIMITS) as running:

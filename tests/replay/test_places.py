@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from confluent_kafka import Producer
-from typer.testing import CliRunner, Result
 
 from cloud.names import BUCKET, SECRET, STREAM
 from lmdp import TransformSettings, transform
-from lmdp.cli.command import Command
-from lmdp.cli.replay import replay
 from lmdp.cloud.reject_sink import put_object
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import reject_files
+from replay.command import run
 from replay.failures import NOW, SPEC, files, firehose_record, message, reject_into, rejects, row_json, values
 from running import PROGRAM, bundle, environment, started, until
 
 SOURCE = f"s3://{BUCKET}"
-
-
-def run(*words: str | Path, **env: str) -> Result:
-    """Run the command in this process."""
-    app = typer.Typer()
-    app.command(cls=Command)(replay)
-    clean = dict.fromkeys((name for name in os.environ if name.startswith("LMDP_")), "")
-    return CliRunner().invoke(app, [str(word) for word in words], env={**clean, **env})
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from importlib import resources
 
@@ -14,6 +13,7 @@ from lmdp.core.specification import load_spec
 from lmdp.cost.formula import evaluate, names
 from lmdp.sql.render import statements
 from lmdp.sql.settings import SnowflakeSettings
+from snowflake_dynamic import parsed
 
 TIMES = {"HOUR_TS", "DAY_TS", "MONTH_TS", "TS", "TS_UNIX_MS"}
 """A window has one of these among its partition's columns: it ends with the hour, the day or the month."""
@@ -35,13 +35,6 @@ SESSION = {
     "SEQ4",
     "UUID_STRING",
 }
-
-
-def parsed(sql: str) -> exp.Create:
-    """The statement without the clause that no parser knows."""
-    tree = sqlglot.parse_one(re.sub(r"FROZEN WHERE .*", "", sql), read="snowflake")
-    assert isinstance(tree, exp.Create)
-    return tree
 
 
 CREATED = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import pytest
 import sqlglot
@@ -15,22 +14,16 @@ from lmdp.errors import SettingsError
 from lmdp.snowflake.verify import VIEWS
 from lmdp.sql.render import IdentifierStyle, Part, clean_name, column, statements
 from lmdp.sql.settings import SnowflakeSettings
+from snowflake_dynamic import parsed
 
 SPEC = load_spec()
-
-
-def _tree(sql: str) -> exp.Create:
-    """The statement, without the clause that no parser knows."""
-    tree = sqlglot.parse_one(re.sub(r"FROZEN WHERE .*", "", sql), read="snowflake")
-    assert isinstance(tree, exp.Create)
-    return tree
 
 
 def _created(style: IdentifierStyle = "quoted", spec: Spec = SPEC) -> dict[str, str]:
     """The statements by the name of what they create."""
     found = {}
     for statement in statements(spec, SnowflakeSettings(identifiers=style, retention_days=None)):
-        table = _tree(statement.sql).find(exp.Table)
+        table = parsed(statement.sql).find(exp.Table)
         assert table is not None
         found[table.name] = statement.sql
     return found
@@ -93,7 +86,7 @@ def test_what_a_statement_reads_is_created_before_it() -> None:
     """Files run in the order of their names, and that order works."""
     made: set[str] = set()
     for statement in statements(SPEC, SnowflakeSettings(retention_days=None)):
-        tree = _tree(statement.sql)
+        tree = parsed(statement.sql)
         within = {cte.alias for cte in tree.find_all(exp.CTE)}
         reads = {table.name for table in tree.expression.find_all(exp.Table)} - within if tree.expression else set()
         assert reads <= made, statement.file
@@ -109,7 +102,7 @@ def test_every_column_of_every_view_is_resolved(style: IdentifierStyle) -> None:
     rows = {part.this.sql("snowflake"): part.args["kind"].sql("snowflake") for part in table.find_all(exp.ColumnDef)}
     known: dict[str, dict[str, str]] = {"ROW_EVENTS": rows}
     for name, sql in created.items():
-        tree = _tree(sql)
+        tree = parsed(sql)
         if tree.expression is None:
             continue
         resolved = qualify(
@@ -128,7 +121,7 @@ def test_every_column_of_every_view_is_resolved(style: IdentifierStyle) -> None:
 @pytest.mark.parametrize("name", [name for name in _created() if name not in {"ROW_EVENTS", "POINTS"}])
 def test_only_points_reaches_into_the_maps(name: str) -> None:
     """Everything else reads plain columns; DEVICE_TIMES counts what arrived, repeats too, and PIPELINE_LAG its age."""
-    tree = _tree(_created()[name])
+    tree = parsed(_created()[name])
     assert not list(tree.find_all(exp.JSONExtract))
     reads = {table.name for table in tree.find_all(exp.Table)}
     assert ("ROW_EVENTS" in reads) == (name in {"DEVICE_TIMES", "PIPELINE_LAG"})
