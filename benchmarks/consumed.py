@@ -75,7 +75,7 @@ def lmdp(task: Task, workers: int = 0) -> dict[str, Any]:
         consume(task.access, warehouse, settings, reading, progress, ends, lambda _: None)
         own = time.process_time() - cpu
         theirs = resource.getrusage(resource.RUSAGE_CHILDREN)
-        duplicates = warehouse.duplicates()
+        duplicates = warehouse.tally.count().duplicates
     return {
         "rows": progress.counts.rows,
         "messages": progress.counts.messages,

@@ -135,6 +135,7 @@ def test_stopped_by_a_signal(tmp_path: Path) -> None:
     assert b"Run the same command again" in err
     assert b"failures made" in out
     assert 5 < len(files(tmp_path / "r" / "replayed")) < 300
-    run(*words)
+    again = run(*words)
+    assert again.exit_code == 0, again.output
     with Warehouse.open(tmp_path / "home" / "warehouse.duckdb", SPEC, read_only=True) as warehouse:
         assert values(warehouse, 'SELECT count(*) + 1000 * count(DISTINCT "instance") FROM ROW_EVENTS') == [300_300]
