@@ -33,11 +33,11 @@ from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.simulation.collectors import Simulation
 from lmdp.machine.status import Machine, News
 from lmdp.machine.store import OpenStore, Store, WarehouseStore
-from lmdp.machine.warehouse.connection import Limits
+from lmdp.machine.warehouse.connection import EngineLimits
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 # More memory makes no query faster, and the consumer needs it (measured on 2.3 million rows).
-_QUERY_LIMITS = Limits(memory="128MB")
+_QUERY_LIMITS = EngineLimits(memory="128MB")
 _WATCH_EVERY_S = 0.25
 _FLUSH_S = 30.0  # for what is under way when the duration is over
 _STOP_S = 2.0  # the same, when someone waits for the end

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from lmdp.certificates.development_ca import read_certificate
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.receive.application import Application, Limits
+from lmdp.receive.application import Application, ReceiveLimits
 from lmdp.receive.metrics import Metrics
 from lmdp.receive.senders import Senders
 from lmdp.receive.topic import TopicWriter
@@ -59,7 +59,7 @@ class ReceiveSettings:
     client_ca: Path | None = None
     behind_proxy: bool = False
     metrics_port: int = 0
-    limits: Limits = field(default_factory=Limits)
+    limits: ReceiveLimits = field(default_factory=ReceiveLimits)
 
     def faults(self) -> list[str]:
         """Everything that is wrong with these settings, each with what to do."""
@@ -87,7 +87,7 @@ class ReceiveSettings:
 class Connection(HttpToolsProtocol):
     """One connection, limited in its number, its head, and the time that a request takes to arrive."""
 
-    def __init__(self, *words: Any, limits: Limits, **named: Any) -> None:
+    def __init__(self, *words: Any, limits: ReceiveLimits, **named: Any) -> None:
         super().__init__(*words, **named)
         self._limits = limits
 

@@ -38,7 +38,7 @@ FindRows: TypeAlias = Callable[[str], Sequence[Mapping[str, Any]] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TrialTimeouts:
     """Times in seconds: between two looks, for a commit, and in which nothing may come."""
 
     look_s: float = 0.5
@@ -56,7 +56,7 @@ class Trial:
     style: KeyStyle
     rows: FindRows
     refused: Callable[[str], int | None]
-    limits: Limits = Limits()
+    limits: TrialTimeouts = TrialTimeouts()
     mark: str = field(default_factory=lambda: secrets.token_hex(6))
     channel: Channel | None = None
 

@@ -18,7 +18,7 @@ from lmdp.snowflake.keypair import make_pair, pem
 from lmdp.snowflake.setup import migrate
 from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
-from lmdp.snowflake.trial import TRIALS, Limits, Trial, run_trials
+from lmdp.snowflake.trial import TRIALS, Trial, TrialTimeouts, run_trials
 from lmdp.snowflake.verify import Scope
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.testing.snowpipe import Double, Fault, snowpipe_double
@@ -41,7 +41,7 @@ def one(double: Double, session: Session) -> Trial:
     def refused(mark: str) -> int:
         return sum(mark.encode() in row for row in double.error_table)
 
-    return Trial(session, PLACE, SPEC, "quoted", rows, refused, Limits(0.02, 1.0, 0.3))
+    return Trial(session, PLACE, SPEC, "quoted", rows, refused, TrialTimeouts(0.02, 1.0, 0.3))
 
 
 def answers(one: Trial) -> dict[str, tuple[bool | None, str]]:

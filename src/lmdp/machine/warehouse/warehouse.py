@@ -16,7 +16,7 @@ import duckdb
 
 from lmdp.errors import LmdpError
 from lmdp.machine.warehouse import connection, schema
-from lmdp.machine.warehouse.connection import DATABASE, SCHEMA, Limits
+from lmdp.machine.warehouse.connection import DATABASE, SCHEMA, EngineLimits
 from lmdp.machine.warehouse.file_identity import Believed, FileIdentity
 from lmdp.machine.warehouse.reader import Reader, log_bytes
 from lmdp.machine.warehouse.retention import Removed, Step, steps
@@ -59,7 +59,7 @@ class Warehouse:
         connection: duckdb.DuckDBPyConnection,
         path: Path,
         spec: Spec | None,
-        limits: Limits,
+        limits: EngineLimits,
         keep_days: int | None = None,
     ) -> None:
         self.path = path
@@ -97,7 +97,7 @@ class Warehouse:
         spec: Spec,
         *,
         read_only: bool = False,
-        limits: Limits | None = None,
+        limits: EngineLimits | None = None,
         keep_days: int | None = None,
     ) -> Warehouse:
         """Open the file, made or migrated where need be; `read_only` changes nothing, and works while nobody writes.
@@ -107,7 +107,7 @@ class Warehouse:
         cannot be a warehouse: no folder, no DuckDB file, newer than this program, or other columns than the
         specification's.
         """
-        limits = limits or Limits()
+        limits = limits or EngineLimits()
         while True:
             try:
                 opened = cls._connected(path, spec, limits, read_only=read_only)
@@ -120,7 +120,7 @@ class Warehouse:
                 return cls(opened, path, None if read_only else spec, limits, keep_days)
 
     @staticmethod
-    def _connected(path: Path, spec: Spec, limits: Limits, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connected(path: Path, spec: Spec, limits: EngineLimits, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         opened = connection.attach(path, read_only=read_only, limits=limits)
         try:
             if read_only:
