@@ -209,7 +209,7 @@ def count(connection: duckdb.DuckDBPyConnection, limits: RowAgeBounds) -> Totals
     )
 
 
-class Tally:
+class RunningTotals:
     """The totals of an open file. `cursor` opens a connection of its own; every commit holds `lock`."""
 
     def __init__(

@@ -20,7 +20,7 @@ from lmdp.machine.warehouse.connection import DATABASE, SCHEMA, EngineLimits
 from lmdp.machine.warehouse.file_identity import Believed, FileIdentity
 from lmdp.machine.warehouse.reader import Reader, log_bytes
 from lmdp.machine.warehouse.retention import Removed, Step, steps
-from lmdp.machine.warehouse.totals import Tally, Totals
+from lmdp.machine.warehouse.totals import RunningTotals, Totals
 from lmdp.machine.warehouse.writer import insert, is_there
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Warehouse:
             self._reader.answering,
             self._reader.end_queries,
         )
-        self.tally = Tally(self._reader.reading, self._locked_unless_closing, keep_days)
+        self.tally = RunningTotals(self._reader.reading, self._locked_unless_closing, keep_days)
         self._identity = FileIdentity(path, self._believed) if spec else None
 
     @property
