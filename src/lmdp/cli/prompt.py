@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from lmdp.cli.query import Asked, Form
+from lmdp.cli.query import Form, QueryOptions
 from lmdp.errors import LmdpError
 from lmdp.support import stdio
 from lmdp.support.printable import printable
@@ -29,7 +29,7 @@ End a query with ; and Enter. Tab completes names, the arrow keys bring back ear
 _TABLES: Final = "SELECT table_name FROM information_schema.tables ORDER BY 1"
 
 
-def run(asked: Asked) -> None:
+def run(asked: QueryOptions) -> None:
     """Read queries and print their answers until the end of the input."""
     history = asked.home / HISTORY
     _bind(Completion(lambda: names(asked)))
@@ -42,7 +42,7 @@ def run(asked: Asked) -> None:
         _save(history)
 
 
-def _loop(asked: Asked) -> None:
+def _loop(asked: QueryOptions) -> None:
     lines: list[str] = []
     while True:
         try:
@@ -63,7 +63,7 @@ def _loop(asked: Asked) -> None:
             print()
 
 
-def answer(asked: Asked, sql: str) -> None:
+def answer(asked: QueryOptions, sql: str) -> None:
     """Print the answer to a query, or why there is none."""
     try:
         asked.run(sql)
@@ -72,7 +72,7 @@ def answer(asked: Asked, sql: str) -> None:
         stdio.print_error(printable(str(error)))
 
 
-def command(asked: Asked, words: list[str]) -> bool:
+def command(asked: QueryOptions, words: list[str]) -> bool:
     """Carry out a line that begins with a point; return False where it ends the prompt."""
     forms = [form for form in get_args(Form) if form != "parquet"]
     match words:
@@ -109,7 +109,7 @@ class Completion:
         return self._found[number] if number < len(self._found) else None
 
 
-def names(asked: Asked) -> list[str]:
+def names(asked: QueryOptions) -> list[str]:
     """Return the names of tables and columns, and the keywords; none where the warehouse cannot be queried."""
     try:
         table, _ = asked.answer(_NAMES, 10_000)

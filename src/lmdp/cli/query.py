@@ -65,7 +65,7 @@ def query(
     """
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise SettingsError("--format is parquet, which is not for a terminal: give --output FILE, or redirect")
-    asked = Asked(home, warehouse, form, output, limit, timeout)
+    asked = QueryOptions(home, warehouse, form, output, limit, timeout)
     if sql is not None:
         asked.run(sys.stdin.read() if sql == "-" else sql)
     elif sys.stdin.isatty() and sys.stdout.isatty() and output is None:
@@ -77,7 +77,7 @@ def query(
 
 
 @dataclass(slots=True)
-class Asked:
+class QueryOptions:
     """The options of a query: which warehouse, and what becomes of the answer."""
 
     home: Path
