@@ -52,7 +52,7 @@ DryRun = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _ReplayOptions:
     """The command's options, checked."""
 
     source: str
@@ -133,7 +133,9 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
 
     own = source == OWN or source.endswith(".duckdb")
     file = Path(source) if source.endswith(".duckdb") else warehouse_file(warehouse, home)
-    wanted = _Wanted(source, to, dry_run, org_id or None, home, file, firehose.identifiers, firehose.region or None)
+    wanted = _ReplayOptions(
+        source, to, dry_run, org_id or None, home, file, firehose.identifiers, firehose.region or None
+    )
     started, stop, report = time.monotonic(), threading.Event(), Report()
     with contextlib.ExitStack() as parts:
         send = _sink(wanted, kafka, firehose, stop)
@@ -150,7 +152,9 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
         raise LmdpError(f"Stopped before completing. {_so_far(report)}")
 
 
-def _sink(wanted: _Wanted, kafka: KafkaOptions, firehose: FirehoseOptions, stop: threading.Event) -> "Send | None":
+def _sink(
+    wanted: _ReplayOptions, kafka: KafkaOptions, firehose: FirehoseOptions, stop: threading.Event
+) -> "Send | None":
     """Return the sink; None for the warehouse."""
     from lmdp.core.column_names import styled  # noqa: PLC0415 - loaded when needed
     from lmdp.replay.sinks import into_firehose, into_kafka, into_snowflake, profile_region  # noqa: PLC0415 - as above
@@ -168,7 +172,7 @@ def _sink(wanted: _Wanted, kafka: KafkaOptions, firehose: FirehoseOptions, stop:
     return into_firehose(str(firehose.stream), region, os.environ, styled(configured_spec(), wanted.style))
 
 
-def _own(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
+def _own(wanted: _ReplayOptions, send: "Send | None", run: "Run", report: "Report") -> None:
     """Replay the rejects of a warehouse."""
     from lmdp.replay.log import Rejects  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above
@@ -182,7 +186,7 @@ def _own(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> 
         replay_rejects(Rejects.of(ask), there, run, report)
 
 
-def _objects(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
+def _objects(wanted: _ReplayOptions, send: "Send | None", run: "Run", report: "Report") -> None:
     """Replay the objects of a folder or a bucket: into the warehouse, to another sink, or (a dry run) to nowhere."""
     from lmdp.machine.data_dir import make_home  # noqa: PLC0415 - as above
     from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above
@@ -202,7 +206,7 @@ def _objects(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report")
         replay_objects(store, step, run, report)
 
 
-def _store(wanted: _Wanted) -> "Store":
+def _store(wanted: _ReplayOptions) -> "Store":
     if wanted.source.startswith("s3://"):
         from lmdp.replay.bucket import open_bucket  # noqa: PLC0415 - botocore is loaded when needed
 
@@ -212,7 +216,7 @@ def _store(wanted: _Wanted) -> "Store":
     return Folder.open(Path(wanted.source))
 
 
-def _replay_settings(wanted: _Wanted) -> "ReplaySettings":
+def _replay_settings(wanted: _ReplayOptions) -> "ReplaySettings":
     from lmdp.core.column_names import key_overhead  # noqa: PLC0415 - as above
     from lmdp.replay.retry import ReplaySettings  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
