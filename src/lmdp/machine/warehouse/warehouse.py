@@ -17,7 +17,7 @@ import duckdb
 from lmdp.errors import LmdpError
 from lmdp.machine.warehouse import connection, schema
 from lmdp.machine.warehouse.connection import DATABASE, SCHEMA, EngineLimits
-from lmdp.machine.warehouse.file_identity import Believed, FileIdentity
+from lmdp.machine.warehouse.file_identity import DatabaseSize, FileIdentity
 from lmdp.machine.warehouse.reader import Reader, log_bytes
 from lmdp.machine.warehouse.retention import Removed, Step, steps
 from lmdp.machine.warehouse.totals import RunningTotals, Totals
@@ -307,10 +307,10 @@ class Warehouse:
             self._short = 0
             self.tally.note(write.added, lambda: then(write.size))
 
-    def _believed(self) -> Believed:
+    def _believed(self) -> DatabaseSize:
         found = self._connection.execute(_BELIEVED).fetchone()
         assert found is not None
-        return Believed(int(found[0]), int(found[1]), bool(found[2]))
+        return DatabaseSize(int(found[0]), int(found[1]), bool(found[2]))
 
     def _failed(self, error: duckdb.Error) -> None:
         """Open the file again where that is needed to continue: it was shut, or lacked memory twice in a row."""
