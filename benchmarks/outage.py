@@ -27,7 +27,7 @@ from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.machine.transformer import transformer
 from lmdp.snowflake.connection import der
 from lmdp.snowflake.streaming.channel import Channels
-from lmdp.snowflake.streaming.session import Account, Place, Session
+from lmdp.snowflake.streaming.session import Account, PipeName, Session
 from lmdp.snowflake.streaming.sink import SnowflakeSink
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def main() -> None:
     reading = ConsumeSettings(task.topic, group=task.topic, batch_rows=5_000, from_group=True, keys=settings.spec)
     channels = Channels(
         Session(Account(url, "LM_FIREHOSE_SVC", lambda: key), events.stop, _SHORT_S),
-        Place("LM_METRICS", "PIPELINE", "ROW_EVENTS_STREAM"),
+        PipeName("LM_METRICS", "PIPELINE", "ROW_EVENTS_STREAM"),
         "outage",
     )
     sink = SnowflakeSink(channels, list, "double", writer="outage", stop=events.stop, notify=_drop)

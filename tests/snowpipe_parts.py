@@ -13,12 +13,12 @@ from lmdp.core.encode import encode
 from lmdp.snowflake.connection import der
 from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.streaming.channel import Channels
-from lmdp.snowflake.streaming.session import Account, Place, Session
+from lmdp.snowflake.streaming.session import Account, PipeName, Session
 from lmdp.snowflake.streaming.sink import SinkLimits, SnowflakeSink
 from lmdp.testing.snowpipe import Double
 
 KEY = der(make_pair(2048).private.encode())
-PLACE = Place("DB", "SCH", "ROW_EVENTS-STREAMING")
+PLACE = PipeName("DB", "SCH", "ROW_EVENTS-STREAMING")
 
 
 def public(key: bytes) -> rsa.RSAPublicKey:

@@ -55,7 +55,7 @@ class Latencies:
         return None if bucket is None else round(math.exp(bucket / 20))
 
 
-class Place(NamedTuple):
+class PartitionOffsets(NamedTuple):
     """Offsets of a partition: the first that Kafka has, the end, and the next that is read."""
 
     first: int
@@ -80,7 +80,7 @@ class Progress:
     first_reject: str = ""
     tally: RejectShare = field(default_factory=RejectShare)
     _recent: deque[tuple[float, RejectShare]] = field(default_factory=lambda: deque(maxlen=1000))
-    _places: deque[tuple[float, dict[int, Place]]] = field(default_factory=lambda: deque(maxlen=_PLACES))
+    _places: deque[tuple[float, dict[int, PartitionOffsets]]] = field(default_factory=lambda: deque(maxlen=_PLACES))
 
     def committed(self, counts: Counts, rejects: Sequence[Reject], bytes_out: int) -> None:
         """Note a transaction that is in the warehouse."""
@@ -111,7 +111,7 @@ class Progress:
         """Return the messages a second over the last ten seconds."""
         return self.lately(_RATE_SECONDS).messages / _RATE_SECONDS
 
-    def note_places(self, places: dict[int, Place]) -> None:
+    def note_places(self, places: dict[int, PartitionOffsets]) -> None:
         """Note where the partitions are now."""
         self._places.append((time.monotonic(), places))
 

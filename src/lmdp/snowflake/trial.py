@@ -24,7 +24,7 @@ from lmdp.snowflake.canary import row
 from lmdp.snowflake.streaming import elastic
 from lmdp.snowflake.streaming.channel import Channel, Channels, Status
 from lmdp.snowflake.streaming.requests import Append
-from lmdp.snowflake.streaming.session import Call, Place, Session
+from lmdp.snowflake.streaming.session import Call, PipeName, Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 from lmdp.snowflake.streaming.token import OffsetToken, Position
 from lmdp.snowflake.verify import Check, Scope, refused_table
@@ -51,7 +51,7 @@ class Trial:
     """A trial of one account: what is signed in, and what the trials before have opened."""
 
     session: Session
-    place: Place
+    place: PipeName
     spec: Spec
     style: KeyStyle
     rows: FindRows

@@ -30,7 +30,7 @@ from lmdp.machine.kafka.group_offsets import GroupOffsets, grant, owner_of, read
 from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
 from lmdp.machine.kafka.records import epoch_of, known, message_of, runs_of
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
-from lmdp.machine.metrics import Place, Progress
+from lmdp.machine.metrics import PartitionOffsets, Progress
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.sink import Sink
@@ -374,7 +374,7 @@ class KafkaSource:
             end = high if high >= 0 or part not in snapshot.logs else snapshot.logs[part].end
             lag[part] = max(0, end - position)
             first = snapshot.logs[part].first if part in snapshot.logs else 0
-            places[part] = Place(min(first, position), max(end, position), position)
+            places[part] = PartitionOffsets(min(first, position), max(end, position), position)
         self._progress.lag = lag
         self._progress.note_places(places)
 
