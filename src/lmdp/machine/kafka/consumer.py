@@ -25,7 +25,7 @@ from lmdp.errors import (
     TopicReplacedError,
 )
 from lmdp.machine.batch import Fetch
-from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
+from lmdp.machine.kafka.access import REQUEST_SECONDS, ClientErrors, KafkaAccess, is_away, translate
 from lmdp.machine.kafka.group_offsets import GroupOffsets, grant, owner_of, read_own
 from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
 from lmdp.machine.kafka.records import epoch_of, known, message_of, runs_of
@@ -110,7 +110,7 @@ class KafkaSource:
         self._notify = notify
         self._drain = drain
         self._fingerprint = access.fingerprint()
-        self._reasons = Reasons()
+        self._reasons = ClientErrors()
         self._stalls = StallDetector()
         self._lot = 1  # messages to take at once: as many as `_FETCH_BYTES` hold of the largest of late
         self._looked = time.monotonic()
