@@ -28,7 +28,7 @@ from lmdp.machine.batch import Fetch
 from lmdp.machine.kafka.access import REQUEST_SECONDS, ClientErrors, KafkaAccess, is_away, translate
 from lmdp.machine.kafka.group_offsets import GroupOffsets, grant, owner_of, read_own
 from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
-from lmdp.machine.kafka.records import epoch_of, known, message_of, runs_of
+from lmdp.machine.kafka.records import epoch_of, message_of, not_none, runs_of
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
 from lmdp.machine.metrics import PartitionOffsets, Progress
 from lmdp.machine.pipeline import Pipeline
@@ -227,9 +227,9 @@ class KafkaSource:
                 if error is None:
                     yield self._fetched(run)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name
-                    yield from self._end_reached(known(run[0].partition()), known(run[0].offset()))
+                    yield from self._end_reached(not_none(run[0].partition()), not_none(run[0].offset()))
                 elif error.code() in _OUT_OF_RANGE:
-                    yield from self._reset(known(run[0].partition()), truncated_at(error.str()))
+                    yield from self._reset(not_none(run[0].partition()), truncated_at(error.str()))
                     again |= {run[0].partition()} if self._settings.shared else {*self._positions}
                 else:
                     self._handle(error)
@@ -271,11 +271,11 @@ class KafkaSource:
 
     def _fetched(self, records: list[Record]) -> Fetch:
         """Return messages of one partition, and adapt how many to take at once."""
-        partition, epoch = known(records[0].partition()), epoch_of(records[0])
+        partition, epoch = not_none(records[0].partition()), epoch_of(records[0])
         largest = max(map(len, records))
         self._lot = max(1, min(self._lot + len(records), _FETCH, _FETCH_BYTES // max(largest, 1)))
-        first = min(self._positions[partition], known(records[0].offset()))
-        end = known(records[-1].offset()) + 1
+        first = min(self._positions[partition], not_none(records[0].offset()))
+        end = not_none(records[-1].offset()) + 1
         self._positions[partition], self._epochs[partition] = end, epoch
         return Fetch(partition, first, end, epoch, [message_of(record) for record in records])
 
@@ -288,8 +288,8 @@ class KafkaSource:
         if end > first:
             (place,) = self._consumer.position([TopicPartition(self._settings.topic, partition)])
             # An older epoch would have the broker report a truncated log at the next start.
-            known = place.offset == end and place.leader_epoch is not None
-            epoch = place.leader_epoch if known and place.leader_epoch is not None else -1
+            has_epoch = place.offset == end and place.leader_epoch is not None
+            epoch = place.leader_epoch if has_epoch and place.leader_epoch is not None else -1
             self._positions[partition], self._epochs[partition] = end, epoch
             yield Fetch(partition, first, end, epoch)
         elif not self._settings.from_group:  # what was read up to there may not be durable yet

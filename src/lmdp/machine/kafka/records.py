@@ -12,7 +12,7 @@ from lmdp.core.otlp.compression import GZIP, ZSTD
 from lmdp.core.pipeline import Message
 
 
-def known(number: int | None) -> int:
+def not_none(number: int | None) -> int:
     """Return the partition or offset of a record that was received; only one that was not sent yet has none."""
     assert number is not None
     return number
@@ -37,7 +37,7 @@ def runs_of(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _run(record: Record) -> tuple[int, int] | None:
     if record.error() or (record.value() or b"").startswith((GZIP, ZSTD)):
         return None
-    return known(record.partition()), epoch_of(record)
+    return not_none(record.partition()), epoch_of(record)
 
 
 def message_of(record: Record) -> Message:
@@ -47,8 +47,8 @@ def message_of(record: Record) -> Message:
     return Message(
         record.value(),
         record.topic() or "",
-        known(record.partition()),
-        known(record.offset()),
+        not_none(record.partition()),
+        not_none(record.offset()),
         timestamp if kind else None,
         record.key(),
         tuple(headers),
