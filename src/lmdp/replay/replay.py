@@ -21,7 +21,7 @@ from lmdp.replay import log
 from lmdp.replay.log import REJECTS, Rejects, ReplayedObject
 from lmdp.replay.retry import Outcome, ReplaySettings, Report, now, printed, retry
 from lmdp.replay.sinks import Send
-from lmdp.replay.stores import Seen, Store, place_of_replayed
+from lmdp.replay.stores import ReplayedFailures, Store, place_of_replayed
 from lmdp.support.failed_records import Failed, Unparseable, failed, packed, read, unpacked
 
 _ROWS: Final = (
@@ -87,7 +87,7 @@ class Run:
 def replay_objects(store: Store, step: Step, run: Run, report: Report) -> None:
     """Replay the objects of a store; `report` is filled in on the way. Raises LmdpError where it cannot continue."""
     names = store.names()
-    seen = Seen(store.replayed(), partial(_pieces, store))
+    seen = ReplayedFailures(store.replayed(), partial(_pieces, store))
     for done, name in enumerate(names):
         run.on_progress(done, len(names))
         if run.stop():
@@ -103,7 +103,7 @@ def replay_objects(store: Store, step: Step, run: Run, report: Report) -> None:
     run.on_progress(len(names), len(names))
 
 
-def _object(store: Store, name: str, step: Step, seen: Seen, run: Run, report: Report) -> None:
+def _object(store: Store, name: str, step: Step, seen: ReplayedFailures, run: Run, report: Report) -> None:
     stored = store.read(name)
     text = unpacked(stored.content)
     pieces = list(read(text))

@@ -87,7 +87,7 @@ def is_replayed(name: str) -> bool:
     return REPLAYED in PurePosixPath(name).parts[:-1]
 
 
-class Seen:
+class ReplayedFailures:
     """The failures that were replayed before: a batch that was tried again may have been split into other objects.
 
     Replayed objects stay in the store. The names of our own have their offsets, so that only those are read that may
