@@ -24,7 +24,7 @@ from lmdp.support.printable import printable
 from lmdp.support.signals import stopped_by_signals
 
 if TYPE_CHECKING:
-    from lmdp.replay.replay import Run
+    from lmdp.replay.replay import ReplayControl
     from lmdp.replay.retry import ReplaySettings, Report
     from lmdp.replay.sinks import Send
     from lmdp.replay.stores import Store
@@ -128,7 +128,7 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
 
     Example: lmdp replay .lmdp/rejects --to snowflake --org-id acme
     """
-    from lmdp.replay.replay import Run  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.replay.replay import ReplayControl  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.replay.retry import Report  # noqa: PLC0415 - as above
 
     own = source == OWN or source.endswith(".duckdb")
@@ -142,7 +142,7 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
         parts.enter_context(stopped_by_signals(stop))
         progress = parts.enter_context(_progress("rejects" if own else "objects"))
         try:
-            (_own if own else _objects)(wanted, send, Run(dry_run, progress, stop.is_set), report)
+            (_own if own else _objects)(wanted, send, ReplayControl(dry_run, progress, stop.is_set), report)
         except LmdpError as error:
             error.args = (f"{error} {_so_far(report)}",)
             raise
@@ -172,7 +172,7 @@ def _sink(
     return into_firehose(str(firehose.stream), region, os.environ, styled(configured_spec(), wanted.style))
 
 
-def _own(wanted: _ReplayOptions, send: "Send | None", run: "Run", report: "Report") -> None:
+def _own(wanted: _ReplayOptions, send: "Send | None", run: "ReplayControl", report: "Report") -> None:
     """Replay the rejects of a warehouse."""
     from lmdp.replay.log import Rejects  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above
@@ -186,7 +186,7 @@ def _own(wanted: _ReplayOptions, send: "Send | None", run: "Run", report: "Repor
         replay_rejects(Rejects.of(ask), there, run, report)
 
 
-def _objects(wanted: _ReplayOptions, send: "Send | None", run: "Run", report: "Report") -> None:
+def _objects(wanted: _ReplayOptions, send: "Send | None", run: "ReplayControl", report: "Report") -> None:
     """Replay the objects of a folder or a bucket: into the warehouse, to another sink, or (a dry run) to nowhere."""
     from lmdp.machine.data_dir import make_home  # noqa: PLC0415 - as above
     from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above

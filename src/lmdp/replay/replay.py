@@ -76,7 +76,7 @@ Step: TypeAlias = Callable[[Failures], Replayed]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ReplayControl:
     """Replay control: `dry` changes nothing, `on_progress` takes what is done and all, `stop` ends it between steps."""
 
     dry: bool
@@ -84,7 +84,7 @@ class Run:
     stop: Callable[[], bool]
 
 
-def replay_objects(store: Store, step: Step, run: Run, report: Report) -> None:
+def replay_objects(store: Store, step: Step, run: ReplayControl, report: Report) -> None:
     """Replay the objects of a store; `report` is filled in on the way. Raises LmdpError where it cannot continue."""
     names = store.names()
     seen = ReplayedFailures(store.replayed(), partial(_pieces, store))
@@ -103,7 +103,7 @@ def replay_objects(store: Store, step: Step, run: Run, report: Report) -> None:
     run.on_progress(len(names), len(names))
 
 
-def _object(store: Store, name: str, step: Step, seen: ReplayedFailures, run: Run, report: Report) -> None:
+def _object(store: Store, name: str, step: Step, seen: ReplayedFailures, run: ReplayControl, report: Report) -> None:
     stored = store.read(name)
     text = unpacked(stored.content)
     pieces = list(read(text))
@@ -128,7 +128,7 @@ def _pieces(store: Store, name: str) -> list[Failed | Unparseable]:
         return []
 
 
-def replay_rejects(rejects: Rejects, step: Step, run: Run, report: Report) -> None:
+def replay_rejects(rejects: Rejects, step: Step, run: ReplayControl, report: Report) -> None:
     """Replay the rejects of a warehouse, a page a step. Raises LmdpError where it cannot continue."""
     total, done, last, vain = rejects.count(), 0, -1, 0
     while not run.stop() and (page := rejects.page(last)):
