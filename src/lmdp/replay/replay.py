@@ -22,7 +22,7 @@ from lmdp.replay.log import REJECTS, Rejects, ReplayedObject
 from lmdp.replay.retry import Outcome, ReplaySettings, Report, now, printed, retry
 from lmdp.replay.sinks import Send
 from lmdp.replay.stores import ReplayedFailures, Store, place_of_replayed
-from lmdp.support.failed_records import Failed, Unparseable, failed, packed, read, unpacked
+from lmdp.support.failed_records import FailedRecord, Unparseable, failed, packed, read, unpacked
 
 _ROWS: Final = (
     "it holds rows (Firehose's failed records), and a topic carries bundles. Nothing of it was sent. "
@@ -56,7 +56,7 @@ class Failures:
     """The failures of one step; an object has its bytes and the digest of its text, too."""
 
     origin: Origin
-    pieces: Sequence[Failed | Unparseable]
+    pieces: Sequence[FailedRecord | Unparseable]
     content: bytes = b""
     digest: str = ""
 
@@ -107,7 +107,7 @@ def _object(store: Store, name: str, step: Step, seen: ReplayedFailures, run: Re
     stored = store.read(name)
     text = unpacked(stored.content)
     pieces = list(read(text))
-    if not any(isinstance(piece, Failed) for piece in pieces):
+    if not any(isinstance(piece, FailedRecord) for piece in pieces):
         raise UnreadableObjectError("there are no rejects in it")
     digest, copies = hashlib.sha256(text).hexdigest(), seen.copies(name, pieces)
     origin = Origin(printed(store.where), now(), printed(store.where + name), copies)
@@ -121,7 +121,7 @@ def _object(store: Store, name: str, step: Step, seen: ReplayedFailures, run: Re
     seen.add(pieces)
 
 
-def _pieces(store: Store, name: str) -> list[Failed | Unparseable]:
+def _pieces(store: Store, name: str) -> list[FailedRecord | Unparseable]:
     try:
         return list(read(unpacked(store.read(name).content)))
     except UnreadableObjectError:
@@ -176,7 +176,7 @@ def elsewhere(send: Send, keep: Step | None, settings: ReplaySettings, failures:
 
 def _retried(failures: Failures, settings: ReplaySettings, copies: frozenset[int] = frozenset()) -> Outcome:
     if failures.origin.tried:
-        left = [piece.envelope for piece in failures.pieces if isinstance(piece, Failed)]
+        left = [piece.envelope for piece in failures.pieces if isinstance(piece, FailedRecord)]
         return Outcome(left=[*left], tried=len(failures.origin.replaced))
     outcome = retry(failures.pieces, failures.origin.copies | copies, settings, failures.origin.now_ms)
     if failures.digest and outcome.tried < len(failures.pieces):

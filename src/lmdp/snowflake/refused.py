@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from lmdp.snowflake.verify import Scope, refused_table
 from lmdp.support.atomic_files import write_whole
-from lmdp.support.failed_records import Failed, read, unpacked
+from lmdp.support.failed_records import FailedRecord, read, unpacked
 from lmdp.support.reject_files import SUFFIX
 
 _MOST: Final = 100_000  # rows of a call; one has a megabyte at most, and some hundred bytes mostly
@@ -45,7 +45,7 @@ def fetch_refused(scope: Scope, folder: Path) -> int:
         piece.raw
         for path in folder.rglob(f"*{SUFFIX}")
         for piece in read(unpacked(path.read_bytes()))
-        if isinstance(piece, Failed)
+        if isinstance(piece, FailedRecord)
     }
     new = [record for record in refused_rows(scope) if base64.b64decode(record["rawData"]) not in known]
     if new:
