@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lmdp.errors import LmdpError, SettingsError, UnreadableObjectError
 from lmdp.snowflake.secrets import aws_client
-from lmdp.snowflake.verify import CANARY, Scope
+from lmdp.snowflake.verify import CANARY, Installation
 from lmdp.support.failed_records import FailedRecord, Unparseable, read, unpacked
 
 # What Firehose writes below the error prefix: https://docs.aws.amazon.com/firehose/latest/dev/retry.html
@@ -66,7 +66,7 @@ def whole_hour(text: str) -> datetime:
     return moment
 
 
-def rows_by_hour(scope: Scope, begin: datetime, end: datetime) -> Counter[datetime]:
+def rows_by_hour(scope: Installation, begin: datetime, end: datetime) -> Counter[datetime]:
     """Rows in the landing table, repeats too, canaries not."""
     ts = scope.name("ts")
     answer = scope.ask(

@@ -19,7 +19,7 @@ from lmdp.snowflake.setup import migrate
 from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 from lmdp.snowflake.trial import TRIALS, Trial, TrialTimeouts, run_trials
-from lmdp.snowflake.verify import Scope
+from lmdp.snowflake.verify import Installation
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.testing.snowpipe import Double, Fault, snowpipe_double
 from running import call
@@ -117,7 +117,7 @@ def test_the_table_is_read_by_its_columns(
 ) -> None:
     """What the connector makes of a row is compared with what was sent; then the rows are removed."""
     migrate(connection, settings, SPEC)
-    scope = Scope(connection, settings, SPEC, datetime.now(UTC))
+    scope = Installation(connection, settings, SPEC, datetime.now(UTC))
     writer = WriterSettings(one.session.account, PLACE, "quoted")
     found = trial.of(one.session, writer, SPEC, scope)
     snowflake_double.insert(connection, settings, [found.row("token0")])
