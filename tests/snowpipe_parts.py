@@ -15,7 +15,7 @@ from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.streaming.channel import Channels
 from lmdp.snowflake.streaming.session import Account, PipeName, Session
 from lmdp.snowflake.streaming.sink import SinkLimits, SnowflakeSink
-from lmdp.testing.snowpipe import Double
+from lmdp.testing.snowpipe import SnowpipeDouble
 
 KEY = der(make_pair(2048).private.encode())
 PLACE = PipeName("DB", "SCH", "ROW_EVENTS-STREAMING")
@@ -29,7 +29,7 @@ def public(key: bytes) -> rsa.RSAPublicKey:
 
 
 def sink_of(
-    double: Double,
+    double: SnowpipeDouble,
     writer: str = "one",
     notify: Callable[[str], None] = lambda _: None,
     stop: threading.Event | None = None,

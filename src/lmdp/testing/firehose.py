@@ -55,7 +55,7 @@ DENIED: Final = Fault(400, "AccessDeniedException")
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class RandomFaults:
     """Faults by chance, each a probability: of an entry, or of a call. Throttling comes in bursts of calls."""
 
     entry_failures: float = 0.0
@@ -67,12 +67,12 @@ class Weather:
 
 
 @dataclass(slots=True)
-class Double:
+class FirehoseDouble:
     """A running double. `script` holds the faults of the next calls, in order; after it the weather decides."""
 
     url: str
     stream: str = "metrics"
-    weather: Weather = field(default_factory=Weather)
+    weather: RandomFaults = field(default_factory=RandomFaults)
     script: deque[Fault] = field(default_factory=deque)
     accepted: list[bytes] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
@@ -103,15 +103,15 @@ class Double:
 @contextmanager
 def firehose_double(
     stream: str = "metrics",
-    weather: Weather | None = None,
+    weather: RandomFaults | None = None,
     *,
     keep: bool = True,
     tls: ssl.SSLContext | None = None,
-) -> Iterator[Double]:
+) -> Iterator[FirehoseDouble]:
     """Run a double on loopback as long as the block lasts; one that does not `keep` counts alone."""
-    weather = weather or Weather()
+    weather = weather or RandomFaults()
     chance = random.Random(weather.seed)  # noqa: S311 - chance, no secret
-    with running(lambda url: Double(url, stream, weather, chance=chance, keep=keep), _Handler, tls) as double:
+    with running(lambda url: FirehoseDouble(url, stream, weather, chance=chance, keep=keep), _Handler, tls) as double:
         yield double
 
 
@@ -146,7 +146,7 @@ def read_records(stream: str, headers: dict[str, str], body: bytes) -> list[byte
 
 class _Handler(Handler):
     def serve(self) -> None:
-        double: Double = self.server.double
+        double: FirehoseDouble = self.server.double
         if self.command == "GET":
             self._answer(200, {"calls": len(double.calls), "records": sum(double.calls)})
             return
