@@ -17,7 +17,7 @@ from lmdp.core.pipeline import Counts, TransformSettings, transform
 from lmdp.core.rejects import Reject
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.support.input_files import read_messages
-from lmdp.support.opening import at_once
+from lmdp.support.opening import open_nonblocking
 from lmdp.support.reject_files import envelope
 from lmdp.support.reject_share import RejectShare
 from lmdp.support.specification_file import configured_spec
@@ -99,7 +99,7 @@ def _writing(path: Path | None) -> Iterator[IO[str] | None]:
         yield None
         return
     try:
-        with open(path, "w", encoding="utf-8", opener=at_once) as file:
+        with open(path, "w", encoding="utf-8", opener=open_nonblocking) as file:
             yield file
     except BrokenPipeError:  # of standard output
         raise
