@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from lmdp.cli.command import option_groups, typed
+from lmdp.cli.command import is_on_command_line, option_groups
 from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions, OrgId, WarehouseFile, option, warehouse_file
 from lmdp.core.column_names import KeyStyle
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
@@ -88,16 +88,16 @@ def _contradictions(context: typer.Context) -> list[str]:
     source, to = str(given["source"] or ""), given["to"]
     faults = []
     if to != "kafka":
-        idle = [name for name in ("servers", "ca", "cert", "key", "topic") if typed(context, name)]
+        idle = [name for name in ("servers", "ca", "cert", "key", "topic") if is_on_command_line(context, name)]
         faults += [f"--{'bootstrap-servers' if name == 'servers' else name} is for --to kafka" for name in idle]
     if to != "firehose":
-        idle = [name for name in ("stream", "identifiers") if typed(context, name)]
+        idle = [name for name in ("stream", "identifiers") if is_on_command_line(context, name)]
         faults += [f"--{name} is for --to firehose" for name in idle]
     elif not given["stream"]:
         faults.append("--to firehose needs the stream's name: --stream, or LMDP_DELIVERY_STREAM")
-    if typed(context, "warehouse") and source.endswith(".duckdb"):
+    if is_on_command_line(context, "warehouse") and source.endswith(".duckdb"):
         faults.append("the rejects of a .duckdb file are replayed into it: leave out --warehouse")
-    elif typed(context, "warehouse") and source != OWN and to != "warehouse":
+    elif is_on_command_line(context, "warehouse") and source != OWN and to != "warehouse":
         faults.append("--warehouse names the file that rows are written to; it is for --to warehouse")
     return faults
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lmdp.cli.command import Command, group, typed
+from lmdp.cli.command import Command, group, is_on_command_line
 from lmdp.cli.options import Environment, Json, option
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings
@@ -214,7 +214,7 @@ def keypair(  # noqa: PLR0913 - each is an option
     """
     settings = _settings(environment)
     name = settings.firehose_user if user == "firehose" else settings.setup_user
-    if file is not None and not typed(context, "secret"):
+    if file is not None and not is_on_command_line(context, "secret"):
         secret = None  # what is given beats SNOWFLAKE_FIREHOSE_SECRET
     if (secret is None) == (file is None):
         raise SettingsError("the private key needs one place: --secret NAME or --file FILE")
