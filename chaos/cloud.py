@@ -65,8 +65,10 @@ def delivered_twice(site: Site) -> Outcome:
 def cut_differently(site: Site) -> Outcome:
     """Two partitions at once, each in batches of another size at each try; some come again though they were in."""
     put, reported = published(site.by_size(4, 16), partitions=2, poison=8), [Reported(), Reported()]
-    weather = RandomFaults(entry_failures=0.05, throttle_bursts=0.02, burst_calls=3, drops=0.05, losses=0.05, seed=9)
-    with cloud(weather) as running:
+    random_faults = RandomFaults(
+        entry_failures=0.05, throttle_bursts=0.02, burst_calls=3, drops=0.05, losses=0.05, seed=9
+    )
+    with cloud(random_faults) as running:
         # Long enough that nothing gets through in one invocation, for each of them.
         running.double.script.extend([Fault(), Fault(entries=frozenset(range(0, 500, 3))), *[THROTTLED] * 40])
         workers = [

@@ -95,7 +95,7 @@ def killed_writer(site: Site, size: tuple[int, int] | None = None) -> Outcome:
     folder, topic, chance = site.folder(), site.new_topic(4), random.Random(11)
     (folder / "writer.p8").write_bytes(pem(make_pair(2048)))
     words = ("run", "--to", "snowflake", *options(site.broker.access), "--topic", topic, "--org-id", "acme")
-    with snowpipe_double(commit_s=0.6, weather=RandomFaults(FAULTS, 0.08, 3)) as double:
+    with snowpipe_double(commit_s=0.6, random_faults=RandomFaults(FAULTS, 0.08, 3)) as double:
         env = {"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": str(folder / "writer.p8")}
         with publishing(site.broker.access, topic, rate=rate, make=message) as sent:
             seen = [_killed(words, folder, env, double, chance) for _ in range(kills)]
@@ -141,7 +141,7 @@ def shared_writers(site: Site, size: tuple[int, int] | None = None) -> Outcome:
     shared = ("--share", "--group", topic, "--topic", topic, "--org-id", "acme")
     words = ("run", "--to", "snowflake", *shared, *options(site.broker.access))
     ends, writers = list[int](), set[str]()
-    with snowpipe_double(commit_s=0.6, weather=RandomFaults(FAULTS, 0.04, 5)) as double, ExitStack() as stack:
+    with snowpipe_double(commit_s=0.6, random_faults=RandomFaults(FAULTS, 0.04, 5)) as double, ExitStack() as stack:
         env = {"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": str(folder / "writer.p8")}
 
         def start(name: str) -> subprocess.Popen[bytes]:

@@ -44,9 +44,11 @@ def faulty_firehose(site: Site) -> Outcome:
         Fault(garble=True),
         *[Fault(instead=content) for content in GARBAGE],
     ]
-    weather = RandomFaults(entry_failures=0.05, throttle_bursts=0.05, burst_calls=3, drops=0.05, losses=0.05, seed=5)
+    random_faults = RandomFaults(
+        entry_failures=0.05, throttle_bursts=0.05, burst_calls=3, drops=0.05, losses=0.05, seed=5
+    )
     put, reported = published(site.by_size(4, 12), poison=5), Reported()
-    with cloud(weather) as running:
+    with cloud(random_faults) as running:
         running.double.script.extend(script)
         pipe(running.function, put.partitions[0], reported, lambda _: 200)
         promises = {"not every fault was met": not running.double.script}

@@ -101,10 +101,10 @@ class Cloud:
 
 
 @contextlib.contextmanager
-def cloud(weather: RandomFaults | None = None) -> Iterator[Cloud]:
+def cloud(random_faults: RandomFaults | None = None) -> Iterator[Cloud]:
     """Start the doubles, and a function that finds them as one finds AWS."""
     with contextlib.ExitStack() as parts:
-        double = parts.enter_context(firehose_double(STREAM, weather))
+        double = parts.enter_context(firehose_double(STREAM, random_faults))
         to_firehose = parts.enter_context(proxy_to(*_address(double.url)))
         s3 = parts.enter_context(_s3())
         to_s3 = parts.enter_context(proxy_to(*_address(s3)))

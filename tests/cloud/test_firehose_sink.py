@@ -201,9 +201,11 @@ def test_nobody_there() -> None:
     assert caught.value.delivered.repeats == 0
 
 
-def test_bad_weather(double: FirehoseDouble) -> None:
+def test_random_faults(double: FirehoseDouble) -> None:
     """Refused entries, throttling bursts, dropped connections and lost answers together: every row is there."""
-    double.weather = RandomFaults(entry_failures=0.05, throttle_bursts=0.1, burst_calls=3, drops=0.05, losses=0.05)
+    double.random_faults = RandomFaults(
+        entry_failures=0.05, throttle_bursts=0.1, burst_calls=3, drops=0.05, losses=0.05
+    )
     firehose = open_firehose(STREAM, REGION, {"AWS_ENDPOINT_URL_FIREHOSE": double.url}, 8)
     rows = [b'{"n":%d}' % n for n in range(5_000)]
     done = deliver(firehose, rows, firehose.clock() + 60)

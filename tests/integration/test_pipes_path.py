@@ -156,9 +156,9 @@ def test_every_datapoint_once(
     simulation = Simulation(10, 20, odds=Odds(no_data=0, restart=0, repeat=0, late=0))
     polls = [poll for n in range(5) for poll in simulation.polls(START_MS + 60_000 * n)]
     publish(kafka_broker.access, name, [*(poll.value for poll in polls), *POISON])
-    weather = RandomFaults(entry_failures=0.05, throttle_bursts=0.05, burst_calls=3, drops=0.05, losses=0.03)
+    random_faults = RandomFaults(entry_failures=0.05, throttle_bursts=0.05, burst_calls=3, drops=0.05, losses=0.03)
     told: Counter[str] = Counter()
-    with firehose_double(STREAM, weather) as double:
+    with firehose_double(STREAM, random_faults) as double:
         broken = [
             Fault(drop=True),
             Fault(lose=True),

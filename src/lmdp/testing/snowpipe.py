@@ -121,7 +121,7 @@ class Channel:
 class SnowpipeDouble:
     """A running double.
 
-    `script` holds the faults of the next calls, the first that fits a call's operation; after it the weather decides.
+    `script` holds the faults of the next calls, the first that fits a call's operation; then the random faults.
     `commit_s` is how long an accepted row waits for its commit; `refuses` decides whether Snowflake refuses a row.
     `key` is the public key that is registered (any is accepted without). `documented` answers as the documents say, in
     JSON, where the service answers in plain text. `clock_s` is how far its clock is ahead of ours. `accepted` rows of
@@ -137,7 +137,7 @@ class SnowpipeDouble:
     clock_s: float = 0.0
     away: bool = False
     refuses: Callable[[bytes], bool] = lambda _: False
-    weather: RandomFaults = field(default_factory=RandomFaults)
+    random_faults: RandomFaults = field(default_factory=RandomFaults)
     script: list[Fault] = field(default_factory=list)
     accepted: int = 0
     rows: list[bytes] = field(default_factory=list)
@@ -160,8 +160,12 @@ class SnowpipeDouble:
         if found is not None:
             self.script.remove(found)
         else:
-            fit = [fault for fault in self.weather.faults if fault.on == operation]
-            found = self.chance.choice(fit) if fit and self.chance.random() < self.weather.chance else Fault(operation)
+            fit = [fault for fault in self.random_faults.faults if fault.on == operation]
+            found = (
+                self.chance.choice(fit)
+                if fit and self.chance.random() < self.random_faults.chance
+                else Fault(operation)
+            )
         if found != Fault(operation):
             self.happened.append(found)
         return found
@@ -243,7 +247,7 @@ def snowpipe_double(*, tls: ssl.SSLContext | None = None, **given: Any) -> Itera
 
     def make(url: str) -> SnowpipeDouble:
         double = SnowpipeDouble(url, **given)
-        double.chance.seed(double.weather.seed)
+        double.chance.seed(double.random_faults.seed)
         return double
 
     with running(make, _Handler, tls, _Server) as double:

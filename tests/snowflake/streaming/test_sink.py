@@ -488,7 +488,7 @@ def test_nothing_is_sent_while_too_much_is_in_flight(double: SnowpipeDouble) -> 
 
 def test_a_status_that_never_comes_is_an_error(double: SnowpipeDouble) -> None:
     """Where appends work and the status does not, the cause is named once rows have waited for too long."""
-    double.weather = RandomFaults((Fault("status", 404, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"),), 1.0)
+    double.random_faults = RandomFaults((Fault("status", 404, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"),), 1.0)
     sink = sink_of(double, stalled_s=0.5, in_flight=500, uncommitted_s=0.2)
     sink.offsets(*TOPIC, [0])
     commit(sink, load(0, 5))
@@ -498,7 +498,7 @@ def test_a_status_that_never_comes_is_an_error(double: SnowpipeDouble) -> None:
         commit(sink, load(5, 8))
     with pytest.raises(UnreachableError, match=rf"^{cause}"):
         until(lambda: sink.durable({0: 5}) == {0: 5})
-    double.weather = RandomFaults()
+    double.random_faults = RandomFaults()
     until(lambda: sink.durable({0: 5}) == {0: 5})
 
 

@@ -118,7 +118,7 @@ def test_a_shared_run_tries_key_role_and_pipe_at_its_start(
 ) -> None:
     """What no retry can help ends it before it joins the group, as it ends a run that opens its channels at once."""
     settings = read({"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": key_file})
-    double.key, double.weather = None, RandomFaults((fault,), 1.0)
+    double.key, double.random_faults = None, RandomFaults((fault,), 1.0)
     stop = threading.Event()
     with contextlib.ExitStack() as opened:
         refused = contextlib.nullcontext() if error is None else pytest.raises(LmdpError, match=error)
