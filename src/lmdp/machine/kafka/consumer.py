@@ -256,7 +256,7 @@ class KafkaSource:
         if not isinstance(snapshot, TopicSnapshot) or snapshot.identity != self.identity:
             return False
         if self._drain.needs_snapshot(snapshot):
-            self._watcher.hurry()
+            self._watcher.refresh()
             return False
         return self._drain.done(snapshot, self._positions)
 
