@@ -139,7 +139,7 @@ class KafkaSource:
                 on_failure.callback(self.close)
                 if settings.shared:
                     self._consumer.subscribe(
-                        [settings.topic], on_assign=self._take, on_revoke=self._give_up, on_lost=self._lose
+                        [settings.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
                     )
                 else:
                     self._resume(partitions, snapshot)
@@ -151,7 +151,7 @@ class KafkaSource:
         """Have `release` called with the partitions that the group gives to another process."""
         self._release = release
 
-    def _take(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _on_assign(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         """Take the partitions that the group gives this process, each from where the sink is."""
         snapshot = self._watcher.snapshot()
         if snapshot.identity != self.identity:
@@ -164,7 +164,7 @@ class KafkaSource:
         self._consumer.incremental_assign(self._places(taken))
         self._progress.trouble = ""  # the broker answers, and lets this client use the group
 
-    def _give_up(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _on_revoke(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         """Give partitions to another process; at the end of this one there is nothing left to commit of them."""
         given = [place.partition for place in places]
         if self._release is not None:
@@ -175,7 +175,7 @@ class KafkaSource:
         self._resets = [reset for reset in self._resets if reset.partition in self._positions]
         self._consumer.incremental_unassign(places)
 
-    def _lose(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
+    def _on_lost(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
         if self._release is not None:
             text = f"the group {self._settings.group} has given this run's partitions to others: joining it again"
             raise PartitionsLostError(text)
