@@ -26,7 +26,7 @@ from tools.deployment.bootstrap import bootstrap  # noqa: E402 - as above
 from tools.deployment.cdk import cdk, refuse_stubs, synthesise  # noqa: E402 - as above
 from tools.deployment.destroy import destroy  # noqa: E402 - as above
 from tools.deployment.existing import check_in_place, check_network, check_rules, check_stacks  # noqa: E402 - as above
-from tools.deployment.kept import adopt  # noqa: E402 - as above
+from tools.deployment.retained_resources import adopt  # noqa: E402 - as above
 from tools.deployment.runtime import Options, Runtime, confirm, open_runtime  # noqa: E402 - as above
 from tools.deployment.topic import check_topic  # noqa: E402 - as above
 from tools.deployment.trials import canary, test_alarm  # noqa: E402 - as above
