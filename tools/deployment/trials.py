@@ -53,5 +53,7 @@ def test_alarm(settings: Settings, runtime: Runtime) -> None:
     for endpoint in waiting:
         runtime.say(f"Not confirmed yet, and did not hear it: {endpoint}")
     if not found and not chatbot:
-        runtime.say("Nobody hears an alarm of this environment: set LMDP_ALERT_EMAILS, LMDP_ALERT_URLS or "
-                  "LMDP_ALERT_CHATBOT_ARN.")  # fmt: skip
+        runtime.say(
+            "Nobody hears an alarm of this environment: set LMDP_ALERT_EMAILS, LMDP_ALERT_URLS or "
+            "LMDP_ALERT_CHATBOT_ARN."
+        )

@@ -222,7 +222,7 @@ def _wait(
     notify: Notify,
 ) -> None:
     """Wait for the end, looking after the broker and the retention meanwhile."""
-    news = StartMessages(notify)
+    messages = StartMessages(notify)
     restarter = Restarter(machine.broker, machine.settings.home / "broker", notify)
     stop = machine.ends.stop
     while not consumer.done() and not stop.is_set():
@@ -230,7 +230,7 @@ def _wait(
             machine.ends.drain.set()
         machine.store.check()
         restarter.check()
-        news.look(machine)
+        messages.look(machine)
         watch(machine)
         stop.wait(_WATCH_EVERY_S)
 

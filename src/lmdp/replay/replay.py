@@ -84,26 +84,28 @@ class ReplayControl:
     stop: Callable[[], bool]
 
 
-def replay_objects(store: Store, step: Step, run: ReplayControl, report: Report) -> None:
+def replay_objects(store: Store, step: Step, control: ReplayControl, report: Report) -> None:
     """Replay the objects of a store; `report` is filled in on the way. Raises LmdpError where it cannot continue."""
     names = store.names()
     seen = ReplayedFailures(store.replayed(), partial(_pieces, store))
     for done, name in enumerate(names):
-        run.on_progress(done, len(names))
-        if run.stop():
+        control.on_progress(done, len(names))
+        if control.stop():
             return
         report.objects += 1
         try:
-            _object(store, name, step, seen, run, report)
+            _object(store, name, step, seen, control, report)
         except UnreadableObjectError as why:
             report.skipped[name] = str(why)
         except LmdpError as error:
             error.args = (f"{store.where}{name}: {error}",)
             raise
-    run.on_progress(len(names), len(names))
+    control.on_progress(len(names), len(names))
 
 
-def _object(store: Store, name: str, step: Step, seen: ReplayedFailures, run: ReplayControl, report: Report) -> None:
+def _object(
+    store: Store, name: str, step: Step, seen: ReplayedFailures, control: ReplayControl, report: Report
+) -> None:
     stored = store.read(name)
     text = unpacked(stored.content)
     pieces = list(read(text))
@@ -115,7 +117,7 @@ def _object(store: Store, name: str, step: Step, seen: ReplayedFailures, run: Re
     report.add(result.report)
     if not result.changed:
         return
-    if not run.dry and not store.archive(name, stored, place_of_replayed(name, digest), result.left):
+    if not control.dry and not store.archive(name, stored, place_of_replayed(name, digest), result.left):
         report.skipped[name] = "it changed while it was replayed; the next replay reads it again"
     report.replayed += 1
     seen.add(pieces)
@@ -128,11 +130,11 @@ def _pieces(store: Store, name: str) -> list[FailedRecord | Unparseable]:
         return []
 
 
-def replay_rejects(rejects: Rejects, step: Step, run: ReplayControl, report: Report) -> None:
+def replay_rejects(rejects: Rejects, step: Step, control: ReplayControl, report: Report) -> None:
     """Replay the rejects of a warehouse, a page a step. Raises LmdpError where it cannot continue."""
     total, done, last, vain = rejects.count(), 0, -1, 0
-    while not run.stop() and (page := rejects.page(last)):
-        run.on_progress(done, total)
+    while not control.stop() and (page := rejects.page(last)):
+        control.on_progress(done, total)
         ids = list(page)
         try:
             origin = Origin(REJECTS, max(now(), rejects.before), replaced=ids)
@@ -144,9 +146,9 @@ def replay_rejects(rejects: Rejects, step: Step, run: ReplayControl, report: Rep
             continue  # read those again that are still there
         vain = 0
         done += result.tried
-        last = ids[result.tried - 1][0] if run.dry else last
+        last = ids[result.tried - 1][0] if control.dry else last
         report.add(result.report)
-    run.on_progress(done, total)
+    control.on_progress(done, total)
 
 
 def into_warehouse(warehouse: Warehouse, settings: ReplaySettings, failures: Failures) -> Replayed:

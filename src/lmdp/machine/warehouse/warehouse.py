@@ -83,7 +83,7 @@ class Warehouse:
             self._reader.end_queries,
         )
         self.tally = RunningTotals(self._reader.reading, self._locked_unless_closing, keep_days)
-        self._identity = FileIdentity(path, self._believed) if spec else None
+        self._identity = FileIdentity(path, self._database_size) if spec else None
 
     @property
     def name(self) -> str:
@@ -307,7 +307,7 @@ class Warehouse:
             self._short = 0
             self.tally.note(write.added, lambda: then(write.size))
 
-    def _believed(self) -> DatabaseSize:
+    def _database_size(self) -> DatabaseSize:
         found = self._connection.execute(_BELIEVED).fetchone()
         assert found is not None
         return DatabaseSize(int(found[0]), int(found[1]), bool(found[2]))
