@@ -1,4 +1,4 @@
-"""Records as the client hands them out: put together in runs, and made messages."""
+"""Records as the client hands them out: put together in runs, and made messages; and the errors among them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
+from confluent_kafka import KafkaError
 from confluent_kafka import Message as Record
 
 from lmdp.core.otlp.compression import GZIP, ZSTD
 from lmdp.core.pipeline import Message
+
+# Errors that come in a record's place.
+TOPIC_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001 - the library's public names
+OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001 - as above
 
 
 def not_none(number: int | None) -> int:
