@@ -31,7 +31,7 @@ from benchmarks import functions, kafka, outage, scratch
 from lmdp.certificates import development_ca
 from lmdp.machine.kafka.producer import Publisher
 from lmdp.snowflake.keypair import make_pair, pem
-from lmdp.testing.snowpipe import Double, snowpipe_double
+from lmdp.testing.snowpipe import SnowpipeDouble, snowpipe_double
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +53,7 @@ class Site:
         self.env = {**os.environ, "SSL_CERT_FILE": str(self._certs.ca.cert)}
 
     @contextlib.contextmanager
-    def double(self, commit_s: float = 0.5) -> Iterator[Double]:
+    def double(self, commit_s: float = 0.5) -> Iterator[SnowpipeDouble]:
         """Run a double that keeps no request, and takes as many a second as come."""
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(self._certs.server.cert, self._certs.server.key)
@@ -61,7 +61,7 @@ class Site:
             double.requests = type(double.requests)(maxlen=1)
             yield double
 
-    def writer(self, double: Double, topic: str, *more: str) -> subprocess.Popen[str]:
+    def writer(self, double: SnowpipeDouble, topic: str, *more: str) -> subprocess.Popen[str]:
         """Start `lmdp run --to snowflake` in a folder of its own."""
         home = Path(tempfile.mkdtemp(dir=self.folder))
         (home / "writer.p8").write_text(self.key)
@@ -111,7 +111,9 @@ def _cost(site: Site) -> None:
     )
 
 
-def _followed(runs: Sequence[subprocess.Popen[str]], double: Double) -> list[tuple[dict[str, Any], float, float]]:
+def _followed(
+    runs: Sequence[subprocess.Popen[str]], double: SnowpipeDouble
+) -> list[tuple[dict[str, Any], float, float]]:
     """Return each run's report, CPU seconds and most memory in MiB, with its children's, once all have ended."""
     cpu, most = [0.0] * len(runs), [0.0] * len(runs)
     while any(run.poll() is None for run in runs):

@@ -27,11 +27,11 @@ from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.machine.transformer import transformer
 from lmdp.snowflake.connection import der
 from lmdp.snowflake.streaming.channel import Channels
-from lmdp.snowflake.streaming.session import Account, Place, Session
+from lmdp.snowflake.streaming.session import Account, PipeName, Session
 from lmdp.snowflake.streaming.sink import SnowflakeSink
 
 if TYPE_CHECKING:
-    from lmdp.testing.snowpipe import Double
+    from lmdp.testing.snowpipe import SnowpipeDouble
 
 ROUNDS: Final = 86_400 // 31
 """The rounds of a day: a run tries for half a minute, and again after a second. Here it tries once a round."""
@@ -40,7 +40,7 @@ _SHORT_S: Final = 0.001
 _WARM: Final = 200
 
 
-def measure(double: Double, task: Task, key: str) -> dict[str, Any]:
+def measure(double: SnowpipeDouble, task: Task, key: str) -> dict[str, Any]:
     """Return the child's memory in MiB at the start of the day, at most and at its end, and its rows afterwards."""
     command = [sys.executable, "-m", "benchmarks.outage", task.written(), double.url]
     with subprocess.Popen(command, cwd=scratch.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
@@ -64,7 +64,7 @@ def main() -> None:
     reading = ConsumeSettings(task.topic, group=task.topic, batch_rows=5_000, from_group=True, keys=settings.spec)
     channels = Channels(
         Session(Account(url, "LM_FIREHOSE_SVC", lambda: key), events.stop, _SHORT_S),
-        Place("LM_METRICS", "PIPELINE", "ROW_EVENTS_STREAM"),
+        PipeName("LM_METRICS", "PIPELINE", "ROW_EVENTS_STREAM"),
         "outage",
     )
     sink = SnowflakeSink(channels, list, "double", writer="outage", stop=events.stop, notify=_drop)

@@ -17,7 +17,7 @@ from typing import Any
 from chaos.pipes import START_MS, Reported, cloud, hand_over, judged, landed, pipe, published, record, rejected
 from chaos.scenario import Outcome, Scenario, Site, broken
 from lmdp.cloud.handler import Function
-from lmdp.testing.firehose import THROTTLED, Fault, Weather
+from lmdp.testing.firehose import THROTTLED, Fault, RandomFaults
 
 ALL = frozenset(range(500))
 ROOM = 128 * 2**20  # for the rows of a batch, in a function of 1 GiB
@@ -65,8 +65,10 @@ def delivered_twice(site: Site) -> Outcome:
 def cut_differently(site: Site) -> Outcome:
     """Two partitions at once, each in batches of another size at each try; some come again though they were in."""
     put, reported = published(site.by_size(4, 16), partitions=2, poison=8), [Reported(), Reported()]
-    weather = Weather(entry_failures=0.05, throttle_bursts=0.02, burst_calls=3, drops=0.05, losses=0.05, seed=9)
-    with cloud(weather) as running:
+    random_faults = RandomFaults(
+        entry_failures=0.05, throttle_bursts=0.02, burst_calls=3, drops=0.05, losses=0.05, seed=9
+    )
+    with cloud(random_faults) as running:
         # Long enough that nothing gets through in one invocation, for each of them.
         running.double.script.extend([Fault(), Fault(entries=frozenset(range(0, 500, 3))), *[THROTTLED] * 40])
         workers = [

@@ -17,12 +17,12 @@ from chaos.scenario import Outcome, Scenario, Site, broken
 from chaos.worst import KINDS, MIB, Took, apart, largest, settings
 from edges import BAD_TIMESTAMP, EDGES
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.machine.kafka.topics import Wanted
+from lmdp.machine.kafka.topics import TopicSettings
 from lmdp.machine.settings import ConsumeSettings
 from running import NOW_NS, bundle, consuming, until
 
 LOT = 5_000  # messages that a process checks before it reports
-TOPIC_BYTES = Wanted().max_message_bytes
+TOPIC_BYTES = TopicSettings().max_message_bytes
 BATCH = 90  # bytes of a record batch, its one record and their headers around the value, and a little more
 HEADERS: list[tuple[str, str | bytes | None]] = [
     *(("", None), ("traceparent", b"\xff\x00" * 50)),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from chaos.publishing import publishing
 from chaos.scenario import Outcome, Scenario, Site, broken
 from lmdp.snowflake.keypair import make_pair, pem
-from lmdp.testing.snowpipe import Double, Fault, Weather, snowpipe_double
+from lmdp.testing.snowpipe import Fault, RandomFaults, SnowpipeDouble, snowpipe_double
 from running import lmdp, options, started, until
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def rows_of(number: int) -> int:
     return 0 if number % 97 == 3 or number % 11 == 5 else number * 7 % 13 % 4
 
 
-def found(double: Double) -> Counter[tuple[int, str]]:
+def found(double: SnowpipeDouble) -> Counter[tuple[int, str]]:
     """Return how often each row is in Snowflake: by its message's number, and which of its rows."""
     rows = (json.loads(row) for row in double.committed())
     return Counter((int(row["metric"].removeprefix("m-")), row["attributes"]["n"]) for row in rows)
@@ -95,7 +95,7 @@ def killed_writer(site: Site, size: tuple[int, int] | None = None) -> Outcome:
     folder, topic, chance = site.folder(), site.new_topic(4), random.Random(11)
     (folder / "writer.p8").write_bytes(pem(make_pair(2048)))
     words = ("run", "--to", "snowflake", *options(site.broker.access), "--topic", topic, "--org-id", "acme")
-    with snowpipe_double(commit_s=0.6, weather=Weather(FAULTS, 0.08, 3)) as double:
+    with snowpipe_double(commit_s=0.6, random_faults=RandomFaults(FAULTS, 0.08, 3)) as double:
         env = {"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": str(folder / "writer.p8")}
         with publishing(site.broker.access, topic, rate=rate, make=message) as sent:
             seen = [_killed(words, folder, env, double, chance) for _ in range(kills)]
@@ -141,7 +141,7 @@ def shared_writers(site: Site, size: tuple[int, int] | None = None) -> Outcome:
     shared = ("--share", "--group", topic, "--topic", topic, "--org-id", "acme")
     words = ("run", "--to", "snowflake", *shared, *options(site.broker.access))
     ends, writers = list[int](), set[str]()
-    with snowpipe_double(commit_s=0.6, weather=Weather(FAULTS, 0.04, 5)) as double, ExitStack() as stack:
+    with snowpipe_double(commit_s=0.6, random_faults=RandomFaults(FAULTS, 0.04, 5)) as double, ExitStack() as stack:
         env = {"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": str(folder / "writer.p8")}
 
         def start(name: str) -> subprocess.Popen[bytes]:
@@ -190,7 +190,7 @@ def shared_writers(site: Site, size: tuple[int, int] | None = None) -> Outcome:
     )
 
 
-def _until_written(double: Double, runs: Mapping[str, subprocess.Popen[bytes]], name: str) -> set[str]:
+def _until_written(double: SnowpipeDouble, runs: Mapping[str, subprocess.Popen[bytes]], name: str) -> set[str]:
     """Wait until a run has written; return who wrote last to each channel. Raises AssertionError when one has ended."""
     mark = f".{runs[name].pid}."
 
@@ -216,7 +216,9 @@ def _ended(run: subprocess.Popen[bytes], how: signal.Signals) -> list[int]:
     return [code] if how is signal.SIGTERM else []
 
 
-def _killed(words: tuple[str, ...], folder: Path, env: Mapping[str, str], double: Double, chance: random.Random) -> int:
+def _killed(
+    words: tuple[str, ...], folder: Path, env: Mapping[str, str], double: SnowpipeDouble, chance: random.Random
+) -> int:
     """Kill a run soon after it has written something; return how many rows are committed then."""
     before = double.accepted
     # Without a cause of the run's own, as another writer would bring about; more often, it would stop.

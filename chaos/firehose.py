@@ -15,7 +15,7 @@ from chaos.pipes import LOAD, SECONDS, STREAM, Reported, cloud, hand_over, judge
 from chaos.proxy import Mode, proxy_to
 from chaos.scenario import Outcome, Scenario, Site
 from lmdp.certificates import development_ca
-from lmdp.testing.firehose import INTERNAL, THROTTLED, UNAVAILABLE, Fault, Weather, firehose_double
+from lmdp.testing.firehose import INTERNAL, THROTTLED, UNAVAILABLE, Fault, RandomFaults, firehose_double
 
 ALL = frozenset(range(500))
 FOREVER = 600.0
@@ -44,9 +44,11 @@ def faulty_firehose(site: Site) -> Outcome:
         Fault(garble=True),
         *[Fault(instead=content) for content in GARBAGE],
     ]
-    weather = Weather(entry_failures=0.05, throttle_bursts=0.05, burst_calls=3, drops=0.05, losses=0.05, seed=5)
+    random_faults = RandomFaults(
+        entry_failures=0.05, throttle_bursts=0.05, burst_calls=3, drops=0.05, losses=0.05, seed=5
+    )
     put, reported = published(site.by_size(4, 12), poison=5), Reported()
-    with cloud(weather) as running:
+    with cloud(random_faults) as running:
         running.double.script.extend(script)
         pipe(running.function, put.partitions[0], reported, lambda _: 200)
         promises = {"not every fault was met": not running.double.script}

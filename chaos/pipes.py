@@ -32,7 +32,7 @@ from lmdp.errors import DeliveryError, LmdpError
 from lmdp.machine.simulation.collectors import Odds, Simulation
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.testing.firehose import Double, Weather, firehose_double
+from lmdp.testing.firehose import FirehoseDouble, RandomFaults, firehose_double
 
 REGION, STREAM = "eu-west-1", "metrics"
 TOPIC = "lm.metrics.otlp"
@@ -86,7 +86,7 @@ class Cloud:
     """A function with a Firehose double and moto's S3, each behind a network of its own."""
 
     env: dict[str, str]
-    double: Double
+    double: FirehoseDouble
     bucket: Any
     to_firehose: Proxy
     to_s3: Proxy
@@ -101,10 +101,10 @@ class Cloud:
 
 
 @contextlib.contextmanager
-def cloud(weather: Weather | None = None) -> Iterator[Cloud]:
+def cloud(random_faults: RandomFaults | None = None) -> Iterator[Cloud]:
     """Start the doubles, and a function that finds them as one finds AWS."""
     with contextlib.ExitStack() as parts:
-        double = parts.enter_context(firehose_double(STREAM, weather))
+        double = parts.enter_context(firehose_double(STREAM, random_faults))
         to_firehose = parts.enter_context(proxy_to(*_address(double.url)))
         s3 = parts.enter_context(_s3())
         to_s3 = parts.enter_context(proxy_to(*_address(s3)))

@@ -13,12 +13,12 @@ from lmdp.core.encode import encode
 from lmdp.snowflake.connection import der
 from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.streaming.channel import Channels
-from lmdp.snowflake.streaming.session import Account, Place, Session
-from lmdp.snowflake.streaming.sink import Limits, SnowflakeSink
-from lmdp.testing.snowpipe import Double
+from lmdp.snowflake.streaming.session import Account, PipeName, Session
+from lmdp.snowflake.streaming.sink import SinkLimits, SnowflakeSink
+from lmdp.testing.snowpipe import SnowpipeDouble
 
 KEY = der(make_pair(2048).private.encode())
-PLACE = Place("DB", "SCH", "ROW_EVENTS-STREAMING")
+PLACE = PipeName("DB", "SCH", "ROW_EVENTS-STREAMING")
 
 
 def public(key: bytes) -> rsa.RSAPublicKey:
@@ -29,7 +29,7 @@ def public(key: bytes) -> rsa.RSAPublicKey:
 
 
 def sink_of(
-    double: Double,
+    double: SnowpipeDouble,
     writer: str = "one",
     notify: Callable[[str], None] = lambda _: None,
     stop: threading.Event | None = None,
@@ -40,6 +40,6 @@ def sink_of(
     ends = stop or threading.Event()
     session = Session(Account(double.url, "LM_FIREHOSE_SVC", lambda: KEY), ends, retry_s)
     channels = Channels(session, PLACE, writer)
-    limits = Limits(**{"look_s": 0.05, **given})
+    limits = SinkLimits(**{"look_s": 0.05, **given})
     name = f"snowflake://xy12345/{PLACE}"
     return SnowflakeSink(channels, encode, name, writer=writer, stop=ends, notify=notify, limits=limits)

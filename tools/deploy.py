@@ -26,10 +26,10 @@ from tools.deployment.bootstrap import bootstrap  # noqa: E402 - as above
 from tools.deployment.cdk import cdk, refuse_stubs, synthesise  # noqa: E402 - as above
 from tools.deployment.destroy import destroy  # noqa: E402 - as above
 from tools.deployment.existing import check_in_place, check_network, check_rules, check_stacks  # noqa: E402 - as above
-from tools.deployment.kept import adopt  # noqa: E402 - as above
+from tools.deployment.retained_resources import adopt  # noqa: E402 - as above
+from tools.deployment.runtime import Options, Runtime, confirm, open_runtime  # noqa: E402 - as above
 from tools.deployment.topic import check_topic  # noqa: E402 - as above
 from tools.deployment.trials import canary, test_alarm  # noqa: E402 - as above
-from tools.deployment.world import Options, World, confirm, real_world  # noqa: E402 - as above
 
 from lmdp.deployment.checks import secret_faults, snowflake_fault  # noqa: E402 - as above
 from lmdp.deployment.naming import CONTAINERS  # noqa: E402 - as above
@@ -41,50 +41,50 @@ THIRD = ("network",)
 LAST = ("pipe", CONTAINERS, "alarms")
 
 
-def deploy(settings: Settings, world: World, options: Options) -> None:
+def deploy(settings: Settings, runtime: Runtime, options: Options) -> None:
     """Every step, each of which may be repeated. Raises LmdpError where it has to stop."""
-    synthesise(settings, world)
-    refuse_stubs(settings, world)
-    check_stacks(settings, world)
-    check_network(settings, world)
-    check_in_place(settings, world)
-    cdk(settings, world, "diff", settings.stacks)
+    synthesise(settings, runtime)
+    refuse_stubs(settings, runtime)
+    check_stacks(settings, runtime)
+    check_network(settings, runtime)
+    check_in_place(settings, runtime)
+    cdk(settings, runtime, "diff", settings.stacks)
     names = settings.names
-    confirm(world, options, f"Deploy this to account {names.account}, {names.region}?", names.environment)
-    adopt(settings, world)
-    cdk(settings, world, "deploy", FIRST)
-    check_secrets(settings, world)
+    confirm(runtime, options, f"Deploy this to account {names.account}, {names.region}?", names.environment)
+    adopt(settings, runtime)
+    cdk(settings, runtime, "deploy", FIRST)
+    check_secrets(settings, runtime)
     if settings.delivery.function_group:
         # Setup and canary call AWS through the endpoints of this stack, which let the current stream through alone.
-        cdk(settings, world, "deploy", THIRD)
-    cdk(settings, world, "deploy", SECOND)
-    canary(settings, world)
-    cdk(settings, world, "deploy", THIRD)
-    check_rules(settings, world)
-    check_topic(settings, world, options)
-    cdk(settings, world, "deploy", [stack for stack in LAST if stack in settings.stacks])
-    test_alarm(settings, world)
-    status(settings, world)
+        cdk(settings, runtime, "deploy", THIRD)
+    cdk(settings, runtime, "deploy", SECOND)
+    canary(settings, runtime)
+    cdk(settings, runtime, "deploy", THIRD)
+    check_rules(settings, runtime)
+    check_topic(settings, runtime, options)
+    cdk(settings, runtime, "deploy", [stack for stack in LAST if stack in settings.stacks])
+    test_alarm(settings, runtime)
+    status(settings, runtime)
 
 
-def diff(settings: Settings, world: World, _options: Options) -> None:
+def diff(settings: Settings, runtime: Runtime, _options: Options) -> None:
     """Show what would change."""
-    synthesise(settings, world)
-    cdk(settings, world, "diff", settings.stacks)
+    synthesise(settings, runtime)
+    cdk(settings, runtime, "diff", settings.stacks)
 
 
-def status(settings: Settings, world: World, _options: Options | None = None) -> None:
+def status(settings: Settings, runtime: Runtime, _options: Options | None = None) -> None:
     """The pipe's state, the alarms in ALARM state, the last canary."""
     names = settings.names
-    found = world.client("pipes").describe_pipe(Name=names.pipe)
-    world.say(f"pipe {names.pipe}: {found['CurrentState']} {found.get('StateReason', '')}".rstrip())
-    alarms = world.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{names.prefix}-", StateValue="ALARM")
+    found = runtime.client("pipes").describe_pipe(Name=names.pipe)
+    runtime.say(f"pipe {names.pipe}: {found['CurrentState']} {found.get('StateReason', '')}".rstrip())
+    alarms = runtime.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{names.prefix}-", StateValue="ALARM")
     for alarm in alarms["MetricAlarms"]:
-        world.say(f"ALARM {alarm['AlarmName']}: {alarm['AlarmDescription']}")
-    world.say(f"canary landed and all tables refreshing: {_last_canary(settings, world) or 'never'}")
+        runtime.say(f"ALARM {alarm['AlarmName']}: {alarm['AlarmDescription']}")
+    runtime.say(f"canary landed and all tables refreshing: {_last_canary(settings, runtime) or 'never'}")
 
 
-def check_secrets(settings: Settings, world: World) -> None:
+def check_secrets(settings: Settings, runtime: Runtime) -> None:
     """Stop until each secret has the right shape. No value is ever shown."""
     delivery, kafka = settings.delivery, settings.kafka
     arns = {
@@ -93,7 +93,7 @@ def check_secrets(settings: Settings, world: World) -> None:
         "kafka": kafka.secret_arn,
         "ca": kafka.ca_arn,
     }
-    services, manager = settings.containers.services, world.client("secretsmanager")
+    services, manager = settings.containers.services, runtime.client("secretsmanager")
     faults = secret_faults(manager, settings.names, arns, "lmdp", snowflake_fault, services)
     if faults:
         raise LmdpError(
@@ -101,18 +101,18 @@ def check_secrets(settings: Settings, world: World) -> None:
             + "\n  - ".join(f"{text}. Fill it: {command}" for text, command in faults)
             + f"\nThen: make deploy ENVIRONMENT={settings.names.environment}"
         )
-    world.say(f"The {'' if services else 'three '}secrets have the right shape.")
+    runtime.say(f"The {'' if services else 'three '}secrets have the right shape.")
 
 
-def _last_canary(settings: Settings, world: World) -> str | None:
-    ssm = world.client("ssm")
+def _last_canary(settings: Settings, runtime: Runtime) -> str | None:
+    ssm = runtime.client("ssm")
     try:
         return str(ssm.get_parameter(Name=settings.names.canary_parameter)["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:
         return None
 
 
-COMMANDS: Mapping[str, Callable[[Settings, World, Options], None]] = {
+COMMANDS: Mapping[str, Callable[[Settings, Runtime, Options], None]] = {
     "bootstrap": bootstrap,
     "diff": diff,
     "deploy": deploy,
@@ -142,13 +142,13 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-def _run(command: Callable[[Settings, World, Options], None], settings: Settings, options: Options) -> None:
+def _run(command: Callable[[Settings, Runtime, Options], None], settings: Settings, options: Options) -> None:
     """Run it; AWS's own errors become ours."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - not for a settings fault
     from tools.deployment.aws_errors import translated  # noqa: PLC0415 - as above
 
     try:
-        command(settings, real_world(settings), options)
+        command(settings, open_runtime(settings), options)
     except (BotoCoreError, ClientError) as error:
         raise translated(error, settings.names.region) from error
 

@@ -10,7 +10,7 @@ import pytest
 
 from cli.test_live import Terminal
 from lmdp.cli.prompt import Completion, names
-from lmdp.cli.query import Asked
+from lmdp.cli.query import QueryOptions
 from lmdp.core.pipeline import Message, TransformSettings
 from lmdp.core.specification import load_spec
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -76,13 +76,13 @@ def test_a_prompt_needs_a_terminal(folder: Path) -> None:
 
 def test_completion_knows_the_schema(folder: Path) -> None:
     """Tables, columns and keywords, in the case of what was typed."""
-    asked = Asked(folder / ".lmdp", None, "table")
+    asked = QueryOptions(folder / ".lmdp", None, "table")
     complete = Completion(lambda: names(asked))
     assert complete("metric_ra", 0) == "metric_rates"
     assert complete("INSTANCE_L", 0) == "INSTANCE_LABEL"
     assert complete("selec", 0) == "select"
     assert complete("", 0) is None
-    assert names(Asked(folder / "nowhere", None, "table")) == []
+    assert names(QueryOptions(folder / "nowhere", None, "table")) == []
 
 
 def test_the_environment_can_forbid_colours(folder: Path) -> None:

@@ -21,9 +21,9 @@ from lmdp.testing.firehose import (
     NO_STREAM,
     THROTTLED,
     UNAVAILABLE,
-    Double,
     Fault,
-    Weather,
+    FirehoseDouble,
+    RandomFaults,
 )
 
 ROWS = [b'{"n":%d,"secret":"row content"}' % n for n in range(1_200)]
@@ -31,12 +31,12 @@ ALL = frozenset(range(500))
 
 
 @pytest.fixture
-def firehose(double: Double) -> Firehose:
+def firehose(double: FirehoseDouble) -> Firehose:
     """The real sink, with the double behind it."""
     return open_firehose(STREAM, REGION, {"AWS_ENDPOINT_URL_FIREHOSE": double.url}, 4)
 
 
-def test_few_calls(firehose: Firehose, double: Double) -> None:
+def test_few_calls(firehose: Firehose, double: FirehoseDouble) -> None:
     """1,200 rows are three calls, and each row is one record as it was."""
     done = deliver(firehose, ROWS, firehose.clock() + 10)
     assert (done.rows, done.accepted, done.refused, done.calls, done.retried) == (1200, 1200, 0, 3, 0)
@@ -60,7 +60,7 @@ def test_few_calls(firehose: Firehose, double: Double) -> None:
     ids=["entries", "entries, internal", "all entries", "throttled", "503", "500", "dropped", "lost", "cut off"],
 )
 def test_what_goes_again(
-    firehose: Firehose, double: Double, fault: Fault, retried: int, repeats: int, throttled: int
+    firehose: Firehose, double: FirehoseDouble, fault: Fault, retried: int, repeats: int, throttled: int
 ) -> None:
     """Refused rows go again, and a call that may have been carried out counts as probable repeats."""
     double.script.append(fault)
@@ -74,7 +74,7 @@ def test_what_goes_again(
     ("fault", "hint"),
     [(NO_STREAM, "LMDP_DELIVERY_STREAM"), (DENIED, "firehose:PutRecordBatch"), (Fault(400, "X"), "API reference")],
 )
-def test_what_no_retry_mends(firehose: Firehose, double: Double, fault: Fault, hint: str) -> None:
+def test_what_no_retry_mends(firehose: Firehose, double: FirehoseDouble, fault: Fault, hint: str) -> None:
     """A permanent fault raises at once, with the code and what to do about it."""
     double.script.extend([fault] * 3)
     with pytest.raises(DeliveryError, match=hint) as caught:
@@ -85,7 +85,7 @@ def test_what_no_retry_mends(firehose: Firehose, double: Double, fault: Fault, h
     assert caught.value.delivered.calls <= 3
 
 
-def test_the_time_is_used_and_kept(firehose: Firehose, double: Double) -> None:
+def test_the_time_is_used_and_kept(firehose: Firehose, double: FirehoseDouble) -> None:
     """While Firehose throttles, it goes on until its time is nearly over, and then says what will be there twice."""
     double.script.extend([Fault(entries=frozenset(range(1, 500))), *[THROTTLED] * 1000])
     begun = firehose.clock()
@@ -98,7 +98,7 @@ def test_the_time_is_used_and_kept(firehose: Firehose, double: Double) -> None:
     assert firehose.clock() - begun < 2.5
 
 
-def test_out_of_turns_is_out_of_time(firehose: Firehose, double: Double) -> None:
+def test_out_of_turns_is_out_of_time(firehose: Firehose, double: FirehoseDouble) -> None:
     """Where the next turn comes after the deadline, nothing is left to wait for: it ends, and counts no retry."""
     for _ in range(20):
         start = firehose.limiter.acquire(firehose.clock())
@@ -112,7 +112,7 @@ def test_out_of_turns_is_out_of_time(firehose: Firehose, double: Double) -> None
     assert double.calls == []
 
 
-def test_a_slow_answer_does_not_outlast_the_deadline(firehose: Firehose, double: Double) -> None:
+def test_a_slow_answer_does_not_outlast_the_deadline(firehose: Firehose, double: FirehoseDouble) -> None:
     """A call is given only the time that is left; what it carried out meanwhile counts as a probable repeat."""
     double.script.append(Fault(seconds=3))
     begun = firehose.clock()
@@ -135,7 +135,7 @@ def test_a_slow_answer_does_not_outlast_the_deadline(firehose: Firehose, double:
     ],
     ids=["page", "empty", "no UTF-8", "nested", "too short", "0 refused, 500 errors", "500 refused, no error"],
 )
-def test_an_answer_that_is_none(firehose: Firehose, double: Double, answer: bytes) -> None:
+def test_an_answer_that_is_none(firehose: Firehose, double: FirehoseDouble, answer: bytes) -> None:
     """A 200 that Firehose did not write, or that contradicts itself, says nothing: all rows go again."""
     double.script.append(Fault(instead=answer or b" "))
     done = deliver(firehose, ROWS[:500], firehose.clock() + 30)
@@ -143,7 +143,7 @@ def test_an_answer_that_is_none(firehose: Firehose, double: Double, answer: byte
     assert set(double.accepted) == set(ROWS[:500])
 
 
-def test_a_code_is_a_name(firehose: Firehose, double: Double) -> None:
+def test_a_code_is_a_name(firehose: Firehose, double: FirehoseDouble) -> None:
     """Whatever stands in an entry's code reaches no error and no log, unless it is a name."""
     double.script.extend([Fault(entries=ALL, entry_code="row content")] * 100)
     with pytest.raises(DeliveryError, match=r"\(Http200\)"):
@@ -151,7 +151,7 @@ def test_a_code_is_a_name(firehose: Firehose, double: Double) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault(drip=0.3), Fault(seconds=60)], ids=["byte by byte", "never"])
-def test_no_answer_outlasts_the_deadline(firehose: Firehose, double: Double, fault: Fault) -> None:
+def test_no_answer_outlasts_the_deadline(firehose: Firehose, double: FirehoseDouble, fault: Fault) -> None:
     """An answer that comes for ever is not waited for; what became of the rows is not known."""
     double.script.append(fault)
     begun = firehose.clock()
@@ -201,9 +201,11 @@ def test_nobody_there() -> None:
     assert caught.value.delivered.repeats == 0
 
 
-def test_bad_weather(double: Double) -> None:
+def test_random_faults(double: FirehoseDouble) -> None:
     """Refused entries, throttling bursts, dropped connections and lost answers together: every row is there."""
-    double.weather = Weather(entry_failures=0.05, throttle_bursts=0.1, burst_calls=3, drops=0.05, losses=0.05)
+    double.random_faults = RandomFaults(
+        entry_failures=0.05, throttle_bursts=0.1, burst_calls=3, drops=0.05, losses=0.05
+    )
     firehose = open_firehose(STREAM, REGION, {"AWS_ENDPOINT_URL_FIREHOSE": double.url}, 8)
     rows = [b'{"n":%d}' % n for n in range(5_000)]
     done = deliver(firehose, rows, firehose.clock() + 60)
@@ -215,7 +217,7 @@ def test_bad_weather(double: Double) -> None:
 
 @pytest.mark.parametrize("fault", [THROTTLED, DENIED, INTERNAL, Fault(drop=True), Fault(garble=True)])
 def test_no_row_and_no_secret_in_logs_or_errors(
-    firehose: Firehose, double: Double, fault: Fault, caplog: pytest.LogCaptureFixture
+    firehose: Firehose, double: FirehoseDouble, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither the log, from INFO up, nor an error's text has anything of a row or of the credentials."""
     double.script.extend([fault] * 100)

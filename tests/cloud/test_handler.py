@@ -15,7 +15,7 @@ import pytest
 from cloud.names import BUCKET, SECRET
 from lmdp.cloud import handler as entry
 from lmdp.errors import DeliveryError, RejectsNotWrittenError, SettingsError
-from lmdp.testing.firehose import DENIED, THROTTLED, Double
+from lmdp.testing.firehose import DENIED, THROTTLED, FirehoseDouble
 
 TIME = 1_770_000_000_000
 
@@ -71,7 +71,7 @@ POISON: list[tuple[str, bytes]] = [
 
 @pytest.mark.parametrize(("code", "value"), POISON)
 def test_a_poison_message_never_raises(
-    code: str, value: bytes, function_env: dict[str, str], double: Double, bucket: Any
+    code: str, value: bytes, function_env: dict[str, str], double: FirehoseDouble, bucket: Any
 ) -> None:
     """It lands in the error bucket with its reason and coordinates, and its neighbours are delivered."""
     function = entry.open_function({**function_env, "LMDP_MAX_DECOMPRESSED_BYTES": "1000000"})
@@ -91,7 +91,7 @@ def test_a_poison_message_never_raises(
 
 @pytest.mark.parametrize("odd", [{"value": "%"}, {"topic": None}, {"offset": "x"}, {"partition": {}}])
 def test_an_odd_record_never_raises(
-    odd: dict[str, Any], function_env: dict[str, str], double: Double, bucket: Any
+    odd: dict[str, Any], function_env: dict[str, str], double: FirehoseDouble, bucket: Any
 ) -> None:
     """A record that the pipe did not give as agreed is a reject like any other, and adds up."""
     summary = entry.open_function(function_env)([{**record(8, bundle()), **odd}, record(9, bundle())], Context())
@@ -100,7 +100,7 @@ def test_an_odd_record_never_raises(
     assert len(double.accepted) == 1
 
 
-def test_a_batch_that_makes_too_many_rows(function_env: dict[str, str], double: Double, bucket: Any) -> None:
+def test_a_batch_that_makes_too_many_rows(function_env: dict[str, str], double: FirehoseDouble, bucket: Any) -> None:
     """What there is no room for is a reject with its bytes as they came, and everything adds up; nothing raises."""
     packed = gzip.compress(bundle())
     event = [*(record(at, packed) for at in range(3)), record(3, None), record(4, bundle()), record(5, b"?")]
@@ -116,7 +116,7 @@ def test_a_batch_that_makes_too_many_rows(function_env: dict[str, str], double: 
 
 @pytest.mark.parametrize(("trusted", "tenant"), [("lmdp-tenant", "acme"), ("", "example")])
 def test_the_tenant_of_the_receiver(
-    trusted: str, tenant: str, function_env: dict[str, str], double: Double, bucket: Any
+    trusted: str, tenant: str, function_env: dict[str, str], double: FirehoseDouble, bucket: Any
 ) -> None:
     """The header decides where it is trusted, in rows and rejects alike; elsewhere it is only a header."""
     headers = [{"lmdp-tenant": list(b"acme")}]
@@ -148,7 +148,7 @@ def test_the_batch_line_names_its_offsets(
     assert entry.open_function(function_env)(event, Context())["offsets"] == offsets
 
 
-def test_a_reject_can_be_sent_again(function_env: dict[str, str], double: Double, bucket: Any) -> None:
+def test_a_reject_can_be_sent_again(function_env: dict[str, str], double: FirehoseDouble, bucket: Any) -> None:
     """What was rejected for a missing setting makes its rows when the setting is there."""
     without = {name: value for name, value in function_env.items() if name != "LMDP_ORG_ID"}
     entry.open_function(without)([record(7, bundle())], Context())
@@ -166,7 +166,9 @@ def test_the_same_batch_again(function_env: dict[str, str], bucket: Any) -> None
     assert len(envelopes(bucket)) == 2
 
 
-def test_rejects_come_first(function_env: dict[str, str], double: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_come_first(
+    function_env: dict[str, str], double: FirehoseDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where rejects cannot be written, the invocation raises and nothing was delivered."""
     function = entry.open_function({**function_env, "LMDP_REJECTS_BUCKET": "lmdp-no-such-bucket"})
     with pytest.raises(RejectsNotWrittenError):
@@ -179,7 +181,7 @@ def test_what_cannot_be_delivered_raises(
     fault: Any,
     code: str,
     function_env: dict[str, str],
-    double: Double,
+    double: FirehoseDouble,
     bucket: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -217,9 +219,9 @@ def break_transform(function: entry.Function) -> None:
     ids=["fine", "denied", "throttled", "a fault of the program"],
 )
 def test_logs_hold_no_row_and_no_secret(
-    harm: Callable[[entry.Function, Double], None],
+    harm: Callable[[entry.Function, FirehoseDouble], None],
     function_env: dict[str, str],
-    double: Double,
+    double: FirehoseDouble,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever happens: one summary line and one set of metrics, and nothing of the data in them or in the error."""
@@ -240,7 +242,7 @@ def test_logs_hold_no_row_and_no_secret(
         assert secret not in output + text
 
 
-def test_metrics(function_env: dict[str, str], double: Double, capsys: pytest.CaptureFixture[str]) -> None:
+def test_metrics(function_env: dict[str, str], double: FirehoseDouble, capsys: pytest.CaptureFixture[str]) -> None:
     """The numbers that alarms and dashboards read, in one flush."""
     double.script.append(THROTTLED)
     values = [bundle(), b"?", b"{}", None, bundle(flags=1)]
@@ -258,7 +260,7 @@ def test_metrics(function_env: dict[str, str], double: Double, capsys: pytest.Ca
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
 
 
-def test_the_sample(function_env: dict[str, str], double: Double, tmp_path: Path) -> None:
+def test_the_sample(function_env: dict[str, str], double: FirehoseDouble, tmp_path: Path) -> None:
     """Keys of rows follow SNOWFLAKE_IDENTIFIERS, and a row is one JSON object without a newline."""
     entry.open_function({**function_env, "SNOWFLAKE_IDENTIFIERS": "wrapped"})([record(1, bundle())], Context())
     (row,) = double.accepted

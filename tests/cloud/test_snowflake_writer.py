@@ -12,18 +12,18 @@ from cloud.test_handler import Context, bundle, envelopes, record
 from lmdp.cloud import handler as entry
 from lmdp.cloud.snowflake_sink import read_key
 from lmdp.errors import DeliveryError, LmdpError, RejectsNotWrittenError, SettingsError, UnreachableError
-from lmdp.testing.snowpipe import Double, Fault
+from lmdp.testing.snowpipe import Fault, SnowpipeDouble
 from snowpipe_parts import KEY
 
 RETRY = "ERR_GENERAL_EXCEPTION_RETRY_REQUEST"
 
 
-def operations(pipe: Double) -> list[str]:
+def operations(pipe: SnowpipeDouble) -> list[str]:
     """What the double was asked, in order."""
     return [request.operation for request in pipe.requests]
 
 
-def test_a_batch_is_one_request(direct_env: dict[str, str], pipe: Double, bucket: Any) -> None:
+def test_a_batch_is_one_request(direct_env: dict[str, str], pipe: SnowpipeDouble, bucket: Any) -> None:
     """Rows are in Snowflake when the function answers, rejects in S3; a warm function signs in no more."""
     function = entry.open_function(direct_env)
     assert operations(pipe) == []
@@ -38,7 +38,7 @@ def test_a_batch_is_one_request(direct_env: dict[str, str], pipe: Double, bucket
     }
 
 
-def test_a_batch_without_rows_asks_nothing(direct_env: dict[str, str], pipe: Double) -> None:
+def test_a_batch_without_rows_asks_nothing(direct_env: dict[str, str], pipe: SnowpipeDouble) -> None:
     """Nobody signs in for nothing."""
     assert entry.open_function(direct_env)([record(7, b"?")], Context())["delivered"] == 0
     assert operations(pipe) == []
@@ -55,7 +55,7 @@ def test_a_batch_without_rows_asks_nothing(direct_env: dict[str, str], pipe: Dou
     ],
 )
 def test_what_a_retry_can_fix_is_tried_within_the_call(
-    direct_env: dict[str, str], pipe: Double, faults: list[Fault], numbers: dict[str, int]
+    direct_env: dict[str, str], pipe: SnowpipeDouble, faults: list[Fault], numbers: dict[str, int]
 ) -> None:
     """The batch is delivered, and what may be there twice is counted."""
     pipe.script = [*faults]
@@ -75,7 +75,7 @@ def test_what_a_retry_can_fix_is_tried_within_the_call(
 )
 def test_what_cannot_be_delivered_raises_in_time(
     direct_env: dict[str, str],
-    pipe: Double,
+    pipe: SnowpipeDouble,
     bucket: Any,
     faults: list[Fault],
     code: str,
@@ -98,7 +98,7 @@ def test_what_cannot_be_delivered_raises_in_time(
         assert text not in output + str(raised.value)
 
 
-def test_rejects_come_first(direct_env: dict[str, str], pipe: Double) -> None:
+def test_rejects_come_first(direct_env: dict[str, str], pipe: SnowpipeDouble) -> None:
     """Where rejects cannot be written, nothing is sent."""
     function = entry.open_function({**direct_env, "LMDP_REJECTS_BUCKET": "lmdp-no-such-bucket"})
     with pytest.raises(RejectsNotWrittenError):
@@ -106,7 +106,7 @@ def test_rejects_come_first(direct_env: dict[str, str], pipe: Double) -> None:
     assert operations(pipe) == []
 
 
-def test_a_secret_that_is_not_there_fails_the_batch(direct_env: dict[str, str], pipe: Double) -> None:
+def test_a_secret_that_is_not_there_fails_the_batch(direct_env: dict[str, str], pipe: SnowpipeDouble) -> None:
     """It is the batch's error, so that the pipe tries again when somebody has fixed it."""
     function = entry.open_function({**direct_env, "SNOWFLAKE_WRITER_KEY_SECRET": "none"})
     with pytest.raises(DeliveryError, match="Secrets Manager refused the secret none: ResourceNotFoundException"):

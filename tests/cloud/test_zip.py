@@ -20,7 +20,7 @@ from tools.build_lambda import HANDLER, SNOWFLAKE_SETUP, kept
 from cloud.names import SECRET
 from cloud.runtime_api import Runtime, runtime
 from cloud.test_handler import POISON, bundle, envelopes, record
-from lmdp.testing.firehose import DENIED, Double
+from lmdp.testing.firehose import DENIED, FirehoseDouble
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLED = "Root=1-65c0a0a0-0123456789abcdef01234567;Parent=0123456789abcdef;Sampled=1"
@@ -64,7 +64,7 @@ def environment(function_env: dict[str, str], **more: str) -> dict[str, str]:
     }
 
 
-def test_an_event_in_and_the_answer_out(function: Runtime, double: Double, bucket: Any) -> None:
+def test_an_event_in_and_the_answer_out(function: Runtime, double: FirehoseDouble, bucket: Any) -> None:
     """From the zip alone: every kind of poison beside a good message, in both shapes of an event."""
     values = [value for _, value in POISON if len(value) < 100_000]
     pipes = [record(0, bundle()), *(record(n, value) for n, value in enumerate(values, 1)), record(99, None)]
@@ -80,7 +80,7 @@ def test_an_event_in_and_the_answer_out(function: Runtime, double: Double, bucke
     print(f"cold start, from process to first event: {1000 * function.init_seconds:.0f} ms")
 
 
-def test_protobuf_and_zstd_work_from_the_zip(function: Runtime, double: Double) -> None:
+def test_protobuf_and_zstd_work_from_the_zip(function: Runtime, double: FirehoseDouble) -> None:
     """What is imported late is in the zip too."""
     import zstandard  # noqa: PLC0415 - to make the message
     from google.protobuf.json_format import Parse  # noqa: PLC0415 - as above
@@ -101,7 +101,7 @@ def test_rows_go_straight_to_snowflake_from_the_zip(
     assert (kind, answer.get("delivered"), len(pipe.rows)) == ("response", 1, 1), answer
 
 
-def test_what_cannot_be_delivered_is_an_error_of_the_invocation(function: Runtime, double: Double) -> None:
+def test_what_cannot_be_delivered_is_an_error_of_the_invocation(function: Runtime, double: FirehoseDouble) -> None:
     """Lambda is told, the pipe tries again, and neither the answer nor the log has a row or a secret."""
     double.script.append(DENIED)
     kind, answer = function.invoke([record(0, bundle())])

@@ -36,11 +36,10 @@ from lmdp.replay.sinks import into_kafka
 from lmdp.snowflake.streaming.elastic import post
 from lmdp.snowflake.streaming.session import Account, Session
 from lmdp.support.reject_files import write_to_folder
-from lmdp.testing.firehose import DENIED, THROTTLED, UNAVAILABLE, Double, Fault, firehose_double
+from lmdp.testing.firehose import DENIED, THROTTLED, UNAVAILABLE, Fault, FirehoseDouble, firehose_double
 from lmdp.testing.pipeline import MemorySink
-from lmdp.testing.snowpipe import Double as SnowpipeDouble
 from lmdp.testing.snowpipe import Fault as Snowpipe
-from lmdp.testing.snowpipe import snowpipe_double
+from lmdp.testing.snowpipe import SnowpipeDouble, snowpipe_double
 from running import bundle
 from snowpipe_parts import KEY, PLACE, public, sink_of
 
@@ -76,7 +75,7 @@ class FirehoseRig:
         ],
     }
 
-    def __init__(self, double: Double) -> None:
+    def __init__(self, double: FirehoseDouble) -> None:
         self.double = double
         self.firehose = open_firehose(STREAM, REGION, {"AWS_ENDPOINT_URL_FIREHOSE": double.url}, self.concurrency)
 

@@ -17,7 +17,7 @@ import strategies
 from bundles import HOST, NS, POINT, bundle, gauge, metric, raw, run, text, verdict
 from lmdp import Message, transform
 from lmdp.core.encode import encode, row_bytes
-from lmdp.core.flatten import Limits, flatten
+from lmdp.core.flatten import SizeLimits, flatten
 from lmdp.core.otlp.decode import decode
 from lmdp.core.promotion import Promotion
 from lmdp.core.specification import load_spec
@@ -98,7 +98,7 @@ def test_a_reason_keeps_no_frames() -> None:
     """Datapoints that fail alike share one reason, without the traceback that would keep their frames."""
     value = decode(raw(",".join(['{"asInt":1}'] * 3)), MIB)
     assert value is not None
-    failures = flatten(value, Promotion.of(load_spec(), "acme"), Limits(MIB, MIB, row_bytes)).failures
+    failures = flatten(value, Promotion.of(load_spec(), "acme"), SizeLimits(MIB, MIB, row_bytes)).failures
     assert len(failures) == 3
     assert len({id(failure.refused) for failure in failures}) == 1
     assert failures[0].refused.__traceback__ is None

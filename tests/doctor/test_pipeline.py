@@ -20,7 +20,7 @@ from lmdp.machine import services
 from lmdp.machine.api import client
 from lmdp.machine.services import MachineSettings
 from lmdp.machine.settings import ConsumeSettings
-from lmdp.machine.status import Machine
+from lmdp.machine.status import RunState
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import process
 from running import until
@@ -33,10 +33,10 @@ def context(tmp_path: Path) -> Context:
 
 
 @contextlib.contextmanager
-def at_work(context: Context, *, page: bool = False) -> Iterator[Machine]:
+def at_work(context: Context, *, page: bool = False) -> Iterator[RunState]:
     """A run over the broker in memory."""
     stop = threading.Event()
-    seen: list[Machine] = []
+    seen: list[RunState] = []
     settings = MachineSettings(
         context.home,
         context.warehouse,

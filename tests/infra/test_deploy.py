@@ -99,7 +99,7 @@ class Invoked:
 
 
 class Place:
-    """A world in which commands are noted; `said` is what the person sees."""
+    """A runtime whose commands are noted; `said` is what the person sees."""
 
     def __init__(self, tool: ModuleType, folder: Path, client: Callable[[str], Any]) -> None:
         self.commands: list[str] = []
@@ -111,9 +111,9 @@ class Place:
         self.aws = client
         self.group = client("ec2").create_security_group(GroupName="kafka", Description="-")["GroupId"]
         self.template = "{}"
-        self.world = tool.World(
+        self.runtime = tool.Runtime(
             run=self._run,
-            keep=self._keep,
+            capture=self._capture,
             client=self._client,
             ask=self._ask,
             say=self.said.append,
@@ -134,18 +134,18 @@ class Place:
 
     def _run(self, arguments: Sequence[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         if "infra.app" in arguments:
-            assert env == {"LMDP_ENVIRONMENT": "dev", "CDK_OUTDIR": str(self.world.cloud)}
-            self.world.cloud.mkdir(exist_ok=True)
-            (self.world.cloud / "lmdp-dev-pipe.template.json").write_text(self.template)
+            assert env == {"LMDP_ENVIRONMENT": "dev", "CDK_OUTDIR": str(self.runtime.cloud)}
+            self.runtime.cloud.mkdir(exist_ok=True)
+            (self.runtime.cloud / "lmdp-dev-pipe.template.json").write_text(self.template)
             told = "synth"
         else:
             told = " ".join(arguments[5:])
-            told = told.replace(f" --app {self.world.cloud} --toolkit-stack-name lmdp-dev-toolkit", "")
+            told = told.replace(f" --app {self.runtime.cloud} --toolkit-stack-name lmdp-dev-toolkit", "")
             told = told.replace("lmdp-dev-", "")
         self.commands.append(told)
         return subprocess.CompletedProcess(arguments, int(bool(self.fail) and self.fail in told))
 
-    def _keep(self, arguments: Sequence[str], _env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    def _capture(self, arguments: Sequence[str], _env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         self.commands.append(" ".join(["lmdp", *arguments[1:]]))
         answer = self.kept[arguments[2]]
         return subprocess.CompletedProcess(arguments, int(bool(json_faults(answer))), answer, "")
@@ -182,7 +182,7 @@ def place(tool: ModuleType, tmp_path: Path, client: Callable[[str], Any]) -> Pla
 def test_deploy_goes_in_steps(tool: ModuleType, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shown, asked, then in this order; the canary and the topic come before the pipe, a test alarm after it."""
     monkeypatch.setenv("LMDP_BOOTSTRAP_SERVERS", "b-1.example.com:9094")
-    tool.deploy(place.settings(), place.world, tool.Options())
+    tool.deploy(place.settings(), place.runtime, tool.Options())
     assert place.commands == [
         "synth",
         "diff base storage snowflake-auth snowflake-setup delivery network auth pipe alarms --exclusively",
@@ -209,7 +209,7 @@ def test_the_network_comes_first_where_functions_are_in_a_vpc(tool: ModuleType, 
         "LMDP_SNOWFLAKE_SECURITY_GROUP_ID": "sg-00000000000000009",
         "LMDP_VPC_ENDPOINTS": "secretsmanager,kinesis-firehose,ssm",
     }
-    tool.deploy(place.settings(**private), place.world, tool.Options(yes=True, topic_checked=True))
+    tool.deploy(place.settings(**private), place.runtime, tool.Options(yes=True, topic_checked=True))
     deployed = [command.partition(" --")[0] for command in place.commands if command.startswith("deploy")]
     assert deployed[1:3] == ["deploy network", "deploy snowflake-setup delivery"]
 
@@ -240,13 +240,13 @@ def test_deploy_stops_before_the_pipe(
     if stop == "cdk":
         place.fail = "deploy snowflake-setup"
     with pytest.raises(tool.LmdpError, match=said):
-        tool.deploy(place.settings(), place.world, tool.Options())
+        tool.deploy(place.settings(), place.runtime, tool.Options())
     assert place.commands[-1].startswith(last)
 
 
 def test_a_person_may_say_that_the_topic_was_checked(tool: ModuleType, place: Place) -> None:
     """From inside the VPC, where this machine is not."""
-    tool.deploy(place.settings(), place.world, tool.Options(yes=True, topic_checked=True))
+    tool.deploy(place.settings(), place.runtime, tool.Options(yes=True, topic_checked=True))
     assert place.commands[-1].startswith("deploy pipe alarms")
     assert not any(line.startswith("lmdp topic") for line in place.commands)
 
@@ -260,7 +260,7 @@ def test_every_secret_that_is_not_ready_is_named(tool: ModuleType, place: Place,
     locked = json.dumps({"certificate": CERTIFICATE, "privateKey": "-----BEGIN ENCRYPTED " + "PRIVATE KEY-----HIDDEN"})
     manager.put_secret_value(SecretId="lmdp-dev/kafka-client", SecretString=locked)
     with pytest.raises(tool.LmdpError) as caught:
-        tool.deploy(place.settings(), place.world, tool.Options(yes=True))
+        tool.deploy(place.settings(), place.runtime, tool.Options(yes=True))
     told = str(caught.value)
     assert "lmdp-dev/snowflake-loader is empty" in told
     assert "lmdp-dev/snowflake-setup has no `private_key` of one line" in told
@@ -294,7 +294,7 @@ def test_the_example_is_never_deployed(tool: ModuleType, place: Place) -> None:
     from infra.settings import Settings  # noqa: PLC0415 - only where the infrastructure's packages are
 
     with pytest.raises(SettingsError, match="never deployed"):
-        tool.deploy(Settings.read("example", example_values()), place.world, tool.Options(yes=True))
+        tool.deploy(Settings.read("example", example_values()), place.runtime, tool.Options(yes=True))
     assert place.commands == []
 
 
@@ -302,13 +302,13 @@ def test_a_stub_is_never_deployed(tool: ModuleType, place: Place) -> None:
     """A template whose functions are not built is refused before the question."""
     place.template = f'{{"ZipFile": "{STUB_MARK}"}}'
     with pytest.raises(tool.LmdpError, match="Run make build"):
-        tool.deploy(place.settings(), place.world, tool.Options(yes=True))
+        tool.deploy(place.settings(), place.runtime, tool.Options(yes=True))
     assert place.commands == ["synth"]
 
 
 def test_destroy_keeps_the_data(tool: ModuleType, place: Place, client: Callable[[str], Any]) -> None:
     """What runs is removed, the last stack first; the stacks that hold something stay."""
-    tool.destroy(place.settings(), place.world, tool.Options(yes=True))
+    tool.destroy(place.settings(), place.runtime, tool.Options(yes=True))
     assert place.commands[-1] == "destroy alarms pipe network delivery snowflake-setup --exclusively --force"
     assert len(client("secretsmanager").list_secrets()["SecretList"]) == 3
 
@@ -323,16 +323,16 @@ def test_destroy_deletes_data_only_when_told_twice(
         s3.put_object(Bucket=bucket, Key="rejects/one", Body=b"x")
     place.answers = ["yes"]
     with pytest.raises(tool.LmdpError, match="Not confirmed"):
-        tool.destroy(place.settings(), place.world, tool.Options(yes=True, delete_data=True))
+        tool.destroy(place.settings(), place.runtime, tool.Options(yes=True, delete_data=True))
     assert len(s3.list_buckets()["Buckets"]) == 2
     place.answers = ["delete lmdp-dev-errors-123456789012-us-east-1"]
-    tool.destroy(place.settings(), place.world, tool.Options(yes=True, delete_data=True))
+    tool.destroy(place.settings(), place.runtime, tool.Options(yes=True, delete_data=True))
     assert s3.list_buckets()["Buckets"] == []
     # Without a recovery window, in which a deployment could not make them again.
     assert client("secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"] == []
     assert place.commands[-1] == "destroy auth snowflake-auth storage base --exclusively --force"
     place.answers = ["delete lmdp-dev-errors-123456789012-us-east-1"]
-    tool.destroy(place.settings(), place.world, tool.Options(yes=True, delete_data=True))  # it may be repeated
+    tool.destroy(place.settings(), place.runtime, tool.Options(yes=True, delete_data=True))  # it may be repeated
 
 
 def test_destroy_begins_with_what_the_login_may_not(tool: ModuleType, place: Place) -> None:
@@ -347,9 +347,9 @@ def test_destroy_begins_with_what_the_login_may_not(tool: ModuleType, place: Pla
         def list_object_versions(self, **_: Any) -> None:
             raise ClientError(denied, "ListObjectVersions")
 
-    world = dataclasses.replace(place.world, client=lambda one: Closed() if one == "s3" else place.aws(one))
+    runtime = dataclasses.replace(place.runtime, client=lambda one: Closed() if one == "s3" else place.aws(one))
     with pytest.raises(ClientError, match="ListObjectVersions"):
-        tool.destroy(place.settings(), world, tool.Options(yes=True, delete_data=True))
+        tool.destroy(place.settings(), runtime, tool.Options(yes=True, delete_data=True))
     assert place.commands == ["synth"]
 
 
@@ -359,7 +359,7 @@ def test_what_is_protected_is_not_destroyed(tool: ModuleType, place: Place) -> N
     with pytest.raises(SettingsError, match="LMDP_TERMINATION_PROTECTION"):
         tool.destroy(
             protected,
-            place.world,
+            place.runtime,
             tool.Options(yes=True),
         )
     assert place.commands == []
@@ -378,7 +378,7 @@ def test_bootstrap_passes_our_policies(
 ) -> None:
     """Policies and boundaries are made, renewed each time; CDK's roles get them in the place of an administrator's."""
     for _ in range(7):
-        tool.bootstrap(place.settings(), place.world, tool.Options(yes=True))
+        tool.bootstrap(place.settings(), place.runtime, tool.Options(yes=True))
     policy = f"arn:aws:iam::{ACCOUNT}:policy/lmdp-dev-"
     # The place takes `lmdp-dev-` out of what it notes.
     passed = ",".join(f"arn:aws:iam::{ACCOUNT}:policy/cloudformation{part}" for part in ("", "-access", "-network"))
@@ -404,7 +404,7 @@ def test_bootstrap_keeps_a_path(tool: ModuleType, place: Place, client: Callable
         "LMDP_ROLE_NAME_PREFIX": "acme-",
         "LMDP_TAGS": "team=observability,cost-center=42",
     }
-    tool.bootstrap(place.settings(**changed), place.world, tool.Options(yes=True))
+    tool.bootstrap(place.settings(**changed), place.runtime, tool.Options(yes=True))
     assert place.commands[-1].endswith(
         f",arn:aws:iam::{ACCOUNT}:policy/team/acme-cloudformation-network "
         "--custom-permissions-boundary team/x/boundary --tags team=observability --tags cost-center=42 --tags lmdp=dev"
@@ -416,10 +416,10 @@ def test_bootstrap_keeps_a_path(tool: ModuleType, place: Place, client: Callable
 
 def test_nothing_of_another_environment_is_looked_at(tool: ModuleType, place: Place) -> None:
     """The example's stubs in the folder of the example, and in this one from before, stop nothing."""
-    for folder in (place.world.cloud, place.world.cloud.parent, place.world.cloud.parent / "example"):
+    for folder in (place.runtime.cloud, place.runtime.cloud.parent, place.runtime.cloud.parent / "example"):
         folder.mkdir(exist_ok=True)
         (folder / "lmdp-example-pipe.template.json").write_text(f'{{"ZipFile": "{STUB_MARK}"}}')
-    tool.deploy(place.settings(), place.world, tool.Options(yes=True, topic_checked=True))
+    tool.deploy(place.settings(), place.runtime, tool.Options(yes=True, topic_checked=True))
     assert place.commands[-1].startswith("deploy pipe alarms")
 
 

@@ -53,9 +53,9 @@ def test_a_stack_left_half_made_stops_it_before_anything(
 ) -> None:
     """One message, with the command that continues; neither asked, nor deployed, nor deleted."""
     cloudformation = States(toolkit="CREATE_COMPLETE", base="CREATE_COMPLETE", pipe=state)
-    world = dataclasses.replace(place.world, client=lambda _service: cloudformation)
+    runtime = dataclasses.replace(place.runtime, client=lambda _service: cloudformation)
     with pytest.raises(tool.LmdpError) as caught:
-        getattr(tool, command)(place.settings(), world, tool.Options(yes=True))
+        getattr(tool, command)(place.settings(), runtime, tool.Options(yes=True))
     assert said in str(caught.value)
     assert str(caught.value).startswith("Nothing was changed.")
     assert caught.value.exit_code == 1
@@ -67,8 +67,10 @@ def test_a_stack_whose_creation_failed_is_left_to_cdk(tool: ModuleType, place: P
     """CDK's tool deletes it and makes it again; no command is needed."""
     holding = dict.fromkeys(("storage", "snowflake-auth", "auth", "network"), "CREATE_COMPLETE")
     clients = {"cloudformation": States(toolkit="CREATE_COMPLETE", pipe=state, **holding)}
-    world = dataclasses.replace(place.world, client=lambda service: clients.get(service) or place.world.client(service))
-    tool.deploy(place.settings(), world, tool.Options(yes=True, topic_checked=True))
+    runtime = dataclasses.replace(
+        place.runtime, client=lambda service: clients.get(service) or place.runtime.client(service)
+    )
+    tool.deploy(place.settings(), runtime, tool.Options(yes=True, topic_checked=True))
     assert place.commands[-1].startswith("deploy pipe alarms")
 
 
@@ -90,12 +92,12 @@ def test_a_secret_is_in_the_way_where_its_stack_is_made_again(
     """A stack that CDK updates owns its secrets; where CDK creates it, the same names would clash."""
     owning = dict.fromkeys(("storage", "snowflake-auth"), "CREATE_COMPLETE")
     clients = {"cloudformation": States(auth=state, **owning)}
-    world = dataclasses.replace(place.world, client=lambda service: clients.get(service) or place.aws(service))
+    runtime = dataclasses.replace(place.runtime, client=lambda service: clients.get(service) or place.aws(service))
     if not left:
-        tool.adopt(place.settings(), world)
+        tool.adopt(place.settings(), runtime)
         return
     with pytest.raises(tool.LmdpError, match="the secret lmdp-dev/kafka-client was kept"):
-        tool.adopt(place.settings(), world)
+        tool.adopt(place.settings(), runtime)
 
 
 def test_without_bootstrap_the_deployment_names_it(
@@ -104,7 +106,7 @@ def test_without_bootstrap_the_deployment_names_it(
     """CDK's own refusal speaks of an SSM parameter."""
     client("cloudformation").delete_stack(StackName="lmdp-dev-toolkit")
     with pytest.raises(tool.LmdpError, match="make bootstrap ENVIRONMENT=dev"):
-        tool.deploy(place.settings(), place.world, tool.Options(yes=True))
+        tool.deploy(place.settings(), place.runtime, tool.Options(yes=True))
     assert place.commands == ["synth"]
 
 
@@ -115,7 +117,7 @@ def test_a_missing_rule_is_named_with_the_command_that_adds_it(
     rule = wanted(place.group, None, [])[0].permission("x")
     client("ec2").revoke_security_group_ingress(GroupId=place.group, IpPermissions=[rule])
     with pytest.raises(tool.LmdpError) as caught:
-        tool.deploy(place.settings(), place.world, tool.Options(yes=True, topic_checked=True))
+        tool.deploy(place.settings(), place.runtime, tool.Options(yes=True, topic_checked=True))
     add = (
         f"for the pipe: aws ec2 authorize-security-group-ingress --region us-east-1 --group-id {place.group} "
         f"--protocol tcp --port 9094 --source-group {place.group}"
@@ -130,11 +132,11 @@ def test_only_what_is_missing_is_added_when_asked_for(
     """The rules of another environment on the same cluster are left alone; again adds nothing, a destroy takes none."""
     asked = {"LMDP_CLUSTER_RULES": "true", "LMDP_COLLECTOR_CIDRS": "10.20.7.0/24,10.30.0.0/16"}
     for _ in range(2):
-        tool.deploy(place.settings(**asked), place.world, tool.Options(yes=True, topic_checked=True))
+        tool.deploy(place.settings(**asked), place.runtime, tool.Options(yes=True, topic_checked=True))
     assert [line for line in place.said if line.startswith("Added")] == [
         f"Added to {place.group}: TCP 9094 from 10.30.0.0/16, for Collectors."
     ]
-    tool.destroy(place.settings(**asked), place.world, tool.Options(yes=True))
+    tool.destroy(place.settings(**asked), place.runtime, tool.Options(yes=True))
     rules = client("ec2").describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [place.group]}])
     assert missing(rules["SecurityGroupRules"], wanted(place.group, None, ["10.20.0.0/16", "10.30.0.0/16"])) == []
 
@@ -175,17 +177,17 @@ def test_what_cannot_be_changed_in_place_is_refused(
             client, name, f"arn:aws:kafka:us-east-1:{ACCOUNT}:cluster/x", TopicName="old", ConsumerGroupID="old-group"
         )
     with pytest.raises(tool.LmdpError) as caught:
-        tool.deploy(place.settings(), place.world, tool.Options(yes=True))
+        tool.deploy(place.settings(), place.runtime, tool.Options(yes=True))
     lines = str(caught.value).split("\n  - ")[1:]
     assert [line.split(" is ")[0] for line in lines] == ["LMDP_MSK_CLUSTER_ARN", "LMDP_TOPIC", "LMDP_CONSUMER_GROUP"]
     assert all(line.endswith("LMDP_PIPE_REVISION=2") for line in lines)
     assert place.commands == ["synth"]
     with pytest.raises(tool.LmdpError, match="LMDP_PIPE_REVISION=3"):
-        tool.deploy(place.settings(LMDP_PIPE_REVISION="2"), place.world, tool.Options(yes=True))
+        tool.deploy(place.settings(LMDP_PIPE_REVISION="2"), place.runtime, tool.Options(yes=True))
     _make_pipe(client, "lmdp-dev-r3", place.settings().kafka.cluster_arn, TopicName="lm.metrics.otlp",
                ConsumerGroupID="lmdp-dev-pipe-r3")  # fmt: skip
     third = place.settings(LMDP_PIPE_REVISION="3")
-    tool.deploy(third, place.world, tool.Options(yes=True, topic_checked=True))
+    tool.deploy(third, place.runtime, tool.Options(yes=True, topic_checked=True))
     assert place.commands[-1].startswith("deploy pipe alarms")
 
 
@@ -199,10 +201,10 @@ def test_private_link_under_the_streams_name_is_refused(
     client("firehose").create_delivery_stream(DeliveryStreamName="lmdp-dev-rows", SnowflakeDestinationConfiguration=to)
     link = {"SNOWFLAKE_PRIVATELINK_VPCE_ID": "com.amazonaws.vpce.us-east-1.vpce-svc-0123456789abcdef0"}
     with pytest.raises(tool.LmdpError, match="LMDP_STREAM_REVISION=2"):
-        tool.deploy(place.settings(**link), place.world, tool.Options(yes=True))
+        tool.deploy(place.settings(**link), place.runtime, tool.Options(yes=True))
     assert place.commands == ["synth"]
     second = place.settings(**link, LMDP_STREAM_REVISION="2")
-    tool.deploy(second, place.world, tool.Options(yes=True, topic_checked=True))
+    tool.deploy(second, place.runtime, tool.Options(yes=True, topic_checked=True))
     assert place.commands[-1].startswith("deploy pipe alarms")
 
 

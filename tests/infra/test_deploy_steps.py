@@ -50,7 +50,7 @@ def test_a_group_without_a_way_out_stops_the_deployment(tool: ModuleType, place:
     everything = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
     place.aws("ec2").revoke_security_group_egress(GroupId=place.group, IpPermissions=everything)
     with pytest.raises(tool.LmdpError) as caught:
-        tool.deploy(place.settings(), place.world, tool.Options(yes=True))
+        tool.deploy(place.settings(), place.runtime, tool.Options(yes=True))
     assert f"aws ec2 authorize-security-group-egress --group-id {place.group}" in str(caught.value)
     assert place.commands == ["synth"]
 
@@ -58,7 +58,7 @@ def test_a_group_without_a_way_out_stops_the_deployment(tool: ModuleType, place:
 def test_a_group_that_is_not_there_stops_the_deployment(tool: ModuleType, place: Place) -> None:
     """The message names the setting."""
     with pytest.raises(tool.LmdpError, match="LMDP_SECURITY_GROUP_ID"):
-        tool.check_network(settings(), place.world)
+        tool.check_network(settings(), place.runtime)
 
 
 @pytest.mark.parametrize(("tags", "clash"), [([], True), ([{"Key": "lmdp", "Value": "dev"}], False)])
@@ -75,24 +75,24 @@ def test_an_endpoint_that_the_vpc_has_is_left_out(
     )  # fmt: skip
     wanted = place.settings(LMDP_VPC_ID=vpc, LMDP_VPC_ENDPOINTS="lambda,sts")
     if not clash:
-        tool.check_network(wanted, place.world)
+        tool.check_network(wanted, place.runtime)
         return
     with pytest.raises(tool.LmdpError, match="leave sts out of LMDP_VPC_ENDPOINTS"):
-        tool.check_network(wanted, place.world)
+        tool.check_network(wanted, place.runtime)
 
 
 def test_a_kept_bucket_is_imported(tool: ModuleType, place: Place) -> None:
     """The storage stack is not there, and its bucket is: CloudFormation takes it in, and nothing is lost."""
     place.aws("cloudformation").delete_stack(StackName="lmdp-dev-storage")
     place.aws("s3").create_bucket(Bucket="lmdp-dev-errors-123456789012-us-east-1")
-    tool.adopt(place.settings(), place.world)
+    tool.adopt(place.settings(), place.runtime)
     assert place.commands == ["deploy storage --exclusively --require-approval never --import-existing-resources"]
 
 
 def test_nothing_is_adopted_where_all_is_in_its_stack(tool: ModuleType, place: Place) -> None:
     """The bucket of a stack that is there is its own."""
     place.aws("s3").create_bucket(Bucket="lmdp-dev-errors-123456789012-us-east-1")
-    tool.adopt(place.settings(), place.world)
+    tool.adopt(place.settings(), place.runtime)
     assert place.commands == []
 
 
@@ -113,7 +113,7 @@ def test_a_kept_secret_stops_the_deployment(tool: ModuleType, place: Place, wind
     if window:
         manager.delete_secret(SecretId="lmdp-dev/kafka-client", RecoveryWindowInDays=window)
     with pytest.raises(tool.LmdpError) as caught:
-        tool.adopt(place.settings(), place.world)
+        tool.adopt(place.settings(), place.runtime)
     assert said in str(caught.value)
     assert "snowflake" not in str(caught.value)
     assert place.commands == []
@@ -138,10 +138,10 @@ def test_a_secret_that_a_removed_service_left_stops_the_deployment(
     if window:
         manager.delete_secret(SecretId="lmdp-dev/kafka-write", RecoveryWindowInDays=window)
     with pytest.raises(tool.LmdpError) as caught:
-        tool.adopt(wanted, place.world)
+        tool.adopt(wanted, place.runtime)
     assert said in str(caught.value)
     place.aws("ssm").put_parameter(Name="/lmdp/dev/container-secrets", Value="x", Type="String")
-    tool.adopt(wanted, place.world)
+    tool.adopt(wanted, place.runtime)
 
 
 def test_a_kept_cluster_is_named(tool: ModuleType, place: Place) -> None:
@@ -152,10 +152,10 @@ def test_a_kept_cluster_is_named(tool: ModuleType, place: Place) -> None:
     authority = f"arn:aws:acm-pca:us-east-1:{ACCOUNT}:certificate-authority/00000000-0000-0000-0000-000000000000"
     wanted = place.settings(LMDP_MSK_CLUSTER_ARN="", LMDP_MSK_CREATE="true", LMDP_PRIVATE_CA_ARN=authority)
     with pytest.raises(tool.LmdpError) as caught:
-        tool.adopt(wanted, place.world)
+        tool.adopt(wanted, place.runtime)
     assert f"set LMDP_MSK_CLUSTER_ARN={made} instead of LMDP_MSK_CREATE=true" in str(caught.value)
     place.aws("cloudformation").create_stack(StackName="lmdp-dev-network", TemplateBody=STACK)
-    tool.adopt(wanted, place.world)
+    tool.adopt(wanted, place.runtime)
 
 
 def test_a_cluster_of_ours_keeps_its_stack(tool: ModuleType, place: Place) -> None:
@@ -163,7 +163,7 @@ def test_a_cluster_of_ours_keeps_its_stack(tool: ModuleType, place: Place) -> No
     authority = f"arn:aws:acm-pca:us-east-1:{ACCOUNT}:certificate-authority/00000000-0000-0000-0000-000000000000"
     wanted = place.settings(LMDP_MSK_CLUSTER_ARN="", LMDP_MSK_CREATE="true", LMDP_PRIVATE_CA_ARN=authority)
     place.answers = ["delete lmdp-dev-errors-123456789012-us-east-1"]
-    tool.destroy(wanted, place.world, tool.Options(yes=True, delete_data=True))
+    tool.destroy(wanted, place.runtime, tool.Options(yes=True, delete_data=True))
     assert not any("network" in command for command in place.commands)
     assert any("lmdp-dev-network" in line for line in place.said)
 
@@ -187,7 +187,7 @@ def test_a_test_alarm_is_sent(
     if not subscribed:
         place.aws("sns").delete_topic(TopicArn="arn:aws:sns:us-east-1:123456789012:lmdp-dev-alerts")
         place.aws("sns").create_topic(Name="lmdp-dev-alerts")
-    tool.test_alarm(place.settings(**changed), place.world)
+    tool.test_alarm(place.settings(**changed), place.runtime)
     (alarm,) = place.aws("cloudwatch").describe_alarms(AlarmNames=["lmdp-dev-watcher-errors"])["MetricAlarms"]
     assert (alarm["StateValue"], "nobody has to act" in alarm["StateReason"]) == ("ALARM", True)
     assert any(said in line for line in place.said)
@@ -215,7 +215,7 @@ def test_what_the_topic_keeps_is_noted(
         ssm.put_parameter(Name=name, Value=before, Type="String")
     place.kept["check"] = json.dumps({"retention_ms": retention_ms, "faults": []})
     wanted = place.settings(LMDP_TOPIC_RETENTION_HOURS=planned)
-    tool.check_topic(wanted, place.world, tool.Options(topic_checked=retention_ms is None))
+    tool.check_topic(wanted, place.runtime, tool.Options(topic_checked=retention_ms is None))
     assert ssm.get_parameter(Name=name)["Parameter"]["Value"] == noted
     assert any("put-parameter" in line for line in place.said) is (float(noted) < float(planned))
 
@@ -250,11 +250,11 @@ def test_the_topics_of_the_containers_are_checked_too(
     """Each topic once: what it keeps, and its ACLs; where no broker is known, with the names that get rights."""
     wanted = place.settings(**(CONTAINERS | changed))
     with pytest.raises(tool.LmdpError) as caught:
-        tool.check_topic(wanted, place.world, tool.Options())
+        tool.check_topic(wanted, place.runtime, tool.Options())
     for command in (*(f"lmdp topic check {one}" for one in checks), *(f"lmdp topic acls {one}" for one in rights)):
         assert f"  {command}\n" in str(caught.value)
     monkeypatch.setenv("LMDP_BOOTSTRAP_SERVERS", "b-1.example.com:9094")
-    tool.check_topic(wanted, place.world, tool.Options())
+    tool.check_topic(wanted, place.runtime, tool.Options())
     assert place.commands[2:] == [
         command
         for one in checks
@@ -276,4 +276,4 @@ def test_a_canary_that_did_not_land_stops_with_its_reason(
     """Whatever the function answers, or Lambda in its place."""
     place.canary = answer
     with pytest.raises(tool.LmdpError, match=said):
-        tool.canary(place.settings(), place.world)
+        tool.canary(place.settings(), place.runtime)

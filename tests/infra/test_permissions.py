@@ -240,13 +240,13 @@ def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> N
 
     manager = _client("secretsmanager")
     done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 0)
-    world = tool.World(run=lambda *_: done, keep=None, client=_client, ask=None, say=print, cloud=None)
+    runtime = tool.Runtime(run=lambda *_: done, capture=None, client=_client, ask=None, say=print, cloud=None)
     with pytest.raises(LmdpError, match="make bootstrap"):
-        tool.check_stacks(settings, world)
-    tool.check_in_place(settings, world)
-    tool.check_rules(settings, world)
+        tool.check_stacks(settings, runtime)
+    tool.check_in_place(settings, runtime)
+    tool.check_rules(settings, runtime)
     with pytest.raises(LmdpError):
-        tool.check_secrets(settings, world)
+        tool.check_secrets(settings, runtime)
     held = secrets.KeySecret("U", "MA==")
     secrets.write_current("lmdp-dev/snowflake-loader", held, manager)
     secrets.write_pending("lmdp-dev/snowflake-loader", held, manager)
@@ -254,11 +254,11 @@ def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> N
     private_ca.write_secret("lmdp-dev/kafka-client", private_ca.issue(authority, "lmdp-dev"))
     canary.firehose("lmdp-dev-rows")(b"{}")
     assert list(reconcile.failed_records(bucket, dt.datetime(2020, 1, 1, tzinfo=dt.UTC))) != []
-    tool.status(settings, world)
-    _deployers_checks(tool, world)
+    tool.status(settings, runtime)
+    _deployers_checks(tool, runtime)
 
 
-def _deployers_checks(tool: Any, world: Any) -> None:
+def _deployers_checks(tool: Any, runtime: Any) -> None:
     """What make deploy looks at between its steps; moto has no function, so that the canary's call is refused."""
     from .test_deploy import ACCOUNT, settings  # noqa: PLC0415 - only where the infrastructure's packages are
 
@@ -270,12 +270,12 @@ def _deployers_checks(tool: Any, world: Any) -> None:
         ),
     )  # fmt: skip
     with pytest.raises(tool.LmdpError):
-        tool.check_network(wanted, world)
-    tool.adopt(wanted, world)
-    tool.check_topic(wanted, world, tool.Options(topic_checked=True))
-    tool.test_alarm(wanted, world)
+        tool.check_network(wanted, runtime)
+    tool.adopt(wanted, runtime)
+    tool.check_topic(wanted, runtime, tool.Options(topic_checked=True))
+    tool.test_alarm(wanted, runtime)
     with pytest.raises(Exception, match="Function not found"):
-        tool.canary(wanted, world)
+        tool.canary(wanted, runtime)
 
 
 def _authority() -> str:
@@ -370,10 +370,10 @@ def test_the_operators_tools(calls: Calls) -> None:
         app, ["replay", source, "--to", "firehose", "--stream", "lmdp-dev-rows", "--org-id", "example"]
     )
     assert replayed.exit_code == 0, replayed.output
-    world = tool.World(run=None, keep=None, client=_client, ask=None, say=print, cloud=None)
+    runtime = tool.Runtime(run=None, capture=None, client=_client, ask=None, say=print, cloud=None)
     with pytest.raises(Exception, match="Function not found"):
-        tool.canary(settings(), world)
-    tool.status(settings(), world)
+        tool.canary(settings(), runtime)
+    tool.status(settings(), runtime)
     canary.firehose("lmdp-dev-rows")(b"{}")
     reconcile.delivered_by_hour(day, day + dt.timedelta(hours=1))
     list(reconcile.failed_records(bucket, dt.datetime(2020, 1, 1, tzinfo=dt.UTC)))

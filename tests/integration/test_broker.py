@@ -208,9 +208,9 @@ def test_readers_read_the_topic_with_their_group(
 def test_a_topic_is_created_once_and_checked(kafka_broker: KafkaBroker, new_topic: Callable[..., str]) -> None:
     """Creating again changes nothing; the check reads the real shape and says what is off."""
     name = f"{new_topic()}.shape"
-    made = topics.Wanted(partitions=3, retention_hours=1, max_message_bytes=500_000)
+    made = topics.TopicSettings(partitions=3, retention_hours=1, max_message_bytes=500_000)
     assert topics.create(kafka_broker.access, name, made) is True
-    assert topics.create(kafka_broker.access, name, topics.Wanted(partitions=9)) is False
+    assert topics.create(kafka_broker.access, name, topics.TopicSettings(partitions=9)) is False
     shape = topics.describe(kafka_broker.access, name)
     assert (shape.partitions, shape.replication, shape.brokers) == (3, 1, 1)
     assert (shape.retention_ms, shape.max_message_bytes, shape.cleanup) == (3_600_000, 500_000, "delete")
@@ -222,7 +222,7 @@ def test_a_topic_is_created_once_and_checked(kafka_broker: KafkaBroker, new_topi
     assert topics.faults(topics.describe(kafka_broker.access, new_topic())) == []
 
 
-SHAPE = topics.Shape("a", "id", 3, 12, 3, (), 2, 24 * 3_600_000, 1_048_588, "delete", unclean_election=False)
+SHAPE = topics.TopicDetails("a", "id", 3, 12, 3, (), 2, 24 * 3_600_000, 1_048_588, "delete", unclean_election=False)
 EXPECTED: list[tuple[dict[str, int], dict[str, int], str, str]] = [
     ({}, {"retention_hours": 24, "max_message_bytes": 1_048_576}, "", ""),
     ({"retention_ms": 6 * 3_600_000}, {}, "", ""),

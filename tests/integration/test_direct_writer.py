@@ -16,7 +16,7 @@ from lmdp.machine.kafka.consumer import consume
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.snowflake.keypair import make_pair, pem
-from lmdp.testing.snowpipe import Double, snowpipe_double
+from lmdp.testing.snowpipe import SnowpipeDouble, snowpipe_double
 from running import bundle, call, lmdp, options, publish, started, until
 from snowpipe_parts import KEY, public, sink_of
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def double() -> Iterator[Double]:
+def double() -> Iterator[SnowpipeDouble]:
     """A double that commits after a moment."""
     with snowpipe_double(key=public(KEY), commit_s=0.3) as running:
         yield running
 
 
-def read(double: Double, access: KafkaAccess, topic: str, group: str) -> Progress:
+def read(double: SnowpipeDouble, access: KafkaAccess, topic: str, group: str) -> Progress:
     """Read a topic to its end, as a new process would."""
     progress, events = Progress(), StopEvents()
     events.drain.set()
@@ -62,7 +62,7 @@ def test_runs_that_share_a_topic_write_each_row_once(kafka_broker: KafkaBroker, 
 
 
 def test_messages_without_rows_are_not_read_again(
-    double: Double, kafka_broker: KafkaBroker, new_topic: Callable[..., str]
+    double: SnowpipeDouble, kafka_broker: KafkaBroker, new_topic: Callable[..., str]
 ) -> None:
     """The group's offset keeps what no token can: a second process has nothing to read."""
     topic = new_topic(2)
@@ -73,7 +73,7 @@ def test_messages_without_rows_are_not_read_again(
 
 
 def test_another_sinks_offsets_count_for_nothing(
-    double: Double, kafka_broker: KafkaBroker, new_topic: Callable[..., str], tmp_path: Path
+    double: SnowpipeDouble, kafka_broker: KafkaBroker, new_topic: Callable[..., str], tmp_path: Path
 ) -> None:
     """What a DuckDB run of the same group has read is not in Snowflake yet."""
     topic = new_topic(1)
@@ -85,7 +85,7 @@ def test_another_sinks_offsets_count_for_nothing(
 
 
 def test_an_expired_channel_resumes_at_the_groups_offset(
-    double: Double, kafka_broker: KafkaBroker, new_topic: Callable[..., str]
+    double: SnowpipeDouble, kafka_broker: KafkaBroker, new_topic: Callable[..., str]
 ) -> None:
     """A channel that Snowflake has dropped has no token; what the group knows to be durable is not written again."""
     topic = new_topic(1)
@@ -98,7 +98,7 @@ def test_an_expired_channel_resumes_at_the_groups_offset(
 
 
 def test_the_group_gets_nothing_that_is_not_committed(
-    double: Double, kafka_broker: KafkaBroker, new_topic: Callable[..., str]
+    double: SnowpipeDouble, kafka_broker: KafkaBroker, new_topic: Callable[..., str]
 ) -> None:
     """Rows that were accepted, and discarded before their commit, are read again by the next process."""
     topic = new_topic(1)

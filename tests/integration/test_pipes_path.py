@@ -150,15 +150,15 @@ def test_every_datapoint_once(
 ) -> None:
     """With refused entries, throttling and broken connections METRICS has each datapoint once; repeats are counted."""
     from lmdp.cloud.handler import open_function  # noqa: PLC0415 - needs botocore
-    from lmdp.testing.firehose import FINE, THROTTLED, Fault, Weather, firehose_double  # noqa: PLC0415 - needs botocore
+    from lmdp.testing.firehose import FINE, THROTTLED, Fault, RandomFaults, firehose_double  # noqa: PLC0415 - needs botocore
 
     name = new_topic(2)
     simulation = Simulation(10, 20, odds=Odds(no_data=0, restart=0, repeat=0, late=0))
     polls = [poll for n in range(5) for poll in simulation.polls(START_MS + 60_000 * n)]
     publish(kafka_broker.access, name, [*(poll.value for poll in polls), *POISON])
-    weather = Weather(entry_failures=0.05, throttle_bursts=0.05, burst_calls=3, drops=0.05, losses=0.03)
+    random_faults = RandomFaults(entry_failures=0.05, throttle_bursts=0.05, burst_calls=3, drops=0.05, losses=0.03)
     told: Counter[str] = Counter()
-    with firehose_double(STREAM, weather) as double:
+    with firehose_double(STREAM, random_faults) as double:
         broken = [
             Fault(drop=True),
             Fault(lose=True),

@@ -23,7 +23,9 @@ from running import bundle, lmdp, options, rows, until
 
 def test_what_the_topic_does_not_take_is_413_with_both_numbers(kafka_broker: KafkaBroker) -> None:
     """The broker's limit decides, and a batch of small messages never exceeds it."""
-    topics.create(kafka_broker.access, "small", topics.Wanted(partitions=1, replication=1, max_message_bytes=10_000))
+    topics.create(
+        kafka_broker.access, "small", topics.TopicSettings(partitions=1, replication=1, max_message_bytes=10_000)
+    )
     incompressible = bytes.hex(os.urandom(20_000))
     large = json.dumps({"resourceMetrics": [{"schemaUrl": incompressible}]}).encode()
     with receiving(kafka_broker.access, topic="small") as receiver:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from lmdp.certificates import development_ca
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
-from lmdp.machine.kafka.access import KafkaAccess, Reasons, cluster_identity, is_readable_by_others, translate
+from lmdp.machine.kafka.access import ClientErrors, KafkaAccess, cluster_identity, is_readable_by_others, translate
 from lmdp.support.atomic_files import replace_files, write_whole
 
 
@@ -219,7 +219,7 @@ def test_errors_in_words(
     code: str, before: KafkaError | None, access: KafkaAccess, kind: type[LmdpError], told: str
 ) -> None:
     """Each of librdkafka's errors becomes one of ours, with what to look at next."""
-    reasons = Reasons()
+    reasons = ClientErrors()
     if before is not None:
         reasons(before)
     error = translate(KafkaError(getattr(KafkaError, code)), access, topic="t", reasons=reasons)

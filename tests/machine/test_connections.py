@@ -17,7 +17,7 @@ import pytest
 from lmdp.core.specification import load_spec
 from lmdp.errors import UnreachableError
 from lmdp.machine.api import client
-from lmdp.machine.api.http import LIMITS, Limits
+from lmdp.machine.api.http import LIMITS, ServerLimits
 from lmdp.machine.api.protocol import Query, socket_path
 from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -25,13 +25,13 @@ from running import until
 
 
 @pytest.fixture
-def limits() -> Limits:
+def limits() -> ServerLimits:
     """The server's limits, which a test may replace."""
     return LIMITS
 
 
 @pytest.fixture
-def home(tmp_path: Path, limits: Limits) -> Iterator[Path]:
+def home(tmp_path: Path, limits: ServerLimits) -> Iterator[Path]:
     """The folder in which an empty warehouse answers."""
     with (
         Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()) as warehouse,
@@ -79,7 +79,7 @@ def test_those_who_do_not_finish_make_room(home: Path, said: bytes) -> None:
         until(lambda: threading.active_count() <= before)
 
 
-@pytest.mark.parametrize("limits", [Limits(request_seconds=0.5)])
+@pytest.mark.parametrize("limits", [ServerLimits(request_seconds=0.5)])
 def test_those_who_do_not_finish_are_cut(home: Path) -> None:
     """A head that comes by drops has the same time as one that never comes: the whole of it counts."""
     with connected(home, 2) as (silent, slow):
@@ -103,14 +103,14 @@ def test_a_head_without_an_end_is_cut(home: Path) -> None:
         assert sent < 2**22
 
 
-@pytest.mark.parametrize("limits", [Limits(body_seconds=0.5)])
+@pytest.mark.parametrize("limits", [ServerLimits(body_seconds=0.5)])
 def test_a_body_that_does_not_come_is_cut(home: Path) -> None:
     """Its head alone holds nothing for long."""
     with connected(home, 1, b"POST /query HTTP/1.1\r\nContent-Length: 9\r\n\r\n{") as (slow,):
         until(lambda: not is_open(slow))
 
 
-@pytest.mark.parametrize("limits", [Limits(read_seconds=0.5)])
+@pytest.mark.parametrize("limits", [ServerLimits(read_seconds=0.5)])
 def test_an_answer_that_nobody_reads_is_cut(home: Path) -> None:
     """It does not hold its connection and its file for ever."""
     body = json.dumps({"sql": "select * from range(1000000)", "limitRows": 1_000_000}).encode()
@@ -127,7 +127,7 @@ def spooled(home: Path) -> list[str]:
     return [link for link in links if link.startswith(f"{home}/#")]
 
 
-@pytest.mark.parametrize("limits", [Limits(connections=2)])
+@pytest.mark.parametrize("limits", [ServerLimits(connections=2)])
 def test_while_all_places_are_taken_by_answers(home: Path) -> None:
     """A further client is refused at once; no connection that is being answered is closed for it."""
     sql = "select count(*) from range(1000000000) a, range(1000000000) b where a.range % 7 = b.range % 5"

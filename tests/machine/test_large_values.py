@@ -11,11 +11,11 @@ from lmdp.core.rejects import Reject
 from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError
 from lmdp.machine.sink import Load, OffsetRange
-from lmdp.machine.warehouse.connection import Limits, lacks_memory
+from lmdp.machine.warehouse.connection import EngineLimits, lacks_memory
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import envelope
 
-SMALL = Limits(memory="60MB")
+SMALL = EngineLimits(memory="60MB")
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
@@ -59,7 +59,7 @@ def test_it_is_opened_again_with_as_little(path: Path) -> None:
 
 def test_more_memory_is_twice_as_much_up_to_half_of_the_machine() -> None:
     """Then there is none."""
-    limits, steps = Limits(memory="128MB"), 0
+    limits, steps = EngineLimits(memory="128MB"), 0
     while more := limits.more():
         assert int(more.memory[:-2]) == 2 * int(limits.memory[:-2])
         limits, steps = more, steps + 1

@@ -6,7 +6,8 @@ import threading
 import time
 from dataclasses import replace
 
-from lmdp.machine.kafka.positions import Drain, StallDetector
+from lmdp.machine.batch import Fetch
+from lmdp.machine.kafka.positions import Drain, Positions, StallDetector
 from lmdp.machine.kafka.topic_identity import Log, TopicSnapshot
 from lmdp.machine.sink import TopicIdentity
 
@@ -105,3 +106,15 @@ def test_the_time_begins_when_messages_are_there() -> None:
     for at, end, found in ((0.0, 10, []), (100.0, 11, []), (130.0, 11, []), (159.0, 11, []), (160.0, 11, [0])):
         now[0] = at
         assert stalls.stalled({0: 10}, {0: Log(0, end, end)}) == found
+
+
+def test_what_begins_is_handed_out_unless_it_is_given_away() -> None:
+    """A partition that another process has now is neither read nor committed."""
+    positions = Positions("t")
+    positions.set(0, 7)
+    positions.set(1, 5, 3)
+    positions.begin([0, 1])
+    positions.remove([0, 9])
+    assert positions.begun == [Fetch(1, 5, 5)]
+    (place,) = positions.places(positions.offsets)
+    assert (place.topic, place.partition, place.offset, place.leader_epoch) == ("t", 1, 5, 3)

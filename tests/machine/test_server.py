@@ -18,7 +18,7 @@ from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import Query, socket_path
 from lmdp.machine.api.server import serving
-from lmdp.machine.warehouse.connection import Limits
+from lmdp.machine.warehouse.connection import EngineLimits
 from lmdp.machine.warehouse.reader import Answer, log_bytes
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.testing.pipeline import write
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ROWS = 50
 
 
-def filled(folder: Path, limits: Limits | None = None) -> Warehouse:
+def filled(folder: Path, limits: EngineLimits | None = None) -> Warehouse:
     """One with 50 rows."""
     opened = Warehouse.open(folder / "warehouse.duckdb", load_spec(), limits=limits)
     load(opened, 0)
@@ -184,7 +184,7 @@ def test_questions_that_never_cease_let_the_log_be_folded_in(tmp_path: Path) -> 
             ask(tmp_path, "select count(*) from metrics")
             answered[n] += 1
 
-    with filled(tmp_path, Limits(log_bytes=100_000)) as own, serving(tmp_path, own, dict):
+    with filled(tmp_path, EngineLimits(log_bytes=100_000)) as own, serving(tmp_path, own, dict):
         threads = [threading.Thread(target=go, args=(n,)) for n in range(3)]
         for thread in threads:
             thread.start()

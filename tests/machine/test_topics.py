@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from lmdp.machine.kafka.topics import Shape, faults, summary
+from lmdp.machine.kafka.topics import TopicDetails, faults, summary
 
 HOUR = 3_600_000
-GOOD = Shape("t", "id", 3, 12, 3, (), 2, 24 * HOUR, 8 * 2**20, "delete", unclean_election=False)
+GOOD = TopicDetails("t", "id", 3, 12, 3, (), 2, 24 * HOUR, 8 * 2**20, "delete", unclean_election=False)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.schema import MIGRATIONS
-from lmdp.machine.warehouse.totals import Limits, Totals, days_left
+from lmdp.machine.warehouse.totals import RowAgeBounds, Totals, days_left
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import remove_older
 
@@ -190,7 +190,7 @@ def test_a_load_is_taken_up_in_one_moment(warehouse: Warehouse) -> None:
 )
 def test_limits_are_within_time(now: datetime, days: int | None, kept: datetime, ahead: datetime) -> None:
     """No clock and no number of days leads beyond the years 1 to 9999."""
-    assert Limits.at(now, days) == Limits(kept, ahead)
+    assert RowAgeBounds.at(now, days) == RowAgeBounds(kept, ahead)
 
 
 # a file of an earlier version

@@ -22,7 +22,7 @@ from lmdp.core.specification import Spec, load_spec
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse import connection, retention
-from lmdp.machine.warehouse.connection import Limits
+from lmdp.machine.warehouse.connection import EngineLimits
 from lmdp.machine.warehouse.schema import MIGRATIONS
 from lmdp.machine.warehouse.totals import moment_of
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -431,7 +431,7 @@ def test_a_question_that_takes_too_long_ends(warehouse: Warehouse) -> None:
 
 def test_a_question_may_not_take_all_memory(path: Path) -> None:
     """A question beyond the memory and temporary disk allowed fails alone."""
-    with Warehouse.open(path, SPEC, limits=Limits(memory="60MB", temporary="1MB", threads=1)) as small:
+    with Warehouse.open(path, SPEC, limits=EngineLimits(memory="60MB", temporary="1MB", threads=1)) as small:
         with pytest.raises(LmdpError, match="more memory than it may use"):
             small.query("SELECT list(range) AS l FROM range(50000000)")
         assert count(small) == 0

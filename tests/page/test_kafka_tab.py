@@ -9,7 +9,7 @@ import zstandard
 
 from lmdp.core.pipeline import Message, TransformSettings
 from lmdp.machine.kafka.browse import describe
-from lmdp.machine.metrics import Place, Progress
+from lmdp.machine.metrics import PartitionOffsets, Progress
 from page.sites import message
 from running import until
 
@@ -83,10 +83,10 @@ def test_a_partition_has_its_rates() -> None:
     """From the first look to the last of those that are kept; none after a single look."""
     progress = Progress()
     assert progress.partitions() == {}
-    progress.note_places({0: Place(0, 100, 50)})
+    progress.note_places({0: PartitionOffsets(0, 100, 50)})
     assert progress.partitions()["0"]["readPerSecond"] is None
     (at, _) = progress._places[0]
-    progress._places.append((at + 10, {0: Place(5, 300, 250), 1: Place(0, 7, 7)}))
+    progress._places.append((at + 10, {0: PartitionOffsets(5, 300, 250), 1: PartitionOffsets(0, 7, 7)}))
     assert progress.partitions() == {
         "0": {"first": 5, "next": 250, "end": 300, "lag": 50, "writtenPerSecond": 20.0, "readPerSecond": 20.0},
         "1": {"first": 0, "next": 7, "end": 7, "lag": 0, "writtenPerSecond": 0.0, "readPerSecond": 0.0},

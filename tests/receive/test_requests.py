@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
-from lmdp.receive.application import Limits
+from lmdp.receive.application import ReceiveLimits
 from receive.receiving import BUNDLE, Receiving, receiving
 
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
@@ -59,7 +59,7 @@ def receiver() -> Iterator[Receiving]:
     """A receiver with small limits, before a broker in memory."""
     with MemoryBroker() as broker:
         broker.create_topic("requests")
-        limits = Limits(body=200_000, decompressed=MIB, in_flight=MIB)
+        limits = ReceiveLimits(body=200_000, decompressed=MIB, in_flight=MIB)
         with receiving(broker.access, topic="requests", limits=limits) as running:
             yield running
 

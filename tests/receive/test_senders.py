@@ -15,7 +15,7 @@ from lmdp.errors import RequestRefusedError, SettingsError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.receive import senders
-from lmdp.receive.application import Application, Limits
+from lmdp.receive.application import Application, ReceiveLimits
 from lmdp.receive.metrics import Metrics
 from lmdp.receive.senders import Senders
 from lmdp.receive.server import Receiver, ReceiveSettings
@@ -68,7 +68,7 @@ def test_scanners_do_not_count_as_senders(
     tokens = tmp_path / "tokens.json"
     senders.add(tokens, "collector-1", "acme")
     topic = TopicWriter(KafkaAccess("127.0.0.1:1"), "t", print)
-    application = Application(topic, Senders(tokens, from_query=True), Metrics(), frozenset({"/"}), Limits())
+    application = Application(topic, Senders(tokens, from_query=True), Metrics(), frozenset({"/"}), ReceiveLimits())
 
     async def send() -> int:
         transport = httpx.ASGITransport(application)  # type: ignore[arg-type]  # its own types for ASGI's

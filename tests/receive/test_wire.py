@@ -23,7 +23,7 @@ from lmdp.certificates import development_ca
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.receive.application import Application, Limits
+from lmdp.receive.application import Application, ReceiveLimits
 from lmdp.receive.metrics import Metrics
 from lmdp.receive.senders import Senders
 from lmdp.receive.server import Receiver, ReceiveSettings
@@ -35,7 +35,7 @@ HEAD = b"POST /v1/metrics HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\
 WHOLE = HEAD + b"Content-Length: " + SIZE + b"\r\n\r\n" + BUNDLE
 LAST = HEAD + b"Connection: close\r\nContent-Length: " + SIZE + b"\r\n\r\n" + BUNDLE
 CHUNK = b"%x\r\n%s\r\n" % (len(BUNDLE), BUNDLE)
-LIMITS = Limits(body=200_000, decompressed=2**20, head_seconds=1.0, body_seconds=1.5, connections=40)
+LIMITS = ReceiveLimits(body=200_000, decompressed=2**20, head_seconds=1.0, body_seconds=1.5, connections=40)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_who_is_slow_is_cut_off(receiver: Receiving, start: bytes, more: bytes) 
 def test_a_head_without_end_takes_no_memory(broker: MemoryBroker) -> None:
     """Endless headers end the connection long before its time is over."""
     with (
-        receiving(broker.access, limits=Limits(head_seconds=600)) as receiver,
+        receiving(broker.access, limits=ReceiveLimits(head_seconds=600)) as receiver,
         socket.create_connection(("127.0.0.1", receiver.port), timeout=30) as line,
     ):
         line.sendall(HEAD)
@@ -164,7 +164,7 @@ def test_bodies_under_way_are_limited() -> None:
 
     async def scene() -> list[int]:
         topic = _Held()
-        limits = Limits(in_flight=3 * len(BUNDLE) + 1)
+        limits = ReceiveLimits(in_flight=3 * len(BUNDLE) + 1)
         application = Application(topic, Senders(None), Metrics(), frozenset({"/"}), limits)
         transport = httpx.ASGITransport(application)  # type: ignore[arg-type]  # its own types for ASGI's
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
@@ -188,7 +188,7 @@ def test_what_a_body_holds_is_not_kept() -> None:
 
     async def scene() -> int:
         topic = _Held()
-        application = Application(topic, Senders(None), Metrics(), frozenset({"/"}), Limits())
+        application = Application(topic, Senders(None), Metrics(), frozenset({"/"}), ReceiveLimits())
         transport = httpx.ASGITransport(application)  # type: ignore[arg-type]  # its own types for ASGI's
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             headers = {"content-encoding": "gzip"}

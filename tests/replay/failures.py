@@ -20,7 +20,7 @@ from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.log import Rejects, asking
-from lmdp.replay.replay import Run, Step, elsewhere, into_warehouse, replay_objects, replay_rejects
+from lmdp.replay.replay import ReplayControl, Step, elsewhere, into_warehouse, replay_objects, replay_rejects
 from lmdp.replay.retry import ReplaySettings, Report
 from lmdp.replay.sinks import Send
 from lmdp.replay.stores import Store
@@ -80,7 +80,7 @@ class How:
     """How to replay."""
 
     settings: ReplaySettings
-    run: Run
+    run: ReplayControl
 
 
 def run(
@@ -94,7 +94,7 @@ def run(
     """How to replay: with this tenant, into something that takes rows (or, `whole`, messages)."""
     asked = iter(range(1_000_000))
     settings = ReplaySettings.of(org_id, SPEC, whole=whole, dry=dry)
-    return How(settings, Run(dry, on_progress, lambda: next(asked) >= stop_after))
+    return How(settings, ReplayControl(dry, on_progress, lambda: next(asked) >= stop_after))
 
 
 def replayed(store: Store, warehouse: Warehouse, how: How) -> Report:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lmdp.errors import UnreadableObjectError
-from lmdp.support.failed_records import Failed, Unparseable, failed, packed, read, unpacked
+from lmdp.support.failed_records import FailedRecord, Unparseable, failed, packed, read, unpacked
 from replay.failures import NOW, firehose_record, message, rejects
 from running import bundle
 
@@ -24,7 +24,7 @@ def text(value: object) -> bytes:
 
 def raws(content: bytes) -> list[bytes]:
     """What is read: raw data, or the piece that was no failure."""
-    return [piece.raw if isinstance(piece, Failed) else b"? " + piece.content for piece in read(content)]
+    return [piece.raw if isinstance(piece, FailedRecord) else b"? " + piece.content for piece in read(content)]
 
 
 @pytest.mark.parametrize(
@@ -82,12 +82,12 @@ def test_ours(tmp_path: Path) -> None:
     """A reject says which message it is, so that it is that message again."""
     (path,) = rejects(tmp_path, message(bundle(1), 5))
     (piece,) = read(unpacked(path.read_bytes()))
-    assert isinstance(piece, Failed)
+    assert isinstance(piece, FailedRecord)
     assert (piece.place, piece.key) == (("lm.metrics.otlp", 0, 5, 1_770_000_000_005), b"key")
     assert piece.envelope["arrivalTimestamp"] == NOW
 
 
-def envelope(**source: object) -> Failed:
+def envelope(**source: object) -> FailedRecord:
     """A reject with this source."""
     found = failed({"rawData": base64.b64encode(b"x").decode(), "source": source})
     assert found is not None

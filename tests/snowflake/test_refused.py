@@ -24,7 +24,7 @@ from lmdp.snowflake.streaming.requests import Append
 from lmdp.snowflake.streaming.session import Account as WriterAccount
 from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.token import Position
-from lmdp.snowflake.verify import Scope
+from lmdp.snowflake.verify import Installation
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.testing.snowpipe import snowpipe_double
 from replay.failures import SPEC, row_json, run, sent
@@ -67,7 +67,7 @@ def test_a_refused_row_comes_back_by_a_replay(
         channels.append(channels.open("c", discard=False), append)
         assert double.committed() == rows[:1]
         account.error_table = double.error_table
-        scope = Scope(connection, settings, load_spec(), datetime.now(UTC))
+        scope = Installation(connection, settings, load_spec(), datetime.now(UTC))
         assert [fetch_refused(scope, folder) for _ in range(2)] == [2, 0]
         double.refuses = lambda _: False
         report = sent(Folder.open(folder), into_snowflake(env, SPEC, Event()), run())

@@ -28,7 +28,7 @@ from lmdp.snowflake.connection import ask
 from lmdp.snowflake.dynamic_tables import DynamicTable, findings
 from lmdp.snowflake.reconcile import Hour, failed_by_hour, reconcile, rows_by_hour, whole_hour
 from lmdp.snowflake.setup import account_statements, migrate
-from lmdp.snowflake.verify import VIEWS, Check, Scope, refused_lately, samples, verify
+from lmdp.snowflake.verify import VIEWS, Check, Installation, refused_lately, samples, verify
 from lmdp.sql.render import statements
 from lmdp.sql.settings import SnowflakeSettings
 from snowflake_double import Account
@@ -40,7 +40,7 @@ NOW = datetime.fromtimestamp((day.BEGIN + day.DAY) / 1000, UTC)
 
 
 @pytest.fixture
-def scope(connection: Any, settings: SnowflakeSettings, account: Account) -> Scope:
+def scope(connection: Any, settings: SnowflakeSettings, account: Account) -> Installation:
     """An account that is set up, with rows of ten minutes ago, one of them twice."""
     for statement in account_statements(settings, SPEC):
         account.rewrite(statement.sql)
@@ -51,15 +51,15 @@ def scope(connection: Any, settings: SnowflakeSettings, account: Account) -> Sco
     migrate(connection, settings, SPEC)
     for table in account.dynamic.tables.values():
         table["data_timestamp"] = NOW
-    return Scope(connection, settings, SPEC, NOW)
+    return Installation(connection, settings, SPEC, NOW)
 
 
-def said(scope: Scope) -> dict[str, tuple[bool | None, str]]:
+def said(scope: Installation) -> dict[str, tuple[bool | None, str]]:
     """The checks by name."""
     return {check.name: (check.ok, check.said) for check in verify(scope)}
 
 
-def test_everything_that_stands_is_said(scope: Scope) -> None:
+def test_everything_that_stands_is_said(scope: Installation) -> None:
     """Each check in a line, with its numbers."""
     found = said(scope)
     assert {name: ok for name, (ok, _) in found.items()} == dict.fromkeys(found, True)
@@ -72,43 +72,43 @@ def test_everything_that_stands_is_said(scope: Scope) -> None:
 def test_no_rows_are_no_fault(connection: Any, settings: SnowflakeSettings) -> None:
     """Before the first row there is nothing to judge."""
     migrate(connection, settings, SPEC)
-    found = said(Scope(connection, settings, SPEC, NOW))
+    found = said(Installation(connection, settings, SPEC, NOW))
     assert (found["freshness"], found["repeats"][0]) == ((None, "no rows yet"), None)
     place = settings.place
     assert [view for view in VIEWS if ask(connection, f"SELECT * FROM {place}.{view} LIMIT 1")] == []
 
 
-def _old_row(scope: Scope, _: Account) -> None:
+def _old_row(scope: Installation, _: Account) -> None:
     ask(scope.connection, f"DELETE FROM {scope.settings.place}.ROW_EVENTS")
     snowflake_double.insert(scope.connection, scope.settings, [day.row(day.BEGIN, 1.0)])
 
 
-def _too_much(scope: Scope, _: Account) -> None:
+def _too_much(scope: Installation, _: Account) -> None:
     ask(scope.connection, f"GRANT USAGE ON DATABASE OTHER TO ROLE {scope.settings.firehose_role}")
 
 
-def _no_view(scope: Scope, _: Account) -> None:
+def _no_view(scope: Installation, _: Account) -> None:
     ask(scope.connection, f"DROP VIEW {scope.settings.place}.HISTOGRAM_QUANTILES")
 
 
-def _a_default(scope: Scope, _: Account) -> None:
+def _a_default(scope: Installation, _: Account) -> None:
     ask(scope.connection, f"ALTER TABLE {scope.settings.place}.ROW_EVENTS ADD COLUMN LOADED_AT VARCHAR DEFAULT 'x'")
 
 
-def _no_pipe(_: Scope, account: Account) -> None:
+def _no_pipe(_: Installation, account: Account) -> None:
     account.pipes.clear()
 
 
-def _no_operate(scope: Scope, account: Account) -> None:
+def _no_operate(scope: Installation, account: Account) -> None:
     role = account.grants[scope.settings.firehose_role]
     role -= {right for right in role if right[0] == "OPERATE"}
 
 
-def _refused(_: Scope, account: Account) -> None:
+def _refused(_: Installation, account: Account) -> None:
     account.error_table += [b"{}", b"{}"]
 
 
-def test_rows_refused_lately_are_counted_for_the_canary(scope: Scope, account: Account) -> None:
+def test_rows_refused_lately_are_counted_for_the_canary(scope: Installation, account: Account) -> None:
     """Those of two days, so that the alarm ends; with their number, and the command that fetches them."""
     assert refused_lately(scope) == Check("refused", ok=True, said="no row was refused")
     assert account.log[-1].endswith(".ROW_EVENTS) WHERE TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())")
@@ -130,7 +130,7 @@ def test_rows_refused_lately_are_counted_for_the_canary(scope: Scope, account: A
     ],
 )
 def test_what_is_off_is_said(
-    scope: Scope, account: Account, spoil: Callable[[Scope, Account], None], name: str, message: str
+    scope: Installation, account: Account, spoil: Callable[[Installation, Account], None], name: str, message: str
 ) -> None:
     """One check fails, and the others still speak; a pipe that only the direct writer needs may be missing."""
     spoil(scope, account)
@@ -164,7 +164,7 @@ def test_what_is_off_is_said(
         ("METRIC_DAILY", {"warehouse": "LM_FIREHOSE_WH"}, "refreshes run on LM_FIREHOSE_WH.*ddl --bootstrap"),
     ],
 )
-def test_a_fault(scope: Scope, account: Account, table: str, change: dict[str, Any], message: str) -> None:
+def test_a_fault(scope: Installation, account: Account, table: str, change: dict[str, Any], message: str) -> None:
     """Suspended, FULL, late or failed: the table, and the command that helps."""
     account.dynamic.tables[f"{scope.settings.place}.{table}"].update(change)
     (found,) = verify(scope, ("refreshes",))
@@ -172,7 +172,7 @@ def test_a_fault(scope: Scope, account: Account, table: str, change: dict[str, A
     assert re.search(message, found.said)
 
 
-def test_four_faults_are_four_findings(scope: Scope, account: Account) -> None:
+def test_four_faults_are_four_findings(scope: Installation, account: Account) -> None:
     """One table of each kind at once; a suspended one is not late as well."""
     changes: dict[str, dict[str, Any]] = {
         "POINTS": {"scheduling_state": "SUSPENDED", "data_timestamp": NOW - timedelta(days=3)},
@@ -188,7 +188,7 @@ def test_four_faults_are_four_findings(scope: Scope, account: Account) -> None:
     ]  # fmt: skip
 
 
-def test_views_wait_for_the_first_refresh(scope: Scope, account: Account) -> None:
+def test_views_wait_for_the_first_refresh(scope: Installation, account: Account) -> None:
     """A table that setup has just made cannot be read yet; that is no fault, and there are no samples."""
     account.waiting = re.compile(r"\.METRICS LIMIT")
     (found,) = verify(scope, ("views",))
@@ -208,17 +208,17 @@ def test_a_new_table_has_time_for_its_first_refresh(minutes: int, late: bool) ->
     assert bool(findings([new], SnowflakeSettings(), NOW)) == late
 
 
-def test_another_style_of_names_is_another_table(scope: Scope) -> None:
+def test_another_style_of_names_is_another_table(scope: Installation) -> None:
     """The shape is checked in the style that is set, case and all."""
     upper = SnowflakeSettings(database=scope.settings.database, identifiers="upper")
-    found = said(Scope(scope.connection, upper, SPEC, NOW))
+    found = said(Installation(scope.connection, upper, SPEC, NOW))
     assert "the column ORGID is missing" in found["table"][1]
 
 
 # reconcile
 
 
-def test_hours_add_up_or_say_what_is_missing(scope: Scope) -> None:
+def test_hours_add_up_or_say_what_is_missing(scope: Installation) -> None:
     """Delivered = rows + failed; what is in neither place is missing; canaries are no one's."""
     canary = day.row(day.BEGIN + day.DAY - 5 * day.MINUTE, 1, datasource="lmdp.canary", instance="m")
     snowflake_double.insert(scope.connection, scope.settings, [canary])
@@ -299,7 +299,7 @@ def test_anything_else_is_refused(text: str) -> None:
 class Stream:
     """Firehose to this table: finds columns as `lands` does, and leaves an error for other keys."""
 
-    def __init__(self, scope: Scope, lands: KeyStyle | None) -> None:
+    def __init__(self, scope: Installation, lands: KeyStyle | None) -> None:
         self.scope, self.lands = scope, lands
         self.sent: list[dict[str, Any]] = []
         self.failures: list[dict[str, Any]] = []
@@ -349,7 +349,9 @@ class Stream:
         ),
     ],
 )
-def test_a_canary_tells_which_style_lands(scope: Scope, lands: KeyStyle, expected: list[Arrival], message: str) -> None:
+def test_a_canary_tells_which_style_lands(
+    scope: Installation, lands: KeyStyle, expected: list[Arrival], message: str
+) -> None:
     """It landed; or why not, and what would."""
     stream = Stream(scope, lands)
     landings = send_canary(scope, stream.flight(), "demo")
@@ -359,7 +361,7 @@ def test_a_canary_tells_which_style_lands(scope: Scope, lands: KeyStyle, expecte
     assert seen == [{"datasource": "Interfaces-"}]
 
 
-def test_a_canary_that_vanishes_is_said(scope: Scope) -> None:
+def test_a_canary_that_vanishes_is_said(scope: Installation) -> None:
     """Neither a row nor a failed record within the time."""
     stream = Stream(scope, None)
     stream.failed = lambda _: []  # type: ignore[method-assign]

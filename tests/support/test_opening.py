@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.support.opening import at_once, read_bytes
+from lmdp.support.opening import open_nonblocking, read_bytes
 from running import call
 
 
@@ -22,7 +22,7 @@ def test_a_pipe_without_another_end_is_not_waited_for(fifo: Path) -> None:
     """It reads as empty, and cannot be written."""
     assert read_bytes(fifo) == b""
     with pytest.raises(OSError, match="No such device"):
-        open(fifo, "wb", opener=at_once)  # noqa: SIM115 - it raises
+        open(fifo, "wb", opener=open_nonblocking)  # noqa: SIM115 - it raises
 
 
 def test_a_pipe_that_is_written_is_read_to_its_end() -> None:

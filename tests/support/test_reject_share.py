@@ -10,7 +10,7 @@ import pytest
 from lmdp.core.pipeline import Counts
 from lmdp.core.rejects import Reject
 from lmdp.support.program import program
-from lmdp.support.reject_share import Tally, replay_command, warning
+from lmdp.support.reject_share import RejectShare, replay_command, warning
 from running import bundle, call
 
 NO_TENANT = "orgId: not in resource attributes and LMDP_ORG_ID is not set"
@@ -19,23 +19,29 @@ NO_TENANT = "orgId: not in resource attributes and LMDP_ORG_ID is not set"
 @pytest.mark.parametrize(
     ("tally", "shown"),
     [
-        (Tally(), ""),
-        (Tally(messages=9, rows=90, datapoints=90), ""),
-        (Tally(messages=5, datapoints=0), ""),
-        (Tally(messages=1000, rows=999, rejected=1, datapoints=1000, rejected_datapoints=1, without_tenant=1), ""),
-        (Tally(messages=2, rows=5, rejected=1, datapoints=5, unreadable=1), ""),
-        (Tally(3, 0, 3, 3, 3, 0, 3), "All 3 messages rejected: no tenant. SET"),
-        (Tally(1, 0, 1, 3, 3, 0, 1), "1 of 1 messages rejected: no tenant. SET"),
-        (Tally(75_806, 0, 75_629, 9, 9, 0, 75_629), "75,629 of 75,806 messages rejected, no rows made: no tenant. SET"),
-        (Tally(3, 0, 3, 0, 0, 3, 0), "All 3 messages rejected. The first reject: FIRST. LOOK"),
+        (RejectShare(), ""),
+        (RejectShare(messages=9, rows=90, datapoints=90), ""),
+        (RejectShare(messages=5, datapoints=0), ""),
         (
-            Tally(10, 4, 6, 4, 0, 6, 0),
+            RejectShare(messages=1000, rows=999, rejected=1, datapoints=1000, rejected_datapoints=1, without_tenant=1),
+            "",
+        ),
+        (RejectShare(messages=2, rows=5, rejected=1, datapoints=5, unreadable=1), ""),
+        (RejectShare(3, 0, 3, 3, 3, 0, 3), "All 3 messages rejected: no tenant. SET"),
+        (RejectShare(1, 0, 1, 3, 3, 0, 1), "1 of 1 messages rejected: no tenant. SET"),
+        (
+            RejectShare(75_806, 0, 75_629, 9, 9, 0, 75_629),
+            "75,629 of 75,806 messages rejected, no rows made: no tenant. SET",
+        ),
+        (RejectShare(3, 0, 3, 0, 0, 3, 0), "All 3 messages rejected. The first reject: FIRST. LOOK"),
+        (
+            RejectShare(10, 4, 6, 4, 0, 6, 0),
             "6 of 10 messages rejected, whole or in part. The first reject: FIRST. LOOK",
         ),
-        (Tally(4, 40, 4, 90, 50, 0, 3), "4 of 4 messages rejected, whole or in part: no tenant. SET"),
+        (RejectShare(4, 40, 4, 90, 50, 0, 3), "4 of 4 messages rejected, whole or in part: no tenant. SET"),
     ],
 )
-def test_a_share_of_rejects_is_a_fault(tally: Tally, shown: str) -> None:
+def test_a_share_of_rejects_is_a_fault(tally: RejectShare, shown: str) -> None:
     """No rows and any reject, or more than half unreadable messages or datapoints without rows."""
     assert warning(tally, "FIRST", no_tenant="SET", otherwise="LOOK") == shown
 
@@ -47,9 +53,9 @@ def test_a_batch_is_counted() -> None:
         Reject("Decode.Malformed", "cut", b"", "t", 0, 1, None, None),
     ]
     counts = Counts(messages=3, datapoints=7, converted=4, rows=4, rejected_messages=2, rejected_datapoints=3)
-    tally = Tally.of(counts, rejects)
-    assert tally == Tally(3, 4, 2, 7, 3, 1, 1)
-    assert tally.plus(tally) == Tally(6, 8, 4, 14, 6, 2, 2)
+    tally = RejectShare.of(counts, rejects)
+    assert tally == RejectShare(3, 4, 2, 7, 3, 1, 1)
+    assert tally.plus(tally) == RejectShare(6, 8, 4, 14, 6, 2, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,28 +11,28 @@ from infra.bootstrap import DEPLOY_BOUNDARY, BootstrapPolicy, bootstrap_policies
 from infra.execution import execution_policies, policy_text
 from infra.settings import Settings
 from tools.deployment.cdk import run_cdk, synthesise
-from tools.deployment.world import Options, World, confirm
+from tools.deployment.runtime import Options, Runtime, confirm
 
 
-def bootstrap(settings: Settings, world: World, options: Options) -> None:
+def bootstrap(settings: Settings, runtime: Runtime, options: Options) -> None:
     """Make the policies and CDK's stack, or renew them. Other CDK apps of the account keep their own."""
     names = settings.names
-    synthesise(settings, world)
+    synthesise(settings, runtime)
     policies = bootstrap_policies(settings)
     confirm(
-        world,
+        runtime,
         options,
         f"Make {names.toolkit_stack} (CDK's resources) in account {names.account}, {names.region}, and the policies "
         f"{', '.join(names.policy(policy.what) for policy in policies)}?",
         names.environment,
     )
-    iam = world.client("iam")
+    iam = runtime.client("iam")
     for policy in policies:
         _made(settings, iam, policy)
     where = f"aws://{names.account}/{names.region}"
     tags = [part for key, value in ({**settings.tags, "lmdp": names.environment}).items()
             for part in ("--tags", f"{key}={value}")]  # fmt: skip
-    run_cdk(settings, world, ["bootstrap", where, "--qualifier", names.qualifier, *_rights(settings), *tags])
+    run_cdk(settings, runtime, ["bootstrap", where, "--qualifier", names.qualifier, *_rights(settings), *tags])
     # CDK puts a boundary on CloudFormation's role alone, and gives its deploy role every stack of the account.
     iam.put_role_permissions_boundary(
         RoleName=names.bootstrap_role_arn("deploy").rpartition("/")[2],

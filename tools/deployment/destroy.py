@@ -9,7 +9,7 @@ from infra.containers import CONTAINER_SECRETS
 from infra.settings import Settings
 from tools.deployment.cdk import run_cdk, synthesise
 from tools.deployment.existing import check_stacks
-from tools.deployment.world import Options, World, confirm
+from tools.deployment.runtime import Options, Runtime, confirm
 
 from lmdp.errors import SettingsError
 
@@ -23,59 +23,63 @@ def data_stacks(settings: Settings) -> tuple[str, ...]:
     return (*_DATA, "network") if not kafka.cluster_arn or kafka.make_topic else _DATA
 
 
-def destroy(settings: Settings, world: World, options: Options) -> None:
+def destroy(settings: Settings, runtime: Runtime, options: Options) -> None:
     """Remove the stacks that hold no data, the last first; with `delete_data` the others, too, but for a cluster."""
     names, kept = settings.names, data_stacks(settings)
     if settings.protect:
         raise SettingsError("LMDP_TERMINATION_PROTECTION is true: deploy with false first; then nothing protects it.")
-    synthesise(settings, world)
-    check_stacks(settings, world, verb="destroy")
+    synthesise(settings, runtime)
+    check_stacks(settings, runtime, verb="destroy")
     if options.delete_data:
-        _check_rights(settings, world)
-    confirm(world, options, f"Remove the stacks of {names.prefix}? Kafka's messages then wait.", names.environment)
-    _remove(settings, world, [stack for stack in settings.stacks if stack not in kept])
+        _check_rights(settings, runtime)
+    confirm(runtime, options, f"Remove the stacks of {names.prefix}? Kafka's messages then wait.", names.environment)
+    _remove(settings, runtime, [stack for stack in settings.stacks if stack not in kept])
     if not options.delete_data:
-        world.say(f"Kept: the stacks {', '.join(map(names.stack, kept))} with buckets, keys, secrets and logs, and all "
-                  "of Snowflake. make deploy continues with them.")  # fmt: skip
+        runtime.say(
+            f"Kept: the stacks {', '.join(map(names.stack, kept))} with buckets, keys, secrets and logs, and all "
+            "of Snowflake. make deploy continues with them."
+        )
         return
     confirm(
-        world, Options(), "Delete rejects, failed records, logs and secrets for good?", f"delete {names.error_bucket}"
+        runtime, Options(), "Delete rejects, failed records, logs and secrets for good?", f"delete {names.error_bucket}"
     )
-    _remove(settings, world, [stack for stack in settings.stacks if stack in _DATA])
-    _delete_data(settings, world)
+    _remove(settings, runtime, [stack for stack in settings.stacks if stack in _DATA])
+    _delete_data(settings, runtime)
     if "network" in kept:
         network = names.stack("network")
-        world.say(f"Kept: {network}, whose cluster or topic holds messages. To delete those: aws kafka delete-cluster, "
-                  f"then aws cloudformation delete-stack --stack-name {network}.")  # fmt: skip
+        runtime.say(
+            f"Kept: {network}, whose cluster or topic holds messages. To delete those: aws kafka delete-cluster, "
+            f"then aws cloudformation delete-stack --stack-name {network}."
+        )
 
 
-def _remove(settings: Settings, world: World, stacks: list[str]) -> None:
-    run_cdk(settings, world, ["destroy", *map(settings.names.stack, reversed(stacks)), "--exclusively", "--force"])
+def _remove(settings: Settings, runtime: Runtime, stacks: list[str]) -> None:
+    run_cdk(settings, runtime, ["destroy", *map(settings.names.stack, reversed(stacks)), "--exclusively", "--force"])
 
 
-def _check_rights(settings: Settings, world: World) -> None:
+def _check_rights(settings: Settings, runtime: Runtime) -> None:
     """Raise AWS's refusal before a stack is gone: the deployer may not empty the buckets, an administrator may."""
-    names, s3 = settings.names, world.client("s3")
+    names, s3 = settings.names, runtime.client("s3")
     for bucket in (names.error_bucket, names.log_bucket):
         with contextlib.suppress(s3.exceptions.NoSuchBucket):
             s3.list_object_versions(Bucket=bucket, MaxKeys=1)
 
 
-def _delete_data(settings: Settings, world: World) -> None:
+def _delete_data(settings: Settings, runtime: Runtime) -> None:
     """Delete what the stacks left. It may be repeated: what is gone is passed over."""
-    names, s3 = settings.names, world.client("s3")
+    names, s3 = settings.names, runtime.client("s3")
     for bucket in (names.error_bucket, names.log_bucket):
         with contextlib.suppress(s3.exceptions.NoSuchBucket):
             _delete_bucket(s3, bucket)
-        world.say(f"Deleted: s3://{bucket}")
-    manager = world.client("secretsmanager")
+        runtime.say(f"Deleted: s3://{bucket}")
+    manager = runtime.client("secretsmanager")
     for what in ("snowflake-loader", "snowflake-setup", "kafka-client", *CONTAINER_SECRETS):
         name = names.secret(what)
         with contextlib.suppress(manager.exceptions.ResourceNotFoundException):
             # With a recovery window the name would be taken for that long, and no deployment could make it.
             manager.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
-        world.say(f"Deleted: the secret {name}")
-    world.say("Keys are kept: what was encrypted with them elsewhere (backups) would be gone with them.")
+        runtime.say(f"Deleted: the secret {name}")
+    runtime.say("Keys are kept: what was encrypted with them elsewhere (backups) would be gone with them.")
 
 
 def _delete_bucket(s3: Any, bucket: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.settings import Settings
-from tools.deployment.world import World
+from tools.deployment.runtime import Runtime
 
 from lmdp.deployment.checks import stack_state
 from lmdp.deployment.security_group import egress_faults, egress_fix, missing, wanted
@@ -12,10 +12,10 @@ from lmdp.errors import LmdpError
 MOVING = "docs/operations.md#moving"
 
 
-def check_stacks(settings: Settings, world: World, *, verb: str = "deploy") -> None:
+def check_stacks(settings: Settings, runtime: Runtime, *, verb: str = "deploy") -> None:
     """Stop while another deployment runs, and where a stack needs a decision first. Raises LmdpError."""
     names = settings.names
-    cloudformation = world.client("cloudformation")
+    cloudformation = runtime.client("cloudformation")
     states = {
         name: stack_state(cloudformation, name) for name in (names.toolkit_stack, *map(names.stack, settings.stacks))
     }
@@ -29,9 +29,9 @@ def check_stacks(settings: Settings, world: World, *, verb: str = "deploy") -> N
         raise LmdpError("Nothing was changed.\n  - " + "\n  - ".join(faults))
 
 
-def check_network(settings: Settings, world: World) -> None:
+def check_network(settings: Settings, runtime: Runtime) -> None:
     """Stop where the pipe's interfaces have no way out, or where an endpoint would clash with one that is there."""
-    ec2, kafka = world.client("ec2"), settings.kafka
+    ec2, kafka = runtime.client("ec2"), settings.kafka
     found = ec2.describe_security_groups(Filters=[{"Name": "group-id", "Values": [kafka.security_group]}])
     faults = [f"{fault}. Fix: {egress_fix(kafka.security_group)}"
               for group in found["SecurityGroups"] for fault in egress_faults(group)]  # fmt: skip
@@ -46,9 +46,9 @@ def check_network(settings: Settings, world: World) -> None:
         raise LmdpError("Stopped: nothing was changed.\n  - " + "\n  - ".join(faults) + "\nThen deploy again.")
 
 
-def check_in_place(settings: Settings, world: World) -> None:
+def check_in_place(settings: Settings, runtime: Runtime) -> None:
     """Stop where a pipe or stream would have to be replaced under its own name, which CloudFormation refuses."""
-    faults = [*_pipe_faults(settings, world), *_stream_faults(settings, world)]
+    faults = [*_pipe_faults(settings, runtime), *_stream_faults(settings, runtime)]
     if faults:
         raise LmdpError(
             f"Nothing was changed. Some properties cannot be changed in place; see {MOVING}.\n  - "
@@ -56,12 +56,12 @@ def check_in_place(settings: Settings, world: World) -> None:
         )
 
 
-def check_rules(settings: Settings, world: World) -> None:
+def check_rules(settings: Settings, runtime: Runtime) -> None:
     """The cluster's security group lets the pipe and the Collectors in; what is missing is added only when asked for.
 
     The group is not ours: a rule that is there is left alone, and a destroy removes none.
     """
-    kafka, names, ec2 = settings.kafka, settings.names, world.client("ec2")
+    kafka, names, ec2 = settings.kafka, settings.names, runtime.client("ec2")
     group = kafka.security_group
     pages = ec2.get_paginator("describe_security_group_rules").paginate(
         Filters=[{"Name": "group-id", "Values": [group]}]
@@ -78,7 +78,7 @@ def check_rules(settings: Settings, world: World) -> None:
         ec2.authorize_security_group_ingress(
             GroupId=group, IpPermissions=[rule.permission(f"{names.prefix}: Kafka with mutual TLS")]
         )
-        world.say(f"Added to {group}: TCP {rule.port} from {rule.peer}, for {rule.why}.")
+        runtime.say(f"Added to {group}: TCP {rule.port} from {rule.peer}, for {rule.why}.")
 
 
 def _fault(name: str, state: str, region: str) -> str:
@@ -107,12 +107,12 @@ def _fault(name: str, state: str, region: str) -> str:
     return ""
 
 
-def _pipe_faults(settings: Settings, world: World) -> list[str]:
+def _pipe_faults(settings: Settings, runtime: Runtime) -> list[str]:
     """Source, topic and group of a pipe are fixed when it is made.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-pipes-pipe.html
     """
-    names, kafka, pipes = settings.names, settings.kafka, world.client("pipes")
+    names, kafka, pipes = settings.names, settings.kafka, runtime.client("pipes")
     try:
         found = pipes.describe_pipe(Name=names.pipe)
     except pipes.exceptions.NotFoundException:
@@ -131,12 +131,12 @@ def _pipe_faults(settings: Settings, world: World) -> list[str]:
     ]
 
 
-def _stream_faults(settings: Settings, world: World) -> list[str]:
+def _stream_faults(settings: Settings, runtime: Runtime) -> list[str]:
     """PrivateLink of a stream is fixed when it is made.
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kinesisfirehose-deliverystream.html
     """
-    names, firehose = settings.names, world.client("firehose")
+    names, firehose = settings.names, runtime.client("firehose")
     try:
         found = firehose.describe_delivery_stream(DeliveryStreamName=names.stream)["DeliveryStreamDescription"]
     except firehose.exceptions.ResourceNotFoundException:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from infra.settings import Settings
-from tools.deployment.world import Options, World
+from tools.deployment.runtime import Options, Runtime
 
 from lmdp.cli.topic import NO_ACL
 from lmdp.deployment.checks import json_object
@@ -18,11 +18,11 @@ LMDP = str(Path(sys.executable).with_name("lmdp"))
 _FOREVER_HOURS = 87_600
 
 
-def check_topic(settings: Settings, world: World, options: Options) -> None:
+def check_topic(settings: Settings, runtime: Runtime, options: Options) -> None:
     """Each topic's shape and ACLs, from here where the brokers can be reached; else the user confirms them."""
     topics = list(dict.fromkeys((settings.kafka.topic, *settings.containers.topics.values())))
     if options.topic_checked:
-        _confirmed(settings, world)
+        _confirmed(settings, runtime)
         return
     if not os.environ.get("LMDP_BOOTSTRAP_SERVERS"):
         commands = [
@@ -36,7 +36,7 @@ def check_topic(settings: Settings, world: World, options: Options) -> None:
             "then deploy again with TOPIC_CHECKED=1 (or set LMDP_BOOTSTRAP_SERVERS where they can be reached)."
         )
     for topic in topics:
-        _check(settings, world, topic)
+        _check(settings, runtime, topic)
 
 
 def _shape(settings: Settings, topic: str) -> list[str]:
@@ -64,41 +64,41 @@ def _rights(settings: Settings, topic: str) -> list[str]:
     ]
 
 
-def _check(settings: Settings, world: World, topic: str) -> None:
+def _check(settings: Settings, runtime: Runtime, topic: str) -> None:
     check, rights = _shape(settings, topic), _acls(topic)
-    done = world.keep([LMDP, *check, "--json"], {})
+    done = runtime.capture([LMDP, *check, "--json"], {})
     shape = json_object(done.stdout) or {}
     if done.returncode:
         faults = "\n  - ".join(["", *map(str, shape.get("faults", ()))])
         raise LmdpError(f"Stopped: lmdp {' '.join(check)}: {faults} {done.stderr.strip()}\nFix it, then deploy again.")
     if topic == settings.kafka.topic:
         kept = float(shape.get("retention_ms", -1)) / 3_600_000
-        _record(settings, world, kept if kept >= 0 else _FOREVER_HOURS)
-    done = world.keep([LMDP, *rights], {})
-    world.say(done.stdout.strip())
+        _record(settings, runtime, kept if kept >= 0 else _FOREVER_HOURS)
+    done = runtime.capture([LMDP, *rights], {})
+    runtime.say(done.stdout.strip())
     if done.returncode or NO_ACL in done.stdout:
         raise LmdpError(f"Stopped: lmdp {' '.join(rights)}: see above. {done.stderr.strip()} Then deploy again.")
 
 
-def _confirmed(settings: Settings, world: World) -> None:
+def _confirmed(settings: Settings, runtime: Runtime) -> None:
     """Record the setting as what the topic keeps; never more than was read from the topic, or confirmed, before."""
     name, planned = settings.names.retention_parameter, float(settings.kafka.retention_hours)
-    ssm = world.client("ssm")
+    ssm = runtime.client("ssm")
     try:
         recorded = float(ssm.get_parameter(Name=name)["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:
         recorded = planned
-    _record(settings, world, min(recorded, planned))
+    _record(settings, runtime, min(recorded, planned))
     if recorded < planned:
-        world.say(
+        runtime.say(
             f"LMDP_TOPIC_RETENTION_HOURS is {planned:g}, and {recorded:g} h were recorded before. If lmdp topic check "
             f"finds more: aws ssm put-parameter --name {name} --value {planned:g} --overwrite"
         )
 
 
-def _record(settings: Settings, world: World, hours: float) -> None:
+def _record(settings: Settings, runtime: Runtime, hours: float) -> None:
     """Note what the topic keeps for the watcher, which publishes it for the lag alarms."""
-    world.client("ssm").put_parameter(
+    runtime.client("ssm").put_parameter(
         Name=settings.names.retention_parameter, Value=f"{hours:g}", Type="String", Overwrite=True
     )
-    world.say(f"The topic {settings.kafka.topic} keeps {hours:g} h at least; the lag alarms count on that.")
+    runtime.say(f"The topic {settings.kafka.topic} keeps {hours:g} h at least; the lag alarms count on that.")

@@ -225,7 +225,7 @@ class LazyCommands(Mapping[str, Any]):
         return len(self._places)
 
 
-def typed(context: typer.Context, name: str) -> bool:
+def is_on_command_line(context: typer.Context, name: str) -> bool:
     """Return whether an option was given on the command line, rather than in the environment or not at all."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lmdp.cli.command import typed
+from lmdp.cli.command import is_on_command_line
 from lmdp.cli.options import Json, option
 from lmdp.cost import basis
 from lmdp.cost.bill import Basis, Bill, bill
@@ -94,7 +94,7 @@ def cost(  # noqa: PLR0913 - the options of the command
         load = Planned(devices, instances, datapoints, interval)
         faults += load.faults()
     else:
-        if twice := [f"--{name}" for name in _LOAD if typed(context, name)]:
+        if twice := [f"--{name}" for name in _LOAD if is_on_command_line(context, name)]:
             faults.append(f"--report measures the load and {', '.join(twice)} plans it: give one of the two")
         load = read_run(report, faults)
     if faults or load is None:

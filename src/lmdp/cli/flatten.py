@@ -17,9 +17,9 @@ from lmdp.core.pipeline import Counts, TransformSettings, transform
 from lmdp.core.rejects import Reject
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.support.input_files import read_messages
-from lmdp.support.opening import at_once
+from lmdp.support.opening import open_nonblocking
 from lmdp.support.reject_files import envelope
-from lmdp.support.reject_share import Tally
+from lmdp.support.reject_share import RejectShare
 from lmdp.support.specification_file import configured_spec
 
 Files = Annotated[
@@ -55,12 +55,12 @@ def flatten(
         raise SettingsError.of(found)
     started = time.monotonic()
     settings = TransformSettings(org_id=org_id, spec=configured_spec())
-    counts, tally, bytes_out, first = Counts(), Tally(), 0, None
+    counts, tally, bytes_out, first = Counts(), RejectShare(), 0, None
     with _writing(rejects) as rejects_file:
         for message in itertools.chain.from_iterable(map(read_messages, files)):
             done = transform((message,), settings)
             counts += done.counts
-            tally = tally.plus(Tally.of(done.counts, done.rejects))
+            tally = tally.plus(RejectShare.of(done.counts, done.rejects))
             bytes_out += _print_rows(encode(done.rows, settings.spec))
             first = first or next(iter(done.rejects), None)
             _write_rejects(rejects_file, done.rejects)
@@ -99,7 +99,7 @@ def _writing(path: Path | None) -> Iterator[IO[str] | None]:
         yield None
         return
     try:
-        with open(path, "w", encoding="utf-8", opener=at_once) as file:
+        with open(path, "w", encoding="utf-8", opener=open_nonblocking) as file:
             yield file
     except BrokenPipeError:  # of standard output
         raise

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from lmdp.cli.query import Asked, Form
+from lmdp.cli.query import Form, QueryOptions
 from lmdp.errors import LmdpError
 from lmdp.support import stdio
 from lmdp.support.printable import printable
@@ -29,32 +29,32 @@ End a query with ; and Enter. Tab completes names, the arrow keys bring back ear
 _TABLES: Final = "SELECT table_name FROM information_schema.tables ORDER BY 1"
 
 
-def run(asked: Asked) -> None:
+def run(options: QueryOptions) -> None:
     """Read queries and print their answers until the end of the input."""
-    history = asked.home / HISTORY
-    _bind(Completion(lambda: names(asked)))
+    history = options.home / HISTORY
+    _bind(Completion(lambda: names(options)))
     with contextlib.suppress(OSError):  # none yet
         readline.read_history_file(history)
     print("End a query with ; — .help shows more")
     try:
-        _loop(asked)
+        _loop(options)
     finally:
         _save(history)
 
 
-def _loop(asked: Asked) -> None:
+def _loop(options: QueryOptions) -> None:
     lines: list[str] = []
     while True:
         try:
             line = input("  ...> " if lines else "lmdp> ")
             if not lines and line.strip().startswith("."):
-                if not command(asked, line.split()):
+                if not command(options, line.split()):
                     return
             elif line.strip() or lines:
                 lines.append(line)
                 if line.rstrip().endswith(";"):
                     sql, lines = "\n".join(lines), []
-                    answer(asked, sql)
+                    answer(options, sql)
         except EOFError:
             print()
             return
@@ -63,25 +63,25 @@ def _loop(asked: Asked) -> None:
             print()
 
 
-def answer(asked: Asked, sql: str) -> None:
+def answer(options: QueryOptions, sql: str) -> None:
     """Print the answer to a query, or why there is none."""
     try:
-        asked.run(sql)
+        options.run(sql)
         sys.stdout.flush()
     except LmdpError as error:
         stdio.print_error(printable(str(error)))
 
 
-def command(asked: Asked, words: list[str]) -> bool:
+def command(options: QueryOptions, words: list[str]) -> bool:
     """Carry out a line that begins with a point; return False where it ends the prompt."""
     forms = [form for form in get_args(Form) if form != "parquet"]
     match words:
         case [".quit" | ".exit"]:
             return False
         case [".tables"]:
-            answer(asked, _TABLES)
+            answer(options, _TABLES)
         case [".format", form] if form in forms:
-            asked.form = form  # type: ignore[assignment]  # one of them
+            options.form = form  # type: ignore[assignment]  # one of them
         case _:
             print(_HELP, end="")
     return True
@@ -109,10 +109,10 @@ class Completion:
         return self._found[number] if number < len(self._found) else None
 
 
-def names(asked: Asked) -> list[str]:
+def names(options: QueryOptions) -> list[str]:
     """Return the names of tables and columns, and the keywords; none where the warehouse cannot be queried."""
     try:
-        table, _ = asked.answer(_NAMES, 10_000)
+        table, _ = options.answer(_NAMES, 10_000)
     except LmdpError:
         return []
     return sorted(dict.fromkeys(str(name).lower() for name in table.column(0).to_pylist()))

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from lmdp.cli.command import option_groups, typed
+from lmdp.cli.command import is_on_command_line, option_groups
 from lmdp.cli.options import DEFAULT_HOME, TOPIC_OF_SIMULATION, Home, Json, KafkaOptions, option, too_many
 from lmdp.errors import LmdpError, UnreachableError
 from lmdp.support.program import program
@@ -66,11 +66,13 @@ def _contradictions(context: typer.Context) -> list[str]:
         faults.append("nothing to publish: name files, - for standard input, or --simulate N")
     if files.count("-") > 1:
         faults.append("- is named more than once: standard input can be read once")
-    if simulate and given["servers"] is not None and not typed(context, "topic"):
+    if simulate and given["servers"] is not None and not is_on_command_line(context, "topic"):
         faults.append(TOPIC_OF_SIMULATION)
     faults += too_many(simulate or 0, given["instances"])
     if not simulate:
-        idle = [name for name in ("instances", "interval", "duration", "seed", "burst") if typed(context, name)]
+        idle = [
+            name for name in ("instances", "interval", "duration", "seed", "burst") if is_on_command_line(context, name)
+        ]
         faults += [f"--{name} is for --simulate only" for name in idle]
     return faults
 

@@ -65,19 +65,19 @@ def query(
     """
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise SettingsError("--format is parquet, which is not for a terminal: give --output FILE, or redirect")
-    asked = Asked(home, warehouse, form, output, limit, timeout)
+    options = QueryOptions(home, warehouse, form, output, limit, timeout)
     if sql is not None:
-        asked.run(sys.stdin.read() if sql == "-" else sql)
+        options.run(sys.stdin.read() if sql == "-" else sql)
     elif sys.stdin.isatty() and sys.stdout.isatty() and output is None:
         from lmdp.cli import prompt  # noqa: PLC0415 - loads readline
 
-        prompt.run(asked)
+        prompt.run(options)
     else:
         raise SettingsError(f"SQL is missing; without it, a prompt needs a terminal\nHelp: {program()} query --help")
 
 
 @dataclass(slots=True)
-class Asked:
+class QueryOptions:
     """The options of a query: which warehouse, and what becomes of the answer."""
 
     home: Path

@@ -149,12 +149,12 @@ def receiver_settings(
     access: "KafkaAccess", topic: str, given: ReceiverOptions, metrics_port: int = 0
 ) -> "ReceiveSettings":
     """Return the receiver's settings, and allow this process as many open files as it may need."""
-    from lmdp.receive.application import Limits  # noqa: PLC0415 - as above
+    from lmdp.receive.application import ReceiveLimits  # noqa: PLC0415 - as above
     from lmdp.receive.server import ReceiveSettings  # noqa: PLC0415 - as above
 
     found = _LISTEN.fullmatch(given.listen)
     assert found is not None
-    limits = Limits(body=given.max_body_bytes, in_flight=given.max_in_flight_bytes)
+    limits = ReceiveLimits(body=given.max_body_bytes, in_flight=given.max_in_flight_bytes)
     _allow_files(2 * limits.connections)
     return ReceiveSettings(
         access=access,

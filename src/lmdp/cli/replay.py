@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from lmdp.cli.command import option_groups, typed
+from lmdp.cli.command import is_on_command_line, option_groups
 from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions, OrgId, WarehouseFile, option, warehouse_file
 from lmdp.core.column_names import KeyStyle
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
@@ -24,7 +24,7 @@ from lmdp.support.printable import printable
 from lmdp.support.signals import stopped_by_signals
 
 if TYPE_CHECKING:
-    from lmdp.replay.replay import Run
+    from lmdp.replay.replay import ReplayControl
     from lmdp.replay.retry import ReplaySettings, Report
     from lmdp.replay.sinks import Send
     from lmdp.replay.stores import Store
@@ -52,7 +52,7 @@ DryRun = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _ReplayOptions:
     """The command's options, checked."""
 
     source: str
@@ -88,16 +88,16 @@ def _contradictions(context: typer.Context) -> list[str]:
     source, to = str(given["source"] or ""), given["to"]
     faults = []
     if to != "kafka":
-        idle = [name for name in ("servers", "ca", "cert", "key", "topic") if typed(context, name)]
+        idle = [name for name in ("servers", "ca", "cert", "key", "topic") if is_on_command_line(context, name)]
         faults += [f"--{'bootstrap-servers' if name == 'servers' else name} is for --to kafka" for name in idle]
     if to != "firehose":
-        idle = [name for name in ("stream", "identifiers") if typed(context, name)]
+        idle = [name for name in ("stream", "identifiers") if is_on_command_line(context, name)]
         faults += [f"--{name} is for --to firehose" for name in idle]
     elif not given["stream"]:
         faults.append("--to firehose needs the stream's name: --stream, or LMDP_DELIVERY_STREAM")
-    if typed(context, "warehouse") and source.endswith(".duckdb"):
+    if is_on_command_line(context, "warehouse") and source.endswith(".duckdb"):
         faults.append("the rejects of a .duckdb file are replayed into it: leave out --warehouse")
-    elif typed(context, "warehouse") and source != OWN and to != "warehouse":
+    elif is_on_command_line(context, "warehouse") and source != OWN and to != "warehouse":
         faults.append("--warehouse names the file that rows are written to; it is for --to warehouse")
     return faults
 
@@ -128,19 +128,21 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
 
     Example: lmdp replay .lmdp/rejects --to snowflake --org-id acme
     """
-    from lmdp.replay.replay import Run  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.replay.replay import ReplayControl  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.replay.retry import Report  # noqa: PLC0415 - as above
 
     own = source == OWN or source.endswith(".duckdb")
     file = Path(source) if source.endswith(".duckdb") else warehouse_file(warehouse, home)
-    wanted = _Wanted(source, to, dry_run, org_id or None, home, file, firehose.identifiers, firehose.region or None)
+    options = _ReplayOptions(
+        source, to, dry_run, org_id or None, home, file, firehose.identifiers, firehose.region or None
+    )
     started, stop, report = time.monotonic(), threading.Event(), Report()
     with contextlib.ExitStack() as parts:
-        send = _sink(wanted, kafka, firehose, stop)
+        send = _sink(options, kafka, firehose, stop)
         parts.enter_context(stopped_by_signals(stop))
         progress = parts.enter_context(_progress("rejects" if own else "objects"))
         try:
-            (_own if own else _objects)(wanted, send, Run(dry_run, progress, stop.is_set), report)
+            (_own if own else _objects)(options, send, ReplayControl(dry_run, progress, stop.is_set), report)
         except LmdpError as error:
             error.args = (f"{error} {_so_far(report)}",)
             raise
@@ -150,76 +152,78 @@ def replay(  # noqa: PLR0913 - each is a group of options, or an option
         raise LmdpError(f"Stopped before completing. {_so_far(report)}")
 
 
-def _sink(wanted: _Wanted, kafka: KafkaOptions, firehose: FirehoseOptions, stop: threading.Event) -> "Send | None":
+def _sink(
+    options: _ReplayOptions, kafka: KafkaOptions, firehose: FirehoseOptions, stop: threading.Event
+) -> "Send | None":
     """Return the sink; None for the warehouse."""
     from lmdp.core.column_names import styled  # noqa: PLC0415 - loaded when needed
     from lmdp.replay.sinks import into_firehose, into_kafka, into_snowflake, profile_region  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
-    if wanted.to == "warehouse" or wanted.dry:
-        return None if wanted.to == "warehouse" else _nowhere
-    if wanted.to == "kafka":
-        return into_kafka(kafka.access(wanted.home), kafka.topic)
-    if wanted.to == "snowflake":
+    if options.to == "warehouse" or options.dry:
+        return None if options.to == "warehouse" else _nowhere
+    if options.to == "kafka":
+        return into_kafka(kafka.access(options.home), kafka.topic)
+    if options.to == "snowflake":
         return into_snowflake(os.environ, configured_spec(), stop)
-    region = wanted.region or profile_region()
+    region = options.region or profile_region()
     if not region:
         raise SettingsError("No AWS Region is set: give --region (AWS_REGION), or set one in your profile.")
-    return into_firehose(str(firehose.stream), region, os.environ, styled(configured_spec(), wanted.style))
+    return into_firehose(str(firehose.stream), region, os.environ, styled(configured_spec(), options.style))
 
 
-def _own(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
+def _own(options: _ReplayOptions, send: "Send | None", control: "ReplayControl", report: "Report") -> None:
     """Replay the rejects of a warehouse."""
     from lmdp.replay.log import Rejects  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above
     from lmdp.replay.replay import elsewhere, replay_rejects  # noqa: PLC0415 - as above
 
-    if not wanted.warehouse.exists():
-        raise UnreachableError(f"there is no warehouse at {wanted.warehouse}; nothing was replayed.")
-    settings = _replay_settings(wanted)
-    with warehouse_owner(wanted.home, wanted.warehouse, settings) as (ask, step):
+    if not options.warehouse.exists():
+        raise UnreachableError(f"there is no warehouse at {options.warehouse}; nothing was replayed.")
+    settings = _replay_settings(options)
+    with warehouse_owner(options.home, options.warehouse, settings) as (ask, step):
         there = step if send is None else partial(elsewhere, send, step, settings)
-        replay_rejects(Rejects.of(ask), there, run, report)
+        replay_rejects(Rejects.of(ask), there, control, report)
 
 
-def _objects(wanted: _Wanted, send: "Send | None", run: "Run", report: "Report") -> None:
+def _objects(options: _ReplayOptions, send: "Send | None", control: "ReplayControl", report: "Report") -> None:
     """Replay the objects of a folder or a bucket: into the warehouse, to another sink, or (a dry run) to nowhere."""
     from lmdp.machine.data_dir import make_home  # noqa: PLC0415 - as above
     from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above
     from lmdp.replay.replay import elsewhere, replay_objects  # noqa: PLC0415 - as above
 
-    store = _store(wanted)
-    settings = _replay_settings(wanted)
-    if send is not None or (wanted.dry and not wanted.warehouse.exists()):
-        replay_objects(store, partial(elsewhere, send or _nowhere, None, settings), run, report)
+    store = _store(options)
+    settings = _replay_settings(options)
+    if send is not None or (options.dry and not options.warehouse.exists()):
+        replay_objects(store, partial(elsewhere, send or _nowhere, None, settings), control, report)
         return
-    if wanted.warehouse.parent == wanted.home:
-        make_home(wanted.home)
+    if options.warehouse.parent == options.home:
+        make_home(options.home)
     else:
         with contextlib.suppress(OSError):  # what is wrong with the folder is shown when the file is opened
-            wanted.warehouse.parent.mkdir(parents=True, exist_ok=True)
-    with warehouse_owner(wanted.home, wanted.warehouse, settings) as (_, step):
-        replay_objects(store, step, run, report)
+            options.warehouse.parent.mkdir(parents=True, exist_ok=True)
+    with warehouse_owner(options.home, options.warehouse, settings) as (_, step):
+        replay_objects(store, step, control, report)
 
 
-def _store(wanted: _Wanted) -> "Store":
-    if wanted.source.startswith("s3://"):
+def _store(options: _ReplayOptions) -> "Store":
+    if options.source.startswith("s3://"):
         from lmdp.replay.bucket import open_bucket  # noqa: PLC0415 - botocore is loaded when needed
 
-        return open_bucket(wanted.source, wanted.region)
+        return open_bucket(options.source, options.region)
     from lmdp.replay.stores import Folder  # noqa: PLC0415 - as above
 
-    return Folder.open(Path(wanted.source))
+    return Folder.open(Path(options.source))
 
 
-def _replay_settings(wanted: _Wanted) -> "ReplaySettings":
+def _replay_settings(options: _ReplayOptions) -> "ReplaySettings":
     from lmdp.core.column_names import key_overhead  # noqa: PLC0415 - as above
     from lmdp.replay.retry import ReplaySettings  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
     spec = configured_spec()
-    overhead = key_overhead(spec, wanted.style) if wanted.to == "firehose" else 0
-    return ReplaySettings.of(wanted.org_id, spec, key_overhead=overhead, whole=wanted.to == "kafka", dry=wanted.dry)
+    overhead = key_overhead(spec, options.style) if options.to == "firehose" else 0
+    return ReplaySettings.of(options.org_id, spec, key_overhead=overhead, whole=options.to == "kafka", dry=options.dry)
 
 
 def _nowhere(_outcome: object) -> int:

@@ -17,7 +17,7 @@ from lmdp.support.printable import printable
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
-    from lmdp.machine.status import Machine
+    from lmdp.machine.status import RunState
 
 _PLAIN_EVERY_S = 10.0
 _RECENT = 100  # lines that are printed again when the terminal has another size
@@ -77,7 +77,7 @@ class _LiveView:
         self._screen = Screen(console, transient=True, recent=lambda: recent) if console.is_terminal else None
         self._next = 0.0
 
-    def __enter__(self) -> Callable[[Machine], None]:
+    def __enter__(self) -> Callable[[RunState], None]:
         if self._screen:
             with contextlib.suppress(OSError):  # a terminal that is gone loses lines, never rows
                 self._screen.__enter__()
@@ -88,7 +88,7 @@ class _LiveView:
             with contextlib.suppress(OSError):  # as above
                 self._screen.__exit__()
 
-    def _watch(self, machine: Machine) -> None:
+    def _watch(self, machine: RunState) -> None:
         begun = time.monotonic()
         if begun < self._next and not (self._screen and self._screen.is_resized()):
             return
@@ -101,14 +101,14 @@ class _LiveView:
             self._log(_line(machine))
 
 
-def _drawn(machine: Machine, size: ConsoleDimensions) -> Text:
+def _drawn(machine: RunState, size: ConsoleDimensions) -> Text:
     try:
         return view(opened(machine.status(), machine.settings.home), size=size)
     except LmdpError as error:  # the warehouse does not answer just now; the counts are known without it
         return view(None, f"{_line(machine)}; {error}", size)
 
 
-def _line(machine: Machine) -> str:
+def _line(machine: RunState) -> str:
     progress = machine.progress
     counts = progress.counts
     published = f"{machine.publisher.so_far().messages:,} published → " if machine.publisher else ""

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import typer
 
-from lmdp.cli.command import typed
+from lmdp.cli.command import is_on_command_line
 from lmdp.cli.options import DEFAULT_HOME, TOPIC_OF_SIMULATION, Home, OrgId, WarehouseFile, option, too_many
 from lmdp.cli.receive import ReceiverOptions, listen_faults
 
@@ -181,12 +181,12 @@ def contradictions(context: typer.Context) -> list[str]:
     faults = _broker_faults(context, own=own)
     faults += too_many(devices, given["instances"])
     if not devices:
-        idle = [name for name in ("instances", "interval", "duration") if typed(context, name)]
+        idle = [name for name in ("instances", "interval", "duration") if is_on_command_line(context, name)]
         faults += [f"--{name} is for simulated devices, and there are none" for name in idle]
-    if given["until_idle"] and devices and not typed(context, "duration"):
+    if given["until_idle"] and devices and not is_on_command_line(context, "duration"):
         faults.append("--until-idle is never reached while devices are simulated: give --duration S, or --simulate 0")
     if given["to"] == "snowflake":
-        of_duckdb = [name for name in ("warehouse", "keep") if typed(context, name)]
+        of_duckdb = [name for name in ("warehouse", "keep") if is_on_command_line(context, name)]
         faults += [f"--{name} is for DuckDB, and --to is snowflake" for name in of_duckdb]
     if given["share"] and given["to"] != "snowflake":
         faults.append("--share is for --to snowflake: a DuckDB file has one run")
@@ -195,7 +195,7 @@ def contradictions(context: typer.Context) -> list[str]:
     faults += listen_faults(context)
     if not given["receive"]:
         names = [field.name for field in fields(ReceiverOptions)]
-        idle = [name.replace("_", "-") for name in names if typed(context, name)]
+        idle = [name.replace("_", "-") for name in names if is_on_command_line(context, name)]
         faults += [f"--{name} is for --receive, which is not given" for name in idle]
     _parsed(partitions_of, given["partitions"], faults)
     _parsed(days_of, given["keep"], faults)
@@ -204,18 +204,18 @@ def contradictions(context: typer.Context) -> list[str]:
 
 def _broker_faults(context: typer.Context, *, own: bool) -> list[str]:
     if own:
-        given = [name for name in ("ca", "cert", "key", "plaintext") if typed(context, name)]
+        given = [name for name in ("ca", "cert", "key", "plaintext") if is_on_command_line(context, name)]
         faults = [
             f"--{name} needs --bootstrap-servers; the embedded Kafka has certificates of its own" for name in given
         ]
     else:
-        given = [name for name in ("broker", "kafka_home") if typed(context, name)]
+        given = [name for name in ("broker", "kafka_home") if is_on_command_line(context, name)]
         faults = [
             f"--{name.replace('_', '-')} is for a broker that this command starts; one is named" for name in given
         ]
-        if context.params["simulate"] and not typed(context, "topic"):
+        if context.params["simulate"] and not is_on_command_line(context, "topic"):
             faults.append(TOPIC_OF_SIMULATION)
-    if context.params["broker"] == "memory" and typed(context, "kafka_home"):
+    if context.params["broker"] == "memory" and is_on_command_line(context, "kafka_home"):
         faults.append("--kafka-home is not used by --broker memory; give one or the other")
     return faults
 

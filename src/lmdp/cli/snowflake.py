@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lmdp.cli.command import Command, group, typed
+from lmdp.cli.command import Command, group, is_on_command_line
 from lmdp.cli.options import Environment, Json, option
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings
@@ -24,7 +24,7 @@ from lmdp.support.specification_file import configured_spec
 if TYPE_CHECKING:
     from lmdp.snowflake.canary import Arrival, Canary
     from lmdp.snowflake.reconcile import Hour
-    from lmdp.snowflake.verify import Check, Scope
+    from lmdp.snowflake.verify import Check, Installation
 
 app = group("The Snowflake side: its SQL, setup, checks, and keys.")
 
@@ -110,7 +110,9 @@ def verify(  # noqa: PLR0913 - each is an option
     settings = _settings(environment)
     flight = canary_of(os.environ, settings, stream, bucket, wait) if canary else None
     with connected(access_from_env(os.environ, settings)) as connection:
-        scope = checks.Scope(connection, settings, configured_spec(), datetime.now(UTC), timedelta(minutes=fresh))
+        scope = checks.Installation(
+            connection, settings, configured_spec(), datetime.now(UTC), timedelta(minutes=fresh)
+        )
         found = checks.verify(scope)
         rows = checks.samples(scope) if all(check.ok is not False for check in found) else []
         landings = send_canary(scope, flight, org_id) if flight else []
@@ -138,7 +140,7 @@ def try_(*, environment: Environment = None, as_json: Json = False) -> None:
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - as above
     from lmdp.snowflake.streaming.session import Session  # noqa: PLC0415 - as above
     from lmdp.snowflake.streaming.settings import WriterSettings  # noqa: PLC0415 - as above
-    from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - as above
+    from lmdp.snowflake.verify import Installation  # noqa: PLC0415 - as above
 
     settings = _settings(environment)
     writer = WriterSettings.from_env(_env(environment), settings)
@@ -147,7 +149,7 @@ def try_(*, environment: Environment = None, as_json: Json = False) -> None:
         scope = None
         if os.environ.get("SNOWFLAKE_PRIVATE_KEY_FILE") or os.environ.get("SNOWFLAKE_PRIVATE_KEY_SECRET"):
             connection = open_.enter_context(connected(access_from_env(os.environ, settings)))
-            scope = Scope(connection, settings, configured_spec(), datetime.now(UTC))
+            scope = Installation(connection, settings, configured_spec(), datetime.now(UTC))
         found = list(trial.run_trials(trial.of(session, writer, configured_spec(), scope)))
         if scope:
             trial.remove_rows(scope)
@@ -169,11 +171,11 @@ def errors(
     """
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - the connector takes a second
     from lmdp.snowflake.refused import fetch_refused  # noqa: PLC0415 - as above
-    from lmdp.snowflake.verify import Scope, refused_table  # noqa: PLC0415 - as above
+    from lmdp.snowflake.verify import Installation, refused_table  # noqa: PLC0415 - as above
 
     settings = _settings(environment)
     with connected(access_from_env(os.environ, settings)) as connection:
-        scope = Scope(connection, settings, configured_spec(), datetime.now(UTC))
+        scope = Installation(connection, settings, configured_spec(), datetime.now(UTC))
         found = fetch_refused(scope, folder)
     typer.echo(f"{found:,} rows that Snowflake refused were written to {folder}.")
     if found:
@@ -212,7 +214,7 @@ def keypair(  # noqa: PLR0913 - each is an option
     """
     settings = _settings(environment)
     name = settings.firehose_user if user == "firehose" else settings.setup_user
-    if file is not None and not typed(context, "secret"):
+    if file is not None and not is_on_command_line(context, "secret"):
         secret = None  # what is given beats SNOWFLAKE_FIREHOSE_SECRET
     if (secret is None) == (file is None):
         raise SettingsError("the private key needs one place: --secret NAME or --file FILE")
@@ -295,10 +297,10 @@ def _rotate(settings: SnowflakeSettings, secret: str, flight: "Canary", org_id: 
     from lmdp.snowflake.canary import send_canary  # noqa: PLC0415 - as above
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - as above
     from lmdp.snowflake.secrets import secrets_client  # noqa: PLC0415 - as above
-    from lmdp.snowflake.verify import Scope  # noqa: PLC0415 - as above
+    from lmdp.snowflake.verify import Installation  # noqa: PLC0415 - as above
 
     with connected(access_from_env(os.environ, settings)) as connection:
-        scope = Scope(connection, settings, configured_spec(), datetime.now(UTC))
+        scope = Installation(connection, settings, configured_spec(), datetime.now(UTC))
         keys.rotate(
             keys.Rotation(
                 user=settings.firehose_user,
@@ -313,7 +315,7 @@ def _rotate(settings: SnowflakeSettings, secret: str, flight: "Canary", org_id: 
         )
 
 
-def _hours(scope: "Scope", stretch: tuple[str, str], bucket: str | None) -> "list[Hour]":
+def _hours(scope: "Installation", stretch: tuple[str, str], bucket: str | None) -> "list[Hour]":
     from lmdp.snowflake import reconcile as sums  # noqa: PLC0415 - loaded when needed
 
     begin, end = sums.whole_hour(stretch[0]), sums.whole_hour(stretch[1])

@@ -84,7 +84,7 @@ def create(
     from lmdp.machine.kafka import topics as admin  # noqa: PLC0415 - loads librdkafka
 
     access, topic = kafka.access(home), kafka.topic
-    made = admin.create(access, topic, admin.Wanted(partitions, replication, retention_hours, max_message_bytes))
+    made = admin.create(access, topic, admin.TopicSettings(partitions, replication, retention_hours, max_message_bytes))
     shape = admin.describe(access, topic)
     typer.echo(f"{'Created' if made else 'Exists, left as it is'}: {admin.summary(shape)}")
 

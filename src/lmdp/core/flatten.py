@@ -65,7 +65,7 @@ _DERIVED: Final[tuple[tuple[str, str, Callable[[Any], Iterator[histograms.Part]]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SizeLimits:
     """The sizes that one message and one row may have, and how a row is measured exactly: `measure(row, known=…)`."""
 
     message_bytes: int
@@ -110,7 +110,7 @@ class _Series:
     path: Path
 
 
-def flatten(bundle: MetricsData, promotion: Promotion, limits: Limits, timestamp: int | None = None) -> Flat:
+def flatten(bundle: MetricsData, promotion: Promotion, limits: SizeLimits, timestamp: int | None = None) -> Flat:
     """Flatten one message; `timestamp` is Kafka's, in milliseconds.
 
     Raises MessageError where the message as a whole cannot be read, or makes more than the limits allow.
@@ -140,7 +140,7 @@ class _Walk:
 
     __slots__ = ("_largest_row", "_most", "flat", "known", "limits", "promotion", "reasons", "times", "timestamp")
 
-    def __init__(self, promotion: Promotion, limits: Limits, timestamp: int | None) -> None:
+    def __init__(self, promotion: Promotion, limits: SizeLimits, timestamp: int | None) -> None:
         self.flat = Flat()
         self.promotion = promotion
         self.limits = limits

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from lmdp.core.encode import row_bytes
-from lmdp.core.flatten import Flat, Limits, Row, flatten
+from lmdp.core.flatten import Flat, Row, SizeLimits, flatten
 from lmdp.core.otlp.decode import decode
 from lmdp.core.otlp.memory_estimate import MEMORY
 from lmdp.core.promotion import Promotion
@@ -172,7 +172,7 @@ class _Stages:
     max_decompressed: int
     max_memory: int
     promotion: Promotion
-    limits: Limits
+    limits: SizeLimits
     settings: TransformSettings
     tenant: str | None
     tenants: dict[str, _Stages] = field(default_factory=dict)
@@ -185,7 +185,7 @@ def _stages(settings: TransformSettings, tenant: str | None = None) -> _Stages:
         settings.max_decompressed_bytes,
         settings.max_message_memory,
         Promotion.of(settings.spec, tenant or settings.org_id, only=tenant is not None),
-        Limits(settings.max_message_row_bytes, settings.max_row_bytes, measure),
+        SizeLimits(settings.max_message_row_bytes, settings.max_row_bytes, measure),
         settings,
         tenant,
     )

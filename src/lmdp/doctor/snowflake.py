@@ -37,13 +37,13 @@ def login(context: Context) -> Result:
     if find_spec("snowflake") is None or find_spec("snowflake.connector") is None:
         return wrong("the connector is not installed", install_extras())
     from lmdp.snowflake.connection import access_from_env, connected  # noqa: PLC0415 - the connector takes a second
-    from lmdp.snowflake.verify import Scope, verify  # noqa: PLC0415 - as above
+    from lmdp.snowflake.verify import Installation, verify  # noqa: PLC0415 - as above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - as above
 
     try:
         chosen = SnowflakeSettings.from_env(_env(context))
         with connected(access_from_env(context.env, chosen), login_seconds=_LOGIN_S) as connection:
-            checks = verify(Scope(connection, chosen, configured_spec(), datetime.now(UTC)), _QUICK)
+            checks = verify(Installation(connection, chosen, configured_spec(), datetime.now(UTC)), _QUICK)
     except UnreachableError as error:
         return refused(error, "check the address, the proxy and Snowflake's network policy: docs/troubleshooting.md")
     except LmdpError as error:

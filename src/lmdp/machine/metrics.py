@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from lmdp.core.pipeline import Counts
 from lmdp.core.rejects import Reject
-from lmdp.support.reject_share import Tally
+from lmdp.support.reject_share import RejectShare
 
 _Number = TypeVar("_Number", int, float)
 
@@ -55,7 +55,7 @@ class Latencies:
         return None if bucket is None else round(math.exp(bucket / 20))
 
 
-class Place(NamedTuple):
+class PartitionOffsets(NamedTuple):
     """Offsets of a partition: the first that Kafka has, the end, and the next that is read."""
 
     first: int
@@ -78,9 +78,9 @@ class Progress:
     trouble: str = ""
     last_trouble: tuple[int, str] | None = None  # Unix ms, and what it was
     first_reject: str = ""
-    tally: Tally = field(default_factory=Tally)
-    _recent: deque[tuple[float, Tally]] = field(default_factory=lambda: deque(maxlen=1000))
-    _places: deque[tuple[float, dict[int, Place]]] = field(default_factory=lambda: deque(maxlen=_PLACES))
+    tally: RejectShare = field(default_factory=RejectShare)
+    _recent: deque[tuple[float, RejectShare]] = field(default_factory=lambda: deque(maxlen=1000))
+    _places: deque[tuple[float, dict[int, PartitionOffsets]]] = field(default_factory=lambda: deque(maxlen=_PLACES))
 
     def committed(self, counts: Counts, rejects: Sequence[Reject], bytes_out: int) -> None:
         """Note a transaction that is in the warehouse."""
@@ -89,7 +89,7 @@ class Progress:
         self.reasons += Counter(reject.code for reject in rejects)
         if rejects and not self.first_reject:
             self.first_reject = f"{rejects[0].code}: {rejects[0].message}"
-        tally = Tally.of(counts, rejects)
+        tally = RejectShare.of(counts, rejects)
         self.tally = self.tally.plus(tally)
         self.bytes_out += bytes_out
         self.commits += 1
@@ -111,7 +111,7 @@ class Progress:
         """Return the messages a second over the last ten seconds."""
         return self.lately(_RATE_SECONDS).messages / _RATE_SECONDS
 
-    def note_places(self, places: dict[int, Place]) -> None:
+    def note_places(self, places: dict[int, PartitionOffsets]) -> None:
         """Note where the partitions are now."""
         self._places.append((time.monotonic(), places))
 
@@ -165,9 +165,9 @@ class Progress:
             "latencyMs": {"p50": self.latencies.quantile(0.5), "p99": self.latencies.quantile(0.99)},
         }
 
-    def lately(self, seconds: float = _LATELY_SECONDS) -> Tally:
+    def lately(self, seconds: float = _LATELY_SECONDS) -> RejectShare:
         """Return the tally of the last seconds; a rate of commits beyond sixteen a second shortens them."""
-        since, total = time.monotonic() - seconds, Tally()
+        since, total = time.monotonic() - seconds, RejectShare()
         for at, tally in list(self._recent):
             if at >= since:
                 total = total.plus(tally)

@@ -31,13 +31,13 @@ from lmdp.machine.kafka.producer import Publisher, simulate
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.simulation.collectors import Simulation
-from lmdp.machine.status import Machine, News
+from lmdp.machine.status import RunState, StartMessages
 from lmdp.machine.store import OpenStore, Store, WarehouseStore
-from lmdp.machine.warehouse.connection import Limits
+from lmdp.machine.warehouse.connection import EngineLimits
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 # More memory makes no query faster, and the consumer needs it (measured on 2.3 million rows).
-_QUERY_LIMITS = Limits(memory="128MB")
+_QUERY_LIMITS = EngineLimits(memory="128MB")
 _WATCH_EVERY_S = 0.25
 _FLUSH_S = 30.0  # for what is under way when the duration is over
 _STOP_S = 2.0  # the same, when someone waits for the end
@@ -88,7 +88,7 @@ class MachineSettings:
 
 
 def run(
-    settings: MachineSettings, notify: Notify, watch: Callable[[Machine], None], stop: threading.Event
+    settings: MachineSettings, notify: Notify, watch: Callable[[RunState], None], stop: threading.Event
 ) -> dict[str, Any]:
     """Run until `stop`, or until the settings' own end, and return the report.
 
@@ -99,7 +99,7 @@ def run(
     with only_run(settings.home), (settings.store or partial(_file, settings))(progress, stop, notify) as store:
         store.count()
         with contextlib.ExitStack() as parts:
-            machine = Machine(settings, store, progress=progress, ends=StopEvents(stop=stop))
+            machine = RunState(settings, store, progress=progress, ends=StopEvents(stop=stop))
             parts.enter_context(
                 serving(
                     *(settings.home, store.warehouse, machine.status, machine.snapshot, settings.replay),
@@ -169,7 +169,7 @@ def _downloading(notify: Notify) -> Callable[[Jar], None]:
     return lambda _: report()
 
 
-def _consume(machine: Machine, access: KafkaAccess, cluster: str, notify: Notify) -> None:
+def _consume(machine: RunState, access: KafkaAccess, cluster: str, notify: Notify) -> None:
     settings = machine.settings
     if settings.until_idle and settings.simulated is None:
         machine.ends.drain.set()
@@ -177,7 +177,7 @@ def _consume(machine: Machine, access: KafkaAccess, cluster: str, notify: Notify
     consume(access, machine.store.sink, settings.transform, wanted, machine.progress, machine.ends, notify)
 
 
-def _messages(machine: Machine, partition: int, before: int | None, most: int) -> dict[str, Any]:
+def _messages(machine: RunState, partition: int, before: int | None, most: int) -> dict[str, Any]:
     """Read messages of the topic for someone who looks."""
     access, wanted = machine.access, machine.settings.consume
     if access is None:
@@ -185,7 +185,7 @@ def _messages(machine: Machine, partition: int, before: int | None, most: int) -
     return newest(access, wanted.topic, wanted.group, machine.settings.transform, partition, before, most)
 
 
-def _publish(machine: Machine, access: KafkaAccess, parts: contextlib.ExitStack) -> Future[None] | None:
+def _publish(machine: RunState, access: KafkaAccess, parts: contextlib.ExitStack) -> Future[None] | None:
     settings, simulated = machine.settings, machine.settings.simulated
     if simulated is None:
         return None
@@ -202,7 +202,7 @@ def _publish(machine: Machine, access: KafkaAccess, parts: contextlib.ExitStack)
     return worker
 
 
-def _has_space(machine: Machine, access: KafkaAccess) -> Callable[[], bool] | None:
+def _has_space(machine: RunState, access: KafkaAccess) -> Callable[[], bool] | None:
     """Return whether a broker in memory has space: it forgets what it has none for, so its publisher waits."""
     if access.is_tls() or machine.settings.access is not None:
         return None
@@ -215,14 +215,14 @@ def _has_space(machine: Machine, access: KafkaAccess) -> Callable[[], bool] | No
 
 
 def _wait(
-    machine: Machine,
+    machine: RunState,
     consumer: Future[None],
     publisher: Future[None] | None,
-    watch: Callable[[Machine], None],
+    watch: Callable[[RunState], None],
     notify: Notify,
 ) -> None:
     """Wait for the end, looking after the broker and the retention meanwhile."""
-    news = News(notify)
+    messages = StartMessages(notify)
     restarter = Restarter(machine.broker, machine.settings.home / "broker", notify)
     stop = machine.ends.stop
     while not consumer.done() and not stop.is_set():
@@ -230,7 +230,7 @@ def _wait(
             machine.ends.drain.set()
         machine.store.check()
         restarter.check()
-        news.look(machine)
+        messages.look(machine)
         watch(machine)
         stop.wait(_WATCH_EVERY_S)
 

@@ -28,7 +28,7 @@ _QUERY: Final = "'select count(*) from metrics'"
 
 
 @dataclass(slots=True)
-class Machine:
+class RunState:
     """A running pipeline, for those who look at it. It has no `access` while its broker starts."""
 
     settings: MachineSettings
@@ -125,14 +125,14 @@ def _published(published: Published) -> dict[str, Any]:
     }
 
 
-class News:
+class StartMessages:
     """Reports what the start leads to, once each, and not before it is so."""
 
     def __init__(self, notify: Notify) -> None:
         self._notify = notify
         self._is_reading = self._has_rows = self._has_warned = False
 
-    def look(self, machine: Machine) -> None:
+    def look(self, machine: RunState) -> None:
         """Report what is new."""
         topic, lag = machine.settings.consume.topic, machine.progress.lag
         if lag and not self._is_reading:

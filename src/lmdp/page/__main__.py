@@ -53,7 +53,7 @@ def _server(home: Path, port: int) -> uvicorn.Server:
     from fastapi import FastAPI  # noqa: PLC0415 - as above
     from nicegui import ui  # noqa: PLC0415 - as above
 
-    from lmdp.machine.api.http import HANDLERS, Limits, server  # noqa: PLC0415 - as above
+    from lmdp.machine.api.http import HANDLERS, ServerLimits, server  # noqa: PLC0415 - as above
     from lmdp.page.alerts import Alerts  # noqa: PLC0415 - as above
     from lmdp.page.api import Api, StaticGzip, routes  # noqa: PLC0415 - as above
     from lmdp.page.board import BoardFile  # noqa: PLC0415 - as above
@@ -89,7 +89,7 @@ def _server(home: Path, port: int) -> uvicorn.Server:
         show_welcome_message=False,
     )
     guard = RequestGuard(app, port, tokens(home))
-    limits = Limits(connections=200)
+    limits = ServerLimits(connections=200)
     return server(guard, limits, log_level="warning", ws_max_size=2_000_000, timeout_graceful_shutdown=1)
 
 

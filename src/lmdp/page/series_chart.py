@@ -27,7 +27,7 @@ _OVER = {"top": "largest", "sum": "sum", "avg": "average", "max": "maximum"}
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class PlottedSelection:
     """A selection as it is drawn: the device's name, the unit, its views, and the answer with its lines."""
 
     selection: Selection
@@ -63,7 +63,7 @@ class SeriesChart:
     ) -> None:
         self._session, self._zoomed, self._reset = session, zoomed, reset
         self._newest = 0
-        self.drawn: list[Drawn] = []
+        self.drawn: list[PlottedSelection] = []
         self.span = (0, 1)
         self.seconds = 0.0
         session.redraw.append(self.paint)
@@ -88,14 +88,14 @@ class SeriesChart:
             self.paint()
         return number == self._newest
 
-    async def _drawn(self, one: Selection, from_ms: int, to_ms: int) -> Drawn:
+    async def _drawn(self, one: Selection, from_ms: int, to_ms: int) -> PlottedSelection:
         catalogue = self._session.api.catalogue
         known = await catalogue.example(one)
         views = [view for view in known.get("views", ["raw"]) if not (one.over and view == "percentile")]
         view = next((view for view in VIEWS if view == one.view and view in views), views[0])
         answer = await self._session.api.draw(one.query(from_ms, to_ms, view))
         name = (known.get("deviceName") if one.device else "") or one.device
-        return Drawn(one, name, known.get("unit") or "", views, view, answer)
+        return PlottedSelection(one, name, known.get("unit") or "", views, view, answer)
 
     def lines(self) -> list[tuple[str, list[list[Any]]]]:
         """Return the lines that are drawn, each with its name."""
@@ -168,6 +168,6 @@ def with_gaps(points: list[list[Any]], longest_ms: float) -> list[list[Any]]:
     return found
 
 
-def _unit(drawn: list[Drawn]) -> str:
+def _unit(drawn: list[PlottedSelection]) -> str:
     units = {f"{one.unit}/s" if one.view == "rate" else one.unit for one in drawn}
     return units.pop().removeprefix("/") if len(units) == 1 and units != {"/s"} else ""

@@ -30,7 +30,7 @@ _ONLY_ONCE: Final = (b"authorization", b"content-type", b"content-length")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ReceiveLimits:
     """The limits: in bytes, of a body as it comes, of what it holds, and of all that is under way.
 
     In seconds: for a head to arrive, or what is left of a body after its answer; for a body to arrive.
@@ -73,7 +73,7 @@ class Application:
     """
 
     def __init__(
-        self, writer: Writer, senders: Senders, metrics: Metrics, paths: frozenset[str], limits: Limits
+        self, writer: Writer, senders: Senders, metrics: Metrics, paths: frozenset[str], limits: ReceiveLimits
     ) -> None:
         self.refusals, self.strangers = Counter[tuple[int, str]](), Counter[tuple[int, str]]()
         self._writer = writer

@@ -1,11 +1,10 @@
-"""The server of the receiver: connections with limits, TLS whose files may change, and an end that answers first."""
+"""The server of the receiver: connections with limits, and an end that answers first."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,14 +18,13 @@ import uvicorn
 from prometheus_client import generate_latest, start_http_server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from lmdp.certificates.development_ca import read_certificate
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.receive.application import Application, Limits
+from lmdp.receive.application import Application, ReceiveLimits
 from lmdp.receive.metrics import Metrics
 from lmdp.receive.senders import Senders
+from lmdp.receive.tls import ServerTls, common_name
 from lmdp.receive.topic import TopicWriter
-from lmdp.support.opening import read_bytes
 from lmdp.support.settings_reader import is_loopback
 
 MAX_HEAD: Final = 65_536
@@ -59,7 +57,7 @@ class ReceiveSettings:
     client_ca: Path | None = None
     behind_proxy: bool = False
     metrics_port: int = 0
-    limits: Limits = field(default_factory=Limits)
+    limits: ReceiveLimits = field(default_factory=ReceiveLimits)
 
     def faults(self) -> list[str]:
         """Everything that is wrong with these settings, each with what to do."""
@@ -87,7 +85,7 @@ class ReceiveSettings:
 class Connection(HttpToolsProtocol):
     """One connection, limited in its number, its head, and the time that a request takes to arrive."""
 
-    def __init__(self, *words: Any, limits: Limits, **named: Any) -> None:
+    def __init__(self, *words: Any, limits: ReceiveLimits, **named: Any) -> None:
         super().__init__(*words, **named)
         self._limits = limits
 
@@ -98,7 +96,7 @@ class Connection(HttpToolsProtocol):
         self._since = self.loop.time()
         self._is_new = True
         self._in_body = False
-        self._certificate = _common_name(transport.get_extra_info("peercert"))
+        self._certificate = common_name(transport.get_extra_info("peercert"))
         self._timer = self.loop.call_later(self._limits.head_seconds, self._check)
         if len(self.connections) > self._limits.connections:
             transport.abort()
@@ -141,57 +139,6 @@ class Connection(HttpToolsProtocol):
         self._timer = self.loop.call_later(self._limits.head_seconds, self._check)
 
 
-class Certificates:
-    """TLS of the server, with files that may be replaced while it runs: the next handshake takes the new ones.
-
-    `ends` is when the certificate in use expires, in Unix seconds.
-    """
-
-    def __init__(self, cert: Path, key: Path, client_ca: Path | None) -> None:
-        self._cert, self._key, self._client_ca = cert, key, client_ca
-        self._seen = self._fingerprint()
-        self.context = self._newest = self._made()
-        self.ends = self._end()
-        self.context.sni_callback = self._choose  # called without a name, too
-
-    def refresh(self) -> str:
-        """Take up files that changed; return what an operator should know, or nothing."""
-        if (seen := self._fingerprint()) == self._seen:
-            return ""
-        self._seen = seen
-        try:
-            self._newest, self.ends = self._made(), self._end()
-        except SettingsError as error:
-            return f"{error} The previous certificate stays in use."
-        return f"{self._cert} has changed: new connections take it"
-
-    def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        connection.context = self._newest
-
-    def _made(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            context.load_cert_chain(self._cert, self._key, password=_no_password)
-            if self._client_ca is not None:
-                context.load_verify_locations(self._client_ca)
-                context.verify_mode = ssl.CERT_REQUIRED
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            names = ", ".join(str(path) for path in (self._cert, self._key, self._client_ca) if path)
-            raise SettingsError(f"TLS cannot be served with {names}: {error}") from error
-        return context
-
-    def _end(self) -> float:
-        return read_certificate(self._cert).not_valid_after_utc.timestamp()
-
-    def _fingerprint(self) -> tuple[bytes, ...]:
-        found = []
-        for path in (self._cert, self._key, self._client_ca):
-            with contextlib.suppress(OSError):
-                found.append(read_bytes(path) if path is not None else b"")
-        return tuple(found)
-
-
 class Receiver:
     """A receiver by its settings. While `serve` runs it, another thread may ask for its `state`.
 
@@ -207,7 +154,7 @@ class Receiver:
         self.application = Application(self.writer, self._senders, self._metrics, settings.paths, settings.limits)
         self._certificates = None
         if settings.cert is not None and settings.key is not None:
-            self._certificates = Certificates(settings.cert, settings.key, settings.client_ca)
+            self._certificates = ServerTls(settings.cert, settings.key, settings.client_ca)
             self._metrics.watch_certificate(partial(getattr, self._certificates, "ends"))
         self.handshake_seconds = settings.limits.head_seconds
         self._address = ""
@@ -395,13 +342,3 @@ def _exposed(port: int, metrics: Metrics) -> Iterator[None]:
 def _address(listener: socket.socket, tls: bool) -> str:  # noqa: FBT001 - private
     host, port = listener.getsockname()[:2]
     return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _common_name(certificate: Any) -> str:
-    """Return the common name of a certificate as the ssl module gives it; empty where there is none."""
-    parts = [pair for part in (certificate or {}).get("subject", ()) for pair in part]
-    return next((value for name, value in parts if name == "commonName"), "")
-
-
-def _no_password() -> str:
-    raise ValueError("the key is encrypted; decrypt it first (openssl pkey)")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from lmdp.errors import LmdpError, RequestRefusedError, SettingsError, UnreachableError
-from lmdp.machine.kafka.access import KafkaAccess, Reasons, cluster_identity, translate
+from lmdp.machine.kafka.access import ClientErrors, KafkaAccess, cluster_identity, translate
 from lmdp.machine.kafka.producer import open_producer
 from lmdp.machine.kafka.topics import BATCH_OVERHEAD_BYTES, describe
 from lmdp.receive.answers import unavailable
@@ -45,7 +45,7 @@ class TopicWriter:
         self.waiting = 0
         self._access = access
         self._notify = notify
-        self._reasons = Reasons()
+        self._reasons = ClientErrors()
         self._done: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
         self._stop = threading.Event()
         self._old: list[Producer] = []

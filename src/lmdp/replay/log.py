@@ -13,7 +13,7 @@ from lmdp.errors import AlreadyReplayedError
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.retry import Outcome, now
-from lmdp.support.failed_records import Failed, Unparseable, failed
+from lmdp.support.failed_records import FailedRecord, Unparseable, failed
 
 if TYPE_CHECKING:
     import duckdb
@@ -116,11 +116,11 @@ def known(ask: Ask, digest: str) -> tuple[bytes | None] | None:
     return (found[0]["REMAINS"],) if found else None
 
 
-def copies(ask: Ask, pieces: Iterable[Failed | Unparseable]) -> frozenset[int]:
+def copies(ask: Ask, pieces: Iterable[FailedRecord | Unparseable]) -> frozenset[int]:
     """Return the indices of those failures that were replayed into this file before, from any source."""
     if not _has(ask, "REPLAYED_FAILURES"):
         return frozenset()
-    keys = {index: piece.copy_of for index, piece in enumerate(pieces) if isinstance(piece, Failed)}
+    keys = {index: piece.copy_of for index, piece in enumerate(pieces) if isinstance(piece, FailedRecord)}
     found: set[str] = set()
     wanted = sorted(set(keys.values()))
     for at in range(0, len(wanted), _COPIES):
@@ -155,7 +155,7 @@ class Rejects:
         (found,) = self.ask(f"SELECT count(*) AS N FROM REJECTS AS R WHERE {self._untried()}")  # noqa: S608 - a number
         return int(found["N"])
 
-    def page(self, after: int = -1) -> dict[tuple[int, int], Failed]:
+    def page(self, after: int = -1) -> dict[tuple[int, int], FailedRecord]:
         """Return the next rejects to try, of rows numbered beyond `after`, in order; empty at the end.
 
         Each is known again by the number of its row and a hash of its content. The number alone does not hold: other
@@ -177,7 +177,7 @@ class Rejects:
         return f"R.ATTEMPT_ENDING_TIMESTAMP < make_timestamp_ms({self.before})"
 
 
-def _failed(row: dict[str, Any]) -> Failed:
+def _failed(row: dict[str, Any]) -> FailedRecord:
     source = {name: row.pop(name) for name in ("topic", "partition", "offset", "timestamp", "key", "tenant")}
     found = failed({**row, "source": source})
     assert found is not None  # base64 that this program wrote

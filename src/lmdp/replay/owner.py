@@ -29,7 +29,7 @@ from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.log import ASK_SECONDS, Ask, asking
 from lmdp.replay.replay import Failures, Origin, Replayed, Step, into_warehouse
 from lmdp.replay.retry import ReplaySettings
-from lmdp.support.failed_records import Failed, packed, read, unpacked
+from lmdp.support.failed_records import FailedRecord, packed, read, unpacked
 from lmdp.support.specification_file import configured_page, configured_spec
 
 _MOST_SIZE: Final = 256 * 2**20  # characters of rows that a run holds for one transaction, about
@@ -101,7 +101,9 @@ def _step(home: Path, path: Path, settings: ReplaySettings, failures: Failures) 
     """Have the run take a step."""
     org_id, page = settings.transform.org_id, configured_page()
     request = _Request(str(path.resolve()), org_id, page, settings.dry, failures.origin)
-    content = failures.content or packed((one.envelope for one in failures.pieces if isinstance(one, Failed)), b"")
+    content = failures.content or packed(
+        (one.envelope for one in failures.pieces if isinstance(one, FailedRecord)), b""
+    )
     try:
         answer = client.replay(home, msgspec.json.encode(request) + b"\n" + content)
     except RunNotFoundError as error:

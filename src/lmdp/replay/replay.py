@@ -21,8 +21,8 @@ from lmdp.replay import log
 from lmdp.replay.log import REJECTS, Rejects, ReplayedObject
 from lmdp.replay.retry import Outcome, ReplaySettings, Report, now, printed, retry
 from lmdp.replay.sinks import Send
-from lmdp.replay.stores import Seen, Store, place_of_replayed
-from lmdp.support.failed_records import Failed, Unparseable, failed, packed, read, unpacked
+from lmdp.replay.stores import ReplayedFailures, Store, place_of_replayed
+from lmdp.support.failed_records import FailedRecord, Unparseable, failed, packed, read, unpacked
 
 _ROWS: Final = (
     "it holds rows (Firehose's failed records), and a topic carries bundles. Nothing of it was sent. "
@@ -56,7 +56,7 @@ class Failures:
     """The failures of one step; an object has its bytes and the digest of its text, too."""
 
     origin: Origin
-    pieces: Sequence[Failed | Unparseable]
+    pieces: Sequence[FailedRecord | Unparseable]
     content: bytes = b""
     digest: str = ""
 
@@ -76,7 +76,7 @@ Step: TypeAlias = Callable[[Failures], Replayed]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ReplayControl:
     """Replay control: `dry` changes nothing, `on_progress` takes what is done and all, `stop` ends it between steps."""
 
     dry: bool
@@ -84,30 +84,32 @@ class Run:
     stop: Callable[[], bool]
 
 
-def replay_objects(store: Store, step: Step, run: Run, report: Report) -> None:
+def replay_objects(store: Store, step: Step, control: ReplayControl, report: Report) -> None:
     """Replay the objects of a store; `report` is filled in on the way. Raises LmdpError where it cannot continue."""
     names = store.names()
-    seen = Seen(store.replayed(), partial(_pieces, store))
+    seen = ReplayedFailures(store.replayed(), partial(_pieces, store))
     for done, name in enumerate(names):
-        run.on_progress(done, len(names))
-        if run.stop():
+        control.on_progress(done, len(names))
+        if control.stop():
             return
         report.objects += 1
         try:
-            _object(store, name, step, seen, run, report)
+            _object(store, name, step, seen, control, report)
         except UnreadableObjectError as why:
             report.skipped[name] = str(why)
         except LmdpError as error:
             error.args = (f"{store.where}{name}: {error}",)
             raise
-    run.on_progress(len(names), len(names))
+    control.on_progress(len(names), len(names))
 
 
-def _object(store: Store, name: str, step: Step, seen: Seen, run: Run, report: Report) -> None:
+def _object(
+    store: Store, name: str, step: Step, seen: ReplayedFailures, control: ReplayControl, report: Report
+) -> None:
     stored = store.read(name)
     text = unpacked(stored.content)
     pieces = list(read(text))
-    if not any(isinstance(piece, Failed) for piece in pieces):
+    if not any(isinstance(piece, FailedRecord) for piece in pieces):
         raise UnreadableObjectError("there are no rejects in it")
     digest, copies = hashlib.sha256(text).hexdigest(), seen.copies(name, pieces)
     origin = Origin(printed(store.where), now(), printed(store.where + name), copies)
@@ -115,24 +117,24 @@ def _object(store: Store, name: str, step: Step, seen: Seen, run: Run, report: R
     report.add(result.report)
     if not result.changed:
         return
-    if not run.dry and not store.archive(name, stored, place_of_replayed(name, digest), result.left):
+    if not control.dry and not store.archive(name, stored, place_of_replayed(name, digest), result.left):
         report.skipped[name] = "it changed while it was replayed; the next replay reads it again"
     report.replayed += 1
     seen.add(pieces)
 
 
-def _pieces(store: Store, name: str) -> list[Failed | Unparseable]:
+def _pieces(store: Store, name: str) -> list[FailedRecord | Unparseable]:
     try:
         return list(read(unpacked(store.read(name).content)))
     except UnreadableObjectError:
         return []
 
 
-def replay_rejects(rejects: Rejects, step: Step, run: Run, report: Report) -> None:
+def replay_rejects(rejects: Rejects, step: Step, control: ReplayControl, report: Report) -> None:
     """Replay the rejects of a warehouse, a page a step. Raises LmdpError where it cannot continue."""
     total, done, last, vain = rejects.count(), 0, -1, 0
-    while not run.stop() and (page := rejects.page(last)):
-        run.on_progress(done, total)
+    while not control.stop() and (page := rejects.page(last)):
+        control.on_progress(done, total)
         ids = list(page)
         try:
             origin = Origin(REJECTS, max(now(), rejects.before), replaced=ids)
@@ -144,9 +146,9 @@ def replay_rejects(rejects: Rejects, step: Step, run: Run, report: Report) -> No
             continue  # read those again that are still there
         vain = 0
         done += result.tried
-        last = ids[result.tried - 1][0] if run.dry else last
+        last = ids[result.tried - 1][0] if control.dry else last
         report.add(result.report)
-    run.on_progress(done, total)
+    control.on_progress(done, total)
 
 
 def into_warehouse(warehouse: Warehouse, settings: ReplaySettings, failures: Failures) -> Replayed:
@@ -176,7 +178,7 @@ def elsewhere(send: Send, keep: Step | None, settings: ReplaySettings, failures:
 
 def _retried(failures: Failures, settings: ReplaySettings, copies: frozenset[int] = frozenset()) -> Outcome:
     if failures.origin.tried:
-        left = [piece.envelope for piece in failures.pieces if isinstance(piece, Failed)]
+        left = [piece.envelope for piece in failures.pieces if isinstance(piece, FailedRecord)]
         return Outcome(left=[*left], tried=len(failures.origin.replaced))
     outcome = retry(failures.pieces, failures.origin.copies | copies, settings, failures.origin.now_ms)
     if failures.digest and outcome.tried < len(failures.pieces):

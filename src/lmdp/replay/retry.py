@@ -16,7 +16,7 @@ from lmdp.core.flatten import Row
 from lmdp.core.pipeline import TENANT_HEADER, Counts, Message, TransformSettings, transform
 from lmdp.core.specification import Field, Spec
 from lmdp.errors import ROW_TOO_LARGE, DatapointError
-from lmdp.support.failed_records import Failed, Unparseable
+from lmdp.support.failed_records import FailedRecord, Unparseable
 from lmdp.support.reject_files import envelope
 from lmdp.support.row_validator import faults, validator
 
@@ -115,7 +115,7 @@ class Outcome:
 
 
 def retry(
-    pieces: Sequence[Failed | Unparseable], copies: Container[int], settings: ReplaySettings, now_ms: int
+    pieces: Sequence[FailedRecord | Unparseable], copies: Container[int], settings: ReplaySettings, now_ms: int
 ) -> Outcome:
     """Try each failure once more, but for `copies` of what was replayed before, by their index.
 
@@ -142,7 +142,7 @@ def retry(
     return outcome
 
 
-def _row_event(outcome: Outcome, piece: Failed, settings: ReplaySettings, now_ms: int) -> None:
+def _row_event(outcome: Outcome, piece: FailedRecord, settings: ReplaySettings, now_ms: int) -> None:
     outcome.row_events += 1
     outcome.report.counts += Counts(messages=1, bytes_in=len(piece.raw))
     try:
@@ -157,7 +157,7 @@ def _row_event(outcome: Outcome, piece: Failed, settings: ReplaySettings, now_ms
         outcome.passed.append(piece.copy_of)
 
 
-def _message(outcome: Outcome, piece: Failed, message: Message, settings: ReplaySettings, now_ms: int) -> None:
+def _message(outcome: Outcome, piece: FailedRecord, message: Message, settings: ReplaySettings, now_ms: int) -> None:
     done = transform((message,), settings.transform)
     outcome.rows += done.rows
     outcome.size += done.size
@@ -178,7 +178,7 @@ def _message(outcome: Outcome, piece: Failed, message: Message, settings: Replay
         outcome.left.append(_stamped(piece, kept, now_ms))
 
 
-def _stamped(piece: Failed, changes: dict[str, Any], now_ms: int) -> dict[str, Any]:
+def _stamped(piece: FailedRecord, changes: dict[str, Any], now_ms: int) -> dict[str, Any]:
     """Return the failure, one attempt later, with its original time of arrival, which retention depends on."""
     arrived = piece.envelope.get("arrivalTimestamp", now_ms)
     attempt = {"attemptsMade": piece.attempts + 1, "attemptEndingTimestamp": now_ms}

@@ -21,7 +21,7 @@ from typing import Final, Protocol
 
 from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
 from lmdp.support.atomic_files import write_whole
-from lmdp.support.failed_records import LARGEST, Failed, Unparseable
+from lmdp.support.failed_records import LARGEST, FailedRecord, Unparseable
 
 REPLAYED: Final = "replayed"
 """The part of a name that says that an object was replayed; objects below it are not taken again."""
@@ -87,14 +87,14 @@ def is_replayed(name: str) -> bool:
     return REPLAYED in PurePosixPath(name).parts[:-1]
 
 
-class Seen:
+class ReplayedFailures:
     """The failures that were replayed before: a batch that was tried again may have been split into other objects.
 
     Replayed objects stay in the store. The names of our own have their offsets, so that only those are read that may
     have the same ones; an object under any other name may have any.
     """
 
-    def __init__(self, replayed: Iterable[str], pieces: Callable[[str], Iterable[Failed | Unparseable]]) -> None:
+    def __init__(self, replayed: Iterable[str], pieces: Callable[[str], Iterable[FailedRecord | Unparseable]]) -> None:
         """`replayed` names the objects that were replayed, and `pieces` reads one."""
         self._pieces = pieces
         self._found: set[tuple[object, ...]] = set()
@@ -106,11 +106,11 @@ class Seen:
             else:
                 self._anywhere.append(name)
 
-    def add(self, pieces: Iterable[Failed | Unparseable]) -> None:
+    def add(self, pieces: Iterable[FailedRecord | Unparseable]) -> None:
         """Add failures that were replayed just now."""
         self._found |= {key for piece in pieces if (key := _identity(piece))}
 
-    def copies(self, name: str, pieces: Sequence[Failed | Unparseable]) -> frozenset[int]:
+    def copies(self, name: str, pieces: Sequence[FailedRecord | Unparseable]) -> frozenset[int]:
         """Return the indices of copies in the object `name`: of what was replayed, or came before in the object."""
         for other in self._candidates(name):
             self.add(self._pieces(other))
@@ -142,8 +142,8 @@ def _offsets(name: str) -> tuple[str, int, int] | None:
     return (match["place"], int(match["first"]), int(match["last"])) if match else None
 
 
-def _identity(piece: Failed | Unparseable) -> tuple[object, ...] | None:
-    return piece.identity if isinstance(piece, Failed) else None
+def _identity(piece: FailedRecord | Unparseable) -> tuple[object, ...] | None:
+    return piece.identity if isinstance(piece, FailedRecord) else None
 
 
 @dataclass(frozen=True, slots=True)

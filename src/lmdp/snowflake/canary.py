@@ -23,7 +23,7 @@ from lmdp.snowflake.secrets import aws_client
 from lmdp.snowflake.streaming.elastic import post
 from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
-from lmdp.snowflake.verify import CANARY, Scope
+from lmdp.snowflake.verify import CANARY, Installation
 from lmdp.sql.settings import SnowflakeSettings
 
 WAIT_SECONDS: Final = 180.0
@@ -66,7 +66,7 @@ def canary_of(
     return Canary(firehose(stream), failed, _utc_now, time.sleep, wait)
 
 
-def send_canary(scope: Scope, canary: Canary, org_id: str) -> list[Arrival]:
+def send_canary(scope: Installation, canary: Canary, org_id: str) -> list[Arrival]:
     """Send one in the style that is set; when it does not land, one in each other style, to know which does."""
     arrivals = [_send(scope, canary, org_id, scope.settings.identifiers)]
     if not arrivals[0].landed:
@@ -115,7 +115,7 @@ def _value(field: Field, given: dict[str, str], computed: dict[str, Any]) -> Any
     return given.get(field.name, CANARY if field.required else None)
 
 
-def _send(scope: Scope, canary: Canary, org_id: str, style: KeyStyle) -> Arrival:
+def _send(scope: Installation, canary: Canary, org_id: str, style: KeyStyle) -> Arrival:
     begun, mark = canary.now(), str(uuid.uuid4())
     (data,) = encode([row(scope.spec, org_id, mark, begun)], scope.spec, identifiers=style)
     canary.put(data)

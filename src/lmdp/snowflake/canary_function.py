@@ -64,14 +64,14 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
     # Imported here, so that a package that does not load is an answer, too.
     from lmdp.snowflake.canary import canary_of, send_canary, summary  # noqa: PLC0415 - see above
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
-    from lmdp.snowflake.verify import Scope, refused_lately, verify  # noqa: PLC0415 - see above
+    from lmdp.snowflake.verify import Installation, refused_lately, verify  # noqa: PLC0415 - see above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - see above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - see above
 
     settings = SnowflakeSettings.from_env(env)
     canary = canary_of(env, settings, env.get("LMDP_DELIVERY_STREAM"), env.get("LMDP_REJECTS_BUCKET"), wait)
     with connected(access_from_secret(env, settings)) as connection:
-        scope = Scope(connection, settings, configured_spec(), datetime.now(UTC))
+        scope = Installation(connection, settings, configured_spec(), datetime.now(UTC))
         arrivals = send_canary(scope, canary, env.get("LMDP_ORG_ID") or "lmdp")
         checks = verify(scope, ("refreshes",))
         if env.get("LMDP_WRITER") == "snowflake":  # rows that Firehose could not deliver have an alarm of their own

@@ -14,8 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lmdp.errors import LmdpError, SettingsError, UnreadableObjectError
 from lmdp.snowflake.secrets import aws_client
-from lmdp.snowflake.verify import CANARY, Scope
-from lmdp.support.failed_records import Failed, Unparseable, read, unpacked
+from lmdp.snowflake.verify import CANARY, Installation
+from lmdp.support.failed_records import FailedRecord, Unparseable, read, unpacked
 
 # What Firehose writes below the error prefix: https://docs.aws.amazon.com/firehose/latest/dev/retry.html
 FAILED: Final = "snowflake-failed/"
@@ -66,7 +66,7 @@ def whole_hour(text: str) -> datetime:
     return moment
 
 
-def rows_by_hour(scope: Scope, begin: datetime, end: datetime) -> Counter[datetime]:
+def rows_by_hour(scope: Installation, begin: datetime, end: datetime) -> Counter[datetime]:
     """Rows in the landing table, repeats too, canaries not."""
     ts = scope.name("ts")
     answer = scope.ask(
@@ -110,17 +110,17 @@ def failed_records(bucket: str, since: datetime) -> Iterator[dict[str, Any]]:
     return (record.envelope for record in _failed(bucket, since))
 
 
-def _failed(bucket: str, since: datetime, client: Any = None) -> Iterator[Failed]:
+def _failed(bucket: str, since: datetime, client: Any = None) -> Iterator[FailedRecord]:
     with _aws_errors(f"the bucket {bucket}"):
         s3 = client or aws_client("s3")
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=FAILED):
             for entry in page.get("Contents", ()):
                 if entry["LastModified"] >= since:
                     content = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
-                    yield from (piece for piece in _pieces(content, entry["Key"]) if isinstance(piece, Failed))
+                    yield from (piece for piece in _pieces(content, entry["Key"]) if isinstance(piece, FailedRecord))
 
 
-def _pieces(content: bytes, key: str) -> list[Failed | Unparseable]:
+def _pieces(content: bytes, key: str) -> list[FailedRecord | Unparseable]:
     try:
         return list(read(unpacked(content)))
     except UnreadableObjectError as error:

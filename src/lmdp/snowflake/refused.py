@@ -14,15 +14,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from lmdp.snowflake.verify import Scope, refused_table
+from lmdp.snowflake.verify import Installation, refused_table
 from lmdp.support.atomic_files import write_whole
-from lmdp.support.failed_records import Failed, read, unpacked
+from lmdp.support.failed_records import FailedRecord, read, unpacked
 from lmdp.support.reject_files import SUFFIX
 
 _MOST: Final = 100_000  # rows of a call; one has a megabyte at most, and some hundred bytes mostly
 
 
-def refused_rows(scope: Scope) -> Iterator[dict[str, Any]]:
+def refused_rows(scope: Installation) -> Iterator[dict[str, Any]]:
     """Yield the oldest of these rows as failed records, which `lmdp replay` reads. Raises LmdpError."""
     found = scope.ask(
         "SELECT TIMESTAMP AS AT, ERROR_CODE AS CODE, ERROR_METADATA:error_message::STRING AS REASON,"  # noqa: S608 - checked names
@@ -39,13 +39,13 @@ def refused_rows(scope: Scope) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def fetch_refused(scope: Scope, folder: Path) -> int:
+def fetch_refused(scope: Installation, folder: Path) -> int:
     """Write the rows that `folder` does not have yet to a file in it; return their number. Raises LmdpError."""
     known = {
         piece.raw
         for path in folder.rglob(f"*{SUFFIX}")
         for piece in read(unpacked(path.read_bytes()))
-        if isinstance(piece, Failed)
+        if isinstance(piece, FailedRecord)
     }
     new = [record for record in refused_rows(scope) if base64.b64decode(record["rawData"]) not in known]
     if new:

@@ -24,10 +24,10 @@ from lmdp.snowflake.canary import row
 from lmdp.snowflake.streaming import elastic
 from lmdp.snowflake.streaming.channel import Channel, Channels, Status
 from lmdp.snowflake.streaming.requests import Append
-from lmdp.snowflake.streaming.session import Call, Place, Session
+from lmdp.snowflake.streaming.session import Call, PipeName, Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 from lmdp.snowflake.streaming.token import OffsetToken, Position
-from lmdp.snowflake.verify import Check, Scope, refused_table
+from lmdp.snowflake.verify import Check, Installation, refused_table
 
 DATASOURCE: Final = "lmdp.try"
 _WRITER: Final = "try-host.1.ab"
@@ -38,7 +38,7 @@ FindRows: TypeAlias = Callable[[str], Sequence[Mapping[str, Any]] | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TrialTimeouts:
     """Times in seconds: between two looks, for a commit, and in which nothing may come."""
 
     look_s: float = 0.5
@@ -51,12 +51,12 @@ class Trial:
     """A trial of one account: what is signed in, and what the trials before have opened."""
 
     session: Session
-    place: Place
+    place: PipeName
     spec: Spec
     style: KeyStyle
     rows: FindRows
     refused: Callable[[str], int | None]
-    limits: Limits = Limits()
+    limits: TrialTimeouts = TrialTimeouts()
     mark: str = field(default_factory=lambda: secrets.token_hex(6))
     channel: Channel | None = None
 
@@ -254,13 +254,13 @@ TRIALS: Final[Mapping[str, Callable[[Trial], Answer]]] = {
 }
 
 
-def of(session: Session, writer: WriterSettings, spec: Spec, scope: Scope | None) -> Trial:
+def of(session: Session, writer: WriterSettings, spec: Spec, scope: Installation | None) -> Trial:
     """Return the trial of an account; without a `scope` nobody can look into its tables."""
     found = (partial(_rows, scope), partial(_kept, scope)) if scope else (lambda _: None, lambda _: None)
     return Trial(session, writer.place, spec, writer.identifiers, *found)
 
 
-def _rows(scope: Scope, instance: str) -> list[dict[str, Any]]:
+def _rows(scope: Installation, instance: str) -> list[dict[str, Any]]:
     """Return the rows of an instance in the landing table, by the specification's names."""
     names = [one.name for one in scope.spec.fields]
     found = scope.ask(
@@ -271,7 +271,7 @@ def _rows(scope: Scope, instance: str) -> list[dict[str, Any]]:
     return [{name: row[f"c{at}"] for at, name in enumerate(names)} for row in found]
 
 
-def _kept(scope: Scope, mark: str) -> int | None:
+def _kept(scope: Installation, mark: str) -> int | None:
     """Return how many refused rows hold a text; None where they are not kept."""
     query = f"""SELECT COUNT(*) AS KEPT FROM {refused_table(scope)} WHERE CONTAINS(ERROR_DATA:"$1"::STRING, '{mark}')"""  # noqa: S608 - checked names
     try:
@@ -280,7 +280,7 @@ def _kept(scope: Scope, mark: str) -> int | None:
         return None
 
 
-def remove_rows(scope: Scope) -> None:
+def remove_rows(scope: Installation) -> None:
     """Remove what was written."""
     scope.ask(f"DELETE FROM {scope.settings.place}.ROW_EVENTS WHERE {scope.name('datasource')} = '{DATASOURCE}'")  # noqa: S608 - checked names
 

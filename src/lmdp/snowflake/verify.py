@@ -38,7 +38,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Installation:
     """Input of a check: a connection, the settings, the specification, the time, and the newest row's maximum age."""
 
     connection: Any
@@ -56,12 +56,12 @@ class Scope:
         return column(field, self.settings.identifiers)
 
 
-def verify(scope: Scope, only: Container[str] | None = None) -> list[Check]:
+def verify(scope: Installation, only: Container[str] | None = None) -> list[Check]:
     """Every check, or those of these names, in the order in which you would look."""
     return [_checked(name, check, scope) for name, check in _CHECKS.items() if only is None or name in only]
 
 
-def samples(scope: Scope, count: int = 3) -> list[dict[str, Any]]:
+def samples(scope: Installation, count: int = 3) -> list[dict[str, Any]]:
     """A few rows as reports see them."""
     shown = "ORG_ID, DEVICE_ID, DATASOURCE, INSTANCE, METRIC, TS, VALUE"
     try:
@@ -80,26 +80,26 @@ def _waits(error: LmdpError) -> bool:
     return "not initialized" in str(error).lower()
 
 
-def _checked(name: str, check: Callable[[Scope], tuple[bool | None, str]], scope: Scope) -> Check:
+def _checked(name: str, check: Callable[[Installation], tuple[bool | None, str]], scope: Installation) -> Check:
     try:
         return Check(name, *check(scope))
     except LmdpError as error:
         return Check(name, ok=False, said=str(error).partition("\n")[0])
 
 
-def _connection(scope: Scope) -> tuple[bool, str]:
+def _connection(scope: Installation) -> tuple[bool, str]:
     (answer,) = scope.ask("SELECT CURRENT_VERSION() AS VERSION, CURRENT_USER() AS WHO")
     return True, f"Snowflake {answer['version']}, as {answer['who']}"
 
 
-def _role(scope: Scope) -> tuple[bool, str]:
+def _role(scope: Installation) -> tuple[bool, str]:
     (answer,) = scope.ask("SELECT CURRENT_ROLE() AS ROLE")
     wanted = scope.settings.setup_role
     is_it = str(answer["role"]).upper() == wanted
     return is_it, str(answer["role"]) if is_it else f"{answer['role']}; {wanted} was expected"
 
 
-def _firehose_privileges(scope: Scope) -> tuple[bool, str]:
+def _firehose_privileges(scope: Installation) -> tuple[bool, str]:
     """Usage of database and schema, insert into the table, the direct writer's pipe, and nothing else."""
     settings = scope.settings
     wanted = {
@@ -115,7 +115,7 @@ def _firehose_privileges(scope: Scope) -> tuple[bool, str]:
     return not off, "; ".join(off) or f"{settings.firehose_role} may insert into ROW_EVENTS, and nothing else"
 
 
-def _shape(scope: Scope) -> tuple[bool, str]:
+def _shape(scope: Installation) -> tuple[bool, str]:
     there = read_columns(scope.ask(columns_query(scope.settings)))
     if not there:
         return False, f"there is no table ROW_EVENTS; run `{program()} snowflake setup`"
@@ -123,7 +123,7 @@ def _shape(scope: Scope) -> tuple[bool, str]:
     return not off, "; ".join(off) or f"{len(scope.spec.fields)} columns, as the specification says"
 
 
-def _views(scope: Scope) -> tuple[bool | None, str]:
+def _views(scope: Installation) -> tuple[bool | None, str]:
     broken, waiting = [], []
     for view in VIEWS:
         try:
@@ -138,7 +138,7 @@ def _views(scope: Scope) -> tuple[bool | None, str]:
     return not broken, "; ".join(broken) or f"{len(VIEWS)} views and roll-ups answer"
 
 
-def _refreshes(scope: Scope) -> tuple[bool, str]:
+def _refreshes(scope: Installation) -> tuple[bool, str]:
     """Check state, mode, age and last error of the dynamic tables."""
     tables = read_dynamic_tables(scope.connection, scope.settings)
     if not tables:
@@ -149,7 +149,7 @@ def _refreshes(scope: Scope) -> tuple[bool, str]:
     return not wrong, "; ".join(wrong) or f"{len(tables)} dynamic tables are refreshed with what changed, and in time"
 
 
-def _freshness(scope: Scope) -> tuple[bool | None, str]:
+def _freshness(scope: Installation) -> tuple[bool | None, str]:
     ts, since = scope.name("ts"), scope.now - timedelta(days=1)
     newest = (
         f"SELECT COUNT(*) AS ARRIVED, MAX({ts}) AS NEWEST FROM {scope.settings.place}.ROW_EVENTS"  # noqa: S608 - checked names
@@ -165,7 +165,7 @@ def _freshness(scope: Scope) -> tuple[bool | None, str]:
     return age <= scope.fresh, f"the newest row was measured {age.total_seconds():,.0f} s ago"
 
 
-def _repeats(scope: Scope) -> tuple[bool | None, str]:
+def _repeats(scope: Installation) -> tuple[bool | None, str]:
     since = (scope.now - timedelta(days=1)).strftime("%Y-%m-%d %H:%M:%S")
     (answer,) = scope.ask(
         f"SELECT SUM(ROW_COUNT) AS ARRIVED, SUM(POINT_COUNT) AS SHOWN FROM {scope.settings.place}.DEVICE_COUNTS"  # noqa: S608 - checked names
@@ -177,7 +177,7 @@ def _repeats(scope: Scope) -> tuple[bool | None, str]:
     return True, f"{arrived:,} rows of the last 24 hours, {arrived - shown:,} of them repeats, which METRICS hides"
 
 
-def _direct_writer(scope: Scope) -> tuple[bool | None, str]:
+def _direct_writer(scope: Installation) -> tuple[bool | None, str]:
     """Check the direct writer's pipe and its grant, and whether Snowflake refused rows."""
     settings = scope.settings
     name = f"{settings.place}.{OWN_PIPE}"
@@ -192,12 +192,12 @@ def _direct_writer(scope: Scope) -> tuple[bool | None, str]:
     return ok, "the direct writer's pipe is there, and no row was refused" if ok else said
 
 
-def refused_lately(scope: Scope) -> Check:
+def refused_lately(scope: Installation) -> Check:
     """Check that Snowflake refused no row of the direct writer in the last two days."""
     return _checked("refused", lambda one: _refused(one, _LATELY), scope)
 
 
-def _refused(scope: Scope, where: str = "") -> tuple[bool | None, str]:
+def _refused(scope: Installation, where: str = "") -> tuple[bool | None, str]:
     try:
         (answer,) = scope.ask(f"SELECT COUNT(*) AS ROWS_REFUSED FROM {refused_table(scope)}{where}")  # noqa: S608 - checked names
     except ObjectNotFoundError:
@@ -210,7 +210,7 @@ def _refused(scope: Scope, where: str = "") -> tuple[bool | None, str]:
     return True, "no row was refused"
 
 
-def refused_table(scope: Scope) -> str:
+def refused_table(scope: Installation) -> str:
     """Return what SQL calls the rows that Snowflake refused.
 
     https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-high-performance-error-logging
@@ -218,7 +218,7 @@ def refused_table(scope: Scope) -> str:
     return f"ERROR_TABLE({scope.settings.place}.ROW_EVENTS)"
 
 
-_CHECKS: Final[dict[str, Callable[[Scope], tuple[bool | None, str]]]] = {
+_CHECKS: Final[dict[str, Callable[[Installation], tuple[bool | None, str]]]] = {
     "connection": _connection,
     "role": _role,
     "privileges": _firehose_privileges,

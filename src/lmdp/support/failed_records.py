@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedRecord:
     """One failure: its JSON object as it was found, and its `rawData`: a message, or (`place` None) a row event.
 
     `place` is the message's topic, partition, offset and timestamp (ms, or None); `key` is its key, `tenant` what a
@@ -103,7 +103,7 @@ def packed(pieces: Iterable[dict[str, Any] | Unparseable], like: bytes) -> bytes
     return gzip.compress(lines, compresslevel=6, mtime=0) if like.startswith(_GZIP) else lines
 
 
-def read(content: bytes) -> Iterator[Failed | Unparseable]:
+def read(content: bytes) -> Iterator[FailedRecord | Unparseable]:
     """The failures in `content`: JSON objects one a line, or one behind the other, as Firehose may write them.
 
     The work grows with the content alone: once failing attempts cost too much, an object has to be one line.
@@ -140,13 +140,13 @@ def _next(text: str, at: int) -> int:
     return found.end() if found else at
 
 
-def failed(value: object) -> Failed | None:
+def failed(value: object) -> FailedRecord | None:
     """The failure that a JSON object is; None where it is none."""
     if not isinstance(value, dict):
         return None
     raw, source = _bytes(value.get("rawData")), value.get("source")
     if raw is None or not isinstance(source, dict):
-        return None if raw is None else Failed(value, raw)
+        return None if raw is None else FailedRecord(value, raw)
     topic = source.get("topic")
     place = (
         topic if isinstance(topic, str) else "",
@@ -155,7 +155,7 @@ def failed(value: object) -> Failed | None:
         _whole(source.get("timestamp"), None),
     )
     tenant = source.get("tenant")
-    return Failed(value, raw, place, _bytes(source.get("key")), tenant if isinstance(tenant, str) else "")
+    return FailedRecord(value, raw, place, _bytes(source.get("key")), tenant if isinstance(tenant, str) else "")
 
 
 def _whole(value: object, otherwise: _T) -> int | _T:

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 
-def at_once(path: str, flags: int) -> int:
-    """Open for `open(…, opener=at_once)`.
+def open_nonblocking(path: str, flags: int) -> int:
+    """Open for `open(…, opener=open_nonblocking)`.
 
     A pipe that nobody writes to reads as empty, and one that nobody reads raises OSError, where opening it would wait
     for ever. A shell's `<(…)` has its writer already, and is read to its end.
@@ -19,5 +19,5 @@ def at_once(path: str, flags: int) -> int:
 
 def read_bytes(path: Path) -> bytes:
     """Read a file at once. Raises OSError."""
-    with open(path, "rb", opener=at_once) as file:
+    with open(path, "rb", opener=open_nonblocking) as file:
         return file.read()

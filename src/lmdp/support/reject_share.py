@@ -22,7 +22,7 @@ _NO_TENANT: Final = "orgId:"  # how the reason of a reject begins whose only fau
 _UNREADABLE: Final = "Decode."
 
 
-class Tally(NamedTuple):
+class RejectShare(NamedTuple):
     """Counts of what was read and what became of it; `unreadable` and `without_tenant` count rejected messages."""
 
     messages: int = 0
@@ -34,7 +34,7 @@ class Tally(NamedTuple):
     without_tenant: int = 0
 
     @classmethod
-    def of(cls, counts: Counts, rejects: Iterable[Reject]) -> Tally:
+    def of(cls, counts: Counts, rejects: Iterable[Reject]) -> RejectShare:
         """Count a batch and its rejects."""
         unreadable = without_tenant = 0
         for reject in rejects:
@@ -45,9 +45,9 @@ class Tally(NamedTuple):
             *(unreadable, without_tenant),
         )
 
-    def plus(self, other: Tally) -> Tally:
+    def plus(self, other: RejectShare) -> RejectShare:
         """Return the sum of both."""
-        return Tally(*map(sum, zip(self, other, strict=True)))
+        return RejectShare(*map(sum, zip(self, other, strict=True)))
 
     def is_fault(self) -> bool:
         """Return whether rejects have to be reported first."""
@@ -60,7 +60,7 @@ class Tally(NamedTuple):
         )
 
 
-def warning(tally: Tally, first: str, *, no_tenant: str, otherwise: str) -> str:
+def warning(tally: RejectShare, first: str, *, no_tenant: str, otherwise: str) -> str:
     """Return what to show, or "" while all is well.
 
     `first` is the reason of the first reject. The next step is `no_tenant` where most rejects lack one, else

@@ -55,7 +55,7 @@ DENIED: Final = Fault(400, "AccessDeniedException")
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class RandomFaults:
     """Faults by chance, each a probability: of an entry, or of a call. Throttling comes in bursts of calls."""
 
     entry_failures: float = 0.0
@@ -67,12 +67,12 @@ class Weather:
 
 
 @dataclass(slots=True)
-class Double:
-    """A running double. `script` holds the faults of the next calls, in order; after it the weather decides."""
+class FirehoseDouble:
+    """A running double. `script` holds the faults of the next calls, in order; after it the random faults decide."""
 
     url: str
     stream: str = "metrics"
-    weather: Weather = field(default_factory=Weather)
+    random_faults: RandomFaults = field(default_factory=RandomFaults)
     script: deque[Fault] = field(default_factory=deque)
     accepted: list[bytes] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
@@ -86,32 +86,36 @@ class Double:
         """The fate of the next call."""
         if self.script:
             return self.script.popleft()
-        weather, chance = self.weather, self.chance.random
-        if self.burst == 0 and chance() < weather.throttle_bursts:
-            self.burst = weather.burst_calls
+        random_faults, chance = self.random_faults, self.chance.random
+        if self.burst == 0 and chance() < random_faults.throttle_bursts:
+            self.burst = random_faults.burst_calls
         if self.burst:
             self.burst -= 1
             return THROTTLED
-        refused = weather.entry_failures and {n for n in range(entries) if chance() < weather.entry_failures}
+        refused = random_faults.entry_failures and {
+            n for n in range(entries) if chance() < random_faults.entry_failures
+        }
         return Fault(
             entries=frozenset(refused or ()),
-            drop=chance() < weather.drops,
-            lose=chance() < weather.losses,
+            drop=chance() < random_faults.drops,
+            lose=chance() < random_faults.losses,
         )
 
 
 @contextmanager
 def firehose_double(
     stream: str = "metrics",
-    weather: Weather | None = None,
+    random_faults: RandomFaults | None = None,
     *,
     keep: bool = True,
     tls: ssl.SSLContext | None = None,
-) -> Iterator[Double]:
+) -> Iterator[FirehoseDouble]:
     """Run a double on loopback as long as the block lasts; one that does not `keep` counts alone."""
-    weather = weather or Weather()
-    chance = random.Random(weather.seed)  # noqa: S311 - chance, no secret
-    with running(lambda url: Double(url, stream, weather, chance=chance, keep=keep), _Handler, tls) as double:
+    random_faults = random_faults or RandomFaults()
+    chance = random.Random(random_faults.seed)  # noqa: S311 - chance, no secret
+    with running(
+        lambda url: FirehoseDouble(url, stream, random_faults, chance=chance, keep=keep), _Handler, tls
+    ) as double:
         yield double
 
 
@@ -146,7 +150,7 @@ def read_records(stream: str, headers: dict[str, str], body: bytes) -> list[byte
 
 class _Handler(Handler):
     def serve(self) -> None:
-        double: Double = self.server.double
+        double: FirehoseDouble = self.server.double
         if self.command == "GET":
             self._answer(200, {"calls": len(double.calls), "records": sum(double.calls)})
             return

@@ -59,7 +59,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class RandomFaults:
     """Faults by chance: each of `faults` happens to a call of its operation with probability `chance`."""
 
     faults: tuple[Fault, ...] = ()
@@ -118,10 +118,10 @@ class Channel:
 
 
 @dataclass(slots=True)
-class Double:
+class SnowpipeDouble:
     """A running double.
 
-    `script` holds the faults of the next calls, the first that fits a call's operation; after it the weather decides.
+    `script` holds the faults of the next calls, the first that fits a call's operation; then the random faults.
     `commit_s` is how long an accepted row waits for its commit; `refuses` decides whether Snowflake refuses a row.
     `key` is the public key that is registered (any is accepted without). `documented` answers as the documents say, in
     JSON, where the service answers in plain text. `clock_s` is how far its clock is ahead of ours. `accepted` rows of
@@ -137,7 +137,7 @@ class Double:
     clock_s: float = 0.0
     away: bool = False
     refuses: Callable[[bytes], bool] = lambda _: False
-    weather: Weather = field(default_factory=Weather)
+    random_faults: RandomFaults = field(default_factory=RandomFaults)
     script: list[Fault] = field(default_factory=list)
     accepted: int = 0
     rows: list[bytes] = field(default_factory=list)
@@ -160,8 +160,12 @@ class Double:
         if found is not None:
             self.script.remove(found)
         else:
-            fit = [fault for fault in self.weather.faults if fault.on == operation]
-            found = self.chance.choice(fit) if fit and self.chance.random() < self.weather.chance else Fault(operation)
+            fit = [fault for fault in self.random_faults.faults if fault.on == operation]
+            found = (
+                self.chance.choice(fit)
+                if fit and self.chance.random() < self.random_faults.chance
+                else Fault(operation)
+            )
         if found != Fault(operation):
             self.happened.append(found)
         return found
@@ -238,12 +242,12 @@ class Double:
 
 
 @contextmanager
-def snowpipe_double(*, tls: ssl.SSLContext | None = None, **given: Any) -> Iterator[Double]:
-    """Run a double on loopback as long as the block lasts; `given` are fields of `Double`."""
+def snowpipe_double(*, tls: ssl.SSLContext | None = None, **given: Any) -> Iterator[SnowpipeDouble]:
+    """Run a double on loopback as long as the block lasts; `given` are fields of `SnowpipeDouble`."""
 
-    def make(url: str) -> Double:
-        double = Double(url, **given)
-        double.chance.seed(double.weather.seed)
+    def make(url: str) -> SnowpipeDouble:
+        double = SnowpipeDouble(url, **given)
+        double.chance.seed(double.random_faults.seed)
         return double
 
     with running(make, _Handler, tls, _Server) as double:
@@ -251,7 +255,7 @@ def snowpipe_double(*, tls: ssl.SSLContext | None = None, **given: Any) -> Itera
 
 
 class _Server(Server):
-    double: Double
+    double: SnowpipeDouble
 
     def verify_request(self, *_: object) -> bool:
         """Close every connection at once while the service is away."""
@@ -314,7 +318,7 @@ def _payload(headers: Mapping[str, str], body: bytes) -> bytes:
 
 
 def _answer(
-    double: Double, operation: str, names: list[str], request: tuple[dict[str, str], dict[str, str], bytes]
+    double: SnowpipeDouble, operation: str, names: list[str], request: tuple[dict[str, str], dict[str, str], bytes]
 ) -> bytes:
     query, headers, body = request
     if operation == "hostname":

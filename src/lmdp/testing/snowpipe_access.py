@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
 if TYPE_CHECKING:
-    from lmdp.testing.snowpipe import Double
+    from lmdp.testing.snowpipe import SnowpipeDouble
 
 _CLOCKS_DIFFER_S: Final = 60.0
 _JWT_S: Final = 3_600
@@ -44,7 +44,7 @@ class RefusedError(Exception):
         self.status = status
 
 
-def issue_token(double: Double, headers: Mapping[str, str], body: bytes) -> bytes:
+def issue_token(double: SnowpipeDouble, headers: Mapping[str, str], body: bytes) -> bytes:
     """Exchange a JWT for a token of this service: plain text, or JSON as documented."""
     check_jwt(double, headers)
     form = dict(parse_qsl(body.decode()))
@@ -58,14 +58,14 @@ def issue_token(double: Double, headers: Mapping[str, str], body: bytes) -> byte
     return json.dumps({"token": token}).encode() if double.documented else token.encode()
 
 
-def check_token(double: Double, headers: Mapping[str, str]) -> None:
+def check_token(double: SnowpipeDouble, headers: Mapping[str, str]) -> None:
     """Refuse a token that was not issued, or has ended."""
     token = headers.get("authorization", "").removeprefix("Bearer ")
     if double.tokens.get(token, 0.0) < double.now():
         raise RefusedError(401, "ERR_TOKEN_EXPIRED")
 
 
-def check_jwt(double: Double, headers: Mapping[str, str]) -> None:
+def check_jwt(double: SnowpipeDouble, headers: Mapping[str, str]) -> None:
     """Check a JWT as Snowflake does: the key, and a time that is neither over nor yet to come."""
     parts = headers.get("authorization", "").removeprefix("Bearer ").split(".")
     if headers.get("x-snowflake-authorization-token-type") != "KEYPAIR_JWT" or len(parts) != 3:

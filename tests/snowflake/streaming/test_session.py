@@ -10,7 +10,7 @@ from lmdp.errors import ChannelInvalidError, LmdpError, UnreachableError
 from lmdp.snowflake.connection import der
 from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.streaming.session import Account, Call, Session
-from lmdp.testing.snowpipe import Double, Fault, snowpipe_double
+from lmdp.testing.snowpipe import Fault, SnowpipeDouble, snowpipe_double
 from snowpipe_parts import KEY, PLACE, public
 
 
@@ -57,7 +57,7 @@ def test_a_session_signs_in_once(documented: bool) -> None:
     ],
     ids=str,
 )
-def test_a_passing_fault_is_repeated(double: Double, session: Session, fault: Fault) -> None:
+def test_a_passing_fault_is_repeated(double: SnowpipeDouble, session: Session, fault: Fault) -> None:
     """The same request comes again, with the same id and a higher count, until it is answered."""
     double.script = [fault, fault]
     assert session.call(status()) == b'{"channel_statuses": {}}'
@@ -80,7 +80,7 @@ def test_a_passing_fault_is_repeated(double: Double, session: Session, fault: Fa
     ids=str,
 )
 def test_what_no_repetition_can_help_is_raised_at_once(
-    double: Double, session: Session, fault: Fault, error: type[Exception]
+    double: SnowpipeDouble, session: Session, fault: Fault, error: type[Exception]
 ) -> None:
     """A channel that is invalid, and a refusal for good, are not tried again."""
     double.script = [fault]
@@ -89,7 +89,7 @@ def test_what_no_repetition_can_help_is_raised_at_once(
     assert [request.operation for request in double.requests].count("status") == 1
 
 
-def test_a_pipe_that_failed_over_is_looked_up_again(double: Double, session: Session) -> None:
+def test_a_pipe_that_failed_over_is_looked_up_again(double: SnowpipeDouble, session: Session) -> None:
     """After a 410 the host and the token are asked for again."""
     double.script = [Fault("status", 410, "ERR_PIPE_FAILED_OVER")]
     with pytest.raises(ChannelInvalidError):
@@ -98,7 +98,7 @@ def test_a_pipe_that_failed_over_is_looked_up_again(double: Double, session: Ses
     assert [request.operation for request in double.requests].count("hostname") == 2
 
 
-def test_an_answer_that_was_lost_leaves_doubt(double: Double, session: Session) -> None:
+def test_an_answer_that_was_lost_leaves_doubt(double: SnowpipeDouble, session: Session) -> None:
     """A refusal of a request that may have been carried out before is told from one that was refused at once."""
     stale = Fault("status", 400, "STALE_CONTINUATION_TOKEN_SEQUENCER")
     for before, is_in_doubt in (([], False), ([Fault("status", lose=True)], True), ([Fault("status", 500)], True)):
@@ -128,7 +128,7 @@ def test_a_wrong_clock_follows_snowflakes(ahead: float) -> None:
     assert operations == ["hostname", "hostname", "token", "status"]
 
 
-def test_a_key_that_was_replaced_is_taken_up(double: Double) -> None:
+def test_a_key_that_was_replaced_is_taken_up(double: SnowpipeDouble) -> None:
     """The key is read again whenever one is signed with: after a rotation the new one is used."""
     other = der(make_pair(2048).private.encode())
     keys = iter([other, KEY, KEY])
@@ -137,7 +137,7 @@ def test_a_key_that_was_replaced_is_taken_up(double: Double) -> None:
     assert double.requests[0].answer[0] == 401
 
 
-def test_a_key_that_nobody_knows_ends_it(double: Double) -> None:
+def test_a_key_that_nobody_knows_ends_it(double: SnowpipeDouble) -> None:
     """A key that is not registered is reported with the user's name, soon."""
     other = der(make_pair(2048).private.encode())
     session = Session(Account(double.url, "LM_FIREHOSE_SVC", lambda: other))
@@ -146,7 +146,7 @@ def test_a_key_that_nobody_knows_ends_it(double: Double) -> None:
 
 
 @pytest.mark.parametrize("closed", [True, False])
-def test_what_is_away_is_unreachable(double: Double, closed: bool) -> None:
+def test_what_is_away_is_unreachable(double: SnowpipeDouble, closed: bool) -> None:
     """Connections that are refused, or closed at once, are an error of their own after the time allowed."""
     double.away = True
     session = Session(
@@ -156,7 +156,7 @@ def test_what_is_away_is_unreachable(double: Double, closed: bool) -> None:
         session.call(status())
 
 
-def test_nothing_is_repeated_at_the_end(double: Double, session: Session) -> None:
+def test_nothing_is_repeated_at_the_end(double: SnowpipeDouble, session: Session) -> None:
     """Once the end is wanted a request is sent once."""
     double.script = [Fault("status", 503)] * 3
     session.stop.set()

@@ -25,7 +25,7 @@ from lmdp.errors import (
 from lmdp.machine.sink import Load, OffsetRange
 from lmdp.snowflake.streaming.partition import Key
 from lmdp.snowflake.streaming.sink import SnowflakeSink
-from lmdp.testing.snowpipe import Double, Fault, Weather
+from lmdp.testing.snowpipe import Fault, RandomFaults, SnowpipeDouble
 from running import bundle
 from snowpipe_parts import sink_of
 
@@ -68,7 +68,7 @@ def together(*loads: Load) -> Load:
     return Load(rows, [], ranges, datetime.now(UTC), messages=messages, number=next(_numbers))
 
 
-def in_flight(double: Double, sink: SnowflakeSink, *partitions: int) -> None:
+def in_flight(double: SnowpipeDouble, sink: SnowflakeSink, *partitions: int) -> None:
     """Commit the messages 0 to 4 of each partition, and send 5 to 7, which are lost: their channels are invalid."""
     sink.offsets(*TOPIC, partitions)
     commit(sink, together(*(load(0, 5, partition=part) for part in partitions)))
@@ -84,7 +84,7 @@ def untaken(_size: int) -> None:
     pytest.fail("it was taken")
 
 
-def stored(double: Double) -> Counter[int]:
+def stored(double: SnowpipeDouble) -> Counter[int]:
     """Return how often each message's row is in Snowflake."""
     return Counter(int(json.loads(row)["instance"].removeprefix("i-")) for row in double.committed())
 
@@ -102,7 +102,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_load_is_in_snowflake_once_it_is_durable(double: Double) -> None:
+def test_a_load_is_in_snowflake_once_it_is_durable(double: SnowpipeDouble) -> None:
     """Durable is what is committed, not what is accepted; a partition with nothing in flight is as far as it was."""
     double.commit_s = 1.2
     sink = sink_of(double)
@@ -117,7 +117,7 @@ def test_a_load_is_in_snowflake_once_it_is_durable(double: Double) -> None:
     assert double.channels[channel()].token == "7@one"
 
 
-def test_the_next_process_resumes_behind_what_is_committed(double: Double) -> None:
+def test_the_next_process_resumes_behind_what_is_committed(double: SnowpipeDouble) -> None:
     """Offset and epoch come from the token; what was never committed is read again."""
     commit(sink_of(double), load(0, 3, epoch=4))
     following = sink_of(double, "two")
@@ -127,7 +127,7 @@ def test_the_next_process_resumes_behind_what_is_committed(double: Double) -> No
     assert stored(double) == dict.fromkeys(range(5), 1)
 
 
-def test_messages_without_rows_move_no_token(double: Double) -> None:
+def test_messages_without_rows_move_no_token(double: SnowpipeDouble) -> None:
     """What has no rows is durable at once where nothing is in flight: the group's offset keeps it."""
     sink = sink_of(double)
     sink.offsets(*TOPIC, [0])
@@ -138,7 +138,7 @@ def test_messages_without_rows_move_no_token(double: Double) -> None:
     assert [request.operation for request in double.requests].count("append") == 1
 
 
-def test_a_message_that_does_not_fit_is_cut_and_continued(double: Double) -> None:
+def test_a_message_that_does_not_fit_is_cut_and_continued(double: SnowpipeDouble) -> None:
     """A process that ended within a message continues behind the rows of it that are committed."""
     whole = load(0, 2, copies=16_000)
     double.script = [Fault("append"), Fault("append", 400, "ERR_MALFORMED_REQUEST")]
@@ -175,7 +175,7 @@ def test_a_message_that_does_not_fit_is_cut_and_continued(double: Double) -> Non
     ],
     ids=str,
 )
-def test_every_row_is_there_once_after_a_fault(double: Double, fault: Fault) -> None:
+def test_every_row_is_there_once_after_a_fault(double: SnowpipeDouble, fault: Fault) -> None:
     """A fault of one append in the middle of a load costs nothing and doubles nothing."""
     double.commit_s = 0.2
     sink = sink_of(double)
@@ -200,7 +200,7 @@ def test_every_row_is_there_once_after_a_fault(double: Double, fault: Fault) -> 
     ],
     ids=str,
 )
-def test_a_channel_opens_in_the_end(double: Double, fault: Fault) -> None:
+def test_a_channel_opens_in_the_end(double: SnowpipeDouble, fault: Fault) -> None:
     """What hinders an opening for a moment is waited out."""
     double.script = [fault]
     sink = sink_of(double)
@@ -209,7 +209,7 @@ def test_a_channel_opens_in_the_end(double: Double, fault: Fault) -> None:
     assert stored(double) == dict.fromkeys(range(3), 1)
 
 
-def test_what_a_killed_process_had_in_flight_is_waited_for(double: Double) -> None:
+def test_what_a_killed_process_had_in_flight_is_waited_for(double: SnowpipeDouble) -> None:
     """Rows that an earlier process sent are committed first; none of them is sent again."""
     double.commit_s = 1.0
     commit(sink_of(double), load(0, 5))
@@ -217,7 +217,7 @@ def test_what_a_killed_process_had_in_flight_is_waited_for(double: Double) -> No
     assert stored(double) == dict.fromkeys(range(5), 1)
 
 
-def test_what_is_never_committed_is_discarded_and_read_again(double: Double) -> None:
+def test_what_is_never_committed_is_discarded_and_read_again(double: SnowpipeDouble) -> None:
     """After a while uncommitted rows are given up: the channel opens before them."""
     double.commit_s = 3600.0
     commit(sink_of(double), load(0, 5))
@@ -228,7 +228,7 @@ def test_what_is_never_committed_is_discarded_and_read_again(double: Double) -> 
     assert stored(double) == dict.fromkeys(range(5), 1)
 
 
-def test_rows_that_snowflake_lost_are_read_again(double: Double) -> None:
+def test_rows_that_snowflake_lost_are_read_again(double: SnowpipeDouble) -> None:
     """A channel that was invalidated with rows in flight is opened before them, and the source has to go back."""
     sink = sink_of(double, uncommitted_s=0.5)
     sink.offsets(*TOPIC, [0])
@@ -246,7 +246,7 @@ def test_rows_that_snowflake_lost_are_read_again(double: Double) -> None:
 
 
 @pytest.mark.parametrize("fault", ["append", "open"])
-def test_what_one_channel_lost_is_read_again_though_another_fails(double: Double, fault: str) -> None:
+def test_what_one_channel_lost_is_read_again_though_another_fails(double: SnowpipeDouble, fault: str) -> None:
     """The failure of one partition does not hide that another was rewound; the failed one is read again, too."""
     sink = sink_of(double, uncommitted_s=0.3, retry_s=0.0)
     in_flight(double, sink, 0)
@@ -262,7 +262,7 @@ def test_what_one_channel_lost_is_read_again_though_another_fails(double: Double
     assert stored(double) == dict.fromkeys([*range(10), 20, 21], 1)
 
 
-def test_a_look_finds_all_that_is_lost_before_it_fails(double: Double) -> None:
+def test_a_look_finds_all_that_is_lost_before_it_fails(double: SnowpipeDouble) -> None:
     """Rows in flight of one channel are read again where another cannot be opened."""
     sink = sink_of(double, uncommitted_s=0.3, retry_s=0.0)
     in_flight(double, sink, 0, 1)
@@ -277,7 +277,7 @@ def test_a_look_finds_all_that_is_lost_before_it_fails(double: Double) -> None:
     assert sink.offsets(*TOPIC, [0, 1]) == {0: 5, 1: 5}
 
 
-def test_an_idle_channel_that_was_invalidated_is_noticed(double: Double) -> None:
+def test_an_idle_channel_that_was_invalidated_is_noticed(double: SnowpipeDouble) -> None:
     """Rows in flight are found to be lost without another append."""
     double.commit_s = 3600.0
     sink = sink_of(double, uncommitted_s=0.3)
@@ -289,7 +289,7 @@ def test_an_idle_channel_that_was_invalidated_is_noticed(double: Double) -> None
     assert sink.offsets(*TOPIC, [0]) == {}
 
 
-def test_a_second_writer_stops_the_first(double: Double) -> None:
+def test_a_second_writer_stops_the_first(double: SnowpipeDouble) -> None:
     """The one that was fenced reports both names, and does not open the channel again."""
     first, second = sink_of(double, "one"), sink_of(double, "two")
     first.offsets(*TOPIC, [0])
@@ -304,7 +304,7 @@ def test_a_second_writer_stops_the_first(double: Double) -> None:
     assert stored(double) == dict.fromkeys(range(10), 1)
 
 
-def test_two_writers_that_say_nothing_do_not_fight_for_long(double: Double) -> None:
+def test_two_writers_that_say_nothing_do_not_fight_for_long(double: SnowpipeDouble) -> None:
     """A channel that is taken again and again by someone who writes nothing is given up."""
     sink = sink_of(double, "one")
     sink.offsets(*TOPIC, [0])
@@ -314,7 +314,7 @@ def test_two_writers_that_say_nothing_do_not_fight_for_long(double: Double) -> N
     assert len(double.script) == 2
 
 
-def test_one_refusal_counts_once_while_the_channel_cannot_be_opened(double: Double) -> None:
+def test_one_refusal_counts_once_while_the_channel_cannot_be_opened(double: SnowpipeDouble) -> None:
     """Whoever appends to the same old channel again and again is refused each time, and has no second writer."""
     sink = sink_of(double, retry_s=0.0)
     sink.offsets(*TOPIC, [0])
@@ -337,7 +337,7 @@ def test_one_refusal_counts_once_while_the_channel_cannot_be_opened(double: Doub
     ],
     ids=str,
 )
-def test_a_channel_that_cannot_be_opened_again_is_tried_later(double: Double, faults: list[Fault]) -> None:
+def test_a_channel_that_cannot_be_opened_again_is_tried_later(double: SnowpipeDouble, faults: list[Fault]) -> None:
     """Whatever hinders the opening is an error for the pipeline to wait out, and the load is then continued."""
     sink = sink_of(double, retry_s=0.0)
     sink.offsets(*TOPIC, [0])
@@ -349,7 +349,7 @@ def test_a_channel_that_cannot_be_opened_again_is_tried_later(double: Double, fa
     assert stored(double) == dict.fromkeys(range(3), 1)
 
 
-def test_a_released_partition_is_another_process_s_until_it_comes_back(double: Double) -> None:
+def test_a_released_partition_is_another_process_s_until_it_comes_back(double: SnowpipeDouble) -> None:
     """The next owner opens behind what this one sent, and this one later behind the other's; each row is there once."""
     double.refuses = lambda row: b"i-1" in row
     first, second = sink_of(double, "one"), sink_of(double, "two")
@@ -366,7 +366,7 @@ def test_a_released_partition_is_another_process_s_until_it_comes_back(double: D
     assert stored(double) == {number: 1 for number in range(10) if number != 1}
 
 
-def test_in_a_group_one_refusal_is_enough(double: Double) -> None:
+def test_in_a_group_one_refusal_is_enough(double: SnowpipeDouble) -> None:
     """Who is fenced there opens nothing again by itself: the group says whose the partition is."""
     sink = sink_of(double, "one", shared=True)
     sink.offsets(*TOPIC, [0])
@@ -377,7 +377,7 @@ def test_in_a_group_one_refusal_is_enough(double: Double) -> None:
     assert double.channels[channel()].client == opened
 
 
-def test_a_recreated_topic_has_channels_of_its_own(double: Double) -> None:
+def test_a_recreated_topic_has_channels_of_its_own(double: SnowpipeDouble) -> None:
     """No token of the old topic counts for the new one, whose offsets begin again."""
     sink = sink_of(double)
     sink.offsets(*TOPIC, [0])
@@ -386,7 +386,7 @@ def test_a_recreated_topic_has_channels_of_its_own(double: Double) -> None:
     assert sink.offsets(*TOPIC, [0]) == {0: 103}
 
 
-def test_an_expired_channel_continues_where_this_process_was(double: Double) -> None:
+def test_an_expired_channel_continues_where_this_process_was(double: SnowpipeDouble) -> None:
     """Snowflake forgets an idle channel after 30 days; what this process knows to be durable counts."""
     sink = sink_of(double)
     sink.offsets(*TOPIC, [0])
@@ -400,7 +400,7 @@ def test_an_expired_channel_continues_where_this_process_was(double: Double) -> 
     assert sink.inserted_rows() == 8
 
 
-def test_a_log_that_was_set_back_is_followed(double: Double) -> None:
+def test_a_log_that_was_set_back_is_followed(double: SnowpipeDouble) -> None:
     """Offsets that a broker gives to other messages, with a higher epoch, are written again behind a reset."""
     sink = sink_of(double)
     sink.offsets(*TOPIC, [0])
@@ -415,7 +415,7 @@ def test_a_log_that_was_set_back_is_followed(double: Double) -> None:
     assert double.channels[channel()].token == "8/2@one"
 
 
-def test_a_log_that_was_set_back_is_followed_by_a_channel_that_is_opened_again(double: Double) -> None:
+def test_a_log_that_was_set_back_is_followed_by_a_channel_that_is_opened_again(double: SnowpipeDouble) -> None:
     """The committed token is of the messages that the broker lost: those at the same offsets are not there yet."""
     sink = sink_of(double)
     sink.offsets(*TOPIC, [0])
@@ -427,7 +427,7 @@ def test_a_log_that_was_set_back_is_followed_by_a_channel_that_is_opened_again(d
     assert stored(double) == {**dict.fromkeys(range(6), 1), 6: 2, 7: 2, 8: 2, 9: 1}
 
 
-def test_a_load_that_failed_is_continued_not_repeated(double: Double) -> None:
+def test_a_load_that_failed_is_continued_not_repeated(double: SnowpipeDouble) -> None:
     """What one partition's channel took before another failed is not written again with the same load."""
     sink = sink_of(double)
     sink.offsets(*TOPIC, [0, 1])
@@ -439,7 +439,7 @@ def test_a_load_that_failed_is_continued_not_repeated(double: Double) -> None:
     assert stored(double) == dict.fromkeys(range(5), 1)
 
 
-def test_what_was_not_reported_as_taken_comes_again(double: Double) -> None:
+def test_what_was_not_reported_as_taken_comes_again(double: SnowpipeDouble) -> None:
     """A source that ends before a load is whole leaves no message uncounted: the next one gives them all again."""
     sink = sink_of(double)
     sink.offsets(*TOPIC, [0, 1])
@@ -454,7 +454,7 @@ def test_what_was_not_reported_as_taken_comes_again(double: Double) -> None:
     assert stored(double) == dict.fromkeys([*range(7), *range(10, 14)], 1)
 
 
-def test_refused_rows_are_counted_and_reported_once(double: Double) -> None:
+def test_refused_rows_are_counted_and_reported_once(double: SnowpipeDouble) -> None:
     """The token is behind a row that Snowflake refuses; an earlier process's are not this one's."""
     double.refuses = lambda row: b"i-1" in row
     commit(sink_of(double), load(0, 3))
@@ -469,7 +469,7 @@ def test_refused_rows_are_counted_and_reported_once(double: Double) -> None:
     ]
 
 
-def test_nothing_is_sent_while_too_much_is_in_flight(double: Double) -> None:
+def test_nothing_is_sent_while_too_much_is_in_flight(double: SnowpipeDouble) -> None:
     """What is accepted and not committed is bounded: the source waits."""
     double.commit_s = 1.0
     stop = threading.Event()
@@ -486,9 +486,9 @@ def test_nothing_is_sent_while_too_much_is_in_flight(double: Double) -> None:
         commit(sink, load(10, 12))
 
 
-def test_a_status_that_never_comes_is_an_error(double: Double) -> None:
+def test_a_status_that_never_comes_is_an_error(double: SnowpipeDouble) -> None:
     """Where appends work and the status does not, the cause is named once rows have waited for too long."""
-    double.weather = Weather((Fault("status", 404, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"),), 1.0)
+    double.random_faults = RandomFaults((Fault("status", 404, "ERR_PIPE_DOES_NOT_EXIST_OR_NOT_AUTHORIZED"),), 1.0)
     sink = sink_of(double, stalled_s=0.5, in_flight=500, uncommitted_s=0.2)
     sink.offsets(*TOPIC, [0])
     commit(sink, load(0, 5))
@@ -498,11 +498,11 @@ def test_a_status_that_never_comes_is_an_error(double: Double) -> None:
         commit(sink, load(5, 8))
     with pytest.raises(UnreachableError, match=rf"^{cause}"):
         until(lambda: sink.durable({0: 5}) == {0: 5})
-    double.weather = Weather()
+    double.random_faults = RandomFaults()
     until(lambda: sink.durable({0: 5}) == {0: 5})
 
 
-def test_more_partitions_than_channels_are_refused(double: Double) -> None:
+def test_more_partitions_than_channels_are_refused(double: SnowpipeDouble) -> None:
     """A pipe has 2,000 channels; the error says how to divide them."""
     with pytest.raises(SettingsError, match="--partitions"):
         sink_of(double).offsets(*TOPIC, range(2_001))

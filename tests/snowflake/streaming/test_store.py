@@ -18,7 +18,7 @@ from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 from lmdp.snowflake.streaming.store import opening
 from lmdp.sql.settings import SnowflakeSettings
-from lmdp.testing.snowpipe import Double, Fault, Weather
+from lmdp.testing.snowpipe import Fault, RandomFaults, SnowpipeDouble
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_key_that_vanishes_is_an_error_of_its_own(key_file: Path) -> None:
         account.key()
 
 
-def test_a_key_file_that_is_missing_for_a_moment_is_waited_for(double: Double, key_file: Path) -> None:
+def test_a_key_file_that_is_missing_for_a_moment_is_waited_for(double: SnowpipeDouble, key_file: Path) -> None:
     """A request that has to sign in is repeated until the file is there again; the error names the file."""
     settings = read({"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": key_file})
     double.key, other = None, key_file.with_name("other")
@@ -114,11 +114,11 @@ def test_a_key_file_that_is_missing_for_a_moment_is_waited_for(double: Double, k
     ids=str,
 )
 def test_a_shared_run_tries_key_role_and_pipe_at_its_start(
-    double: Double, key_file: Path, fault: Fault, error: str | None
+    double: SnowpipeDouble, key_file: Path, fault: Fault, error: str | None
 ) -> None:
     """What no retry can help ends it before it joins the group, as it ends a run that opens its channels at once."""
     settings = read({"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": key_file})
-    double.key, double.weather = None, Weather((fault,), 1.0)
+    double.key, double.random_faults = None, RandomFaults((fault,), 1.0)
     stop = threading.Event()
     with contextlib.ExitStack() as opened:
         refused = contextlib.nullcontext() if error is None else pytest.raises(LmdpError, match=error)
@@ -127,7 +127,7 @@ def test_a_shared_run_tries_key_role_and_pipe_at_its_start(
     assert [request.operation for request in double.requests if request.operation == "open"] == []
 
 
-def test_a_store_reports_what_is_known_here(double: Double, key_file: Path) -> None:
+def test_a_store_reports_what_is_known_here(double: SnowpipeDouble, key_file: Path) -> None:
     """What only the table knows is null in status and report; refused rows are missing."""
     settings = read({"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": key_file})
     progress = Progress(gaps=3, reasons=Counter({"Decode.Malformed": 2}))

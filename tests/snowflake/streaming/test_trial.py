@@ -18,10 +18,10 @@ from lmdp.snowflake.keypair import make_pair, pem
 from lmdp.snowflake.setup import migrate
 from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
-from lmdp.snowflake.trial import TRIALS, Limits, Trial, run_trials
-from lmdp.snowflake.verify import Scope
+from lmdp.snowflake.trial import TRIALS, Trial, TrialTimeouts, run_trials
+from lmdp.snowflake.verify import Installation
 from lmdp.sql.settings import SnowflakeSettings
-from lmdp.testing.snowpipe import Double, Fault, snowpipe_double
+from lmdp.testing.snowpipe import Fault, SnowpipeDouble, snowpipe_double
 from running import call
 from snowflake_double import Account
 from snowpipe_parts import PLACE
@@ -31,7 +31,7 @@ STALE = "STALE_CONTINUATION_TOKEN_SEQUENCER"
 
 
 @pytest.fixture
-def one(double: Double, session: Session) -> Trial:
+def one(double: SnowpipeDouble, session: Session) -> Trial:
     """A trial of a double that commits after a moment, and refuses a text in place of a number."""
     double.commit_s, double.refuses = 0.1, lambda row: b"no number" in row
 
@@ -41,7 +41,7 @@ def one(double: Double, session: Session) -> Trial:
     def refused(mark: str) -> int:
         return sum(mark.encode() in row for row in double.error_table)
 
-    return Trial(session, PLACE, SPEC, "quoted", rows, refused, Limits(0.02, 1.0, 0.3))
+    return Trial(session, PLACE, SPEC, "quoted", rows, refused, TrialTimeouts(0.02, 1.0, 0.3))
 
 
 def answers(one: Trial) -> dict[str, tuple[bool | None, str]]:
@@ -49,7 +49,7 @@ def answers(one: Trial) -> dict[str, tuple[bool | None, str]]:
     return {check.name: (check.ok, check.said) for check in run_trials(one)}
 
 
-def test_the_double_does_what_the_writer_relies_on(one: Trial, double: Double) -> None:
+def test_the_double_does_what_the_writer_relies_on(one: Trial, double: SnowpipeDouble) -> None:
     """Every trial is as expected, each with its numbers, and the channel is gone at the end."""
     found = answers(one)
     assert {name: ok for name, (ok, _) in found.items()} == dict.fromkeys(TRIALS, True), found
@@ -61,27 +61,27 @@ def test_the_double_does_what_the_writer_relies_on(one: Trial, double: Double) -
     assert not [name for name in double.channels if name.startswith("lmdp.try")]
 
 
-def _fault(*faults: Fault) -> Callable[[Trial, Double], None]:
-    def spoil(_: Trial, double: Double) -> None:
+def _fault(*faults: Fault) -> Callable[[Trial, SnowpipeDouble], None]:
+    def spoil(_: Trial, double: SnowpipeDouble) -> None:
         double.script = [*faults]
 
     return spoil
 
 
-def _takes_all(_: Trial, double: Double) -> None:
+def _takes_all(_: Trial, double: SnowpipeDouble) -> None:
     double.refuses = lambda _: False
 
 
-def _never_commits(_: Trial, double: Double) -> None:
+def _never_commits(_: Trial, double: SnowpipeDouble) -> None:
     double.commit_s = 3600.0
 
 
-def _lands_twice(one: Trial, _: Double) -> None:
+def _lands_twice(one: Trial, _: SnowpipeDouble) -> None:
     before = one.rows
     one.rows = lambda instance: [row for row in before(instance) or [] for _ in range(2)]
 
 
-def _loses_digits(one: Trial, _: Double) -> None:
+def _loses_digits(one: Trial, _: SnowpipeDouble) -> None:
     before = one.rows
     one.rows = lambda instance: [{**row, "value": 0.1000001} for row in before(instance) or []]
 
@@ -103,7 +103,7 @@ def _loses_digits(one: Trial, _: Double) -> None:
     ],
 )
 def test_a_surprise_is_found(
-    one: Trial, double: Double, spoil: Callable[[Trial, Double], None], name: str, text: str
+    one: Trial, double: SnowpipeDouble, spoil: Callable[[Trial, SnowpipeDouble], None], name: str, text: str
 ) -> None:
     """The trial that it concerns is not as expected, and says what came."""
     spoil(one, double)
@@ -117,7 +117,7 @@ def test_the_table_is_read_by_its_columns(
 ) -> None:
     """What the connector makes of a row is compared with what was sent; then the rows are removed."""
     migrate(connection, settings, SPEC)
-    scope = Scope(connection, settings, SPEC, datetime.now(UTC))
+    scope = Installation(connection, settings, SPEC, datetime.now(UTC))
     writer = WriterSettings(one.session.account, PLACE, "quoted")
     found = trial.of(one.session, writer, SPEC, scope)
     snowflake_double.insert(connection, settings, [found.row("token0")])
@@ -129,14 +129,16 @@ def test_the_table_is_read_by_its_columns(
 
 
 @pytest.fixture
-def account_of_double(tmp_path: Path) -> Iterator[tuple[Double, dict[str, str]]]:
+def account_of_double(tmp_path: Path) -> Iterator[tuple[SnowpipeDouble, dict[str, str]]]:
     """A double, and the settings of who tries it."""
     (tmp_path / "writer.p8").write_bytes(pem(make_pair(2048)))
     with snowpipe_double(refuses=lambda row: b"no number" in row) as double:
         yield double, {"SNOWFLAKE_ACCOUNT_URL": double.url, "SNOWFLAKE_WRITER_KEY_FILE": "writer.p8"}
 
 
-def test_the_command_prints_a_line_for_each(account_of_double: tuple[Double, dict[str, str]], tmp_path: Path) -> None:
+def test_the_command_prints_a_line_for_each(
+    account_of_double: tuple[SnowpipeDouble, dict[str, str]], tmp_path: Path
+) -> None:
     """Without the setup user's key, what only the table shows is not judged; a surprise ends it with 1."""
     double, env = account_of_double
     ended = call("snowflake", "try", folder=tmp_path, given=b"", **env)

@@ -17,7 +17,7 @@ from lmdp.errors import LmdpError, UnreachableError
 from lmdp.machine.api.protocol import ARROW, CSV, JSON
 from lmdp.machine.api.tables import TEXTS
 from lmdp.machine.api.values import json_text, plain, sql_type, texts, values
-from lmdp.support.opening import at_once
+from lmdp.support.opening import open_nonblocking
 
 
 def _not_in_csv(kind: pa.DataType) -> bool:
@@ -34,7 +34,7 @@ def write(table: pa.Table, form: str, output: Path | None) -> None:
         write_to(table, form, sys.stdout.buffer)
         return
     try:
-        with open(output, "wb", opener=at_once) as file:
+        with open(output, "wb", opener=open_nonblocking) as file:
             write_to(table, form, file)
     except OSError as error:
         raise UnreachableError(f"cannot write {output}: {error.strerror}") from error

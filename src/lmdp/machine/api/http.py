@@ -34,7 +34,7 @@ _CHECKS_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServerLimits:
     """Limits of a server."""
 
     connections: int = 64
@@ -48,13 +48,13 @@ class Limits:
     """For an answer to be read."""
 
 
-LIMITS: Final = Limits()
+LIMITS: Final = ServerLimits()
 
 
 class Connection(HttpToolsProtocol):
     """One connection, as uvicorn serves it, within `limits`."""
 
-    def __init__(self, limits: Limits, **given: Any) -> None:
+    def __init__(self, limits: ServerLimits, **given: Any) -> None:
         super().__init__(**given)
         self._limits = limits
         self.since, self._step = self.loop.time(), (self.cycle, limits.request_seconds)
@@ -116,7 +116,7 @@ class Connection(HttpToolsProtocol):
         return None if cycle is None or cycle.response_complete else cycle
 
 
-def server(app: Any, limits: Limits, **more: Any) -> uvicorn.Server:
+def server(app: Any, limits: ServerLimits, **more: Any) -> uvicorn.Server:
     """Return a server of `app`; `more` are options of uvicorn."""
     protocol = cast("type[asyncio.Protocol]", partial(Connection, limits))
     return uvicorn.Server(uvicorn.Config(app, http=protocol, access_log=False, server_header=False, **more))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lmdp.errors import UnreachableError
-from lmdp.machine.api.http import LIMITS, Limits, server
+from lmdp.machine.api.http import LIMITS, ServerLimits, server
 from lmdp.machine.api.protocol import socket_path
 from lmdp.machine.api.routes import NO_ENDS, Context, Ends, Replay, application
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -30,7 +30,7 @@ def serving(
     status: Callable[[], dict[str, Any]],
     snapshot: Callable[[], dict[str, Any]] = dict,
     replay: Replay | None = None,
-    limits: Limits = LIMITS,
+    limits: ServerLimits = LIMITS,
     ends: Ends = NO_ENDS,
 ) -> Iterator[Path]:
     """Serve the API in the background until the end of the block; yield the socket's path.

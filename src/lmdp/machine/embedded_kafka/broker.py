@@ -137,7 +137,7 @@ class KafkaBroker:
 
     def create_topic(self, name: str, partitions: int = topics.PARTITIONS) -> None:
         """Create the topic unless it is there."""
-        topics.create(self.access, name, topics.Wanted(partitions, 1))
+        topics.create(self.access, name, topics.TopicSettings(partitions, 1))
 
     def __enter__(self) -> Self:
         self.start()

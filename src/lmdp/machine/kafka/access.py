@@ -131,7 +131,7 @@ class KafkaAccess:
         return digest.hexdigest()
 
 
-class Reasons(deque[KafkaError]):
+class ClientErrors(deque[KafkaError]):
     """Collects what librdkafka says through `error_cb`: its calls return only 'timed out', the reason comes here."""
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ class Admin:
 
     def __init__(self, access: KafkaAccess) -> None:
         self._access = access
-        self.reasons = Reasons()
+        self.reasons = ClientErrors()
         try:
             self.client = AdminClient({**access.config(), "error_cb": self.reasons})  # type: ignore[dict-item]  # the stub forgets callbacks
         except KafkaException as error:
@@ -177,7 +177,7 @@ class Admin:
 
 
 def translate(
-    error: KafkaError | KafkaException, access: KafkaAccess, *, topic: str = "", reasons: Reasons | None = None
+    error: KafkaError | KafkaException, access: KafkaAccess, *, topic: str = "", reasons: ClientErrors | None = None
 ) -> LmdpError:
     """Turn librdkafka's error into one that an operator can act on; `reasons` are the errors that came before it."""
     first = error.args[0] if isinstance(error, KafkaException) else error

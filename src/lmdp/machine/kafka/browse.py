@@ -21,7 +21,7 @@ from lmdp.core.otlp.model import MetricsData
 from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.rejects import Reject, cut_down, paths
 from lmdp.errors import DECODE_TOO_LARGE, MessageError, UnreachableError
-from lmdp.machine.kafka.access import KafkaAccess, Reasons, translate
+from lmdp.machine.kafka.access import ClientErrors, KafkaAccess, translate
 from lmdp.machine.kafka.records import message_of
 from lmdp.support.printable import readable
 
@@ -62,7 +62,7 @@ def newest(
 
     `first` and `end` are the partition's offsets now. Raises UnreachableError, SettingsError.
     """
-    reasons = Reasons()
+    reasons = ClientErrors()
     try:
         consumer = Consumer({**access.config(), **_CLIENT_SETTINGS, "group.id": group, "error_cb": reasons})
         try:

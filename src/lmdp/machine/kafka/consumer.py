@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from threading import Thread
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -25,12 +25,12 @@ from lmdp.errors import (
     TopicReplacedError,
 )
 from lmdp.machine.batch import Fetch
-from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, Reasons, is_away, translate
+from lmdp.machine.kafka.access import REQUEST_SECONDS, ClientErrors, KafkaAccess, is_away, translate
 from lmdp.machine.kafka.group_offsets import GroupOffsets, grant, owner_of, read_own
-from lmdp.machine.kafka.positions import Drain, StallDetector, reset, truncated_at
-from lmdp.machine.kafka.records import epoch_of, known, message_of, runs_of
+from lmdp.machine.kafka.positions import Drain, Positions, StallDetector, reset, truncated_at
+from lmdp.machine.kafka.records import OUT_OF_RANGE, TOPIC_GONE, epoch_of, message_of, not_none, runs_of
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
-from lmdp.machine.metrics import Place, Progress
+from lmdp.machine.metrics import PartitionOffsets, Progress
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.sink import Sink
@@ -64,8 +64,6 @@ _SHARED_SETTINGS = {
     "session.timeout.ms": 10_000,
     "heartbeat.interval.ms": 2_000,
 }
-_TOPIC_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001 - the library's public names
-_OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001 - as above
 
 
 def consume(
@@ -110,15 +108,13 @@ class KafkaSource:
         self._notify = notify
         self._drain = drain
         self._fingerprint = access.fingerprint()
-        self._reasons = Reasons()
+        self._reasons = ClientErrors()
         self._stalls = StallDetector()
         self._lot = 1  # messages to take at once: as many as `_FETCH_BYTES` hold of the largest of late
         self._looked = time.monotonic()
         self._unanswered = ""  # a trouble that ends when the broker answers again, which may have nothing new
-        self._resets: list[Fetch] = []
         self._sink = sink
-        self._positions: dict[int, int] = {}
-        self._epochs: dict[int, int] = {}
+        self._positions = Positions(settings.topic)
         self._release: Callable[[Collection[int]], None] | None = None
         self._is_assigned = not settings.shared
         shared = _SHARED_SETTINGS if settings.shared else {}
@@ -139,7 +135,7 @@ class KafkaSource:
                 on_failure.callback(self.close)
                 if settings.shared:
                     self._consumer.subscribe(
-                        [settings.topic], on_assign=self._take, on_revoke=self._give_up, on_lost=self._lose
+                        [settings.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
                     )
                 else:
                     self._resume(partitions, snapshot)
@@ -151,7 +147,7 @@ class KafkaSource:
         """Have `release` called with the partitions that the group gives to another process."""
         self._release = release
 
-    def _take(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _on_assign(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         """Take the partitions that the group gives this process, each from where the sink is."""
         snapshot = self._watcher.snapshot()
         if snapshot.identity != self.identity:
@@ -161,21 +157,18 @@ class KafkaSource:
         if taken:
             self._notify(f"reading partitions {', '.join(map(str, sorted(taken)))} of {self._settings.topic}")
             self._resume(taken, snapshot)
-        self._consumer.incremental_assign(self._places(taken))
+        self._consumer.incremental_assign(self._positions.places(taken))
         self._progress.trouble = ""  # the broker answers, and lets this client use the group
 
-    def _give_up(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+    def _on_revoke(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         """Give partitions to another process; at the end of this one there is nothing left to commit of them."""
         given = [place.partition for place in places]
         if self._release is not None:
             self._release(given)
-        for partition in given:
-            self._positions.pop(partition, None)
-            self._epochs.pop(partition, None)
-        self._resets = [reset for reset in self._resets if reset.partition in self._positions]
+        self._positions.remove(given)
         self._consumer.incremental_unassign(places)
 
-    def _lose(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
+    def _on_lost(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
         if self._release is not None:
             text = f"the group {self._settings.group} has given this run's partitions to others: joining it again"
             raise PartitionsLostError(text)
@@ -195,13 +188,9 @@ class KafkaSource:
             )
         unread = [part for part in partitions if part not in behind]
         logs = snapshot.logs | self._watcher.logs([part for part in unread if part not in snapshot.logs], self._stop)
-        self._positions |= {part: behind[part] if part in behind else logs[part].first for part in partitions}
-        self._epochs |= {part: epoch for part, epoch in epochs.items() if part in partitions}
-        self._begin(unread)
-
-    def _begin(self, partitions: Iterable[int]) -> None:
-        """Hand out where partitions begin, so that it is committed: what retention takes from then on is lost."""
-        self._resets += [Fetch(part, self._positions[part], self._positions[part]) for part in partitions]
+        for part in partitions:
+            self._positions.set(part, behind[part] if part in behind else logs[part].first, epochs.get(part, -1))
+        self._positions.begin(unread)
 
     def poll(self) -> Iterator[Fetch]:
         """Yield what has arrived, after a moment where nothing had; where a partition begins or is reset comes first.
@@ -212,11 +201,11 @@ class KafkaSource:
             if time.monotonic() - self._looked >= _SNAPSHOT_S:
                 self._looked = time.monotonic()
                 self._follow()
-            yield from self._resets
-            self._resets = []
+            yield from self._positions.begun
+            self._positions.begun.clear()
             records: list[Record] = self._consumer.consume(self._lot, 0)
             if self._settings.shared:  # some may be of a partition that was given up just now; no topic: of the client
-                records = [one for one in records if one.topic() is None or one.partition() in self._positions]
+                records = [one for one in records if one.topic() is None or one.partition() in self._positions.offsets]
             if not records:
                 self._stop.wait(_POLL_S)
             again: set[int | None] = set()  # assigned again: what is behind in `records` comes again
@@ -227,10 +216,10 @@ class KafkaSource:
                 if error is None:
                     yield self._fetched(run)
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's public name
-                    yield from self._end_reached(known(run[0].partition()), known(run[0].offset()))
-                elif error.code() in _OUT_OF_RANGE:
-                    yield from self._reset(known(run[0].partition()), truncated_at(error.str()))
-                    again |= {run[0].partition()} if self._settings.shared else {*self._positions}
+                    yield from self._end_reached(not_none(run[0].partition()), not_none(run[0].offset()))
+                elif error.code() in OUT_OF_RANGE:
+                    yield from self._reset(not_none(run[0].partition()), truncated_at(error.str()))
+                    again |= {run[0].partition()} if self._settings.shared else {*self._positions.offsets}
                 else:
                     self._handle(error)
 
@@ -256,9 +245,9 @@ class KafkaSource:
         if not isinstance(snapshot, TopicSnapshot) or snapshot.identity != self.identity:
             return False
         if self._drain.needs_snapshot(snapshot):
-            self._watcher.hurry()
+            self._watcher.refresh()
             return False
-        return self._drain.done(snapshot, self._positions)
+        return self._drain.done(snapshot, self._positions.offsets)
 
     def close(self) -> None:
         """Close the client; a broker that does not take the group's offsets is not waited for (45 s, else)."""
@@ -271,12 +260,12 @@ class KafkaSource:
 
     def _fetched(self, records: list[Record]) -> Fetch:
         """Return messages of one partition, and adapt how many to take at once."""
-        partition, epoch = known(records[0].partition()), epoch_of(records[0])
+        partition, epoch = not_none(records[0].partition()), epoch_of(records[0])
         largest = max(map(len, records))
         self._lot = max(1, min(self._lot + len(records), _FETCH, _FETCH_BYTES // max(largest, 1)))
-        first = min(self._positions[partition], known(records[0].offset()))
-        end = known(records[-1].offset()) + 1
-        self._positions[partition], self._epochs[partition] = end, epoch
+        first = min(self._positions.offsets[partition], not_none(records[0].offset()))
+        end = not_none(records[-1].offset()) + 1
+        self._positions.set(partition, end, epoch)
         return Fetch(partition, first, end, epoch, [message_of(record) for record in records])
 
     def _end_reached(self, partition: int, end: int) -> Iterator[Fetch]:
@@ -284,13 +273,12 @@ class KafkaSource:
 
         Transaction markers, aborted messages and compacted ones have an offset each, and come to no consumer.
         """
-        first = self._positions[partition]
+        first = self._positions.offsets[partition]
         if end > first:
             (place,) = self._consumer.position([TopicPartition(self._settings.topic, partition)])
             # An older epoch would have the broker report a truncated log at the next start.
-            known = place.offset == end and place.leader_epoch is not None
-            epoch = place.leader_epoch if known and place.leader_epoch is not None else -1
-            self._positions[partition], self._epochs[partition] = end, epoch
+            epoch = place.leader_epoch if place.offset == end and place.leader_epoch is not None else -1
+            self._positions.set(partition, end, epoch)
             yield Fetch(partition, first, end, epoch)
         elif not self._settings.from_group:  # what was read up to there may not be durable yet
             self._group.note({partition: end})
@@ -301,10 +289,10 @@ class KafkaSource:
         if snapshot.identity != self.identity:  # offsets can only be compared within one topic
             raise TopicReplacedError(self._loss("was recreated"))
         log = snapshot.logs.get(partition) or self._watcher.logs([partition], self._stop)[partition]
-        wanted = self._positions[partition]
+        wanted = self._positions.offsets[partition]
         found = reset(f"{self.identity.topic}-{partition}", wanted, log.first, log.end, truncated)
         self._notify(found.text)
-        self._positions[partition], self._epochs[partition] = found.offset, -1
+        self._positions.set(partition, found.offset)
         yield Fetch(partition, found.offset, found.offset, lost_from=found.lost_from)
         if found.offset == wanted:
             self._stop.wait(_RETRY_S)
@@ -315,7 +303,7 @@ class KafkaSource:
         is_denied = error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
         if is_denied and not self._settings.shared:
             self._group.deny()
-        elif error.code() in _TOPIC_GONE:
+        elif error.code() in TOPIC_GONE:
             raise TopicGoneError(self._loss("is gone"))
         else:
             text = str(translate(error, self._access, topic=self._settings.topic))
@@ -347,20 +335,20 @@ class KafkaSource:
             self._check_stalls(snapshot)
 
     def _add_partitions(self, snapshot: TopicSnapshot) -> None:
-        added = [part for part in snapshot.chosen(self._settings.partitions) if part not in self._positions]
+        added = [part for part in snapshot.chosen(self._settings.partitions) if part not in self._positions.offsets]
         if added and not self._settings.shared:
             self._notify(f"new partitions of {self._settings.topic}: {', '.join(map(str, added))}")
-            self._positions |= dict.fromkeys(added, 0)  # they began while their topic was read
-            self._begin(added)
+            for part in added:
+                self._positions.set(part, 0)  # it began while its topic was read
+            self._positions.begin(added)
             self._assign()
 
     def _check_stalls(self, snapshot: TopicSnapshot) -> None:
-        stalled = self._stalls.stalled(self._positions, snapshot.logs)
-        if stalled:
+        if stalled := self._stalls.stalled(self._positions.offsets, snapshot.logs):
             raise StalledError(
                 "\n".join(
                     f"{self._settings.topic}-{part} ends at {snapshot.logs[part].stable:,}, and gives nothing after "
-                    f"{self._positions[part]:,}: reconnecting"
+                    f"{self._positions.offsets[part]:,}: reconnecting"
                     for part in stalled
                 )
             )
@@ -368,31 +356,24 @@ class KafkaSource:
     def _count_lag(self, snapshot: TopicSnapshot) -> None:
         """Count the offsets beyond each position: by the partition's last answer, before that by its log."""
         lag, places = {}, {}
-        for part, position in self._positions.items():
+        for part, position in self._positions.offsets.items():
             place = TopicPartition(self._settings.topic, part)
             _, high = self._consumer.get_watermark_offsets(place, cached=True)
             end = high if high >= 0 or part not in snapshot.logs else snapshot.logs[part].end
             lag[part] = max(0, end - position)
             first = snapshot.logs[part].first if part in snapshot.logs else 0
-            places[part] = Place(min(first, position), max(end, position), position)
+            places[part] = PartitionOffsets(min(first, position), max(end, position), position)
         self._progress.lag = lag
         self._progress.note_places(places)
 
     def _assign(self, changed: int | None = None) -> None:
         """Assign all partitions; in a group, whose assignment is not this process's to make, that one again."""
         if self._settings.shared and changed is not None:
-            places = self._places([changed])
+            places = self._positions.places([changed])
             self._consumer.incremental_unassign(places)
             self._consumer.incremental_assign(places)
         else:
-            self._consumer.assign(self._places(self._positions))
-
-    def _places(self, partitions: Iterable[int]) -> list[TopicPartition]:
-        # By the leader's epoch the broker reports whether it still has what was read.
-        return [
-            TopicPartition(self._settings.topic, part, self._positions[part], leader_epoch=self._epochs.get(part, -1))
-            for part in partitions
-        ]
+            self._consumer.assign(self._positions.places(self._positions.offsets))
 
     def _loss(self, how: str) -> str:
         """Return what became of the topic, and about how much of it was not read: that cannot come back."""

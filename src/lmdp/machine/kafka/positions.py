@@ -1,4 +1,4 @@
-"""Positions of a consumer against the logs of its topic: all read, stalled, or where to continue after a reset."""
+"""Positions of a consumer, and against the logs of its topic: all read, stalled, or where to continue after a reset."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from confluent_kafka import TopicPartition
+
+from lmdp.machine.batch import Fetch
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from threading import Event
 
     from lmdp.machine.kafka.topic_identity import Log, TopicSnapshot
@@ -22,6 +26,41 @@ STALLED_S = 60.0
 # librdkafka reports where the log was truncated only in words:
 # https://github.com/confluentinc/librdkafka/blob/master/src/rdkafka_offset.c
 _TRUNCATED = re.compile(r"log truncation detected .*broker end offset is (\d+)")
+
+
+class Positions:
+    """The next offset of each partition of `topic` that is read, and the leader's epoch of what was read before it.
+
+    `begun` are those that begin, to be handed out. Not thread-safe.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._epochs: dict[int, int] = {}
+        self.offsets: dict[int, int] = {}
+        self.begun: list[Fetch] = []
+
+    def set(self, partition: int, offset: int, epoch: int = -1) -> None:
+        """Set the next offset of a partition; -1 where the epoch is not known."""
+        self.offsets[partition], self._epochs[partition] = offset, epoch
+
+    def begin(self, partitions: Iterable[int]) -> None:
+        """Hand out where partitions begin, so that it is committed: what retention takes from then on is lost."""
+        self.begun += [Fetch(part, self.offsets[part], self.offsets[part]) for part in partitions]
+
+    def remove(self, partitions: Iterable[int]) -> None:
+        """Remove partitions that are another's now."""
+        for partition in partitions:
+            self.offsets.pop(partition, None)
+            self._epochs.pop(partition, None)
+        self.begun = [fetch for fetch in self.begun if fetch.partition in self.offsets]
+
+    def places(self, partitions: Iterable[int]) -> list[TopicPartition]:
+        """Return where to read: by the leader's epoch the broker reports whether it still has what was read."""
+        return [
+            TopicPartition(self._topic, part, self.offsets[part], leader_epoch=self._epochs[part])
+            for part in partitions
+        ]
 
 
 class Drain:

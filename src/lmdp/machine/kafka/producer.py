@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from lmdp.errors import SettingsError, UnreachableError
-from lmdp.machine.kafka.access import Reasons, translate
+from lmdp.machine.kafka.access import ClientErrors, translate
 from lmdp.support.input_files import read_messages
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Published:
     failures: dict[str, int] = field(default_factory=dict)
 
 
-def open_producer(access: KafkaAccess, reasons: Reasons, further: Mapping[str, Any] | None = None) -> Producer:
+def open_producer(access: KafkaAccess, reasons: ClientErrors, further: Mapping[str, Any] | None = None) -> Producer:
     """Return an idempotent producer whose errors go to `reasons`. Raises SettingsError."""
     try:
         return Producer({**access.config(), **PRODUCER_SETTINGS, "error_cb": reasons, **(further or {})})
@@ -96,7 +96,7 @@ class Publisher:
         self._uncounted = False
         self._failures: Counter[str] = Counter()
         self._reports: dict[int | None, Callable[[KafkaError | None, Delivered], None]] = {}
-        self._reasons = Reasons()
+        self._reasons = ClientErrors()
         self._started = self._ended = 0.0
         self._fingerprint = access.fingerprint()
         self._producer = open_producer(access, self._reasons)

@@ -1,4 +1,4 @@
-"""Records as the client hands them out: put together in runs, and made messages."""
+"""Records as the client hands them out: put together in runs, and made messages; and the errors among them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
+from confluent_kafka import KafkaError
 from confluent_kafka import Message as Record
 
 from lmdp.core.otlp.compression import GZIP, ZSTD
 from lmdp.core.pipeline import Message
 
+# Errors that come in a record's place.
+TOPIC_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})  # noqa: SLF001 - the library's public names
+OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001 - as above
 
-def known(number: int | None) -> int:
+
+def not_none(number: int | None) -> int:
     """Return the partition or offset of a record that was received; only one that was not sent yet has none."""
     assert number is not None
     return number
@@ -37,7 +42,7 @@ def runs_of(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _run(record: Record) -> tuple[int, int] | None:
     if record.error() or (record.value() or b"").startswith((GZIP, ZSTD)):
         return None
-    return known(record.partition()), epoch_of(record)
+    return not_none(record.partition()), epoch_of(record)
 
 
 def message_of(record: Record) -> Message:
@@ -47,8 +52,8 @@ def message_of(record: Record) -> Message:
     return Message(
         record.value(),
         record.topic() or "",
-        known(record.partition()),
-        known(record.offset()),
+        not_none(record.partition()),
+        not_none(record.offset()),
         timestamp if kind else None,
         record.key(),
         tuple(headers),

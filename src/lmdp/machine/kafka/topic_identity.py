@@ -154,7 +154,7 @@ class TopicWatcher:
             return self.latest
         raise self.latest or UnreachableError(f"Kafka at {self._access.bootstrap_servers} had not answered yet.")
 
-    def hurry(self) -> None:
+    def refresh(self) -> None:
         """Take the next snapshot now."""
         self._wake.set()
 

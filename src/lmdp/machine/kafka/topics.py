@@ -34,7 +34,7 @@ BATCH_OVERHEAD_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TopicSettings:
     """The shape that a topic should have. No `replication`: 3, or as many brokers as there are."""
 
     partitions: int = PARTITIONS
@@ -44,7 +44,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class TopicDetails:
     """A topic's settings: `retention_ms` is -1 for ever; `min_replicas` is how many must have a message in sync."""
 
     name: str
@@ -73,7 +73,7 @@ class Grant:
     host: str = "*"
 
 
-def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS) -> Shape:
+def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS) -> TopicDetails:
     """Read a topic's shape, within `seconds` a request; raises SettingsError when it does not exist."""
     with _administering(access, name) as admin:
         brokers = len(admin.metadata(seconds).brokers)
@@ -81,7 +81,7 @@ def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS
         resource = ConfigResource(ConfigResource.Type.TOPIC, name)
         config = admin.client.describe_configs([resource], request_timeout=seconds)[resource].result()
         infos = described.partitions
-        return Shape(
+        return TopicDetails(
             name=name,
             topic_id=str(described.topic_id),
             brokers=brokers,
@@ -96,7 +96,7 @@ def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS
         )
 
 
-def summary(shape: Shape) -> str:
+def summary(shape: TopicDetails) -> str:
     """Describe a topic's shape in one line."""
     kept = "forever" if shape.retention_ms < 0 else f"for {_duration(shape.retention_ms)}"
     return (
@@ -115,7 +115,7 @@ def _duration(ms: float) -> str:
 
 
 def faults(
-    shape: Shape,
+    shape: TopicDetails,
     *,
     partitions: int | None = None,
     retention_hours: float | None = None,
@@ -133,11 +133,11 @@ def faults(
     ]
 
 
-def _alter(shape: Shape, setting: str) -> str:
+def _alter(shape: TopicDetails, setting: str) -> str:
     return f"kafka-configs.sh --alter --topic {shape.name} --add-config {setting}"
 
 
-def _replica_faults(shape: Shape, partitions: int | None) -> Iterator[str]:
+def _replica_faults(shape: TopicDetails, partitions: int | None) -> Iterator[str]:
     if partitions is not None and shape.partitions < partitions:
         count = counted(shape.partitions, "partition")
         yield f"{count}, fewer than {partitions}: they bound how many consumers share the work."
@@ -150,7 +150,7 @@ def _replica_faults(shape: Shape, partitions: int | None) -> Iterator[str]:
         yield f"partitions {list(shape.behind)} lack a leader or a replica in sync: look at the brokers."
 
 
-def _limit_faults(shape: Shape, retention_hours: float | None, max_message_bytes: int | None) -> Iterator[str]:
+def _limit_faults(shape: TopicDetails, retention_hours: float | None, max_message_bytes: int | None) -> Iterator[str]:
     kept = RETENTION_HOURS if retention_hours is None else retention_hours
     why = f"LogicMonitor advises {RETENTION_HOURS} hours" if retention_hours is None else f"{kept:g} hours are expected"
     least_bytes = min(MAX_MESSAGE_BYTES, max_message_bytes or MAX_MESSAGE_BYTES)
@@ -172,7 +172,7 @@ def _limit_faults(shape: Shape, retention_hours: float | None, max_message_bytes
         )
 
 
-def _policy_faults(shape: Shape) -> Iterator[str]:
+def _policy_faults(shape: TopicDetails) -> Iterator[str]:
     if shape.unclean_election:
         yield (
             "unclean.leader.election.enable is true: a replica that lacks acknowledged messages may become the "
@@ -185,7 +185,7 @@ def _policy_faults(shape: Shape) -> Iterator[str]:
         )
 
 
-def create(access: KafkaAccess, name: str, wanted: Wanted) -> bool:
+def create(access: KafkaAccess, name: str, wanted: TopicSettings) -> bool:
     """Create the topic; returns False, and changes nothing, when it is there already."""
     with _administering(access, name) as admin:
         replication = wanted.replication or min(SAFE_REPLICATION, len(admin.metadata().brokers))

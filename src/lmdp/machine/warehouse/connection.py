@@ -38,7 +38,7 @@ _HOLDER = re.compile(r"lock is held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class EngineLimits:
     """Limits of the engine: memory and temporary disk in DuckDB's notation, threads (0: one a core).
 
     `log_bytes`: how long queries may keep the log from being folded in.
@@ -49,7 +49,7 @@ class Limits:
     threads: int = 0
     log_bytes: int = 64 * 2**20
 
-    def more(self) -> Limits | None:
+    def more(self) -> EngineLimits | None:
         """Twice the memory; None where that would be more than half of the machine's.
 
         A checkpoint holds 2,048 values of a column at once (tried with DuckDB 2.0.0), however large they are: thousands
@@ -60,7 +60,7 @@ class Limits:
         return replace(self, memory=f"{doubled}MB") if doubled * 1_000_000 <= machine // 2 else None
 
 
-def attach(path: Path, *, read_only: bool, limits: Limits) -> duckdb.DuckDBPyConnection:
+def attach(path: Path, *, read_only: bool, limits: EngineLimits) -> duckdb.DuckDBPyConnection:
     """Open the file as LM_METRICS, everything outside it shut, times in UTC.
 
     Without this a read-only transaction still reads and writes files (tried with DuckDB 2.0.0).

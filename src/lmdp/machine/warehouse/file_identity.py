@@ -25,7 +25,7 @@ _PAUSE_S = 0.05  # between two looks at a log that a checkpoint is just removing
 _Inode = tuple[int, int]
 
 
-class Believed(NamedTuple):
+class DatabaseSize(NamedTuple):
     """A file as DuckDB knows it: how many blocks of how many bytes, and whether it has a log."""
 
     blocks: int
@@ -36,7 +36,7 @@ class Believed(NamedTuple):
 class FileIdentity:
     """The file at `path` as it was when it was opened, and its log. `ask` returns what DuckDB believes; 2 ms."""
 
-    def __init__(self, path: Path, ask: Callable[[], Believed]) -> None:
+    def __init__(self, path: Path, ask: Callable[[], DatabaseSize]) -> None:
         self._path = path
         self._log = path.with_name(f"{path.name}.wal")
         self._ask = ask

@@ -123,7 +123,7 @@ def steps(read: Read, days: int | None, now: datetime) -> Iterator[Step]:
 def _removal(read: Read, days: int, clock: datetime) -> Iterator[Step]:
     if days < 1:
         raise SettingsError(f"--keep {days}d would remove today's rows; keep at least 1d, or `forever`")
-    before = first_kept(read, days, clock)
+    before = retention_cutoff(read, days, clock)
     is_last = False
     while not is_last:
         ((begin, end, is_last),) = read(_NEXT, [PORTION, before, PORTION + 1])
@@ -133,7 +133,7 @@ def _removal(read: Read, days: int, clock: datetime) -> Iterator[Step]:
     yield partial(_remove_rejects, at=clock, before=before)
 
 
-def first_kept(read: Read, days: int, clock: datetime) -> datetime:
+def retention_cutoff(read: Read, days: int, clock: datetime) -> datetime:
     """Midnight, `days` before today by the clock, but at most two days after the newest row.
 
     A clock that is ahead must not remove everything; a row that is dated more than a day ahead proves no clock right.

@@ -119,7 +119,7 @@ class Totals:
         """Return a copy of them as they are now."""
         return replace(self, rejects=self.rejects.copy(), ranges=list(self.ranges), ends={})
 
-    def note_rows(self, ms: pa.ChunkedArray, limits: Limits) -> None:
+    def note_rows(self, ms: pa.ChunkedArray, limits: RowAgeBounds) -> None:
         """Add rows by their times."""
         self.rows += len(ms)
         found = pc.min_max(ms).as_py()
@@ -156,14 +156,14 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RowAgeBounds:
     """The times (UTC) of which earlier rows have expired, and later ones are ahead."""
 
     kept: datetime
     ahead: datetime
 
     @classmethod
-    def at(cls, now: datetime, keep_days: int | None) -> Limits:
+    def at(cls, now: datetime, keep_days: int | None) -> RowAgeBounds:
         """Return the limits of this moment; None keeps all."""
         now = now.replace(tzinfo=None)
         today = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -182,7 +182,7 @@ class Limits:
         return (self.ahead - _EPOCH) // timedelta(milliseconds=1)
 
 
-def count(connection: duckdb.DuckDBPyConnection, limits: Limits) -> Totals:
+def count(connection: duckdb.DuckDBPyConnection, limits: RowAgeBounds) -> Totals:
     """Count all by SQL, in the snapshot of the connection's transaction."""
 
     def ask(sql: str, values: dict[str, object] | None = None) -> list[tuple[Any, ...]]:
@@ -209,7 +209,7 @@ def count(connection: duckdb.DuckDBPyConnection, limits: Limits) -> Totals:
     )
 
 
-class Tally:
+class RunningTotals:
     """The totals of an open file. `cursor` opens a connection of its own; every commit holds `lock`."""
 
     def __init__(
@@ -227,9 +227,9 @@ class Tally:
         self._noting = threading.Lock()
         self._counting = threading.Lock()
 
-    def limits(self) -> Limits:
+    def limits(self) -> RowAgeBounds:
         """The limits of now."""
-        return Limits.at(datetime.now(UTC), self._keep_days)
+        return RowAgeBounds.at(datetime.now(UTC), self._keep_days)
 
     def count(self) -> Totals:
         """Count by SQL, alongside commits; what is committed meanwhile is added."""

@@ -16,11 +16,11 @@ import duckdb
 
 from lmdp.errors import LmdpError
 from lmdp.machine.warehouse import connection, schema
-from lmdp.machine.warehouse.connection import DATABASE, SCHEMA, Limits
-from lmdp.machine.warehouse.file_identity import Believed, FileIdentity
+from lmdp.machine.warehouse.connection import DATABASE, SCHEMA, EngineLimits
+from lmdp.machine.warehouse.file_identity import DatabaseSize, FileIdentity
 from lmdp.machine.warehouse.reader import Reader, log_bytes
 from lmdp.machine.warehouse.retention import Removed, Step, steps
-from lmdp.machine.warehouse.totals import Tally, Totals
+from lmdp.machine.warehouse.totals import RunningTotals, Totals
 from lmdp.machine.warehouse.writer import insert, is_there
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Warehouse:
         connection: duckdb.DuckDBPyConnection,
         path: Path,
         spec: Spec | None,
-        limits: Limits,
+        limits: EngineLimits,
         keep_days: int | None = None,
     ) -> None:
         self.path = path
@@ -82,8 +82,8 @@ class Warehouse:
             self._reader.answering,
             self._reader.end_queries,
         )
-        self.tally = Tally(self._reader.reading, self._locked_unless_closing, keep_days)
-        self._identity = FileIdentity(path, self._believed) if spec else None
+        self.tally = RunningTotals(self._reader.reading, self._locked_unless_closing, keep_days)
+        self._identity = FileIdentity(path, self._database_size) if spec else None
 
     @property
     def name(self) -> str:
@@ -97,7 +97,7 @@ class Warehouse:
         spec: Spec,
         *,
         read_only: bool = False,
-        limits: Limits | None = None,
+        limits: EngineLimits | None = None,
         keep_days: int | None = None,
     ) -> Warehouse:
         """Open the file, made or migrated where need be; `read_only` changes nothing, and works while nobody writes.
@@ -107,7 +107,7 @@ class Warehouse:
         cannot be a warehouse: no folder, no DuckDB file, newer than this program, or other columns than the
         specification's.
         """
-        limits = limits or Limits()
+        limits = limits or EngineLimits()
         while True:
             try:
                 opened = cls._connected(path, spec, limits, read_only=read_only)
@@ -120,7 +120,7 @@ class Warehouse:
                 return cls(opened, path, None if read_only else spec, limits, keep_days)
 
     @staticmethod
-    def _connected(path: Path, spec: Spec, limits: Limits, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    def _connected(path: Path, spec: Spec, limits: EngineLimits, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         opened = connection.attach(path, read_only=read_only, limits=limits)
         try:
             if read_only:
@@ -307,10 +307,10 @@ class Warehouse:
             self._short = 0
             self.tally.note(write.added, lambda: then(write.size))
 
-    def _believed(self) -> Believed:
+    def _database_size(self) -> DatabaseSize:
         found = self._connection.execute(_BELIEVED).fetchone()
         assert found is not None
-        return Believed(int(found[0]), int(found[1]), bool(found[2]))
+        return DatabaseSize(int(found[0]), int(found[1]), bool(found[2]))
 
     def _failed(self, error: duckdb.Error) -> None:
         """Open the file again where that is needed to continue: it was shut, or lacked memory twice in a row."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lmdp.core.specification import Spec
     from lmdp.machine.sink import Load, OffsetRange
-    from lmdp.machine.warehouse.totals import Limits
+    from lmdp.machine.warehouse.totals import RowAgeBounds
 
 
 _SAME = """
@@ -39,7 +39,7 @@ def is_there(connection: duckdb.DuckDBPyConnection, load: Load) -> bool:
 
 
 def insert(
-    connection: duckdb.DuckDBPyConnection, load: Load, spec: Spec, written: list[int], limits: Limits
+    connection: duckdb.DuckDBPyConnection, load: Load, spec: Spec, written: list[int], limits: RowAgeBounds
 ) -> tuple[int, Totals]:
     """Write `load` within the caller's transaction, noting bytes in `written`.
 

@@ -21,7 +21,7 @@ import zstandard
 from lmdp.errors import ChannelBusyError, ChannelInvalidError, UnreachableError
 from lmdp.snowflake.streaming.answers import IN_PROGRESS, OPEN_CODES, UNCOMMITTED, object_of
 from lmdp.snowflake.streaming.requests import Append
-from lmdp.snowflake.streaming.session import Call, Place, Session
+from lmdp.snowflake.streaming.session import Call, PipeName, Session
 from lmdp.snowflake.streaming.token import OffsetToken, Position, parse
 
 # https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-high-performance-limitations
@@ -104,7 +104,7 @@ class Channel:
 class Channels:
     """The channels of one pipe, as one writer sees them. Different channels may be used by threads at a time."""
 
-    def __init__(self, session: Session, place: Place, writer: str) -> None:
+    def __init__(self, session: Session, place: PipeName, writer: str) -> None:
         self._session = session
         self._place = place
         self._writer = writer

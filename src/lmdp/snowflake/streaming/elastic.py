@@ -15,11 +15,11 @@ import zstandard
 from lmdp.errors import ChannelInvalidError, Delivery, DeliveryError, LmdpError, UnreachableError
 from lmdp.snowflake.streaming.channel import LEVEL
 from lmdp.snowflake.streaming.requests import Rows, cut
-from lmdp.snowflake.streaming.session import Call, Place, Session
+from lmdp.snowflake.streaming.session import Call, PipeName, Session
 from lmdp.snowflake.streaming.token import Position
 
 
-def post(session: Session, place: Place, lines: Sequence[bytes], seconds: float) -> Delivery:
+def post(session: Session, place: PipeName, lines: Sequence[bytes], seconds: float) -> Delivery:
     """Send rows, a JSON object each, within `seconds`.
 
     Raises DeliveryError, with the counts, when not all were accepted: `retryable` unless Snowflake refused for good.

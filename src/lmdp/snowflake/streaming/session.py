@@ -74,7 +74,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PipeName:
     """The pipe that rows go through: a table's default one is its name with `-STREAMING`."""
 
     database: str

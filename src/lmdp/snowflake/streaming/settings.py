@@ -14,7 +14,7 @@ from lmdp.core.column_names import KeyStyle
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.snowflake.connection import der, key_of
 from lmdp.snowflake.secrets import read_secret
-from lmdp.snowflake.streaming.session import Account, Place
+from lmdp.snowflake.streaming.session import Account, PipeName
 from lmdp.sql.settings import NO_ACCOUNT, SnowflakeSettings, address
 from lmdp.support.opening import read_bytes
 from lmdp.support.settings_reader import Reader
@@ -35,7 +35,7 @@ class WriterSettings:
     """Settings of a writer: who signs in, the pipe, and how the columns are named. `key` reads the key each time."""
 
     account: Account = field(repr=False)
-    place: Place
+    place: PipeName
     identifiers: KeyStyle
 
     @classmethod
@@ -61,7 +61,7 @@ class WriterSettings:
         is_upper = settings.identifiers == "upper"
         pipe = read.given("SNOWFLAKE_PIPE") or (DEFAULT_PIPE if is_upper else OWN_PIPE)
         user = read.given("SNOWFLAKE_WRITER_USER") or settings.firehose_user
-        place = Place(settings.database, settings.schema, pipe)
+        place = PipeName(settings.database, settings.schema, pipe)
         return cls(Account(url, user, found), place, "upper" if is_upper else "quoted")
 
     @property

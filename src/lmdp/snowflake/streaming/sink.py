@@ -42,7 +42,7 @@ _REMEMBERED_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SinkLimits:
     """Limits of a sink: how often it asks what is committed, how long it waits for that, and how much may be open.
 
     `uncommitted_s`: before what somebody has in flight is discarded (others saw half a minute after a crash).
@@ -75,7 +75,7 @@ class SnowflakeSink:
         writer: str,
         stop: threading.Event,
         notify: Callable[[str], None],
-        limits: Limits = Limits(),
+        limits: SinkLimits = SinkLimits(),
     ) -> None:
         self.name = name
         self.reopened = 0

@@ -19,7 +19,7 @@ from lmdp.snowflake.streaming.channel import Channels
 from lmdp.snowflake.streaming.parallel import in_parallel
 from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
-from lmdp.snowflake.streaming.sink import Limits, SnowflakeSink, writer_name
+from lmdp.snowflake.streaming.sink import SinkLimits, SnowflakeSink, writer_name
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ def opening(settings: WriterSettings, rejects: str, *, shared: bool = False) -> 
             writer=writer,
             stop=stop,
             notify=notify,
-            limits=Limits(shared=shared),
+            limits=SinkLimits(shared=shared),
         )
         try:
             if shared:

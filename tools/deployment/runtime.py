@@ -21,14 +21,14 @@ Run: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], "subprocess.Comple
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """The outside of the tool: commands (their output goes to the terminal, or is kept), AWS, and the user.
+class Runtime:
+    """The outside of the tool: commands (their output goes to the terminal, or is captured), AWS, and the user.
 
     `cloud` is the folder of this environment's cloud assembly.
     """
 
     run: Run
-    keep: Run
+    capture: Run
     client: Callable[[str], Any]
     ask: Callable[[str], str]
     say: Callable[[str], None]
@@ -44,13 +44,13 @@ class Options:
     delete_data: bool = False
 
 
-def confirm(world: World, options: Options, question: str, word: str) -> None:
+def confirm(runtime: Runtime, options: Options, question: str, word: str) -> None:
     """Continue only when the user types the word."""
-    if not options.yes and world.ask(f"{question} Type {word} to continue: ").strip() != word:
+    if not options.yes and runtime.ask(f"{question} Type {word} to continue: ").strip() != word:
         raise LmdpError("Not confirmed. Nothing more was changed.")
 
 
-def real_world(settings: Settings) -> World:
+def open_runtime(settings: Settings) -> Runtime:
     """The terminal, subprocesses in the project's folder, and AWS (where AWS_ENDPOINT_URL points, if it is set)."""
     import boto3  # noqa: PLC0415 - half a second, and not for a settings fault
     from botocore.config import Config  # noqa: PLC0415 - as above
@@ -67,15 +67,15 @@ def real_world(settings: Settings) -> World:
         return session.client(service, config=Config(read_timeout=_PATIENCE_S, tcp_keepalive=True))
 
     def command(
-        arguments: Sequence[str], env: Mapping[str, str], *, keep: bool = False
+        arguments: Sequence[str], env: Mapping[str, str], *, capture: bool = False
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            arguments, check=False, text=True, cwd=ROOT, env={**os.environ, **env}, capture_output=keep
+            arguments, check=False, text=True, cwd=ROOT, env={**os.environ, **env}, capture_output=capture
         )
 
-    return World(
+    return Runtime(
         run=command,
-        keep=lambda arguments, env: command(arguments, env, keep=True),
+        capture=lambda arguments, env: command(arguments, env, capture=True),
         client=client,
         ask=input,
         say=print,

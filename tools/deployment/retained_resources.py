@@ -10,7 +10,7 @@ from typing import Any, Final
 from infra.containers import CONTAINER_SECRETS, CONTAINER_SECRETS_PARAMETER
 from infra.settings import Settings
 from tools.deployment.cdk import run_cdk
-from tools.deployment.world import World
+from tools.deployment.runtime import Runtime
 
 from lmdp.deployment.checks import stack_state
 from lmdp.errors import LmdpError
@@ -18,35 +18,35 @@ from lmdp.errors import LmdpError
 _CREATED_AGAIN: Final = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS", "DELETE_COMPLETE")
 
 
-def adopt(settings: Settings, world: World) -> None:
+def adopt(settings: Settings, runtime: Runtime) -> None:
     """Take kept buckets into their stack; stop where a kept secret or cluster has to be named in the settings."""
-    faults = [*_secrets(settings, world), *_cluster(settings, world)]
+    faults = [*_secrets(settings, runtime), *_cluster(settings, runtime)]
     if faults:
         raise LmdpError(
             "Stopped: something is there under a name that this deployment would make. Nothing was changed.\n  - "
             + "\n  - ".join(faults)
             + "\nThen deploy again."
         )
-    if not _stack_is_there(settings, world, "storage"):
+    if not _stack_is_there(settings, runtime, "storage"):
         names = settings.names
-        kept = [bucket for bucket in (names.error_bucket, names.log_bucket) if _bucket_is_there(world, bucket)]
+        kept = [bucket for bucket in (names.error_bucket, names.log_bucket) if _bucket_is_there(runtime, bucket)]
         if kept:
-            world.say(f"Taking what was kept into {names.stack('storage')}: {', '.join(kept)}")
+            runtime.say(f"Taking what was kept into {names.stack('storage')}: {', '.join(kept)}")
             # Buckets and their policies have names that a template gives; keys are made again, and the old ones stay.
-            run_cdk(settings, world, ["deploy", names.stack("storage"), "--exclusively", "--require-approval", "never",
-                                      "--import-existing-resources"])  # fmt: skip
+            unasked = ["--exclusively", "--require-approval", "never", "--import-existing-resources"]
+            run_cdk(settings, runtime, ["deploy", names.stack("storage"), *unasked])
 
 
-def _secrets(settings: Settings, world: World) -> list[str]:
-    names, delivery, manager = settings.names, settings.delivery, world.client("secretsmanager")
+def _secrets(settings: Settings, runtime: Runtime) -> list[str]:
+    names, delivery, manager = settings.names, settings.delivery, runtime.client("secretsmanager")
     wanted = (
         ("snowflake-auth", "snowflake-loader", "LMDP_LOADER_SECRET_ARN", delivery.loader_secret_arn),
         ("snowflake-auth", "snowflake-setup", "LMDP_SETUP_SECRET_ARN", delivery.setup_secret_arn),
         ("auth", "kafka-client", "LMDP_KAFKA_SECRET_ARN", settings.kafka.secret_arn),
     )
     free = {what: setting for stack, what, setting, given in wanted
-            if not given and not _stack_is_there(settings, world, stack)}  # fmt: skip
-    if settings.containers.services and not _has_container_secrets(settings, world):
+            if not given and not _stack_is_there(settings, runtime, stack)}  # fmt: skip
+    if settings.containers.services and not _has_container_secrets(settings, runtime):
         free |= dict.fromkeys(CONTAINER_SECRETS, "")
     faults = []
     for what, setting in free.items():
@@ -58,9 +58,9 @@ def _secrets(settings: Settings, world: World) -> list[str]:
     return faults
 
 
-def _has_container_secrets(settings: Settings, world: World) -> bool:
+def _has_container_secrets(settings: Settings, runtime: Runtime) -> bool:
     """Return whether the secrets of the services in containers are in their stack, which is there without any too."""
-    ssm = world.client("ssm")
+    ssm = runtime.client("ssm")
     try:
         ssm.get_parameter(Name=settings.names.parameter(CONTAINER_SECRETS_PARAMETER))
     except ssm.exceptions.ParameterNotFound:
@@ -86,11 +86,11 @@ def _secret_fault(name: str, setting: str, found: dict[str, Any]) -> str:
     return f"the secret {name} {state}. To use it: {use}. To give it up: {delete}"
 
 
-def _cluster(settings: Settings, world: World) -> list[str]:
-    if settings.kafka.cluster_arn or _stack_is_there(settings, world, "network"):
+def _cluster(settings: Settings, runtime: Runtime) -> list[str]:
+    if settings.kafka.cluster_arn or _stack_is_there(settings, runtime, "network"):
         return []
     name = settings.kafka.cluster_name
-    found = world.client("kafka").list_clusters_v2(ClusterNameFilter=name)["ClusterInfoList"]
+    found = runtime.client("kafka").list_clusters_v2(ClusterNameFilter=name)["ClusterInfoList"]
     return [
         f"the cluster {name} was kept: set LMDP_MSK_CLUSTER_ARN={one['ClusterArn']} instead of LMDP_MSK_CREATE=true"
         for one in found
@@ -98,22 +98,22 @@ def _cluster(settings: Settings, world: World) -> list[str]:
     ]
 
 
-def _stack_is_there(settings: Settings, world: World, stack: str) -> bool:
+def _stack_is_there(settings: Settings, runtime: Runtime, stack: str) -> bool:
     """Return whether CloudFormation has it, in a state that an update can follow.
 
     CDK deletes a stack whose creation was rolled back, and creates it again. The rollback deleted what that creation
     made (RetainExceptOnCreate); what a failed rollback left is retained by CDK's deletion, and its name is then taken:
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html
     """
-    state = stack_state(world.client("cloudformation"), settings.names.stack(stack))
+    state = stack_state(runtime.client("cloudformation"), settings.names.stack(stack))
     return bool(state) and state not in _CREATED_AGAIN
 
 
-def _bucket_is_there(world: World, bucket: str) -> bool:
+def _bucket_is_there(runtime: Runtime, bucket: str) -> bool:
     from botocore.exceptions import ClientError  # noqa: PLC0415 - as boto3
 
     try:
-        world.client("s3").head_bucket(Bucket=bucket)
+        runtime.client("s3").head_bucket(Bucket=bucket)
     except ClientError as error:
         if error.response["Error"]["Code"] in ("404", "NoSuchBucket", "NotFound"):
             return False
