@@ -518,8 +518,7 @@ def test_a_file_in_use_names_who_has_it(warehouse: Warehouse, path: Path) -> Non
     code = """
         import pathlib, sys
         from lmdp.errors import LmdpError
-        from lmdp.machine.warehouse.totals import moment_of
-from lmdp.machine.warehouse.warehouse import Warehouse
+        from lmdp.machine.warehouse.warehouse import Warehouse
         from lmdp.core.specification import load_spec
         try:
             Warehouse.open(pathlib.Path(sys.argv[1]), load_spec(), read_only=sys.argv[2] == "True")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from lmdp.errors import SinkTakenError, UnreachableError
+from lmdp.snowflake.streaming.session import CONNECTIONS
 
-THREADS: Final = 32
 """Calls at a time, and connections that are kept for them."""
 
 _GLANCE_S: Final = 0.25
@@ -18,7 +18,7 @@ _STOP_S: Final = 4.0  # how long the end waits for an answer
 
 
 def in_parallel(calls: Sequence[Callable[[], object]], stop: threading.Event) -> None:
-    """Make all calls, `THREADS` at a time, and wait for them; raise the gravest error.
+    """Make all calls, `CONNECTIONS` at a time, and wait for them; raise the gravest error.
 
     Raises UnreachableError when `stop` is set and some have not ended soon after; those that have not begun never do.
     """
@@ -37,7 +37,7 @@ def in_parallel(calls: Sequence[Callable[[], object]], stop: threading.Event) ->
                 errors.append(error)
 
     # Also a single one: a socket's time-out is longer than the end of a run may take.
-    threads = _started(make, min(len(calls), THREADS))
+    threads = _started(make, min(len(calls), CONNECTIONS))
     if not threads:
         make()
     waited = 0.0

@@ -30,7 +30,6 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from lmdp.certificates.pem import public_half
 from lmdp.errors import ChannelInvalidError, LmdpError, SettingsError, UnreachableError
 from lmdp.snowflake.streaming.answers import Decision, Refusal, refusal, text_of
-from lmdp.snowflake.streaming.parallel import THREADS
 from lmdp.sql.settings import address
 
 # https://docs.snowflake.com/en/developer-guide/sql-api/authenticating (an hour at most)
@@ -43,6 +42,7 @@ _READ_S: Final = 30.0
 _RETRY_S: Final = 30.0
 _WAIT_S: Final = 60.0  # others saw a channel's rows uncommitted for half a minute after a crash
 _LEAST_S: Final = 0.1
+CONNECTIONS: Final = 32  # at a time
 _FIRST_S: Final = 0.1
 _LONGEST_S: Final = 5.0
 _OPTIONS: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)] + (
@@ -324,7 +324,7 @@ def _pool(base: str) -> urllib3.PoolManager:
     """Return the connections: the system's CAs or `SSL_CERT_FILE`, and the proxy that the environment names."""
     parts = urlsplit(base)
     given: dict[str, Any] = {
-        "maxsize": THREADS,
+        "maxsize": CONNECTIONS,
         "retries": False,
         "ssl_context": ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or None),
     }
