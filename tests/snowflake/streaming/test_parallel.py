@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from lmdp.errors import ChannelTakenError, LmdpError, UnreachableError
-from lmdp.snowflake.streaming.parallel import THREADS, in_parallel
+from lmdp.snowflake.streaming.parallel import in_parallel
+from lmdp.snowflake.streaming.session import CONNECTIONS
 from running import no_more_threads
 
 
@@ -23,7 +24,7 @@ def test_calls_share_a_bounded_number_of_threads() -> None:
 
     in_parallel([partial(call, number) for number in range(2_000)], threading.Event())
     assert sorted(done) == list(range(2_000))
-    assert len(threads) <= THREADS
+    assert len(threads) <= CONNECTIONS
 
 
 def test_calls_are_made_without_threads_where_there_are_none() -> None:
@@ -52,7 +53,7 @@ def test_the_end_waits_for_no_answer_that_does_not_come() -> None:
     answer, stop, made = threading.Event(), threading.Event(), list[int]()
     stop.set()
     begun = time.monotonic()
-    silent = [lambda: answer.wait(60)] * THREADS
+    silent = [lambda: answer.wait(60)] * CONNECTIONS
     with pytest.raises(UnreachableError, match="ends before an answer came"):
         in_parallel([*silent, lambda: made.append(1)], stop)
     assert time.monotonic() - begun < 8

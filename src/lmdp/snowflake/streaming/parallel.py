@@ -11,8 +11,6 @@ from typing import Final
 from lmdp.errors import SinkTakenError, UnreachableError
 from lmdp.snowflake.streaming.session import CONNECTIONS
 
-"""Calls at a time, and connections that are kept for them."""
-
 _GLANCE_S: Final = 0.25
 _STOP_S: Final = 4.0  # how long the end waits for an answer
 

@@ -42,7 +42,8 @@ _READ_S: Final = 30.0
 _RETRY_S: Final = 30.0
 _WAIT_S: Final = 60.0  # others saw a channel's rows uncommitted for half a minute after a crash
 _LEAST_S: Final = 0.1
-CONNECTIONS: Final = 32  # at a time
+CONNECTIONS: Final = 32
+"""Connections that are kept, for as many calls at a time."""
 _FIRST_S: Final = 0.1
 _LONGEST_S: Final = 5.0
 _OPTIONS: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)] + (
