@@ -110,7 +110,8 @@ _SYSDATE = f"CREATE OR REPLACE MACRO {SCHEMA}.SYSDATE() AS CAST(now() AS TIMESTA
 _VIEW = re.compile(rf"CREATE OR REPLACE VIEW {re.escape(SCHEMA)}\.(\w+) AS ")
 _SOURCE = re.compile(rf"FROM {re.escape(SCHEMA)}\.(\w+)")
 _ROWS = f"{SCHEMA}.ROW_EVENTS"
-_ROWS_ONCE = f'(SELECT * EXCLUDE "value", MAX("value") AS "value" FROM {_ROWS} GROUP BY ALL)'  # noqa: S608 - its own names
+_HOUR = "DATE_TRUNC('HOUR', \"ts\")"  # a group's own column: what is computed above it is no filter below it
+_ROWS_ONCE = f'(SELECT * EXCLUDE "value", {_HOUR} AS HOUR, MAX("value") AS "value" FROM {_ROWS} GROUP BY ALL)'  # noqa: S608 - its own names
 _AGE = "ROW(TS_UNIX_MS, COALESCE(VALUE, '-inf'::DOUBLE))"
 _LAST_OF_THE_HOUR = re.compile(rf" UNION ALL SELECT .*? FROM {re.escape(SCHEMA)}\.LAST_POINTS\b")  # noqa: S608 - its own names
 _BEFORE_THE_HOUR = re.compile(rf" UNION ALL SELECT [^()]* FROM {re.escape(SCHEMA)}\.SUM_PREVIOUS\b")  # noqa: S608 - its own names
@@ -171,7 +172,7 @@ def _cheaper(statements: Iterable[str]) -> Iterator[str]:
         if name == "POINTS":
             points = sql.partition(" QUALIFY ")[0]
             yield points.replace(".POINTS AS ", ".POINTS_WITH_REPEATS AS ", 1)
-            yield points.replace(f"FROM {_ROWS}", f"FROM {_ROWS_ONCE}")
+            yield points.replace(f"{_HOUR} AS", "HOUR AS").replace(f"FROM {_ROWS}", f"FROM {_ROWS_ONCE}")
         elif name in ("LAST_POINTS", "SUM_ENDS"):
             yield sql.replace(f"FROM {SCHEMA}.POINTS ", f"FROM {SCHEMA}.POINTS_WITH_REPEATS ")
         elif name == "METRIC_HOURLY":
