@@ -13,7 +13,7 @@ from benchmarks.bench import TINY, Bench
 from benchmarks.kafka import Kafka
 from benchmarks.table import HEAD, Line
 
-KAFKA = {"machine": 3, "workers": 5, "latency": 1, "growth": 2}  # lines
+KAFKA = {"machine": 3, "workers": 5, "latency": 2, "growth": 2}  # lines
 WITHOUT = {
     "decode": 6,
     "flatten": 3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import stat
 from typing import TYPE_CHECKING
@@ -41,6 +42,15 @@ def test_on_a_terminal_a_table_fits_it(folder: Path) -> None:
     assert b"\x1b[2m" in terminal.written
 
 
+def _interrupted(terminal: Terminal) -> bool:
+    """Press Ctrl-C; Python misses one that comes between its prompt and its wait for a key, until the next."""
+    terminal.program.send_signal(signal.SIGINT)
+    with contextlib.suppress(AssertionError):
+        until(lambda: terminal.shows(r"\.\.\.> \s+lmdp> $"), 5)
+        return True
+    return False
+
+
 def test_the_prompt_answers_until_its_end(folder: Path) -> None:
     """Queries over several lines, an error, another format, Ctrl-C, and Ctrl-D; the history is the owner's alone."""
     terminal = Terminal("query", folder=folder)
@@ -54,8 +64,7 @@ def test_the_prompt_answers_until_its_end(folder: Path) -> None:
         until(lambda: terminal.shows("seven = 7"))
         terminal.types("select 1\n")
         until(lambda: terminal.shows(r"\.\.\.> $"))
-        terminal.program.send_signal(signal.SIGINT)
-        until(lambda: terminal.shows(r"\.\.\.> \s+lmdp> $"))
+        until(lambda: _interrupted(terminal))
         terminal.types(".tables\n")
         until(lambda: terminal.shows("table_name = METRICS"))
         terminal.types("\x04")
