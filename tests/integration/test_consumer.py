@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lmdp.machine.embedded_kafka.config import BrokerSettings
+    from lmdp.machine.kafka.access import KafkaAccess
 
 
 def test_a_broker_restart_and_another_cluster(
@@ -101,19 +102,21 @@ def test_everything_that_stands_on_a_topic_is_counted(
         assert sum(run.progress.reasons.values()) == counts.rejected_messages
 
 
+def _without_group(broker: KafkaBroker, settings: BrokerSettings, topic: str, client: str) -> tuple[KafkaAccess, str]:
+    """Return the access and the principal of a client that may read a topic, and no group."""
+    made = development_ca.make_client(settings.certs.ca.cert.parent, client)
+    rights = [topics.Grant(made.principal, "topic", topic, right) for right in ("read", "describe")]
+    topics.apply_grants(broker.access, topic, rights)
+    return dataclasses.replace(broker.access, cert=made.cert, key=made.key), made.principal
+
+
 def test_a_reader_without_rights_on_the_group_reads(
     kafka_broker: KafkaBroker, kafka_settings: BrokerSettings, new_topic: Callable[..., str], tmp_path: Path
 ) -> None:
     """The group is for lag monitors: without an ACL for it the rows still come."""
     name = new_topic(1)
-    made = development_ca.make_client(kafka_settings.certs.ca.cert.parent, "groupless")
-    topics.apply_grants(
-        kafka_broker.access,
-        name,
-        [topics.Grant(made.principal, "topic", name, right) for right in ("read", "describe")],
-    )
+    reader, _ = _without_group(kafka_broker, kafka_settings, name, "groupless")
     publish(kafka_broker.access, name, map(bundle, range(50)))
-    reader = dataclasses.replace(kafka_broker.access, cert=made.cert, key=made.key)
     with consuming(reader, tmp_path / "w.duckdb", ConsumeSettings(name)) as run:
         until(lambda: run.rows() == 50)
         publish(kafka_broker.access, name, map(bundle, range(50, 60)))
@@ -131,14 +134,8 @@ def test_a_run_that_may_not_join_its_group_says_so_until_it_may(
 ) -> None:
     """Without an ACL for the group a shared topic gives nothing: that is trouble, and ends with the right."""
     name = new_topic(1)
-    made = development_ca.make_client(kafka_settings.certs.ca.cert.parent, "unjoined")
-    topics.apply_grants(
-        kafka_broker.access,
-        name,
-        [topics.Grant(made.principal, "topic", name, right) for right in ("read", "describe")],
-    )
+    reader, principal = _without_group(kafka_broker, kafka_settings, name, "unjoined")
     publish(kafka_broker.access, name, map(bundle, range(50)))
-    reader = dataclasses.replace(kafka_broker.access, cert=made.cert, key=made.key)
     with consuming(reader, tmp_path / "w.duckdb", ConsumeSettings(name, group="unjoined", shared=True)) as run:
         until(lambda: run.progress.trouble)
         command = f"lmdp topic acls --topic {name} --reader NAME --group unjoined"
@@ -146,10 +143,10 @@ def test_a_run_that_may_not_join_its_group_says_so_until_it_may(
             run.progress.trouble
             == f"No rights on the group unjoined, so that no partition is read. To grant them: {command}."
         )
-        topics.apply_grants(kafka_broker.access, name, [topics.Grant(made.principal, "group", "unjoined", "read")])
+        topics.apply_grants(kafka_broker.access, name, [topics.Grant(principal, "group", "unjoined", "read")])
         until(lambda: run.rows() == 50, 60)
         assert run.progress.trouble == ""
-    topics.revoke(kafka_broker.access, name, made.principal)  # other tests list the ACLs of this broker
+    topics.revoke(kafka_broker.access, name, principal)  # other tests list the ACLs of this broker
 
 
 def test_a_topic_that_is_not_there_is_told_and_not_made(kafka_broker: KafkaBroker, tmp_path: Path) -> None:

@@ -172,6 +172,8 @@ class _Handler(Handler):
                     double.accepted.extend(taken)
         self._fate(fault, len(data))
 
+    do_GET = do_POST = serve  # noqa: N815 - names that http.server looks up
+
     def _fate(self, fault: Fault, entries: int) -> None:
         time.sleep(fault.seconds)
         if fault.drop or fault.lose:

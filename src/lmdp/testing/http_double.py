@@ -28,22 +28,12 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A handler of one connection's requests, of every method by `serve`."""
+    """A handler of one connection's requests, for a class that answers them."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
     server: Server
-
-    def serve(self) -> None:
-        """Answer one request."""
-        raise NotImplementedError
-
-    def do_GET(self) -> None:
-        """Answer one request."""
-        self.serve()
-
-    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - names that http.server looks up
 
     def begin(self, status: int, kind: str, size: int, **headers: str) -> None:
         """Send the head of an answer whose body has a content type and a size."""

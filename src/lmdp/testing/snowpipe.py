@@ -298,6 +298,8 @@ class _Handler(Handler):
             self.begin(status, "application/json", len(answer), **wait)
             self.send_body(answer, half=fault.garble)
 
+    do_GET = do_POST = do_PUT = do_DELETE = serve  # noqa: N815 - names that http.server looks up
+
     def date_time_string(self, timestamp: float | None = None) -> str:
         return formatdate(timestamp or self.server.double.now(), usegmt=True)
 
