@@ -136,8 +136,8 @@ def state_rules(settings: Settings) -> list[AlarmRule]:
     prefix = settings.names.prefix
     errors = metric("AWS/Lambda", "Errors", {"FunctionName": settings.names.watcher_function})
     days: list[tuple[str, Severity, str, str, str, int]] = [
-        ("certificate-warn", "warn", "certificates", "A certificate for Kafka ends", "CertificateDaysLeft", _WARN_DAYS),
-        ("certificate-page", "page", "certificates", "A certificate for Kafka ends", "CertificateDaysLeft", _PAGE_DAYS),
+        ("certificate-warn", "warn", "certificates", "A Kafka certificate expires", "CertificateDaysLeft", _WARN_DAYS),
+        ("certificate-page", "page", "certificates", "A Kafka certificate expires", "CertificateDaysLeft", _PAGE_DAYS),
         (
             "loader-key-old",
             "warn",
