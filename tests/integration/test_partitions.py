@@ -21,7 +21,7 @@ from lmdp.testing.pipeline import MemorySink
 from running import bundle, consuming, expected, publish, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from lmdp.machine.embedded_kafka.broker import KafkaBroker
@@ -147,6 +147,35 @@ def test_a_reset_of_one_partition_skips_nothing_of_another(
         *((1, offset) for offset in range(20)),
     ]
     assert [(fetch.first, fetch.lost_from) for fetch in found if fetch.lost_from is not None] == [(5, 2)]
+
+
+class _Asked(MemorySink):
+    """A sink that notes which partitions' offsets it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = list[int]()
+
+    def offsets(self, cluster: str, topic_id: str, topic: str, partitions: Collection[int] = ()) -> dict[int, int]:
+        self.asked += partitions
+        return super().offsets(cluster, topic_id, topic, partitions)
+
+
+def test_an_assignment_that_comes_at_the_end_is_not_taken(
+    kafka_broker: KafkaBroker, admin: AdminClient, new_topic: Callable[..., str]
+) -> None:
+    """A run that ends before it reads its first partitions does not take them from their writer."""
+    topic, sink = new_topic(2), _Asked()
+    settings = ConsumeSettings(topic, group=topic, shared=True)
+    source = KafkaSource(kafka_broker.access, sink, settings, Progress(), StopEvents(), print, Drain(Event(), print))
+
+    def is_assigned() -> bool:
+        members = admin.describe_consumer_groups([topic])[topic].result(10).members
+        return any(member.assignment and member.assignment.topic_partitions for member in members)
+
+    until(is_assigned)
+    source.close()
+    assert sink.asked == []
 
 
 def test_a_partition_that_was_empty_is_missed_too(

@@ -21,6 +21,9 @@ _TYPES: Final = {JSON: JSON, PROTOBUF: PROTOBUF, "application/protobuf": "applic
 _UNCHOSEN: Final = frozenset({"", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded"})
 _TAKEN: Final = f"send {PROTOBUF} or {JSON}"
 
+# Retries that fall together come together again. Our own: a host's seeded sequence is not ours to use.
+_CHANCE: Final = random.Random()  # noqa: S311 - no secret
+
 _TRACES: Final = "this receiver takes metrics alone; let the sender export no traces and no logs to it"
 
 
@@ -60,12 +63,12 @@ def status(kind: str, text: str) -> bytes:
 
 def unavailable(text: str) -> RequestRefusedError:
     """Return the refusal of a request that may be retried, after seconds that differ between senders."""
-    return RequestRefusedError(503, text, retry_after=str(random.randint(2, 8)))  # noqa: S311 - it spreads load
+    return RequestRefusedError(503, text, retry_after=str(_CHANCE.randint(2, 8)))
 
 
 def too_many(text: str, seconds: float = 1.0) -> RequestRefusedError:
     """Return the refusal of a request beyond what is taken at a time."""
-    return RequestRefusedError(429, text, retry_after=str(max(1, round(seconds) + random.randint(0, 2))))  # noqa: S311 - as above
+    return RequestRefusedError(429, text, retry_after=str(max(1, round(seconds) + _CHANCE.randint(0, 2))))
 
 
 def not_here(path: str) -> RequestRefusedError:

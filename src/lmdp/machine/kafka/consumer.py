@@ -117,6 +117,7 @@ class KafkaSource:
         self._positions = Positions(settings.topic)
         self._release: Callable[[Collection[int]], None] | None = None
         self._is_assigned = not settings.shared
+        self._is_closing = False
         shared = _SHARED_SETTINGS if settings.shared else {}
         with contextlib.ExitStack() as on_failure:
             self._watcher = TopicWatcher(access, settings.topic, settings.cluster)
@@ -148,7 +149,12 @@ class KafkaSource:
         self._release = release
 
     def _on_assign(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
-        """Take the partitions that the group gives this process, each from where the sink is."""
+        """Take the partitions that the group gives this process, each from where the sink is.
+
+        None at the end: librdkafka hands out an assignment that has just come before it gives it back.
+        """
+        if self._is_closing:
+            return
         snapshot = self._watcher.snapshot()
         if snapshot.identity != self.identity:
             raise TopicReplacedError(self._loss("was recreated"))
@@ -251,7 +257,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Close the client; a broker that does not take the group's offsets is not waited for (45 s, else)."""
-        self._release = None
+        self._is_closing, self._release = True, None
         self._group.close(_STOP_S)
         self._watcher.stop()
         closing = Thread(target=self._group.close_client, name="close", daemon=True)

@@ -46,6 +46,7 @@ CONNECTIONS: Final = 32
 """Connections that are kept, for as many calls at a time."""
 _FIRST_S: Final = 0.1
 _LONGEST_S: Final = 5.0
+_CHANCE: Final = random.Random()  # noqa: S311 - no secret. Our own: a host's seeded sequence is not ours to use
 _OPTIONS: Final = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)] + (
     [(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)] if hasattr(socket, "TCP_SYNCNT") else []
 )
@@ -154,7 +155,7 @@ class Session:
                 raise LmdpError(f"Snowflake refused {_named(call)}: {failure}.\n{_ADVICE}")
             limit = call.wait_seconds if decision is Decision.WAIT else self._retry_s
             limit = limit if call.ends is None else call.ends - begun
-            pause = _retry_after(answer) or min(_FIRST_S * 2 ** min(attempt, 10), _LONGEST_S) * random.uniform(0.5, 1)  # noqa: S311 - chance, no secret
+            pause = _retry_after(answer) or min(_FIRST_S * 2 ** min(attempt, 10), _LONGEST_S) * _CHANCE.uniform(0.5, 1)
             if time.monotonic() + pause - begun > limit or self.stop.wait(pause):
                 raise UnreachableError(f"Snowflake at {self.account.base} does not take {_named(call)}: {failure}.")
             attempt += 1
