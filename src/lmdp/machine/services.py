@@ -33,11 +33,8 @@ from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.simulation.collectors import Simulation
 from lmdp.machine.status import RunState, StartMessages
 from lmdp.machine.store import OpenStore, Store, WarehouseStore
-from lmdp.machine.warehouse.connection import EngineLimits
 from lmdp.machine.warehouse.warehouse import Warehouse
 
-# More memory makes no query faster, and the consumer needs it (measured on 2.3 million rows).
-_QUERY_LIMITS = EngineLimits(memory="128MB")
 _WATCH_EVERY_S = 0.25
 _FLUSH_S = 30.0  # for what is under way when the duration is over
 _STOP_S = 2.0  # the same, when someone waits for the end
@@ -131,7 +128,7 @@ def run(
 def _file(settings: MachineSettings, *_: object) -> Iterator[Store]:
     """Open the warehouse's file as the store of a run."""
     spec, days = settings.transform.spec, settings.keep_days
-    with Warehouse.open(settings.warehouse, spec, limits=_QUERY_LIMITS, keep_days=days) as warehouse:
+    with Warehouse.open(settings.warehouse, spec, keep_days=days) as warehouse:
         yield WarehouseStore(warehouse, days)
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from lmdp.machine.warehouse.connection import EngineLimits
+
 _BATCH_ROWS = 2048
 _PAUSE_S = 5.0
 _END_TRIES = 50  # of 0.1 s; an interrupt that comes before the query begins is lost
@@ -42,8 +44,9 @@ def log_bytes(path: Path) -> int:
 class Reader:
     """Cursors on the file at `path`; safe from any thread.
 
-    `connected` returns the writer's connection, and `reopen` opens a file again that a failure has shut. Without
-    queries DuckDB folds the log in at 16 MB; with them it may have `longest_log` bytes before the next one waits.
+    `connected` returns the writer's connection, `reopen` opens a file again that a failure has shut, and `limits`
+    returns the engine's. Without queries DuckDB folds the log in at 16 MB; with them it may have `log_bytes` before
+    the next one waits.
     """
 
     def __init__(
@@ -51,12 +54,14 @@ class Reader:
         path: Path,
         connected: Callable[[], duckdb.DuckDBPyConnection],
         reopen: Callable[[], None],
-        longest_log: int,
+        limits: Callable[[], EngineLimits],
     ) -> None:
         self._path = path
         self._connected = connected
         self._reopen = reopen
-        self._least_longest = self._longest_log = longest_log
+        self._limits = limits
+        self._longest_log = limits().log_bytes
+        self._hungry = 0
         self._open: set[duckdb.DuckDBPyConnection] = set()
         self._stuck: set[duckdb.DuckDBPyConnection] = set()  # of them, those that no interrupt ends
         self._changed = threading.Condition()
@@ -79,7 +84,7 @@ class Reader:
 
         The query is interrupted when `left` is set, because nobody waits for it any more.
         """
-        with self.cursor(timeout_s) as cursor:
+        with self.more_memory(), self.cursor(timeout_s) as cursor:
             done, ends = threading.Event(), left or threading.Event()
             watch = threading.Thread(target=self._end_in_time, args=(cursor, done, ends, timeout_s), daemon=True)
             try:
@@ -96,6 +101,25 @@ class Reader:
             finally:
                 done.set()
                 ends.set()
+
+    @contextlib.contextmanager
+    def more_memory(self) -> Iterator[None]:
+        """Let the engine use more memory until the last of these blocks ends."""
+        with self._changed:
+            self._hungry += 1
+            self._limit_memory(self._limits().query_memory)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._hungry -= 1
+                if not self._hungry:
+                    self._limit_memory(self._limits().memory)
+
+    def _limit_memory(self, memory: str) -> None:
+        # It fails for a closed file, and where more is in use than that: the next block's end tries again.
+        with contextlib.suppress(duckdb.Error), self._connected().cursor() as cursor:
+            connection.limit_memory(cursor, memory)
 
     def _end_in_time(
         self, cursor: duckdb.DuckDBPyConnection, done: threading.Event, ends: threading.Event, seconds: float
@@ -179,7 +203,7 @@ class Reader:
                 if not self._open:
                     with contextlib.suppress(duckdb.Error):  # a commit is under way, and folds it in itself
                         cursor.execute(f"CHECKPOINT {DATABASE}")
-                self._longest_log = max(self._least_longest, 2 * log_bytes(self._path))
+                self._longest_log = max(self._limits().log_bytes, 2 * log_bytes(self._path))
             self._open.add(cursor)
             return cursor
 

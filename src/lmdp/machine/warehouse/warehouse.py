@@ -76,7 +76,7 @@ class Warehouse:
         self._removing: duckdb.DuckDBPyConnection | None = None
         self._removed = threading.Condition()
         self._bytes_at_open = self.file_bytes()
-        self._reader = Reader(path, lambda: self._connection, self._reopen_if_shut, limits.log_bytes)
+        self._reader = Reader(path, lambda: self._connection, self._reopen_if_shut, lambda: self._limits)
         self.query, self.answering, self.end_queries = (
             self._reader.query,
             self._reader.answering,
@@ -226,7 +226,7 @@ class Warehouse:
         """Run a transaction of its own alongside the loads, which wait for its commit alone."""
         assert self._identity is not None
         try:
-            with self._reader.cursor() as cursor, self._removing_on(cursor):
+            with self._reader.more_memory(), self._reader.cursor() as cursor, self._removing_on(cursor):
                 cursor.begin()
                 removed = step(cursor)
                 with self._locked_unless_closing():
