@@ -81,10 +81,10 @@ def to_duckdb(sql: str) -> str | None:
         return None
     tree = _as_view(tree)
     for rewrite in REWRITES:
-        tree = tree.transform(rewrite) or tree
+        tree = tree.transform(rewrite, copy=False) or tree
     _refuse_unknown(tree, sql)
     try:
-        return tree.sql("duckdb", unsupported_level=ErrorLevel.RAISE)
+        return tree.sql("duckdb", copy=False, unsupported_level=ErrorLevel.RAISE)
     except sqlglot.errors.UnsupportedError as error:
         raise _refused(str(error), sql) from error
 
