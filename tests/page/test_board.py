@@ -78,6 +78,22 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, error: str) -> None:
     assert file.path.read_text() == text
 
 
+def test_a_panel_is_removed_and_put_back(tmp_path: Path) -> None:
+    """It returns to its place; the last one leaves an empty board, and one that is gone cannot be removed again."""
+    file = BoardFile(tmp_path / "board.toml")
+    one, other = Panel("one", sql="SELECT 1"), Panel("other", sql="SELECT 2")
+    file.path.write_text(Board([one, other]).text())
+    at = file.remove(one)
+    assert file.read() == Board([other])
+    file.add(one, at)
+    assert file.read() == Board([one, other])
+    file.remove(one)
+    file.remove(other)
+    assert file.read() == Board([])
+    with pytest.raises(ApiError, match="one is no longer on the board"):
+        file.remove(one)
+
+
 def test_an_empty_board_is_one(tmp_path: Path) -> None:
     """No panel is no fault."""
     file = BoardFile(tmp_path / "board.toml")

@@ -48,7 +48,7 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def text(self) -> str:
         """Return it as TOML, as you would write it."""
-        return "\n".join(map(_panel, self.panel))
+        return "\n".join(map(_panel, self.panel)) or "panel = []\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,25 @@ class BoardFile:
                 400, f"{path} is not a board: {error}", "correct the file, as docs/board.md has it"
             ) from error
 
-    def add(self, panel: Panel) -> None:
-        """Write the board with one more panel at its end. Raises ApiError."""
-        board = Board([*self.read().panel, panel])
-        if len(board.panel) > MOST:
-            raise ApiError(400, f"a board has at most {MOST} panels", f"remove some from {self.path}")
+    def add(self, panel: Panel, at: int = MOST) -> None:
+        """Write the board with one more panel, as the one with the index `at`, or as its last one. Raises ApiError."""
+        panels = self.read().panel
+        if len(panels) >= MOST:
+            raise ApiError(400, f"a board has at most {MOST} panels", "remove some from it")
+        self._write([*panels[:at], panel, *panels[at:]])
+
+    def remove(self, panel: Panel) -> int:
+        """Write the board without a panel, and return the index that it had. Raises ApiError."""
+        panels = self.read().panel
+        if panel not in panels:
+            raise ApiError(409, f"{panel.title} is no longer on the board", "look at the board again")
+        at = panels.index(panel)
+        self._write([*panels[:at], *panels[at + 1 :]])
+        return at
+
+    def _write(self, panels: list[Panel]) -> None:
         try:
-            write_whole(self.path, board.text().encode())
+            write_whole(self.path, Board(panels).text().encode())
         except OSError as error:
             text = f"{self.path} cannot be written: {error.strerror}"
             raise ApiError(500, text, "free space, or correct the rights of the folder") from error

@@ -17,9 +17,11 @@ from lmdp.page.board import Panel
 from lmdp.page.run_client import Answer
 from lmdp.page.selection import Picture
 from lmdp.page.series_chart import SeriesChart
-from lmdp.page.widgets import empty, heading
+from lmdp.page.widgets import action, empty, heading
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from lmdp.page.layout import Session
 
 _REFRESH_S = 15.0
@@ -42,6 +44,7 @@ class BoardTab:
     def build(self) -> None:
         """Build the frame; the first opening fills it."""
         heading("Board", "saved charts and queries")
+        self._removed = ui.element("div").classes("lm-row").props("role=status data-testid=board-removed")
         self._place = ui.element("div").classes("lm-board").props("data-testid=board")
         self._note = ui.label().classes("lm-note lm-more").props("data-testid=board-file")
 
@@ -72,9 +75,31 @@ class BoardTab:
             except ApiError as error:
                 empty(f"{error}. Next: {error.next}")
                 return
-            self._panels = [_PanelCard(self._session, panel) for panel in board.panel]
+            self._panels = [_PanelCard(self._session, panel, self._remove) for panel in board.panel]
         ships = "the board that ships; saving a chart or a query makes "
         self._note.set_text(f"From {'' if self._read_at else ships}{self._file.path}. To share it, commit that file.")
+
+    async def _remove(self, panel: Panel) -> None:
+        """Remove a panel, and offer to put it back."""
+        self._removed.clear()
+        with self._removed:
+            try:
+                at = self._file.remove(panel)
+            except ApiError as error:
+                ui.label(f"{error}. Next: {error.next}")
+                return
+            ui.label(f"{panel.title} was removed.")
+            action("Undo", lambda: self._put_back(panel, at), "board-undo", "flat dense")
+        await self.tick()
+
+    async def _put_back(self, panel: Panel, at: int) -> None:
+        self._removed.clear()
+        try:
+            self._file.add(panel, at)
+        except ApiError as error:
+            with self._removed:
+                ui.label(f"{error}. Next: {error.next}")
+        await self.tick()
 
     async def _refresh(self) -> None:
         begun = time.monotonic()
@@ -86,7 +111,7 @@ class BoardTab:
 class _PanelCard:
     """A panel on the page. Its fault stays its own."""
 
-    def __init__(self, session: Session, panel: Panel) -> None:
+    def __init__(self, session: Session, panel: Panel, remove: Callable[[Panel], Awaitable[None]]) -> None:
         self._session, self._panel = session, panel
         with ui.element("section").classes("lm-card lm-panel-card").props("data-testid=panel") as card:
             with ui.element("div").classes("lm-reason-title"):
@@ -94,6 +119,7 @@ class _PanelCard:
                     ui.label(panel.title)
                 ui.label(panel.note).classes("lm-note")
                 ui.button("Open", on_click=self._open).props("flat dense no-caps").classes("lm-copy lm-open")
+                ui.button("Remove", on_click=lambda: remove(panel)).props("flat dense no-caps").classes("lm-copy")
             self._chart = SeriesChart(session) if panel.chart else None
             if self._chart:
                 self._chart.build("board-chart")
