@@ -146,7 +146,7 @@ def test_no_setting_ends_in_a_traceback(folder: Path, name: str, words: tuple[st
         (["run", "--simulate", "99999999999999999999"], "it is a whole number from 0 to 1,000,000"),
         (["run", "--simulate", "1000000", "--instances", "1000"], "at most 2,000,000 instances are simulated"),
         (["publish", "--simulate", "1000000", "--instances", "1000"], "at most 2,000,000 instances are simulated"),
-        (["run", "--keep", "99999d"], "--keep: '99999d' is neither 1d to 36500d"),
+        (["run", "--keep", "99999d"], "--keep (LMDP_KEEP) is '99999d'; it is 1d to 36500d"),
         (["run", "--warehouse", "fifo"], "fifo is not a file"),
         (["run", "--warehouse", "folder"], "folder is not a file"),
         (["run", "--bootstrap-servers", "b:1", "--ca", "fifo"], "--ca fifo is not a PEM certificate"),

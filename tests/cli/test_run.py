@@ -38,12 +38,13 @@ HERE = ["--bootstrap-servers", "127.0.0.1:1"]
         (
             ["--partitions", "1,x", "--keep", "0d"],
             {},
-            ["'x' is neither a number", "--keep: '0d' is neither 1d to 36500d"],
+            ["'x' is neither a number", "--keep (LMDP_KEEP) is '0d'; it is 1d to 36500d"],
         ),
         (["--partitions", "7-3"], {}, ["'7-3'"]),
         (["--partitions", ""], {}, ["''"]),
         (["--keep", "1.5"], {}, ["'1.5'"]),
         (["--keep", "-1d"], {}, ["'-1d'"]),
+        ([], {"LMDP_KEEP": "90h"}, ["--keep (LMDP_KEEP) is '90h'"]),
         (
             ["--to", "snowflake", "--keep", "9d", "--warehouse", "w"],
             {},

@@ -31,7 +31,7 @@ def test_this_machine_is_fit(context: Context) -> None:
 def test_a_disk_without_space_is_wrong(context: Context) -> None:
     """Less free space than is needed is reported, with what to do."""
     found = machine.disk(context, least_gb=10.0**9)
-    assert (found.state, "--keep 7d" in found.fix) == ("wrong", True)
+    assert (found.state, "LMDP_KEEP=7d" in found.fix) == ("wrong", True)
 
 
 @pytest.mark.parametrize(

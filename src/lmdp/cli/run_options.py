@@ -125,7 +125,15 @@ class StorageOptions:
         ),
     ] = None
     warehouse: WarehouseFile = None
-    keep: Annotated[str, option("--keep 30d", "How long rows are kept, in whole days; `forever` removes none.")] = "30d"
+    keep: Annotated[
+        str,
+        option(
+            "--keep 30d",
+            "How long DuckDB keeps rows, in whole days; `forever` removes none. A run removes older rows at its start "
+            "and every hour.",
+            env="LMDP_KEEP",
+        ),
+    ] = "30d"
     rejects: Annotated[
         str | None,
         option(
@@ -245,10 +253,10 @@ def partitions_of(text: str) -> tuple[int, ...]:
 
 
 def days_of(text: str) -> int | None:
-    """Return the days of --keep; None for ever. Raises ValueError."""
+    """Return the days of --keep; None for `forever`. Raises ValueError."""
     if text == "forever":
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,4})d?", text)
     if match is None or int(match[1]) > _MOST_DAYS:
-        raise ValueError(f"--keep: {text!r} is neither 1d to {_MOST_DAYS}d, in whole days, nor `forever`")
+        raise ValueError(f"--keep (LMDP_KEEP) is {text!r}; it is 1d to {_MOST_DAYS}d, in whole days, or `forever`")
     return int(match[1])

@@ -50,7 +50,7 @@ def disk(context: Context, least_gb: float = LEAST_FREE) -> Result:
     if min(free.values()) < least_gb:
         return wrong(
             text,
-            f"free space, keep fewer days ({program()} run --keep 7d), or use another disk (--home, LMDP_CACHE)",
+            "free space, keep fewer days (LMDP_KEEP=7d), or use another disk (--home, LMDP_CACHE)",
         )
     return ok(text)
 

@@ -141,7 +141,7 @@ def write_failure(path: Path, error: duckdb.Error, wanted: int) -> LmdpError:
             path.absolute().parent,
             reason,
             wanted + _size(path.with_name(f"{path.name}.wal")),  # which a checkpoint folds in
-            f"{kept}\nFree space, or start again with fewer days (`{program()} run --keep`). A run resumes by itself.",
+            f"{kept}\nFree space, or keep fewer days (`LMDP_KEEP=7d`) and restart. A run resumes by itself.",
         )
     return LmdpError(f"{path} could not be written: {text}\n{kept}\nFix the cause; a run tries again by itself.")
 
