@@ -191,6 +191,14 @@ def test_an_answer_is_not_redirected() -> None:
     assert [one for one in commands if one.words[1:2] == ("query",) and one.into] == []
 
 
+def test_a_file_of_settings_is_not_overwritten() -> None:
+    """A reader who repeats a step keeps the settings that he has; they are in no commit."""
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
+    made = re.findall(r"^.*\b(?:cp|install) .*\.env\b.*$", text, re.MULTILINE)
+    assert len(made) > 2
+    assert [line for line in made if "test -e " not in line] == []
+
+
 def test_the_commands_are_found() -> None:
     """What the tests above walk over is really there, on every kind of page."""
     pages = {line.page for line in LINES}
