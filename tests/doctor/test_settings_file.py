@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from lmdp.doctor.machine import settings_file
 from lmdp.doctor.result import Context, State
@@ -45,3 +48,16 @@ def test_every_name_of_the_example_is_known() -> None:
     example = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE))
     assert len(example) > 30
     assert {name for name in example if not name.startswith("AWS_")} - known() == set()
+
+
+@pytest.mark.parametrize("name", [".env.example", "deploy/systemd/run.env", "deploy/systemd/receive.env"])
+def test_a_shell_reads_the_example_as_the_program_does(name: str, tmp_path: Path) -> None:
+    """Each line, uncommented, has the same value for `. ./.env`, which docs/deploy.md has people type."""
+    text = re.sub(r"^#(?=[A-Z_]+=)", "", (ROOT / name).read_text("utf-8"), flags=re.MULTILINE)
+    (tmp_path / ".env").write_text(text)
+    words = [shutil.which("sh") or "sh", "-c", f"set -a; . ./.env; {shutil.which('env')} -0"]
+    done = subprocess.run(words, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    shell = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    read = dotenv_values(tmp_path / ".env")
+    assert done.stderr == ""
+    assert {setting: shell.get(setting) for setting in read} == read
