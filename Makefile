@@ -91,7 +91,7 @@ format: .venv/test.stamp  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: .venv/test.stamp  ## generate docs/cli.md, docs/columns.md and the tree in docs/architecture.md
+docs: .venv/test.stamp  ## generate cli.md, columns.md and cookbook.md, the tree in architecture.md, and the list of settings
 	$(BIN)/python tools/docs.py
 
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 $(UPGRADE)

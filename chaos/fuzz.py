@@ -198,7 +198,7 @@ def check(value: bytes, number: int, tally: Tally, shelf: Shelf) -> Iterator[str
 
 
 def _sums(done: Transformed, message: Message) -> Iterator[str]:
-    """The counts add up, as CONTRACT.md says in its fourth section."""
+    """The counts add up: each datapoint is converted, dropped or rejected."""
     counts, dropped = done.counts, done.counts.dropped
     if counts.datapoints != counts.converted + dropped["noRecordedValue"] + counts.rejected_datapoints:
         yield f"datapoints do not add up: {counts}"

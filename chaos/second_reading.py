@@ -23,7 +23,7 @@ from lmdp import Message, Transformed, TransformSettings, encode, transform
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _BLANK = b" \t\r\n"
 
-# Where protobuf's own JSON reader takes what OTLP/JSON, or CONTRACT.md, does not.
+# Where protobuf's own JSON reader takes what OTLP/JSON, or the specification, does not.
 _LAXER = re.compile(
     "is not an? (number|integer)"  # it reads " 5", "1_0" and "inf" as Python does
     "|expected an object, got (text|an array)"  # it looks for names in whatever it can go through
