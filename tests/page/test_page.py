@@ -13,6 +13,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from browsing import PHONE, WIDE, Browser
+from lmdp.snowflake.keypair import make_pair, pem
+from lmdp.testing.snowpipe import snowpipe_double
 from page.sites import HOSTILE, POLLS, Site, message, site_in
 from running import rows
 
@@ -94,6 +96,28 @@ def test_a_reject_appears_with_its_reason(one_browser: Browser, tmp_path: Path) 
         browser.click(".lm-example .q-item", browser.all(".lm-example .q-item")[0].text)
         browser.until(lambda: HOSTILE.replace('"', '\\"') in browser.text("rejects"))
         assert browser.text("rejects-0") == "1"
+
+
+def test_a_run_to_snowflake_shows_drops_and_rejects(
+    one_browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By reason, as this run counts them, with a command that replays its files; no query is made for them."""
+    (tmp_path / "writer.p8").write_bytes(pem(make_pair(2048)))
+    monkeypatch.setenv("SNOWFLAKE_WRITER_KEY_FILE", "writer.p8")
+    with snowpipe_double() as double:
+        monkeypatch.setenv("SNOWFLAKE_ACCOUNT_URL", double.url)
+        words = ("--to", "snowflake", "--broker", "memory", "--simulate", "0", "--org-id", "acme")
+        with site_in(tmp_path, None, *words) as site:
+            site.publish(b"{", message("7", "Cpu", [{"name": "Idle", "gauge": {"dataPoints": [{"flags": 1}]}}]))
+            browser = one_browser.at(site.base, site.token)
+            browser.open("/")
+            browser.until(lambda: "noRecordedValue" in browser.text("drops"))
+            browser.until(lambda: "lmdp replay .lmdp/rejects --to snowflake --dry-run" in browser.text("rejects"))
+            browser.one("tab-kafka").click()
+            browser.until(lambda: browser.text("newest-rejects") == "Rejects are written to .lmdp/rejects.")
+            (rejected,) = (one for one in browser.all(".lm-message.is-rejected"))
+            rejected.click()
+            browser.until(lambda: "lmdp replay .lmdp/rejects --to snowflake --dry-run" in browser.text("messages"))
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import subprocess
@@ -163,6 +164,20 @@ def test_an_example_is_shown_as_text_where_it_is_text(
     (answer,) = asked(warehouse.path.parent, reject_texts.rejects)
     assert (answer["example"]["excerpt"], answer["example"]["bytes"]) == (excerpt, size)
     assert answer["command"] == f"lmdp replay warehouse --home {warehouse.path.parent} --dry-run"
+
+
+def test_rejects_of_a_run_to_snowflake_are_counted_without_a_query(tmp_path: Path) -> None:
+    """By reason, with the command that replays its files; no run answers here."""
+    status = {
+        "warehouse": "snowflake://a.example/DB.PUBLIC.PIPE",
+        "rejectsByReason": {"Decode.Malformed": 3, "Row.BadTimestamp": 1},
+        "snowflake": {"rejectsIn": "my rejects"},
+    }
+    found = asyncio.run(reject_texts.rejects(RunClient(tmp_path, status=status)))
+    assert [(one["code"], one["rejects"], one["example"], one["command"]) for one in found] == [
+        ("Decode.Malformed", 3, None, "lmdp replay 'my rejects' --to snowflake --dry-run"),
+        ("Row.BadTimestamp", 1, None, "lmdp replay 'my rejects' --to snowflake --dry-run"),
+    ]
 
 
 @pytest.mark.parametrize(
