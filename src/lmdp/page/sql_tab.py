@@ -15,7 +15,7 @@ from nicegui import ui
 from lmdp.errors import ApiError, LmdpError
 from lmdp.machine.api.protocol import CSV, Query
 from lmdp.page import echarts, formats, saved_queries
-from lmdp.page.address import State
+from lmdp.page.address import PATHS, State
 from lmdp.page.answers import SHOWN, as_lines, show_table
 from lmdp.page.run_client import Answer, Json
 from lmdp.page.widgets import action, heading, save_to_board
@@ -29,9 +29,12 @@ _CSV_ROWS = 100_000  # for more there is `lmdp query`, which writes to a file
 _CHART_ROWS = 5_000
 _PATIENCE_S = 20.0
 _KEPT = "lmdp-sql"  # in the browser's tab, so that a restart of the run loses nothing
-_KEPT_AND_RELOADED = (
-    f"[sessionStorage.getItem('{_KEPT}'), performance.getEntriesByType('navigation')[0]?.type === 'reload']"
-)
+# Where another tab was reloaded, an address of this one is newer than the text that is kept.
+_KEPT_AND_RELOADED = f"""[
+  sessionStorage.getItem('{_KEPT}'),
+  performance.getEntriesByType('navigation').some(
+    one => one.type === 'reload' && new URL(one.name).pathname === '{PATHS["sql"]}')
+]"""
 _HISTORY = "lmdp-sql-history"  # in the browser
 _REMEMBERED = 50
 _LONGEST_REMEMBERED = 20_000
@@ -115,7 +118,7 @@ class SqlTab:
             self._place = ui.element("div").classes("lm-answer-place").props("data-testid=sql-answer")
 
     async def open(self, state: State) -> None:
-        """Show the query of an address; after a reload, and without one, what the browser's tab had."""
+        """Show the query of an address; after a reload of this tab, and without one, what the browser's tab had."""
         sql, is_first, self._is_opened = state.get("sql"), not self._is_opened, True
         if is_first:
             found = await ui.run_javascript(_KEPT_AND_RELOADED, timeout=_PATIENCE_S)
