@@ -170,7 +170,7 @@ def test_a_tab_is_a_place_to_go_back_to(browser: Browser) -> None:
 
 
 def test_sql_is_answered_as_table_chart_and_csv(browser: Browser) -> None:
-    """One query, three forms."""
+    """One query, three forms. CSV is of the answer, also when the text has changed, and says how to get the rest."""
     browser.open("/sql")
     ask(browser, "select ts as at, value from metrics where metric = 'CpuUsage' order by ts")
     browser.until(lambda: browser.text("sql-status").startswith(f"{POLLS} rows"))
@@ -183,9 +183,16 @@ def test_sql_is_answered_as_table_chart_and_csv(browser: Browser) -> None:
         "const make = URL.createObjectURL; URL.createObjectURL = blob => { blob.text().then(t => window.got = t);"
         " return make.call(URL, blob) }"
     )
+    types(browser, "select 'another' as text ")
+    browser.until(lambda: "another" in browser.js("return sessionStorage.getItem('lmdp-sql')"))
     browser.one("sql-csv").click()
     browser.until(lambda: len((browser.js("return window.got") or "").splitlines()) == POLLS + 1)
     assert browser.js("return window.got").splitlines()[0] == '"at","VALUE"'
+    ask(browser, "select range as n from range(100001)")
+    browser.until(lambda: browser.text("sql-status").startswith("only the first 5,000 rows in "))
+    browser.one("sql-csv").click()
+    rest = "The CSV has the first 100,000 rows; for more, use lmdp query --format csv --output answer.csv."
+    browser.until(lambda: browser.text("sql-status") == rest)
 
 
 def test_sql_changes_nothing(browser: Browser, site: Site) -> None:
@@ -198,14 +205,18 @@ def test_sql_changes_nothing(browser: Browser, site: Site) -> None:
     assert rows(site.home, "select count(*) as n from row_events")[0]["n"] > POLLS
 
 
-def ask(browser: Browser, sql: str) -> None:
-    """Write into the editor and press Ctrl+Enter."""
+def types(browser: Browser, text: str) -> None:
+    """Replace what is in the editor."""
     editor = browser.all(".lm-editor .cm-content")[0]
     editor.click()
     editor.send_keys(Keys.CONTROL, "a")
-    ActionChains(browser.driver).send_keys(sql).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(
-        Keys.CONTROL
-    ).perform()
+    ActionChains(browser.driver).send_keys(text).perform()
+
+
+def ask(browser: Browser, sql: str) -> None:
+    """Write into the editor and press Ctrl+Enter."""
+    types(browser, sql)
+    ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
 
 
 def test_names_from_outside_stay_text(browser: Browser) -> None:

@@ -13,7 +13,7 @@ from lmdp.errors import LmdpError
 from lmdp.page import saved_queries
 from lmdp.page.sql_tab import fault_place
 from lmdp.sql.dictionary import recipes
-from page.test_page import ask
+from page.test_page import ask, types
 from running import rows
 
 if TYPE_CHECKING:
@@ -82,14 +82,6 @@ def test_tables_have_their_meaning(site: Site) -> None:
     assert unexplained == []
 
 
-def types(browser: Browser, text: str) -> None:
-    """Replace what is in the editor."""
-    editor = browser.all(".lm-editor .cm-content")[0]
-    editor.click()
-    editor.send_keys(Keys.CONTROL, "a")
-    ActionChains(browser.driver).send_keys(text).perform()
-
-
 def test_the_editor_knows_the_schema(browser: Browser) -> None:
     """Names are found and completed, an error is marked where it is, and the list of tables inserts names."""
     browser.open("/sql")
@@ -148,7 +140,7 @@ def test_queries_are_found_again(browser: Browser, site: Site) -> None:
     browser.open("/sql")
     browser.js("localStorage.removeItem('lmdp-sql-history')")
     ask(browser, "select 1 as first ")
-    browser.until(lambda: browser.text("sql-status").startswith("1 rows"))
+    browser.until(lambda: browser.text("sql-status").startswith("1 row in "))
     browser.one("sql-name").send_keys("my first")
     browser.one("sql-save").click()
     browser.until(lambda: browser.text("sql-status") == "Saved as my first.")

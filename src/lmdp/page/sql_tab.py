@@ -20,6 +20,7 @@ from lmdp.page.answers import SHOWN, as_lines, show_table
 from lmdp.page.run_client import Answer, Json
 from lmdp.page.widgets import action, heading, save_to_board
 from lmdp.sql.dictionary import recipes
+from lmdp.support.printable import counted
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class SqlTab:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._sql = ""
         self._answer: Answer | None = None
         self._has_tables = self._is_changed = self._is_opened = False
         self._running: asyncio.Task[Answer] | None = None
@@ -221,24 +223,23 @@ class SqlTab:
     async def _run(self) -> None:
         if self._running is not None:
             return
-        sql = self._editor.value
-        self._answer = None
+        self._sql, self._answer = self._editor.value, None
         self._show()
         self._enable(running=True)
         self._status.set_text("Running\u2026")
         self._status.classes(remove="is-wrong")
         if self._editor.decorations:  # not while someone types: an update sends the text, too
             self._editor.decorations = []
-        self._running = asyncio.ensure_future(self._session.api.run.query(Query(sql, _CHART_ROWS)))
+        self._running = asyncio.ensure_future(self._session.api.run.query(Query(self._sql, _CHART_ROWS)))
         try:
             await asyncio.wait({self._running})
-            self._answered(sql, self._running)
+            self._answered(self._running)
         finally:
             self._running = None
             self._enable(running=False)
         self._show()
 
-    def _answered(self, sql: str, task: asyncio.Task[Answer]) -> None:
+    def _answered(self, task: asyncio.Task[Answer]) -> None:
         """Show how a query ended."""
         if task.cancelled():
             self._status.set_text("Cancelled.")
@@ -248,16 +249,15 @@ class SqlTab:
         except ApiError as error:
             self._status.set_text(f"{error}")
             self._status.classes("is-wrong")
-            self._mark(sql, str(error))
+            self._mark(self._sql, str(error))
         else:
-            count = formats.count(len(answer.rows))
-            shown = f"only the first {count}" if answer.truncated else count
-            self._status.set_text(f"{shown} rows in {formats.together(formats.span(answer.seconds))}")
-        if len(sql) <= _LONGEST_REMEMBERED:
+            shown = f"{'only the first ' if answer.truncated else ''}{counted(len(answer.rows), 'row')}"
+            self._status.set_text(f"{shown} in {formats.together(formats.span(answer.seconds))}")
+        if len(self._sql) <= _LONGEST_REMEMBERED:
             ui.run_javascript(
                 f"(sql => {{ const before = JSON.parse(localStorage.getItem('{_HISTORY}') ?? '[]');"
                 f" const kept = [sql, ...before.filter(one => one !== sql)].slice(0, {_REMEMBERED});"
-                f" localStorage.setItem('{_HISTORY}', JSON.stringify(kept)); }})({json.dumps(sql)})"
+                f" localStorage.setItem('{_HISTORY}', JSON.stringify(kept)); }})({json.dumps(self._sql)})"
             )
 
     def _mark(self, sql: str, error: str) -> None:
@@ -311,15 +311,14 @@ class SqlTab:
 
     async def _download(self) -> None:
         try:
-            content, truncated = await self._session.api.run.content(Query(self._editor.value, _CSV_ROWS), CSV)
+            content, truncated = await self._session.api.run.content(Query(self._sql, _CSV_ROWS), CSV)
         except ApiError as error:
             self._status.set_text(f"{error}")
             return
         ui.download.content(content, "answer.csv", CSV)
         if truncated:
-            self._status.set_text(
-                f"The CSV has the first {_CSV_ROWS:,} rows; for more, use {program()} query --format csv."
-            )
+            more = f"{program()} query --format csv --output answer.csv"
+            self._status.set_text(f"The CSV has the first {_CSV_ROWS:,} rows; for more, use {more}.")
 
 
 _NODE = r"""
