@@ -77,7 +77,7 @@ class BoardTab:
                 return
             self._panels = [_PanelCard(self._session, panel, self._remove) for panel in board.panel]
         ships = "the board that ships; saving a chart or a query makes "
-        self._note.set_text(f"From {'' if self._read_at else ships}{self._file.path}. To share it, commit that file.")
+        self._note.set_text(f"From {'' if self._read_at else ships}{self._file.path}. To share it, commit a copy.")
 
     async def _remove(self, panel: Panel) -> None:
         """Remove a panel, and offer to put it back."""
