@@ -13,6 +13,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from browsing import PHONE, WIDE, Browser
+from lmdp.page.board import BoardFile, Panel
 from lmdp.snowflake.keypair import make_pair, pem
 from lmdp.testing.snowpipe import snowpipe_double
 from page.sites import HOSTILE, POLLS, Site, message, site_in
@@ -169,10 +170,11 @@ def test_a_tab_is_a_place_to_go_back_to(browser: Browser) -> None:
     browser.js("sessionStorage.clear()")
 
 
-def test_sql_is_answered_as_table_chart_and_csv(browser: Browser) -> None:
-    """One query, three forms. CSV is of the answer, also when the text has changed, and says how to get the rest."""
+def test_sql_is_answered_as_table_chart_and_csv(browser: Browser, site: Site) -> None:
+    """One query, three forms. CSV and the board get the answer, also when the text has changed."""
+    sql = "select ts as at, value from metrics where metric = 'CpuUsage' order by ts"
     browser.open("/sql")
-    ask(browser, "select ts as at, value from metrics where metric = 'CpuUsage' order by ts")
+    ask(browser, sql)
     browser.until(lambda: browser.text("sql-status").startswith(f"{POLLS} rows"))
     assert [head.text for head in browser.all(".lm-table th")][:2] == ["at", "VALUE"]
     assert [cell.text for cell in browser.all(".lm-table tbody tr:first-child td")][1] == "50"
@@ -188,6 +190,13 @@ def test_sql_is_answered_as_table_chart_and_csv(browser: Browser) -> None:
     browser.one("sql-csv").click()
     browser.until(lambda: len((browser.js("return window.got") or "").splitlines()) == POLLS + 1)
     assert browser.js("return window.got").splitlines()[0] == '"at","VALUE"'
+    browser.one("sql-board").click()
+    browser.write("ask", "CPU")
+    browser.one("ask-ok").click()
+    browser.until(lambda: browser.text("sql-status") == "Saved to the board.")
+    file = BoardFile(site.home / "board.toml")
+    assert file.read().panel[-1] == Panel("CPU", sql, show="chart")
+    file.path.unlink()
     ask(browser, "select range as n from range(100001)")
     browser.until(lambda: browser.text("sql-status").startswith("only the first 5,000 rows in "))
     browser.one("sql-csv").click()

@@ -21,6 +21,8 @@ SHIPPED: Final = Path(__file__).with_suffix(".toml")
 MOST: Final = 40
 _LARGEST: Final = 1_000_000
 
+Form = Literal["table", "chart"]
+
 
 class Panel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A query in SQL, shown as a table or a chart, or a chart as the address of Explore has it."""
@@ -28,7 +30,7 @@ class Panel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     sql: str = ""
     chart: str = ""
-    show: Literal["table", "chart"] = "table"
+    show: Form = "table"
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -307,7 +307,9 @@ class SqlTab:
             self._show()
 
     async def _save_to_board(self) -> None:
-        self._status.set_text(await save_to_board(self._session.api.board, "", sql=self._editor.value))
+        """Save the answer that is shown, in its form; without one, the query."""
+        sql = self._sql if self._answer else self._editor.value
+        self._status.set_text(await save_to_board(self._session.api.board, "", sql=sql, show=self._form.value))
 
     async def _download(self) -> None:
         try:
