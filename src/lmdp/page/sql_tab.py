@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 from functools import partial
@@ -83,8 +82,8 @@ class SqlTab:
                 with ui.button("Saved", on_click=self._fill_saved).props("outline no-caps data-testid=sql-saved"):
                     self._saved = ui.menu().props("max-height=420px")
                 self._name = ui.input("Save as").props("outlined dense data-testid=sql-name")
-                self._name.on("keydown.enter", self._save)
-                ui.button("Save", on_click=self._save).props("outline no-caps data-testid=sql-save")
+                self._name.on("keydown.enter", self._save_named)
+                ui.button("Save", on_click=self._save_named).props("outline no-caps data-testid=sql-save")
             self._about = ui.label(recipes()[0].about).classes("lm-note")
             self._editor = (
                 ui.codemirror(
@@ -109,8 +108,10 @@ class SqlTab:
     def _build_answer(self) -> None:
         with ui.element("section").classes("lm-card lm-answer").props('aria-label="Answer"'):
             with ui.element("div").classes("lm-row lm-spread"):
-                self._status = ui.label("Results appear here.").classes("lm-note lm-status")
-                self._status.props('role="status" data-testid=sql-status')
+                with ui.element("div").classes("lm-row"):
+                    self._status = ui.label("Results appear here.").classes("lm-note lm-status")
+                    self._status.props('role="status" data-testid=sql-status')
+                    self._undo = ui.element("div")
                 with ui.element("div").classes("lm-row"):
                     self._form = ui.toggle({"table": "Table", "chart": "Chart"}, value="table", on_change=self._show)
                     self._form.props('no-caps unelevated dense aria-label="How to show the answer"')
@@ -207,23 +208,39 @@ class SqlTab:
         self._name.set_value(name)
         self._editor.set_value(sql)
 
-    def _save(self) -> None:
+    def _save_named(self) -> None:
+        self._save((self._name.value or "").strip(), self._editor.value)
+
+    def _save(self, name: str, sql: str) -> None:
         try:
-            saved_queries.save(self._session.api.run.home, self._name.value or "", self._editor.value)
+            before = saved_queries.save(self._session.api.run.home, name, sql)
         except LmdpError as error:
-            self._status.set_text(f"{error}")
+            self._report(f"{error}")
         else:
-            self._status.set_text(f"Saved as {(self._name.value or '').strip()}.")
+            self._report(f"Saved as {name}." if before is None else f"Replaced {name}.", name, before)
 
     def _remove(self, name: str) -> None:
-        with contextlib.suppress(LmdpError):
-            saved_queries.remove(self._session.api.run.home, name)
         self._saved.close()
+        try:
+            before = saved_queries.remove(self._session.api.run.home, name)
+        except LmdpError as error:
+            self._report(f"{error}")
+        else:
+            self._report(f"{name} was removed.", name, before)
+
+    def _report(self, text: str, name: str = "", before: str | None = None) -> None:
+        """Report a change of the saved queries, and offer to put back the one that had the name before."""
+        self._status.set_text(text)
+        self._undo.clear()
+        if before is not None:
+            with self._undo:
+                action("Undo", lambda: self._save(name, before), "sql-undo", "flat dense")
 
     async def _run(self) -> None:
         if self._running is not None:
             return
         self._sql, self._answer = self._editor.value, None
+        self._undo.clear()
         self._show()
         self._enable(running=True)
         self._status.set_text("Running\u2026")
