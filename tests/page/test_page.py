@@ -97,6 +97,9 @@ def test_a_reject_appears_with_its_reason(one_browser: Browser, tmp_path: Path) 
         browser.click(".lm-example .q-item", browser.all(".lm-example .q-item")[0].text)
         browser.until(lambda: HOSTILE.replace('"', '\\"') in browser.text("rejects"))
         assert browser.text("rejects-0") == "1"
+        browser.open("/", size=PHONE)
+        browser.until(lambda: browser.text("state").endswith(", with trouble"))
+        assert browser.js("return document.documentElement.scrollWidth") == PHONE[0]
 
 
 def test_a_run_to_snowflake_shows_drops_and_rejects(

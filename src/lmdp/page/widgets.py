@@ -72,6 +72,11 @@ def copy_button(text: str) -> None:
     button.on_click(copied)
 
 
+def with_next_step(error: ApiError) -> str:
+    """Return what failed and the next step, as one text."""
+    return f"{str(error).rstrip('.')}. Next: {error.next}"
+
+
 def empty(text: str) -> None:
     """Add the text for an empty section."""
     ui.label(text).classes("lm-empty")
