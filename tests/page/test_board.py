@@ -51,6 +51,26 @@ def test_sql_keeps_its_lines(tmp_path: Path) -> None:
     assert "\nsql = '''\nSELECT 1\nFROM t'''\n" in file.path.read_text()
 
 
+ONE, TWO = '[[panel]]\ntitle = "1"\nsql = "SELECT 1"\n', '[[panel]]\ntitle = "2"\nsql = "SELECT 2"\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"# ours\n{ONE}# the end", f"# ours\n{ONE}# the end\n\n{TWO}"),
+        (f"# \u00b5s\r\n{ONE}\n\n", f"# \u00b5s\r\n{ONE}\n{TWO}"),
+        ("# none yet\npanel = []\n", TWO),
+        ("panel = [{title = '1', sql = 'SELECT 1'}]  # in a line\n", f"{ONE}\n{TWO}"),
+    ],
+)
+def test_a_panel_is_appended_to_the_text(tmp_path: Path, before: str, after: str) -> None:
+    """Comments stay; the file is rewritten only where nothing can be appended."""
+    file = BoardFile(tmp_path / "board.toml")
+    file.path.write_bytes(before.encode())
+    file.add(Panel("2", sql="SELECT 2"))
+    assert file.path.read_bytes().decode() == after
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

@@ -189,8 +189,11 @@ def test_a_range_is_of_the_zone_that_is_shown(browser: Browser) -> None:
 
 
 def test_a_chart_is_taken_along(browser: Browser, site: Site) -> None:
-    """As CSV, picture and link, and into the SQL tab, with the same numbers."""
+    """As CSV, picture and link, and into the SQL tab, with the same numbers, whatever SQL was there before a reload."""
     browser.open("/explore")
+    browser.js("sessionStorage.setItem('lmdp-sql', 'select 1 as earlier')")
+    browser.driver.refresh()
+    browser.until(lambda: browser.text("state").startswith("Running"))
     browser.find("cpuusage web", CPU)
     browser.until(lambda: len(drawn(browser).get("CpuUsage", [])) == POLLS)
     browser.js(KEPT)

@@ -13,6 +13,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from browsing import PHONE, WIDE, Browser
+from lmdp.page.board import BoardFile, Panel
+from lmdp.snowflake.keypair import make_pair, pem
+from lmdp.testing.snowpipe import snowpipe_double
 from page.sites import HOSTILE, POLLS, Site, message, site_in
 from running import rows
 
@@ -94,6 +97,31 @@ def test_a_reject_appears_with_its_reason(one_browser: Browser, tmp_path: Path) 
         browser.click(".lm-example .q-item", browser.all(".lm-example .q-item")[0].text)
         browser.until(lambda: HOSTILE.replace('"', '\\"') in browser.text("rejects"))
         assert browser.text("rejects-0") == "1"
+        browser.open("/", size=PHONE)
+        browser.until(lambda: browser.text("state").endswith(", with trouble"))
+        assert browser.js("return document.documentElement.scrollWidth") == PHONE[0]
+
+
+def test_a_run_to_snowflake_shows_drops_and_rejects(
+    one_browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By reason, as this run counts them, with a command that replays its files; no query is made for them."""
+    (tmp_path / "writer.p8").write_bytes(pem(make_pair(2048)))
+    monkeypatch.setenv("SNOWFLAKE_WRITER_KEY_FILE", "writer.p8")
+    with snowpipe_double() as double:
+        monkeypatch.setenv("SNOWFLAKE_ACCOUNT_URL", double.url)
+        words = ("--to", "snowflake", "--broker", "memory", "--simulate", "0", "--org-id", "acme")
+        with site_in(tmp_path, None, *words) as site:
+            site.publish(b"{", message("7", "Cpu", [{"name": "Idle", "gauge": {"dataPoints": [{"flags": 1}]}}]))
+            browser = one_browser.at(site.base, site.token)
+            browser.open("/")
+            browser.until(lambda: "noRecordedValue" in browser.text("drops"))
+            browser.until(lambda: "lmdp replay .lmdp/rejects --to snowflake --dry-run" in browser.text("rejects"))
+            browser.one("tab-kafka").click()
+            browser.until(lambda: browser.text("newest-rejects") == "Rejects are written to .lmdp/rejects.")
+            (rejected,) = (one for one in browser.all(".lm-message.is-rejected"))
+            rejected.click()
+            browser.until(lambda: "lmdp replay .lmdp/rejects --to snowflake --dry-run" in browser.text("messages"))
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -145,10 +173,11 @@ def test_a_tab_is_a_place_to_go_back_to(browser: Browser) -> None:
     browser.js("sessionStorage.clear()")
 
 
-def test_sql_is_answered_as_table_chart_and_csv(browser: Browser) -> None:
-    """One query, three forms."""
+def test_sql_is_answered_as_table_chart_and_csv(browser: Browser, site: Site) -> None:
+    """One query, three forms. CSV and the board get the answer, also when the text has changed."""
+    sql = "select ts as at, value from metrics where metric = 'CpuUsage' order by ts"
     browser.open("/sql")
-    ask(browser, "select ts as at, value from metrics where metric = 'CpuUsage' order by ts")
+    ask(browser, sql)
     browser.until(lambda: browser.text("sql-status").startswith(f"{POLLS} rows"))
     assert [head.text for head in browser.all(".lm-table th")][:2] == ["at", "VALUE"]
     assert [cell.text for cell in browser.all(".lm-table tbody tr:first-child td")][1] == "50"
@@ -159,9 +188,23 @@ def test_sql_is_answered_as_table_chart_and_csv(browser: Browser) -> None:
         "const make = URL.createObjectURL; URL.createObjectURL = blob => { blob.text().then(t => window.got = t);"
         " return make.call(URL, blob) }"
     )
+    types(browser, "select 'another' as text ")
+    browser.until(lambda: "another" in browser.js("return sessionStorage.getItem('lmdp-sql')"))
     browser.one("sql-csv").click()
     browser.until(lambda: len((browser.js("return window.got") or "").splitlines()) == POLLS + 1)
     assert browser.js("return window.got").splitlines()[0] == '"at","VALUE"'
+    browser.one("sql-board").click()
+    browser.write("ask", "CPU")
+    browser.one("ask-ok").click()
+    browser.until(lambda: browser.text("sql-status") == "Saved to the board.")
+    file = BoardFile(site.home / "board.toml")
+    assert file.read().panel[-1] == Panel("CPU", sql, show="chart")
+    file.path.unlink()
+    ask(browser, "select range as n from range(100001)")
+    browser.until(lambda: browser.text("sql-status").startswith("only the first 5,000 rows in "))
+    browser.one("sql-csv").click()
+    rest = "The CSV has the first 100,000 rows; for more, use lmdp query --format csv --output answer.csv."
+    browser.until(lambda: browser.text("sql-status") == rest)
 
 
 def test_sql_changes_nothing(browser: Browser, site: Site) -> None:
@@ -174,14 +217,18 @@ def test_sql_changes_nothing(browser: Browser, site: Site) -> None:
     assert rows(site.home, "select count(*) as n from row_events")[0]["n"] > POLLS
 
 
-def ask(browser: Browser, sql: str) -> None:
-    """Write into the editor and press Ctrl+Enter."""
+def types(browser: Browser, text: str) -> None:
+    """Replace what is in the editor."""
     editor = browser.all(".lm-editor .cm-content")[0]
     editor.click()
     editor.send_keys(Keys.CONTROL, "a")
-    ActionChains(browser.driver).send_keys(sql).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(
-        Keys.CONTROL
-    ).perform()
+    ActionChains(browser.driver).send_keys(text).perform()
+
+
+def ask(browser: Browser, sql: str) -> None:
+    """Write into the editor and press Ctrl+Enter."""
+    types(browser, sql)
+    ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
 
 
 def test_names_from_outside_stay_text(browser: Browser) -> None:

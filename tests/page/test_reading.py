@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import subprocess
@@ -23,9 +24,11 @@ from lmdp.page import chart, formats, reject_texts
 from lmdp.page.answers import as_lines
 from lmdp.page.chart import ChartQuery
 from lmdp.page.devices import Catalogue
+from lmdp.page.layout import state_text
 from lmdp.page.run_client import RunClient
 from lmdp.page.selection import Selection
 from lmdp.page.series_chart import with_gaps
+from lmdp.page.widgets import with_next_step
 from lmdp.testing.pipeline import write as write_messages
 from page.sites import asked, message
 from running import remove_older
@@ -165,6 +168,20 @@ def test_an_example_is_shown_as_text_where_it_is_text(
     assert answer["command"] == f"lmdp replay warehouse --home {warehouse.path.parent} --dry-run"
 
 
+def test_rejects_of_a_run_to_snowflake_are_counted_without_a_query(tmp_path: Path) -> None:
+    """By reason, with the command that replays its files; no run answers here."""
+    status = {
+        "warehouse": "snowflake://a.example/DB.PUBLIC.PIPE",
+        "rejectsByReason": {"Decode.Malformed": 3, "Row.BadTimestamp": 1},
+        "snowflake": {"rejectsIn": "my rejects"},
+    }
+    found = asyncio.run(reject_texts.rejects(RunClient(tmp_path, status=status)))
+    assert [(one["code"], one["rejects"], one["example"], one["command"]) for one in found] == [
+        ("Decode.Malformed", 3, None, "lmdp replay 'my rejects' --to snowflake --dry-run"),
+        ("Row.BadTimestamp", 1, None, "lmdp replay 'my rejects' --to snowflake --dry-run"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("span_ms", "points", "width"),
     [(60_000, 400, 1_000), (3_600_000, 400, 10_000), (86_400_000, 400, 300_000), (30 * DAY_MS, 400, 7_200_000)],
@@ -200,6 +217,21 @@ def test_a_point_stands_for_a_round_time(span_ms: int, points: int, width: int) 
 )
 def test_figures_are_written_for_people(written: str, wanted: str) -> None:
     """Separators, units, and no more digits than one reads."""
+    assert written == wanted
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        (state_text(None, is_troubled=True), "Not running"),
+        (state_text({"uptimeSeconds": 10_800.4}, is_troubled=False), "Running for 3.0 h"),
+        (state_text({"uptimeSeconds": 10_800.4}, is_troubled=True), "Running for 3.0 h, with trouble"),
+        (with_next_step(ApiError(503, "no run answers", "lmdp run")), "no run answers. Next: lmdp run"),
+        (with_next_step(ApiError(503, "It hangs. Look at it.", "lmdp run")), "It hangs. Look at it. Next: lmdp run"),
+    ],
+)
+def test_states_and_errors_are_sentences(written: str, wanted: str) -> None:
+    """The time is that of the run, not of its trouble; the next step follows one full stop."""
     assert written == wanted
 
 

@@ -13,7 +13,7 @@ from lmdp.errors import LmdpError
 from lmdp.page import saved_queries
 from lmdp.page.sql_tab import fault_place
 from lmdp.sql.dictionary import recipes
-from page.test_page import ask
+from page.test_page import ask, types
 from running import rows
 
 if TYPE_CHECKING:
@@ -49,10 +49,13 @@ def test_the_place_of_an_error_is_found(sql: str, error: str, marked: str | None
 def test_queries_are_saved_in_a_file_of_the_owner(tmp_path: Path) -> None:
     """By name, replaced and removed, within limits; a file that is no object of texts is not overwritten."""
     assert saved_queries.read(tmp_path) == {}
-    saved_queries.save(tmp_path, " b ", "select 2")
-    saved_queries.save(tmp_path, "a", "select 0")
-    assert saved_queries.save(tmp_path, "a", "select 1") == {"a": "select 1", "b": "select 2"}
-    assert saved_queries.remove(tmp_path, "b") == saved_queries.read(tmp_path) == {"a": "select 1"}
+    assert saved_queries.save(tmp_path, " b ", "select 2") is None
+    assert saved_queries.save(tmp_path, "a", "select 0") is None
+    assert saved_queries.save(tmp_path, "a", "select 1") == "select 0"
+    assert saved_queries.read(tmp_path) == {"a": "select 1", "b": "select 2"}
+    assert saved_queries.remove(tmp_path, "b") == "select 2"
+    assert saved_queries.remove(tmp_path, "b") is None
+    assert saved_queries.read(tmp_path) == {"a": "select 1"}
     file = tmp_path / saved_queries.FILE
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     for name, sql in (("", "select 1"), ("x" * 101, "select 1"), ("a", "x" * 100_001)):
@@ -80,14 +83,6 @@ def test_tables_have_their_meaning(site: Site) -> None:
         (one["name"], c["name"]) for one in tables for c in one["columns"] if not (one["about"] and c["about"])
     ]
     assert unexplained == []
-
-
-def types(browser: Browser, text: str) -> None:
-    """Replace what is in the editor."""
-    editor = browser.all(".lm-editor .cm-content")[0]
-    editor.click()
-    editor.send_keys(Keys.CONTROL, "a")
-    ActionChains(browser.driver).send_keys(text).perform()
 
 
 def test_the_editor_knows_the_schema(browser: Browser) -> None:
@@ -144,17 +139,25 @@ def test_numbers_are_sorted_as_numbers(browser: Browser) -> None:
 
 
 def test_queries_are_found_again(browser: Browser, site: Site) -> None:
-    """History has what ran in this browser; a saved one is in the home under its name, until it is removed."""
+    """History has what ran in this browser; a saved one is in the home under its name, until it is removed.
+
+    What is replaced or removed is reported, and Undo puts it back; so is a file that cannot be read.
+    """
     browser.open("/sql")
     browser.js("localStorage.removeItem('lmdp-sql-history')")
     ask(browser, "select 1 as first ")
-    browser.until(lambda: browser.text("sql-status").startswith("1 rows"))
+    browser.until(lambda: browser.text("sql-status").startswith("1 row in "))
     browser.one("sql-name").send_keys("my first")
     browser.one("sql-save").click()
     browser.until(lambda: browser.text("sql-status") == "Saved as my first.")
     assert saved_queries.read(site.home) == {"my first": "select 1 as first "}
     ask(browser, "select 2 as second ")
     browser.until(lambda: "second" in browser.text("sql-answer").lower())
+    browser.one("sql-save").click()
+    browser.until(lambda: browser.text("sql-status") == "Replaced my first.")
+    assert saved_queries.read(site.home) == {"my first": "select 2 as second "}
+    browser.one("sql-undo").click()
+    browser.until(lambda: saved_queries.read(site.home) == {"my first": "select 1 as first "})
     browser.one("sql-history").click()
     browser.until(
         lambda: [one.text for one in browser.all(".lm-menu-entry")] == ["select 2 as second", "select 1 as first"]
@@ -164,6 +167,17 @@ def test_queries_are_found_again(browser: Browser, site: Site) -> None:
     browser.until(lambda: not browser.all(".lm-menu-entry"))
     browser.one("sql-saved").click()
     browser.until(lambda: [one.text for one in browser.all(".lm-menu-entry")] == ["my first"])
-    browser.js("document.querySelector('[aria-label=\"Remove my first\"]').click()")
-    browser.until(lambda: saved_queries.read(site.home) == {})
+    remove = "document.querySelector('[aria-label=\"Remove my first\"]').click()"
+    browser.js(remove)
+    browser.until(lambda: browser.text("sql-status") == "my first was removed.")
+    assert saved_queries.read(site.home) == {}
+    browser.one("sql-undo").click()
+    browser.until(lambda: browser.text("sql-status") == "Saved as my first.")
+    browser.until(lambda: not browser.all(".lm-menu-entry"))
+    browser.one("sql-saved").click()
+    browser.until(lambda: [one.text for one in browser.all(".lm-menu-entry")] == ["my first"])
+    (site.home / saved_queries.FILE).write_text("[]")
+    browser.js(remove)
+    browser.until(lambda: "queries.json cannot be read" in browser.text("sql-status"))
+    (site.home / saved_queries.FILE).unlink()
     browser.js("sessionStorage.clear(); localStorage.removeItem('lmdp-sql-history')")

@@ -1,4 +1,4 @@
-"""The board: charts and queries that are kept under a title, in a file of the home that can be committed and shared.
+"""The board: charts and queries that are kept under a title, in a file of the home that can be edited and shared.
 
 Without a file the page shows the one that ships.
 """
@@ -21,6 +21,8 @@ SHIPPED: Final = Path(__file__).with_suffix(".toml")
 MOST: Final = 40
 _LARGEST: Final = 1_000_000
 
+Form = Literal["table", "chart"]
+
 
 class Panel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A query in SQL, shown as a table or a chart, or a chart as the address of Explore has it."""
@@ -28,7 +30,7 @@ class Panel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     sql: str = ""
     chart: str = ""
-    show: Literal["table", "chart"] = "table"
+    show: Form = "table"
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -68,11 +70,15 @@ class BoardFile:
             ) from error
 
     def add(self, panel: Panel, at: int = MOST) -> None:
-        """Write the board with one more panel, as the one with the index `at`, or as its last one. Raises ApiError."""
+        """Write the board with one more panel, as the one with the index `at`, or as its last one. Raises ApiError.
+
+        After the last one it is appended, and the file keeps its comments.
+        """
         panels = self.read().panel
         if len(panels) >= MOST:
             raise ApiError(400, f"a board has at most {MOST} panels", "remove some from it")
-        self._write([*panels[:at], panel, *panels[at:]])
+        board = Board([*panels[:at], panel, *panels[at:]])
+        self._write(self._appended(board) or board.text())
 
     def remove(self, panel: Panel) -> int:
         """Write the board without a panel, and return the index that it had. Raises ApiError."""
@@ -80,12 +86,20 @@ class BoardFile:
         if panel not in panels:
             raise ApiError(409, f"{panel.title} is no longer on the board", "look at the board again")
         at = panels.index(panel)
-        self._write([*panels[:at], *panels[at + 1 :]])
+        self._write(Board([*panels[:at], *panels[at + 1 :]]).text())
         return at
 
-    def _write(self, panels: list[Panel]) -> None:
+    def _appended(self, board: Board) -> str:
+        """Return the file's text with the last panel of `board` after it; "" where that is not `board`."""
         try:
-            write_whole(self.path, Board(panels).text().encode())
+            text = f"{self.path.read_bytes().decode().rstrip()}\n\n{_panel(board.panel[-1])}"
+            return text if _board(text.encode()) == board else ""
+        except (OSError, ValueError):  # no file yet, or `panel = [...]`
+            return ""
+
+    def _write(self, text: str) -> None:
+        try:
+            write_whole(self.path, text.encode())
         except OSError as error:
             text = f"{self.path} cannot be written: {error.strerror}"
             raise ApiError(500, text, "free space, or correct the rights of the folder") from error

@@ -17,7 +17,7 @@ from lmdp.page.board import Panel
 from lmdp.page.run_client import Answer
 from lmdp.page.selection import Picture
 from lmdp.page.series_chart import SeriesChart
-from lmdp.page.widgets import action, empty, heading
+from lmdp.page.widgets import action, empty, heading, with_next_step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -73,11 +73,11 @@ class BoardTab:
             try:
                 board = self._file.read()
             except ApiError as error:
-                empty(f"{error}. Next: {error.next}")
+                empty(with_next_step(error))
                 return
             self._panels = [_PanelCard(self._session, panel, self._remove) for panel in board.panel]
         ships = "the board that ships; saving a chart or a query makes "
-        self._note.set_text(f"From {'' if self._read_at else ships}{self._file.path}. To share it, commit that file.")
+        self._note.set_text(f"From {'' if self._read_at else ships}{self._file.path}. To share it, commit a copy.")
 
     async def _remove(self, panel: Panel) -> None:
         """Remove a panel, and offer to put it back."""
@@ -86,7 +86,7 @@ class BoardTab:
             try:
                 at = self._file.remove(panel)
             except ApiError as error:
-                ui.label(f"{error}. Next: {error.next}")
+                ui.label(with_next_step(error))
                 return
             ui.label(f"{panel.title} was removed.")
             action("Undo", lambda: self._put_back(panel, at), "board-undo", "flat dense")
@@ -98,7 +98,7 @@ class BoardTab:
             self._file.add(panel, at)
         except ApiError as error:
             with self._removed:
-                ui.label(f"{error}. Next: {error.next}")
+                ui.label(with_next_step(error))
         await self.tick()
 
     async def _refresh(self) -> None:

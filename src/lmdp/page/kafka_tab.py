@@ -135,7 +135,8 @@ class KafkaTab:
                 _message(message)
 
     async def _show_rejects(self) -> None:
-        rejects = (await self._session.api.rejects())["rejects"]
+        snowflake = (self._session.api.run.status or {}).get("snowflake")
+        rejects = [] if snowflake else (await self._session.api.rejects())["rejects"]
         if rejects == self._rejects:
             return
         self._rejects = rejects
@@ -145,7 +146,7 @@ class KafkaTab:
                 with ui.element("article").classes("lm-card lm-reason"):
                     self._reject(reject)
             if not rejects:
-                empty("No rejects.")
+                empty(f"Rejects are written to {snowflake['rejectsIn']}." if snowflake else "No rejects.")
 
     def _reject(self, reject: Json) -> None:
         place = f"partition {reject['partition']}, offset {reject['offset']:,}"

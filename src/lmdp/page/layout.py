@@ -25,8 +25,10 @@ from lmdp.page.echarts import DARK, LIGHT, Colours
 from lmdp.page.explore_tab import ExploreTab
 from lmdp.page.kafka_tab import KafkaTab
 from lmdp.page.pipeline_tab import PipelineTab
+from lmdp.page.run_client import Json
 from lmdp.page.selection import zone_of
 from lmdp.page.sql_tab import SqlTab
+from lmdp.page.widgets import with_next_step
 from lmdp.support.program import program
 
 _CSS = Path(__file__).with_name("page.css")
@@ -233,18 +235,23 @@ class _BrowserPage:
         """Show the newest numbers, or the error."""
         run = self._session.api.run
         error, live = run.error, run.live
-        trouble = str(error) if error else str(live["trouble"] or live.get("warning", "")) if live else ""
+        trouble = with_next_step(error) if error else str(live["trouble"] or live.get("warning", "")) if live else ""
         self._banner.visible = bool(trouble)
-        self._banner.set_text(f"{trouble} Next: {error.next}" if error else trouble)
+        self._banner.set_text(trouble)
         kind = "bad" if live is None or trouble else "up"
-        text = "Not running" if live is None else "Trouble" if trouble else "Running"
-        if live is not None:
-            text += f" for {formats.together(formats.span(int(live['uptimeSeconds'])))}"
-        self._state.set_text(text)
+        self._state.set_text(state_text(live, is_troubled=bool(trouble)))
         self._state.classes(f"is-{kind}", remove="is-up" if kind == "bad" else "is-bad")
         if live is not None:
             with contextlib.suppress(ApiError):
                 await self._tab(self._session.tab).tick()
+
+
+def state_text(live: Json | None, *, is_troubled: bool) -> str:
+    """Return the state of the run, for the header."""
+    if live is None:
+        return "Not running"
+    running = f"Running for {formats.together(formats.span(int(live['uptimeSeconds'])))}"
+    return f"{running}, with trouble" if is_troubled else running
 
 
 def _title(name: str) -> str:

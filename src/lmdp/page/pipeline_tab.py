@@ -184,7 +184,7 @@ class PipelineTab:
                         self._step(_EXITS[step.key], "lm-left")
         with ui.element("div").classes("lm-columns") as self._reasons:
             with ui.element("section").props('aria-label="Rejects"'):
-                heading("Rejects", "in the warehouse, by reason; replay them when the cause is fixed")
+                heading("Rejects", "by reason; replay them when the cause is fixed")
                 self._rejects = ui.element("div").classes("lm-reasons").props("data-testid=rejects")
             with ui.element("section").props('aria-label="Dropped by rule"'):
                 heading("Dropped by rule", "in this run, counted by reason; no action is needed")
@@ -279,12 +279,13 @@ def _show(place: ui.element, reasons: list[Json], draw: Callable[[Json], None], 
 
 
 def _reject(reject: Json) -> None:
-    example = reject["example"]
-    _title(reject["code"], reject["rejects"], "messages", f"last {formats.moment(reject['lastMs'])}")
+    example, last = reject["example"], reject["lastMs"]
+    _title(reject["code"], reject["rejects"], "messages", f"last {formats.moment(last)}" if last else "")
     ui.label(reject["meaning"]).classes("lm-text")
-    ui.label(example["message"]).classes("lm-text lm-strong")
-    with ui.expansion(f"Newest example: {_place(example)}").classes("lm-example").props("dense"):
-        ui.label(example["excerpt"]).classes("lm-raw").props("tabindex=0")
+    if example:
+        ui.label(example["message"]).classes("lm-text lm-strong")
+        with ui.expansion(f"Newest example: {_place(example)}").classes("lm-example").props("dense"):
+            ui.label(example["excerpt"]).classes("lm-raw").props("tabindex=0")
     ui.label(reject["fix"]).classes("lm-text")
     code(reject["command"])
 

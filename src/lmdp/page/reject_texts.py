@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -62,7 +63,14 @@ CODES, DROPS = _TEXTS.codes, _TEXTS.drops
 
 
 async def rejects(run: RunClient) -> list[Json]:
-    """Return every code in the warehouse, the most frequent first, with its newest reject. Raises ApiError."""
+    """Return every code in the warehouse, the most frequent first, with its newest reject. Raises ApiError.
+
+    Of a run to Snowflake, only the counts of this run are known here; what the rejects themselves have is null.
+    """
+    if run.status and run.status.get("snowflake"):
+        unknown = {"datapoints": None, "firstMs": None, "lastMs": None, "example": None}
+        counts: dict[str, int] = run.status["rejectsByReason"]
+        return [{"code": code, "rejects": count, **unknown, **remedy(run, code)} for code, count in counts.items()]
     return [
         {**row, **remedy(run, row["code"], row["example"]["message"]), "example": _shown(row["example"])}
         for row in await run.rows(_REJECTS)
@@ -78,14 +86,17 @@ async def newest(run: RunClient) -> list[Json]:
     ]
 
 
-def remedy(run: RunClient, code: str, message: str) -> Json:
+def remedy(run: RunClient, code: str, message: str = "") -> Json:
     """Return the meaning of a reject, what to do, and the command that replays it then."""
-    warehouse = Path(run.status["warehouse"]) if run.status else None
+    status = run.status or {}
+    warehouse = Path(status["warehouse"]) if status else None
+    snowflake = status.get("snowflake")
+    source = f"{shlex.quote(snowflake['rejectsIn'])} --to snowflake" if snowflake else "warehouse"
     found = CODES.get("no tenant" if message.startswith("orgId:") else code, CODES["unknown"])
     return {
         "meaning": found.meaning,
         "fix": found.fix.format(program=program()),
-        "command": replay_command(found.options, run.home, warehouse),
+        "command": replay_command(found.options, run.home, warehouse, source),
     }
 
 

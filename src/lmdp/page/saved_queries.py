@@ -29,23 +29,27 @@ def read(home: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def save(home: Path, name: str, sql: str) -> dict[str, str]:
-    """Save a query under a name, whatever had it before, and return all. Raises LmdpError, with nothing changed."""
+def save(home: Path, name: str, sql: str) -> str | None:
+    """Save a query under a name; return the one that had it before. Raises LmdpError, with nothing changed."""
     name = name.strip()
     if not 0 < len(name) <= LONGEST_NAME or len(sql) > LONGEST_SQL:
         raise LmdpError(f"a name has 1 to {LONGEST_NAME} characters, a query {LONGEST_SQL:,} at most")
-    found = read(home) | {name: sql}
-    if len(found) > MOST:
+    found = read(home)
+    before = found.get(name)
+    if before is None and len(found) >= MOST:
         raise LmdpError(f"{MOST} queries are saved, which is the limit; remove one first")
-    return _write(home, found)
+    _write(home, found | {name: sql})
+    return before
 
 
-def remove(home: Path, name: str) -> dict[str, str]:
-    """Remove a query, and return the others. Raises LmdpError, with nothing changed."""
-    return _write(home, {other: sql for other, sql in read(home).items() if other != name})
+def remove(home: Path, name: str) -> str | None:
+    """Remove a query, and return it; None where there is none of that name. Raises LmdpError, with nothing changed."""
+    found = read(home)
+    before = found.pop(name, None)
+    _write(home, found)
+    return before
 
 
-def _write(home: Path, found: dict[str, str]) -> dict[str, str]:
+def _write(home: Path, found: dict[str, str]) -> None:
     content = msgspec.json.format(msgspec.json.encode(dict(sorted(found.items()))), indent=2)
     replace_files((home / FILE, content + b"\n", 0o600))
-    return dict(sorted(found.items()))

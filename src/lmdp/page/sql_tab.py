@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 from functools import partial
@@ -15,11 +14,12 @@ from nicegui import ui
 from lmdp.errors import ApiError, LmdpError
 from lmdp.machine.api.protocol import CSV, Query
 from lmdp.page import echarts, formats, saved_queries
-from lmdp.page.address import State
+from lmdp.page.address import PATHS, State
 from lmdp.page.answers import SHOWN, as_lines, show_table
 from lmdp.page.run_client import Answer, Json
 from lmdp.page.widgets import action, heading, save_to_board
 from lmdp.sql.dictionary import recipes
+from lmdp.support.printable import counted
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
@@ -29,9 +29,12 @@ _CSV_ROWS = 100_000  # for more there is `lmdp query`, which writes to a file
 _CHART_ROWS = 5_000
 _PATIENCE_S = 20.0
 _KEPT = "lmdp-sql"  # in the browser's tab, so that a restart of the run loses nothing
-_KEPT_AND_RELOADED = (
-    f"[sessionStorage.getItem('{_KEPT}'), performance.getEntriesByType('navigation')[0]?.type === 'reload']"
-)
+# Where another tab was reloaded, an address of this one is newer than the text that is kept.
+_KEPT_AND_RELOADED = f"""[
+  sessionStorage.getItem('{_KEPT}'),
+  performance.getEntriesByType('navigation').some(
+    one => one.type === 'reload' && new URL(one.name).pathname === '{PATHS["sql"]}')
+]"""
 _HISTORY = "lmdp-sql-history"  # in the browser
 _REMEMBERED = 50
 _LONGEST_REMEMBERED = 20_000
@@ -46,6 +49,7 @@ class SqlTab:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._sql = ""
         self._answer: Answer | None = None
         self._has_tables = self._is_changed = self._is_opened = False
         self._running: asyncio.Task[Answer] | None = None
@@ -78,8 +82,8 @@ class SqlTab:
                 with ui.button("Saved", on_click=self._fill_saved).props("outline no-caps data-testid=sql-saved"):
                     self._saved = ui.menu().props("max-height=420px")
                 self._name = ui.input("Save as").props("outlined dense data-testid=sql-name")
-                self._name.on("keydown.enter", self._save)
-                ui.button("Save", on_click=self._save).props("outline no-caps data-testid=sql-save")
+                self._name.on("keydown.enter", self._save_named)
+                ui.button("Save", on_click=self._save_named).props("outline no-caps data-testid=sql-save")
             self._about = ui.label(recipes()[0].about).classes("lm-note")
             self._editor = (
                 ui.codemirror(
@@ -104,8 +108,10 @@ class SqlTab:
     def _build_answer(self) -> None:
         with ui.element("section").classes("lm-card lm-answer").props('aria-label="Answer"'):
             with ui.element("div").classes("lm-row lm-spread"):
-                self._status = ui.label("Results appear here.").classes("lm-note lm-status")
-                self._status.props('role="status" data-testid=sql-status')
+                with ui.element("div").classes("lm-row"):
+                    self._status = ui.label("Results appear here.").classes("lm-note lm-status")
+                    self._status.props('role="status" data-testid=sql-status')
+                    self._undo = ui.element("div")
                 with ui.element("div").classes("lm-row"):
                     self._form = ui.toggle({"table": "Table", "chart": "Chart"}, value="table", on_change=self._show)
                     self._form.props('no-caps unelevated dense aria-label="How to show the answer"')
@@ -115,7 +121,7 @@ class SqlTab:
             self._place = ui.element("div").classes("lm-answer-place").props("data-testid=sql-answer")
 
     async def open(self, state: State) -> None:
-        """Show the query of an address; after a reload, and without one, what the browser's tab had."""
+        """Show the query of an address; after a reload of this tab, and without one, what the browser's tab had."""
         sql, is_first, self._is_opened = state.get("sql"), not self._is_opened, True
         if is_first:
             found = await ui.run_javascript(_KEPT_AND_RELOADED, timeout=_PATIENCE_S)
@@ -202,40 +208,55 @@ class SqlTab:
         self._name.set_value(name)
         self._editor.set_value(sql)
 
-    def _save(self) -> None:
+    def _save_named(self) -> None:
+        self._save((self._name.value or "").strip(), self._editor.value)
+
+    def _save(self, name: str, sql: str) -> None:
         try:
-            saved_queries.save(self._session.api.run.home, self._name.value or "", self._editor.value)
+            before = saved_queries.save(self._session.api.run.home, name, sql)
         except LmdpError as error:
-            self._status.set_text(f"{error}")
+            self._report(f"{error}")
         else:
-            self._status.set_text(f"Saved as {(self._name.value or '').strip()}.")
+            self._report(f"Saved as {name}." if before is None else f"Replaced {name}.", name, before)
 
     def _remove(self, name: str) -> None:
-        with contextlib.suppress(LmdpError):
-            saved_queries.remove(self._session.api.run.home, name)
         self._saved.close()
+        try:
+            before = saved_queries.remove(self._session.api.run.home, name)
+        except LmdpError as error:
+            self._report(f"{error}")
+        else:
+            self._report(f"{name} was removed.", name, before)
+
+    def _report(self, text: str, name: str = "", before: str | None = None) -> None:
+        """Report a change of the saved queries, and offer to put back the one that had the name before."""
+        self._status.set_text(text)
+        self._undo.clear()
+        if before is not None:
+            with self._undo:
+                action("Undo", lambda: self._save(name, before), "sql-undo", "flat dense")
 
     async def _run(self) -> None:
         if self._running is not None:
             return
-        sql = self._editor.value
-        self._answer = None
+        self._sql, self._answer = self._editor.value, None
+        self._undo.clear()
         self._show()
         self._enable(running=True)
         self._status.set_text("Running\u2026")
         self._status.classes(remove="is-wrong")
         if self._editor.decorations:  # not while someone types: an update sends the text, too
             self._editor.decorations = []
-        self._running = asyncio.ensure_future(self._session.api.run.query(Query(sql, _CHART_ROWS)))
+        self._running = asyncio.ensure_future(self._session.api.run.query(Query(self._sql, _CHART_ROWS)))
         try:
             await asyncio.wait({self._running})
-            self._answered(sql, self._running)
+            self._answered(self._running)
         finally:
             self._running = None
             self._enable(running=False)
         self._show()
 
-    def _answered(self, sql: str, task: asyncio.Task[Answer]) -> None:
+    def _answered(self, task: asyncio.Task[Answer]) -> None:
         """Show how a query ended."""
         if task.cancelled():
             self._status.set_text("Cancelled.")
@@ -245,16 +266,15 @@ class SqlTab:
         except ApiError as error:
             self._status.set_text(f"{error}")
             self._status.classes("is-wrong")
-            self._mark(sql, str(error))
+            self._mark(self._sql, str(error))
         else:
-            count = formats.count(len(answer.rows))
-            shown = f"only the first {count}" if answer.truncated else count
-            self._status.set_text(f"{shown} rows in {formats.together(formats.span(answer.seconds))}")
-        if len(sql) <= _LONGEST_REMEMBERED:
+            shown = f"{'only the first ' if answer.truncated else ''}{counted(len(answer.rows), 'row')}"
+            self._status.set_text(f"{shown} in {formats.together(formats.span(answer.seconds))}")
+        if len(self._sql) <= _LONGEST_REMEMBERED:
             ui.run_javascript(
                 f"(sql => {{ const before = JSON.parse(localStorage.getItem('{_HISTORY}') ?? '[]');"
                 f" const kept = [sql, ...before.filter(one => one !== sql)].slice(0, {_REMEMBERED});"
-                f" localStorage.setItem('{_HISTORY}', JSON.stringify(kept)); }})({json.dumps(sql)})"
+                f" localStorage.setItem('{_HISTORY}', JSON.stringify(kept)); }})({json.dumps(self._sql)})"
             )
 
     def _mark(self, sql: str, error: str) -> None:
@@ -304,19 +324,20 @@ class SqlTab:
             self._show()
 
     async def _save_to_board(self) -> None:
-        self._status.set_text(await save_to_board(self._session.api.board, "", sql=self._editor.value))
+        """Save the answer that is shown, in its form; without one, the query."""
+        sql = self._sql if self._answer else self._editor.value
+        self._status.set_text(await save_to_board(self._session.api.board, "", sql=sql, show=self._form.value))
 
     async def _download(self) -> None:
         try:
-            content, truncated = await self._session.api.run.content(Query(self._editor.value, _CSV_ROWS), CSV)
+            content, truncated = await self._session.api.run.content(Query(self._sql, _CSV_ROWS), CSV)
         except ApiError as error:
             self._status.set_text(f"{error}")
             return
         ui.download.content(content, "answer.csv", CSV)
         if truncated:
-            self._status.set_text(
-                f"The CSV has the first {_CSV_ROWS:,} rows; for more, use {program()} query --format csv."
-            )
+            more = f"{program()} query --format csv --output answer.csv"
+            self._status.set_text(f"The CSV has the first {_CSV_ROWS:,} rows; for more, use {more}.")
 
 
 _NODE = r"""

@@ -10,7 +10,7 @@ from nicegui import ui
 from nicegui.element import Element
 
 from lmdp.errors import ApiError
-from lmdp.page.board import BoardFile, Panel
+from lmdp.page.board import BoardFile, Form, Panel
 
 
 def heading(text: str, note: str = "") -> None:
@@ -48,13 +48,13 @@ async def ask(text: str, field: str, first: str) -> str:
     return str(found or "").strip()
 
 
-async def save_to_board(board: BoardFile, title: str, *, sql: str = "", chart: str = "") -> str:
+async def save_to_board(board: BoardFile, title: str, *, sql: str = "", chart: str = "", show: Form = "table") -> str:
     """Add a query or a chart to the board under the title that the user gives, and return what became of it."""
     title = await ask("Save to board", "Title", title)
     if not title:
         return "Nothing was saved."
     try:
-        board.add(Panel(title, sql, chart))
+        board.add(Panel(title, sql, chart, show))
     except (ApiError, ValueError) as error:
         return f"{error}"
     return "Saved to the board."
@@ -70,6 +70,11 @@ def copy_button(text: str) -> None:
         ui.timer(2.0, lambda: button.set_text("Copy"), once=True)
 
     button.on_click(copied)
+
+
+def with_next_step(error: ApiError) -> str:
+    """Return what failed and the next step, as one text."""
+    return f"{str(error).rstrip('.')}. Next: {error.next}"
 
 
 def empty(text: str) -> None:
