@@ -202,7 +202,23 @@ def test_readers_read_the_topic_with_their_group(
     other_group.close()
     assert refusal is not None
     assert str(refusal.error()).count("GROUP_AUTHORIZATION_FAILED") == 1
-    topics.revoke(kafka_broker.access, name, made.principal)
+    topics.revoke(kafka_broker.access, name, made.principal, "readers")
+
+
+def test_a_revocation_leaves_other_groups_and_denials(kafka_broker: KafkaBroker, new_topic: Callable[..., str]) -> None:
+    """It deletes what is allowed on the topic, and on a group only where one is named."""
+    name, who = new_topic(), "User:CN=shared"
+    rights = topics.grants(name, readers=[who], group="ours")
+    others = [
+        topics.Grant(who, "group", "theirs", "read"),
+        topics.Grant(who, "topic", name, "write", permission="deny"),
+    ]
+    topics.apply_grants(kafka_broker.access, name, [*rights, *others])
+    of_topic = [right for right in rights if right.resource == "topic"]
+    assert topics.revoke(kafka_broker.access, name, who) == sorted(of_topic)
+    assert topics.revoke(kafka_broker.access, name, who, "ours") == [right for right in rights if right not in of_topic]
+    assert topics.list_grants(kafka_broker.access, name) == sorted(others)
+    topics.revoke(kafka_broker.access, name, who, "theirs")  # other tests list the ACLs of this broker
 
 
 def test_a_topic_is_created_once_and_checked(kafka_broker: KafkaBroker, new_topic: Callable[..., str]) -> None:

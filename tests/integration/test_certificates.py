@@ -40,10 +40,10 @@ def test_replaced_certificate_files_are_taken_up(
         shutil.copy(new.key, files[1])
         until(lambda: run.told("TLS with"))
         shutil.copy(new.cert, files[0])
-        topics.revoke(kafka_broker.access, name, old.principal)
+        topics.revoke(kafka_broker.access, name, old.principal, "lmdp")
         publish(kafka_broker.access, name, map(bundle, range(50, 100)))
         until(lambda: run.rows() >= 100)
         assert run.told("the certificate files changed")
         assert run.instances() == expected(range(100))
         assert run.warehouse.duplicates() == 0
-    topics.revoke(kafka_broker.access, name, new.principal)
+    topics.revoke(kafka_broker.access, name, new.principal, "lmdp")

@@ -146,7 +146,7 @@ def test_a_run_that_may_not_join_its_group_says_so_until_it_may(
         topics.apply_grants(kafka_broker.access, name, [topics.Grant(principal, "group", "unjoined", "read")])
         until(lambda: run.rows() == 50, 60)
         assert run.progress.trouble == ""
-    topics.revoke(kafka_broker.access, name, principal)  # other tests list the ACLs of this broker
+    topics.revoke(kafka_broker.access, name, principal, "unjoined")  # other tests list the ACLs of this broker
 
 
 def test_a_topic_that_is_not_there_is_told_and_not_made(kafka_broker: KafkaBroker, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_acls_are_given_listed_and_taken(run: Callable[..., Result]) -> None:
         "User:CN=p,O=x  allow describe_configs topic command.b",
         "User:CN=p,O=x  allow read topic command.b",
     ]
-    taken = run("acls", "--topic", "command.b", "--revoke", "c-1", "--revoke", "User:CN=p,O=x")
+    taken = run("acls", "--topic", "command.b", "--revoke", "c-1", "--revoke", "User:CN=p,O=x", "--group", "g")
     assert taken.stdout.startswith("No ACL matches command.b.")
     refused = run("acls", "--topic", "command.b", "--reader", "p")
     assert isinstance(refused.exception, SettingsError)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -28,7 +30,7 @@ from lmdp.snowflake.verify import Installation
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.testing.snowpipe import snowpipe_double
 from replay.failures import SPEC, row_json, run, sent
-from running import bundle
+from running import bundle, call
 from snowflake_double import Account
 from snowpipe_parts import KEY, PLACE
 
@@ -48,6 +50,62 @@ def test_a_replay_that_is_stopped_repeats_no_request(tmp_path: Path) -> None:
                 Outcome(rows=transform([Message(bundle(1))], TransformSettings(org_id="acme")).rows)
             )
     assert time.monotonic() - begun < 8
+
+
+class ErrorTable:
+    """A connection, and its cursor, to an account that refused the rows 0 to `count`."""
+
+    description = tuple((name,) for name in ("AT", "CODE", "REASON", "KIND", "PAYLOAD"))
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def cursor(self) -> ErrorTable:
+        """Return itself."""
+        return self
+
+    def execute(self, sql: str, _values: object) -> None:
+        """Take only the statement that asks for all of them, whatever their number."""
+        assert re.search(r"\b(LIMIT|WHERE|FETCH|TOP)\b", sql) is None
+
+    def __iter__(self) -> Iterator[tuple[object, ...]]:
+        """Yield the rows."""
+        return ((None, 100038, "no number", "json", f"{number}") for number in range(self._count))
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(("count", "files"), [(0, 0), (1, 1), (5, 3)])
+def test_all_refused_rows_are_fetched(count: int, files: int, settings: SnowflakeSettings, tmp_path: Path) -> None:
+    """However many there are, in files of a bounded size; the second call finds none that the folder lacks."""
+    scope = Installation(ErrorTable(count), settings, load_spec(), datetime.now(UTC))
+    two_rows = 300
+    assert [fetch_refused(scope, tmp_path, two_rows) for _ in range(2)] == [count, 0]
+    assert len(list(tmp_path.iterdir())) == files
+
+
+def test_the_command_says_what_a_truncate_removes(
+    account: Account, settings: SnowflakeSettings, tmp_path: Path
+) -> None:
+    """An error table takes no DELETE: the statement that empties it comes after the steps that keep its rows."""
+    account.error_table.append(b"{}")
+    (tmp_path / "setup.p8").write_bytes(pem(make_pair(2048)))
+    env = {
+        "SNOWFLAKE_ACCOUNT_URL": account.url,
+        "SNOWFLAKE_PRIVATE_KEY_FILE": "setup.p8",
+        "SNOWFLAKE_DATABASE": settings.database,
+    }
+    first, second = (call("snowflake", "errors", "refused", folder=tmp_path, given=b"", **env) for _ in range(2))
+    assert first.out == (
+        "1 rows that Snowflake refused were written to refused.\n"
+        "Fix the cause, then: lmdp replay refused --to snowflake\n"
+        "Snowflake keeps them. To empty its error table, stop the writer, repeat this command until it writes 0 rows, "
+        "and replay them.\n"
+        f"Only then: TRUNCATE ERROR_TABLE({settings.place}.ROW_EVENTS); it also removes the rows that were refused "
+        "since.\n"
+    )
+    assert second.out == "0 rows that Snowflake refused were written to refused.\n"
 
 
 def test_a_refused_row_comes_back_by_a_replay(

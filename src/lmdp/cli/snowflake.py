@@ -166,6 +166,7 @@ def errors(
     """Fetch the rows that Snowflake accepted from the direct writer and then refused, for a replay.
 
     Those that are in FOLDER, or were replayed from there, are left out. Needs the setup user's key, as `setup` does.
+    Snowflake keeps the rows: a TRUNCATE that this command prints removes them, and all that were refused since.
 
     Example: lmdp snowflake errors refused && lmdp replay refused --to snowflake
     """
@@ -181,7 +182,9 @@ def errors(
     if found:
         typer.echo(
             f"Fix the cause, then: {program()} replay {folder} --to snowflake\n"
-            f"Once they are replayed, remove them in Snowflake: TRUNCATE {refused_table(scope)};"
+            "Snowflake keeps them. To empty its error table, stop the writer, repeat this command until it writes "
+            "0 rows, and replay them.\n"
+            f"Only then: TRUNCATE {refused_table(scope)}; it also removes the rows that were refused since."
         )
 
 

@@ -105,8 +105,14 @@ def acls(
     reader: Annotated[
         Principals, option("--reader NAME", "Let this client, such as a run's or the pipe's, read the topic.")
     ] = None,
-    group: Annotated[str | None, option("--group NAME", "The consumer group that --reader uses.")] = None,
-    revoke: Annotated[Principals, option("--revoke NAME", "Revoke every right on the topic from this client.")] = None,
+    group: Annotated[str | None, option("--group NAME", "The consumer group of --reader, or of --revoke.")] = None,
+    revoke: Annotated[
+        Principals,
+        option(
+            "--revoke NAME",
+            "Revoke from this client every right on the topic, and with --group its right to that group.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List who may do what on the topic, after granting and revoking rights.
@@ -122,7 +128,7 @@ def acls(
         raise SettingsError("--reader needs --group NAME: the consumer group that this client reads with.")
     access, topic = kafka.access(home), kafka.topic
     for name in revoke or ():
-        admin.revoke(access, topic, _principal(name))
+        admin.revoke(access, topic, _principal(name), group)
     collectors, readers = map(_principal, collector or ()), [_principal(name) for name in reader or ()]
     wanted = admin.grants(topic, collectors=collectors, readers=readers, group=group or "")
     admin.apply_grants(access, topic, wanted)

@@ -138,12 +138,18 @@ def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterato
 
 def ask(connection: Any, sql: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
     """Run one statement and return its rows, with lower-case column names. Raises LmdpError."""
+    return list(each(connection, sql, values))
+
+
+def each(connection: Any, sql: str, values: Sequence[object] = ()) -> Iterator[dict[str, Any]]:
+    """Run one statement and yield its rows as `ask` returns them, without all of them in memory. Raises LmdpError."""
     from snowflake.connector.errors import Error  # noqa: PLC0415 - as above
 
     with contextlib.closing(connection.cursor()) as cursor, translating({Error: lambda error: to_error(error, sql)}):
         cursor.execute(sql, tuple(values) or None)
         names = [column[0].lower() for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        for row in cursor:
+            yield dict(zip(names, row, strict=True))
 
 
 def to_error(error: Error, sql: str) -> LmdpError:

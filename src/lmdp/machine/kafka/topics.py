@@ -238,11 +238,14 @@ def apply_grants(access: KafkaAccess, topic: str, wanted: list[Grant]) -> list[G
     return missing
 
 
-def revoke(access: KafkaAccess, topic: str, principal: str) -> list[Grant]:
-    """Take from `principal` what it was given on the topic by name and on groups; returns what was taken."""
+def revoke(access: KafkaAccess, topic: str, principal: str, group: str | None = None) -> list[Grant]:
+    """Delete what `principal` is allowed on the topic and on the group, by their names; return what was deleted.
+
+    Other topics and groups of the cluster keep their ACLs, and a denial stays: without it a client may do more.
+    """
+    named = [(ResourceType.TOPIC, topic), *([(ResourceType.GROUP, group)] if group else [])]
     filters = [
-        _filter(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, principal),
-        _filter(ResourceType.GROUP, None, ResourcePatternType.ANY, principal),
+        _filter(kind, name, ResourcePatternType.LITERAL, principal, AclPermissionType.ALLOW) for kind, name in named
     ]
     with _administering(access, topic) as admin:
         ended = admin.client.delete_acls(filters, request_timeout=REQUEST_SECONDS).values()
@@ -264,10 +267,13 @@ def _administering(access: KafkaAccess, topic: str) -> Iterator[Admin]:
 
 
 def _filter(
-    resource: ResourceType, name: str | None, pattern: ResourcePatternType, principal: str | None = None
+    resource: ResourceType,
+    name: str | None,
+    pattern: ResourcePatternType,
+    principal: str | None = None,
+    permission: AclPermissionType = AclPermissionType.ANY,
 ) -> AclBindingFilter:
-    anything = (AclOperation.ANY, AclPermissionType.ANY)
-    return AclBindingFilter(resource, name, pattern, principal, None, *anything)  # type: ignore[arg-type]  # None: any
+    return AclBindingFilter(resource, name, pattern, principal, None, AclOperation.ANY, permission)  # type: ignore[arg-type]  # None: any
 
 
 def _grant(binding: AclBinding) -> Grant:
