@@ -236,6 +236,7 @@ def test_names_from_outside_stay_text(browser: Browser) -> None:
     browser.open("/explore")
     browser.find("img", f"{HOSTILE} {HOSTILE}")  # the first line is the device
     browser.until(lambda: list(browser.points("chart")) == [HOSTILE])
+    browser.until(lambda: browser.text("explore-status").startswith("1 point, "))
     browser.until(lambda: HOSTILE.replace("'", "''") in browser.text("sql"))
     assert "hacked" not in browser.driver.title
     browser.open("/sql")

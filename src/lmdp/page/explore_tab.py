@@ -21,6 +21,7 @@ from lmdp.page.run_client import Json
 from lmdp.page.selection import MAX_SELECTIONS, Picture, Selection, moment_ms, written, zone_of
 from lmdp.page.series_chart import SeriesChart
 from lmdp.page.widgets import action, code, empty, heading, save_to_board
+from lmdp.support.printable import counted
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ class ExploreTab:
             name = device["deviceName"] or device["deviceId"]
             with ui.element("div").classes("lm-result"):
                 choose = ui.button(on_click=partial(self._text.set_value, f"{name} ")).props("flat no-caps align=left")
-                _words(choose, name, f"device {device['deviceId']}, {device['rows']:,} rows")
+                _words(choose, name, f"device {device['deviceId']}, {counted(device['rows'], 'row')}")
         for one in [*found["metrics"], *found["series"]]:
             self._match(one)
         if not any(found[kind] for kind in ("devices", "metrics", "series")):
@@ -341,8 +342,8 @@ class ExploreTab:
         points = sum(len(points) for _, points in self._chart.lines())
         left_out = sum(one.answer["linesLeftOut"] for one in drawn)
         took = formats.together(formats.span(self._chart.seconds))
-        text = f"{points:,} points, {formats.width(self._chart.width_ms())} resolution, {took}"
-        text += f"; {left_out} more lines are not shown" if left_out else ""
+        text = f"{counted(points, 'point')}, {formats.width(self._chart.width_ms())} resolution, {took}"
+        text += f"; {counted(left_out, 'more line')} not shown" if left_out else ""
         self._status.set_text(
             text
             if points

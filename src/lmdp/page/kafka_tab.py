@@ -225,10 +225,10 @@ def _points(message: Json) -> None:
                     "tabindex=0"
                 )
             if total > len(rows):
-                ui.label(f"{total - len(rows):,} more rows").classes("lm-note")
+                ui.label(counted(total - len(rows), "more row")).classes("lm-note")
     left = (message["datapointsTotal"] or 0) - len(message["datapoints"])
     if message["datapoints"] and left > 0:
-        ui.label(f"{left:,} more datapoints").classes("lm-note")
+        ui.label(counted(left, "more datapoint")).classes("lm-note")
 
 
 def _rejected(reject: Json) -> None:

@@ -229,8 +229,9 @@ class SqlTab:
             self._report(f"{name} was removed.", name, before)
 
     def _report(self, text: str, name: str = "", before: str | None = None) -> None:
-        """Report a change of the saved queries, and offer to put back the one that had the name before."""
+        """Report what was saved or removed, and offer to put back the query that had the name before."""
         self._status.set_text(text)
+        self._status.classes(remove="is-wrong")
         self._undo.clear()
         if before is not None:
             with self._undo:
@@ -326,7 +327,7 @@ class SqlTab:
     async def _save_to_board(self) -> None:
         """Save the answer that is shown, in its form; without one, the query."""
         sql = self._sql if self._answer else self._editor.value
-        self._status.set_text(await save_to_board(self._session.api.board, "", sql=sql, show=self._form.value))
+        self._report(await save_to_board(self._session.api.board, "", sql=sql, show=self._form.value))
 
     async def _download(self) -> None:
         try:
