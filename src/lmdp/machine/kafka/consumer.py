@@ -172,9 +172,11 @@ class KafkaSource:
         if self._release is not None:
             self._release(given)
         self._positions.remove(given)
+        self._group.forget(given)
         self._consumer.incremental_unassign(places)
 
-    def _on_lost(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
+    def _on_lost(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._group.forget(place.partition for place in places)
         if self._release is not None:
             text = f"the group {self._settings.group} has given this run's partitions to others: joining it again"
             raise PartitionsLostError(text)
