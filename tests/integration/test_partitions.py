@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[att
 
 from lmdp.errors import SettingsError
 from lmdp.machine.batch import Fetch
+from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.kafka.consumer import KafkaSource
 from lmdp.machine.kafka.positions import Drain
 from lmdp.machine.metrics import Progress
@@ -176,6 +177,22 @@ def test_an_assignment_that_comes_at_the_end_is_not_taken(
     until(is_assigned)
     source.close()
     assert sink.asked == []
+
+
+def test_a_run_that_joins_a_group_is_drained_once_it_has_partitions() -> None:
+    """A group gives nothing to a process that joins until others have given some back: that is no end."""
+    wanted = Event()
+    wanted.set()
+    drain, settings = Drain(wanted, print), ConsumeSettings("t", group="g", shared=True)
+    with MemoryBroker() as broker:
+        broker.create_topic("t")
+        source = KafkaSource(broker.access, MemorySink(), settings, Progress(), StopEvents(drain=wanted), print, drain)
+        drained = []
+        for given in ([], [TopicPartition("t", 1)], []):
+            source._on_assign(source._consumer, given)
+            drained.append(source.is_drained())
+        source.close()
+    assert drained == [False, True, True]
 
 
 def test_a_partition_that_was_empty_is_missed_too(

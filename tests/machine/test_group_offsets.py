@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from lmdp.machine.kafka.group_offsets import GroupOffsets, Owners, owner_of
-from running import until
+from lmdp.machine.kafka.group_offsets import GroupOffsets, Owners, owner_of, read_own, read_owners
+from running import no_more_threads, until
 
 
 class _Client:
-    """Takes commits as librdkafka's client does, and has `owners` once they are `known`."""
+    """Takes commits as librdkafka's client does, and has `owners` once they are `known`, after `errors`."""
 
-    def __init__(self, owners: Owners) -> None:
+    def __init__(self, owners: Owners, *errors: int) -> None:
+        self.errors = list(errors)
         self.committed_here: list[tuple[int, int, str]] = []
         self.owners = owners
         self.known = threading.Event()
@@ -36,6 +38,8 @@ class _Client:
     def committed(self, partitions: list[Any], timeout: float) -> list[Any]:
         """What the group has."""
         assert self.known.wait(timeout + 30)
+        if self.errors:
+            raise KafkaException(KafkaError(self.errors.pop(0)))
         return [
             TopicPartition(one.topic, one.partition, 1, metadata=self.owners[one.partition])
             if one.partition in self.owners
@@ -124,6 +128,70 @@ def test_nothing_is_committed_before_the_owners_are_known() -> None:
     offsets.note({0: 9, 1: 3, 2: 0})
     assert client.committed_here[2:] == [(2, 0, "lmdp here:/a")]
     offsets.close_client()
+
+
+@pytest.mark.parametrize(
+    ("error", "committed"),
+    [
+        (KafkaError._TIMED_OUT, []),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, [(0, 7, "lmdp here:/a")]),  # the broker refuses it and says so
+    ],
+)
+def test_a_look_up_without_an_answer_commits_nothing(error: int, committed: list[tuple[int, int, str]]) -> None:
+    """A group whose coordinator gives no answer may be another client's: it is looked up again before a commit."""
+    client, said = _Client({0: "a flink job"}, error), list[str]()
+    client.known.set()
+    offsets = group_of(client, said)
+    offsets.commit({0: 7})
+    until(lambda: not client.errors)
+    offsets.close(10)
+    offsets.close_client()
+    assert client.committed_here == committed
+    assert ["offsets of another client" in text for text in said] == [True] * (not committed)
+
+
+def test_an_error_of_one_partition_is_no_answer() -> None:
+    """What the group has of a partition is unknown then, so it is nobody's to resume from or to overwrite."""
+
+    class _Refusing(_Client):
+        def committed(self, *_: object, **__: object) -> list[Any]:
+            return [SimpleNamespace(error=KafkaError(KafkaError.UNSTABLE_OFFSET_COMMIT), offset=-1001)]
+
+    client = _Refusing({0: "lmdp here:/a"})
+    client.known.set()
+    assert read_owners(client) is None  # type: ignore[arg-type]  # enough
+    with pytest.raises(KafkaException):
+        read_own(client, "t", [0], "lmdp here:/a")  # type: ignore[arg-type]  # enough
+
+
+def test_a_look_up_that_cannot_be_started_is_tried_again() -> None:
+    """A limit on threads ends neither the consumer nor its client; nothing is committed until the look-up runs."""
+    client = _Client({})
+    client.known.set()
+    offsets = group_of(client, [])
+    with no_more_threads():
+        offsets.commit({0: 7})
+        offsets.close_client()
+    assert client.committed_here == []
+    offsets.commit({0: 8})
+    offsets.close(10)
+    offsets.close_client()
+    assert client.committed_here == [(0, 8, "lmdp here:/a")]
+
+
+def test_partitions_of_another_process_are_not_committed() -> None:
+    """What waits for the look-up is dropped with its partition, whose new owner may be further; it may come back."""
+    client = _Client({})
+    offsets = group_of(client, [])
+    offsets.commit({0: 7, 1: 3})
+    offsets.forget([0])
+    client.known.set()
+    offsets.close(10)
+    assert client.committed_here == [(1, 3, "lmdp here:/a")]
+    offsets.forget([1])
+    offsets.note({1: 4})
+    offsets.close_client()
+    assert client.committed_here[1:] == [(1, 4, "lmdp here:/a")]
 
 
 def test_an_owner_is_a_host_and_a_path(tmp_path: Path) -> None:

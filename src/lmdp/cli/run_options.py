@@ -177,7 +177,12 @@ class PageOptions:
 
 
 UntilIdle = Annotated[
-    bool, option("--until-idle", "Exit when everything that the topic held at the start has been read.")
+    bool,
+    option(
+        "--until-idle",
+        "Exit when everything that the topic held at the start has been read; with --share, of the partitions that "
+        "this run has. A run without partitions waits until others give it some.",
+    ),
 ]
 
 

@@ -151,6 +151,8 @@ class KafkaSource:
     def _on_assign(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         """Take the partitions that the group gives this process, each from where the sink is.
 
+        A process that joins gets none at first, until others have given some back.
+
         None at the end: librdkafka hands out an assignment that has just come before it gives it back.
         """
         if self._is_closing:
@@ -159,7 +161,7 @@ class KafkaSource:
         if snapshot.identity != self.identity:
             raise TopicReplacedError(self._loss("was recreated"))
         taken = tuple(place.partition for place in places)
-        self._is_assigned = True
+        self._is_assigned = self._is_assigned or bool(taken)
         if taken:
             self._notify(f"reading partitions {', '.join(map(str, sorted(taken)))} of {self._settings.topic}")
             self._resume(taken, snapshot)
@@ -172,9 +174,11 @@ class KafkaSource:
         if self._release is not None:
             self._release(given)
         self._positions.remove(given)
+        self._group.forget(given)
         self._consumer.incremental_unassign(places)
 
-    def _on_lost(self, _consumer: Consumer, _places: list[TopicPartition]) -> None:
+    def _on_lost(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._group.forget(place.partition for place in places)
         if self._release is not None:
             text = f"the group {self._settings.group} has given this run's partitions to others: joining it again"
             raise PartitionsLostError(text)

@@ -6,6 +6,7 @@ https://kafka.apache.org/documentation/#brokerconfigs_offset.metadata.max.bytes
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -48,17 +49,17 @@ def owner_of(sink: str | Path, topic_id: str = "") -> str:
     return f"{_MARK}{name}"[:_LONGEST_OWNER]
 
 
-def read_owners(consumer: Consumer) -> Owners:
-    """Return the metadata of the group's offsets, by assigned partition that has one; none where no answer comes.
+def read_owners(consumer: Consumer) -> Owners | None:
+    """Return the metadata of the group's offsets, by assigned partition that has one; None where no answer comes.
 
     librdkafka's administrative client crashes here when the group's coordinator has just begun:
     https://github.com/confluentinc/confluent-kafka-javascript/issues/374
     """
     try:
-        places = consumer.committed(consumer.assignment(), timeout=_ANSWER_S)
+        places = _committed(consumer, consumer.assignment(), _ANSWER_S)
     except KafkaException:
-        return {}
-    return {place.partition: place.metadata or "" for place in places if place.offset >= 0}
+        return None
+    return {place.partition: place.metadata or "" for place in places}
 
 
 def read_own(consumer: Consumer, topic: str, partitions: Iterable[int], owner: str) -> dict[int, int]:
@@ -66,13 +67,21 @@ def read_own(consumer: Consumer, topic: str, partitions: Iterable[int], owner: s
 
     Raises KafkaException when there is no answer.
     """
+    places = _committed(consumer, [TopicPartition(topic, part) for part in partitions], REQUEST_SECONDS)
+    return {place.partition: place.offset for place in places if place.metadata == owner}
+
+
+def _committed(consumer: Consumer, partitions: list[TopicPartition], seconds: float) -> list[TopicPartition]:
     try:
-        places = consumer.committed([TopicPartition(topic, part) for part in partitions], timeout=REQUEST_SECONDS)
+        places = consumer.committed(partitions, timeout=seconds)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-            return {}
+            return []
         raise
-    return {place.partition: place.offset for place in places if place.offset >= 0 and place.metadata == owner}
+    for place in places:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return [place for place in places if place.offset >= 0]
 
 
 class GroupOffsets:
@@ -108,8 +117,10 @@ class GroupOffsets:
         """Commit the next offset of each partition; not waited for, and lag monitors see it later when it fails."""
         self._waiting.update(offsets)
         if self._thread is None and self._waiting:
-            self._thread = threading.Thread(target=self._look_up, name="group", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._look_up, name="group", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads: the next commit tries again
+                thread.start()
+                self._thread = thread
         if not self._waiting or not self._may():
             return
         places = [
@@ -134,6 +145,12 @@ class GroupOffsets:
                     "lag monitors see now the one, now the other. The rows of both are complete. Give one of them a "
                     f"group of its own: {program()} run --group NAME"
                 )
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Forget partitions that are another process's, whose offsets may be further by now."""
+        for part in partitions:
+            self._waiting.pop(part, None)
+            self._committed.discard(part)
 
     def close(self, seconds: float) -> None:
         """Commit what has waited, which may need an answer first."""
@@ -160,8 +177,9 @@ class GroupOffsets:
 
     def _look_up(self) -> None:
         while not (self._stop.is_set() or self._denied):
-            self._owners = read_owners(self._consumer)
-            self._stop.wait(_LOOK_S)
+            owners = read_owners(self._consumer)
+            self._owners = self._owners if owners is None else owners
+            self._stop.wait(_ANSWER_S if self._owners is None else _LOOK_S)
 
     def _may(self) -> bool:
         """Return whether the group is known not to be another client's, whose offsets would be lost."""
