@@ -63,6 +63,12 @@ forget_hours = 1
         ("[webhook]", "one of `url` and `url_file`"),
         ('[webhook]\nurl = "http://example.com/"', "outside of this machine it has to be https://"),
         ('[webhook]\nurl = "ftp://example.com/"', "not an https:// address"),
+        ('[webhook]\nurl = "https://[HOST]/hook"', "not an https:// address"),
+        ('[webhook]\nurl = "https://example.com:99999/"', "not an https:// address"),
+        ('[webhook]\nurl_file = "a\\u0000b"', "cannot be read"),
+        ('[[threshold]]\nname = "a"\nmetric = "m"\nabove = inf', "<= 1e+308"),
+        pytest.param("every_seconds = " + "1" * 5_000, "alerts.toml", id="digits"),
+        pytest.param("every_seconds = " + "[" * 5_000, "alerts.toml", id="nested"),
         ('[webhook]\nurl_file = "none"', "none cannot be read"),
         ('[webhook]\nurl = "https://example.com/"\ntoken_file = "empty"', "empty does not hold one line of text"),
         ('[webhook]\nurl_file = "open"', "open can be read or replaced by all users; run: chmod 600"),
@@ -174,6 +180,62 @@ def test_rules_hold_fire_and_end(warehouse: Warehouse) -> None:
     assert end == [("silent", "firing", f"host-{device}: {silent}") for device in ("9", "7", "8")]
 
 
+def test_a_rule_that_cannot_be_checked_is_a_fault(warehouse: Warehouse) -> None:
+    """A fault that names it; other rules are checked, its own alerts stay, and the fault ends with its cause."""
+    busy = Threshold("busy", "Usage", above=90)
+    wrong = Threshold("busy", "Usage", above=float("nan"))  # what a file cannot have: a query that DuckDB refuses
+    slow = Threshold("slow", "Octets", rate=True, below=10)
+
+    async def checked(run: RunClient) -> list[tuple[str, list[str], int | None]]:
+        alerts, found = Alerts(run, Catalogue(run)), []
+        for minute, (lag, rule) in enumerate([(0, busy), (0, wrong), (0, busy), (0, wrong), (10_001, wrong)]):
+            alerts.rules, run.live = Rules(threshold=(rule, slow)), {"lag": {"0": lag}}
+            fault = await alerts.check(NOW_MS + minute * MINUTE)
+            found.append((fault[:6], [text[:6] for _, _, text in states(alerts)], alerts.checked_ms))
+        return found
+
+    firing = ["host-7", "host-9", "host-7"]
+    assert asked(warehouse.path.parent, checked) == [
+        ("", firing, NOW_MS),
+        ("busy: ", firing, NOW_MS + MINUTE),
+        ("", firing, NOW_MS + 2 * MINUTE),
+        ("busy: ", firing, NOW_MS + 3 * MINUTE),
+        ("", firing, NOW_MS + 3 * MINUTE),
+    ]
+
+
+def test_a_check_that_fails_is_a_fault_and_is_tried_again(warehouse: Warehouse) -> None:
+    """Whatever it raises: the task that checks lives on."""
+    home = warehouse.path.parent
+    (home / FILE).write_text(RULES)
+
+    async def checked(run: RunClient) -> list[str]:
+        alerts, found = Alerts(run, Catalogue(run)), []
+        for live in ({}, {"lag": {"0": 0}}):
+            run.live, alerts._due = live, 0.0
+            await alerts.look(NOW_MS)
+            found.append(alerts.fault)
+        assert states(alerts)
+        return found
+
+    assert asked(home, checked) == ["the check failed: KeyError: 'lag'", ""]
+
+
+def test_a_rate_that_overflows_does_not_fire(warehouse: Warehouse) -> None:
+    """DuckDB computes infinity, which no alert can have as its value."""
+    point = {"name": "Huge"}, "sum"
+    values = [_message("7", at, *point, {"asDouble": 1.8e305 * (at + 2)}, {"isMonotonic": True}) for at in (-2, -1)]
+    write(warehouse, [Message(value, "huge", 0, at) for at, value in enumerate(values)], TransformSettings(org_id="a"))
+
+    async def checked(run: RunClient) -> tuple[str, list[tuple[str, str, str]]]:
+        rules = Rules(threshold=(Threshold("huge", "Huge", above=1, rate=True),))
+        alerts = Alerts(run, Catalogue(run), rules)
+        run.live = {"lag": {}}
+        return await alerts.check(NOW_MS), states(alerts)
+
+    assert asked(warehouse.path.parent, checked) == ("", [])
+
+
 def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     """A fault ends the checks and is shown; a file that is gone turns alerts off."""
     alerts = Alerts(run := RunClient(tmp_path), Catalogue(run))
@@ -251,10 +313,10 @@ def test_a_post_is_repeated_where_that_can_help(
     assert (poster.delivered, poster.failed, poster.error) == result
 
 
-async def posted(poster: Poster) -> None:
-    """Post until nothing waits."""
+async def posted(poster: Poster, posts: int = 1) -> None:
+    """Post until so many have an end."""
     posting = asyncio.create_task(poster.post_all())
-    while not poster.delivered + poster.failed:
+    while poster.delivered + poster.failed < posts and not posting.done():
         await asyncio.sleep(0.01)
     posting.cancel()
 
@@ -267,6 +329,16 @@ def test_nobody_at_the_address_is_a_failed_post() -> None:
     poster.add(Target(url, None), [change()], NOW_MS)
     asyncio.run(posted(poster))
     assert poster.json() == {"delivered": 0, "failed": 1, "waiting": 0, "error": "ConnectError"}
+
+
+def test_a_post_that_fails_oddly_is_not_the_last() -> None:
+    """What no library documents is a failed post, too, and the next one is delivered."""
+    with endpoint(200) as (url, _):
+        poster = Poster(pauses_s=())
+        for address in ("http://127.0.0.1:99999/", url):
+            poster.add(Target(address, None), [change()], NOW_MS)
+        asyncio.run(posted(poster, 2))
+    assert poster.json() == {"delivered": 1, "failed": 1, "waiting": 0, "error": ""}
 
 
 def test_posts_are_bounded() -> None:

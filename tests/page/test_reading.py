@@ -31,6 +31,7 @@ from lmdp.page.series_chart import with_gaps
 from lmdp.page.widgets import with_next_step
 from lmdp.testing.pipeline import write as write_messages
 from page.sites import asked, message
+from page.test_prometheus import LIVE, STATUS
 from running import remove_older
 
 if TYPE_CHECKING:
@@ -298,3 +299,24 @@ def test_the_page_has_neither_duckdb_nor_arrow_nor_kafka() -> None:
     code = f"import {modules}, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+RATES = {"rowsPerSecond": 1.0, "messagesPerSecond": 1.0}
+
+
+def test_the_status_is_read_on_after_an_odd_answer(tmp_path: Path) -> None:
+    """An answer that is not as expected is the error that the page shows, until the next good one."""
+    answer: dict[str, Any] = {}
+
+    async def read(run: RunClient) -> list[str]:
+        polling, found = asyncio.create_task(run.poll()), list[str]()
+        for is_good in (False, True):
+            answer.update({"live": LIVE | RATES, "status": STATUS} if is_good else {})
+            while not polling.done() and (run.live is None if is_good else run.error is None):
+                await asyncio.sleep(0.01)
+            found.append(str(run.error or ""))
+        polling.cancel()
+        return found
+
+    with serving(tmp_path, None, dict, snapshot=lambda: answer):
+        assert asked(tmp_path, read) == ["the answer of the run is not as expected: KeyError: 'live'", ""]

@@ -81,15 +81,19 @@ WIRE: dict[str, tuple[bytes, list[int]]] = {
     "no HTTP": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", [400]),
     "two tokens": (HEAD + b"Authorization: a\r\n" * 2 + b"Connection: close\r\nContent-Length: 0\r\n\r\n", [400]),
     "a websocket": (UPGRADE, [405]),
+    "a tunnel": (b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
+    "a proxy's address, no path": (b"GET http://example.com HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
+    "a port that is none": (b"GET http://x:99999/ HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WIRE)
-def test_a_request_is_one_request(receiver: Receiving, case: str) -> None:
+def test_a_request_is_one_request(receiver: Receiving, case: str, caplog: pytest.LogCaptureFixture) -> None:
     """Where two readers could see different requests in the bytes, there is none, and the connection ends."""
     request, expected = WIRE[case]
     answer = receiver.raw(request)
     assert statuses(answer) == expected, answer
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(

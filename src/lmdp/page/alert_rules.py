@@ -20,6 +20,7 @@ MOST_ALERTS: Final = 500
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 Minutes = Annotated[float, msgspec.Meta(ge=0, le=10_080)]
+Limit = Annotated[float, msgspec.Meta(ge=-1e308, le=1e308)]  # SQL has no literal for infinity
 
 
 class Threshold(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -31,8 +32,8 @@ class Threshold(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     name: Text
     metric: Text
-    above: float | None = None
-    below: float | None = None
+    above: Limit | None = None
+    below: Limit | None = None
     rate: bool = False
     for_minutes: Minutes = 0.0
     window_minutes: Annotated[float, msgspec.Meta(ge=1, le=1_440)] = 10.0
@@ -64,7 +65,7 @@ SELECT * FROM (
     AND TS > epoch_ms({now_ms - round(self.window_minutes * 60_000)}) AND TS <= epoch_ms({now_ms + 60_000})
   GROUP BY ORG_ID, DEVICE_ID, DATASOURCE, INSTANCE, SERIES
 )
-WHERE {" OR ".join(limits)}
+WHERE isfinite(V) AND ({" OR ".join(limits)})
 ORDER BY V {order}
 LIMIT {MOST_ALERTS}"""  # noqa: S608 - names are literals, numbers our own
 
@@ -132,7 +133,7 @@ def load(path: Path) -> tuple[Rules, Target | None]:
     """Read the rules, and where changes are posted. Raises SettingsError, with every fault named."""
     try:
         rules = msgspec.toml.decode(read_bytes(path), type=Rules)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: {error}") from error
     faults = rules.faults()
     target = None if faults or rules.webhook is None else _target(rules.webhook, path.parent, faults)
@@ -146,10 +147,14 @@ def _target(webhook: Webhook, folder: Path, faults: list[str]) -> Target | None:
     token = _secret(folder, webhook.token_file, faults) if webhook.token_file else None
     if faults or url is None:
         return None
-    parts = urlsplit(url)
-    if not parts.hostname or parts.scheme not in ("https", "http"):
+    try:
+        parts = urlsplit(url)
+        scheme, host = parts.scheme, parts.hostname if parts.port != 0 else None
+    except ValueError:
+        scheme, host = "", None
+    if not host or scheme not in ("https", "http"):
         faults.append("the webhook's address is not an https:// address")
-    elif parts.scheme == "http" and not is_loopback(parts.hostname):
+    elif scheme == "http" and not is_loopback(host):
         faults.append("the webhook's address begins with http://; outside of this machine it has to be https://")
     return Target(url, token)
 
@@ -159,7 +164,7 @@ def _secret(folder: Path, name: str | None, faults: list[str]) -> str | None:
     try:
         is_open = path.stat().st_mode & 0o007
         text = read_bytes(path).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         faults.append(f"{path} cannot be read: {error}")
         return None
     if is_open:

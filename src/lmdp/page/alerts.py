@@ -7,13 +7,13 @@ whose messages wait in Kafka is not silent.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from lmdp.errors import ApiError, LmdpError
+from lmdp.errors import ApiError, LmdpError, RunNotFoundError
 from lmdp.page.alert_rules import FILE, MOST_ALERTS, Rules, Silence, Target, Threshold, load
 from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import Json, RunClient
@@ -63,14 +63,20 @@ class Alerts:
         posting = asyncio.create_task(self.poster.post_all())
         try:
             while True:
-                self.read()
-                if self.rules is not None and time.monotonic() >= self._due:
-                    self._due = time.monotonic() + self.rules.every_seconds
-                    with contextlib.suppress(ApiError):  # no run: nothing is decided
-                        await self.check(round(time.time() * 1000))
+                await self.look(round(time.time() * 1000))
                 await asyncio.sleep(_LOOKS_S)
         finally:
             posting.cancel()
+
+    async def look(self, now_ms: int) -> None:
+        """Read the file, and check the rules when they are due. Whatever fails is a fault, and is tried again."""
+        try:
+            self.read()
+            if self.rules is not None and time.monotonic() >= self._due:
+                self._due = time.monotonic() + self.rules.every_seconds
+                self.fault = await self.check(now_ms)
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end would go unseen
+            self.fault = f"the check failed: {type(error).__name__}: {error}"
 
     def read(self) -> None:
         """Read the file where it has changed. One that is wrong leaves no rules, and says so."""
@@ -83,31 +89,43 @@ class Alerts:
             return
         if (found.st_mtime_ns, found.st_size) == self._seen:
             return
-        self._seen, self._due = (found.st_mtime_ns, found.st_size), 0.0
+        self._seen, self._due, self.rules = (found.st_mtime_ns, found.st_size), 0.0, None
         try:
             self.rules, self._target = load(path)
             self.fault = ""
         except LmdpError as error:
-            self.rules, self._target, self.fault = None, None, str(error)
+            self._target, self.fault = None, str(error)
             self.active.clear()
 
-    async def check(self, now_ms: int) -> None:
-        """Check every rule once. Raises ApiError."""
+    async def check(self, now_ms: int) -> str:
+        """Check every rule once, and return what failed. An alert of a rule that cannot be checked stays as it is."""
         rules, live = self.rules, self.run.live
         if rules is None or live is None or sum(live["lag"].values()) > _MOST_LAG:
-            return
+            return ""
         holding: dict[Key, tuple[Alert, float]] = {}
+        failed: dict[str, ApiError] = {}
         for threshold in rules.threshold:
-            for one in await self._beyond(threshold, now_ms):
-                holding[_key(one)] = one, threshold.for_minutes
-        devices = await self.catalogue.devices() if rules.silence else []
+            try:
+                for one in await self._beyond(threshold, now_ms):
+                    holding[_key(one)] = one, threshold.for_minutes
+            except ApiError as error:
+                failed[threshold.name] = error
+        try:
+            devices = await self.catalogue.devices() if rules.silence else []
+        except ApiError as error:
+            devices = []
+            failed |= {silence.name: error for silence in rules.silence}
+        if any(isinstance(error.__cause__, RunNotFoundError) for error in failed.values()):
+            return ""  # the run has ended
         for silence in rules.silence:
             for one in _silent(silence, devices, now_ms):
                 holding[_key(one)] = one, 0.0
         self.checked_ms = now_ms
+        holding |= {key: (one, math.inf) for key, one in self.active.items() if one.rule in failed}
         changes = list(self._changes(holding, now_ms))
         if changes and self._target is not None:
             self.poster.add(self._target, changes, now_ms)
+        return "; ".join(f"{name}: {error}" for name, error in failed.items())
 
     async def _beyond(self, rule: Threshold, now_ms: int) -> list[Alert]:
         return [_beyond(rule, row, now_ms) for row in await self.run.rows(rule.sql(now_ms))]

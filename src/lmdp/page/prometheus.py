@@ -103,7 +103,7 @@ class _Snapshot(list[Metric], Collector):
 ALERT_FAMILIES = (
     Family("lmdp_alerts_firing", "gauge", "Alerts that fire, by rule of alerts.toml.",
            lambda alerts, _: [({"rule": one["name"]}, one["firing"]) for one in alerts["rules"]]),
-    Family("lmdp_alert_rules_wrong", "gauge", "1 while alerts.toml is wrong, and so nothing is checked.",
+    Family("lmdp_alert_rules_wrong", "gauge", "1 while alerts.toml is wrong or a rule cannot be checked.",
            lambda alerts, _: [({}, int(bool(alerts["fault"])))]),
     Family("lmdp_alert_posts_total", "counter", "Posts to the webhook, by result.",
            lambda alerts, _: [({"result": name}, alerts["webhook"][name]) for name in ("delivered", "failed")]

@@ -80,9 +80,15 @@ class RunClient:
                 self.live, self.status, self.error = found["live"], found["status"], None
                 self._note(found["live"])
             except ApiError as error:
-                self.live, self.status, self.error = None, None, error
-                self._latencies.clear()
+                self._lost(error)
+            except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end would freeze the page
+                why = f"the answer of the run is not as expected: {type(error).__name__}: {error}"
+                self._lost(ApiError(500, why, f"{program()} status"))
             await asyncio.sleep(max(0.0, EVERY_S - (time.monotonic() - begun)))
+
+    def _lost(self, error: ApiError) -> None:
+        self.live, self.status, self.error = None, None, error
+        self._latencies.clear()
 
     async def send(self, query: Query, form: str = JSON) -> httpx.Response:
         """Return the run's response to one SELECT, its content still to be read. Raises ApiError."""

@@ -56,9 +56,13 @@ class Poster:
         while True:
             await self._added.wait()
             self._added.clear()
-            async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, verify=_trust()) as client:
-                while self._waiting:
-                    await self._post(client, self._waiting.popleft())
+            while self._waiting:
+                post = self._waiting.popleft()
+                try:
+                    async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False, verify=_trust()) as client:
+                        await self._post(client, post)
+                except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end would go unseen
+                    self.failed, self.error = self.failed + 1, type(error).__name__
 
     async def _post(self, client: httpx.AsyncClient, post: _Post) -> None:
         headers = {"Content-Type": "application/json", "User-Agent": "lmdp"}

@@ -120,8 +120,8 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin a request, with the name in the client's certificate."""
         self.scope["state"]["certificate"] = self._certificate
+        super().on_headers_complete()  # raises where the address cannot be parsed: then there is no request
         self._is_new, self._in_body, self._beyond = False, True, 0
-        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """End a request."""
