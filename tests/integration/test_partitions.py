@@ -7,7 +7,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # it re-exports in silence
 
 from lmdp.errors import SettingsError
@@ -171,7 +171,10 @@ def test_an_assignment_that_comes_at_the_end_is_not_taken(
     source = KafkaSource(kafka_broker.access, sink, settings, Progress(), StopEvents(), print, Drain(Event(), print))
 
     def is_assigned() -> bool:
-        members = admin.describe_consumer_groups([topic])[topic].result(10).members
+        try:
+            members = admin.describe_consumer_groups([topic])[topic].result(10).members
+        except KafkaException:  # the coordinator has just begun
+            return False
         return any(member.assignment and member.assignment.topic_partitions for member in members)
 
     until(is_assigned)
