@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -15,11 +16,13 @@ from lmdp.errors import LmdpError, SettingsError, UnreachableError, WarehouseRep
 from lmdp.machine.api import client
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.services import MachineSettings, Simulated, run
-from lmdp.machine.settings import ConsumeSettings
+from lmdp.machine.settings import ConsumeSettings, Notify
+from lmdp.machine.store import OpenStore, Store, WarehouseStore
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import bundle, publish, rows, until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -40,6 +43,17 @@ def ended(wanted: MachineSettings) -> tuple[dict[str, Any], list[str]]:
     """The report of a run that ends by itself, and what it said."""
     said: list[str] = []
     return run(wanted, said.append, lambda _: None, threading.Event()), said
+
+
+def opening(folder: Path, kind: type[WarehouseStore]) -> OpenStore:
+    """Open a file as a store of this kind."""
+
+    @contextlib.contextmanager
+    def opened(*_: object) -> Iterator[Store]:
+        with Warehouse.open(folder / "w.duckdb", load_spec()) as warehouse:
+            yield kind(warehouse, None)
+
+    return opened
 
 
 def test_a_burst_that_the_broker_cannot_hold_is_waited_with(tmp_path: Path) -> None:
@@ -160,6 +174,50 @@ def test_what_cannot_start_is_told(tmp_path: Path, changed: dict[str, Any], kind
         ended(settings(tmp_path, **placed))
     assert not (tmp_path / "run.sock").exists()
     until(lambda: not set(threading.enumerate()) - before)
+
+
+def test_a_consumer_that_fails_is_reported_before_old_days_are_removed(tmp_path: Path) -> None:
+    """The maintenance of a run that fails is ended, however long its first removal would take."""
+    stopped = list[bool]()
+
+    class Removing(WarehouseStore):
+        def maintain(self, stop: threading.Event, _notify: Notify, first: threading.Event) -> None:
+            stopped.append(stop.wait(20))
+            first.set()
+
+    with pytest.raises(SettingsError, match="no partition 9"):
+        ended(settings(tmp_path, consume=ConsumeSettings("t", (9,)), simulated=None, store=opening(tmp_path, Removing)))
+    assert stopped == [True]
+
+
+def test_a_part_that_cannot_be_started_ends_the_run(tmp_path: Path) -> None:
+    """A limit on threads that only lets the consumer start is an error at once; the consumer is ended for it."""
+    stop, failed = threading.Event(), list[str]()
+
+    class Limited(WarehouseStore):
+        @property
+        def maintain(self) -> Callable[..., None]:  # read when its thread is about to start
+            until(lambda: "watch" in {thread.name for thread in threading.enumerate()})  # the consumer is at work
+            threading.stack_size(2**46)
+            return super().maintain
+
+    def go() -> None:
+        try:
+            run(settings(tmp_path, simulated=None, store=opening(tmp_path, Limited)), print, lambda _: None, stop)
+        except RuntimeError as error:
+            failed.append(str(error))
+
+    before = threading.stack_size()
+    thread = threading.Thread(target=go)
+    thread.start()
+    try:
+        thread.join(20)
+        is_ended = not thread.is_alive()
+    finally:
+        threading.stack_size(before)
+        stop.set()
+        thread.join()
+    assert (is_ended, failed) == (True, ["can't start new thread"])
 
 
 def test_a_second_run_on_the_same_file_is_refused(tmp_path: Path) -> None:

@@ -112,13 +112,14 @@ def run(
             if settings.page is not None:
                 machine.page = parts.enter_context(settings.page(settings.home, notify))
             consumer = parts.enter_context(_running("consumer", lambda: _consume(machine, access, cluster, notify)))
+            parts.callback(stop.set)  # also when what follows cannot be started
             removed = threading.Event()
             parts.enter_context(_running("maintenance", partial(store.maintain, stop, notify, removed)))
             parts.callback(store.end_maintenance)
             parts.callback(stop.set)
             _wait(machine, consumer, _publish(machine, access, parts), watch, notify)
             # Runs that end at once, one after the other, have to remove old days too.
-            while not stop.is_set() and not removed.wait(0.1):
+            while not stop.is_set() and consumer.exception() is None and not removed.wait(0.1):
                 pass
         store.check()
         return machine.report(time.monotonic() - machine.started)
