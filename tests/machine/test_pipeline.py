@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lmdp.core.pipeline import Message, TransformSettings, transform
+from lmdp.core.pipeline import Message, Transformed, TransformSettings, transform
 from lmdp.core.specification import load_spec
 from lmdp.errors import (
     BrokerFailedError,
@@ -34,7 +34,7 @@ from lmdp.machine.metrics import Progress
 from lmdp.machine.pipeline import Clock, Offsets, Pipeline, Source
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Sink, TopicIdentity
-from lmdp.machine.transformer import InProcess
+from lmdp.machine.transformer import InProcess, Transformer
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import reject_folder
 from lmdp.testing.pipeline import TOPIC, MemorySink, ScriptedSource, fetched
@@ -67,6 +67,7 @@ class Run:
     waits: list[float | str] = field(default_factory=list)
     seconds: float = 0.0
     in_a_wait: Callable[[], object] = lambda: None
+    core: Callable[[Callable[[Sequence[Message]], Transformed]], Transformer] = InProcess
 
     def go(self) -> Run:
         """Run it to its end."""
@@ -81,7 +82,7 @@ class Run:
         clock = Clock(
             lambda: self.seconds, lambda: START + timedelta(seconds=self.seconds), self._wait, self._wait_for_space
         )
-        core = InProcess(partial(transform, settings=TransformSettings(org_id="acme")))
+        core = self.core(partial(transform, settings=TransformSettings(org_id="acme")))
         Pipeline(
             *(connect, core, self.sink, self.settings, self.progress, self.stop, self.notices.append), clock=clock
         ).run()
@@ -397,6 +398,24 @@ def test_what_cannot_be_committed_is_left_to_the_next_owner() -> None:
     run.go()
     assert (run.sink.loads, run.sink.released, first.closed) == ([], [None, None], True)
     assert run.progress.counts.messages == 0
+
+
+@pytest.mark.parametrize("batch_rows", [1, 500])
+def test_a_hand_over_never_waits_for_the_sink(batch_rows: int) -> None:
+    """What is still being transformed is committed at most once, too, also where it fills a batch."""
+    first = playing([*messages(1, 2), frozenset({0})])
+    sink = MemorySink(failures=deque([UnreachableError("Snowflake is away")]))
+    settings = ConsumeSettings("topic", linger_s=60, batch_rows=batch_rows, shared=True)
+    run = Run([first, playing()], sink, settings, core=_AtTheEnd).go()
+    assert (run.sink.loads, run.sink.released, first.closed) == ([], [None, None], True)
+    assert "UnreachableError" not in run.waits
+
+
+class _AtTheEnd(InProcess):
+    """Has results once they are waited for, as busy worker processes do."""
+
+    def results(self, *, finish: bool = False) -> Iterator[tuple[Fetch, Transformed]]:
+        return super().results(finish=finish) if finish else iter(())
 
 
 def test_a_run_that_was_fenced_joins_its_group_again() -> None:

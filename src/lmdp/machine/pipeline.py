@@ -229,15 +229,19 @@ class Pipeline:
                 counted.pop(fetch.partition, None)  # a reset: what follows is new, also at lower offsets
             yield from fetch.split(counted.get(fetch.partition, 0))
 
-    def _collect(self, source: Source, batch: Batch, *, finish: bool = False) -> Batch:
-        """Put what is transformed into the batch, and commit it where it is full; `finish` waits for all."""
+    def _collect(self, source: Source, batch: Batch, *, finish: bool = False, once: bool = False) -> Batch:
+        """Put what is transformed into the batch, and commit it where it is full; `finish` waits for all.
+
+        `once`: a commit that fails is not tried again.
+        """
+        commit = self._commit_once if once else self._commit
         for fetch, done in self.transformer.results(finish=finish):
             if not batch.adjoins(fetch):
-                batch = self._commit(source, batch)
+                batch = commit(source, batch)
             counted = fetch.first < self.offsets.counted.get(fetch.partition, 0)
             batch.add(fetch, done, self.clock.monotonic(), counted=counted)
             if batch.is_full(self.settings):
-                batch = self._commit(source, batch)
+                batch = commit(source, batch)
         return batch
 
     def _commit(self, source: Source, batch: Batch) -> Batch:
@@ -264,13 +268,16 @@ class Pipeline:
                 break
         return Batch(source.identity)
 
-    def _release(self, source: Source, reading: _Reading, partitions: Collection[int]) -> None:
-        """Commit what was read, once, and forget the partitions. Raises LmdpError: then the source has to end."""
-        batch = self._collect(source, reading.batch, finish=True)
+    def _commit_once(self, source: Source, batch: Batch) -> Batch:
         if not batch.is_empty():
             source.verify_topic()
             self._write(batch)
-        reading.batch = Batch(source.identity)
+        return Batch(source.identity)
+
+    def _release(self, source: Source, reading: _Reading, partitions: Collection[int]) -> None:
+        """Commit what was read, once, and forget the partitions. Raises LmdpError: then the source has to end."""
+        batch = self._collect(source, reading.batch, finish=True, once=True)
+        reading.batch = self._commit_once(source, batch)
         self._report(source)
         self.offsets.forget(partitions)
         self.sink.release(partitions)
