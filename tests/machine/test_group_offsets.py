@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from lmdp.machine.kafka.group_offsets import GroupOffsets, Owners, owner_of, read_own, read_owners
-from running import until
+from running import no_more_threads, until
 
 
 class _Client:
@@ -162,6 +162,21 @@ def test_an_error_of_one_partition_is_no_answer() -> None:
     assert read_owners(client) is None  # type: ignore[arg-type]  # enough
     with pytest.raises(KafkaException):
         read_own(client, "t", [0], "lmdp here:/a")  # type: ignore[arg-type]  # enough
+
+
+def test_a_look_up_that_cannot_be_started_is_tried_again() -> None:
+    """A limit on threads ends neither the consumer nor its client; nothing is committed until the look-up runs."""
+    client = _Client({})
+    client.known.set()
+    offsets = group_of(client, [])
+    with no_more_threads():
+        offsets.commit({0: 7})
+        offsets.close_client()
+    assert client.committed_here == []
+    offsets.commit({0: 8})
+    offsets.close(10)
+    offsets.close_client()
+    assert client.committed_here == [(0, 8, "lmdp here:/a")]
 
 
 def test_partitions_of_another_process_are_not_committed() -> None:

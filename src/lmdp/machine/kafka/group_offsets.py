@@ -6,6 +6,7 @@ https://kafka.apache.org/documentation/#brokerconfigs_offset.metadata.max.bytes
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -116,8 +117,10 @@ class GroupOffsets:
         """Commit the next offset of each partition; not waited for, and lag monitors see it later when it fails."""
         self._waiting.update(offsets)
         if self._thread is None and self._waiting:
-            self._thread = threading.Thread(target=self._look_up, name="group", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._look_up, name="group", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads: the next commit tries again
+                thread.start()
+                self._thread = thread
         if not self._waiting or not self._may():
             return
         places = [
