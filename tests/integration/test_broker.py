@@ -9,23 +9,26 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from filelock import lock_descriptor
 
 from lmdp.certificates import development_ca
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.broker import KafkaBroker, running_access
+from lmdp.machine.embedded_kafka.config import BrokerSettings
+from lmdp.machine.embedded_kafka.jars import Java
 from lmdp.machine.kafka import topics
 from lmdp.machine.kafka.access import KafkaAccess, cluster_identity
+from running import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from lmdp.machine.embedded_kafka.config import BrokerSettings
 
 HOLDER = """
 import sys, time
@@ -337,3 +340,42 @@ def test_a_start_that_fails_shows_the_log(own_settings: BrokerSettings) -> None:
         KafkaBroker(own_settings).start()
     with pytest.raises(UnreachableError, match=r"(?s)ended with exit code 1.*heap"):
         KafkaBroker(dataclasses.replace(own_settings, heap_mb=1)).start()
+
+
+def _sleeping(folder: Path) -> BrokerSettings:
+    """A Kafka whose Java starts and never answers."""
+    java = folder / "java"
+    java.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
+    java.chmod(0o700)
+    (folder / "broker" / "data").mkdir(parents=True)  # formatted before
+    return BrokerSettings(folder / "broker", development_ca.make(folder / "certs"), (java,), Java(java, 17))
+
+
+def test_an_end_does_not_wait_for_a_start(tmp_path: Path) -> None:
+    """A run that is ended while Kafka starts stops it, and says so."""
+    stop, ended = threading.Event(), list[str]()
+    broker = KafkaBroker(_sleeping(tmp_path), stop)
+
+    def start() -> None:
+        with pytest.raises(UnreachableError) as raised:
+            broker.start()
+        ended.append(str(raised.value))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    until(lambda: broker.pid is not None)
+    stop.set()
+    thread.join(30)
+    assert ended == [f"The run ended before Kafka had started. Its data in {tmp_path / 'broker'} is as it was."]
+    assert broker.pid is None
+
+
+def test_an_end_does_not_wait_for_another_broker(tmp_path: Path) -> None:
+    """The folder's lock is waited for until the run is ended."""
+    settings, stop = _sleeping(tmp_path), threading.Event()
+    lock = os.open(settings.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    assert lock_descriptor(lock, blocking=False)
+    stop.set()
+    with pytest.raises(UnreachableError, match="ended before Kafka had started"):
+        KafkaBroker(settings, stop).start()
+    os.close(lock)

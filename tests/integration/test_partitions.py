@@ -198,6 +198,23 @@ def test_a_run_that_joins_a_group_is_drained_once_it_has_partitions() -> None:
     assert drained == [False, True, True]
 
 
+def test_offsets_of_partitions_that_were_given_away_are_not_committed() -> None:
+    """Neither after a revocation nor after a loss: the new owner may have committed further ones."""
+    settings = ConsumeSettings("t", group="g", shared=True)
+    with MemoryBroker() as broker:
+        broker.create_topic("t")
+        source = KafkaSource(
+            broker.access, MemorySink(), settings, Progress(), StopEvents(), print, Drain(Event(), print)
+        )
+        places = [TopicPartition("t", part) for part in range(3)]
+        source._on_assign(source._consumer, places)
+        source._group._waiting.update({0: 1, 1: 1, 2: 1})  # the look-up has no answer yet
+        source._on_revoke(source._consumer, places[:1])
+        source._on_lost(source._consumer, places[1:2])
+        assert source._group._waiting == {2: 1}
+        source.close()
+
+
 def test_a_partition_that_was_empty_is_missed_too(
     kafka_broker: KafkaBroker, admin: AdminClient, new_topic: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import re
 import threading
+import time
 import warnings
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmdp.errors import ChecksumError, KafkaUnavailableError, SettingsError
+from lmdp.errors import ChecksumError, KafkaUnavailableError, SettingsError, UnreachableError
 from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, cache_folder, fetch, find_java, kafka_jars, pinned
+from lmdp.machine.services import _downloading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +72,29 @@ def test_the_pinned_list_is_whole() -> None:
     assert all(re.fullmatch("[0-9a-f]{64}", jar.sha256) and jar.size > 0 for jar in jars)
     assert f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}" in {jar.coordinate for jar in jars}
     assert sum(jar.size for jar in jars) < 40_000_000
+
+
+@pytest.mark.usefixtures("repository")
+@pytest.mark.parametrize(("age_s", "is_kept"), [(100_000, False), (600, True)])
+def test_what_a_killed_download_left_is_removed(tmp_path: Path, *, age_s: int, is_kept: bool) -> None:
+    """A folder of the last day may be of a download that is under way."""
+    left = tmp_path / "cache" / ".download-x"
+    left.mkdir(parents=True)
+    (left / "one-1.0.jar").write_bytes(b"half")
+    os.utime(left, (time.time() - age_s,) * 2)
+    fetch(JARS, tmp_path / "cache")
+    assert left.exists() == is_kept
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_run_that_is_ended_downloads_no_more(tmp_path: Path) -> None:
+    """What has arrived is kept for the next start."""
+    cache, said, stop = tmp_path / "cache", list[str](), threading.Event()
+    stop.set()
+    with pytest.raises(UnreachableError, match="ended before Kafka had started"):
+        fetch(JARS, cache, progress=_downloading(said.append, stop))
+    assert [path.name for path in cache.iterdir()] == ["one-1.0.jar"]
+    assert said == [f"downloading Apache Kafka {KAFKA_VERSION}, {sum(jar.size for jar in pinned()) / 1e6:.0f} MB, once"]
 
 
 def test_jars_come_once(repository: Path, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_part_that_cannot_be_started_ends_the_run(tmp_path: Path) -> None:
 
     class Limited(WarehouseStore):
         @property
-        def maintain(self) -> Callable[..., None]:
+        def maintain(self) -> Callable[..., None]:  # read when its thread is about to start
             until(lambda: "watch" in {thread.name for thread in threading.enumerate()})  # the consumer is at work
             threading.stack_size(2**46)
             return super().maintain

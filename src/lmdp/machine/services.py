@@ -103,7 +103,7 @@ def run(
                     ends=Ends(partial(_messages, machine), store.name),
                 )
             )
-            access, cluster, broker = _broker(settings, notify, parts)
+            access, cluster, broker = _broker(settings, notify, stop, parts)
             machine.broker, machine.access = broker, access
             if settings.receive is not None:
                 if broker is None and settings.access is None:
@@ -134,7 +134,7 @@ def _file(settings: MachineSettings, *_: object) -> Iterator[Store]:
 
 
 def _broker(
-    settings: MachineSettings, notify: Notify, parts: contextlib.ExitStack
+    settings: MachineSettings, notify: Notify, stop: threading.Event, parts: contextlib.ExitStack
 ) -> tuple[KafkaAccess, str, KafkaBroker | None]:
     """Return the broker, the name of its cluster where it has none of its own, and the Kafka that was started."""
     topic = settings.consume.topic
@@ -143,12 +143,12 @@ def _broker(
         return settings.access, "", None
     if not settings.memory:
         try:
-            given = embedded(settings.home, kafka_home=settings.kafka_home, progress=_downloading(notify))
+            given = embedded(settings.home, kafka_home=settings.kafka_home, progress=_downloading(notify, stop))
         except KafkaUnavailableError as error:
             notify(f"Apache Kafka could not be started ({error}): using the in-process test broker instead")
         else:
             notify("starting Apache Kafka (mutual TLS, loopback only)")
-            broker = parts.enter_context(KafkaBroker(given))
+            broker = parts.enter_context(KafkaBroker(given, stop))
             broker.create_topic(topic)
             notify(f"Kafka at {broker.bootstrap_servers}, topic {topic}")
             return broker.access, "", broker
@@ -157,14 +157,19 @@ def _broker(
     return memory.access, f"memory-{uuid.uuid4()}", None
 
 
-def _downloading(notify: Notify) -> Callable[[Jar], None]:
-    """Report once that jars are coming."""
+def _downloading(notify: Notify, stop: threading.Event) -> Callable[[Jar], None]:
+    """Report once that jars are coming; raise UnreachableError after the jar during which the run was ended."""
 
     @cache
     def report() -> None:
         notify(f"downloading Apache Kafka {KAFKA_VERSION}, {sum(jar.size for jar in pinned()) / 1e6:.0f} MB, once")
 
-    return lambda _: report()
+    def arrived(_: Jar) -> None:
+        report()
+        if stop.is_set():
+            raise UnreachableError("The run ended before Kafka had started. The next start downloads what is missing.")
+
+    return arrived
 
 
 def _consume(machine: RunState, access: KafkaAccess, cluster: str, notify: Notify) -> None:

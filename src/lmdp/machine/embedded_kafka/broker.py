@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Self
 
 from confluent_kafka import KafkaException, Producer
@@ -71,10 +72,12 @@ class KafkaBroker:
 
     What it has acknowledged outlives any process. Kafka does not wait for the disk, though: one node that loses its
     power may lose its newest messages (https://kafka.apache.org/documentation/#brokerconfigs_log.flush.interval.messages).
+    `stop` ends the waits of a start.
     """
 
-    def __init__(self, settings: BrokerSettings) -> None:
+    def __init__(self, settings: BrokerSettings, stop: Event | None = None) -> None:
         self._settings = settings
+        self._stop = stop or Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._was_up = False
         self._ports = _free_ports(settings.folder / "ports")
@@ -99,12 +102,12 @@ class KafkaBroker:
         """Start the broker and return when it has answered a request over mutual TLS.
 
         Raises UnreachableError when its data folder is in use, when its clients know a port that it cannot have again,
-        or when it does not come up, with the end of its log.
+        when it does not come up, with the end of its log, or when it is stopped before.
         """
         folder = self._settings.folder
         log = folder / "broker.log"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = _lock(self._settings)
+        lock = _lock(self._settings, self._stop)
         try:
             self._take_ports()
             config.write(self._settings, self._ports)
@@ -168,7 +171,8 @@ class KafkaBroker:
                 break
             if _port_answers(self._ports[0]) and _answers(self.access):
                 return
-            time.sleep(0.05)
+            if self._stop.wait(0.05):
+                raise _ended(self._settings)
         written = log.read_bytes()[begin:].decode(errors="replace").splitlines() if log.exists() else []
         raise UnreachableError(
             f"The embedded Kafka {how}. Its data in {self._settings.folder} is as it was. The end of {log}:\n"
@@ -249,7 +253,11 @@ class MemoryBroker(contextlib.AbstractContextManager["MemoryBroker"]):
         self.stop()
 
 
-def _lock(settings: BrokerSettings) -> int:
+def _ended(settings: BrokerSettings) -> UnreachableError:
+    return UnreachableError(f"The run ended before Kafka had started. Its data in {settings.folder} is as it was.")
+
+
+def _lock(settings: BrokerSettings, stop: Event) -> int:
     """Return the folder's lock, open: whoever inherits it has it too, so it lasts until the last of them has ended.
 
     It is waited for: a Kafka whose supervisor or owner was killed is stopping by itself.
@@ -263,7 +271,9 @@ def _lock(settings: BrokerSettings) -> int:
                 f"The broker's data folder {settings.folder} is in use: an embedded Kafka runs there. Stop that one "
                 "first, or give this one another folder with --home."
             )
-        time.sleep(0.1)
+        if stop.wait(0.1):
+            os.close(lock)
+            raise _ended(settings)
     return lock
 
 

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ KAFKA_VERSION = "4.4.0"
 CONNECT_SECONDS = 10
 MAVEN_SECONDS = 300
 PARALLEL = 4
+_ABANDONED_S = 86_400.0
 MIN_JAVA = 17  # https://kafka.apache.org/documentation/#java
 
 
@@ -99,6 +101,7 @@ def fetch(jars: tuple[Jar, ...], cache: Path, *, progress: Progress | None = Non
     try:
         if missing:
             cache.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(cache)
             with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as aside:
                 _download(missing, Path(aside), cache, progress or (lambda _: None))
     except OSError as error:
@@ -106,6 +109,14 @@ def fetch(jars: tuple[Jar, ...], cache: Path, *, progress: Progress | None = Non
             f"Kafka's jars cannot be kept in {cache}: {error.strerror or error}. Name another folder with LMDP_CACHE."
         ) from error
     return tuple(cache / jar.filename for jar in jars)
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Remove what downloads that were killed have left; a younger folder may be another process's."""
+    for folder in cache.glob(".download-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def looked_at(jars: tuple[Jar, ...], cache: Path) -> tuple[list[Path], list[Path]]:
