@@ -54,6 +54,7 @@ def test_sql_keeps_its_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
+        pytest.param("panel = " + "[" * 5_000, "is not a board: ", id="nested"),
         ("[[panel]]\nsql = 'SELECT 1'", "missing required field `title`"),
         ("[[panel]]\ntitle = 'x'", "the panel 'x' needs either sql or chart"),
         ("[[panel]]\ntitle = 'x'\nsql = 'SELECT 1'\nchart = '/explore'", "the panel 'x' needs either sql or chart"),
