@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from confluent_kafka import Node, TopicPartitionInfo, Uuid
+from confluent_kafka.admin import TopicDescription  # type: ignore[attr-defined]  # it re-exports without saying so
 
-from lmdp.machine.kafka.topics import TopicDetails, faults, summary
+from lmdp.errors import LmdpError, UnreachableError
+from lmdp.machine.kafka.topics import TopicDetails, details, faults, summary
 
 HOUR = 3_600_000
 GOOD = TopicDetails("t", "id", 3, 12, 3, (), 2, 24 * HOUR, 8 * 2**20, "delete", unclean_election=False)
@@ -57,3 +61,37 @@ def test_what_is_wrong_with_a_topic(changed: dict[str, Any], fault: str | None) 
     found = faults(replace(GOOD, **changed), partitions=4)
     assert len(found) == (fault is not None)
     assert (fault or "") in "".join(found)
+
+
+NODE = Node(1, "kafka", 9092)
+PARTITION = TopicPartitionInfo(0, NODE, [NODE], [NODE])
+CONFIG: dict[str, str | None] = {
+    "min.insync.replicas": "1", "retention.ms": "-1", "max.message.bytes": "1000", "cleanup.policy": "delete",
+    "unclean.leader.election.enable": "true",
+}  # fmt: skip
+
+
+def described(*partitions: TopicPartitionInfo) -> TopicDescription:
+    """A topic with these partitions."""
+    return TopicDescription("t", Uuid(1, 2), False, list(partitions))
+
+
+def test_a_shape_is_read_from_a_brokers_answers() -> None:
+    """Numbers are text there."""
+    found = details(2, described(PARTITION), CONFIG)
+    assert found == TopicDetails("t", found.topic_id, 2, 1, 1, (), 1, -1, 1_000, "delete", unclean_election=True)
+
+
+@pytest.mark.parametrize(
+    ("partitions", "changed", "kind", "text"),
+    [
+        ([], {}, UnreachableError, "does not know the partitions of t yet"),
+        ([PARTITION], {"min.insync.replicas": None}, LmdpError, "does not list min.insync.replicas of the topic 't'"),
+    ],
+)
+def test_a_shape_that_is_not_known_is_an_error(
+    partitions: list[TopicPartitionInfo], changed: dict[str, str | None], kind: type[LmdpError], text: str
+) -> None:
+    """A topic that was just created has no partitions; some brokers do not list every setting."""
+    with pytest.raises(kind, match=re.escape(text)):
+        details(1, described(*partitions), CONFIG | changed)

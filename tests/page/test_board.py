@@ -74,6 +74,7 @@ def test_a_panel_is_appended_to_the_text(tmp_path: Path, before: str, after: str
 @pytest.mark.parametrize(
     ("text", "error"),
     [
+        pytest.param("panel = " + "[" * 5_000, "is not a board: ", id="nested"),
         ("[[panel]]\nsql = 'SELECT 1'", "missing required field `title`"),
         ("[[panel]]\ntitle = 'x'", "the panel 'x' needs either sql or chart"),
         ("[[panel]]\ntitle = 'x'\nsql = 'SELECT 1'\nchart = '/explore'", "the panel 'x' needs either sql or chart"),

@@ -24,7 +24,7 @@ from lmdp.page import chart, formats, reject_texts
 from lmdp.page.answers import as_lines
 from lmdp.page.chart import ChartQuery
 from lmdp.page.devices import Catalogue
-from lmdp.page.layout import state_text
+from lmdp.page.layout import TabFaults, state_text
 from lmdp.page.run_client import RunClient
 from lmdp.page.selection import Selection
 from lmdp.page.series_chart import with_gaps
@@ -320,3 +320,26 @@ def test_the_status_is_read_on_after_an_odd_answer(tmp_path: Path) -> None:
 
     with serving(tmp_path, None, dict, snapshot=lambda: answer):
         assert asked(tmp_path, read) == ["the answer of the run is not as expected: KeyError: 'live'", ""]
+
+
+def test_an_unexpected_error_of_a_tab_is_shown() -> None:
+    """Until the same work succeeds; an error of the run has its banner, and nothing ends the refreshing."""
+
+    async def ends(error: Exception | None) -> None:
+        if error:
+            raise error
+
+    async def shown() -> list[str]:
+        faults, found = TabFaults(), list[str]()
+        for name, error in (
+            ("open", KeyError("x")),
+            ("tick", None),
+            ("tick", ApiError(503, "no run", "")),
+            ("open", None),
+        ):
+            await faults.guard(name, ends(error))
+            found.append(str(faults))
+        return found
+
+    text = "This tab cannot be shown: KeyError: 'x'"
+    assert asyncio.run(shown()) == [text, text, text, ""]

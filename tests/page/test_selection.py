@@ -34,6 +34,7 @@ def test_a_picture_is_what_its_address_shows(picture: Picture) -> None:
          Picture((Selection("acme", "7", "Cpu", None, "CpuUsage", "raw"),), "6h")),
         ({"s": '[["acme","7","Cpu",null,"CpuUsage","pie"]]'}, Picture((CPU,))),
         ({"s": "[1]", "range": "own"}, Picture()),
+        ({"s": f'[["a","b","c",null,"m","","","",{"[" * 7_000}'}, Picture()),
         ({"s": "no", "range": "2026-11-28T11:00:00Z,2026-11-28T10:00:00Z"}, Picture()),
         ({"range": "2026-13-28T11:00:00Z,2026-11-28T10:00:00Z"}, Picture()),
     ],

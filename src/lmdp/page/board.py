@@ -64,7 +64,7 @@ class BoardFile:
         path = self.path if self.path.exists() else SHIPPED
         try:
             return _board(path.read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ApiError(
                 400, f"{path} is not a board: {error}", "correct the file, as docs/board.md has it"
             ) from error

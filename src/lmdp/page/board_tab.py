@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from nicegui import ui
+from nicegui import app, ui
 
 from lmdp.errors import ApiError
 from lmdp.machine.api.protocol import Query
@@ -140,6 +140,9 @@ class _PanelCard:
             self._status.set_text("")
         except ApiError as error:
             self._status.set_text(f"{error}")
+        except Exception as error:  # noqa: BLE001 - it would be seen in the log alone
+            self._status.set_text(f"This panel cannot be shown: {type(error).__name__}: {error}")
+            app.handle_exception(error)
 
     def _show(self, answer: Answer) -> None:
         found = as_lines(answer) if self._panel.show == "chart" else None

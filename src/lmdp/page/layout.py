@@ -5,7 +5,6 @@ A tab is built when it is first shown. The address names the tab and its state; 
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Final, Protocol
 
-from nicegui import Client, ui
+from nicegui import Client, app, ui
 from nicegui.events import GenericEventArguments
 
 from lmdp.errors import ApiError
@@ -99,6 +98,29 @@ _TABS: Final[dict[str, tuple[str, type[Tab]]]] = {
 }
 
 
+@dataclass(slots=True)
+class TabFaults:
+    """Unexpected errors of the tab that is shown, by its work: `open` or `tick`."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+
+    async def guard(self, name: str, work: Awaitable[None]) -> None:
+        """Await some work. An ApiError is the run's, which is shown already; any other error is kept, and logged."""
+        try:
+            await work
+        except ApiError:
+            pass
+        except Exception as error:  # noqa: BLE001 - it would be seen in the log alone
+            self.texts[name] = f"This tab cannot be shown: {type(error).__name__}: {error}"
+            app.handle_exception(error)
+        else:
+            self.texts.pop(name, None)
+
+    def __str__(self) -> str:
+        """Return them as one text."""
+        return " ".join(dict.fromkeys(self.texts.values()))
+
+
 class Page:
     """The page, built for each browser that opens it."""
 
@@ -125,6 +147,7 @@ class _BrowserPage:
         session.go, session.changed = self._go, self._changed
         self._dark = ui.dark_mode(None)
         self._built: dict[str, Tab] = {}
+        self._faults = TabFaults()
 
     async def build(self, client: Client) -> None:
         ui.add_css(_CSS)
@@ -135,6 +158,8 @@ class _BrowserPage:
         with ui.element("main").classes("lm-main").props("id=content tabindex=-1"):
             self._banner = ui.label().classes("lm-banner").props('role="status" data-testid=banner')
             self._banner.visible = False
+            self._fault = ui.label().classes("lm-banner").props('role="status" data-testid=fault')
+            self._fault.visible = False
             panels = ui.tab_panels(self._tabs, value=self._session.tab, animated=False, keep_alive=True)
             with panels.classes("lm-panels"):
                 self._panels = {
@@ -203,12 +228,17 @@ class _BrowserPage:
         """Show a tab, without opening it."""
         self._session.tab = name
         self._tab(name)
+        self._faults.texts.clear()
         self._tabs.set_value(name)
         ui.run_javascript(f"document.title = {json.dumps(_title(name))}")
 
     async def _open(self, state: State) -> None:
-        with contextlib.suppress(ApiError):  # the banner has it
-            await self._tab(self._session.tab).open(state)
+        await self._guarded("open", self._tab(self._session.tab).open(state))
+
+    async def _guarded(self, name: str, work: Awaitable[None]) -> None:
+        await self._faults.guard(name, work)
+        self._fault.set_text(text := str(self._faults))
+        self._fault.visible = bool(text)
 
     def _changed(self, *, push: bool = False) -> None:
         text = address(self._session.tab, self._tab(self._session.tab).state())
@@ -242,8 +272,7 @@ class _BrowserPage:
         self._state.set_text(state_text(live, is_troubled=bool(trouble)))
         self._state.classes(f"is-{kind}", remove="is-up" if kind == "bad" else "is-bad")
         if live is not None:
-            with contextlib.suppress(ApiError):
-                await self._tab(self._session.tab).tick()
+            await self._guarded("tick", self._tab(self._session.tab).tick())
 
 
 def state_text(live: Json | None, *, is_troubled: bool) -> str:

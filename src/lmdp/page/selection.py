@@ -65,7 +65,7 @@ class Picture:
         """Return what a state names. What cannot be read in it is as at first."""
         try:
             found = msgspec.json.decode(state.get("s", "[]"), type=tuple[Selection, ...])[:MAX_SELECTIONS]
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             found = ()
         kept = tuple(one if one.view in ("", *VIEWS) else msgspec.structs.replace(one, view="") for one in found)
         text = state.get("range", "")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from lmdp.errors import LmdpError, RequestRefusedError, SettingsError, UnreachableError
 from lmdp.machine.kafka.access import ClientErrors, KafkaAccess, cluster_identity, translate
 from lmdp.machine.kafka.producer import open_producer
-from lmdp.machine.kafka.topics import BATCH_OVERHEAD_BYTES, describe
+from lmdp.machine.kafka.topics import BATCH_OVERHEAD_BYTES, TopicDetails, describe
 from lmdp.receive.answers import unavailable
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _SERVE_S: Final = 0.05
 _MOST_PROBES: Final = 100  # under way while Kafka is unreachable; more would only wait
 _BATCH: Final = 1_000_000  # bytes, librdkafka's own
 _SMALLEST_BATCH: Final = 1_000
+_PAUSES_S: Final = (1.0, 5.0, 30.0, 120.0)  # before the topic is asked again for its limit
 _RETRY: Final = "nothing was acknowledged, retry the request"
 
 
@@ -38,13 +40,22 @@ class TopicWriter:
     `notify` shows what an operator must know.
     """
 
-    def __init__(self, access: KafkaAccess, topic: str, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        access: KafkaAccess,
+        topic: str,
+        notify: Callable[[str], None],
+        *,
+        describe: Callable[[KafkaAccess, str], TopicDetails] = describe,
+        pauses_s: Sequence[float] = _PAUSES_S,
+    ) -> None:
         self.topic = topic
         self.limit: int | None = None  # bytes of a message; None while nobody has said
         self.trouble = ""
         self.waiting = 0
         self._access = access
         self._notify = notify
+        self._describe, self._pauses_s = describe, pauses_s
         self._reasons = ClientErrors()
         self._done: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
         self._stop = threading.Event()
@@ -67,11 +78,17 @@ class TopicWriter:
         self._thread.start()
 
     def _learn_limit(self) -> None:
-        """Learn how large a message may be, where this client may ask."""
-        try:
-            self.limit = describe(self._access, self.topic).max_message_bytes
-        except (LmdpError, KafkaException):
-            return
+        """Learn how large a message may be, where this client may ask. A topic that is not ready is asked again."""
+        for pause in (*self._pauses_s, 0.0):
+            try:
+                self.limit = self._describe(self._access, self.topic).max_message_bytes
+            except UnreachableError:
+                if self._stop.wait(pause):
+                    return
+            except (LmdpError, KafkaException):
+                return
+            else:
+                return
 
     def _wanted_basis(self) -> tuple[str, int]:
         """Return what a client is made of: the certificates, and a batch that is not larger than one message may be."""
@@ -123,7 +140,8 @@ class TopicWriter:
         """Hand a delivery report to the loop, which is woken up once for as many as there are."""
         self._done.append((future, error))
         if len(self._done) == 1:
-            self._loop.call_soon_threadsafe(self._answer)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._answer)
 
     def _answer(self) -> None:
         while self._done:

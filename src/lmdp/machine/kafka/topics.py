@@ -19,12 +19,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-expor
     ResourceType,
 )
 
-from lmdp.errors import SettingsError
+from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.kafka.access import REQUEST_SECONDS, Admin, KafkaAccess
 from lmdp.support.printable import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from confluent_kafka.admin import TopicDescription  # type: ignore[attr-defined]  # as above
 
 PARTITIONS = 4
 SAFE_REPLICATION = 3  # https://docs.aws.amazon.com/msk/latest/developerguide/bestpractices.html
@@ -74,26 +76,48 @@ class Grant:
 
 
 def describe(access: KafkaAccess, name: str, *, seconds: float = REQUEST_SECONDS) -> TopicDetails:
-    """Read a topic's shape, within `seconds` a request; raises SettingsError when it does not exist."""
+    """Read a topic's shape, within `seconds` a request.
+
+    Raises SettingsError when it does not exist, UnreachableError when it is not ready.
+    """
     with _administering(access, name) as admin:
         brokers = len(admin.metadata(seconds).brokers)
         described = admin.client.describe_topics(TopicCollection([name]), request_timeout=seconds)[name].result()
         resource = ConfigResource(ConfigResource.Type.TOPIC, name)
         config = admin.client.describe_configs([resource], request_timeout=seconds)[resource].result()
-        infos = described.partitions
-        return TopicDetails(
-            name=name,
-            topic_id=str(described.topic_id),
-            brokers=brokers,
-            partitions=len(infos),
-            replication=min(len(info.replicas) for info in infos),
-            behind=tuple(info.id for info in infos if len(info.isr) < len(info.replicas) or info.leader is None),
-            min_replicas=int(config["min.insync.replicas"].value),
-            retention_ms=int(config["retention.ms"].value),
-            max_message_bytes=int(config["max.message.bytes"].value),
-            cleanup=config["cleanup.policy"].value,
-            unclean_election=config["unclean.leader.election.enable"].value == "true",
+    return details(brokers, described, {key: entry.value for key, entry in config.items()})
+
+
+def details(brokers: int, described: TopicDescription, config: Mapping[str, str | None]) -> TopicDetails:
+    """Return a topic's shape from the answers of its broker.
+
+    Raises UnreachableError where its partitions are not known yet, LmdpError where a setting is not listed.
+    """
+    infos = described.partitions
+    if not infos:
+        raise UnreachableError(
+            f"Kafka does not know the partitions of {described.name} yet: it may just have begun. Try again."
         )
+
+    def setting(key: str) -> str:
+        value = config.get(key)
+        if value is None:
+            raise LmdpError(f"Kafka does not list {key} of the topic {described.name!r}, so its shape is not known.")
+        return value
+
+    return TopicDetails(
+        name=described.name,
+        topic_id=str(described.topic_id),
+        brokers=brokers,
+        partitions=len(infos),
+        replication=min(len(info.replicas) for info in infos),
+        behind=tuple(info.id for info in infos if len(info.isr) < len(info.replicas) or info.leader is None),
+        min_replicas=int(setting("min.insync.replicas")),
+        retention_ms=int(setting("retention.ms")),
+        max_message_bytes=int(setting("max.message.bytes")),
+        cleanup=setting("cleanup.policy"),
+        unclean_election=setting("unclean.leader.election.enable") == "true",
+    )
 
 
 def summary(shape: TopicDetails) -> str:
