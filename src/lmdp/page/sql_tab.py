@@ -20,7 +20,7 @@ from lmdp.page.answers import SHOWN, as_lines, show_table
 from lmdp.page.run_client import Answer, Json
 from lmdp.page.widgets import action, heading, save_to_board
 from lmdp.sql.dictionary import recipes
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 if TYPE_CHECKING:
     from lmdp.page.layout import Session
@@ -314,8 +314,9 @@ class SqlTab:
             return
         ui.download.content(content, "answer.csv", CSV)
         if truncated:
+            home = at_home(self._session.api.run.home)
             self._status.set_text(
-                f"The CSV has the first {_CSV_ROWS:,} rows; for more, use {program()} query --format csv."
+                f"The CSV has the first {_CSV_ROWS:,} rows; for more, use {program()} query{home} --format csv."
             )
 
 
