@@ -28,14 +28,15 @@ def topic(context: Context) -> Result:
             return not_tried(f"no broker is named (LMDP_BOOTSTRAP_SERVERS), and none runs under {context.home}")
     else:
         access = KafkaAccess(context.servers, context.ca, context.cert, context.key, plaintext=context.plaintext)
-    check = f"{program()} topic check --topic {context.topic}"
+    options = f" --topic {context.topic}{at_home(context.home) if context.servers is None else access.options()}"
+    check = f"{program()} topic check{options}"
     faults = access.faults()
     if faults:
         return wrong(f"not asked: {' '.join(faults)}", f"fix the settings, then: {check}")
     try:
         shape = admin.describe(access, context.topic, seconds=NET_S)
     except LmdpError as error:
-        made = f"{program()} topic create --topic {context.topic}"
+        made = f"{program()} topic create{options}"
         return refused(error, made if "does not exist" in str(error) else f"fix this, then: {check}")
     faults = admin.faults(shape)
     text = f"{access.bootstrap_servers}, {admin.summary(shape)}"
