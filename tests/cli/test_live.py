@@ -20,6 +20,7 @@ import pytest
 from rich.console import Console, ConsoleDimensions
 
 from lmdp.cli.live import fitted, lines, opened, view
+from lmdp.cli.run_log import RunLog
 from lmdp.page.security import tokens
 from running import PROGRAM, call, environment, started, until
 
@@ -142,6 +143,32 @@ def test_without_a_run(status: dict[str, Any] | None, fault: str, first: str, co
     """What the warehouse holds, or why nothing is known."""
     told = lines(status, fault)
     assert (told[0], len(told)) == (first, count)
+
+
+def test_the_commands_name_the_home() -> None:
+    """Pasted as they are shown, they ask the run of this home; none starts one without its options."""
+    status = changed() | {
+        "running": None,
+        "rows": 0,
+        "rejects": 2,
+        "missing": 3,
+        "warehouse": "/srv/a b/warehouse.duckdb",
+    }
+    drawn = lines(status, home=Path("/srv/a b"))
+    assert drawn[0] == "not running; `lmdp run --home '/srv/a b'`, with its other options, starts it"
+    assert drawn[-2].endswith("look: lmdp doctor --home '/srv/a b' --only local")
+    assert drawn[-1].endswith("do: lmdp replay warehouse --home '/srv/a b' --dry-run")
+
+
+def test_the_end_of_a_run_names_the_home(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that lacks rows names the check of its own home."""
+    counts = {"messages": 1, "rows": 1, "rejectedMessages": 0, "duplicates": 0, "missing": 1, "holes": 0, "gaps": 0}
+    clock = {"ahead": 0, "expired": 0}
+    report = {**counts, "warehouse": "w", "firstReject": None, "clock": clock, "warning": None}
+    RunLog().summary(report, Path("/srv/lmdp"))
+    assert "1 rows are missing, 0 messages were skipped; next: lmdp doctor --home /srv/lmdp --only local" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_terminal_has_the_page_with_its_token(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from lmdp.machine import services
 from lmdp.machine.api import client
 from lmdp.machine.services import MachineSettings
 from lmdp.machine.settings import ConsumeSettings
-from lmdp.machine.status import RunState
+from lmdp.machine.status import RunState, StartMessages
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import process
 from running import until
@@ -94,10 +94,20 @@ def test_a_run_at_work(context: Context) -> None:
         running.progress.block("Kafka at k:1\ndoes not answer", lambda _: None)
         found = machine.run(context)
         assert (found.state, found.text.endswith("Kafka at k:1 does not answer")) == ("wrong", True)
+        assert found.fix == f"lmdp status --home {context.home} --watch"
         running.progress.trouble = ""
         status = client.status(context.home)["running"]
         assert (status["trouble"], status["lastTrouble"]["text"]) == ("", "Kafka at k:1\ndoes not answer")
         assert 0 <= time.time() * 1000 - status["lastTrouble"]["atMs"] < 60_000
+
+
+def test_the_first_rows_name_the_query_of_this_run(context: Context) -> None:
+    """Pasted as it is printed, it asks the run of this home."""
+    said: list[str] = []
+    with at_work(context) as running:
+        StartMessages(said.append).look(running)
+    query = f"lmdp query --home {context.home} "
+    assert said[-1].startswith(f"rows are arriving; query them from another terminal: {query}")
 
 
 def test_a_page_that_answers_and_one_that_does_not(context: Context) -> None:

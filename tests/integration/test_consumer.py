@@ -138,7 +138,7 @@ def test_a_run_that_may_not_join_its_group_says_so_until_it_may(
     publish(kafka_broker.access, name, map(bundle, range(50)))
     with consuming(reader, tmp_path / "w.duckdb", ConsumeSettings(name, group="unjoined", shared=True)) as run:
         until(lambda: run.progress.trouble)
-        command = f"lmdp topic acls --topic {name} --reader NAME --group unjoined"
+        command = f"lmdp topic acls --topic {name} --reader NAME --group unjoined{reader.options(as_client=False)}"
         assert (
             run.progress.trouble
             == f"No rights on the group unjoined, so that no partition is read. To grant them: {command}."

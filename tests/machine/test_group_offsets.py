@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.kafka.group_offsets import GroupOffsets, Owners, owner_of, read_own, read_owners
 from running import no_more_threads, until
 
@@ -50,7 +51,7 @@ class _Client:
 
 def group_of(client: _Client, said: list[str], group: str = "lmdp", *, counted: bool = False) -> GroupOffsets:
     """A group as the warehouse /a has it."""
-    return GroupOffsets(client, "t", group, "lmdp here:/a", said.append, counted=counted)  # type: ignore[arg-type]  # enough
+    return GroupOffsets(client, KafkaAccess("b:1"), "t", group, "lmdp here:/a", said.append, counted=counted)  # type: ignore[arg-type]  # enough
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_a_group_is_shared_knowingly(group: str, owners: Owners, *, committed: b
 @pytest.mark.parametrize(
     ("owner", "begin", "command"),
     [
-        ("", "no rights on the group g: ", "lmdp topic acls --topic t --reader NAME --group g"),
+        ("", "no rights on the group g: ", "lmdp topic acls --topic t --reader NAME --group g --bootstrap-servers b:1"),
         ("a flink job", "the group g has offsets of another client on t, which stay as they are: ", "lmdp run --group"),
     ],
 )

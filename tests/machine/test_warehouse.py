@@ -528,7 +528,7 @@ def test_a_file_in_use_names_who_has_it(warehouse: Warehouse, path: Path) -> Non
     for read_only in (False, True):
         said = elsewhere(code, path, read_only).stdout
         assert said.startswith(f"3 the warehouse {path} is in use by process {os.getpid()} (")
-        assert "status` and `" in said
+        assert f"status --home {path.parent}` and `" in said
     with pytest.raises(UnreachableError, match="already open in this process"):
         Warehouse.open(path, SPEC)
     assert count(warehouse) == 0
@@ -612,7 +612,7 @@ def _somebody_elses(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "read_only", "kind", "message"),
     [
-        (lambda path: path, True, UnreachableError, "there is no warehouse at .*; `lmdp run` makes one"),
+        (lambda path: path, True, UnreachableError, "there is no warehouse at .*; `lmdp run --.*` makes one"),
         (lambda path: path.parent / "no" / "w.duckdb", False, SettingsError, "needs a folder, and .*/no is not one"),
         (lambda path: path.parent, False, SettingsError, "not a DuckDB file"),
         (_not_duckdb, False, SettingsError, "not a DuckDB file"),

@@ -10,6 +10,7 @@ import re
 import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -20,8 +21,6 @@ from lmdp.page.security import RequestGuard, Tokens, tokens, with_token
 from running import call
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from page.sites import Site
 
 PORT = 8088
@@ -59,7 +58,7 @@ def asked(headers: dict[str, str], path: str = "/", kind: str = "http", method: 
         "query_string": query.encode(),
         "headers": [(name.encode(), text.encode()) for name, text in headers.items()],
     }
-    asyncio.run(RequestGuard(said, PORT, TOKENS)(scope, receive, send))
+    asyncio.run(RequestGuard(said, PORT, TOKENS, Path("/srv/lmdp"))(scope, receive, send))
     return sent
 
 
@@ -164,6 +163,12 @@ def test_the_token_leaves_the_address(path: str, method: str, location: str | No
         assert (start["status"], headers[b"location"].decode()) == (303, location)
         cookie = f"lmdp-{PORT}={TOKENS.page}; Path=/; HttpOnly; SameSite=Strict"
         assert headers[b"set-cookie"].decode() == cookie
+
+
+def test_a_refusal_names_the_status_of_this_home() -> None:
+    """The command shows the address of this page, whatever the folder it is pasted in."""
+    refusal = json.loads(asked({"host": HERE}, "/api/status")[1]["body"])
+    assert refusal["next"] == "lmdp status --home /srv/lmdp"
 
 
 def test_a_link_from_another_site_is_followed_once() -> None:

@@ -67,7 +67,8 @@ def test_a_terminal_shows_the_address_with_the_token(tmp_path: Path) -> None:
     """A log gets it without the token, and how to see it."""
     said: list[str] = []
     port = free_port()
-    for shows, rest in ((True, "/?token={token}"), (False, " (in a terminal, lmdp status shows it with its token)")):
+    hidden = f" (in a terminal, lmdp status --home {tmp_path} shows it with its token)"
+    for shows, rest in ((True, "/?token={token}"), (False, hidden)):
         with page(tmp_path, said.append, port=port, shows_token=shows) as url:
             until(lambda: said, 90)
             assert url() == f"http://127.0.0.1:{port}"

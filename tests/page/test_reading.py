@@ -136,7 +136,7 @@ def test_nobody_at_home_is_told(tmp_path: Path) -> None:
     """While no run is there, the file is left alone, so that the next one can have it."""
     with pytest.raises(ApiError) as raised:
         asked(tmp_path, lambda run: run.query(Query("select 1")))
-    assert (raised.value.status, raised.value.next) == (503, "lmdp run")
+    assert (raised.value.status, raised.value.next) == (503, f"lmdp run --home {tmp_path}")
 
 
 def test_every_code_and_reason_of_the_specification_is_explained() -> None:

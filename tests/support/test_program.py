@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lmdp
-from lmdp.support.program import child_environment, named
+from lmdp.support.program import at_home, child_environment, named
 
 SOURCES = Path(lmdp.__file__).parent
 COMMANDS = "run|publish|flatten|validate|query|status|replay|certs|topic|snowflake|powerbi|cost|doctor"
@@ -53,6 +53,21 @@ def test_the_name_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     assert named(script, Path("python"), "", tmp_path / "work") == f"'{script}'"
     assert named(Path("-m"), tmp_path / "python", "", tmp_path) == "lmdp"
+
+
+@pytest.mark.parametrize(
+    ("home", "warehouse", "options"),
+    [
+        (".lmdp", None, ""),
+        (".lmdp", ".lmdp/warehouse.duckdb", ""),
+        ("/srv/a b", "/srv/a b/warehouse.duckdb", " --home '/srv/a b'"),
+        (".lmdp", "/data/m.duckdb", " --warehouse /data/m.duckdb"),
+        ("x", "y", " --home x --warehouse y"),
+    ],
+)
+def test_a_command_names_what_is_not_the_default(home: str, warehouse: str | None, options: str) -> None:
+    """A command of another home and file is given them, quoted for a shell."""
+    assert at_home(Path(home), Path(warehouse) if warehouse else None) == options
 
 
 def _texts(tree: ast.AST) -> list[tuple[int, str]]:

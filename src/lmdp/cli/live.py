@@ -19,7 +19,7 @@ from lmdp.cli.options import DEFAULT_HOME
 from lmdp.page import formats
 from lmdp.page.security import with_token
 from lmdp.support.printable import printable
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 from lmdp.support.reject_share import replay_command
 
 EVERY_S = 2.0
@@ -39,18 +39,26 @@ _SOON_DAYS = 60
 _WRONG = (("duplicates", "duplicate rows"), ("missing", "missing rows"), ("holes", "skipped messages"))
 
 
-def lines(status: dict[str, Any] | None, fault: str = "", width: int | None = None) -> list[str]:
-    """Draw a status; `fault` is why there is no newer one. For a terminal of less `width`, figures come first."""
+def lines(
+    status: dict[str, Any] | None, fault: str = "", width: int | None = None, home: Path = DEFAULT_HOME
+) -> list[str]:
+    """Draw the status of `home`; `fault` is why there is no newer one. A terminal of less `width` has figures first."""
     if status is None:
         return [_one_line(fault)]
     running = status["running"]
     if running is None or fault:
-        first = _one_line(fault) if fault else f"not running; `{program()} run` starts it"
-        return [first, *_warehouse(status, width), *_only_rejects(status)]
+        first = _one_line(fault) if fault else _not_running(home)
+        return [first, *_warehouse(status, width, home), *_only_rejects(status, home)]
     return [
         *(*_source(running), "", *_path(status, width), "", *_rates(running)),
-        *(*_warehouse(status, width), *_trouble(running)),
+        *(*_warehouse(status, width, home), *_trouble(running)),
     ]
+
+
+def _not_running(home: Path) -> str:
+    """Name the command; of a run elsewhere, as a service's, nobody knows the options, and without them it simulates."""
+    options = at_home(home)
+    return f"not running; `{program()} run{options}`{', with its other options,' if options else ''} starts it"
 
 
 def fitted(drawn: list[str], width: int, height: int) -> list[str]:
@@ -80,9 +88,11 @@ def opened(status: dict[str, Any], home: Path) -> dict[str, Any]:
     return {**status, "running": {**running, "page": with_token(home, running["page"])}}
 
 
-def view(status: dict[str, Any] | None, fault: str = "", size: ConsoleDimensions | None = None) -> Text:
+def view(
+    status: dict[str, Any] | None, fault: str = "", size: ConsoleDimensions | None = None, home: Path = DEFAULT_HOME
+) -> Text:
     """The same for a terminal, each line cut to its width; with a `size`, those for which it has space."""
-    drawn = lines(status, fault, size.width if size else None)
+    drawn = lines(status, fault, size.width if size else None, home)
     if size:
         drawn = fitted(drawn, size.width, max(1, size.height - 1))
     text = Text("\n".join(drawn), no_wrap=True, overflow="ellipsis")
@@ -196,7 +206,7 @@ def _snowflake(status: dict[str, Any]) -> list[str]:
     ]
 
 
-def _warehouse(status: dict[str, Any], width: int | None) -> list[str]:
+def _warehouse(status: dict[str, Any], width: int | None, home: Path) -> list[str]:
     if status.get("snowflake"):
         return _snowflake(status)
     size, free = (formats.together(formats.size(status[name])) for name in ("sizeBytes", "freeBytes"))
@@ -219,13 +229,14 @@ def _warehouse(status: dict[str, Any], width: int | None) -> list[str]:
     if expired := status["clock"]["expired"]:
         drawn.append(_line("CLOCK", f"{expired:,} rows are older than --keep keeps, and go with the next removal"))
     wrong = [f"{status[name]:,} {what}" for name, what in _WRONG if status[name]]
-    return drawn + ([_line("WRONG", f"{', '.join(wrong)}; look: {program()} doctor --only local")] if wrong else [])
+    look = f"{program()} doctor{at_home(home)} --only local"
+    return drawn + ([_line("WRONG", f"{', '.join(wrong)}; look: {look}")] if wrong else [])
 
 
-def _only_rejects(status: dict[str, Any]) -> list[str]:
+def _only_rejects(status: dict[str, Any], home: Path) -> list[str]:
     if status["rows"] or not status["rejects"]:
         return []
-    again = replay_command("--dry-run", DEFAULT_HOME, Path(status["warehouse"]))
+    again = replay_command("--dry-run", home, Path(status["warehouse"]))
     return [_line("trouble", f"everything was rejected. Fix the cause, then look at what a replay would do: {again}")]
 
 

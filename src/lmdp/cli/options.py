@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from lmdp.errors import SettingsError
-from lmdp.support.program import program
+from lmdp.support.program import HOME, WAREHOUSE, at_home, program
 
 if TYPE_CHECKING:
     from lmdp.machine.kafka.access import KafkaAccess
 
 DEFAULT_TOPIC = "lm.metrics.otlp"
-DEFAULT_HOME = Path(".lmdp")
+DEFAULT_HOME = HOME
 _MOST_SIMULATED = 2_000_000  # instances of all devices; each takes about 0.8 kB
 
 
@@ -139,7 +139,7 @@ class KafkaOptions:
         if access is None:
             raise SettingsError(
                 f"no broker is named and none runs under {home}: give --bootstrap-servers (LMDP_BOOTSTRAP_SERVERS), "
-                f"or start '{program()} run' in another terminal"
+                f"or start '{program()} run{at_home(home)}' in another terminal"
             )
         return access
 
@@ -162,7 +162,7 @@ def warehouse_file(chosen: Path | None, home: Path) -> Path:
 
     Raises SettingsError for what exists and is not a file: opening a pipe would wait for ever.
     """
-    path = chosen if chosen is not None else home / "warehouse.duckdb"
+    path = chosen if chosen is not None else home / WAREHOUSE
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # what is wrong with the path is shown when it is opened

@@ -18,6 +18,7 @@ from lmdp.support.program import program
 from lmdp.support.signals import stopped_by_signals
 
 if TYPE_CHECKING:
+    from lmdp.machine.kafka.access import KafkaAccess
     from lmdp.machine.kafka.producer import Published, Publisher
     from lmdp.machine.simulation.collectors import Simulation
 
@@ -109,7 +110,7 @@ def publish(
             simulate(publisher, made, interval_s=wanted.interval, duration_s=wanted.duration, burst=wanted.burst)
         else:
             publish_files(publisher, files or [])
-    _report(publisher.finish(), made, topic, as_json=as_json)
+    _report(publisher.finish(), made, access, topic, as_json=as_json)
 
 
 @contextlib.contextmanager
@@ -148,7 +149,9 @@ def _summary(published: "Published", topic: str) -> str:
     )
 
 
-def _report(published: "Published", simulation: "Simulation | None", topic: str, *, as_json: bool) -> None:
+def _report(
+    published: "Published", simulation: "Simulation | None", access: "KafkaAccess", topic: str, *, as_json: bool
+) -> None:
     """Print what was done; messages without an acknowledgement are an error."""
     if as_json:
         report = dataclasses.asdict(published)
@@ -162,5 +165,5 @@ def _report(published: "Published", simulation: "Simulation | None", topic: str,
         reasons = "; ".join(f"{count}: {reason}" for reason, count in published.failures.items())
         raise (LmdpError if published.messages else UnreachableError)(
             f"{published.failed} messages to {topic} were not acknowledged ({reasons}). Publish those again; "
-            f"look at the topic with '{program()} topic check'."
+            f"look at the topic with '{program()} topic check --topic {topic}{access.options()}'."
         )

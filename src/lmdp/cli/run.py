@@ -74,7 +74,7 @@ def run(  # noqa: PLR0913 - typer reads them
     if as_json:
         print(json.dumps(report))
     else:
-        log.summary(report)
+        log.summary(report, settings.home)
     if report["gaps"] or any(report[name] for name in ("duplicates", "missing", "holes", "warning")):
         raise typer.Exit(1)
 

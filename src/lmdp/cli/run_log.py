@@ -14,9 +14,11 @@ from rich.text import Text
 from lmdp.cli.live import EVERY_S, SHARE, Screen, opened, view
 from lmdp.errors import LmdpError
 from lmdp.support.printable import printable
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lmdp.machine.status import RunState
 
 _PLAIN_EVERY_S = 10.0
@@ -41,7 +43,7 @@ class RunLog:
         """Return what shows the pipeline while it runs."""
         return _LiveView(self._console, self, self._recent)
 
-    def summary(self, report: dict[str, Any]) -> None:
+    def summary(self, report: dict[str, Any], home: Path) -> None:
         """Log at the end what was done, and what to look at next."""
         repeats = f", {report['duplicates']:,} duplicates" if report["duplicates"] is not None else ""
         first = f"; the first reject: {report['firstReject']}" if report["firstReject"] else ""
@@ -57,7 +59,7 @@ class RunLog:
         elif report["missing"] or report["holes"]:
             self(
                 f"WRONG: {report['missing']:,} rows are missing, {report['holes']:,} messages were skipped; next: "
-                f"{program()} doctor --only local"
+                f"{program()} doctor{at_home(home)} --only local"
             )
         clock: dict[str, int] = report["clock"]
         if clock["ahead"] or clock["expired"]:
@@ -102,8 +104,9 @@ class _LiveView:
 
 
 def _drawn(machine: RunState, size: ConsoleDimensions) -> Text:
+    home = machine.settings.home
     try:
-        return view(opened(machine.status(), machine.settings.home), size=size)
+        return view(opened(machine.status(), home), size=size, home=home)
     except LmdpError as error:  # the warehouse does not answer just now; the counts are known without it
         return view(None, f"{_line(machine)}; {error}", size)
 

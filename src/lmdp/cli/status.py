@@ -40,7 +40,7 @@ def status(
     if as_json:
         print(json.dumps(found))
     else:
-        print("\n".join(lines(opened(found, home) if sys.stdout.isatty() else found)))
+        print("\n".join(lines(opened(found, home) if sys.stdout.isatty() else found, home=home)))
 
 
 def _look(home: Path, path: Path, last: Status | None) -> Status:
@@ -76,11 +76,11 @@ def _watch(home: Path, path: Path, *, as_json: bool) -> None:
             except LmdpError as error:
                 fault = str(error)
             if screen:
-                shown = partial(view, opened(last, home) if last else None, fault)
+                shown = partial(view, opened(last, home) if last else None, fault, home=home)
                 screen.show(shown)
             elif as_json:
                 found = last or {"running": None}
                 print(json.dumps({**found, "fault": fault} if fault else found), flush=True)
             else:
-                print("\n".join([*lines(last, fault), ""]), flush=True)
+                print("\n".join([*lines(last, fault, home=home), ""]), flush=True)
             stop.wait(EVERY_S)

@@ -12,7 +12,7 @@ from lmdp.certificates.development_ca import RENEW_DAYS, read_certificate
 from lmdp.doctor.result import NET_S, Context, Result, days_left, not_tried, ok, refused, wrong
 from lmdp.errors import LmdpError
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 _ANYWHERE = "localhost:1"  # never connected to; only the files are checked
 
@@ -28,14 +28,15 @@ def topic(context: Context) -> Result:
             return not_tried(f"no broker is named (LMDP_BOOTSTRAP_SERVERS), and none runs under {context.home}")
     else:
         access = KafkaAccess(context.servers, context.ca, context.cert, context.key, plaintext=context.plaintext)
-    check = f"{program()} topic check --topic {context.topic}"
+    options = f" --topic {context.topic}{at_home(context.home) if context.servers is None else access.options()}"
+    check = f"{program()} topic check{options}"
     faults = access.faults()
     if faults:
         return wrong(f"not asked: {' '.join(faults)}", f"fix the settings, then: {check}")
     try:
         shape = admin.describe(access, context.topic, seconds=NET_S)
     except LmdpError as error:
-        made = f"{program()} topic create --topic {context.topic}"
+        made = f"{program()} topic create{options}"
         return refused(error, made if "does not exist" in str(error) else f"fix this, then: {check}")
     faults = admin.faults(shape)
     text = f"{access.bootstrap_servers}, {admin.summary(shape)}"
@@ -45,9 +46,9 @@ def topic(context: Context) -> Result:
 def embedded(context: Context) -> Result:
     """Check the development CA of this home, and what it signed."""
     folder = context.home / "certs"
-    renew = f"{program()} certs --home {context.home}"
+    renew = f"{program()} certs{at_home(context.home)}"
     if not (folder / "ca.pem").exists():
-        return not_tried(f"none in {folder} yet; {program()} run makes them, or: {renew}")
+        return not_tried(f"none in {folder} yet; {program()} run{at_home(context.home)} makes them, or: {renew}")
     faults, ends = [], {}
     for name in ("ca", "server", "client", *_others(folder)):
         cert, key = folder / f"{name}.pem", folder / f"{name}.key"

@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from lmdp.doctor.result import NET_S, Context, Result, not_tried, ok, refused, wrong
 from lmdp.errors import KafkaUnavailableError, LmdpError, RunNotFoundError
 from lmdp.support.disk_space import free_bytes
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 from lmdp.support.settings_reader import PREFIXES, unread
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LEAST_PYTHON = (3, 11)
 LEAST_FREE = 1.0  # GB: an hour of 1,000 devices, and Kafka's segments
-_TERMINAL = f"look at the run's terminal; Ctrl-C there, then {program()} run: it resumes from the last commit"
+_TERMINAL = "look at the run's terminal; Ctrl-C there, then start it again: it resumes from the last commit"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this machine's loopback
 _NUMBERS = (("duplicates", "duplicate rows"), ("missing", "missing rows"), ("holes", "skipped messages"))
 _VERSION = "SELECT max(VERSION) AS V FROM MIGRATIONS"
@@ -64,7 +64,7 @@ def java(context: Context) -> Result:
     try:
         found = find_java()
     except KafkaUnavailableError as error:
-        return refused(error, f"{program()} run --broker memory, or install Java 17")
+        return refused(error, f"{_run(context)} --broker memory, or install Java 17")
     return ok(f"Java {found.major}, {found.path}")
 
 
@@ -79,14 +79,18 @@ def jars(context: Context, pinned: tuple[Jar, ...] | None = None) -> Result:
     if other:
         return wrong(
             f"{len(other)} of {len(wanted)} jars in {folder} are not the pinned ones: {_names(other)}",
-            f"rm {' '.join(str(path) for path in other[:3])}; then {program()} run downloads and checks them again",
+            f"rm {' '.join(str(path) for path in other[:3])}; then {_run(context)} downloads and checks them again",
         )
     if missing:
         size = sum(jar.size for jar in wanted if folder / jar.filename in missing)
         return not_tried(
-            f"{len(missing)} of {len(wanted)} are not here yet; {program()} run downloads {size / 1e6:.0f} MB"
+            f"{len(missing)} of {len(wanted)} are not here yet; {_run(context)} downloads {size / 1e6:.0f} MB"
         )
     return ok(f"Kafka {kafka.KAFKA_VERSION}, {len(wanted)} jars with the pinned SHA-256, {folder}")
+
+
+def _run(context: Context) -> str:
+    return f"{program()} run{at_home(context.home, context.warehouse)}"
 
 
 def _there(folder: Path) -> Path:
@@ -135,7 +139,7 @@ def warehouse(context: Context) -> Result:
         by = f", open in the run with pid {held['running']['pid']}"
     except RunNotFoundError:
         if not context.warehouse.exists():
-            return not_tried(f"none at {context.warehouse} yet; {program()} run makes it")
+            return not_tried(f"none at {context.warehouse} yet; {_run(context)} makes it")
         try:
             with Warehouse.open(context.warehouse, configured_spec(), read_only=True) as opened:
                 held, version = warehouse_status(opened, opened.tally.count()), opened.query(_VERSION).table
@@ -151,7 +155,8 @@ def warehouse(context: Context) -> Result:
     lost = f"; {held['gaps']:,} messages lost to retention" if held["gaps"] else ""
     numbers = ", ".join(f"{held[name]:,} {what}" for name, what in _NUMBERS if held[name])
     if numbers:
-        look = f'{program()} query "select * from loads order by topic, partition"'  # noqa: S608 - a command to paste
+        options = at_home(context.home, context.warehouse)
+        look = f'{program()} query{options} "select * from loads order by topic, partition"'  # noqa: S608 - a command to paste
         return wrong(f"{text}; {numbers}{lost}", look)
     return ok(f"{text}, no duplicates, none missing, no holes{lost}")
 
@@ -181,7 +186,9 @@ def run(context: Context) -> Result:
         f"{running['lag']:,} messages behind"
     )
     if running["trouble"]:
-        return wrong(f"{text}: {' '.join(running['trouble'].split())}", f"{program()} status --watch")
+        return wrong(
+            f"{text}: {' '.join(running['trouble'].split())}", f"{program()} status{at_home(context.home)} --watch"
+        )
     return ok(text)
 
 

@@ -14,7 +14,7 @@ from lmdp.certificates.development_ca import RENEW_DAYS, read_certificate
 from lmdp.doctor.result import NET_S, Context, Result, days_left, not_tried, ok, wrong
 from lmdp.errors import LmdpError, RunNotFoundError
 from lmdp.receive import senders
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 _PREFIX = "LMDP_RECEIVE_"
 _DAY_S = 86_400
@@ -33,7 +33,7 @@ def receiver(context: Context) -> Result:
     address = running["address"] if running else f"{scheme}://{env.get('LISTEN', '127.0.0.1:4318')}"
     found = [_port(address, is_mutual="CLIENT_CA" in env)]
     if running and running["trouble"]:
-        found.append(wrong(running["trouble"], f"{program()} status --watch"))
+        found.append(wrong(running["trouble"], f"{program()} status{at_home(context.home)} --watch"))
     if "CERT" in env:
         found.append(_certificate(Path(env["CERT"])))
     if "TOKENS" in env:

@@ -13,7 +13,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from lmdp.errors import SettingsError, UnreachableError
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _LOCK: Final = "run.lock"
@@ -72,7 +72,7 @@ def only_run(home: Path) -> Iterator[None]:
         held = lock.acquire()
     except Timeout:
         pid = path.read_text("ascii", "replace")[:20].strip() or "unknown"
-        shown = f"{program()} status --home {shlex.quote(str(home))}"
+        shown = f"{program()} status{at_home(home)}"
         raise UnreachableError(
             f"another run (process {pid}) has the folder {home}, so this one was not started. Stop that one first "
             f"(`{shown}` shows it), or name another folder for this one: --home"

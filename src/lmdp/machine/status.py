@@ -13,7 +13,7 @@ import psutil
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import Notify, StopEvents
 from lmdp.support.printable import counted
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 from lmdp.support.reject_share import replay_command, warning
 
 if TYPE_CHECKING:
@@ -142,17 +142,21 @@ class StartMessages:
             )
             starts_alone = machine.settings.access is None and machine.publisher is None
             if starts_alone and machine.receiver is None and not machine.settings.until_idle:
-                self._notify(f"no devices are simulated; publish messages yourself: {program()} publish FILE")
+                publish = f"{program()} publish{at_home(machine.settings.home)}"
+                self._notify(f"no devices are simulated; publish messages yourself: {publish} FILE")
         if machine.progress.counts.rows and not self._has_rows:
             self._has_rows = True
-            self._notify(_arriving(machine.store))
+            self._notify(_arriving(machine))
         warning = machine.warning()
         if warning and not self._has_warned:
             self._notify(warning)
         self._has_warned = bool(warning)
 
 
-def _arriving(store: Store) -> str:
+def _arriving(machine: RunState) -> str:
+    store, settings = machine.store, machine.settings
     if store.warehouse is None:
-        return f"rows are arriving in {store.name}; its state from another terminal: {program()} status"
-    return f"rows are arriving; query them from another terminal: {program()} query {_QUERY}"
+        state = f"{program()} status{at_home(settings.home)}"
+        return f"rows are arriving in {store.name}; its state from another terminal: {state}"
+    query = f"{program()} query{at_home(settings.home, settings.warehouse)} {_QUERY}"
+    return f"rows are arriving; query them from another terminal: {query}"

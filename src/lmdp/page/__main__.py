@@ -88,7 +88,7 @@ def _server(home: Path, port: int) -> uvicorn.Server:
         gzip_middleware_factory=StaticGzip,
         show_welcome_message=False,
     )
-    guard = RequestGuard(app, port, tokens(home))
+    guard = RequestGuard(app, port, tokens(home), home)
     limits = ServerLimits(connections=200)
     return server(guard, limits, log_level="warning", ws_max_size=2_000_000, timeout_graceful_shutdown=1)
 

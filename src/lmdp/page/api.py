@@ -23,7 +23,7 @@ from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import KEPT_S, Json, RunClient
 from lmdp.page.security import STATIC
 from lmdp.sql.dictionary import INNER, groups, meaning
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 MESSAGES = 20
 _COLUMNS = """
@@ -114,8 +114,9 @@ class Api:
     def _seen(self) -> tuple[Json, Json]:
         live, status = self.run.live, self.run.status
         if live is None or status is None:
+            next_step = f"{program()} status{at_home(self.run.home)}"
             raise self.run.error or ApiError(
-                503, "the page is still connecting to the run; try again in a second", f"{program()} status"
+                503, "the page is still connecting to the run; try again in a second", next_step
             )
         return live, status
 
@@ -206,7 +207,7 @@ async def _query(run: RunClient, request: Request) -> Response:
     """Pass the run's answer on, piece by piece; the query ends when its client leaves."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:
         raise ApiError(415, "a query must be JSON", f'send it with "Content-Type: {JSON}"')
-    query = Query.parse(await read_body(request, MAX_QUERY, f"{program()} query - < query.sql"))
+    query = Query.parse(await read_body(request, MAX_QUERY, f"{program()} query{at_home(run.home)} - < query.sql"))
     form = CSV if CSV in request.headers.get("accept", "") else JSON
     answer = await unless_left(request, run.send(query, form))
     headers = {name: answer.headers[name] for name in ("content-length", "content-type", "x-truncated")

@@ -28,7 +28,7 @@ from lmdp.page.run_client import Json
 from lmdp.page.selection import zone_of
 from lmdp.page.sql_tab import SqlTab
 from lmdp.page.widgets import with_next_step
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 _CSS = Path(__file__).with_name("page.css")
 _CONNECT_S = 20.0
@@ -151,7 +151,8 @@ class _BrowserPage:
 
     async def build(self, client: Client) -> None:
         ui.add_css(_CSS)
-        start = f"This page reconnects automatically. To start the pipeline: {program()} run"
+        run = f"{program()} run{at_home(self._session.api.run.home)}"
+        start = f"This page reconnects automatically. To start the pipeline: {run}"
         ui.add_css(f":root {{ --lm-start: {json.dumps(start, ensure_ascii=False)} }}")
         ui.colors(primary=LIGHT.accent)
         self._header()

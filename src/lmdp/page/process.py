@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lmdp.page.security import tokens, with_token
-from lmdp.support.program import child_environment, program
+from lmdp.support.program import at_home, child_environment, program
 
 PORT = 8088
 LISTENING = "listening "
@@ -117,6 +117,10 @@ class _PageProcess:
             wanted = self._port or PORT
             other = "" if url.endswith(f":{wanted}") else f" (port {wanted} is taken)"
             shown = with_token(self._home, url) if self._shows_token else url
-            opens = "" if self._shows_token else f" (in a terminal, {program()} status shows it with its token)"
+            opens = (
+                ""
+                if self._shows_token
+                else f" (in a terminal, {program()} status{at_home(self._home)} shows it with its token)"
+            )
             self._notify(f"the page is at {shown}{other}{opens}")
         self._url = url

@@ -20,7 +20,7 @@ from lmdp.machine.api.client import Connections
 from lmdp.machine.api.http import api_error
 from lmdp.machine.api.protocol import JSON, MAX_ROWS, Query
 from lmdp.machine.metrics import quantile
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 EVERY_S = 1.0
 KEPT_S = 900
@@ -157,7 +157,7 @@ class RunClient:
             raise ApiError(
                 503,
                 f"no pipeline runs under {self.home}; its data is safe, and the page reconnects when it runs again",
-                f"{program()} run",
+                f"{program()} run{at_home(self.home)}",
             ) from error
         except LmdpError as error:
             raise api_error(error) from error

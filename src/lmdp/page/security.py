@@ -23,7 +23,7 @@ import msgspec
 
 from lmdp.errors import ApiError
 from lmdp.support.atomic_files import write_whole
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -93,11 +93,12 @@ def _made(path: Path) -> str:
 class RequestGuard:
     """ASGI middleware that passes permitted requests on `port` to `app`, and adds security headers."""
 
-    def __init__(self, app: App, port: int, known: Tokens) -> None:
+    def __init__(self, app: App, port: int, known: Tokens, home: Path) -> None:
         self.app = app
         self._port = port
         self._hosts = {f"{name}:{port}" for name in LOOPBACK_NAMES}
         self._tokens = known
+        self._shows_address = f"{program()} status{at_home(home)}"
         self._cookie = f"lmdp-{port}"  # a browser sends a cookie to every port: each page has its own name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +117,7 @@ class RequestGuard:
         elif refusal is None and headers.is_from_elsewhere() and headers["sec-fetch-user"] == "?1":
             await _answer(send, 403, _AGAIN, b"text/html")
         else:
-            await _refuse(send, refusal or _UNKNOWN)
+            await _refuse(send, refusal or _UNKNOWN, self._shows_address)
 
     def _refusal(self, headers: _Headers) -> str | None:
         """Return why a request is refused whoever sends it; None when its sender decides."""
@@ -184,8 +185,8 @@ _AGAIN: Final = b'<!doctype html><meta http-equiv="refresh" content="0"><title>l
 _UNKNOWN: Final = "this needs the token of the page: open the address that the next command shows in a terminal"
 
 
-async def _refuse(send: Send, reason: str) -> None:
-    error = ApiError(403, f"Refused: {reason}.", f"{program()} status")
+async def _refuse(send: Send, reason: str, next_step: str) -> None:
+    error = ApiError(403, f"Refused: {reason}.", next_step)
     await _answer(send, 403, msgspec.json.encode(error.json()), b"application/json")
 
 

@@ -20,7 +20,7 @@ from lmdp.page.run_client import Answer, Json
 from lmdp.page.widgets import action, heading, save_to_board
 from lmdp.sql.dictionary import recipes
 from lmdp.support.printable import counted
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 if TYPE_CHECKING:
     from lmdp.page.layout import Session
@@ -337,7 +337,7 @@ class SqlTab:
             return
         ui.download.content(content, "answer.csv", CSV)
         if truncated:
-            more = f"{program()} query --format csv --output answer.csv"
+            more = f"{program()} query{at_home(self._session.api.run.home)} --format csv --output answer.csv"
             self._status.set_text(f"The CSV has the first {_CSV_ROWS:,} rows; for more, use {more}.")
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Final
 
 NAME: Final = "lmdp"
+HOME: Final = Path(".lmdp")
+"""The home of a command that names none."""
+WAREHOUSE: Final = "warehouse.duckdb"
 _NEEDED: Final = frozenset(
     {
         *("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ", "USER"),
@@ -28,6 +31,17 @@ def program() -> str:
     Below the working folder that path is relative, as in `.venv/bin/lmdp`.
     """
     return named(Path(sys.argv[0]), Path(sys.executable), os.environ.get("PATH", os.defpath), Path.cwd())
+
+
+def at_home(home: Path, warehouse: Path | None = None) -> str:
+    """Return the options that a command needs for `home` and its `warehouse`, quoted for a shell; "" by default.
+
+    They follow `program()` and the command's name, so that what is pasted asks the same run.
+    """
+    options = "" if home == HOME else f" --home {shlex.quote(str(home))}"
+    if warehouse is not None and warehouse != home / WAREHOUSE:
+        options += f" --warehouse {shlex.quote(str(warehouse))}"
+    return options
 
 
 def install_extras() -> str:

@@ -5,19 +5,17 @@ A run, its status, its page and `lmdp flatten` ask here, so that they agree with
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from lmdp.core.pipeline import Counts
 from lmdp.core.rejects import Reject
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 MOST: Final = 0.5
 """The share of messages that cannot be read, or of datapoints that make no rows, above which this is a fault."""
 
-_HOME: Final = Path(".lmdp")
 _NO_TENANT: Final = "orgId:"  # how the reason of a reject begins whose only fault may be the missing setting
 _UNREADABLE: Final = "Decode."
 
@@ -84,7 +82,4 @@ def replay_command(options: str, home: Path, warehouse: Path | None = None, sour
     """Return the command that replays the rejects of this warehouse (None: that of `home`), or of another `source`."""
     if source != "warehouse":
         return f"{program()} replay {source} {options}"
-    elsewhere = "" if home == _HOME else f" --home {shlex.quote(str(home))}"
-    if warehouse is not None and warehouse != home / "warehouse.duckdb":
-        elsewhere += f" --warehouse {shlex.quote(str(warehouse))}"
-    return f"{program()} replay warehouse{elsewhere} {options}".rstrip()
+    return f"{program()} replay warehouse{at_home(home, warehouse)} {options}".rstrip()

@@ -17,7 +17,7 @@ from lmdp.machine.api.http import LIMITS, ServerLimits, server
 from lmdp.machine.api.protocol import socket_path
 from lmdp.machine.api.routes import NO_ENDS, Context, Ends, Replay, application
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.support.program import program
+from lmdp.support.program import at_home, program
 
 _STOP_S: Final = 2
 _BACKLOG: Final = 1024  # a client with a time-out is refused at once while the queue is full
@@ -39,7 +39,7 @@ def serving(
     A socket that a killed run left behind is replaced. Raises UnreachableError when a run still answers there.
     """
     path = socket_path(home)
-    listener = _listening(path)
+    listener = _listening(path, home)
     context = Context(warehouse, status, snapshot, asyncio.Semaphore(limits.queries), replay, ends)
     serving = server(
         application(context),
@@ -65,12 +65,12 @@ def serving(
         path.unlink(missing_ok=True)
 
 
-def _listening(path: Path) -> socket.socket:
+def _listening(path: Path, home: Path) -> socket.socket:
     """Return a socket that listens at `path`, of mode 0600 from its first moment."""
     if _answers(path):
         raise UnreachableError(
             f"another run answers on {path}, so this one did not start. Stop that one first "
-            f"(`{program()} status` shows it), or give this one another folder with --home."
+            f"(`{program()} status{at_home(home)}` shows it), or give this one another folder with --home."
         )
     before = os.umask(0o177)
     listener = socket.socket(socket.AF_UNIX)

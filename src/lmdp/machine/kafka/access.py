@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import os
 import re
+import shlex
 import socket
 import ssl
 import stat
@@ -87,6 +88,13 @@ class KafkaAccess:
         if any((self.ca, self.cert, self.key)):
             return True
         return not self.plaintext and not all(map(_is_loopback, self.bootstrap_servers.split(",")))
+
+    def options(self, *, as_client: bool = True) -> str:
+        """Return the options by which a command reaches this Kafka, as this client or as one to be named."""
+        own = {"--cert": self.cert, "--key": self.key} if as_client else {}
+        given = {"--bootstrap-servers": self.bootstrap_servers, "--ca": self.ca, **own}
+        text = "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value)
+        return text + (" --plaintext" if self.plaintext else "")
 
     def faults(self) -> list[str]:
         """Everything that is wrong with these settings, each with what to do; empty when they are usable."""
@@ -176,8 +184,19 @@ class Admin:
             raise translate(error, self._access, topic=topic, reasons=self.reasons) from error
 
 
+def grant(access: KafkaAccess, topic: str, group: str) -> str:
+    """Return the command by which an administrator lets a client read the topic with the group."""
+    options = access.options(as_client=False)
+    return f"{program()} topic acls --topic {topic or 'NAME'} --reader NAME --group {group}{options}"
+
+
 def translate(
-    error: KafkaError | KafkaException, access: KafkaAccess, *, topic: str = "", reasons: ClientErrors | None = None
+    error: KafkaError | KafkaException,
+    access: KafkaAccess,
+    *,
+    topic: str = "",
+    group: str = "GROUP",
+    reasons: ClientErrors | None = None,
 ) -> LmdpError:
     """Turn librdkafka's error into one that an operator can act on; `reasons` are the errors that came before it."""
     first = error.args[0] if isinstance(error, KafkaException) else error
@@ -188,7 +207,7 @@ def translate(
     if first.name() in _NO_TOPIC:
         return SettingsError(
             f"The topic {topic!r} does not exist on {access.bootstrap_servers}. Create it: "
-            f"{program()} topic create --topic {topic or 'NAME'}"
+            f"{program()} topic create --topic {topic or 'NAME'}{access.options()}"
         )
     if first.name() in _NO_NAME:
         return SettingsError(
@@ -198,7 +217,8 @@ def translate(
     if first.name() in _DENIED:
         return UnreachableError(
             f"{access.bootstrap_servers} denies this client: {_text(first)}. Its rights are given by "
-            f"an administrator of the broker: {program()} topic acls --topic {topic or 'NAME'}"
+            f"an administrator of the broker, with a --cert and --key of its own: {grant(access, topic, group)} "
+            "(for a sender --collector NAME, without --group)"
         )
     if first.name() in _AWAY | _MOVING:
         return _away_error(seen, access)

@@ -25,8 +25,8 @@ from lmdp.errors import (
     TopicReplacedError,
 )
 from lmdp.machine.batch import Fetch
-from lmdp.machine.kafka.access import REQUEST_SECONDS, ClientErrors, KafkaAccess, is_away, translate
-from lmdp.machine.kafka.group_offsets import GroupOffsets, grant, owner_of, read_own
+from lmdp.machine.kafka.access import REQUEST_SECONDS, ClientErrors, KafkaAccess, grant, is_away, translate
+from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of, read_own
 from lmdp.machine.kafka.positions import Drain, Positions, StallDetector, reset, truncated_at
 from lmdp.machine.kafka.records import OUT_OF_RANGE, TOPIC_GONE, epoch_of, message_of, not_none, runs_of
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
@@ -131,7 +131,7 @@ class KafkaSource:
                 group = {"group.id": settings.group, "error_cb": self._reasons}
                 self._consumer = Consumer({**access.config(), **_CLIENT_SETTINGS, **shared, **group})
                 self._group = GroupOffsets(
-                    self._consumer, settings.topic, settings.group, owner, notify, counted=settings.from_group
+                    self._consumer, access, settings.topic, settings.group, owner, notify, counted=settings.from_group
                 )
                 on_failure.callback(self.close)
                 if settings.shared:
@@ -316,11 +316,11 @@ class KafkaSource:
         elif error.code() in TOPIC_GONE:
             raise TopicGoneError(self._loss("is gone"))
         else:
-            text = str(translate(error, self._access, topic=self._settings.topic))
+            text = str(translate(error, self._access, topic=self._settings.topic, group=self._settings.group))
             if is_denied:  # nothing is read: who may not join the group gets no partitions
                 text = (
                     f"No rights on the group {self._settings.group}, so that no partition is read. To grant them: "
-                    f"{grant(self._settings.topic, self._settings.group)}."
+                    f"{grant(self._access, self._settings.topic, self._settings.group)}."
                 )
             self._progress.block(text, self._notify)
             self._unanswered = text if is_away(error) or self._unanswered else ""
@@ -397,7 +397,8 @@ class KafkaSource:
         try:
             yield
         except KafkaException as error:
-            raise translate(error, self._access, topic=self._settings.topic, reasons=self._reasons) from error
+            names = {"topic": self._settings.topic, "group": self._settings.group}
+            raise translate(error, self._access, **names, reasons=self._reasons) from error
 
     @contextlib.contextmanager
     def _interrupting(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from lmdp.machine.kafka.access import REQUEST_SECONDS
+from lmdp.machine.kafka.access import REQUEST_SECONDS, KafkaAccess, grant
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
@@ -36,11 +36,6 @@ _WITHOUT_RESUME = (
 )
 
 Owners = dict[int, str]
-
-
-def grant(topic: str, group: str) -> str:
-    """Return the command that lets a client use the group."""
-    return f"{program()} topic acls --topic {topic} --reader NAME --group {group}"
 
 
 def owner_of(sink: str | Path, topic_id: str = "") -> str:
@@ -92,9 +87,18 @@ class GroupOffsets:
     """
 
     def __init__(
-        self, consumer: Consumer, topic: str, group: str, owner: str, notify: Notify, *, counted: bool = False
+        self,
+        consumer: Consumer,
+        access: KafkaAccess,
+        topic: str,
+        group: str,
+        owner: str,
+        notify: Notify,
+        *,
+        counted: bool = False,
     ) -> None:
         self._consumer = consumer
+        self._access = access
         self._topic = topic
         self._group = group
         self._owner = owner
@@ -172,7 +176,7 @@ class GroupOffsets:
             self._denied = True
             self._notify(
                 f"no rights on the group {self._group}: {self._without}. To grant them: "
-                f"{grant(self._topic, self._group)}"
+                f"{grant(self._access, self._topic, self._group)}"
             )
 
     def _look_up(self) -> None:

@@ -14,7 +14,7 @@ import duckdb
 from lmdp.errors import DiskFullError, LmdpError, SettingsError, UnreachableError
 from lmdp.sql.render import literal
 from lmdp.support.disk_space import REASONS, disk_full, free_bytes
-from lmdp.support.program import program
+from lmdp.support.program import HOME, WAREHOUSE, at_home, program
 
 DATABASE = "LM_METRICS"
 SCHEMA = f"{DATABASE}.PIPELINE"
@@ -180,7 +180,8 @@ def _check_place(path: Path, *, read_only: bool) -> None:
             kind = next((name for name, is_one in _KINDS.items() if is_one(file)), "a device")
             raise SettingsError(f"{file} is not a DuckDB file: it is {kind}. Nothing was changed. Name another file")
     if read_only and not path.exists():
-        raise UnreachableError(f"there is no warehouse at {path}; `{program()} run` makes one")
+        run = f"{program()} run{_options(path)}"
+        raise UnreachableError(f"there is no warehouse at {path}; `{run}` makes one, unless it writes to Snowflake")
     if not path.parent.is_dir():
         raise SettingsError(
             f"the warehouse {path} needs a folder, and {path.parent} is not one; create it, or name another"
@@ -189,13 +190,20 @@ def _check_place(path: Path, *, read_only: bool) -> None:
         raise SettingsError(f"the folder {path.parent} cannot be written; a warehouse needs that")
 
 
+def _options(path: Path) -> str:
+    """Return the options by which a command finds this file."""
+    return at_home(path.parent) if path.name == WAREHOUSE else at_home(HOME, path)
+
+
 def _not_opened(path: Path, text: str) -> LmdpError:
     """Return the error for a file that DuckDB would not attach; nothing in it was changed."""
     if holder := _HOLDER.search(text):
+        options = _options(path)
         return UnreachableError(
             f"the warehouse {path} is in use by process {holder['pid']} ({holder['program']}). Nothing was changed.\n"
-            f"`{program()} status` and `{program()} query` work alongside it. To open it here, stop that process; "
-            "to run alongside it, name another file (--warehouse) or another folder for everything (--home)."
+            f"`{program()} status{options}` and `{program()} query{options}` work alongside it. To open it here, stop "
+            "that process; to run alongside it, name another file (--warehouse) or another folder for everything "
+            "(--home)."
         )
     if "already attached" in text:
         return UnreachableError(f"the warehouse {path} is already open in this process")
