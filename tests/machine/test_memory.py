@@ -18,8 +18,8 @@ LITTLE, MORE = "122.0 MiB", "244.1 MiB"  # 128 and 256 MB
 
 
 def _now(warehouse: Warehouse) -> str:
-    """Return the limit while nothing is queried."""
-    ((memory,),) = warehouse._reader.read(QUERY)
+    """Return the limit."""
+    ((memory,),) = warehouse._connection.execute(QUERY).fetchall()
     return str(memory)
 
 
@@ -54,3 +54,15 @@ def test_eight_threads_remove_and_query(path: Path) -> None:
     with Warehouse.open(path, load_spec(), limits=EngineLimits(threads=8)) as warehouse:
         assert sum(step.rows for step in warehouse.removals(1, datetime(2100, 1, 1, tzinfo=UTC))) == 120_000
         assert warehouse.query("SELECT COUNT(*) AS N FROM METRIC_HOURLY").table.to_pylist() == [{"N": 120_000}]
+
+
+def test_eight_threads_count_and_merge_a_day_of_lines(path: Path) -> None:
+    """A run writes two lines a second and partition to LOADS: it counts them at its start, and merges them by day."""
+    with Warehouse.open(path, load_spec(), limits=EngineLimits(threads=8)) as warehouse:
+        warehouse._connection.execute(
+            "INSERT INTO LOADS SELECT 'c', 'i', 't', N % 4, N // 4, N // 4 + 1, 1, 0,"
+            " TIMESTAMP '2026-01-30' + N * INTERVAL 124 MILLISECONDS, -1, TRUE FROM range(691200) AS R(N)"
+        )
+        assert warehouse.tally.count().loaded == 691_200
+        assert list(warehouse.removals(None, datetime(2026, 2, 1, tzinfo=UTC))) != []
+        assert warehouse.query("SELECT COUNT(*) AS N FROM LOADS").table.to_pylist() == [{"N": 4}]

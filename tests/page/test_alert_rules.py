@@ -157,22 +157,22 @@ def test_rules_hold_fire_and_end(warehouse: Warehouse) -> None:
         alerts.read()
         run.live = {"lag": {"0": 0}}
         found = []
-        for minutes, lag in ((0, 0), (1, 10_001), (2, 0), (12, 0)):
-            run.live = {"lag": {"0": lag}}
+        for minutes, lag, trouble in ((0, 0, ""), (1, 10_001, ""), (1, 0, "Kafka is away"), (2, 0, ""), (12, 0, "")):
+            run.live = {"lag": {"0": lag}, "trouble": trouble}
             await alerts.check(NOW_MS + minutes * MINUTE)
             found.append(states(alerts))
         return found
 
     slow = ("slow", "firing", "host-7: Octets is 5 per second, below 10")
     silent = "no row for more than 5 min"
-    first, behind, later, end = asked(home, checked)
+    first, behind, blocked, later, end = asked(home, checked)
     assert first == [
         ("silent", "firing", f"host-9: {silent}"),
         slow,
         ("busy", "pending", "host-7: Usage is 95, above 90"),
         ("busy", "pending", "host-9: Usage is 95, above 90"),
     ]
-    assert behind == first
+    assert behind == blocked == first
     assert later[:2] == [
         ("busy", "firing", "host-7: Usage is 95, above 90"),
         ("busy", "firing", "host-9: Usage is 95, above 90"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import lmdp
-from lmdp.support.program import at_home, child_environment, named
+from lmdp.support.program import at_home, child_environment, module_command, named
 
 SOURCES = Path(lmdp.__file__).parent
 COMMANDS = "run|publish|flatten|validate|query|status|replay|certs|topic|snowflake|powerbi|cost|doctor"
@@ -119,3 +120,14 @@ def test_a_child_is_given_no_secret() -> None:
         "MY_TOKEN": "x",
     }
     assert set(child_environment(given)) == {"PATH", "HOME", "LC_ALL", "JAVA_HOME"}
+
+
+@pytest.mark.parametrize("module", ["lmdp.machine.transform_worker", "lmdp.page"])
+def test_a_child_runs_nothing_of_the_working_folder(module: str, tmp_path: Path) -> None:
+    """Others may write to that folder, and a file there may have the name of one of Python's modules."""
+    for name in ("numbers", "secrets", "random"):
+        (tmp_path / f"{name}.py").write_text("open('was-run', 'w')\n")
+    subprocess.run(
+        module_command(module), cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+    )
+    assert not (tmp_path / "was-run").exists()

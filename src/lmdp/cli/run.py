@@ -26,6 +26,7 @@ from lmdp.cli.run_options import (
     partitions_of,
 )
 from lmdp.errors import SettingsError
+from lmdp.support.available import cores
 from lmdp.support.signals import stopped_by_signals
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _receiver(topic: str, given: ReceiverOptions) -> "Receive":
 
 
 def _workers(given: int | None) -> int:
-    return min(os.cpu_count() or 1, _MOST_WORKERS) if given is None else given
+    return min(cores(), _MOST_WORKERS) if given is None else given
 
 
 def _rejects(place: str | None) -> "RejectPlace | None":

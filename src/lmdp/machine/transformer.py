@@ -14,7 +14,6 @@ import os
 import pickle
 import socket
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,7 @@ from lmdp.core.specification import Spec
 from lmdp.machine.batch import Columns, Fetch
 from lmdp.machine.settings import Notify
 from lmdp.machine.transform_worker import Answer, receive, send, with_lines
-from lmdp.support.program import child_environment
+from lmdp.support.program import child_environment, module_command
 
 _SMALL = 150  # messages: fewer are transformed here at once, so that a small load has no detour
 _UNDER_WAY = 2  # fetches a worker: one at work, and one that waits
@@ -41,7 +40,7 @@ _TIMEOUT_S = 60.0  # a fetch takes a worker a tenth of a second
 _LOOK_S = 0.1
 _END_S = 1.0  # for an error to be written
 _ATTEMPTS = 2  # by workers; then this process does it, as it would without them
-_COMMAND = (sys.executable, "-m", "lmdp.machine.transform_worker")
+_COMMAND = tuple(module_command("lmdp.machine.transform_worker"))
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Answer)
 

@@ -100,8 +100,8 @@ class Alerts:
     async def check(self, now_ms: int) -> str:
         """Check every rule once, and return what failed. An alert of a rule that cannot be checked stays as it is."""
         rules, live = self.rules, self.run.live
-        if rules is None or live is None or sum(live["lag"].values()) > _MOST_LAG:
-            return ""
+        if rules is None or live is None or live.get("trouble") or sum(live["lag"].values()) > _MOST_LAG:
+            return ""  # what a blocked or late run has not read is not silence
         holding: dict[Key, tuple[Alert, float]] = {}
         failed: dict[str, ApiError] = {}
         for threshold in rules.threshold:

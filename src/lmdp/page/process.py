@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lmdp.page.security import tokens, with_token
-from lmdp.support.program import at_home, child_environment, program
+from lmdp.support.program import at_home, child_environment, module_command, program
 
 PORT = 8088
 LISTENING = "listening "
@@ -96,7 +95,7 @@ class _PageProcess:
         return last
 
     def _started(self) -> subprocess.Popen[str]:
-        words = [sys.executable, "-m", "lmdp.page", "--home", str(self._home)]
+        words = [*module_command("lmdp.page"), "--home", str(self._home)]
         if self._port is not None:
             words += ["--port", str(self._port)]
         # Its own session: Ctrl-C is for the run, which then stops the page. Its standard input closes when the run

@@ -44,6 +44,11 @@ def at_home(home: Path, warehouse: Path | None = None) -> str:
     return options
 
 
+def module_command(module: str) -> list[str]:
+    """Return the command that runs a module of this program, and no file of the working folder: others may own it."""
+    return [sys.executable, "-P", "-m", module]
+
+
 def install_extras() -> str:
     """Return the command that installs what the AWS and Snowflake commands need: from this checkout, never by a name.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import socket
 import threading
 
 import pytest
@@ -163,3 +165,36 @@ def test_nothing_is_repeated_at_the_end(double: SnowpipeDouble, session: Session
     with pytest.raises(UnreachableError):
         session.call(status())
     assert [request.operation for request in double.requests] == ["hostname", "token", "status"]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "authorization"),
+    [
+        ("http://alice:s%40cret@{}", b"Basic " + base64.b64encode(b"alice:s@cret")),
+        ("http://{}", None),
+        ("{}", None),
+    ],
+)
+def test_a_proxy_may_want_a_password(proxy: str, authorization: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked to connect with the name and password of its address, which may lack a scheme, as curl takes it."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                heard.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        monkeypatch.setenv("https_proxy", proxy.format(f"127.0.0.1:{listener.getsockname()[1]}"))
+        opened = Session(Account("https://acme.snowflakecomputing.com", "U", lambda: KEY), threading.Event(), 0.0)
+        with pytest.raises(UnreachableError):
+            opened.call(status())
+        opened.close()
+        thread.join()
+    lines = heard[0].split(b"\r\n")
+    assert lines[0].startswith(b"CONNECT acme.snowflakecomputing.com:443")
+    found = [line.partition(b": ")[2] for line in lines if line.lower().startswith(b"proxy-authorization")]
+    assert found == ([authorization] if authorization else [])

@@ -80,7 +80,9 @@ def _listening(path: Path, home: Path) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise UnreachableError(f"cannot listen on {path}: {error.strerror}. Is the folder writable?") from error
+        raise UnreachableError(
+            f"cannot listen on {path}: {error.strerror or error}. Is the folder writable?"
+        ) from error
     finally:
         os.umask(before)
     return listener

@@ -90,6 +90,7 @@ def java_command(settings: BrokerSettings) -> list[str]:
         "-XX:-CreateCoredumpOnCrash",  # its memory holds the server's key
         *(newer if settings.java.major >= 24 else []),
         "-Djava.awt.headless=true",
+        *("-Duser.language=en", "-Duser.country=US"),  # Kafka capitalizes names by the locale: Turkish breaks it
         "-Dorg.slf4j.simpleLogger.showDateTime=true",
         "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
         "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",

@@ -76,7 +76,7 @@ def pinned() -> tuple[Jar, ...]:
 def cache_folder() -> Path:
     """Return the folder of the jars: `$LMDP_CACHE`, else the user's cache folder, then `kafka/<version>`."""
     chosen = os.environ.get("LMDP_CACHE")
-    return (Path(chosen) if chosen else user_cache_path("lmdp")) / "kafka" / KAFKA_VERSION
+    return (Path(chosen) if chosen else user_cache_path("lmdp")).absolute() / "kafka" / KAFKA_VERSION
 
 
 def kafka_jars(home: Path | None = None, *, progress: Progress | None = None) -> tuple[Path, ...]:

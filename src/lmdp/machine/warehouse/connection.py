@@ -13,6 +13,7 @@ import duckdb
 
 from lmdp.errors import DiskFullError, LmdpError, SettingsError, UnreachableError
 from lmdp.sql.render import literal
+from lmdp.support.available import cores, memory_bytes
 from lmdp.support.disk_space import REASONS, disk_full, free_bytes
 from lmdp.support.program import HOME, WAREHOUSE, at_home, program
 
@@ -53,27 +54,27 @@ class EngineLimits:
 
     @property
     def query_memory(self) -> str:
-        """The memory while queries or removals run. A writer fills all it may use with blocks that it reads no more.
+        """The memory while the file is read or rows are removed.
 
-        Each thread sorts a part of its own: with eight of them METRIC_LATEST over 1.4 million rows runs out of 128 MB,
-        and METRIC_RATES of 256 (measured with DuckDB 2.0.0).
+        A writer alone has less: it fills all that it may use with blocks that it reads no more. Each thread sorts a
+        part of its own: with eight of them METRIC_LATEST over 1.4 million rows runs out of 128 MB, and METRIC_RATES of
+        256 (measured with DuckDB 2.0.0).
         """
         return f"{max(_megabytes(self.memory), 256, 64 * self.all_threads)}MB"
 
     @property
     def all_threads(self) -> int:
         """Number of threads."""
-        return self.threads or min(os.cpu_count() or 1, _MOST_THREADS)
+        return self.threads or min(cores(), _MOST_THREADS)
 
     def more(self) -> EngineLimits | None:
-        """Twice the memory; None where that would be more than half of the machine's.
+        """Twice the memory; None where that would be more than half of what there is.
 
         A checkpoint holds 2,048 values of a column at once (tried with DuckDB 2.0.0), however large they are: thousands
         of rejects of a megabyte need gigabytes, and the file could else not be written or opened again.
         """
         doubled = 2 * _megabytes(self.memory)
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return replace(self, memory=f"{doubled}MB") if doubled * 1_000_000 <= machine // 2 else None
+        return replace(self, memory=f"{doubled}MB") if doubled * 1_000_000 <= memory_bytes() // 2 else None
 
 
 def _megabytes(memory: str) -> int:

@@ -217,8 +217,8 @@ class Reader:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Open a cursor for our own SQL. Raises LmdpError."""
-        with self.cursor() as cursor:
+        """Open a cursor for our own SQL, which counts millions of lines as well. Raises LmdpError."""
+        with self.more_memory(), self.cursor() as cursor:
             try:
                 yield cursor
             except duckdb.Error as error:

@@ -42,7 +42,7 @@ CREATE OR REPLACE TEMP MACRO {name}(a, b) AS system.main.{name}(
 """
 _STEPS: Final = dict.fromkeys("([{", 1) | dict.fromkeys(")]}", -1)
 _MEMORY: Final = 512 * 2**20  # bytes; reading 4,000 signs takes 3 GB
-_NO_MEMORY: Final = 3
+_WRONG: Final = 3  # of a reader that has read it, and found no SQL
 _READER: Final = """
 import resource, sys
 for limit, most in ((resource.RLIMIT_CPU, sys.argv[1]), (resource.RLIMIT_DATA, sys.argv[2])):
@@ -50,7 +50,9 @@ for limit, most in ((resource.RLIMIT_CPU, sys.argv[1]), (resource.RLIMIT_DATA, s
 import duckdb
 try:
     duckdb.connect(config={"threads": 1}).extract_statements(sys.stdin.buffer.read().decode())
-except (MemoryError, duckdb.OutOfMemoryException):
+except duckdb.OutOfMemoryException:
+    raise
+except duckdb.Error:
     sys.exit(int(sys.argv[3]))
 """
 
@@ -98,7 +100,7 @@ def _is_read_in_time(sql: str) -> bool:
     """Return whether another process reads it in time; right or wrong, this one then does too."""
     try:
         ended = subprocess.run(  # noqa: S603 - our own program; the query comes as data
-            [sys.executable, "-I", "-c", _READER, str(READ_SECONDS), str(_MEMORY), str(_NO_MEMORY)],
+            [sys.executable, "-I", "-c", _READER, str(READ_SECONDS), str(_MEMORY), str(_WRONG)],
             input=sql.encode(errors="replace"),
             env={},
             capture_output=True,
@@ -107,4 +109,4 @@ def _is_read_in_time(sql: str) -> bool:
         )
     except subprocess.TimeoutExpired:
         return False
-    return ended.returncode in (0, 1)  # else it was killed at its limit, or had no memory
+    return ended.returncode in (0, _WRONG)  # else it was killed at its limit, had no memory, or could not be started

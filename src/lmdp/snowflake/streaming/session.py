@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -332,7 +332,9 @@ def _pool(base: str) -> urllib3.PoolManager:
     }
     proxy = getproxies().get(parts.scheme)
     if proxy and not proxy_bypass(parts.hostname or ""):
-        return urllib3.ProxyManager(proxy, **given)
+        found = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
+        headers = urllib3.util.make_headers(proxy_basic_auth=unquote(found.auth)) if found.auth else None
+        return urllib3.ProxyManager(found.url, proxy_headers=headers, **given)
     return urllib3.PoolManager(
         **given, socket_options=[*urllib3.connection.HTTPConnection.default_socket_options, *_OPTIONS]
     )
