@@ -19,13 +19,13 @@ run: .venv/run.stamp  ## run the whole pipeline on this machine (for example ARG
 	@$(BIN)/lmdp run $(ARGS)
 
 test: lint  ## run every check that CI runs first: lint, types, tests
-	$(WITH_NODE) $(BIN)/pytest -n 3 --dist loadgroup $(ARGS)
+	$(WITH_NODE) $(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 test-python: .venv/test.stamp  ## run the pipeline's tests, without the infrastructure's
-	$(BIN)/pytest --ignore=tests/infra -n 3 --dist loadgroup $(ARGS)
+	$(BIN)/pytest --ignore=tests/infra -n 2 --dist loadgroup $(ARGS)
 
 test-infra: .venv/test.stamp  ## run the tests of the stacks
-	$(WITH_NODE) $(BIN)/pytest tests/infra -n 3 --dist loadgroup $(ARGS)
+	$(WITH_NODE) $(BIN)/pytest tests/infra -n 2 --dist loadgroup $(ARGS)
 
 chaos: .venv/test.stamp  ## inject faults into real parts, and count what is left (ARGS="--size short")
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
