@@ -118,8 +118,9 @@ class _PanelCard:
                 with ui.element("h3"):
                     ui.label(panel.title)
                 ui.label(panel.note).classes("lm-note")
-                ui.button("Open", on_click=self._open).props("flat dense no-caps").classes("lm-copy lm-open")
-                ui.button("Remove", on_click=lambda: remove(panel)).props("flat dense no-caps").classes("lm-copy")
+                with ui.element("div").classes("lm-actions"):
+                    ui.button("Open", on_click=self._open).props("flat dense no-caps").classes("lm-copy lm-open")
+                    ui.button("Remove", on_click=lambda: remove(panel)).props("flat dense no-caps").classes("lm-copy")
             self._chart = SeriesChart(session) if panel.chart else None
             if self._chart:
                 self._chart.build("board-chart")
