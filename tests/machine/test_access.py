@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import serialization
 
 from lmdp.certificates import development_ca
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
-from lmdp.machine.kafka.access import ClientErrors, KafkaAccess, cluster_identity, is_readable_by_others, translate
+from lmdp.machine.kafka.access import ClientErrors, KafkaAccess, cluster_identity, translate
+from lmdp.machine.kafka.client_files import is_readable_by_others
 from lmdp.support.atomic_files import replace_files, write_whole
 
 

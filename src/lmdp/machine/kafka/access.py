@@ -7,14 +7,11 @@ librdkafka reads certificate files once, when a client is made
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import hashlib
-import os
 import re
 import shlex
 import socket
 import ssl
-import stat
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -23,10 +20,8 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from lmdp.certificates import pem
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
-from lmdp.machine.data_dir import replaceable
-from lmdp.support.opening import read_bytes
+from lmdp.machine.kafka.client_files import certificate_faults, content, key_faults, rights_faults, tls_config
 from lmdp.support.program import program
 from lmdp.support.settings_reader import is_loopback
 
@@ -104,11 +99,11 @@ class KafkaAccess:
             *_address_faults(self.bootstrap_servers),
             *(["--key is given without --cert: a client certificate is the two of them."] if key and not cert else []),
             *(["--cert is given without --key: a client certificate is the two of them."] if cert and not key else []),
-            *(_certificate_faults("--ca", ca) if ca else []),
-            *(_open_faults("--ca", ca) if ca else []),
-            *(_open_faults("--key", key) if key else []),
-            *(_certificate_faults("--cert", cert) if cert else []),
-            *(_key_faults(key, cert) if key else []),
+            *(certificate_faults("--ca", ca) if ca else []),
+            *(rights_faults("--ca", ca) if ca else []),
+            *(rights_faults("--key", key) if key else []),
+            *(certificate_faults("--cert", cert) if cert else []),
+            *(key_faults(key, cert) if key else []),
             *([both] if self.plaintext and (ca or cert or key) else []),
         ]
 
@@ -127,14 +122,14 @@ class KafkaAccess:
             **settings,
             "security.protocol": "ssl",
             "ssl.endpoint.identification.algorithm": "https",
-            **_tls_files(self.ca, self.cert, self.key),
+            **tls_config(self.ca, self.cert, self.key),
         }
 
     def fingerprint(self) -> str:
         """Digest the certificate files as they are on disk now; an unreadable one counts as empty."""
         digest = hashlib.sha256()
         for path in (self.ca, self.cert, self.key):
-            held = _content(path)
+            held = content(path)
             digest.update(len(held).to_bytes(8, "big") + held)
         return digest.hexdigest()
 
@@ -307,98 +302,6 @@ def speaks_tls(servers: str) -> bool:
         else:
             return True
     return False
-
-
-def _tls_files(ca: Path | None, cert: Path | None, key: Path | None) -> dict[str, str]:
-    """Return librdkafka's settings for these files: the path where OpenSSL reads the file, else its content as PEM.
-
-    https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
-    """
-    kinds = (
-        ("ssl.ca", ca, pem.certificates_pem),
-        ("ssl.certificate", cert, pem.certificates_pem),
-        ("ssl.key", key, pem.private_key_pem),
-    )
-    settings = {}
-    for name, path, convert in kinds:
-        held = _content(path)
-        if path is not None:
-            settings[f"{name}.location"] = str(path)
-        if held and not pem.is_plain(held):
-            with contextlib.suppress(ValueError, TypeError):  # librdkafka refuses the file in its own words
-                settings[f"{name}.pem"] = convert(held)
-                del settings[f"{name}.location"]
-    return settings
-
-
-def _content(path: Path | None) -> bytes:
-    """Return a file's bytes; none where it cannot be read."""
-    try:
-        return read_bytes(path) if path is not None else b""
-    except OSError:
-        return b""
-
-
-def _certificate_faults(option: str, path: Path) -> list[str]:
-    try:
-        certs = pem.certificates(read_bytes(path))
-    except OSError as error:
-        return [f"{option} {path} cannot be read: {error.strerror}."]
-    except ValueError:
-        hint = pem.conversion(_content(path), path, "ca" if option == "--ca" else "certificate")
-        return [f"{option} {path} is not a PEM certificate. {hint}".rstrip()]
-    now = dt.datetime.now(dt.UTC)
-    ends = max(cert.not_valid_after_utc for cert in certs) if option == "--ca" else certs[0].not_valid_after_utc
-    if ends <= now:
-        return [f"{option} {path} expired on {ends:%Y-%m-%d}. Renew it ('{program()} certs' does it for its own)."]
-    if option == "--cert" and certs[0].not_valid_before_utc > now:
-        return [
-            f"{option} {path} is valid only from {certs[0].not_valid_before_utc:%Y-%m-%d %H:%M} UTC: check the clock."
-        ]
-    return []
-
-
-def _key_faults(path: Path, cert: Path | None) -> list[str]:
-    try:
-        found = path.stat()
-        key = pem.private_key(read_bytes(path))
-    except OSError as error:
-        return [f"--key {path} cannot be read: {error.strerror}."]
-    except TypeError:
-        return [f"--key {path} is encrypted: decrypt it first (openssl pkey -in {path} -out ...)."]
-    except ValueError:
-        return [f"--key {path} is not a PEM private key. {pem.conversion(_content(path), path, 'key')}".rstrip()]
-    faults = []
-    if is_readable_by_others(found, os.geteuid()):
-        mode = stat.S_IMODE(found.st_mode)
-        faults.append(f"--key {path} can be read by others (mode {mode:04o}). Run: chmod 600 {path}")
-    with contextlib.suppress(OSError, ValueError):  # an unreadable certificate has a fault of its own
-        if cert is not None and pem.certificates(read_bytes(cert))[0].public_key() != key.public_key():
-            faults.append(f"--key {path} is not the key of --cert {cert}.")
-    return faults
-
-
-def is_readable_by_others(found: os.stat_result, user: int) -> bool:
-    """Return whether a key is open to more than its user.
-
-    A key of root's may be readable by a group, as PostgreSQL's clients allow it: Kubernetes (fsGroup) and systemd
-    (LoadCredential) hand over keys so. https://www.postgresql.org/docs/current/libpq-ssl.html
-    """
-    allowed = stat.S_IRGRP if found.st_uid == 0 and user != 0 else 0
-    return os.name == "posix" and bool(found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~allowed)
-
-
-def _open_faults(option: str, path: Path) -> list[str]:
-    """Return faults of rights: who can replace the CA chooses the broker, or the certificate and key, the client."""
-    if os.name != "posix":
-        return []
-    try:
-        faults = [f"{option} {path}: {fault}" for fault in replaceable(path)]
-        if option == "--ca" and path.stat().st_mode & stat.S_IWOTH:
-            faults.append(f"{option} {path}: everybody may write it. Run: chmod o-w {path}")
-    except (OSError, ValueError):  # that it cannot be read is a fault of its own
-        return []
-    return faults
 
 
 def _is_loopback(server: str) -> bool:
