@@ -23,7 +23,9 @@ CONTAINER_SECRETS_PARAMETER: Final = "container-secrets"
 # A tag may move; a digest is what was reviewed. ECR alone, so that a role of ours is all that pulls it.
 _IMAGE: Final = r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/[a-z0-9][a-z0-9._/-]{1,255}@sha256:[0-9a-f]{64}"
 _SERVERS: Final = r"[A-Za-z0-9.-]{1,253}:\d{1,5}"
-_TOPIC: Final = r"[^.][a-zA-Z0-9\-_.]{0,248}"
+# https://docs.aws.amazon.com/eventbridge/latest/pipes-reference/API_PipeSourceManagedStreamingKafkaParameters.html
+TOPIC: Final = (r"(?!\.)[a-zA-Z0-9._-]{1,249}", "a Kafka topic's name")
+"""The shape of a topic's name, and what it is. Kafka would take a dot first; a pipe does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Containers:
         services = read.listed("LMDP_CONTAINERS", "|".join(SERVICES), f"some of {', '.join(SERVICES)}")
         if not services:
             return cls()
-        receive_topic = read.text("LMDP_RECEIVE_TOPIC", _TOPIC, "a Kafka topic's name", default=pipe_topic)
+        receive_topic = read.text("LMDP_RECEIVE_TOPIC", *TOPIC, default=pipe_topic)
         made = cls(
             services,
             image=read.text("LMDP_CONTAINER_IMAGE", _IMAGE, "an image in ECR by its digest: …/lmdp@sha256:…"),
@@ -65,7 +67,7 @@ class Containers:
             ),
             servers=read.listed("LMDP_BOOTSTRAP_SERVERS", _SERVERS, "the brokers' TLS addresses, host:9094", least=1),
             receive_topic=receive_topic,
-            write_topic=read.text("LMDP_WRITE_TOPIC", _TOPIC, "a Kafka topic's name", default=receive_topic),
+            write_topic=read.text("LMDP_WRITE_TOPIC", *TOPIC, default=receive_topic),
         )
         if "write" in services and made.write_topic == pipe_topic:
             read.fault(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, TypeVar
 
-from infra.containers import Containers
+from infra.containers import TOPIC, Containers
 from infra.limits import FUNCTION_ENDPOINTS, check_together
 from lmdp.cost.capacity import ROW_BYTES, SNOWFLAKE_REGIONS, Load
 from lmdp.deployment.naming import CONTAINERS, STACKS, Names
@@ -82,10 +82,7 @@ class Kafka:
     endpoints: tuple[str, ...] = _setting(
         Reader.listed, "LMDP_VPC_ENDPOINTS", "|".join(ENDPOINTS), f"some of {', '.join(ENDPOINTS)}"
     )
-    # https://docs.aws.amazon.com/eventbridge/latest/pipes-reference/API_PipeSourceManagedStreamingKafkaParameters.html
-    topic: str = _setting(
-        Reader.text, "LMDP_TOPIC", r"[^.][a-zA-Z0-9\-_.]{0,248}", "a Kafka topic's name", default="lm.metrics.otlp"
-    )
+    topic: str = _setting(Reader.text, "LMDP_TOPIC", *TOPIC, default="lm.metrics.otlp")
     make_topic: bool = _setting(Reader.yes, "LMDP_TOPIC_CREATE")
     partitions: int = _setting(Reader.number, "LMDP_TOPIC_PARTITIONS", 1, 1000, default=12)
     retention_hours: int = _setting(

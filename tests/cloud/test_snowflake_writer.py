@@ -113,10 +113,11 @@ def test_a_secret_that_is_not_there_fails_the_batch(direct_env: dict[str, str], 
         function([record(7, bundle())], Context())
 
 
-def test_wrong_settings_end_the_start() -> None:
-    """All faults in one message, before the first event; a stream is not asked for."""
+@pytest.mark.parametrize("writer", ["snowflake", " snowflake "])
+def test_wrong_settings_end_the_start(writer: str) -> None:
+    """All faults in one message, before the first event; a stream is not asked for, also with space around the name."""
     with pytest.raises(SettingsError) as raised:
-        entry.open_function({"AWS_REGION": REGION, "LMDP_WRITER": "snowflake"})
+        entry.open_function({"AWS_REGION": REGION, "LMDP_WRITER": writer})
     text = str(raised.value)
     assert "LMDP_DELIVERY_STREAM" not in text
     for name in ("SNOWFLAKE_ACCOUNT_URL", "SNOWFLAKE_WRITER_KEY_SECRET", "LMDP_REJECTS_BUCKET"):

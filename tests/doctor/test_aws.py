@@ -129,6 +129,16 @@ def test_what_stands_is_told(context: Context) -> None:
     ]
 
 
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize(("writer", "said"), [("firehose", "missing: "), (" snowflake", "5 log groups")])
+def test_firehose_has_no_log_group_where_rows_go_to_snowflake(
+    context: Context, client: Callable[[str], Any], writer: str, said: str
+) -> None:
+    """Firehose's log group is asked for only where there is a Firehose."""
+    client("logs").delete_log_group(logGroupName=NAMES.log_group("firehose"))
+    assert said in aws.logs(replace(context, env={**context.env, "LMDP_WRITER": writer})).text
+
+
 def _no_stack(client: Callable[[str], Any]) -> None:
     client("cloudformation").delete_stack(StackName=NAMES.stack("pipe"))
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lmdp.core.specification import load_spec
-from lmdp.errors import UnreachableError
-from lmdp.snowflake.canary import Arrival
+from lmdp.errors import SettingsError, UnreachableError
+from lmdp.snowflake.canary import Arrival, canary_of
 from lmdp.snowflake.canary_function import answer, record, send_in_aws
 from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.setup import migrate
@@ -71,6 +71,21 @@ def test_an_answer_says_what_became_of_it(
     lines = capsys.readouterr().out
     assert json.loads(lines.splitlines()[-1]) == {"service": "lmdp-canary", **expected}
     assert "SECRET" not in lines
+
+
+@pytest.mark.parametrize(
+    ("writer", "fault"),
+    [
+        ("snowflake", "SNOWFLAKE_WRITER_KEY_FILE"),
+        (" snowflake", "SNOWFLAKE_WRITER_KEY_FILE"),
+        ("firehose", "a canary needs the Firehose stream"),
+        ("", "a canary needs the Firehose stream"),
+    ],
+)
+def test_the_writer_decides_the_canarys_path(writer: str, fault: str) -> None:
+    """Each path asks for its own settings; space around the writer's name changes nothing."""
+    with pytest.raises(SettingsError, match=fault):
+        canary_of({"LMDP_WRITER": writer}, SnowflakeSettings(), None, None, 1)
 
 
 @pytest.mark.parametrize(("seconds", "wait"), [(720, 180), (360, 100), (30, 1)])

@@ -13,7 +13,7 @@ from lmdp.core.column_names import KEY_STYLES, KeyStyle, key_overhead, styled
 from lmdp.core.pipeline import TransformSettings
 from lmdp.core.specification import MAX_ROW_BYTES, Spec
 from lmdp.errors import SettingsError
-from lmdp.support.settings_reader import Reader
+from lmdp.support.settings_reader import Reader, is_direct
 from lmdp.support.specification_file import configured_spec
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
 # https://docs.aws.amazon.com/firehose/latest/APIReference/API_CreateDeliveryStream.html
 _STREAM: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+_STREAM_IS: Final = "the name of a Firehose stream"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html (key identifiers)
@@ -65,20 +66,19 @@ class Settings:
         read = Reader(env)
         style, spec = _style(read), _specification(read)
         writer = _writer(read, env)
-        is_direct = env.get("LMDP_WRITER") == "snowflake"
         style = writer.identifiers if writer else style
         settings = {
             "region": read.text("AWS_REGION", _REGION, "a Region, such as eu-west-1"),
-            "stream": "" if is_direct else read.text("LMDP_DELIVERY_STREAM", _STREAM, "the name of a Firehose stream"),
+            "stream": "" if is_direct(env) else read.text("LMDP_DELIVERY_STREAM", _STREAM, _STREAM_IS),
             "bucket": read.text("LMDP_REJECTS_BUCKET", _BUCKET, "the name of the error bucket"),
             "kms_key": read.optional("LMDP_REJECTS_KMS_KEY", _KMS_KEY, "a KMS key's ARN, id or alias"),
-            "concurrency": int(read.decimal("LMDP_FIREHOSE_CONCURRENCY", 8, 1, _MAX_CONCURRENCY)),
+            "concurrency": read.number("LMDP_FIREHOSE_CONCURRENCY", 1, _MAX_CONCURRENCY, default=8),
             "margin": read.decimal("LMDP_MARGIN_SECONDS", 3, 0.5, _PIPE_SECONDS),
         }
-        decompressed = int(read.decimal("LMDP_MAX_DECOMPRESSED_BYTES", 64 * 2**20, 1, 2**30))
-        whole = int(read.decimal(_MEMORY, _MEMORY_MIB, 128, 10_240)) * 2**20
-        memory = int(read.decimal("LMDP_MAX_MESSAGE_MEMORY", whole // 4, 1, 2**33))
-        message_rows = int(read.decimal("LMDP_MAX_MESSAGE_ROW_BYTES", whole // 8, 1, 2**31))
+        decompressed = read.number("LMDP_MAX_DECOMPRESSED_BYTES", 1, 2**30, default=64 * 2**20)
+        whole = read.number(_MEMORY, 128, 10_240, default=_MEMORY_MIB) * 2**20
+        memory = read.number("LMDP_MAX_MESSAGE_MEMORY", 1, 2**33, default=whole // 4)
+        message_rows = read.number("LMDP_MAX_MESSAGE_ROW_BYTES", 1, 2**31, default=whole // 8)
         if read.faults or spec is None:
             raise SettingsError.of(read.faults)
         return cls(

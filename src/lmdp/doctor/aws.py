@@ -16,6 +16,7 @@ from lmdp.deployment.naming import CONTAINERS, STACKS, Names, revisions_of
 from lmdp.deployment.security_group import egress_faults, egress_fix
 from lmdp.doctor.result import NET_S, Context, Result, not_tried, ok, wrong
 from lmdp.support.program import install_extras, program
+from lmdp.support.settings_reader import is_direct
 
 _REGION: Final = "us-east-1"  # what a deployment takes when LMDP_AWS_REGION is not set
 _SIGNS: Final = (
@@ -228,8 +229,8 @@ def alarms(_context: Context, client: Callable[[str], Any], names: Names) -> Res
 @_asks()
 def logs(context: Context, client: Callable[[str], Any], names: Names) -> Result:
     """Check the log groups where failures are logged; Firehose has none where rows go straight to Snowflake."""
-    cloudwatch, is_direct = client("logs"), context.env.get("LMDP_WRITER") == "snowflake"
-    wanted = [names.log_group(what) for what in _LOG_GROUPS if not (is_direct and what == "firehose")]
+    cloudwatch, direct = client("logs"), is_direct(context.env)
+    wanted = [names.log_group(what) for what in _LOG_GROUPS if not (direct and what == "firehose")]
     missing = [name for name in wanted if not _has_group(cloudwatch, name)]
     if missing:
         return wrong(f"missing: {', '.join(missing)}", f"make deploy ENVIRONMENT={names.environment}")

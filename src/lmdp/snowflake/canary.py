@@ -25,6 +25,7 @@ from lmdp.snowflake.streaming.session import Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 from lmdp.snowflake.verify import CANARY, Installation
 from lmdp.sql.settings import SnowflakeSettings
+from lmdp.support.settings_reader import is_direct
 
 WAIT_SECONDS: Final = 180.0
 _POLL_SECONDS: Final = 5.0
@@ -58,7 +59,7 @@ def canary_of(
     env: Mapping[str, str], settings: SnowflakeSettings, stream: str | None, bucket: str | None, wait: float
 ) -> Canary:
     """Return the canary of the writer that LMDP_WRITER names. Raises SettingsError where it needs a stream."""
-    if env.get("LMDP_WRITER") == "snowflake":
+    if is_direct(env):
         return Canary(direct(env, settings), lambda _since: (), _utc_now, time.sleep, wait)
     if not stream:
         raise SettingsError("a canary needs the Firehose stream: --stream NAME, or LMDP_DELIVERY_STREAM")

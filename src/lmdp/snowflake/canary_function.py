@@ -66,6 +66,7 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
     from lmdp.snowflake.connection import access_from_secret, connected  # noqa: PLC0415 - see above
     from lmdp.snowflake.verify import Installation, refused_lately, verify  # noqa: PLC0415 - see above
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - see above
+    from lmdp.support.settings_reader import is_direct  # noqa: PLC0415 - see above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - see above
 
     settings = SnowflakeSettings.from_env(env)
@@ -74,7 +75,7 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
         scope = Installation(connection, settings, configured_spec(), datetime.now(UTC))
         arrivals = send_canary(scope, canary, env.get("LMDP_ORG_ID") or "lmdp")
         checks = verify(scope, ("refreshes",))
-        if env.get("LMDP_WRITER") == "snowflake":  # rows that Firehose could not deliver have an alarm of their own
+        if is_direct(env):  # rows that Firehose could not deliver have an alarm of their own
             checks.append(refused_lately(scope))
     _log(**{check.name: check.said for check in checks})
     record(arrivals, checks, env["LMDP_CANARY_PARAMETER"])

@@ -88,6 +88,11 @@ class Reader:
         return values
 
 
+def is_direct(values: Mapping[str, str]) -> bool:
+    """Return whether LMDP_WRITER has rows in AWS go straight to Snowflake, without Firehose."""
+    return Reader(values).given("LMDP_WRITER") == "snowflake"
+
+
 def is_loopback(host: str) -> bool:
     """Return whether an address or name is this machine's own."""
     with contextlib.suppress(ValueError):
