@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -249,6 +250,20 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     (tmp_path / FILE).unlink()
     alerts.read()
     assert (alerts.rules, alerts.json()["isConfigured"]) == (None, False)
+    asyncio.run(run._connections.close())
+
+
+def test_a_file_that_replaces_it_is_read(tmp_path: Path) -> None:
+    """Another file in its place is read, also where it has the same size and time."""
+    alerts = Alerts(run := RunClient(tmp_path), Catalogue(run))
+    (file := tmp_path / FILE).write_text(RULES)
+    alerts.read()
+    at = file.stat()
+    (other := tmp_path / "other").write_bytes(b"x" * at.st_size)
+    os.utime(other, ns=(at.st_atime_ns, at.st_mtime_ns))
+    other.replace(file)
+    alerts.read()
+    assert "alerts.toml" in alerts.fault
     asyncio.run(run._connections.close())
 
 

@@ -18,6 +18,7 @@ from lmdp.page.alert_rules import FILE, MOST_ALERTS, Rules, Silence, Target, Thr
 from lmdp.page.devices import Catalogue
 from lmdp.page.run_client import Json, RunClient
 from lmdp.page.webhook import Poster
+from lmdp.support.opening import file_version
 
 _LOOKS_S: Final = 2.0  # at the file, and whether a check is due
 _MOST_LAG: Final = 10_000  # messages behind, beyond which silence says nothing
@@ -55,7 +56,7 @@ class Alerts:
     checked_ms: int | None = None
     poster: Poster = field(default_factory=Poster)
     _target: Target | None = None
-    _seen: tuple[int, int] | None = None
+    _seen: tuple[int, ...] | None = None
     _due: float = 0.0
 
     async def watch(self) -> None:
@@ -87,9 +88,9 @@ class Alerts:
             self._seen, self.rules, self._target, self.fault = None, None, None, ""
             self.active.clear()
             return
-        if (found.st_mtime_ns, found.st_size) == self._seen:
+        if file_version(found) == self._seen:
             return
-        self._seen, self._due, self.rules = (found.st_mtime_ns, found.st_size), 0.0, None
+        self._seen, self._due, self.rules = file_version(found), 0.0, None
         try:
             self.rules, self._target = load(path)
             self.fault = ""

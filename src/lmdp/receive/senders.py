@@ -27,7 +27,7 @@ from filelock import FileLock
 from lmdp.errors import LmdpError, RequestRefusedError, SettingsError
 from lmdp.receive.answers import too_many, unavailable
 from lmdp.support.atomic_files import write_whole
-from lmdp.support.opening import read_bytes
+from lmdp.support.opening import file_version, read_bytes
 from lmdp.support.program import program
 
 PREFIX: Final = "lmdp_"  # so that a scanner for secrets knows one
@@ -236,4 +236,4 @@ def _version(path: Path) -> tuple[int, ...]:
         found = path.stat()
     except OSError:
         return ()
-    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode
+    return *file_version(found), found.st_mode  # others may write it, or no longer

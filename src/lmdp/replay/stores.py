@@ -22,6 +22,7 @@ from typing import Final, Protocol
 from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
 from lmdp.support.atomic_files import write_whole
 from lmdp.support.failed_records import LARGEST, FailedRecord, Unparseable
+from lmdp.support.opening import file_version
 
 REPLAYED: Final = "replayed"
 """The part of a name that says that an object was replayed; objects below it are not taken again."""
@@ -200,14 +201,14 @@ class Folder:
                     raise UnreadableObjectError("it is not a file")
                 if about.st_size > LARGEST:
                     raise UnreadableObjectError(f"it has more than {LARGEST // 2**20} MiB")
-                return Stored(file.read(), _version(about))
+                return Stored(file.read(), file_version(about))
 
     def archive(self, name: str, stored: Stored, to: str, left: bytes | None) -> bool:
         """Rename it; or, where something is left of it, give it a second name, and the first one to that."""
         path, target = self.root / name, self.root / to
         with _translated(path):
             self._make(target.parent)
-            if not os.path.lexists(path) or _version(path.lstat()) != stored.version:
+            if not os.path.lexists(path) or file_version(path.lstat()) != stored.version:
                 write_whole(target, stored.content)
                 return False
             if left is None:
@@ -238,10 +239,6 @@ class Folder:
                 path = Path(folder, file)
                 if not file.startswith(".") and not path.is_symlink():
                     yield path.relative_to(self.root).as_posix()
-
-
-def _version(about: os.stat_result) -> tuple[int, ...]:
-    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _second_name(path: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that people name: opened without waiting for whoever is at the other end of a pipe."""
+"""Files that people name: opened without waiting for whoever is at the other end of a pipe, and whether they changed."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def read_bytes(path: Path) -> bytes:
     """Read a file at once. Raises OSError."""
     with open(path, "rb", opener=open_nonblocking) as file:
         return file.read()
+
+
+def file_version(about: os.stat_result) -> tuple[int, ...]:
+    """Return numbers that differ after a file was written or replaced, also within the clock's grain by another."""
+    return about.st_ino, about.st_mtime_ns, about.st_size
