@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -77,12 +76,6 @@ class Containers:
         return made if "receive" not in services else made._with_balancer(read)
 
     def _with_balancer(self, read: Reader) -> Containers:
-        cidrs = read.listed("LMDP_RECEIVE_CIDRS", r".+", "the senders' IPv4 ranges", least=1)
-        for cidr in cidrs:
-            try:
-                ipaddress.IPv4Network(cidr)
-            except ValueError:
-                read.fault(f"LMDP_RECEIVE_CIDRS has {cidr!r}; it is IPv4 ranges such as 10.20.0.0/16")
         return replace(
             self,
             tasks=read.number("LMDP_RECEIVE_TASKS", 1, 50, default=2),
@@ -90,7 +83,7 @@ class Containers:
                 "LMDP_RECEIVE_CERTIFICATE_ARN", r"arn:aws:acm:[a-z0-9-]+:\d{12}:certificate/[0-9a-f-]{36}",
                 "the ARN of a certificate in ACM",
             ),
-            cidrs=cidrs,
+            cidrs=read.networks("LMDP_RECEIVE_CIDRS", "the senders' IPv4 ranges", least=1),
             public_subnets=read.listed(
                 "LMDP_RECEIVE_PUBLIC_SUBNET_IDS", r"subnet-[0-9a-f]{8,17}", "public subnets, two or more"
             ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,7 +14,7 @@ from lmdp.deployment.naming import CONTAINERS, STACKS, Names
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings, names_of
 from lmdp.sql.settings import environment as whose
-from lmdp.support.settings_reader import Reader
+from lmdp.support.settings_reader import Reader, ipv4_range
 
 # The permissions boundary that bootstrap makes.
 BOUNDARY: Final = "boundary"
@@ -336,13 +335,10 @@ def _kafka(read: Reader, names: Names) -> Kafka:
 
 
 def _cidrs(read: Reader) -> tuple[str, ...]:
-    cidrs = read.listed("LMDP_COLLECTOR_CIDRS", r".+", "the Collectors' IPv4 ranges")
+    cidrs = read.networks("LMDP_COLLECTOR_CIDRS", "the Collectors' IPv4 ranges")
     for cidr in cidrs:
-        try:
-            if ipaddress.IPv4Network(cidr).prefixlen == 0:
-                read.fault(f"LMDP_COLLECTOR_CIDRS has {cidr!r}: the whole Internet; name the Collectors' ranges")
-        except ValueError:
-            read.fault(f"LMDP_COLLECTOR_CIDRS has {cidr!r}; it is IPv4 ranges such as 10.20.0.0/16")
+        if (network := ipv4_range(cidr)) and network.prefixlen == 0:
+            read.fault(f"LMDP_COLLECTOR_CIDRS has {cidr!r}: the whole Internet; name the Collectors' ranges")
     return cidrs
 
 

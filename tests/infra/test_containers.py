@@ -181,6 +181,7 @@ WANTED = {name: value for name, value in OTHER_OPTIONS.items() if "CONTAINER" in
             {"LMDP_RECEIVE_CERTIFICATE_ARN": WANTED["LMDP_RECEIVE_CERTIFICATE_ARN"].replace("us-east-1", "eu-west-1")},
             "LMDP_RECEIVE_CERTIFICATE_ARN is in eu-west-1, and LMDP_AWS_REGION is us-east-1",
         ),
+        ({"LMDP_RECEIVE_TOPIC": "größe"}, "LMDP_RECEIVE_TOPIC is 'größe'; it is a Kafka topic's name"),
         ({"LMDP_RECEIVE_CIDRS": ""}, "LMDP_RECEIVE_CIDRS is not set"),
         ({"LMDP_RECEIVE_CIDRS": "10.0.0.1/8"}, "LMDP_RECEIVE_CIDRS has '10.0.0.1/8'"),
         ({"LMDP_RECEIVE_TASKS": "0"}, "LMDP_RECEIVE_TASKS is '0'"),

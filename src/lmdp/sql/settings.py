@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from lmdp.core.column_names import KEY_STYLES, KeyStyle
 from lmdp.errors import SettingsError
-from lmdp.support.settings_reader import Reader
+from lmdp.support.settings_reader import Reader, ipv4_range
 
 # https://docs.snowflake.com/en/sql-reference/identifiers-syntax, without the lower case that would be upper-cased.
 _NAME: Final = re.compile(r"[A-Z_][A-Z0-9_$]{0,254}")
@@ -175,13 +174,5 @@ def _faults(settings: SnowflakeSettings) -> list[str]:
     for name in ("credit_quota", "refresh_credit_quota"):
         if getattr(settings, name) < 1:
             faults.append(f"SNOWFLAKE_{name.upper()} is 1 or more")
-    wrong = [text for text in settings.allowed_ips if _no_range(text)]
+    wrong = [text for text in settings.allowed_ips if ipv4_range(text) is None]
     return faults + [f"SNOWFLAKE_ALLOWED_IPS: {text!r} is not an IPv4 range" for text in wrong]
-
-
-def _no_range(text: str) -> bool:
-    try:
-        ipaddress.IPv4Network(text)
-    except ValueError:
-        return True
-    return False

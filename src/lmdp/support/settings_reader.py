@@ -87,6 +87,22 @@ class Reader:
             self.fault(f"{name} {found}; it is {what}")
         return values
 
+    def networks(self, name: str, what: str, *, least: int = 0) -> tuple[str, ...]:
+        """Return IPv4 ranges, which are separated by commas."""
+        values = self.listed(name, r".+", what, least=least)
+        for value in values:
+            if ipv4_range(value) is None:
+                self.fault(f"{name} has {value!r}; it is IPv4 ranges such as 10.20.0.0/16")
+        return values
+
+
+def ipv4_range(text: str) -> ipaddress.IPv4Network | None:
+    """Return an IPv4 range; None where the text is none, or has bits beyond its prefix."""
+    try:
+        return ipaddress.IPv4Network(text)
+    except ValueError:
+        return None
+
 
 def is_direct(values: Mapping[str, str]) -> bool:
     """Return whether LMDP_WRITER has rows in AWS go straight to Snowflake, without Firehose."""
