@@ -16,8 +16,8 @@ from typing import Final
 from benchmarks.table import check, rewrite
 from lmdp.cost.basis import shipped_prices, shipped_quantities
 from lmdp.cost.bill import Basis, bill
-from lmdp.cost.capacity import MIB, Load, QuotaUse, quota_use
-from lmdp.cost.load import Planned
+from lmdp.cost.capacity import MIB, Traffic, QuotaUse, quota_use
+from lmdp.cost.traffic import Planned
 from lmdp.cost.refreshes import Refresh, refreshes
 
 # Measured by `make bench` (docs/performance.md), "Kafka to DuckDB": a second, two cores with the broker on them.
@@ -89,8 +89,8 @@ def step(devices: int, region: str = "us-east-1") -> Step:
     """Return the arithmetic for so many devices."""
     planned = Planned(devices, INSTANCES, DATAPOINTS, INTERVAL)
     numbers = bill(Basis(planned, shipped_prices(), shipped_quantities())).numbers
-    load = Load(devices, INSTANCES * DATAPOINTS, int(numbers["message_bytes"]), DATAPOINTS, INTERVAL)
-    return Step(devices, numbers, quota_use(load, int(numbers["batch"]), region))
+    traffic = Traffic(devices, INSTANCES * DATAPOINTS, int(numbers["message_bytes"]), DATAPOINTS, INTERVAL)
+    return Step(devices, numbers, quota_use(traffic, int(numbers["batch"]), region))
 
 
 def limits(at: Step) -> tuple[QuotaUse, ...]:

@@ -163,7 +163,7 @@ def main() -> None:
     stacks = build(app, settings, stub=environment == "example")
     acknowledge(stacks, settings)
     app.synth()
-    print(advice(settings.load, settings.pipe.batch, settings.names.region), file=sys.stderr)
+    print(advice(settings.traffic, settings.pipe.batch, settings.names.region), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ def check_together(read: Reader, settings: Settings) -> None:
     """Note what only shows when settings are seen together."""
     kafka = settings.kafka
     _check_payload(read, settings.pipe, kafka)
-    if settings.load.message_bytes > kafka.max_message_bytes:
+    if settings.traffic.message_bytes > kafka.max_message_bytes:
         read.fault(
-            f"LMDP_PLANNED_MESSAGE_BYTES is {settings.load.message_bytes:,}, more than the topic takes "
+            f"LMDP_PLANNED_MESSAGE_BYTES is {settings.traffic.message_bytes:,}, more than the topic takes "
             f"(LMDP_TOPIC_MAX_MESSAGE_BYTES, {kafka.max_message_bytes:,})"
         )
     if settings.pipe.reserved is not None and settings.pipe.reserved < kafka.partitions:

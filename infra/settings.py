@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from infra.containers import TOPIC, Containers
 from infra.limits import FUNCTION_ENDPOINTS, check_together
-from lmdp.cost.capacity import ROW_BYTES, SNOWFLAKE_REGIONS, Load
+from lmdp.cost.capacity import ROW_BYTES, SNOWFLAKE_REGIONS, Traffic
 from lmdp.deployment.naming import CONTAINERS, STACKS, Names
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings, names_of
@@ -195,7 +195,7 @@ class Settings:
 
     names: Names
     org_id: str | None
-    load: Load
+    traffic: Traffic
     kafka: Kafka
     pipe: Pipe
     delivery: Delivery
@@ -226,7 +226,7 @@ class Settings:
         settings = cls(
             names=names,
             org_id=_org_id(read),
-            load=_load(read),
+            traffic=_traffic(read),
             kafka=kafka,
             pipe=_section(Pipe, read),
             delivery=_delivery(read),
@@ -304,8 +304,8 @@ def _org_id(read: Reader) -> str | None:
     return org_id or None
 
 
-def _load(read: Reader) -> Load:
-    return Load(
+def _traffic(read: Reader) -> Traffic:
+    return Traffic(
         devices=read.number("LMDP_PLANNED_DEVICES", 1, 10_000_000),
         datapoints=read.number("LMDP_PLANNED_DATAPOINTS", 1, 1_000_000),
         message_bytes=read.number("LMDP_PLANNED_MESSAGE_BYTES", 100, 2**20),

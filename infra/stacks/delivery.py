@@ -35,7 +35,7 @@ class DeliveryStack(cdk.Stack):
         super().__init__(scope, id_, env=env, description="lmdp: Firehose to Snowflake")
         self.stream = None if settings.is_direct else _stream(self, settings, backing)
         self.canary = add_canary(self, settings=settings, backing=backing, stub=stub)
-        cdk.CfnOutput(self, "PlannedLoad", value=advice(settings.load, settings.pipe.batch, settings.names.region))
+        cdk.CfnOutput(self, "PlannedLoad", value=advice(settings.traffic, settings.pipe.batch, settings.names.region))
 
 
 def _stream(stack: DeliveryStack, settings: Settings, backing: Backing) -> firehose.CfnDeliveryStream:

@@ -8,8 +8,8 @@ import pytest
 
 from lmdp.cost.basis import shipped_prices, shipped_quantities
 from lmdp.cost.bill import Basis, Bill, bill, by_writer, savings, warnings
-from lmdp.cost.capacity import Load, payload_bytes
-from lmdp.cost.load import Measured, Planned
+from lmdp.cost.capacity import Traffic, payload_bytes
+from lmdp.cost.traffic import Measured, Planned
 
 REFERENCE = Planned(devices=1000, instances=120, datapoints=6, interval=60)
 
@@ -111,8 +111,8 @@ def test_a_measured_run_costs_what_the_same_plan_does() -> None:
 
 def test_the_capacity_model_and_the_bill_agree() -> None:
     """Rates, and what a pipe hands over, are the same to the stacks and to the bill."""
-    numbers, load = made().numbers, Load(devices=1000, datapoints=720, message_bytes=3_400)
-    assert (load.messages_per_second, load.rows_per_second) == (numbers["messages_second"], numbers["rows_second"])
+    numbers, traffic = made().numbers, Traffic(devices=1000, datapoints=720, message_bytes=3_400)
+    assert (traffic.messages_per_second, traffic.rows_per_second) == (numbers["messages_second"], numbers["rows_second"])
     assert payload_bytes(200, 3_400) == pytest.approx(numbers["payload_bytes"])
 
 

@@ -10,7 +10,7 @@ import pytest
 from lmdp.cost.basis import data, prices_with, prices_with_file, shipped_prices, shipped_quantities
 from lmdp.cost.bill import Basis, bill
 from lmdp.cost.formula import names
-from lmdp.cost.load import Measured, Planned
+from lmdp.cost.traffic import Measured, Planned
 from lmdp.cost.refreshes import steps as refresh_steps
 
 

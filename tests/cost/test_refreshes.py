@@ -6,7 +6,7 @@ import pytest
 
 from lmdp.cost.basis import shipped_prices, shipped_quantities
 from lmdp.cost.bill import Basis, Bill, bill
-from lmdp.cost.load import Measured, Planned
+from lmdp.cost.traffic import Measured, Planned
 from lmdp.cost.refreshes import KINDS, refreshes
 
 REFERENCE = Planned(devices=1000, instances=120, datapoints=6, interval=60)

@@ -10,7 +10,7 @@ from infra.watcher import watcher
 
 from lmdp.cost.basis import shipped_prices, shipped_quantities
 from lmdp.cost.bill import Basis
-from lmdp.cost.load import Planned
+from lmdp.cost.traffic import Planned
 from templates import of_type
 
 from .conftest import OTHER_OPTIONS, Templates, example_values
@@ -78,7 +78,7 @@ def test_defaults_of_the_settings() -> None:
         "memory_mib": pipe.memory,
         "error_days": watch.error_days,
         "log_days": watch.log_days,
-        "row_bytes": settings.load.row_bytes,
+        "row_bytes": settings.traffic.row_bytes,
         "retention_days": settings.snowflake.retention_days,
         "credit_quota": settings.snowflake.credit_quota,
     }

@@ -7,7 +7,7 @@ import re
 import pytest
 from infra.settings import Settings
 
-from lmdp.cost.capacity import Load, payload_bytes, quota_use
+from lmdp.cost.capacity import Traffic, payload_bytes, quota_use
 from lmdp.errors import SettingsError
 
 from .conftest import OTHER_OPTIONS, ROOT, example_values
@@ -157,15 +157,15 @@ def test_the_account_is_read_from_the_cluster() -> None:
 
 def test_the_quota_to_raise_first_is_the_fullest() -> None:
     """12,000 rows/s of 612 bytes are 7.0 MiB/s: over 5 MiB/s, and far from the other two quotas of us-east-1."""
-    load = Load(devices=1000, datapoints=720, message_bytes=3400)
-    assert (load.rows_per_second, load.messages_per_second, round(load.mib_per_second, 1)) == (12_000, 2_000, 7.0)
-    use = [(one.name, round(one.share, 3)) for one in quota_use(load, 200, "us-east-1")]
+    traffic = Traffic(devices=1000, datapoints=720, message_bytes=3400)
+    assert (traffic.rows_per_second, traffic.messages_per_second, round(traffic.mib_per_second, 1)) == (12_000, 2_000, 7.0)
+    use = [(one.name, round(one.share, 3)) for one in quota_use(traffic, 200, "us-east-1")]
     assert use == [
         ("BytesPerSecondLimit", 1.401),
         ("RecordsPerSecondLimit", 0.024),
         ("PutRequestsPerSecondLimit", 0.015),
     ]
-    assert quota_use(load, 200, "eu-north-1")[0].quota == 1
+    assert quota_use(traffic, 200, "eu-north-1")[0].quota == 1
 
 
 def test_a_value_that_a_message_names_is_accepted() -> None:

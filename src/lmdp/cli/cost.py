@@ -11,7 +11,7 @@ from lmdp.cli.command import is_on_command_line
 from lmdp.cli.options import Json, option
 from lmdp.cost import basis
 from lmdp.cost.bill import Basis, Bill, bill
-from lmdp.cost.load import Measured, Planned, read_run
+from lmdp.cost.traffic import Measured, Planned, read_run
 from lmdp.cost.render import as_object, explained, listed, markdown, numbers, text
 from lmdp.errors import SettingsError
 from lmdp.support.printable import printable
@@ -89,21 +89,21 @@ def cost(  # noqa: PLR0913 - the options of the command
     found = basis.prices_with(found, basis.amounts("--price", price or (), found, faults))
     known = basis.shipped_quantities()
     known = basis.quantities_with(known, basis.amounts("--set", settings or (), known, faults), faults)
-    load: Planned | Measured | None = None
+    traffic: Planned | Measured | None = None
     if report is None:
-        load = Planned(devices, instances, datapoints, interval)
-        faults += load.faults()
+        traffic = Planned(devices, instances, datapoints, interval)
+        faults += traffic.faults()
     else:
         if twice := [f"--{name}" for name in _LOAD if is_on_command_line(context, name)]:
             faults.append(f"--report measures the load and {', '.join(twice)} plans it: give one of the two")
-        load = read_run(report, faults)
-    if faults or load is None:
+        traffic = read_run(report, faults)
+    if faults or traffic is None:
         raise SettingsError.of(faults)
     form = Format.json if as_json else form
     if list_prices:
         _print_numbers(found, known, form)
     else:
-        _print_bill(bill(Basis(load, found, known, writer.value)), form, explain=explain)
+        _print_bill(bill(Basis(traffic, found, known, writer.value)), form, explain=explain)
 
 
 def _print_numbers(found: dict[str, basis.Price], known: dict[str, basis.Quantity], form: Format) -> None:

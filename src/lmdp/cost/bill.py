@@ -9,7 +9,7 @@ from typing import Any, Final
 from lmdp.cost.basis import Price, Quantity, data
 from lmdp.cost.capacity import PIPE_PAYLOAD_BYTES
 from lmdp.cost.formula import evaluate, names
-from lmdp.cost.load import Measured, Planned
+from lmdp.cost.traffic import Measured, Planned
 from lmdp.cost.refreshes import steps as refresh_steps
 from lmdp.support.program import program
 
@@ -23,7 +23,7 @@ FIREHOSE: Final = "firehose"
 class Basis:
     """All that a bill follows from. `writer` is what writes to Snowflake."""
 
-    load: Planned | Measured
+    traffic: Planned | Measured
     prices: Mapping[str, Price]
     quantities: Mapping[str, Quantity]
     writer: str = FIREHOSE
@@ -32,7 +32,7 @@ class Basis:
         """Return every number that a formula may name."""
         prices = {name: price.value for name, price in self.prices.items()}
         quantities = {name: quantity.value for name, quantity in self.quantities.items()}
-        found = {**_LIMITS, **prices, **quantities, **self.load.numbers()}
+        found = {**_LIMITS, **prices, **quantities, **self.traffic.numbers()}
         changed = data("bill.toml")["writers"][self.writer].get("set", {})
         return found | {name: evaluate(formula, found) for name, formula in changed.items()}
 
@@ -110,7 +110,7 @@ def bill(basis: Basis, changes: Mapping[str, float] | None = None) -> Bill:
     uses: dict[str, frozenset[str]] = {}
     steps = []
     for name, entry in (data("bill.toml")["steps"] | refresh_steps() | data("bill.toml")["later_steps"]).items():
-        formula = entry.get("formula") or entry.get(basis.load.kind)
+        formula = entry.get("formula") or entry.get(basis.traffic.kind)
         if formula is not None:
             numbers[name] = evaluate(formula, numbers)
             uses[name] = _uses(formula, uses)

@@ -37,8 +37,8 @@ LARGER_BROKER_REPLICAS: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """A planned load: `datapoints` a device and poll, `interval` in seconds, sizes in bytes (a message, a row)."""
+class Traffic:
+    """Planned traffic: `datapoints` a device and poll, `interval` in seconds, sizes in bytes (a message, a row)."""
 
     devices: int
     datapoints: int
@@ -65,7 +65,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class QuotaUse:
-    """The planned load's share of one quota: `planned` of `quota`, in `unit`."""
+    """The planned traffic's share of one quota: `planned` of `quota`, in `unit`."""
 
     name: str
     planned: float
@@ -88,23 +88,23 @@ def largest_message_bytes(batch: int) -> int:
     return int((PIPE_PAYLOAD_BYTES / batch - RECORD_OVERHEAD_BYTES) * 3 / 4)
 
 
-def quota_use(load: Load, batch: int, region: str) -> tuple[QuotaUse, ...]:
+def quota_use(traffic: Traffic, batch: int, region: str) -> tuple[QuotaUse, ...]:
     """Return the planned use of Firehose's default quotas in the Region, the fullest first."""
     records, requests, mib = _LARGE if region in _LARGE_REGIONS else _SMALL
-    rows = batch * load.message_datapoints
-    calls = max(ceil(rows / _CALL_RECORDS), ceil(rows * load.row_bytes / _CALL_BYTES))
+    rows = batch * traffic.message_datapoints
+    calls = max(ceil(rows / _CALL_RECORDS), ceil(rows * traffic.row_bytes / _CALL_BYTES))
     use = (
-        QuotaUse("BytesPerSecondLimit", load.mib_per_second, mib, "MiB/s"),
-        QuotaUse("RecordsPerSecondLimit", load.rows_per_second, records, "records/s"),
-        QuotaUse("PutRequestsPerSecondLimit", load.messages_per_second / batch * calls, requests, "requests/s"),
+        QuotaUse("BytesPerSecondLimit", traffic.mib_per_second, mib, "MiB/s"),
+        QuotaUse("RecordsPerSecondLimit", traffic.rows_per_second, records, "records/s"),
+        QuotaUse("PutRequestsPerSecondLimit", traffic.messages_per_second / batch * calls, requests, "requests/s"),
     )
     return tuple(sorted(use, key=lambda one: one.share, reverse=True))
 
 
-def advice(load: Load, batch: int, region: str) -> str:
+def advice(traffic: Traffic, batch: int, region: str) -> str:
     """Return one sentence: the planned load, and the quota to raise first."""
-    fullest = quota_use(load, batch, region)[0]
-    planned = f"Planned: {load.rows_per_second:,.0f} rows/s, {load.mib_per_second:.2f} MiB/s. "
+    fullest = quota_use(traffic, batch, region)[0]
+    planned = f"Planned: {traffic.rows_per_second:,.0f} rows/s, {traffic.mib_per_second:.2f} MiB/s. "
     numbers = f"{fullest.name} ({fullest.planned:,.2f} of {fullest.quota:,} {fullest.unit} in {region})"
     if fullest.share > 1:
         return f"{planned}Before deploying, raise Firehose's quota {numbers}; the three quotas scale together."

@@ -44,7 +44,7 @@ def _about(made: Bill) -> list[str]:
         f"{numbers['message_bytes'] / 1000:,.1f} KB; {numbers['rows'] / 1e6:,.0f} million rows and "
         f"{numbers['kafka_gb']:,.0f} GB of messages a month"
     )
-    return [made.basis.load.summary(), rates]
+    return [made.basis.traffic.summary(), rates]
 
 
 def _rate(value: float) -> str:
@@ -172,7 +172,7 @@ def as_object(made: Bill) -> dict[str, Any]:
     """Return the whole bill for programs: sums in US dollars a month, a formula for each."""
     dominant = made.dominant()
     return {
-        "load": made.basis.load.numbers(),
+        "load": made.basis.traffic.numbers(),
         "lowUsd": round(made.low, 2),
         "highUsd": round(made.high, 2),
         "lines": [_line(made, line) for line in made.lines],

@@ -1,4 +1,4 @@
-"""The load: planned from devices, or measured by a run."""
+"""Traffic: planned from devices, or measured by a run."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lmdp.core.pipeline import Counts
-from lmdp.cost.load import Measured, read_run
+from lmdp.cost.traffic import Measured, read_run
 from lmdp.machine.metrics import Progress
 
 REPORT = {
