@@ -15,7 +15,7 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.machine.embedded_kafka.broker import KafkaBroker
 from lmdp.machine.kafka import topics
-from lmdp.machine.kafka.consumer import consume
+from lmdp.machine.services import consume
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.machine.warehouse.warehouse import Warehouse

@@ -12,7 +12,7 @@ from chaos.direct import killed_writer, shared_writers
 from chaos.scenario import Site
 
 from lmdp.core.pipeline import TransformSettings
-from lmdp.machine.kafka.consumer import consume
+from lmdp.machine.services import consume
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.snowflake.keypair import make_pair, pem

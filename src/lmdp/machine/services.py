@@ -26,13 +26,17 @@ from lmdp.machine.embedded_kafka.broker import KafkaBroker, MemoryBroker, Restar
 from lmdp.machine.embedded_kafka.jars import KAFKA_VERSION, Jar, pinned
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.kafka.browse import newest
-from lmdp.machine.kafka.consumer import consume
+from lmdp.machine.kafka.consumer import KafkaSource
+from lmdp.machine.kafka.positions import Drain
 from lmdp.machine.kafka.producer import Publisher, simulate
 from lmdp.machine.metrics import Progress
+from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.simulation.collectors import Simulation
+from lmdp.machine.sink import Sink
 from lmdp.machine.status import RunState, StartMessages
 from lmdp.machine.store import OpenStore, Store, WarehouseStore
+from lmdp.machine.transformer import transformer
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 _WATCH_EVERY_S = 0.25
@@ -178,6 +182,28 @@ def _consume(machine: RunState, access: KafkaAccess, cluster: str, notify: Notif
         machine.ends.drain.set()
     wanted = replace(settings.consume, cluster=cluster, patient=machine.broker is not None)
     consume(access, machine.store.sink, settings.transform, wanted, machine.progress, machine.ends, notify)
+
+
+def consume(
+    access: KafkaAccess,
+    sink: Sink,
+    settings: TransformSettings,
+    consume: ConsumeSettings,
+    progress: Progress,
+    events: StopEvents,
+    notify: Notify,
+) -> None:
+    """Consume from Kafka into `sink` until one of `events`; `notify` shows what an operator must know.
+
+    Raises LmdpError at the start, when the broker, the topic or a partition is not there; later faults are waited out.
+    """
+    drain = Drain(events.drain, notify)
+
+    def connect() -> KafkaSource:
+        return KafkaSource(access, sink, consume, progress, events, notify, drain)
+
+    with contextlib.closing(transformer(settings, consume.workers, events.stop, notify, consume.keys)) as transform:
+        Pipeline(connect, transform, sink, consume, progress, events.stop, notify).run()
 
 
 def _messages(machine: RunState, partition: int, before: int | None, most: int) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from threading import Thread
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Record
 
-from lmdp.core.pipeline import TransformSettings
 from lmdp.errors import (
     BrokerFailedError,
     CertificatesChangedError,
@@ -31,10 +30,8 @@ from lmdp.machine.kafka.positions import Drain, Positions, StallDetector, reset,
 from lmdp.machine.kafka.records import OUT_OF_RANGE, TOPIC_GONE, epoch_of, message_of, not_none, runs_of
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
 from lmdp.machine.metrics import PartitionOffsets, Progress
-from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.sink import Sink
-from lmdp.machine.transformer import transformer
 
 _POLL_S = 0.02
 _SNAPSHOT_S = 3.0
@@ -64,28 +61,6 @@ _SHARED_SETTINGS = {
     "session.timeout.ms": 10_000,
     "heartbeat.interval.ms": 2_000,
 }
-
-
-def consume(
-    access: KafkaAccess,
-    sink: Sink,
-    settings: TransformSettings,
-    consume: ConsumeSettings,
-    progress: Progress,
-    events: StopEvents,
-    notify: Notify,
-) -> None:
-    """Consume from Kafka into `sink` until one of `events`; `notify` shows what an operator must know.
-
-    Raises LmdpError at the start, when the broker, the topic or a partition is not there; later faults are waited out.
-    """
-    drain = Drain(events.drain, notify)
-
-    def connect() -> KafkaSource:
-        return KafkaSource(access, sink, consume, progress, events, notify, drain)
-
-    with contextlib.closing(transformer(settings, consume.workers, events.stop, notify, consume.keys)) as transform:
-        Pipeline(connect, transform, sink, consume, progress, events.stop, notify).run()
 
 
 class KafkaSource:
