@@ -29,7 +29,7 @@ from lmdp.errors import (
     WarehouseReplacedError,
 )
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.machine.sink import Load, OffsetRange, Sink
+from lmdp.machine.sink import Load, Sink
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.retry import Outcome as Replayed
 from lmdp.replay.sinks import into_kafka
@@ -39,6 +39,7 @@ from lmdp.support.reject_files import write_to_folder
 from lmdp.testing.firehose import DENIED, THROTTLED, UNAVAILABLE, Fault, FirehoseDouble, firehose_double
 from lmdp.testing.pipeline import MemorySink
 from lmdp.testing.snowpipe import Fault as Snowpipe
+from lmdp.machine.offsets import OffsetRange
 from lmdp.testing.snowpipe import SnowpipeDouble, snowpipe_double
 from running import bundle
 from snowpipe_parts import KEY, PLACE, public, sink_of

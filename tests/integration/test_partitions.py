@@ -11,13 +11,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient, NewPartitions  # type: ignore[attr-defined]  # it re-exports in silence
 
 from lmdp.errors import SettingsError
-from lmdp.machine.batch import Fetch
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.kafka.consumer import KafkaSource
 from lmdp.machine.kafka.positions import Drain
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import ConsumeSettings, StopEvents
-from lmdp.machine.sink import Load, OffsetRange
+from lmdp.machine.sink import Load
+from lmdp.machine.offsets import Fetch, OffsetRange
 from lmdp.testing.pipeline import MemorySink
 from running import bundle, consuming, expected, publish, until
 

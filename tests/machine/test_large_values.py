@@ -10,9 +10,10 @@ import pytest
 from lmdp.core.rejects import Reject
 from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError
-from lmdp.machine.sink import Load, OffsetRange
+from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.connection import EngineLimits, lacks_memory
 from lmdp.machine.warehouse.warehouse import Warehouse
+from lmdp.machine.offsets import OffsetRange
 from lmdp.support.reject_files import envelope
 
 SMALL = EngineLimits(memory="60MB")

@@ -6,10 +6,9 @@ import threading
 import time
 from dataclasses import replace
 
-from lmdp.machine.batch import Fetch
 from lmdp.machine.kafka.positions import Drain, Positions, StallDetector
+from lmdp.machine.offsets import Fetch, TopicIdentity
 from lmdp.machine.kafka.topic_identity import Log, TopicSnapshot
-from lmdp.machine.sink import TopicIdentity
 
 TOPIC = TopicIdentity("c", "id", "t")
 

@@ -17,13 +17,14 @@ from msgspec.structs import replace
 from lmdp import Message, TransformSettings, encode, transform
 from lmdp.core.rejects import Reject
 from lmdp.core.specification import load_spec
-from lmdp.machine.sink import Load, OffsetRange
+from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.log import Rejects, asking
 from lmdp.replay.replay import ReplayControl, Step, elsewhere, into_warehouse, replay_objects, replay_rejects
 from lmdp.replay.retry import ReplaySettings, Report
 from lmdp.replay.sinks import Send
 from lmdp.replay.stores import Store
+from lmdp.machine.offsets import OffsetRange
 from lmdp.support.reject_files import envelope, write_to_folder
 from running import bundle
 

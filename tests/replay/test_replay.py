@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
-from lmdp.machine.sink import Load, OffsetRange
+from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.log import Rejects, asking
 from lmdp.replay.replay import into_warehouse, replay_rejects
 from lmdp.replay.retry import Report, now
 from lmdp.replay.stores import Folder, Stored
+from lmdp.machine.offsets import OffsetRange
 from lmdp.support.reject_files import envelope, write_to_folder
 from replay.failures import (
     NOW,

@@ -13,7 +13,8 @@ from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Counts, Message, Transformed
 from lmdp.core.rejects import Reject
 from lmdp.machine.settings import ConsumeSettings
-from lmdp.machine.sink import Load, OffsetRange, TopicIdentity
+from lmdp.machine.sink import Load
+from lmdp.machine.offsets import OffsetRange, TopicIdentity
 from lmdp.support.reject_files import envelope
 
 if TYPE_CHECKING:
@@ -22,33 +23,6 @@ if TYPE_CHECKING:
 _REJECT_FRAME = 1_000
 _REJECT_COPIES = 4  # as bytes, in base64, as a column, and for a file
 _numbers = count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Offsets `first` up to, not including, `next` of a partition, and the messages in them.
-
-    Offsets without a message (transaction markers, aborted and compacted ones) are in it, so ranges adjoin. A reset is
-    empty: reading continues at `first`, and the offsets from `lost_from` (None: nothing) up to it expired unread.
-    `epoch` is the leader's, -1 where it is not known.
-    """
-
-    partition: int
-    first: int
-    next: int
-    epoch: int = -1
-    messages: Sequence[Message] = ()
-    lost_from: int | None = None
-
-    def split(self, offset: int) -> tuple[Fetch, ...]:
-        """Return what is before `offset` and what is from there on; itself where one of them is empty."""
-        if not self.first < offset < self.next:
-            return (self,)
-        before = [message for message in self.messages if message.offset < offset]
-        return (
-            replace(self, next=offset, messages=before),
-            replace(self, first=offset, messages=self.messages[len(before) :], lost_from=None),
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,36 +13,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class TopicIdentity:
-    """A topic by its cluster and id: one of the same name in another cluster, or a recreated one, is another topic.
-
-    `topic_id` is empty where the broker has none.
-    """
-
-    cluster: str
-    topic_id: str
-    topic: str
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetRange:
-    """The messages `first` up to, not including, `next` of a partition, and what they became.
-
-    A broker that lost its newest messages gives their offsets to others, with a higher leader `epoch` (-1: none).
-    """
-
-    cluster: str
-    topic_id: str
-    topic: str
-    partition: int
-    first: int
-    next: int
-    rows: int
-    rejects: int
-    epoch: int = -1
-
-
-@dataclass(frozen=True, slots=True)
 class Load:
     """One commit: row tuples in the specification's order, reject envelopes, and where they came from.
 

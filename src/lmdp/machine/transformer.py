@@ -28,9 +28,10 @@ import pyarrow as pa
 from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Message, Transformed, TransformSettings
 from lmdp.core.specification import Spec
-from lmdp.machine.batch import Columns, Fetch
+from lmdp.machine.batch import Columns
 from lmdp.machine.settings import Notify
 from lmdp.machine.transform_worker import Answer, receive, send, with_lines
+from lmdp.machine.offsets import Fetch
 from lmdp.support.program import child_environment, module_command
 
 _SMALL = 150  # messages: fewer are transformed here at once, so that a small load has no detour

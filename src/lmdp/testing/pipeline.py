@@ -11,11 +11,11 @@ from typing import Any
 
 from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.errors import LmdpError
-from lmdp.machine.batch import Fetch
 from lmdp.machine.metrics import Progress
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings
-from lmdp.machine.sink import Load, Sink, TopicIdentity
+from lmdp.machine.sink import Load, Sink
+from lmdp.machine.offsets import Fetch, TopicIdentity
 from lmdp.machine.transformer import InProcess
 
 TOPIC = TopicIdentity("cluster", "id", "topic")

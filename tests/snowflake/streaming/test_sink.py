@@ -22,9 +22,10 @@ from lmdp.errors import (
     SinkRewoundError,
     UnreachableError,
 )
-from lmdp.machine.sink import Load, OffsetRange
+from lmdp.machine.sink import Load
 from lmdp.snowflake.streaming.partition import Key
 from lmdp.snowflake.streaming.sink import SnowflakeSink
+from lmdp.machine.offsets import OffsetRange
 from lmdp.testing.snowpipe import Fault, RandomFaults, SnowpipeDouble
 from running import bundle
 from snowpipe_parts import sink_of

@@ -23,7 +23,6 @@ from lmdp.errors import (
     TopicGoneError,
     TopicReplacedError,
 )
-from lmdp.machine.batch import Fetch
 from lmdp.machine.kafka.access import REQUEST_SECONDS, ClientErrors, KafkaAccess, grant, is_away, translate
 from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of, read_own
 from lmdp.machine.kafka.positions import Drain, Positions, StallDetector, reset, truncated_at
@@ -31,6 +30,7 @@ from lmdp.machine.kafka.records import OUT_OF_RANGE, TOPIC_GONE, epoch_of, messa
 from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
 from lmdp.machine.metrics import PartitionOffsets, Progress
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
+from lmdp.machine.offsets import Fetch
 from lmdp.machine.sink import Sink
 
 _POLL_S = 0.02

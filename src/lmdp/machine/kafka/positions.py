@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import TopicPartition
 
-from lmdp.machine.batch import Fetch
+from lmdp.machine.offsets import Fetch
+
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from threading import Event
 
     from lmdp.machine.kafka.topic_identity import Log, TopicSnapshot
+    from lmdp.machine.offsets import TopicIdentity
     from lmdp.machine.settings import Notify
-    from lmdp.machine.sink import TopicIdentity
 
 _IDLE_S = 2.0  # a broker that has just begun may let its last stable offset lag for a moment
 STALLED_S = 60.0

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from lmdp.machine.sink import OffsetRange
+    from lmdp.machine.offsets import OffsetRange
     from lmdp.machine.warehouse.warehouse import Warehouse
 
 _AHEAD = timedelta(days=1)
