@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from lmdp.machine.kafka.positions import Drain, Positions, StallDetector
 from lmdp.machine.offsets import Fetch, TopicIdentity
-from lmdp.machine.kafka.topic_identity import Log, TopicSnapshot
+from lmdp.machine.kafka.topic_watcher import Log, TopicSnapshot
 
 TOPIC = TopicIdentity("c", "id", "t")
 

@@ -27,7 +27,7 @@ from lmdp.machine.kafka.access import REQUEST_SECONDS, ClientErrors, KafkaAccess
 from lmdp.machine.kafka.group_offsets import GroupOffsets, owner_of, read_own
 from lmdp.machine.kafka.positions import Drain, Positions, StallDetector, reset, truncated_at
 from lmdp.machine.kafka.records import OUT_OF_RANGE, TOPIC_GONE, epoch_of, message_of, not_none, runs_of
-from lmdp.machine.kafka.topic_identity import TopicSnapshot, TopicWatcher
+from lmdp.machine.kafka.topic_watcher import TopicSnapshot, TopicWatcher
 from lmdp.machine.metrics import PartitionOffsets, Progress
 from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.offsets import Fetch

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from threading import Event
 
-    from lmdp.machine.kafka.topic_identity import Log, TopicSnapshot
+    from lmdp.machine.kafka.topic_watcher import Log, TopicSnapshot
     from lmdp.machine.offsets import TopicIdentity
     from lmdp.machine.settings import Notify
 

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError
 
 from lmdp.errors import UnreachableError
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.machine.kafka.topic_identity import TopicWatcher
+from lmdp.machine.kafka.topic_watcher import TopicWatcher
 from lmdp.machine.offsets import TopicIdentity
 from lmdp.machine.settings import ConsumeSettings
 from running import consuming
