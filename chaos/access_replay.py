@@ -17,7 +17,8 @@ from typing import Any
 from chaos.scenario import Outcome, Scenario, Site, broken
 from cloud.names import BUCKET, REGION, SECRET, STREAM
 from lmdp import Message, TransformSettings, transform
-from lmdp.support.reject_files import envelope, write_to_folder
+from lmdp.core.rejects import envelope
+from lmdp.support.reject_files import write_to_folder
 from running import bundle, lmdp, rows
 
 TOPICS = (

@@ -28,11 +28,11 @@ import msgspec
 from chaos.mutate import Corpus, corpus
 from chaos.second_reading import compared, result
 from lmdp import Message, Reject, Transformed, TransformSettings, encode, transform
+from lmdp.core.rejects import envelope
 from lmdp.core.specification import load_spec
 from lmdp.errors import TOO_DEEP
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.support.reject_files import envelope
 from lmdp.support.row_validator import faults as row_faults
 from lmdp.support.row_validator import validator
 

@@ -12,8 +12,8 @@ import pytest
 import strategies
 from bundles import HOST, NS, POINT, bundle, events, gauge, metric, pair, raw, run, text
 from lmdp import Message, Reject, TransformSettings, encode, transform
+from lmdp.core.rejects import envelope
 from lmdp.errors import SettingsError
-from lmdp.support.reject_files import envelope
 
 NO_TIME = {"asDouble": 1.5}
 MISMATCH = {"timeUnixNano": str(NS), "count": "3", "bucketCounts": ["1", "2"], "explicitBounds": []}

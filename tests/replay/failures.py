@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from lmdp import Message, TransformSettings, encode, transform
-from lmdp.core.rejects import Reject
+from lmdp.core.rejects import Reject, envelope
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -25,7 +25,7 @@ from lmdp.replay.retry import ReplaySettings, Report
 from lmdp.replay.sinks import Send
 from lmdp.replay.stores import Store
 from lmdp.machine.offsets import OffsetRange
-from lmdp.support.reject_files import envelope, write_to_folder
+from lmdp.support.reject_files import write_to_folder
 from running import bundle
 
 NOW = 1_795_000_000_000

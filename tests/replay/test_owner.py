@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from lmdp.core.rejects import envelope
 from lmdp.core.pipeline import TransformSettings, reject_whole, transform
 from lmdp.errors import AlreadyReplayedError, LmdpError, SettingsError, UnreachableError
 from lmdp.machine.api import client
@@ -27,7 +28,6 @@ from lmdp.replay.owner import serve, warehouse_owner
 from lmdp.replay.replay import Failures, Origin, Replayed, elsewhere, into_warehouse, replay_rejects
 from lmdp.replay.retry import Outcome, Report, now
 from lmdp.replay.stores import Folder
-from lmdp.support.reject_files import envelope
 from replay.failures import NOW, SPEC, How, files, message, reject_into, rejects, run, sent, taken, two, values
 from running import bundle
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from lmdp.core.rejects import envelope
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -22,7 +23,7 @@ from lmdp.replay.replay import into_warehouse, replay_rejects
 from lmdp.replay.retry import Report, now
 from lmdp.replay.stores import Folder, Stored
 from lmdp.machine.offsets import OffsetRange
-from lmdp.support.reject_files import envelope, write_to_folder
+from lmdp.support.reject_files import write_to_folder
 from replay.failures import (
     NOW,
     files,

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from lmdp import Reject
+from lmdp.core.rejects import envelope
 from lmdp.errors import DiskFullError, UnreachableError
-from lmdp.support.reject_files import envelope, reject_files, write_to_folder
+from lmdp.support.reject_files import reject_files, write_to_folder
 
 NOW = 1_795_000_000_000  # 2026-11-18
 

@@ -14,11 +14,10 @@ import typer
 from lmdp.cli.options import OrgId, option
 from lmdp.core.encode import encode
 from lmdp.core.pipeline import Counts, TransformSettings, transform
-from lmdp.core.rejects import Reject
+from lmdp.core.rejects import Reject, envelope
 from lmdp.errors import SettingsError, UnreachableError
 from lmdp.support.input_files import read_messages
 from lmdp.support.opening import open_nonblocking
-from lmdp.support.reject_files import envelope
 from lmdp.support.reject_share import RejectShare
 from lmdp.support.specification_file import configured_spec
 

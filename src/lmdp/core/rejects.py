@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,6 +39,30 @@ class Reject:
     key: bytes | None
     datapoints: int = 0
     tenant: str = ""
+
+
+def envelope(reject: Reject, now_ms: int) -> dict[str, Any]:
+    """Return the JSON object that is stored: a record that Firehose could not deliver, and its source in Kafka.
+
+    https://docs.aws.amazon.com/firehose/latest/dev/retry.html
+    """
+    return {
+        "errorCode": reject.code,
+        "errorMessage": reject.message,
+        "attemptsMade": 1,
+        "arrivalTimestamp": now_ms,
+        "attemptEndingTimestamp": now_ms,
+        "rawData": base64.b64encode(reject.raw).decode(),
+        "source": {
+            "topic": reject.topic,
+            "partition": reject.partition,
+            "offset": reject.offset,
+            "timestamp": reject.timestamp,
+            "key": None if reject.key is None else base64.b64encode(reject.key).decode(),
+            **({"tenant": reject.tenant} if reject.tenant else {}),
+        },
+        "datapoints": reject.datapoints,
+    }
 
 
 def paths(bundle: MetricsData) -> Iterator[Path]:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Counts, Message, Transformed
-from lmdp.core.rejects import Reject
+from lmdp.core.rejects import Reject, envelope
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Load
 from lmdp.machine.offsets import OffsetRange, TopicIdentity
-from lmdp.support.reject_files import envelope
 
 if TYPE_CHECKING:
     import pyarrow as pa

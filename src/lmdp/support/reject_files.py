@@ -8,7 +8,6 @@ the next time, so that a reader takes each topic, partition and offset once.
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import json
@@ -19,10 +18,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
-from lmdp.core.rejects import Reject
+from lmdp.core.rejects import Reject, envelope
 from lmdp.errors import UnreachableError
 from lmdp.support.atomic_files import make_folder, write_whole
 from lmdp.support.disk_space import FULL, disk_full
@@ -72,30 +71,6 @@ def reject_files(rejects: Iterable[Reject], now_ms: int) -> Iterator[RejectFile]
         lines = b"".join(json.dumps(envelope(reject, now_ms)).encode() + b"\n" for reject in part)
         # Without the time in the gzip header: the same lines are the same bytes.
         yield RejectFile(_name(part, now_ms), gzip.compress(lines, compresslevel=6, mtime=0))
-
-
-def envelope(reject: Reject, now_ms: int) -> dict[str, Any]:
-    """Return the JSON object that is stored: a record that Firehose could not deliver, and its source in Kafka.
-
-    https://docs.aws.amazon.com/firehose/latest/dev/retry.html
-    """
-    return {
-        "errorCode": reject.code,
-        "errorMessage": reject.message,
-        "attemptsMade": 1,
-        "arrivalTimestamp": now_ms,
-        "attemptEndingTimestamp": now_ms,
-        "rawData": base64.b64encode(reject.raw).decode(),
-        "source": {
-            "topic": reject.topic,
-            "partition": reject.partition,
-            "offset": reject.offset,
-            "timestamp": reject.timestamp,
-            "key": None if reject.key is None else base64.b64encode(reject.key).decode(),
-            **({"tenant": reject.tenant} if reject.tenant else {}),
-        },
-        "datapoints": reject.datapoints,
-    }
 
 
 def _name(part: list[Reject], now_ms: int) -> str:
