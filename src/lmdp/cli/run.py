@@ -117,7 +117,8 @@ def _settings(
         warehouse=warehouse_file(storage.warehouse, storage.home),
         transform=TransformSettings(org_id=tenant, tenant_header=header, spec=spec),
         consume=ConsumeSettings(
-            *(kafka.topic, chosen),
+            topic=kafka.topic,
+            partitions=chosen,
             group=consumer.group,
             rejects=rejects,
             workers=_workers(consumer.workers),

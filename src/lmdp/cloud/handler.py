@@ -1,7 +1,7 @@
 """The Lambda function `lmdp.cloud.handler.handler`: settings, sinks and telemetry, made once, and its invocations.
 
-The function is made when Lambda looks `handler` up, while it starts: wrong settings end the start, every fault in one
-message. Importing this module makes nothing.
+`handler` is written nowhere: the module's `__getattr__` makes it when Lambda looks it up, while it starts, so that wrong
+settings end the start, every fault in one message. Importing this module makes nothing.
 """
 
 from __future__ import annotations

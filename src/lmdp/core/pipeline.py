@@ -246,7 +246,15 @@ def _reject(
     done.counts.rejected_messages += 1
     done.rejects.append(
         Reject(
-            *(code, text, raw, message.topic, message.partition, message.offset, message.timestamp, message.key),
-            *(datapoints, tenant),
+            code=code,
+            message=text,
+            raw=raw,
+            topic=message.topic,
+            partition=message.partition,
+            offset=message.offset,
+            timestamp=message.timestamp,
+            key=message.key,
+            datapoints=datapoints,
+            tenant=tenant,
         )
     )

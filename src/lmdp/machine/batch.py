@@ -126,6 +126,13 @@ class Batch:
     def _range(self, partition: int, found: _Range, epoch: int) -> OffsetRange:
         topic = self.identity
         return OffsetRange(
-            *(topic.cluster, topic.topic_id, topic.topic, partition),
-            *(found.first, found.next, found.rows, found.rejects, epoch),
+            cluster=topic.cluster,
+            topic_id=topic.topic_id,
+            topic=topic.topic,
+            partition=partition,
+            first=found.first,
+            next=found.next,
+            rows=found.rows,
+            rejects=found.rejects,
+            epoch=epoch,
         )

@@ -103,7 +103,11 @@ def run(
             machine = RunState(settings, store, progress=progress, ends=StopEvents(stop=stop))
             parts.enter_context(
                 serving(
-                    *(settings.home, store.warehouse, machine.status, machine.snapshot, settings.replay),
+                    settings.home,
+                    store.warehouse,
+                    status=machine.status,
+                    snapshot=machine.snapshot,
+                    replay=settings.replay,
                     ends=Ends(partial(_messages, machine), store.name),
                 )
             )

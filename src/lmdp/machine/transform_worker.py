@@ -56,8 +56,8 @@ class Answer(msgspec.Struct):
 
 
 _NUMBERS: Final = (
-    *("messages", "datapoints", "converted", "rows", "rejected_messages", "rejected_datapoints", "bytes_in"),
-)
+    "messages", "datapoints", "converted", "rows", "rejected_messages", "rejected_datapoints", "bytes_in",
+)  # fmt: skip
 
 
 def send(link: socket.socket, *parts: bytes | pa.Buffer) -> None:

@@ -39,7 +39,9 @@ def piped(table: pa.Table) -> str:
     """Return a table without frames, as wide as its values."""
     columns = [
         _Column(
-            *(printable(field.name), "", _is_number(field.type)),
+            printable(field.name),
+            "",
+            _is_number(field.type),
             ["" if one is None else printable(str(one)) for one in values(column)],
         )
         for field, column in zip(table.schema, table.columns, strict=True)
