@@ -61,7 +61,7 @@ def main() -> None:
     task, url, key = Task.read(sys.argv[1]), sys.argv[2], der(sys.stdin.read().encode())
     settings, events, progress = TransformSettings(org_id="bench"), StopEvents(), Progress()
     events.drain.set()
-    reading = ConsumeSettings(task.topic, group=task.topic, batch_rows=5_000, from_group=True, keys=settings.spec)
+    reading = ConsumeSettings(task.topic, group=task.topic, batch_rows=5_000, from_group=True, row_spec=settings.spec)
     channels = Channels(
         Session(Account(url, "LM_FIREHOSE_SVC", lambda: key), events.stop, _SHORT_S),
         PipeName("LM_METRICS", "PIPELINE", "ROW_EVENTS_STREAM"),

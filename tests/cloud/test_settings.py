@@ -17,7 +17,7 @@ def test_defaults() -> None:
     assert (settings.transform.org_id, settings.transform.tenant_header) == (None, None)
     assert settings.transform.max_row_bytes == 1_024_000
     assert settings.transform.max_message_memory + 3 * settings.transform.max_message_row_bytes <= 640 * 2**20
-    assert settings.keys.fields[0].name == "orgId"
+    assert settings.row_spec.fields[0].name == "orgId"
 
 
 def test_every_setting_is_read() -> None:
@@ -43,7 +43,7 @@ def test_every_setting_is_read() -> None:
     assert (settings.transform.org_id, settings.transform.tenant_header) == ("acme", "lmdp-tenant")
     assert (settings.transform.max_decompressed_bytes, settings.transform.max_message_row_bytes) == (1000, 2000)
     assert settings.transform.max_message_memory == 3000
-    assert settings.keys.fields[0].name == "ORGID"
+    assert settings.row_spec.fields[0].name == "ORGID"
 
 
 def test_wrapped_keys_leave_room_for_their_quotes() -> None:

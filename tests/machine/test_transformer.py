@@ -78,7 +78,7 @@ def test_json_lines_are_the_same_whoever_makes_them(kill: bool) -> None:
     """A sink that takes JSON gets each row as the encoder writes it, and knows where each message ends."""
     given, spec = fetches(LARGE, 10, LARGE, LARGE), load_spec()
     given += [Fetch(0, 610, 611, -1, [Message(b"{", "topic", 0, 610, 1)])]
-    with working(keys=spec) as (workers, _):
+    with working(row_spec=spec) as (workers, _):
         workers.submit(given[0])
         if kill:
             kill_all(workers)

@@ -109,9 +109,9 @@ def _settings(
     chosen = partitions_of(consumer.partitions) if consumer.partitions is not None else None
     spec = configured_spec()
     rejects = _rejects(storage.rejects or (str(storage.home / "rejects") if storage.to == "snowflake" else None))
-    store, keys = None, None
+    store, row_spec = None, None
     if storage.to == "snowflake" and rejects:
-        store, keys = _snowflake(spec, rejects.name, shared=consumer.share)
+        store, row_spec = _snowflake(spec, rejects.name, shared=consumer.share)
     return MachineSettings(
         home=storage.home,
         warehouse=warehouse_file(storage.warehouse, storage.home),
@@ -124,7 +124,7 @@ def _settings(
             workers=_workers(consumer.workers),
             from_group=store is not None,
             shared=consumer.share,
-            keys=keys,
+            row_spec=row_spec,
         ),
         store=store,
         access=None if own else kafka.access(),

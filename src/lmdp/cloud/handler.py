@@ -67,7 +67,7 @@ def open_function(env: dict[str, str]) -> Function:
     client: Callable[[], Any] = partial(s3_client, settings.region, attempts=1)
     pipeline = Pipeline(
         transform=settings.transform,
-        keys=settings.keys,
+        row_spec=settings.row_spec,
         write_rejects=reject_bucket(settings.bucket, settings.prefix, settings.kms_key, client),
         sink=_sink(settings, env),
         margin=settings.margin,

@@ -41,7 +41,7 @@ class Pipeline:
     """The settings and sinks of all invocations. `margin` seconds are reserved for the end of an invocation."""
 
     transform: TransformSettings
-    keys: Spec
+    row_spec: Spec
     write_rejects: WriteRejects
     sink: Sink
     margin: float
@@ -92,7 +92,7 @@ class Invocation:
             else:
                 text = f"the messages before it in its batch make more than {limit:,} bytes of rows; replay it"
                 done = reject_whole(chunk, DECODE_TOO_LARGE, text, self.pipeline.transform.tenant_header)
-            encoded = encode(done.rows, self.pipeline.keys)
+            encoded = encode(done.rows, self.pipeline.row_spec)
             size += sum(map(len, encoded))
             rows += encoded
             rejects += done.rejects

@@ -45,7 +45,7 @@ _MEMORY_MIB: Final = 1024  # the default: the stacks' own
 class Settings:
     """The function's settings.
 
-    `keys` is the specification with its fields named as the rows' keys; `margin` is the time in seconds that is
+    `row_spec` is the specification with its fields named as the rows' keys; `margin` is the time in seconds that is
     reserved for the end of an invocation. `writer`: rows go straight to Snowflake, and there is no `stream`.
     """
 
@@ -57,7 +57,7 @@ class Settings:
     concurrency: int
     margin: float
     writer: WriterSettings | None
-    keys: Spec
+    row_spec: Spec
     transform: TransformSettings
 
     @classmethod
@@ -85,7 +85,7 @@ class Settings:
             **settings,  # type: ignore[arg-type]  # each is checked above, and required ones are there
             writer=writer,
             prefix=(env.get("LMDP_REJECTS_PREFIX") or "rejects").strip("/") + "/",
-            keys=styled(spec, style),
+            row_spec=styled(spec, style),
             transform=TransformSettings(
                 org_id=env.get("LMDP_ORG_ID") or None,
                 max_decompressed_bytes=decompressed,

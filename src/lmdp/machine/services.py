@@ -206,7 +206,7 @@ def consume(
     def connect() -> KafkaSource:
         return KafkaSource(access, sink, consume, progress, events, notify, drain)
 
-    with contextlib.closing(transformer(settings, consume.workers, events.stop, notify, consume.keys)) as transform:
+    with contextlib.closing(transformer(settings, consume.workers, events.stop, notify, consume.row_spec)) as transform:
         Pipeline(connect, transform, sink, consume, progress, events.stop, notify).run()
 
 

@@ -21,7 +21,7 @@ class ConsumeSettings:
     A batch is committed when it holds `batch_rows` rows, or about `batch_bytes` of them as JSON, or is `linger_s` old.
     Its rejects also go to `rejects`, before its rows. `patient`: an unreachable broker is waited for at the start, too.
     `workers` is how many processes transform a backlog; up to 1, it is this one alone.
-    `keys`: the sink takes a row as a JSON object, with the fields named as here. `shared`: the group divides the
+    `row_spec`: the sink takes a row as a JSON object, with the fields named as here. `shared`: the group divides the
     partitions among the processes that are in it.
     `from_group`: the group's offsets count where they are ahead of the sink's, which has none of messages without rows.
     """
@@ -38,7 +38,7 @@ class ConsumeSettings:
     workers: int = 0
     from_group: bool = False
     shared: bool = False
-    keys: Spec | None = None
+    row_spec: Spec | None = None
 
 
 @dataclass(frozen=True, slots=True)

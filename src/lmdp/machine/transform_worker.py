@@ -84,20 +84,20 @@ def _exactly(link: socket.socket, length: int) -> bytearray:
     return found
 
 
-def with_lines(messages: Sequence[Message], settings: TransformSettings, keys: Spec | None) -> Transformed:
-    """Transform messages; with `keys`, a row is the JSON object that a sink sends, with its fields named so."""
+def with_lines(messages: Sequence[Message], settings: TransformSettings, row_spec: Spec | None) -> Transformed:
+    """Transform messages; with `row_spec`, a row is the JSON object that a sink sends, with its fields named so."""
     done = transform(messages, settings)
-    return done if keys is None else replace(done, rows=cast("list[Row]", encode(done.rows, keys)))
+    return done if row_spec is None else replace(done, rows=cast("list[Row]", encode(done.rows, row_spec)))
 
 
 def answer(
-    messages: bytes | bytearray, settings: TransformSettings, keys: Spec | None = None
+    messages: bytes | bytearray, settings: TransformSettings, row_spec: Spec | None = None
 ) -> tuple[bytes, bytes | pa.Buffer] | tuple[()]:
     """Transform encoded messages; nothing where their rows take too much."""
-    done = with_lines(_messages.decode(messages), settings, keys)
+    done = with_lines(_messages.decode(messages), settings, row_spec)
     if done.size > _MOST_CHARACTERS:
         return ()
-    if keys is not None:
+    if row_spec is not None:
         return msgspec.msgpack.encode(Answer.of(done, done.ends)), b"\n".join(cast("list[bytes]", done.rows))
     table = row_columns(done.rows, settings.spec.fields)
     stream = pa.BufferOutputStream()

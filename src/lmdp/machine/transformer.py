@@ -66,12 +66,12 @@ class Transformer(Protocol):
 
 
 def transformer(
-    settings: TransformSettings, workers: int, stop: threading.Event, notify: Notify, keys: Spec | None = None
+    settings: TransformSettings, workers: int, stop: threading.Event, notify: Notify, row_spec: Spec | None = None
 ) -> Transformer:
-    """Return what transforms with so many processes; up to 1, it is this one alone. With `keys`, rows are JSON."""
+    """Return what transforms with so many processes; up to 1, it is this one alone. With `row_spec`, rows are JSON."""
     if workers > 1:
-        return Workers(settings, workers, stop, notify, keys=keys)
-    return InProcess(partial(with_lines, settings=settings, keys=keys))
+        return Workers(settings, workers, stop, notify, row_spec=row_spec)
+    return InProcess(partial(with_lines, settings=settings, row_spec=row_spec))
 
 
 class InProcess:
@@ -117,13 +117,13 @@ class Workers:
         notify: Notify,
         *,
         timeout_s: float = _TIMEOUT_S,
-        keys: Spec | None = None,
+        row_spec: Spec | None = None,
         command: Sequence[str] = _COMMAND,
     ) -> None:
         self._command = command
-        self._transform = partial(with_lines, settings=settings, keys=keys)
-        self._settings = pickle.dumps((settings, keys))
-        self._has_lines = keys is not None
+        self._transform = partial(with_lines, settings=settings, row_spec=row_spec)
+        self._settings = pickle.dumps((settings, row_spec))
+        self._has_lines = row_spec is not None
         self._timeout_s = timeout_s
         self._most = processes * _UNDER_WAY
         self._stop = stop

@@ -82,15 +82,15 @@ def _queued(produce: Callable[[], object]) -> bool:
     return True
 
 
-def into_firehose(stream: str, region: str, env: Mapping[str, str], keys: Spec) -> Send:
-    """Return a sink for rows; `keys` is the specification with its fields named as the rows' keys. Raises LmdpError."""
+def into_firehose(stream: str, region: str, env: Mapping[str, str], row_spec: Spec) -> Send:
+    """Return a sink for rows; `row_spec` has the fields named as the rows' keys. Raises LmdpError."""
     from lmdp.cloud.firehose_sink import deliver, open_firehose  # noqa: PLC0415 - botocore, only where it is wanted
     from lmdp.core.encode import encode  # noqa: PLC0415 - as above
 
     firehose = open_firehose(stream, region, env, _CALLS)
 
     def send(outcome: Outcome) -> int:
-        rows: Sequence[bytes] = encode(outcome.rows, keys)
+        rows: Sequence[bytes] = encode(outcome.rows, row_spec)
         deliver(firehose, rows, firehose.clock() + SECONDS)
         return sum(map(len, rows))
 
@@ -110,10 +110,10 @@ def into_snowflake(env: Mapping[str, str], spec: Spec, stop: Event) -> Send:
     from lmdp.sql.settings import SnowflakeSettings  # noqa: PLC0415 - as above
 
     settings = WriterSettings.from_env(env, SnowflakeSettings.from_env(env))
-    session, keys = Session(settings.account, stop), styled(spec, settings.identifiers)
+    session, row_spec = Session(settings.account, stop), styled(spec, settings.identifiers)
 
     def send(outcome: Outcome) -> int:
-        rows: Sequence[bytes] = encode(outcome.rows, keys)
+        rows: Sequence[bytes] = encode(outcome.rows, row_spec)
         post(session, settings.place, rows, SECONDS)
         return sum(map(len, rows))
 
