@@ -84,7 +84,7 @@ def _exactly(link: socket.socket, length: int) -> bytearray:
     return found
 
 
-def with_lines(messages: Sequence[Message], settings: TransformSettings, row_spec: Spec | None) -> Transformed:
+def transform_for_sink(messages: Sequence[Message], settings: TransformSettings, row_spec: Spec | None) -> Transformed:
     """Transform messages; with `row_spec`, a row is the JSON object that a sink sends, with its fields named so."""
     done = transform(messages, settings)
     return done if row_spec is None else replace(done, rows=cast("list[Row]", encode(done.rows, row_spec)))
@@ -94,7 +94,7 @@ def answer(
     messages: bytes | bytearray, settings: TransformSettings, row_spec: Spec | None = None
 ) -> tuple[bytes, bytes | pa.Buffer] | tuple[()]:
     """Transform encoded messages; nothing where their rows take too much."""
-    done = with_lines(_messages.decode(messages), settings, row_spec)
+    done = transform_for_sink(_messages.decode(messages), settings, row_spec)
     if done.size > _MOST_CHARACTERS:
         return ()
     if row_spec is not None:

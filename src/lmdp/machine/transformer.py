@@ -30,7 +30,7 @@ from lmdp.core.pipeline import Message, Transformed, TransformSettings
 from lmdp.core.specification import Spec
 from lmdp.machine.batch import Columns
 from lmdp.machine.settings import Notify
-from lmdp.machine.transform_worker import Answer, receive, send, with_lines
+from lmdp.machine.transform_worker import Answer, receive, send, transform_for_sink
 from lmdp.machine.offsets import Fetch
 from lmdp.support.program import child_environment, module_command
 
@@ -71,7 +71,7 @@ def transformer(
     """Return what transforms with so many processes; up to 1, it is this one alone. With `row_spec`, rows are JSON."""
     if workers > 1:
         return Workers(settings, workers, stop, notify, row_spec=row_spec)
-    return InProcess(partial(with_lines, settings=settings, row_spec=row_spec))
+    return InProcess(partial(transform_for_sink, settings=settings, row_spec=row_spec))
 
 
 class InProcess:
@@ -121,7 +121,7 @@ class Workers:
         command: Sequence[str] = _COMMAND,
     ) -> None:
         self._command = command
-        self._transform = partial(with_lines, settings=settings, row_spec=row_spec)
+        self._transform = partial(transform_for_sink, settings=settings, row_spec=row_spec)
         self._settings = pickle.dumps((settings, row_spec))
         self._has_lines = row_spec is not None
         self._timeout_s = timeout_s
