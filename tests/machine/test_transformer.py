@@ -19,7 +19,7 @@ import pytest
 from lmdp.core.encode import encode
 from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.specification import load_spec
-from lmdp.machine.batch import Columns
+from lmdp.machine.batch import TransformedTable
 from lmdp.machine.metrics import Progress
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings
@@ -67,7 +67,7 @@ def rows(done: Any) -> list[tuple[Any, ...]]:
     """Rows without the text of the time, which columns do not have."""
     names = [field.name for field in load_spec().fields]
     ts = names.index("ts")
-    if isinstance(done, Columns):
+    if isinstance(done, TransformedTable):
         assert done.columns is not None
         return [tuple(row[name] for name in names if name != "ts") for row in done.columns.to_pylist()]
     return [(*row[:ts], *row[ts + 1 :]) for row in done.rows]

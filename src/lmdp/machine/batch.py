@@ -25,7 +25,7 @@ _numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Columns(Transformed):
+class TransformedTable(Transformed):
     """Rows that are `columns` already; `rows` has none."""
 
     columns: pa.Table | None = None
@@ -81,7 +81,7 @@ class Batch:
         found.next = self.next_offsets[fetch.partition] = fetch.next
         found.rows += done.counts.rows
         found.rejects += len(done.rejects)
-        if isinstance(done, Columns):
+        if isinstance(done, TransformedTable):
             self.columns.append(done.columns)
         else:
             self._note_messages(fetch, done.ends)

@@ -28,7 +28,7 @@ import pyarrow as pa
 from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Message, Transformed, TransformSettings
 from lmdp.core.specification import Spec
-from lmdp.machine.batch import Columns
+from lmdp.machine.batch import TransformedTable
 from lmdp.machine.settings import Notify
 from lmdp.machine.transform_worker import Answer, receive, send, transform_for_sink
 from lmdp.machine.offsets import Fetch
@@ -273,7 +273,7 @@ class _Worker:
             lines = cast("list[Row]", text.split(b"\n") if text else [])
             return Transformed(lines, answer.rejects, answer.totals(), answer.size, list(answer.ends))
         with pa.ipc.open_stream(pa.py_buffer(receive(self._link))) as stream:
-            return Columns([], answer.rejects, answer.totals(), answer.size, columns=stream.read_all())
+            return TransformedTable([], answer.rejects, answer.totals(), answer.size, columns=stream.read_all())
 
     def kill(self) -> int:
         """End the process, which ends a wait for it; returns its exit code."""
