@@ -98,10 +98,10 @@ def test_a_reason_keeps_no_frames() -> None:
     """Datapoints that fail alike share one reason, without the traceback that would keep their frames."""
     value = decode(raw(",".join(['{"asInt":1}'] * 3)), MIB)
     assert value is not None
-    failures = flatten(value, Promotion.of(load_spec(), "acme"), SizeLimits(MIB, MIB, row_bytes)).failures
-    assert len(failures) == 3
-    assert len({id(failure.refused) for failure in failures}) == 1
-    assert failures[0].refused.__traceback__ is None
+    refused = flatten(value, Promotion.of(load_spec(), "acme"), SizeLimits(MIB, MIB, row_bytes)).refused
+    assert len(refused) == 3
+    assert len({id(one.error) for one in refused}) == 1
+    assert refused[0].error.__traceback__ is None
 
 
 @pytest.mark.parametrize("kind", ["histogram", "exponentialHistogram", "summary"])

@@ -204,7 +204,7 @@ def _make(calls: _Calls) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedCall:
     """A failed call: the number of the try from 1, and the response's code and status, or the error instead of one."""
 
     attempt: int

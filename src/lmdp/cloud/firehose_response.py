@@ -14,7 +14,7 @@ import msgspec
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import HTTPClientError, SSLError
 
-from lmdp.cloud.aws_client import Failure
+from lmdp.cloud.aws_client import FailedCall
 
 # "The write might have completed or failed": only a refusal with a reason surely did not store the records.
 _UNSURE_STATUS: Final = frozenset({500, 502, 504})
@@ -65,7 +65,7 @@ def from_response(batch: Sequence[bytes], response: AWSResponse, attempt: int) -
     if response.status_code == 200:
         return _from_entries(batch, response, attempt)
     code = _code(response)
-    failure = Failure(attempt, code, response.status_code)
+    failure = FailedCall(attempt, code, response.status_code)
     return CallResult(
         accepted=0,
         refused=batch,
@@ -79,7 +79,7 @@ def from_response(batch: Sequence[bytes], response: AWSResponse, attempt: int) -
 
 def no_response(batch: Sequence[bytes], error: Exception, attempt: int) -> CallResult:
     """Return the result of a call without a response: the connection failed, or the time was over."""
-    failure = Failure(attempt, error=error)
+    failure = FailedCall(attempt, error=error)
     return CallResult(
         accepted=0,
         refused=batch,
@@ -120,14 +120,14 @@ def _from_entries(batch: Sequence[bytes], response: AWSResponse, attempt: int) -
         code=code,
         # A few refusals among many are normal; where most are refused, the stream is at its limit.
         throttled=bool(codes & _SLOW_DOWN) and 2 * len(failed) > len(batch),
-        delay=Failure(attempt, code, response.status_code).delay(),
+        delay=FailedCall(attempt, code, response.status_code).delay(),
     )
 
 
 def _unreadable(batch: Sequence[bytes], attempt: int) -> CallResult:
     """Return the result where a response with status 200 is truncated or inconsistent: nothing is known."""
     code = "UnreadableAnswer"
-    return CallResult(accepted=0, refused=batch, code=code, unsure=True, delay=Failure(attempt, code, 200).delay())
+    return CallResult(accepted=0, refused=batch, code=code, unsure=True, delay=FailedCall(attempt, code, 200).delay())
 
 
 def _code(response: AWSResponse) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from lmdp.cloud.aws_client import Failure, with_deadline
+from lmdp.cloud.aws_client import FailedCall, with_deadline
 from lmdp.core.rejects import Reject
 from lmdp.errors import RejectsNotWrittenError
 from lmdp.support.reject_files import RejectFile, reject_files
@@ -61,18 +61,18 @@ def _until(ends: float, put: Callable[[], None]) -> None:
         try:
             return with_deadline(ends - time.monotonic(), put)
         except (BotoCoreError, ClientError, TimeoutError) as error:
-            failure = _failure(error, attempt)
+            failure = _failed_call(error, attempt)
             left = ends - time.monotonic()
             if left < 2 * _LEAST_SECONDS or not failure.retryable():
                 raise
             time.sleep(min(failure.delay(), left / 2))
 
 
-def _failure(error: Exception, attempt: int) -> Failure:
+def _failed_call(error: Exception, attempt: int) -> FailedCall:
     if not isinstance(error, ClientError):
-        return Failure(attempt, error=error)
+        return FailedCall(attempt, error=error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return Failure(attempt, error_code(error), status, error)
+    return FailedCall(attempt, error_code(error), status, error)
 
 
 def put_object(bucket: str, prefix: str, kms_key: str | None, file: RejectFile) -> dict[str, Any]:

@@ -74,18 +74,18 @@ class SizeLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RefusedDatapoint:
     """A datapoint that was refused, and the path to it."""
 
     path: Path
-    refused: DatapointError
+    error: DatapointError
 
 
 class Flat(Struct, gc=False):
     """The rows of one message, its refused datapoints, and its counts."""
 
     rows: list[Row] = []
-    failures: list[Failure] = []
+    refused: list[RefusedDatapoint] = []
     datapoints: int = 0
     converted: int = 0
     no_recorded_value: int = 0
@@ -262,7 +262,7 @@ class _Walk:
         self._check(point)
         # One exception a reason, and no traceback: its frames would be a kilobyte a datapoint.
         kept = self.reasons.setdefault((refused.code, refused.text), refused.with_traceback(None))
-        self.flat.failures.append(Failure((*path, point), kept))
+        self.flat.refused.append(RefusedDatapoint((*path, point), kept))
 
     def _rows(self, series: _Series, point: Any, parts: Callable[[Any], Iterator[histograms.Part]]) -> int:
         """Add the rows of one datapoint; returns how many were not finite."""

@@ -199,10 +199,10 @@ def _transform(message: Message, value: bytes, stages: _Stages, done: Transforme
     if stages.settings.tenant_header is not None:
         stages = _of_tenant(message, stages)
     flat = flatten(bundle, stages.promotion, stages.limits, message.timestamp)
-    if flat.failures:
-        code, text = reasons([failure.refused for failure in flat.failures])
-        raw = cut_down(failure.path for failure in flat.failures)
-        _reject(done, message, code, text, raw, len(flat.failures), stages.tenant or "")
+    if flat.refused:
+        code, text = reasons([refused.error for refused in flat.refused])
+        raw = cut_down(refused.path for refused in flat.refused)
+        _reject(done, message, code, text, raw, len(flat.refused), stages.tenant or "")
     done.rows.extend(flat.rows)
     _count(done.counts, flat)
     return flat.size
@@ -229,7 +229,7 @@ def _of_tenant(message: Message, stages: _Stages) -> _Stages:
 def _count(counts: Counts, flat: Flat) -> None:
     counts.datapoints += flat.datapoints
     counts.converted += flat.converted
-    counts.rejected_datapoints += len(flat.failures)
+    counts.rejected_datapoints += len(flat.refused)
     if flat.no_recorded_value:
         counts.dropped["noRecordedValue"] += flat.no_recorded_value
     if flat.non_finite:
