@@ -19,7 +19,7 @@ from lmdp.core.rejects import Reject, envelope
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay.log import Rejects, asking
+from lmdp.replay.marks import Rejects, asking
 from lmdp.replay.replay import ReplayControl, Step, elsewhere, into_warehouse, replay_objects, replay_rejects
 from lmdp.replay.retry import ReplaySettings, Report
 from lmdp.replay.sinks import Send

@@ -23,7 +23,7 @@ from lmdp.machine.api.protocol import LARGEST_REPLAY, socket_path
 from lmdp.machine.api.server import serving
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay.log import REJECTS, Rejects, asking
+from lmdp.replay.marks import REJECTS, Rejects, asking
 from lmdp.replay.owner import serve, warehouse_owner
 from lmdp.replay.replay import Failures, Origin, Replayed, elsewhere, into_warehouse, replay_rejects
 from lmdp.replay.retry import Outcome, Report, now

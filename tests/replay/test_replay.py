@@ -18,7 +18,7 @@ from lmdp.core.rejects import envelope
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay.log import Rejects, asking
+from lmdp.replay.marks import Rejects, asking
 from lmdp.replay.replay import into_warehouse, replay_rejects
 from lmdp.replay.retry import Report, now
 from lmdp.replay.stores import Folder, Stored

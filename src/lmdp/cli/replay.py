@@ -174,7 +174,7 @@ def _sink(
 
 def _own(options: _ReplayOptions, send: "Send | None", control: "ReplayControl", report: "Report") -> None:
     """Replay the rejects of a warehouse."""
-    from lmdp.replay.log import Rejects  # noqa: PLC0415 - DuckDB is loaded when needed
+    from lmdp.replay.marks import Rejects  # noqa: PLC0415 - DuckDB is loaded when needed
     from lmdp.replay.owner import warehouse_owner  # noqa: PLC0415 - as above
     from lmdp.replay.replay import elsewhere, replay_rejects  # noqa: PLC0415 - as above
 

@@ -26,7 +26,7 @@ from lmdp.machine.api import client
 from lmdp.machine.api.protocol import LARGEST_REPLAY, Query
 from lmdp.machine.warehouse.arrow import row_columns
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay.log import ASK_SECONDS, Ask, asking
+from lmdp.replay.marks import ASK_SECONDS, Ask, asking
 from lmdp.replay.replay import Failures, Origin, Replayed, Step, into_warehouse
 from lmdp.replay.retry import ReplaySettings
 from lmdp.support.failed_records import FailedRecord, packed, read, unpacked

@@ -17,8 +17,8 @@ from typing import Final, TypeAlias
 
 from lmdp.errors import AlreadyReplayedError, LmdpError, SettingsError, UnreadableObjectError
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.replay import log
-from lmdp.replay.log import REJECTS, Rejects, ReplayedObject
+from lmdp.replay import marks
+from lmdp.replay.marks import REJECTS, Rejects, ReplayedObject
 from lmdp.replay.retry import Outcome, ReplaySettings, Report, now, printed, retry
 from lmdp.replay.sinks import Send
 from lmdp.replay.stores import ReplayedFailures, Store, place_of_replayed
@@ -153,15 +153,15 @@ def replay_rejects(rejects: Rejects, step: Step, control: ReplayControl, report:
 
 def into_warehouse(warehouse: Warehouse, settings: ReplaySettings, failures: Failures) -> Replayed:
     """Replay into an open warehouse: rows, and the mark of the object or the change of REJECTS, are one transaction."""
-    ask = log.asking(warehouse)
-    if failures.digest and (known := log.known(ask, failures.digest)):
+    ask = marks.asking(warehouse)
+    if failures.digest and (known := marks.known(ask, failures.digest)):
         return Replayed(Report(), len(failures.pieces), changed=True, left=known[0])
-    outcome = _retried(failures, settings, log.copies(ask, failures.pieces))
+    outcome = _retried(failures, settings, marks.copies(ask, failures.pieces))
     origin = failures.origin
     mark = ReplayedObject(failures.digest, origin.address, _left(failures, outcome)) if failures.digest else None
     if not settings.dry and (outcome.changed or origin.replaced):
         replaced = origin.replaced[: outcome.tried]
-        outcome.report.bytes_out = log.write(warehouse, origin.source, outcome, mark=mark, replaced=replaced)
+        outcome.report.bytes_out = marks.write(warehouse, origin.source, outcome, mark=mark, replaced=replaced)
     return Replayed(outcome.report, outcome.tried, outcome.changed, mark.left if mark else None)
 
 

@@ -1,4 +1,4 @@
-"""The log of what was replayed into a warehouse, and the warehouse's own rejects, a page at a time."""
+"""Marks of what was replayed into a warehouse, and the warehouse's own rejects, a page at a time."""
 
 from __future__ import annotations
 
