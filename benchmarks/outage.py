@@ -67,7 +67,7 @@ def main() -> None:
         PipeName("LM_METRICS", "PIPELINE", "ROW_EVENTS_STREAM"),
         "outage",
     )
-    sink = SnowflakeSink(channels, list, "double", writer="outage", stop=events.stop, notify=_drop)
+    sink = SnowflakeSink(channels, "double", writer="outage", stop=events.stop, notify=_drop)
     memory = _Memory()
     clock = Clock(wait=memory.note, wait_for_space=lambda _, stop: not memory.note(stop, 0))
     drain = Drain(events.drain, _drop)

@@ -9,7 +9,6 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from lmdp.core.encode import encode
 from lmdp.snowflake.connection import der
 from lmdp.snowflake.keypair import make_pair
 from lmdp.snowflake.streaming.channel import Channels
@@ -42,4 +41,4 @@ def sink_of(
     channels = Channels(session, PLACE, writer)
     limits = SinkLimits(**{"look_s": 0.05, **given})
     name = f"snowflake://xy12345/{PLACE}"
-    return SnowflakeSink(channels, encode, name, writer=writer, stop=ends, notify=notify, limits=limits)
+    return SnowflakeSink(channels, name, writer=writer, stop=ends, notify=notify, limits=limits)

@@ -16,10 +16,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from cloud.names import BUCKET, REGION, STREAM
 from contract.sink_contract import Fate, Outcome
-from lmdp import Message, Reject, TransformSettings, transform
+from lmdp import Message, Reject, TransformSettings
 from lmdp.cloud.firehose_sink import deliver, open_firehose
 from lmdp.cloud.reject_sink import reject_bucket
-from lmdp.core.specification import load_spec
+from lmdp.core.specification import Spec, load_spec
 from lmdp.errors import (
     ChannelTakenError,
     DeliveryError,
@@ -30,6 +30,7 @@ from lmdp.errors import (
 )
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.sink import Load, Sink
+from lmdp.machine.transform_worker import transform_for_sink
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.retry import Outcome as Replayed
 from lmdp.replay.sinks import into_kafka
@@ -116,11 +117,17 @@ class ConcurrentFirehoseRig(FirehoseRig):
 
 
 def commit(
-    sink: Sink, first: int, count: int, *, tries: int = 1, permanent: type[LmdpError] = WarehouseReplacedError
+    sink: Sink,
+    first: int,
+    count: int,
+    *,
+    tries: int = 1,
+    permanent: type[LmdpError] = WarehouseReplacedError,
+    row_spec: Spec | None = None,
 ) -> Outcome:
     """Commit a row a number in one load; after an error the same load again, as often as `tries` allows."""
     settings = TransformSettings(org_id="acme")
-    done = transform([Message(bundle(n)) for n in range(first, first + count)], settings)
+    done = transform_for_sink([Message(bundle(n)) for n in range(first, first + count)], settings, row_spec)
     part = OffsetRange("cluster", "id", "topic", 0, first, first + count, len(done.rows), 0)
     messages = [(0, n, n - first + 1) for n in range(first, first + count)]
     load = Load(done.rows, [], [part], datetime.now(UTC), messages=messages, number=first + 1)
@@ -128,7 +135,7 @@ def commit(
         sink.commit(load, then=lambda _bytes: None)
     except LmdpError as error:
         if tries > 1:
-            return commit(sink, first, count, tries=tries - 1)
+            return commit(sink, first, count, tries=tries - 1, permanent=permanent, row_spec=row_spec)
         return failed(count, error, permanent)
     return Outcome(count, count, 0)
 
@@ -213,7 +220,7 @@ class SnowflakeSinkRig:
 
     def deliver(self, first: int, count: int) -> Outcome:
         """Deliver the rows `first` up to `first + count`."""
-        return commit(self.sink, first, count, permanent=ChannelTakenError)
+        return commit(self.sink, first, count, permanent=ChannelTakenError, row_spec=load_spec())
 
     def stored(self) -> Counter[int]:
         """Return how often each row is stored."""

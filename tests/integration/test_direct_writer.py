@@ -12,6 +12,7 @@ from chaos.direct import killed_writer, shared_writers
 from chaos.scenario import Site
 
 from lmdp.core.pipeline import TransformSettings
+from lmdp.core.specification import load_spec
 from lmdp.machine.services import consume
 from lmdp.machine.metrics import Progress
 from lmdp.machine.settings import ConsumeSettings, StopEvents
@@ -39,7 +40,7 @@ def read(double: SnowpipeDouble, access: KafkaAccess, topic: str, group: str) ->
     """Read a topic to its end, as a new process would."""
     progress, events = Progress(), StopEvents()
     events.drain.set()
-    settings = ConsumeSettings(topic, group=group, from_group=True)
+    settings = ConsumeSettings(topic, group=group, from_group=True, row_spec=load_spec())
     sink = sink_of(double, notify=print, stop=events.stop)
     consume(access, sink, TransformSettings(org_id="acme"), settings, progress, events, print)
     return progress
@@ -105,7 +106,7 @@ def test_the_group_gets_nothing_that_is_not_committed(
     publish(kafka_broker.access, topic, map(bundle, range(20)))
     double.commit_s = 3600.0
     events = StopEvents()
-    settings = ConsumeSettings(topic, group="uncommitted", from_group=True)
+    settings = ConsumeSettings(topic, group="uncommitted", from_group=True, row_spec=load_spec())
     sink = sink_of(double, notify=print, stop=events.stop)
     transform = TransformSettings(org_id="acme")
     work = threading.Thread(

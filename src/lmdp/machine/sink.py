@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One commit: row tuples in the specification's order, reject envelopes, and where they came from.
+    """One commit: rows, reject envelopes, and where they came from.
 
+    A row is a tuple in the specification's order, or JSON as bytes for a sink that takes it so.
     Rows may be columns already: tables in `columns`, as `row_columns` makes them, come alongside `rows`. `size`:
     characters of `rows`, about, if known. `messages`: in the order of `rows`, each message's partition and offset, and
     how many rows there are up to its last. `number` is the same for a load that is committed again.

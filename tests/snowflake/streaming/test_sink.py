@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lmdp.core.pipeline import Message, TransformSettings, transform
+from lmdp.core.pipeline import Message, TransformSettings
 from lmdp.errors import (
     ChannelTakenError,
     LmdpError,
@@ -23,6 +23,7 @@ from lmdp.errors import (
     UnreachableError,
 )
 from lmdp.machine.sink import Load
+from lmdp.machine.transform_worker import transform_for_sink
 from lmdp.snowflake.streaming.partition import Key
 from lmdp.snowflake.streaming.sink import SnowflakeSink
 from lmdp.machine.offsets import OffsetRange
@@ -37,10 +38,10 @@ _numbers = count(1)
 
 def load(first: int, end: int, *, partition: int = 0, epoch: int = -1, copies: int = 1, at: Sequence[int] = ()) -> Load:
     """Return the messages `first` up to `end`, each with `copies` rows; only those at `at` have any, if given."""
-    rows, messages = [], []
+    rows, messages, settings = [], [], TransformSettings(org_id="acme")
     for offset in range(first, end):
         if not at or offset in at:
-            done = transform([Message(bundle(offset))], TransformSettings(org_id="acme"))
+            done = transform_for_sink([Message(bundle(offset))], settings, settings.spec)
             rows += done.rows * copies
         messages.append((partition, offset, len(rows)))
     part = OffsetRange(*TOPIC, partition, first, end, len(rows), 0, epoch)

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from lmdp.errors import (
     ChannelBusyError,
@@ -65,12 +65,11 @@ def writer_name() -> str:
 
 
 class SnowflakeSink:
-    """Writes loads to the channels of one pipe. `encode` makes a JSON object of each row."""
+    """Writes loads to the channels of one pipe; their rows are JSON objects, as bytes."""
 
     def __init__(
         self,
         channels: Channels,
-        encode: Callable[[Sequence[Any]], list[bytes]],
         name: str,
         *,
         writer: str,
@@ -81,7 +80,6 @@ class SnowflakeSink:
         self.name = name
         self.reopened = 0
         self._channels = channels
-        self._encode = encode
         self._writer = writer
         self._stop = stop
         self._notify = notify
@@ -96,7 +94,7 @@ class SnowflakeSink:
         """Append the rows of `load`, each partition's to its channel, in the order of the offsets."""
         self._refuse_lost()
         self._wait_for_commits()
-        lines = self._encode(load.rows) if len(load.rows) else []
+        lines = cast("Sequence[bytes]", load.rows)
         work = _by_partition(load, lines)
         for key, part in _ranges(load):
             self._follow(self._opened(key), part, load.number)

@@ -102,7 +102,6 @@ def opening(settings: WriterSettings, rejects: str, *, shared: bool = False) -> 
         channels = Channels(session, settings.place, writer)
         sink = SnowflakeSink(
             channels,
-            list,
             settings.name,
             writer=writer,
             stop=stop,
