@@ -169,34 +169,35 @@ def _each(messages: Iterable[Message], convert: _Convert, tenant_header: str | N
 class _Stages:
     """The settings as the stages take them."""
 
-    max_decompressed: int
-    max_memory: int
+    settings: TransformSettings
     promotion: Promotion
     limits: SizeLimits
-    settings: TransformSettings
     tenant: str | None
     tenants: dict[str, _Stages] = field(default_factory=dict)
 
 
 @functools.lru_cache(maxsize=8)
-def _stages(settings: TransformSettings, tenant: str | None = None) -> _Stages:
+def _stages(settings: TransformSettings) -> _Stages:
+    return _stages_of(settings, None)
+
+
+def _stages_of(settings: TransformSettings, tenant: str | None) -> _Stages:
     measure = functools.partial(row_bytes, spec=settings.spec)
     return _Stages(
-        settings.max_decompressed_bytes,
-        settings.max_message_memory,
+        settings,
         Promotion.of(settings.spec, tenant or settings.org_id, only=tenant is not None),
         SizeLimits(settings.max_message_row_bytes, settings.max_row_bytes, measure),
-        settings,
         tenant,
     )
 
 
 def _transform(message: Message, value: bytes, stages: _Stages, done: Transformed) -> int:
-    bundle = decode(value, stages.max_decompressed, stages.max_memory)
+    settings = stages.settings
+    bundle = decode(value, settings.max_decompressed_bytes, settings.max_message_memory)
     if bundle is None:
         done.counts.dropped["empty"] += 1
         return 0
-    if stages.settings.tenant_header is not None:
+    if settings.tenant_header is not None:
         stages = _of_tenant(message, stages)
     flat = flatten(bundle, stages.promotion, stages.limits, message.timestamp)
     if flat.refused:
@@ -222,7 +223,7 @@ def _of_tenant(message: Message, stages: _Stages) -> _Stages:
     if tenant not in stages.tenants:
         if len(stages.tenants) >= _TENANTS:
             stages.tenants.clear()
-        stages.tenants[tenant] = _stages.__wrapped__(stages.settings, tenant)
+        stages.tenants[tenant] = _stages_of(stages.settings, tenant)
     return stages.tenants[tenant]
 
 
