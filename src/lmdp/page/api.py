@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from starlette.background import BackgroundTask
 from starlette.middleware.gzip import GZipMiddleware
@@ -121,65 +123,6 @@ class Api:
         return live, status
 
 
-def routes(api: Api) -> list[Route]:
-    """Return the API's routes; every other path belongs to the page."""
-
-    def get(path: str, answer: Callable[[Request], Awaitable[Json]]) -> Route:
-        async def endpoint(request: Request) -> Response:
-            return json_response(await answer(request))
-
-        return Route(path, endpoint, methods=["GET"])
-
-    async def post_query(request: Request) -> Response:
-        return await _query(api.run, request)
-
-    async def alerts(_: Request) -> Response:
-        return json_response(api.alerts.json())
-
-    async def metrics(_: Request) -> Response:
-        return Response(
-            prometheus.render(api.run.live, api.run.status, api.alerts.json()), media_type=prometheus.CONTENT_TYPE
-        )
-
-    async def unknown(request: Request) -> Response:
-        raise ApiError(404, f"no such address: {request.method} {request.url.path}", "GET /api lists all")
-
-    return [
-        get("/api", lambda _: _index()),
-        get("/api/status", lambda _: api.status()),
-        get("/api/history", lambda request: api.history(number(request.query_params, "seconds", KEPT_S))),
-        get("/api/reasons", lambda _: api.reasons()),
-        get("/api/tables", lambda _: api.tables()),
-        get("/api/rejects", lambda _: api.rejects()),
-        get("/api/messages", lambda request: _messages(api, request)),
-        get("/api/devices", lambda _: api.devices()),
-        get("/api/series", lambda request: api.series(_text(request, "orgId"), _text(request, "deviceId"))),
-        get("/api/search", lambda request: api.search(_text(request, "q"), number(request.query_params, "limit", 20))),
-        get("/api/chart", lambda request: api.draw(_chart_query(request))),
-        Route("/api/query", post_query, methods=["POST"]),
-        Route("/api/alerts", alerts, methods=["GET"]),
-        Route("/metrics", metrics, methods=["GET"]),
-        Route("/api/{rest:path}", unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
-    ]
-
-
-INDEX = {
-    "GET /api/status": "the run and the warehouse now",
-    "GET /api/history": "the last 15 minutes, a sample a second: seconds",
-    "GET /api/reasons": "rejects and drops by reason, each with an example and what to do",
-    "GET /api/tables": "tables and views with their columns, and what they mean",
-    "GET /api/rejects": "the newest rejects, each with its message and what to do",
-    "GET /api/messages": "messages of a partition, and what becomes of each datapoint: partition, before, limit",
-    "GET /api/devices": "every device",
-    "GET /api/series": "the series of a device: orgId, deviceId",
-    "GET /api/search": "devices, metrics and series by any of their names: q, limit",
-    "GET /api/chart": "lines: orgId, deviceId, datasource, instance, metric, view, fromMs, toMs, points, over, by",
-    "POST /api/query": "the answer to one SELECT: sql, limitRows, timeoutSeconds",
-    "GET /api/alerts": "the rules of alerts.toml, and what fires",
-    "GET /metrics": "the same for Prometheus",
-}
-
-
 class StaticGzip(GZipMiddleware):
     """Compresses scripts and styles, for a page that is opened through a tunnel; never data.
 
@@ -192,8 +135,23 @@ class StaticGzip(GZipMiddleware):
         await passed(scope, receive, send)
 
 
-async def _index() -> Json:
-    return INDEX
+_Endpoint = Callable[[Api, Request], Awaitable[Response]]
+
+
+def _json(answer: Callable[[Api, Request], Awaitable[Json]]) -> _Endpoint:
+    async def endpoint(api: Api, request: Request) -> Response:
+        return json_response(await answer(api, request))
+
+    return endpoint
+
+
+async def _alerts(api: Api, _: Request) -> Json:
+    return api.alerts.json()
+
+
+async def _metrics(api: Api, _: Request) -> Response:
+    text = prometheus.render(api.run.live, api.run.status, api.alerts.json())
+    return Response(text, media_type=prometheus.CONTENT_TYPE)
 
 
 async def _messages(api: Api, request: Request) -> Json:
@@ -203,13 +161,13 @@ async def _messages(api: Api, request: Request) -> Json:
     return await api.messages(number(given, "partition", 0), None if before < 0 else before, limit)
 
 
-async def _query(run: RunClient, request: Request) -> Response:
+async def _query(api: Api, request: Request) -> Response:
     """Pass the run's answer on, piece by piece; the query ends when its client leaves."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:
         raise ApiError(415, "a query must be JSON", f'send it with "Content-Type: {JSON}"')
-    query = Query.parse(await read_body(request, MAX_QUERY, f"{program()} query{at_home(run.home)} - < query.sql"))
+    query = Query.parse(await read_body(request, MAX_QUERY, f"{program()} query{at_home(api.run.home)} - < query.sql"))
     form = CSV if CSV in request.headers.get("accept", "") else JSON
-    answer = await unless_left(request, run.send(query, form))
+    answer = await unless_left(request, api.run.send(query, form))
     headers = {name: answer.headers[name] for name in ("content-length", "content-type", "x-truncated")
                if name in answer.headers}  # fmt: skip
     return StreamingResponse(answer.aiter_raw(), answer.status_code, headers, background=BackgroundTask(answer.aclose))
@@ -242,3 +200,62 @@ def _text(request: Request, name: str, otherwise: str = "") -> str:
     if value is None:
         raise ApiError(400, f"{name} is missing", "GET /api lists the parameters")
     return value
+
+
+_ROUTES: Final[dict[str, tuple[str, _Endpoint]]] = {
+    "GET /api/status": ("the run and the warehouse now", _json(lambda api, _: api.status())),
+    "GET /api/history": (
+        "the last 15 minutes, a sample a second: seconds",
+        _json(lambda api, request: api.history(number(request.query_params, "seconds", KEPT_S))),
+    ),
+    "GET /api/reasons": (
+        "rejects and drops by reason, each with an example and what to do",
+        _json(lambda api, _: api.reasons()),
+    ),
+    "GET /api/tables": ("tables and views with their columns, and what they mean", _json(lambda api, _: api.tables())),
+    "GET /api/rejects": (
+        "the newest rejects, each with its message and what to do",
+        _json(lambda api, _: api.rejects()),
+    ),
+    "GET /api/messages": (
+        "messages of a partition, and what becomes of each datapoint: partition, before, limit",
+        _json(_messages),
+    ),
+    "GET /api/devices": ("every device", _json(lambda api, _: api.devices())),
+    "GET /api/series": (
+        "the series of a device: orgId, deviceId",
+        _json(lambda api, request: api.series(_text(request, "orgId"), _text(request, "deviceId"))),
+    ),
+    "GET /api/search": (
+        "devices, metrics and series by any of their names: q, limit",
+        _json(lambda api, request: api.search(_text(request, "q"), number(request.query_params, "limit", 20))),
+    ),
+    "GET /api/chart": (
+        "lines: orgId, deviceId, datasource, instance, metric, view, fromMs, toMs, points, over, by",
+        _json(lambda api, request: api.draw(_chart_query(request))),
+    ),
+    "POST /api/query": ("the answer to one SELECT: sql, limitRows, timeoutSeconds", _query),
+    "GET /api/alerts": ("the rules of alerts.toml, and what fires", _json(_alerts)),
+    "GET /metrics": ("the same for Prometheus", _metrics),
+}
+"""What each address answers, with its parameters, and how."""
+
+INDEX: Final = {name: about for name, (about, _) in _ROUTES.items()}
+
+
+def routes(api: Api) -> list[Route]:
+    """Return the API's routes; every other path belongs to the page."""
+    named = [(*name.split(), endpoint) for name, (_, endpoint) in _ROUTES.items()]
+    return [
+        Route("/api", _index, methods=["GET"]),
+        *(Route(path, partial(endpoint, api), methods=[method]) for method, path, endpoint in named),
+        Route("/api/{rest:path}", _unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
+    ]
+
+
+async def _index(_: Request) -> Response:
+    return json_response(INDEX)
+
+
+async def _unknown(request: Request) -> Response:
+    raise ApiError(404, f"no such address: {request.method} {request.url.path}", "GET /api lists all")

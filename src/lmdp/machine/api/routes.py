@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Any, Final, Generic, NamedTuple, TypeVar
 
 from starlette.applications import Starlette
@@ -105,28 +106,12 @@ class Context:
 
 def application(context: Context) -> Starlette:
     """Return the application of a run."""
-
-    async def status(_request: Request) -> Response:
-        return json_response(await _Work("status", context.status).result())
-
-    async def snapshot(_request: Request) -> Response:
-        return json_response(await _Work("status", context.snapshot).result())
-
-    async def query(request: Request) -> Response:
-        return await _query(context, request)
-
-    async def replay(request: Request) -> Response:
-        return await _replay(context, request)
-
-    async def messages(request: Request) -> Response:
-        return await _messages(context, request)
-
     routes = [
-        Route("/messages", messages, methods=["GET"]),
-        Route("/status", status, methods=["GET"]),
-        Route("/snapshot", snapshot, methods=["GET"]),
-        Route("/query", query, methods=["POST"]),
-        Route("/replay", replay, methods=["POST"]),
+        Route("/messages", partial(_messages, context), methods=["GET"]),
+        Route("/status", partial(_state, context.status), methods=["GET"]),
+        Route("/snapshot", partial(_state, context.snapshot), methods=["GET"]),
+        Route("/query", partial(_query, context), methods=["POST"]),
+        Route("/replay", partial(_replay, context), methods=["POST"]),
     ]
     return Starlette(routes=routes, exception_handlers=dict(HANDLERS))
 
@@ -159,6 +144,10 @@ class _Work(Generic[_T]):
             self._error = error
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self.ended.set)
+
+
+async def _state(read: Callable[[], _Json], _request: Request) -> Response:
+    return json_response(await _Work("status", read).result())
 
 
 class _Answer(NamedTuple):
