@@ -134,13 +134,6 @@ class Offsets:
         return found
 
 
-@dataclass(slots=True)
-class _Reading:
-    """Messages read from one source, and not committed yet."""
-
-    batch: Batch
-
-
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """From a source, through a transformer, into a sink. `connect` opens the source behind what the sink has."""
@@ -189,8 +182,17 @@ class Pipeline:
 
     def _read(self, source: Source) -> None:
         """Take one source from its first message to its end."""
-        reading, trouble = _Reading(Batch(source.identity)), self.progress.trouble
-        source.on_release(partial(self._release, source, reading))
+        batch, trouble = Batch(source.identity), self.progress.trouble
+
+        def release(partitions: Collection[int]) -> None:
+            """Commit what was read, once, and forget the partitions. Raises LmdpError: then the source has to end."""
+            nonlocal batch
+            batch = self._commit_once(source, self._collect(source, batch, finish=True, once=True))
+            self._report(source)
+            self.offsets.forget(partitions)
+            self.sink.release(partitions)
+
+        source.on_release(release)
         self.transformer.discard()  # the source before was asked for it; this one reads it again
         self.offsets.follow(source.identity)
         if self.settings.shared:  # nobody knows what others did meanwhile
@@ -200,23 +202,23 @@ class Pipeline:
             while not self.stop.is_set():
                 for fetch in self._fetches(source):  # 1. poll
                     self.transformer.submit(fetch)  # 2. transform
-                    reading.batch = self._collect(source, reading.batch)
-                reading.batch = self._collect(source, reading.batch)
-                if reading.batch.is_due(self.settings, self.clock.monotonic()):
-                    reading.batch = self._commit(source, reading.batch)
+                    batch = self._collect(source, batch)
+                batch = self._collect(source, batch)
+                if batch.is_due(self.settings, self.clock.monotonic()):
+                    batch = self._commit(source, batch)
                 is_durable = self._report(source)
                 if trouble and self.progress.trouble == trouble:  # what ended the source before does not end this one
                     self.progress.trouble = ""
                 trouble = ""
-                if is_durable and reading.batch.is_empty() and self.transformer.is_idle() and source.is_drained():
+                if is_durable and batch.is_empty() and self.transformer.is_idle() and source.is_drained():
                     break
         except (BrokerFailedError, TopicReplacedError, SinkRewoundError, PartitionsLostError):
             raise  # the next source reads it again, or it may be of another topic
         except SourceInterruptedError:
             # Of a topic that is gone, nobody could read it again.
-            self._commit(source, self._collect(source, reading.batch, finish=True))
+            self._commit(source, self._collect(source, batch, finish=True))
             raise
-        self._commit(source, reading.batch)
+        self._commit(source, batch)
         self._finish(source)
 
     def _fetches(self, source: Source) -> Iterator[Fetch]:
@@ -274,14 +276,6 @@ class Pipeline:
             source.verify_topic()
             self._write(batch)
         return Batch(source.identity)
-
-    def _release(self, source: Source, reading: _Reading, partitions: Collection[int]) -> None:
-        """Commit what was read, once, and forget the partitions. Raises LmdpError: then the source has to end."""
-        batch = self._collect(source, reading.batch, finish=True, once=True)
-        reading.batch = self._commit_once(source, batch)
-        self._report(source)
-        self.offsets.forget(partitions)
-        self.sink.release(partitions)
 
     def _report(self, source: Source) -> bool:
         """Report to the consumer group what has become durable; return whether everything is that was taken."""
