@@ -58,8 +58,8 @@ class Task:
 def lmdp(task: Task, workers: int = 0) -> dict[str, Any]:
     """The consumer of `lmdp run`, from its start to its last commit; its workers' start and CPU count."""
     from lmdp.core.pipeline import TransformSettings  # noqa: PLC0415 - as above
-    from lmdp.machine.services import consume  # noqa: PLC0415 - the others do without
     from lmdp.machine.metrics import Progress  # noqa: PLC0415 - as above
+    from lmdp.machine.services import consume  # noqa: PLC0415 - the others do without
     from lmdp.machine.settings import ConsumeSettings, StopEvents  # noqa: PLC0415 - the others do without
     from lmdp.machine.warehouse.warehouse import Warehouse  # noqa: PLC0415 - as above
 

@@ -16,9 +16,9 @@ from typing import Final
 from benchmarks.table import check, rewrite
 from lmdp.cost.basis import shipped_prices, shipped_quantities
 from lmdp.cost.bill import Basis, bill
-from lmdp.cost.capacity import MIB, Traffic, QuotaUse, quota_use
-from lmdp.cost.traffic import Planned
+from lmdp.cost.capacity import MIB, QuotaUse, Traffic, quota_use
 from lmdp.cost.refreshes import Refresh, refreshes
+from lmdp.cost.traffic import Planned
 
 # Measured by `make bench` (docs/performance.md), "Kafka to DuckDB": a second, two cores with the broker on them.
 CONSUMER_ROWS_A_SECOND: Final = 75_000

@@ -26,8 +26,8 @@ from lmdp.core.specification import load_spec
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import Query
 from lmdp.machine.kafka.access import KafkaAccess
-from lmdp.machine.services import consume
 from lmdp.machine.metrics import Progress
+from lmdp.machine.services import consume
 from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.machine.warehouse.retention import Removed
 from lmdp.machine.warehouse.warehouse import Warehouse

@@ -19,9 +19,9 @@ from benchmarks.peers.duckdb_sql import Sql
 from benchmarks.peers.plain_table import PlainTable
 from benchmarks.stages.core import PLAIN, SETTINGS, SQL, rows_of
 from benchmarks.table import Line, line
+from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.arrow import row_columns
-from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
 
 ARROW, PARQUET, MANY = "DuckDB from Arrow", "DuckDB from Parquet", "executemany"

@@ -31,7 +31,7 @@ PLAIN, JSON_FORMAT, SQL, NATIVE = "plain json + dicts", "json_format", "DuckDB S
 
 def read(value: bytes) -> Any:
     """One message as structs."""
-    return decode(value, STAGES.max_decompressed, STAGES.max_memory)
+    return decode(value, SETTINGS.max_decompressed_bytes, SETTINGS.max_message_memory)
 
 
 def rows_of(messages: Sequence[bytes]) -> list[tuple[Any, ...]]:

@@ -6,7 +6,6 @@ import aws_cdk as cdk
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
@@ -41,7 +40,7 @@ _BAD_STATES = (
 
 
 class AlarmsStack(cdk.Stack):
-    """The stack of the alarms; it exposes `alarms` and `watcher`."""
+    """The stack of the alarms; it exposes `alarms`."""
 
     def __init__(
         self,
@@ -56,7 +55,7 @@ class AlarmsStack(cdk.Stack):
     ) -> None:
         """Make it."""
         super().__init__(scope, id_, env=env, description="lmdp: alarms, dashboard, budget, watcher")
-        self.watcher = _watcher(self, settings, cluster_arn)
+        _watcher(self, settings, cluster_arn)
         rules = alarm_rules(settings, balancer)
         self.alarms = [add_alarm(self, rule, prefix=settings.names.prefix, topic=alerts) for rule in rules]
         add_dashboard(self, settings=settings, alarms=self.alarms, balancer=balancer)
@@ -70,7 +69,7 @@ def alarm_rules(settings: Settings, balancer: Balancer | None) -> list[AlarmRule
     return [*kafka_rules(settings), *path_rules(settings), *state_rules(settings), *containers]
 
 
-def _watcher(stack: AlarmsStack, settings: Settings, cluster_arn: str) -> lambda_.Function:
+def _watcher(stack: AlarmsStack, settings: Settings, cluster_arn: str) -> None:
     names = settings.names
     loader, setup, kafka = secret_arns(settings)
     statements = [
@@ -110,7 +109,6 @@ def _watcher(stack: AlarmsStack, settings: Settings, cluster_arn: str) -> lambda
     every = cdk.Duration.minutes(_WATCH_MINUTES)
     call_every(stack, "EveryFiveMinutes", name=f"{names.prefix}-watcher", every=every, function=function,
                retries=0, max_age=every)  # fmt: skip
-    return function
 
 
 def watcher_environment(settings: Settings, cluster_arn: str) -> dict[str, str]:

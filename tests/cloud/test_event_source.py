@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from lmdp import Message
-from lmdp.core.rejects import envelope
 from lmdp.cloud.event_source import UNKNOWN, _written, read_event
+from lmdp.core.rejects import envelope
 
 # The sample of AWS's page about MSK as a source, shortened: the partition is text there.
 PIPES: dict[str, Any] = {

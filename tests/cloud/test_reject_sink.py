@@ -17,8 +17,8 @@ from chaos.proxy import Mode, Proxy, proxy_to
 
 from cloud.names import BUCKET, REGION, SECRET
 from lmdp import Reject
-from lmdp.core.rejects import envelope
 from lmdp.cloud.reject_sink import put_object, reject_bucket, s3_client
+from lmdp.core.rejects import envelope
 from lmdp.errors import RejectsNotWrittenError
 from lmdp.support.reject_files import reject_files
 

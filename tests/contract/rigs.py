@@ -29,6 +29,7 @@ from lmdp.errors import (
     WarehouseReplacedError,
 )
 from lmdp.machine.kafka.access import KafkaAccess
+from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load, Sink
 from lmdp.machine.transform_worker import transform_for_sink
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -40,7 +41,6 @@ from lmdp.support.reject_files import write_to_folder
 from lmdp.testing.firehose import DENIED, THROTTLED, UNAVAILABLE, Fault, FirehoseDouble, firehose_double
 from lmdp.testing.pipeline import MemorySink
 from lmdp.testing.snowpipe import Fault as Snowpipe
-from lmdp.machine.offsets import OffsetRange
 from lmdp.testing.snowpipe import SnowpipeDouble, snowpipe_double
 from running import bundle
 from snowpipe_parts import KEY, PLACE, public, sink_of

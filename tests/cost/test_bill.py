@@ -112,7 +112,10 @@ def test_a_measured_run_costs_what_the_same_plan_does() -> None:
 def test_the_capacity_model_and_the_bill_agree() -> None:
     """Rates, and what a pipe hands over, are the same to the stacks and to the bill."""
     numbers, traffic = made().numbers, Traffic(devices=1000, datapoints=720, message_bytes=3_400)
-    assert (traffic.messages_per_second, traffic.rows_per_second) == (numbers["messages_second"], numbers["rows_second"])
+    assert (traffic.messages_per_second, traffic.rows_per_second) == (
+        numbers["messages_second"],
+        numbers["rows_second"],
+    )
     assert payload_bytes(200, 3_400) == pytest.approx(numbers["payload_bytes"])
 
 

@@ -10,8 +10,8 @@ import pytest
 from lmdp.cost.basis import data, prices_with, prices_with_file, shipped_prices, shipped_quantities
 from lmdp.cost.bill import Basis, bill
 from lmdp.cost.formula import names
-from lmdp.cost.traffic import Measured, Planned
 from lmdp.cost.refreshes import steps as refresh_steps
+from lmdp.cost.traffic import Measured, Planned
 
 
 def test_every_price_says_where_it_comes_from() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from lmdp.cost.basis import shipped_prices, shipped_quantities
 from lmdp.cost.bill import Basis, Bill, bill
-from lmdp.cost.traffic import Measured, Planned
 from lmdp.cost.refreshes import KINDS, refreshes
+from lmdp.cost.traffic import Measured, Planned
 
 REFERENCE = Planned(devices=1000, instances=120, datapoints=6, interval=60)
 

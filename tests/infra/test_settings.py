@@ -158,7 +158,11 @@ def test_the_account_is_read_from_the_cluster() -> None:
 def test_the_quota_to_raise_first_is_the_fullest() -> None:
     """12,000 rows/s of 612 bytes are 7.0 MiB/s: over 5 MiB/s, and far from the other two quotas of us-east-1."""
     traffic = Traffic(devices=1000, datapoints=720, message_bytes=3400)
-    assert (traffic.rows_per_second, traffic.messages_per_second, round(traffic.mib_per_second, 1)) == (12_000, 2_000, 7.0)
+    assert (traffic.rows_per_second, traffic.messages_per_second, round(traffic.mib_per_second, 1)) == (
+        12_000,
+        2_000,
+        7.0,
+    )
     use = [(one.name, round(one.share, 3)) for one in quota_use(traffic, 200, "us-east-1")]
     assert use == [
         ("BytesPerSecondLimit", 1.401),

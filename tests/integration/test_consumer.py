@@ -15,8 +15,8 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.machine.embedded_kafka.broker import KafkaBroker
 from lmdp.machine.kafka import topics
-from lmdp.machine.services import consume
 from lmdp.machine.metrics import Progress
+from lmdp.machine.services import consume
 from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import bundle, consuming, expected, publish, until

@@ -13,8 +13,8 @@ from chaos.scenario import Site
 
 from lmdp.core.pipeline import TransformSettings
 from lmdp.core.specification import load_spec
-from lmdp.machine.services import consume
 from lmdp.machine.metrics import Progress
+from lmdp.machine.services import consume
 from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.snowflake.keypair import make_pair, pem
 from lmdp.testing.snowpipe import SnowpipeDouble, snowpipe_double

@@ -15,9 +15,9 @@ from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.kafka.consumer import KafkaSource
 from lmdp.machine.kafka.positions import Drain
 from lmdp.machine.metrics import Progress
+from lmdp.machine.offsets import Fetch, OffsetRange
 from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.machine.sink import Load
-from lmdp.machine.offsets import Fetch, OffsetRange
 from lmdp.testing.pipeline import MemorySink
 from running import bundle, consuming, expected, publish, until
 

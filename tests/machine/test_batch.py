@@ -12,9 +12,9 @@ from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.specification import load_spec
 from lmdp.machine.batch import Batch
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
+from lmdp.machine.offsets import Fetch
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.machine.offsets import Fetch
 from lmdp.testing.pipeline import TOPIC, fetched, write
 from running import bundle, consuming, publish, until
 

@@ -10,10 +10,10 @@ from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.errors import SinkRewoundError
 from lmdp.machine.batch import Batch
 from lmdp.machine.metrics import Progress
+from lmdp.machine.offsets import Fetch
 from lmdp.machine.pipeline import Offsets, Pipeline
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.transformer import InProcess
-from lmdp.machine.offsets import Fetch
 from lmdp.testing.pipeline import TOPIC, MemorySink, ScriptedSource, fetched
 from running import bundle
 

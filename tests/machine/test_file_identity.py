@@ -12,8 +12,8 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.errors import WarehouseReplacedError
-from lmdp.machine.sink import Load
 from lmdp.machine.offsets import OffsetRange
+from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import remove_older
 

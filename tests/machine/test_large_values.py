@@ -10,10 +10,10 @@ import pytest
 from lmdp.core.rejects import Reject, envelope
 from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError
+from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.connection import EngineLimits, lacks_memory
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.machine.offsets import OffsetRange
 
 SMALL = EngineLimits(memory="60MB")
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

@@ -31,13 +31,13 @@ from lmdp.errors import (
 )
 from lmdp.machine.batch import Batch
 from lmdp.machine.metrics import Progress
+from lmdp.machine.offsets import Fetch, TopicIdentity
 from lmdp.machine.pipeline import Clock, Offsets, Pipeline, Source
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Sink
 from lmdp.machine.transformer import InProcess, Transformer
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import reject_folder
-from lmdp.machine.offsets import Fetch, TopicIdentity
 from lmdp.testing.pipeline import TOPIC, MemorySink, ScriptedSource, fetched
 from running import bundle, expected
 

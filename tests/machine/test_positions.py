@@ -7,8 +7,8 @@ import time
 from dataclasses import replace
 
 from lmdp.machine.kafka.positions import Drain, Positions, StallDetector
-from lmdp.machine.offsets import Fetch, TopicIdentity
 from lmdp.machine.kafka.topic_watcher import Log, TopicSnapshot
+from lmdp.machine.offsets import Fetch, TopicIdentity
 
 TOPIC = TopicIdentity("c", "id", "t")
 

@@ -11,10 +11,10 @@ import duckdb
 import pytest
 
 from lmdp.core.specification import load_spec
+from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.schema import MIGRATIONS
 from lmdp.machine.warehouse.totals import RowAgeBounds, Totals, days_left
-from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import remove_older
 

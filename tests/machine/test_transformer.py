@@ -21,11 +21,11 @@ from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.specification import load_spec
 from lmdp.machine.batch import TransformedTable
 from lmdp.machine.metrics import Progress
+from lmdp.machine.offsets import Fetch
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.transformer import InProcess, Transformer, Workers, transformer
 from lmdp.machine.warehouse.warehouse import Warehouse
-from lmdp.machine.offsets import Fetch
 from lmdp.testing.pipeline import TOPIC, ScriptedSource
 from running import bundle, no_more_threads
 

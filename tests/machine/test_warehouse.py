@@ -20,12 +20,12 @@ import pytest
 
 from lmdp.core.specification import Spec, load_spec
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
+from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse import connection, retention
 from lmdp.machine.warehouse.connection import EngineLimits
 from lmdp.machine.warehouse.schema import MIGRATIONS
 from lmdp.machine.warehouse.totals import moment_of
-from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.warehouse.warehouse import Warehouse
 from running import remove_older
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from lmdp import Message, TransformSettings, encode, transform
 from lmdp.core.rejects import Reject, envelope
 from lmdp.core.specification import load_spec
+from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.marks import Rejects, asking
@@ -24,7 +25,6 @@ from lmdp.replay.replay import ReplayControl, Step, elsewhere, into_warehouse, r
 from lmdp.replay.retry import ReplaySettings, Report
 from lmdp.replay.sinks import Send
 from lmdp.replay.stores import Store
-from lmdp.machine.offsets import OffsetRange
 from lmdp.support.reject_files import write_to_folder
 from running import bundle
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from lmdp.core.rejects import envelope
 from lmdp.core.pipeline import TransformSettings, reject_whole, transform
+from lmdp.core.rejects import envelope
 from lmdp.errors import AlreadyReplayedError, LmdpError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import LARGEST_REPLAY, socket_path

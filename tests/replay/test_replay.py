@@ -16,13 +16,13 @@ import pytest
 
 from lmdp.core.rejects import envelope
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
+from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.marks import Rejects, asking
 from lmdp.replay.replay import into_warehouse, replay_rejects
 from lmdp.replay.retry import Report, now
 from lmdp.replay.stores import Folder, Stored
-from lmdp.machine.offsets import OffsetRange
 from lmdp.support.reject_files import write_to_folder
 from replay.failures import (
     NOW,

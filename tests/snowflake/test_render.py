@@ -9,17 +9,18 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.optimizer.qualify import qualify
 
+from lmdp.core.column_names import KeyStyle
 from lmdp.core.specification import Spec, load_spec
 from lmdp.errors import SettingsError
 from lmdp.snowflake.verify import VIEWS
-from lmdp.sql.render import IdentifierStyle, Part, clean_name, column, statements
+from lmdp.sql.render import Part, clean_name, column, statements
 from lmdp.sql.settings import SnowflakeSettings
 from snowflake_dynamic import parsed
 
 SPEC = load_spec()
 
 
-def _created(style: IdentifierStyle = "quoted", spec: Spec = SPEC) -> dict[str, str]:
+def _created(style: KeyStyle = "quoted", spec: Spec = SPEC) -> dict[str, str]:
     """The statements by the name of what they create."""
     found = {}
     for statement in statements(spec, SnowflakeSettings(identifiers=style, retention_days=None)):
@@ -38,7 +39,7 @@ def _created(style: IdentifierStyle = "quoted", spec: Spec = SPEC) -> dict[str, 
         ("tsUnixMs", "upper", "TSUNIXMS"),
     ],
 )
-def test_a_column_is_named_in_the_style_at_hand(name: str, style: IdentifierStyle, expected: str) -> None:
+def test_a_column_is_named_in_the_style_at_hand(name: str, style: KeyStyle, expected: str) -> None:
     """Quoted and wrapped are the same table; upper has no quotes, so that Snowflake finds it under either spelling."""
     assert column(name, style) == expected
 
@@ -95,7 +96,7 @@ def test_what_a_statement_reads_is_created_before_it() -> None:
 
 
 @pytest.mark.parametrize("style", ["quoted", "wrapped", "upper"])
-def test_every_column_of_every_view_is_resolved(style: IdentifierStyle) -> None:
+def test_every_column_of_every_view_is_resolved(style: KeyStyle) -> None:
     """No table or view reads a column that its source does not have under that very spelling."""
     created = _created(style)
     table = sqlglot.parse_one(created.pop("ROW_EVENTS"), read="snowflake")

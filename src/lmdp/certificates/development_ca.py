@@ -93,7 +93,12 @@ def make(folder: Path, *, now: dt.datetime | None = None) -> Certificates:
 
 def _make(folder: Path, now: dt.datetime, *more: str) -> Certificates:
     authority, ca = _authority(folder, now)
-    others = sorted({*_other_names(folder, authority), *more})
+    signed = {
+        name
+        for name in other_names(folder)
+        if read_certificate(folder / f"{name}.pem").issuer == authority.cert.subject
+    }
+    others = sorted({*signed, *more})
     server, client, *rest = (_leaf(folder, name, authority, now) for name in ("server", "client", *others))
     return Certificates(ca, server, client, tuple(rest))
 
@@ -212,13 +217,11 @@ def _is_good(cert_path: Path, key_path: Path, authority: _Authority, now: dt.dat
     return bool(cert.public_key() == _read_key(key_path).public_key())
 
 
-def _other_names(folder: Path, authority: _Authority) -> list[str]:
+def other_names(folder: Path) -> list[str]:
+    """Return the names of a folder's certificates that have a key, without the CA's own three."""
+    own = {"ca", "server", "client"}
     return sorted(
-        path.stem
-        for path in folder.glob("*.pem")
-        if path.stem not in {"ca", "server", "client"}
-        and path.with_suffix(".key").exists()
-        and read_certificate(path).issuer == authority.cert.subject
+        path.stem for path in folder.glob("*.pem") if path.stem not in own and path.with_suffix(".key").exists()
     )
 
 

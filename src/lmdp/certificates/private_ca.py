@@ -25,12 +25,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from lmdp.certificates.development_ca import NAME, Certificate, described, locked, write_pair
+from lmdp.certificates.development_ca import NAME, RENEW_DAYS, Certificate, described, locked, write_pair
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 
 KEY_BITS: Final = 2048
 DAYS: Final = 365
-RENEW_DAYS: Final = 30
 # The watcher reads from this tag which version of the secret holds a certificate, and when that ends.
 CERTIFICATE_TAG: Final = "lmdp:certificate"
 # https://docs.aws.amazon.com/privateca/latest/userguide/UsingTemplates.html

@@ -62,6 +62,7 @@ def certs(
 
 def _from_private_ca(arn: str, name: str, secret: str | None, home: Home, *, as_json: bool) -> str:
     from lmdp.certificates import private_ca  # noqa: PLC0415 - loads boto3
+    from lmdp.certificates.development_ca import RENEW_DAYS  # noqa: PLC0415 - as above
     from lmdp.machine.data_dir import make_home  # noqa: PLC0415 - as above
 
     now = dt.datetime.now(dt.UTC)
@@ -72,7 +73,7 @@ def _from_private_ca(arn: str, name: str, secret: str | None, home: Home, *, as_
         found = found or private_ca.write_files(folder, name, private_ca.issue(arn, name))
         return json.dumps([_object(found)], indent=2) if as_json else _table([found])
     ends = private_ca.secret_ends(secret)
-    made = ends is None or ends - now < dt.timedelta(days=private_ca.RENEW_DAYS)
+    made = ends is None or ends - now < dt.timedelta(days=RENEW_DAYS)
     if made:
         issued = private_ca.issue(arn, name)
         private_ca.write_secret(secret, issued)

@@ -11,8 +11,8 @@ from lmdp.cli.command import is_on_command_line
 from lmdp.cli.options import Json, option
 from lmdp.cost import basis
 from lmdp.cost.bill import Basis, Bill, bill
-from lmdp.cost.traffic import Measured, Planned, read_run
 from lmdp.cost.render import as_object, explained, listed, markdown, numbers, text
+from lmdp.cost.traffic import Measured, Planned, read_run
 from lmdp.errors import SettingsError
 from lmdp.support.printable import printable
 

@@ -1,6 +1,6 @@
 """The Lambda function `lmdp.cloud.handler.handler`: settings, sinks and telemetry, made once, and its invocations.
 
-`handler` is written nowhere: the module's `__getattr__` makes it when Lambda looks it up, while it starts, so that wrong
+No function has that name: the module's `__getattr__` makes it when Lambda looks it up, while it starts, so that wrong
 settings end the start, every fault in one message. Importing this module makes nothing.
 """
 

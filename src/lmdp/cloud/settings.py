@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from lmdp.cloud.firehose_sink import MAX_RECORD_BYTES
 from lmdp.core.column_names import KEY_STYLES, KeyStyle, key_overhead, styled
@@ -24,6 +24,7 @@ _REGION: Final = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+")
 # https://docs.aws.amazon.com/firehose/latest/APIReference/API_CreateDeliveryStream.html
 _STREAM: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _STREAM_IS: Final = "the name of a Firehose stream"
+_STYLE_IS: Final = f"one of {', '.join(KEY_STYLES)}"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # https://docs.aws.amazon.com/kms/latest/developerguide/concepts.html (key identifiers)
@@ -64,9 +65,9 @@ class Settings:
     def from_env(cls, env: Mapping[str, str]) -> Settings:
         """Read the settings. Raises SettingsError, which names every fault."""
         read = Reader(env)
-        style, spec = _style(read), _specification(read)
-        writer = _writer(read, env)
-        style = writer.identifiers if writer else style
+        given = read.text("SNOWFLAKE_IDENTIFIERS", "|".join(KEY_STYLES), _STYLE_IS, default="quoted")
+        spec, writer = _specification(read), _writer(read, env)
+        style = writer.identifiers if writer else cast("KeyStyle", given)
         settings = {
             "region": read.text("AWS_REGION", _REGION, "a Region, such as eu-west-1"),
             "stream": "" if is_direct(env) else read.text("LMDP_DELIVERY_STREAM", _STREAM, _STREAM_IS),
@@ -117,15 +118,6 @@ def _writer(read: Reader, env: Mapping[str, str]) -> WriterSettings | None:
     except SettingsError as error:
         read.fault(str(error))
         return None
-
-
-def _style(read: Reader) -> KeyStyle:
-    value = read.given("SNOWFLAKE_IDENTIFIERS") or "quoted"
-    for style in KEY_STYLES:
-        if style == value:
-            return style
-    read.fault(f"SNOWFLAKE_IDENTIFIERS is {value!r}; it is one of {', '.join(KEY_STYLES)}")
-    return "quoted"
 
 
 def _specification(read: Reader) -> Spec | None:

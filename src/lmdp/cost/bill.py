@@ -9,8 +9,8 @@ from typing import Any, Final
 from lmdp.cost.basis import Price, Quantity, data
 from lmdp.cost.capacity import PIPE_PAYLOAD_BYTES
 from lmdp.cost.formula import evaluate, names
-from lmdp.cost.traffic import Measured, Planned
 from lmdp.cost.refreshes import steps as refresh_steps
+from lmdp.cost.traffic import Measured, Planned
 from lmdp.support.program import program
 
 _LIMITS: Final = {"pipe_payload_bytes": PIPE_PAYLOAD_BYTES}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 
-from lmdp.certificates.development_ca import RENEW_DAYS, read_certificate
+from lmdp.certificates.development_ca import RENEW_DAYS, other_names, read_certificate
 from lmdp.doctor.result import NET_S, Context, Result, days_left, not_tried, ok, refused, wrong
 from lmdp.errors import LmdpError
 from lmdp.machine.kafka.access import KafkaAccess
@@ -50,7 +50,7 @@ def embedded(context: Context) -> Result:
     if not (folder / "ca.pem").exists():
         return not_tried(f"none in {folder} yet; {program()} run{at_home(context.home)} makes them, or: {renew}")
     faults, ends = [], {}
-    for name in ("ca", "server", "client", *_others(folder)):
+    for name in ("ca", "server", "client", *other_names(folder)):
         cert, key = folder / f"{name}.pem", folder / f"{name}.key"
         faults += KafkaAccess(_ANYWHERE, ca=folder / "ca.pem", cert=cert, key=key).faults()
         try:
@@ -91,13 +91,6 @@ def _end(cert: Path, ca: Path) -> int:
     except (ValueError, TypeError, InvalidSignature):
         raise LmdpError(f"{cert} is not signed by {ca}: move it and its key away.") from None
     return days_left(found.not_valid_after_utc)
-
-
-def _others(folder: Path) -> list[str]:
-    known = {"ca", "server", "client"}
-    return sorted(
-        path.stem for path in folder.glob("*.pem") if path.stem not in known and path.with_suffix(".key").exists()
-    )
 
 
 def _folder_faults(folder: Path) -> list[str]:

@@ -1,20 +1,20 @@
-"""Fetches, as a source hands them out, and the batch that is committed in one step: data, no I/O."""
+"""The batch that is committed in one step: data, no I/O."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
 from lmdp.core.flatten import Row
-from lmdp.core.pipeline import Counts, Message, Transformed
+from lmdp.core.pipeline import Counts, Transformed
 from lmdp.core.rejects import Reject, envelope
+from lmdp.machine.offsets import Fetch, OffsetRange, TopicIdentity
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Load
-from lmdp.machine.offsets import OffsetRange, TopicIdentity
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -38,10 +38,10 @@ from lmdp.errors import (
 )
 from lmdp.machine.batch import Batch
 from lmdp.machine.metrics import Progress
+from lmdp.machine.offsets import Fetch, TopicIdentity
 from lmdp.machine.settings import ConsumeSettings, Notify
 from lmdp.machine.sink import Load, Sink
 from lmdp.machine.transformer import Transformer
-from lmdp.machine.offsets import Fetch, TopicIdentity
 from lmdp.support.disk_space import wait_for_space
 
 _RETRY_S = 1.0

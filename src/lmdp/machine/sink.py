@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from lmdp.machine.offsets import OffsetRange
+
 
 @dataclass(frozen=True, slots=True)
 class Load:

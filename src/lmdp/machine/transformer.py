@@ -29,9 +29,9 @@ from lmdp.core.flatten import Row
 from lmdp.core.pipeline import Message, Transformed, TransformSettings
 from lmdp.core.specification import Spec
 from lmdp.machine.batch import TransformedTable
+from lmdp.machine.offsets import Fetch
 from lmdp.machine.settings import Notify
 from lmdp.machine.transform_worker import Answer, receive, send, transform_for_sink
-from lmdp.machine.offsets import Fetch
 from lmdp.support.program import child_environment, module_command
 
 _SMALL = 150  # messages: fewer are transformed here at once, so that a small load has no detour

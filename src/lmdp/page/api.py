@@ -238,19 +238,23 @@ _ROUTES: Final[dict[str, tuple[str, _Endpoint]]] = {
     "GET /api/alerts": ("the rules of alerts.toml, and what fires", _json(_alerts)),
     "GET /metrics": ("the same for Prometheus", _metrics),
 }
-"""What each address answers, with its parameters, and how."""
+"""Each address: its answer and parameters in words, and its endpoint."""
 
 INDEX: Final = {name: about for name, (about, _) in _ROUTES.items()}
 
 
 def routes(api: Api) -> list[Route]:
     """Return the API's routes; every other path belongs to the page."""
-    named = [(*name.split(), endpoint) for name, (_, endpoint) in _ROUTES.items()]
     return [
         Route("/api", _index, methods=["GET"]),
-        *(Route(path, partial(endpoint, api), methods=[method]) for method, path, endpoint in named),
+        *(_route(name, partial(endpoint, api)) for name, (_, endpoint) in _ROUTES.items()),
         Route("/api/{rest:path}", _unknown, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
     ]
+
+
+def _route(name: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    method, path = name.split()
+    return Route(path, endpoint, methods=[method])
 
 
 async def _index(_: Request) -> Response:

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from lmdp.errors import AlreadyReplayedError
+from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.retry import Outcome, now
-from lmdp.machine.offsets import OffsetRange
 from lmdp.support.failed_records import FailedRecord, Unparseable, failed
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from lmdp.core.rejects import envelope
 from lmdp.core.encode import row_bytes
 from lmdp.core.flatten import Row
 from lmdp.core.pipeline import TENANT_HEADER, Counts, Message, TransformSettings, transform
+from lmdp.core.rejects import envelope
 from lmdp.core.specification import Field, Spec
 from lmdp.errors import ROW_TOO_LARGE, DatapointError
 from lmdp.support.failed_records import FailedRecord, Unparseable

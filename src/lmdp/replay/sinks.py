@@ -36,13 +36,13 @@ def into_kafka(access: KafkaAccess, topic: str, *, seconds: float = _ASK_SECONDS
 
     `seconds` is how long the broker may take to answer at first. Raises LmdpError.
     """
-    from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 - librdkafka, only where it is wanted
+    from confluent_kafka import KafkaException  # noqa: PLC0415 - librdkafka, only where it is wanted
 
-    from lmdp.machine.kafka.access import cluster_identity  # noqa: PLC0415 - as above
-    from lmdp.machine.kafka.producer import PRODUCER_SETTINGS  # noqa: PLC0415 - as above
+    from lmdp.machine.kafka.access import ClientErrors, cluster_identity  # noqa: PLC0415 - as above
+    from lmdp.machine.kafka.producer import open_producer  # noqa: PLC0415 - as above
 
     cluster_identity(access, topic, seconds=seconds)  # nothing is sent before the topic is known to be there
-    producer = Producer({**access.config(), **PRODUCER_SETTINGS})
+    producer = open_producer(access, ClientErrors())
 
     def send(outcome: Outcome) -> int:
         failures: Counter[str] = Counter()

@@ -18,9 +18,6 @@ from lmdp.core.specification import Field, Spec
 from lmdp.errors import SettingsError
 from lmdp.sql.settings import SnowflakeSettings
 
-IdentifierStyle: TypeAlias = KeyStyle
-"""Style of the landing table's column names: `"orgId"` (quoted, wrapped: the same table, other keys), or `ORGID`."""
-
 Part: TypeAlias = Literal["tables", "account", "rights", "upgrades"]
 """Tables and views, which one machine has too; the account's objects; rights and tasks; an upgrade's first steps."""
 
@@ -55,7 +52,7 @@ def statements(spec: Spec, settings: SnowflakeSettings | None = None, part: Part
     )
 
 
-def column(name: str, style: IdentifierStyle = "quoted") -> str:
+def column(name: str, style: KeyStyle = "quoted") -> str:
     """A column of the landing table, as SQL names it in this style."""
     return name.upper() if style == "upper" else '"' + name.replace('"', '""') + '"'
 
@@ -99,7 +96,7 @@ def placeholders(spec: Spec, settings: SnowflakeSettings) -> dict[str, str]:
     }
 
 
-def definition(field: Field, style: IdentifierStyle) -> str:
+def definition(field: Field, style: KeyStyle) -> str:
     """A column of the landing table, as CREATE TABLE has it."""
     null = " NOT NULL" if field.required else ""
     return f"{column(field.name, style)} {field.sql_type}{null} COMMENT {literal(field.about)}"
@@ -167,7 +164,7 @@ def _is_map(field: Field) -> bool:
     return field.sql_type == "VARIANT"
 
 
-def _plain(field: Field, style: IdentifierStyle) -> str:
+def _plain(field: Field, style: KeyStyle) -> str:
     """Return the column of the landing table; a map as its text."""
     name = column(field.name, style)
     return f"TO_JSON({name})" if _is_map(field) else name

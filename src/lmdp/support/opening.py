@@ -1,4 +1,4 @@
-"""Files that people name: opened without waiting for whoever is at the other end of a pipe, and whether they changed."""
+"""Files that people name: opened without waiting for the other end of a pipe, and whether they have changed."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from typing import Any
 from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.errors import LmdpError
 from lmdp.machine.metrics import Progress
+from lmdp.machine.offsets import Fetch, TopicIdentity
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Load, Sink
-from lmdp.machine.offsets import Fetch, TopicIdentity
 from lmdp.machine.transformer import InProcess
 
 TOPIC = TopicIdentity("cluster", "id", "topic")

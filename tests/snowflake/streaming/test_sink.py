@@ -22,11 +22,11 @@ from lmdp.errors import (
     SinkRewoundError,
     UnreachableError,
 )
+from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.machine.transform_worker import transform_for_sink
 from lmdp.snowflake.streaming.partition import Key
 from lmdp.snowflake.streaming.sink import SnowflakeSink
-from lmdp.machine.offsets import OffsetRange
 from lmdp.testing.snowpipe import Fault, RandomFaults, SnowpipeDouble
 from running import bundle
 from snowpipe_parts import sink_of

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from lmdp.core.otlp.compression import stripped
+from lmdp.core.otlp.compression import GZIP, ZSTD, stripped
 from lmdp.errors import MALFORMED, NOT_METRICS, TOO_DEEP, MessageError
 
 _HEAD: Final = 4_096  # bytes that are looked at
@@ -203,7 +203,7 @@ def _encoded(data: bytes, head: bytes) -> Iterator[Look]:
         elif _BASE64.fullmatch(head):
             packed = b"".join(head.split()).translate(bytes.maketrans(b"-_", b"+/")).rstrip(b"=")
             name, inner = "base64", base64.b64decode(packed[: len(packed) // 4 * 4])
-    kinds = ((b"{", "JSON"), (b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\n", "protobuf"))
+    kinds = ((b"{", "JSON"), (GZIP, "gzip"), (ZSTD, "zstd"), (b"\n", "protobuf"))
     kind = next((kind for start, kind in kinds if inner.lstrip(b" ").startswith(start)), "")
     if kind and (kind != "protobuf" or 0 < _varint(inner, 1)[0] <= len(data)):
         yield f"{name} of {kind}", "send the bytes themselves"

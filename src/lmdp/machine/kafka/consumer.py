@@ -29,8 +29,8 @@ from lmdp.machine.kafka.positions import Drain, Positions, StallDetector, reset,
 from lmdp.machine.kafka.records import OUT_OF_RANGE, TOPIC_GONE, epoch_of, message_of, not_none, runs_of
 from lmdp.machine.kafka.topic_watcher import TopicSnapshot, TopicWatcher
 from lmdp.machine.metrics import PartitionOffsets, Progress
-from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.offsets import Fetch
+from lmdp.machine.settings import ConsumeSettings, Notify, StopEvents
 from lmdp.machine.sink import Sink
 
 _POLL_S = 0.02

@@ -11,7 +11,6 @@ from confluent_kafka import TopicPartition
 
 from lmdp.machine.offsets import Fetch
 
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from threading import Event

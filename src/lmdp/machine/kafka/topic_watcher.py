@@ -12,8 +12,8 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # it re-exports without saying so
 
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
-from lmdp.machine.offsets import TopicIdentity
 from lmdp.machine.kafka.access import MEMORY_CLUSTER, REQUEST_SECONDS, Admin, KafkaAccess
+from lmdp.machine.offsets import TopicIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import duckdb
 
     from lmdp.core.specification import Spec
-    from lmdp.machine.sink import Load
     from lmdp.machine.offsets import OffsetRange
+    from lmdp.machine.sink import Load
     from lmdp.machine.warehouse.totals import RowAgeBounds
 
 

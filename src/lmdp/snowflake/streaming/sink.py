@@ -28,13 +28,13 @@ from lmdp.errors import (
     SinkTakenError,
     UnreachableError,
 )
+from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.snowflake.streaming.channel import MAX_CHANNELS, Channel, Channels, InFlight, Status
 from lmdp.snowflake.streaming.parallel import in_parallel
 from lmdp.snowflake.streaming.partition import Key, Partition
 from lmdp.snowflake.streaming.requests import Rows, cut
 from lmdp.snowflake.streaming.token import Position
-from lmdp.machine.offsets import OffsetRange
 from lmdp.support.program import program
 
 _MOST_REOPENS: Final = 5
