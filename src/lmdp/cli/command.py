@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import difflib
 import functools
 import inspect
 import math
@@ -16,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from lmdp.errors import SettingsError
-from lmdp.support.printable import printable
+from lmdp.support.printable import did_you_mean, printable
 from lmdp.support.program import program
 
 SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -146,7 +145,7 @@ class Command(_Help, TyperCommand):
     def _option_fault(self, ctx: Any, name: str) -> str:
         options = {option: one for one in self.get_params(ctx) for option in (*one.opts, *one.secondary_opts)}
         if name not in options:
-            return f"there is no option {name}{_nearest(name, [one for one in options if one.startswith('-')])}"
+            return f"there is no option {name}{did_you_mean(name, [one for one in options if one.startswith('-')])}"
         if getattr(options[name], "is_flag", False):
             return f"{name} takes no value"
         return f"{name} needs a value: {value_of(options[name], ctx)}"
@@ -171,7 +170,7 @@ class Group(_Help, TyperGroup):
             names = [option for one in self.get_params(ctx) for option in one.opts]
             name = getattr(error, "option_name", "")
             raise SettingsError(
-                f"there is no option {printable(name)}{_nearest(name, names)}\nHelp: {_command_line(ctx)} --help"
+                f"there is no option {printable(name)}{did_you_mean(name, names)}\nHelp: {_command_line(ctx)} --help"
             ) from error
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
@@ -180,7 +179,7 @@ class Group(_Help, TyperGroup):
         if command is None and not ctx.resilient_parsing:
             names = self.list_commands(ctx)
             raise SettingsError(
-                f"there is no command {args[0]!r}{_nearest(args[0], names)}; commands: {', '.join(names)}"
+                f"there is no command {args[0]!r}{did_you_mean(args[0], names)}; commands: {', '.join(names)}"
             )
         return (args[0] if command else None), command, args[1:]
 
@@ -292,11 +291,6 @@ def _allowed(parameter: Any, ctx: Any) -> str:
             return f"{noun} of at most {most:,}"
         return f"{noun} from {parameter.min:,} to {most:,}"
     return value_of(parameter, ctx)
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _command_line(ctx: Any) -> str:

@@ -35,7 +35,7 @@ Files = Annotated[
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SimulationOptions:
+class CollectorOptions:
     """The simulated Collectors."""
 
     panel: ClassVar[str] = "Simulation"
@@ -83,7 +83,7 @@ def publish(
     files: Files = None,
     *,
     kafka: KafkaOptions,
-    simulation: SimulationOptions,
+    simulation: CollectorOptions,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:

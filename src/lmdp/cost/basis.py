@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from math import isfinite
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from lmdp.support.opening import read_bytes
+from lmdp.support.printable import did_you_mean
 
 Certainty: TypeAlias = Literal["sure", "likely", "unsure", "given"]
 Kind: TypeAlias = Literal["deployed", "measured", "documented", "assumed", "given"]
@@ -83,7 +83,9 @@ def prices_with_file(prices: Mapping[str, Price], file: Path, faults: list[str])
     changed = dict(prices)
     for name, entry in found.items():
         if name not in prices:
-            faults.append(f"{file} has a price {name!r}, which there is not{_near(name, prices)}; see --list-prices")
+            faults.append(
+                f"{file} has a price {name!r}, which there is not{did_you_mean(name, prices)}; see --list-prices"
+            )
         elif fault := _fault(entry):
             faults.append(f"{file}: {name} {fault}")
         else:
@@ -117,7 +119,9 @@ def amounts(option: str, words: Iterable[str], known: Collection[str], faults: l
         if not equals:
             faults.append(f"{option} {word!r} is not NAME=VALUE")
         elif name not in known:
-            faults.append(f"{option} has the name {name!r}, which there is not{_near(name, known)}; see --list-prices")
+            faults.append(
+                f"{option} has the name {name!r}, which there is not{did_you_mean(name, known)}; see --list-prices"
+            )
         elif value is None:
             faults.append(f"{option} {name} is {text!r}; it is a number from 0 on")
         else:
@@ -136,11 +140,6 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if is_amount(value) else None
-
-
-def _near(name: str, known: Collection[str]) -> str:
-    found = get_close_matches(name, known, n=1)
-    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def _texts(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ numbers instead.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import Final
 
 _HEX: Final = 256  # bytes of what is no text
@@ -31,6 +32,14 @@ def printable(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural but for 1."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def did_you_mean(name: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """Return the known name that is nearest as ` (did you mean …?)`; empty where none is so much like it."""
+    from difflib import get_close_matches  # noqa: PLC0415 - loaded only for a name that is unknown
+
+    near = get_close_matches(name, known, 1, likeness)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def readable(content: bytes, most: int, *, is_whole: bool = True) -> tuple[str, bool]:

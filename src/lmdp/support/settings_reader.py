@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from lmdp.support.printable import did_you_mean
+
 PREFIXES: Final = ("LMDP_", "SNOWFLAKE_", "RETENTION_")
 """The beginnings of the names of settings."""
 
@@ -129,12 +131,6 @@ def unread(names: Iterable[str]) -> list[str]:
     ours, read = sorted(name for name in names if name.startswith(PREFIXES)), known()
     if read.issuperset(ours):
         return []
-    from difflib import get_close_matches  # noqa: PLC0415 - loaded only for a name that is unknown
-
     unknown = [name for name in ours if name not in read]
-    near = {name: get_close_matches(name, read, 1, 0.6 if name.startswith("LMDP_") else 0.85) for name in unknown}
-    return [
-        f"{name} (did you mean {near[name][0]}?)" if near[name] else name
-        for name in unknown
-        if near[name] or name.startswith("LMDP_")
-    ]
+    near = {name: did_you_mean(name, read, 0.6 if name.startswith("LMDP_") else 0.85) for name in unknown}
+    return [name + near[name] for name in unknown if near[name] or name.startswith("LMDP_")]
