@@ -46,6 +46,14 @@ def test_every_setting_is_read() -> None:
     assert settings.row_spec.fields[0].name == "ORGID"
 
 
+def test_space_around_a_value_is_no_part_of_it() -> None:
+    """Tenant, header and prefix are taken without it; a header that has it would be that of no message."""
+    spaced = {"LMDP_ORG_ID": " acme ", "LMDP_TENANT_HEADER": "lmdp-tenant ", "LMDP_REJECTS_PREFIX": " team/rejects "}
+    settings = Settings.from_env({**ENV, **spaced})
+    assert (settings.transform.org_id, settings.transform.tenant_header) == ("acme", "lmdp-tenant")
+    assert settings.prefix == "team/rejects/"
+
+
 def test_wrapped_keys_leave_room_for_their_quotes() -> None:
     """A row that is as large as allowed still fits into a record when its keys carry quotes."""
     assert Settings.from_env({**ENV, "SNOWFLAKE_IDENTIFIERS": "wrapped"}).transform.max_row_bytes == 1_024_000 - 14 * 4

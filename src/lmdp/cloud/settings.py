@@ -85,16 +85,16 @@ class Settings:
         return cls(
             **settings,  # type: ignore[arg-type]  # each is checked above, and required ones are there
             writer=writer,
-            prefix=(env.get("LMDP_REJECTS_PREFIX") or "rejects").strip("/") + "/",
+            prefix=(read.given("LMDP_REJECTS_PREFIX") or "rejects").strip("/") + "/",
             row_spec=styled(spec, style),
             transform=TransformSettings(
-                org_id=env.get("LMDP_ORG_ID") or None,
+                org_id=read.given("LMDP_ORG_ID") or None,
                 max_decompressed_bytes=decompressed,
                 max_message_memory=memory,
                 max_message_row_bytes=message_rows,
                 max_row_bytes=min(MAX_ROW_BYTES, MAX_RECORD_BYTES - key_overhead(spec, style)),
                 spec=spec,
-                tenant_header=env.get("LMDP_TENANT_HEADER") or None,
+                tenant_header=read.given("LMDP_TENANT_HEADER") or None,
             ),
         )
 
