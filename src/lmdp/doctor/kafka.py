@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from lmdp.certificates.development_ca import RENEW_DAYS, other_names, read_certi
 from lmdp.doctor.result import NET_S, Context, Result, days_left, not_tried, ok, refused, wrong
 from lmdp.errors import LmdpError
 from lmdp.machine.kafka.access import KafkaAccess
+from lmdp.support.opening import others_may
 from lmdp.support.program import at_home, program
 
 _ANYWHERE = "localhost:1"  # never connected to; only the files are checked
@@ -95,6 +95,6 @@ def _end(cert: Path, ca: Path) -> int:
 
 def _folder_faults(folder: Path) -> list[str]:
     mode = folder.stat().st_mode
-    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if others_may(mode):
         return [f"{folder} is open to others (mode {stat.S_IMODE(mode):04o})."]
     return []

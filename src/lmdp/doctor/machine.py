@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import stat
 import sys
 import urllib.error
 import urllib.request
@@ -16,6 +14,7 @@ from dotenv import dotenv_values
 from lmdp.doctor.result import NET_S, Context, Result, not_tried, ok, refused, wrong
 from lmdp.errors import KafkaUnavailableError, LmdpError, RunNotFoundError
 from lmdp.support.disk_space import free_bytes
+from lmdp.support.opening import others_may
 from lmdp.support.program import at_home, program
 from lmdp.support.settings_reader import PREFIXES, unread
 
@@ -114,15 +113,11 @@ def settings_file(context: Context) -> Result:
         return wrong(
             f"nothing reads {', '.join(unknown)}", f"correct it in {file} or the environment; see .env.example"
         )
-    if file.is_file() and "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE" in named and _is_open(file.stat().st_mode):
+    if file.is_file() and "SNOWFLAKE_PRIVATE_KEY_PASSPHRASE" in named and others_may(file.stat().st_mode):
         return wrong(f"{file} holds a passphrase, and others can read it", f"chmod 600 {file}")
     if not given:
         return not_tried("nothing is set; everything has a default for a first look")
     return ok(f"{len(given)} names are set" + (f", {len(named & given)} of them in {file}" if named else ""))
-
-
-def _is_open(mode: int) -> bool:
-    return os.name == "posix" and bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
 def warehouse(context: Context) -> Result:

@@ -13,9 +13,9 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from lmdp.errors import SettingsError, UnreachableError
+from lmdp.support.opening import others_may
 from lmdp.support.program import at_home, program
 
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _LOCK: Final = "run.lock"
 
 
@@ -100,7 +100,7 @@ def _make_private(folder: Path) -> None:
 
 def _not_private(folder: Path) -> list[str]:
     mode = stat.S_IMODE(folder.stat().st_mode)
-    if not mode & _OTHERS:
+    if not others_may(mode):
         return []
     return [f"others can look into {folder} (mode {mode:04o}). Run: chmod 700 {shlex.quote(str(folder))}"]
 

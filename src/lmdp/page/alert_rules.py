@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import msgspec
 
 from lmdp.errors import SettingsError
 from lmdp.sql.render import literal
-from lmdp.support.opening import read_bytes
+from lmdp.support.opening import others_may, read_bytes
 from lmdp.support.settings_reader import is_loopback
 
 FILE: Final = "alerts.toml"
@@ -162,7 +163,7 @@ def _target(webhook: Webhook, folder: Path, faults: list[str]) -> Target | None:
 def _secret(folder: Path, name: str | None, faults: list[str]) -> str | None:
     path = folder / (name or "")
     try:
-        is_open = path.stat().st_mode & 0o007
+        is_open = others_may(path.stat().st_mode, stat.S_IRWXO)
         text = read_bytes(path).decode("ascii").strip()
     except (OSError, ValueError) as error:
         faults.append(f"{path} cannot be read: {error}")

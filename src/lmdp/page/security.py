@@ -23,6 +23,7 @@ import msgspec
 
 from lmdp.errors import ApiError
 from lmdp.support.atomic_files import write_whole
+from lmdp.support.opening import others_may
 from lmdp.support.program import at_home, program
 
 Scope = MutableMapping[str, Any]
@@ -78,7 +79,7 @@ def _token(path: Path) -> str | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
             found, text = os.fstat(handle), file.read(100)
-        is_ours = stat.S_ISREG(found.st_mode) and not found.st_mode & 0o077 and found.st_uid in (0, os.geteuid())
+        is_ours = stat.S_ISREG(found.st_mode) and not others_may(found.st_mode) and found.st_uid in (0, os.geteuid())
         if is_ours and _TOKEN.fullmatch(text):
             return text.decode().strip()
     return None

@@ -27,7 +27,7 @@ from filelock import FileLock
 from lmdp.errors import LmdpError, RequestRefusedError, SettingsError
 from lmdp.receive.answers import too_many, unavailable
 from lmdp.support.atomic_files import write_whole
-from lmdp.support.opening import file_version, read_bytes
+from lmdp.support.opening import file_version, others_may, read_bytes
 from lmdp.support.program import program
 
 PREFIX: Final = "lmdp_"  # so that a scanner for secrets knows one
@@ -70,7 +70,7 @@ def load(path: Path) -> list[Sender]:
         raise SettingsError(
             f"the tokens' file {path} is not as `{program()} receive token` writes it: {error}"
         ) from error
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if others_may(mode, stat.S_IWGRP | stat.S_IWOTH):
         raise SettingsError(f"the tokens' file {path}: others may write it. Run: chmod go-w {path}")
     return tokens
 

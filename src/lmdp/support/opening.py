@@ -1,8 +1,9 @@
-"""Files that people name: opened without waiting for the other end of a pipe, and whether they have changed."""
+"""Files that people name: opened without waiting for the other end of a pipe, their versions, and others' rights."""
 
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 
@@ -21,6 +22,11 @@ def read_bytes(path: Path) -> bytes:
     """Read a file at once. Raises OSError."""
     with open(path, "rb", opener=open_nonblocking) as file:
         return file.read()
+
+
+def others_may(mode: int, rights: int = stat.S_IRWXG | stat.S_IRWXO) -> bool:
+    """Return whether a file's mode gives others one of these rights; a system without such modes gives none."""
+    return os.name == "posix" and bool(mode & rights)
 
 
 def file_version(about: os.stat_result) -> tuple[int, ...]:

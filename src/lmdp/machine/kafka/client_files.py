@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lmdp.certificates import pem
 from lmdp.machine.data_dir import replaceable
-from lmdp.support.opening import read_bytes
+from lmdp.support.opening import others_may, read_bytes
 from lmdp.support.program import program
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def is_readable_by_others(found: os.stat_result, user: int) -> bool:
     (LoadCredential) hand over keys so. https://www.postgresql.org/docs/current/libpq-ssl.html
     """
     allowed = stat.S_IRGRP if found.st_uid == 0 and user != 0 else 0
-    return os.name == "posix" and bool(found.st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~allowed)
+    return others_may(found.st_mode & ~allowed)
 
 
 def rights_faults(option: str, path: Path) -> list[str]:
