@@ -30,7 +30,6 @@ from lmdp.errors import (
 )
 from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.sink import Load, OffsetRange, Sink
-from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.retry import Outcome as Replayed
 from lmdp.replay.sinks import into_kafka
 from lmdp.snowflake.streaming.elastic import post
@@ -40,6 +39,7 @@ from lmdp.testing.firehose import DENIED, THROTTLED, UNAVAILABLE, Fault, Firehos
 from lmdp.testing.pipeline import MemorySink
 from lmdp.testing.snowpipe import Fault as Snowpipe
 from lmdp.testing.snowpipe import SnowpipeDouble, snowpipe_double
+from new_warehouse import open_warehouse
 from running import bundle
 from snowpipe_parts import KEY, PLACE, public, sink_of
 
@@ -148,7 +148,7 @@ class WarehouseRig:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.warehouse = Warehouse.open(path, load_spec())
+        self.warehouse = open_warehouse(path)
 
     @classmethod
     @contextmanager
