@@ -22,7 +22,6 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from lmdp.cli.main import execute
 from lmdp.core.pipeline import TransformSettings
-from lmdp.core.specification import load_spec
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import Query
 from lmdp.machine.kafka.access import KafkaAccess
@@ -31,6 +30,7 @@ from lmdp.machine.services import consume
 from lmdp.machine.settings import ConsumeSettings, StopEvents
 from lmdp.machine.warehouse.retention import Removed
 from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 
 NOW_NS = time.time_ns() // 10**9 * 10**9  # rows of long ago would be removed by the retention
 PROGRAM = [sys.executable, "-c", "from lmdp.cli.main import main; main()"]
@@ -190,7 +190,7 @@ class Consuming:
 @contextlib.contextmanager
 def consuming(access: KafkaAccess, path: Path, settings: ConsumeSettings) -> Iterator[Consuming]:
     """Consume into the file at `path` beside the block; what ended the consumer is raised at its end."""
-    with Warehouse.open(path, load_spec()) as warehouse:
+    with open_warehouse(path) as warehouse:
         at_work = Consuming(warehouse)
 
         def work() -> None:

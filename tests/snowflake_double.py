@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import fakesnow
 import pytest
+from fakesnow.instance import FakeSnow
 from snowflake.connector.errors import ProgrammingError
 from sqlglot import exp
 
@@ -30,6 +32,7 @@ from snowflake_dynamic import OK, DynamicTables
 
 # The function: once it runs, a module of the same name takes its place.
 _SERVE = fakesnow.server
+_TRANSLATED: dict[tuple[str, str, str], exp.Expr] = {}
 
 RAW = {
     "account": {
@@ -158,15 +161,35 @@ def _values(rows: list[tuple[str, str]], *names: str) -> str:
     return f'SELECT * FROM (VALUES {lines}) AS V("{names[0]}", "{names[1]}")'
 
 
+@functools.cache
+def _parsed(sql: str) -> exp.Expr:
+    found: exp.Expr = sys.modules["fakesnow.dialect"].parse_one(sql)
+    return found
+
+
+def _quick(transform: Callable[..., exp.Expr]) -> Callable[..., exp.Expr]:
+    """Translate each view and table once: fakesnow walks their long statements seventy times."""
+
+    def translate(cursor: Any, statement: exp.Expr, params: Any) -> exp.Expr:
+        if not isinstance(statement, exp.Create) or params:
+            return transform(cursor, statement, params)
+        key = cursor._conn.database, cursor._conn.schema, statement.sql()
+        if key not in _TRANSLATED:
+            _TRANSLATED[key] = transform(cursor, statement, params)
+        return _TRANSLATED[key].copy()
+
+    return translate
+
+
 @contextlib.contextmanager
 def served(monkeypatch: pytest.MonkeyPatch, database: str, schema: str = "PIPELINE") -> Iterator[Account]:
-    """The server with an account in front; `database` is this test's own, since all share one memory."""
+    """The server, new for each test, with an account in front."""
     account = Account()
     with _SERVE() as where:
         account.url = f"http://{where['host']}:{where['port']}"
         module = sys.modules["fakesnow.server"]
         cursors = sys.modules["fakesnow.cursor"].FakeSnowflakeCursor
-        execute, parse = cursors.execute, module.parse_one
+        execute = cursors.execute
 
         def front(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
             account.log.append(command)
@@ -181,12 +204,14 @@ def served(monkeypatch: pytest.MonkeyPatch, database: str, schema: str = "PIPELI
 
         def parse_what_is_run(command: str) -> exp.Expr:
             quiet = Account(denied=None)
-            found: exp.Expr = parse(OK if command.startswith("ALTER USER") else quiet.rewrite(command))
-            return found
+            return _parsed(OK if command.startswith("ALTER USER") else quiet.rewrite(command))
 
         monkeypatch.setattr(cursors, "execute", front)
+        monkeypatch.setattr(cursors, "_transform", _quick(cursors._transform))
+        monkeypatch.setattr(sys.modules["fakesnow.cursor"], "parse_one", lambda sql: _parsed(sql).copy())
         monkeypatch.setattr(module, "parse_one", parse_what_is_run)
-        shared = module.shared_fs
+        shared = FakeSnow()
+        monkeypatch.setattr(module, "shared_fs", shared)
         shared.connect(database, schema)
         for macro in _macros(database):
             shared.duck_conn.execute(macro)

@@ -13,9 +13,8 @@ from cli.test_live import Terminal
 from lmdp.cli.prompt import Completion, names
 from lmdp.cli.query import QueryOptions
 from lmdp.core.pipeline import Message, TransformSettings
-from lmdp.core.specification import load_spec
-from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.testing.pipeline import write
+from new_warehouse import open_warehouse
 from running import bundle, call, until
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with the default home and a warehouse of three rows."""
     made = tmp_path_factory.mktemp("work")
     (made / ".lmdp").mkdir(mode=0o700)
-    with Warehouse.open(made / ".lmdp" / "warehouse.duckdb", load_spec()) as warehouse:
+    with open_warehouse(made / ".lmdp" / "warehouse.duckdb") as warehouse:
         messages = [Message(bundle(number), "t", 0, number) for number in range(3)]
         write(warehouse, messages, TransformSettings(org_id="acme"))
     return made

@@ -12,9 +12,8 @@ import pyarrow.parquet
 import pytest
 
 from lmdp.core.pipeline import Message, TransformSettings
-from lmdp.core.specification import load_spec
-from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.testing.pipeline import write
+from new_warehouse import open_warehouse
 from running import bundle, call
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with the default home, its warehouse of three rows and a reject, and files that are none."""
     made = tmp_path_factory.mktemp("work")
     (made / ".lmdp").mkdir()
-    with Warehouse.open(made / ".lmdp" / "warehouse.duckdb", load_spec()) as warehouse:
+    with open_warehouse(made / ".lmdp" / "warehouse.duckdb") as warehouse:
         values = [*map(bundle, range(3)), b"{"]
         messages = [Message(value, "t", 0, offset) for offset, value in enumerate(values)]
         write(warehouse, messages, TransformSettings(org_id="acme"))

@@ -15,6 +15,7 @@ from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import reject_folder
+from new_warehouse import open_warehouse
 from replay.command import run
 from replay.failures import SPEC, files, lines, message, reject_into, rejects, values
 from running import PROGRAM, bundle, consuming, environment, publish, started, until
@@ -54,7 +55,7 @@ def test_a_folder_into_the_warehouse_and_back_out_of_its_rejects(tmp_path: Path)
         "source": str(tmp_path / "r"),
         "to": "warehouse",
     }
-    with Warehouse.open(tmp_path / "home" / "warehouse.duckdb", SPEC) as warehouse:
+    with open_warehouse(tmp_path / "home" / "warehouse.duckdb") as warehouse:
         assert values(warehouse, INSTANCES) == ["i-1"]
         reject_into(warehouse, bundle(2))
     for source in ("warehouse", str(tmp_path / "home" / "warehouse.duckdb")):
@@ -93,7 +94,7 @@ def test_there_is_no_warehouse(tmp_path: Path) -> None:
 def test_beside_a_run(tmp_path: Path) -> None:
     """While `lmdp run` has the warehouse, that run writes what a replay makes; one of another home does not."""
     rejects(tmp_path / "r", message(bundle(1), 5))
-    with Warehouse.open(tmp_path / "warehouse.duckdb", SPEC) as warehouse:
+    with open_warehouse(tmp_path / "warehouse.duckdb") as warehouse:
         reject_into(warehouse, bundle(2))
     words = ("run", "--broker", "memory", "--simulate", "0", "--home", str(tmp_path))
     with started(*words, folder=tmp_path) as program:

@@ -32,7 +32,6 @@ from lmdp.machine.kafka.access import KafkaAccess
 from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load, Sink
 from lmdp.machine.transform_worker import transform_for_sink
-from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.replay.retry import Outcome as Replayed
 from lmdp.replay.sinks import into_kafka
 from lmdp.snowflake.streaming.elastic import post
@@ -42,6 +41,7 @@ from lmdp.testing.firehose import DENIED, THROTTLED, UNAVAILABLE, Fault, Firehos
 from lmdp.testing.pipeline import MemorySink
 from lmdp.testing.snowpipe import Fault as Snowpipe
 from lmdp.testing.snowpipe import SnowpipeDouble, snowpipe_double
+from new_warehouse import open_warehouse
 from running import bundle
 from snowpipe_parts import KEY, PLACE, public, sink_of
 
@@ -156,7 +156,7 @@ class WarehouseRig:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.warehouse = Warehouse.open(path, load_spec())
+        self.warehouse = open_warehouse(path)
 
     @classmethod
     @contextmanager

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lmdp.core.specification import load_spec
 from lmdp.machine.api.server import serving
-from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +34,7 @@ def answering(tmp_path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     status: dict[str, Any] = {"running": {"trouble": ""}}
     tmp_path.chmod(0o700)
     with (
-        Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()) as warehouse,
+        open_warehouse(tmp_path / "warehouse.duckdb") as warehouse,
         serving(tmp_path, warehouse, lambda: status),
     ):
         yield tmp_path, status

@@ -13,7 +13,6 @@ import duckdb
 import pytest
 
 from lmdp.core.pipeline import TransformSettings
-from lmdp.core.specification import load_spec
 from lmdp.doctor import kafka, machine
 from lmdp.doctor.result import Context, Result
 from lmdp.machine import services
@@ -21,8 +20,8 @@ from lmdp.machine.api import client
 from lmdp.machine.services import MachineSettings
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.status import RunState, StartMessages
-from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import process
+from new_warehouse import open_warehouse
 from running import until
 
 
@@ -65,7 +64,7 @@ def test_nothing_yet_is_not_tried(context: Context) -> None:
 
 def test_a_file_that_nobody_holds(context: Context) -> None:
     """Version, rows and size from the file; duplicates are wrong."""
-    with Warehouse.open(context.warehouse, load_spec()):
+    with open_warehouse(context.warehouse):
         pass
     found = machine.warehouse(context)
     assert found.state == "ok"

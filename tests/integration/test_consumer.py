@@ -11,14 +11,13 @@ import pytest
 
 from lmdp.certificates import development_ca
 from lmdp.core.pipeline import TransformSettings
-from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.machine.embedded_kafka.broker import KafkaBroker
 from lmdp.machine.kafka import topics
 from lmdp.machine.metrics import Progress
 from lmdp.machine.services import consume
 from lmdp.machine.settings import ConsumeSettings, StopEvents
-from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 from running import bundle, consuming, expected, publish, until
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ def test_a_run_that_may_not_join_its_group_says_so_until_it_may(
 def test_a_topic_that_is_not_there_is_told_and_not_made(kafka_broker: KafkaBroker, tmp_path: Path) -> None:
     """The start is refused in words, with the command that makes one."""
     with (
-        Warehouse.open(tmp_path / "w.duckdb", load_spec()) as warehouse,
+        open_warehouse(tmp_path / "w.duckdb") as warehouse,
         pytest.raises(SettingsError, match=r"'not\.there' does not exist.*lmdp topic create"),
     ):
         consume(

@@ -23,7 +23,7 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import DeliveryError, RejectsNotWrittenError
 from lmdp.machine.simulation.collectors import Odds, Simulation
 from lmdp.machine.sink import Load
-from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 from running import publish
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def load(path: Path, records: list[bytes]) -> tuple[int, int]:
             for name in (field.name for field in spec.fields)
         )
 
-    with Warehouse.open(path, spec) as warehouse:
+    with open_warehouse(path) as warehouse:
         warehouse.commit(Load([row(record) for record in records], [], [], datetime.now(UTC)))
         counts = "SELECT (SELECT count(*) FROM ROW_EVENTS) AS R, (SELECT count(*) FROM METRICS) AS M"
         (found,) = warehouse.query(counts).table.to_pylist()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lmdp.core.specification import load_spec
 from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 
 
 @pytest.fixture
@@ -20,5 +20,5 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def warehouse(path: Path) -> Iterator[Warehouse]:
     """An empty warehouse of this test's own."""
-    with Warehouse.open(path, load_spec()) as opened:
+    with open_warehouse(path) as opened:
         yield opened

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmdp.core.pipeline import Message, TransformSettings, transform
-from lmdp.core.specification import load_spec
 from lmdp.machine.batch import Batch
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.offsets import Fetch
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.testing.pipeline import TOPIC, fetched, write
+from new_warehouse import open_warehouse
 from running import bundle, consuming, publish, until
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ SETTINGS = TransformSettings(org_id="acme")
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     """An empty one."""
-    with Warehouse.open(tmp_path / "w.duckdb", load_spec()) as opened:
+    with open_warehouse(tmp_path / "w.duckdb") as opened:
         yield opened
 
 

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lmdp.core.specification import load_spec
 from lmdp.errors import RunNotFoundError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import Query, socket_path
 from lmdp.machine.api.server import serving
-from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +29,7 @@ ONE = Query("select 1 as a")
 def _made(path: Path) -> Path:
     """An empty warehouse at `path`."""
     path.parent.mkdir(exist_ok=True)
-    Warehouse.open(path, load_spec()).close()
+    open_warehouse(path).close()
     return path
 
 
@@ -50,7 +49,7 @@ def test_a_named_file_is_never_answered_for_by_the_run_of_another(tmp_path: Path
     """A query about one file goes to the run that has it, and past a run that has another."""
     mine, other = _made(tmp_path / "mine.duckdb"), _made(tmp_path / "other.duckdb")
     tables = "select database_name, path from duckdb_databases() where path is not null"
-    with Warehouse.open(mine, load_spec()) as opened, serving(tmp_path, opened, dict):
+    with open_warehouse(mine) as opened, serving(tmp_path, opened, dict):
         about_mine = Query(tables, warehouse=str(mine.resolve()))
         about_other = Query(tables, warehouse=str(other.resolve()))
         assert client.query(tmp_path, mine, about_mine).table.column("path").to_pylist() == [str(mine)]

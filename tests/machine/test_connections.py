@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 
-from lmdp.core.specification import load_spec
 from lmdp.errors import UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.http import LIMITS, ServerLimits
 from lmdp.machine.api.protocol import Query, socket_path
 from lmdp.machine.api.server import serving
-from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 from running import until
 
 
@@ -34,7 +33,7 @@ def limits() -> ServerLimits:
 def home(tmp_path: Path, limits: ServerLimits) -> Iterator[Path]:
     """The folder in which an empty warehouse answers."""
     with (
-        Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()) as warehouse,
+        open_warehouse(tmp_path / "warehouse.duckdb") as warehouse,
         serving(tmp_path, warehouse, lambda: {"pid": 7}, limits=limits),
     ):
         yield tmp_path
@@ -173,7 +172,7 @@ def test_queries_wait_for_a_slot(home: Path) -> None:
 
 def test_the_end_does_not_wait_for_those_who_say_nothing(tmp_path: Path) -> None:
     """A run ends as soon with them as without."""
-    with Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()) as warehouse, contextlib.ExitStack() as held:
+    with open_warehouse(tmp_path / "warehouse.duckdb") as warehouse, contextlib.ExitStack() as held:
         with serving(tmp_path, warehouse, dict):
             silent = held.enter_context(connected(tmp_path, 10, b"GET /sta"))
             begun = time.monotonic()

@@ -14,7 +14,7 @@ from lmdp.core.specification import load_spec
 from lmdp.errors import WarehouseReplacedError
 from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
-from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 from running import remove_older
 
 SPEC = load_spec()
@@ -78,7 +78,7 @@ def _of_the_log(change: Callable[[Path], None]) -> Callable[[Path], None]:
 def test_no_commit_returns_when_the_file_is_another(tmp_path: Path, change: Callable[[Path], None], text: str) -> None:
     """A commit that returns is in the file at the path; offsets are acknowledged only after it."""
     path = tmp_path / "warehouse.duckdb"
-    with Warehouse.open(path, SPEC) as opened:
+    with open_warehouse(path) as opened:
         opened.commit(load(0))
         opened._connection.execute("CHECKPOINT LM_METRICS")
         opened.commit(load(1))
@@ -94,7 +94,7 @@ def test_no_commit_returns_when_the_file_is_another(tmp_path: Path, change: Call
 def test_a_run_without_messages_finds_out_too(tmp_path: Path, change: Callable[[Path], None]) -> None:
     """The file is looked at by time as well; a removal writes nothing either."""
     path = tmp_path / "warehouse.duckdb"
-    with Warehouse.open(path, SPEC) as opened:
+    with open_warehouse(path) as opened:
         opened.commit(load(0))
         opened.check_file()
         change(path)
@@ -107,7 +107,7 @@ def test_a_run_without_messages_finds_out_too(tmp_path: Path, change: Callable[[
 def test_checkpoints_and_removals_are_no_replacement(tmp_path: Path) -> None:
     """DuckDB removes and recreates its log, and shortens the file, beside loads and queries."""
     path = tmp_path / "warehouse.duckdb"
-    with Warehouse.open(path, SPEC) as opened:
+    with open_warehouse(path) as opened:
         for at in range(12):
             opened.commit(load(at, 3_000))
             opened.check_file()
@@ -125,10 +125,10 @@ def test_checkpoints_and_removals_are_no_replacement(tmp_path: Path) -> None:
 def test_a_link_to_the_file_is_the_file(tmp_path: Path) -> None:
     """The file counts, not the name of a link to it."""
     path, link = tmp_path / "warehouse.duckdb", tmp_path / "link.duckdb"
-    with Warehouse.open(path, SPEC):
+    with open_warehouse(path):
         pass
     link.symlink_to(path)
-    with Warehouse.open(link, SPEC) as opened:
+    with open_warehouse(link) as opened:
         opened.commit(load(0))
         link.unlink()
         with pytest.raises(WarehouseReplacedError):

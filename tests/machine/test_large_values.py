@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from lmdp.core.rejects import Reject, envelope
-from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError
 from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.connection import EngineLimits, lacks_memory
 from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 
 SMALL = EngineLimits(memory="60MB")
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -37,7 +37,7 @@ def take(warehouse: Warehouse, offset: int) -> bool:
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse that was asked to hold more large rejects at once than its memory."""
     path = tmp_path_factory.mktemp("large") / "w.duckdb"
-    with Warehouse.open(path, load_spec(), limits=SMALL) as warehouse:
+    with open_warehouse(path, limits=SMALL) as warehouse:
         failures = there = 0
         for offset in range(16):
             while not take(warehouse, offset):
@@ -52,7 +52,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_is_opened_again_with_as_little(path: Path) -> None:
     """The next start takes what it needs, too."""
-    with Warehouse.open(path, load_spec(), limits=SMALL) as warehouse:
+    with open_warehouse(path, limits=SMALL) as warehouse:
         assert warehouse.tally.exact().rejects.total() == 16
         assert take(warehouse, 16) or take(warehouse, 16) or take(warehouse, 16)
 

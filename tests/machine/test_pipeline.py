@@ -36,9 +36,9 @@ from lmdp.machine.pipeline import Clock, Offsets, Pipeline, Source
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.sink import Sink
 from lmdp.machine.transformer import InProcess, Transformer
-from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import reject_folder
 from lmdp.testing.pipeline import TOPIC, MemorySink, ScriptedSource, fetched
+from new_warehouse import open_warehouse
 from running import bundle, expected
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -432,7 +432,7 @@ def sink(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sink]:
     if request.param == "memory":
         yield MemorySink()
     else:
-        with Warehouse.open(tmp_path / "w.duckdb", load_spec()) as warehouse:
+        with open_warehouse(tmp_path / "w.duckdb") as warehouse:
             yield warehouse
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import simulated_day as day
-from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 from running import remove_older
 from view_questions import QUESTIONS, in_order
 
@@ -23,7 +23,7 @@ ROWS = day.simulated_day()
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     """A warehouse with the day in it."""
-    with Warehouse.open(tmp_path_factory.mktemp("day") / "w.duckdb", load_spec()) as opened:
+    with open_warehouse(tmp_path_factory.mktemp("day") / "w.duckdb") as opened:
         opened.commit(Load(ROWS, [], [], datetime.now(UTC)))
         yield opened
 
@@ -90,7 +90,7 @@ def test_freshness_is_as_of_now(filled: Warehouse) -> None:
 def aged(tmp_path: Path) -> Iterator[Warehouse]:
     """A warehouse with the day and the day after it, of which only the second one's raw rows are left."""
     later = [(*one[:8], "", one[9] + day.DAY, *one[10:]) for one in ROWS]
-    with Warehouse.open(tmp_path / "w.duckdb", load_spec()) as opened:
+    with open_warehouse(tmp_path / "w.duckdb") as opened:
         opened.commit(Load([*ROWS, *later], [], [], datetime.now(UTC)))
         now = datetime.fromtimestamp((day.BEGIN + 2 * day.DAY) / 1000, UTC)
         removed = remove_older(opened, 1, now)
@@ -124,9 +124,9 @@ def test_what_comes_late_for_a_kept_hour_changes_nothing(aged: Warehouse) -> Non
 def test_a_kept_rollup_is_there_after_a_restart(tmp_path: Path) -> None:
     """It is in the file, and follows a specification that has a column more."""
     path = tmp_path / "w.duckdb"
-    with Warehouse.open(path, load_spec()) as opened:
+    with open_warehouse(path) as opened:
         opened.commit(Load(ROWS, [], [], datetime.now(UTC)))
         remove_older(opened, 1, datetime.fromtimestamp(day.BEGIN / 1000, UTC) + timedelta(days=2))
         before = ask(opened, "SELECT * FROM METRIC_HOURLY")
-    with Warehouse.open(path, load_spec()) as opened:
+    with open_warehouse(path) as opened:
         assert ask(opened, "SELECT * FROM METRIC_HOURLY") == before != []

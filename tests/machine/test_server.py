@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmdp.core.pipeline import Message, TransformSettings
-from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError, SettingsError, UnreachableError
 from lmdp.machine.api import client
 from lmdp.machine.api.protocol import Query, socket_path
@@ -22,6 +21,7 @@ from lmdp.machine.warehouse.connection import EngineLimits
 from lmdp.machine.warehouse.reader import Answer, log_bytes
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.testing.pipeline import write
+from new_warehouse import open_warehouse
 from running import bundle, until
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ ROWS = 50
 
 def filled(folder: Path, limits: EngineLimits | None = None) -> Warehouse:
     """One with 50 rows."""
-    opened = Warehouse.open(folder / "warehouse.duckdb", load_spec(), limits=limits)
+    opened = open_warehouse(folder / "warehouse.duckdb", limits=limits)
     load(opened, 0)
     return opened
 

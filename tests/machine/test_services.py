@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmdp.core.pipeline import TransformSettings
-from lmdp.core.specification import load_spec
 from lmdp.errors import LmdpError, SettingsError, UnreachableError, WarehouseReplacedError
 from lmdp.machine.api import client
 from lmdp.machine.embedded_kafka.broker import MemoryBroker
 from lmdp.machine.services import MachineSettings, Simulated, run
 from lmdp.machine.settings import ConsumeSettings, Notify
 from lmdp.machine.store import OpenStore, Store, WarehouseStore
-from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 from running import bundle, publish, rows, until
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def opening(folder: Path, kind: type[WarehouseStore]) -> OpenStore:
 
     @contextlib.contextmanager
     def opened(*_: object) -> Iterator[Store]:
-        with Warehouse.open(folder / "w.duckdb", load_spec()) as warehouse:
+        with open_warehouse(folder / "w.duckdb") as warehouse:
             yield kind(warehouse, None)
 
     return opened
@@ -223,7 +222,7 @@ def test_a_part_that_cannot_be_started_ends_the_run(tmp_path: Path) -> None:
 def test_a_second_run_on_the_same_file_is_refused(tmp_path: Path) -> None:
     """One file has one writer, even within one process."""
     with (
-        Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()),
+        open_warehouse(tmp_path / "warehouse.duckdb"),
         pytest.raises(UnreachableError, match="already open"),
     ):
         ended(settings(tmp_path))

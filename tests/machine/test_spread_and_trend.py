@@ -11,7 +11,7 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load
-from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 from simulated_day import Row, row
 
 SPEC = load_spec()
@@ -24,7 +24,7 @@ LAST = int(NOW.timestamp() * 1000) - HOUR
 
 def ask(folder: Path, rows: list[Row], sql: str) -> list[tuple[Any, ...]]:
     """Return the answer over these rows."""
-    with Warehouse.open(folder / "w.duckdb", SPEC) as warehouse:
+    with open_warehouse(folder / "w.duckdb") as warehouse:
         warehouse.commit(Load(rows, [], [], NOW))
         return [tuple(line.values()) for line in warehouse.query(sql).table.to_pylist()]
 

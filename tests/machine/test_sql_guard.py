@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.machine.warehouse import sql_guard
 from lmdp.machine.warehouse.sql_guard import check_query
-from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +82,7 @@ def test_what_cannot_be_read_in_time(
 @pytest.mark.parametrize("name", ["levenshtein", "editdist3", "damerau_levenshtein"])
 def test_what_takes_the_product_of_two_lengths_is_bounded(tmp_path: Path, name: str) -> None:
     """Short texts are compared as ever, also in columns; long ones, and a name that evades the check, are refused."""
-    with Warehouse.open(tmp_path / "w.duckdb", load_spec()) as opened:
+    with open_warehouse(tmp_path / "w.duckdb") as opened:
         sql = f"select {name}('kitten', 'sitting') as a, sum({name}(range::varchar, 'x'))::int as b from range(3)"
         assert opened.query(sql).table.to_pylist() == [{"a": 3, "b": 3}]
         for text in (

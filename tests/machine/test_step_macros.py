@@ -11,7 +11,7 @@ import pytest
 from lmdp.core.specification import load_spec
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.schema import STEP_VIEWS, shared_statements, step_macros
-from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def test_a_macro_is_its_view_over_these_rows_alone(
 ) -> None:
     """A step whose point before is outside is none; `until` is outside itself."""
     moments = [f"TIMESTAMP '2026-01-01 00:0{minute}:00'" for minute in range(4)]
-    with Warehouse.open(tmp_path / "w.duckdb", SPEC) as warehouse:
+    with open_warehouse(tmp_path / "w.duckdb") as warehouse:
         warehouse.commit(Load([event(*row) for row in ROWS], [], [], datetime.now(UTC)))
         found = warehouse.query(query.format(*moments) + " ORDER BY ALL").table.to_pylist()
     assert [tuple(row.values()) for row in found] == expected

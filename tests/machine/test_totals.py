@@ -16,6 +16,7 @@ from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.schema import MIGRATIONS
 from lmdp.machine.warehouse.totals import RowAgeBounds, Totals, days_left
 from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 from running import remove_older
 
 SPEC = load_spec()
@@ -47,7 +48,7 @@ def envelope(code: str) -> dict[str, object]:
 def path(tmp_path: Path) -> Path:
     """A file of six messages with ten rows each, of two partitions."""
     path = tmp_path / "w.duckdb"
-    with Warehouse.open(path, SPEC) as opened:
+    with open_warehouse(path) as opened:
         for at in range(3):
             opened.commit(Load(rows(20), [], [part(100 * at, 100 * at + 100, 10), part(at, at + 1, 10, 1)], NOW))
     return path
@@ -56,7 +57,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     """An empty one that keeps 30 days."""
-    with Warehouse.open(tmp_path / "empty.duckdb", SPEC, keep_days=30) as opened:
+    with open_warehouse(tmp_path / "empty.duckdb", keep_days=30) as opened:
         opened.tally.count()
         yield opened
 
@@ -97,7 +98,7 @@ def test_each_fault_has_its_number(path: Path, faults: list[str], numbers: tuple
     with Warehouse.open(path, SPEC, read_only=True) as reader:
         found = reader.tally.exact()
         assert (found.duplicates, found.missing, found.holes) == numbers
-    with Warehouse.open(path, SPEC) as writer:
+    with open_warehouse(path) as writer:
         remove_older(writer, None, NOW + timedelta(days=2))
         found = writer.tally.count()
         assert (found.duplicates, found.missing, found.holes) == numbers
@@ -107,7 +108,7 @@ def test_what_is_read_on_after_an_offset_was_set_ahead_is_a_hole(path: Path) -> 
     """The next range begins where the offset stands, and the messages before it stay to be seen."""
     with duckdb.connect(str(path)) as opened:
         opened.execute("UPDATE PIPELINE.OFFSETS SET NEXT_OFFSET = 500 WHERE PARTITION = 0")
-    with Warehouse.open(path, SPEC) as writer:
+    with open_warehouse(path) as writer:
         writer.tally.count()
         writer.commit(Load(rows(1), [], [part(500, 501, 1)], NOW))
         assert (writer.tally.exact().holes, writer.tally.exact().duplicates) == (200, 0)
@@ -213,7 +214,7 @@ def test_a_file_of_the_version_before_goes_on(path: Path) -> None:
     with Warehouse.open(path, SPEC, read_only=True) as reader:
         found = reader.tally.exact()
         assert (found.rows, found.duplicates, found.missing, found.holes) == (60, 0, 0, 0)
-    with Warehouse.open(path, SPEC) as writer:
+    with open_warehouse(path) as writer:
         assert writer.offsets("c", "id", "t") == {0: 300, 1: 3}
         writer.commit(Load(rows(1), [], [part(300, 301, 1)], NOW))
         writer.commit(Load(rows(1), [], [part(305, 306, 1)], NOW))

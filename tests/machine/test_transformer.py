@@ -25,8 +25,8 @@ from lmdp.machine.offsets import Fetch
 from lmdp.machine.pipeline import Pipeline
 from lmdp.machine.settings import ConsumeSettings
 from lmdp.machine.transformer import InProcess, Transformer, Workers, transformer
-from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.testing.pipeline import TOPIC, ScriptedSource
+from new_warehouse import open_warehouse
 from running import bundle, no_more_threads
 
 SETTINGS = TransformSettings(org_id="acme")
@@ -209,7 +209,7 @@ def test_every_row_once(tmp_path: Path, *, kill: bool) -> None:
     given = fetches(*[LARGE, 10, LARGE, LARGE, 1, LARGE] * 3)
     numbers = sum(len(fetch.messages) for fetch in given)
     with (
-        Warehouse.open(tmp_path / "w.duckdb", load_spec()) as warehouse,
+        open_warehouse(tmp_path / "w.duckdb") as warehouse,
         working() as (workers, notices),
     ):
         script: deque[Iterable[Fetch | frozenset[int] | Exception]] = deque([one] for one in given)

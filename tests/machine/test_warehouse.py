@@ -604,6 +604,36 @@ def test_a_new_file_is_written_for_the_duckdb_that_people_have(path: Path) -> No
         assert count(opened) == 3
 
 
+def test_a_current_file_is_opened_without_a_change(path: Path) -> None:
+    """Its views are as this program makes them, which would take half a second again."""
+    Warehouse.open(path, SPEC).close()
+    before = path.read_bytes()
+    Warehouse.open(path, SPEC).close()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP VIEW METRICS",
+        "CREATE OR REPLACE VIEW METRICS AS SELECT 1 AS A",
+        "DROP VIEW METRIC_HOURLY_LIVE",
+        "COMMENT ON VIEW METRICS IS 'of another version'",
+        'ALTER TABLE ROW_EVENTS DROP COLUMN "instance"',
+    ],
+)
+def test_views_are_made_again_where_one_differs(path: Path, sql: str) -> None:
+    """A view that another program, or another version, has dropped or replaced is what it was."""
+    Warehouse.open(path, SPEC).close()
+    with duckdb.connect(path) as other:
+        before = sorted(other.execute("SELECT view_name, sql, comment FROM duckdb_views()").fetchall())
+        other.execute(f"USE PIPELINE; {sql}")
+    Warehouse.open(path, SPEC).close()
+    with duckdb.connect(path, read_only=True) as other:
+        assert sorted(other.execute("SELECT view_name, sql, comment FROM duckdb_views()").fetchall()) == before
+        other.execute("FROM PIPELINE.METRICS")
+
+
 def _somebody_elses(path: Path) -> Path:
     with duckdb.connect(path) as other:
         other.execute("CREATE TABLE t AS SELECT 1 AS a")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lmdp.core.pipeline import Message, TransformSettings
-from lmdp.core.specification import load_spec
 from lmdp.errors import SettingsError
 from lmdp.machine.api.server import serving
 from lmdp.machine.warehouse.warehouse import Warehouse
@@ -26,6 +25,7 @@ from lmdp.page.prometheus import render
 from lmdp.page.run_client import RunClient
 from lmdp.page.webhook import Poster, body
 from lmdp.testing.pipeline import write
+from new_warehouse import open_warehouse
 from page.sites import NOW_MS, asked, message
 from page.test_prometheus import LIVE, STATUS, samples
 
@@ -114,7 +114,7 @@ def test_the_documented_file_is_one(tmp_path: Path) -> None:
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     """One with a gauge, a slow counter, and a device whose newest row is six minutes old."""
-    with Warehouse.open(tmp_path / "w.duckdb", load_spec()) as opened, serving(tmp_path, opened, dict):
+    with open_warehouse(tmp_path / "w.duckdb") as opened, serving(tmp_path, opened, dict):
         values = [
             *(gauge("7", at, 95) for at in (-2, -1, 0)),
             gauge("8", 0, 50),

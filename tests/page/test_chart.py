@@ -17,6 +17,7 @@ from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.page import chart
 from lmdp.page.chart import ChartQuery, View
+from new_warehouse import open_warehouse
 from page.sites import asked
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ Row = tuple[Any, ...]
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     """An empty one that is asked over its folder's socket."""
-    with Warehouse.open(tmp_path / "w.duckdb", SPEC) as opened, serving(tmp_path, opened, dict):
+    with open_warehouse(tmp_path / "w.duckdb") as opened, serving(tmp_path, opened, dict):
         yield opened
 
 

@@ -15,7 +15,6 @@ import pytest
 
 import lmdp.page
 from lmdp.core.pipeline import Message, TransformSettings
-from lmdp.core.specification import load_spec
 from lmdp.errors import DROP_REASONS, ApiError
 from lmdp.machine.api.protocol import Query
 from lmdp.machine.api.server import serving
@@ -30,6 +29,7 @@ from lmdp.page.selection import Selection
 from lmdp.page.series_chart import with_gaps
 from lmdp.page.widgets import with_next_step
 from lmdp.testing.pipeline import write as write_messages
+from new_warehouse import open_warehouse
 from page.sites import asked, message
 from page.test_prometheus import LIVE, STATUS
 from running import remove_older
@@ -46,7 +46,7 @@ NOW_MS = int(datetime.now(UTC).timestamp() * 1000)
 def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     """An empty one that is asked over its folder's socket."""
     with (
-        Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()) as opened,
+        open_warehouse(tmp_path / "warehouse.duckdb") as opened,
         serving(tmp_path, opened, dict),
     ):
         yield opened

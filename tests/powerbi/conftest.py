@@ -15,8 +15,8 @@ from lmdp.core.pipeline import Message, TransformSettings, transform
 from lmdp.core.specification import load_spec
 from lmdp.machine.simulation.collectors import Simulation
 from lmdp.machine.sink import Load
-from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.powerbi.project import Source, files
+from new_warehouse import open_warehouse
 from powerbi.tmdl_reader import Node, read
 
 HOUR = 3_600_000
@@ -97,7 +97,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckD
     places = [field.name for field in spec.fields]
     canary = list(rows[0])
     canary[places.index("datasource")], canary[places.index("deviceId")] = "lmdp.canary", "canary"
-    with Warehouse.open(path, spec) as opened:
+    with open_warehouse(path) as opened:
         opened.commit(Load([*rows, tuple(canary)], [], [], datetime.now(UTC)))
         with opened._reader.cursor() as cursor:
             yield cursor

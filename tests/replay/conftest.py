@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from cloud.names import STREAM
-from lmdp.core.specification import load_spec
 from lmdp.machine.warehouse.warehouse import Warehouse
+from new_warehouse import open_warehouse
 
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
     """An empty warehouse."""
-    with Warehouse.open(tmp_path / "warehouse.duckdb", load_spec()) as opened:
+    with open_warehouse(tmp_path / "warehouse.duckdb") as opened:
         yield opened
 
 

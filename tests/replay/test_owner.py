@@ -28,6 +28,7 @@ from lmdp.replay.owner import serve, warehouse_owner
 from lmdp.replay.replay import Failures, Origin, Replayed, elsewhere, into_warehouse, replay_rejects
 from lmdp.replay.retry import Outcome, Report, now
 from lmdp.replay.stores import Folder
+from new_warehouse import open_warehouse
 from replay.failures import NOW, SPEC, How, files, message, reject_into, rejects, run, sent, taken, two, values
 from running import bundle
 
@@ -328,7 +329,7 @@ def test_one_replay_at_a_time(home: Path, warehouse: Warehouse) -> None:
 def test_the_run_of_another_file_is_not_asked(home: Path) -> None:
     """The file that was named is opened."""
     rejects(home / "rejects", message(bundle(1), 5))
-    with Warehouse.open(home / "other.duckdb", SPEC):
+    with open_warehouse(home / "other.duckdb"):
         pass
     assert of_folder(home, home / "other.duckdb", run()).counts.rows == 1
     with Warehouse.open(home / "other.duckdb", SPEC, read_only=True) as other:

@@ -17,6 +17,7 @@ from lmdp.cloud.reject_sink import put_object
 from lmdp.errors import LmdpError, SettingsError
 from lmdp.machine.warehouse.warehouse import Warehouse
 from lmdp.support.reject_files import reject_files
+from new_warehouse import open_warehouse
 from replay.command import run
 from replay.failures import NOW, SPEC, files, firehose_record, message, reject_into, rejects, row_json, values
 from running import PROGRAM, bundle, environment, started, until
@@ -95,7 +96,7 @@ def test_a_warehouse_to_kafka(tmp_path: Path) -> None:
     """Rejects go to the topic, and leave the table when the broker has them."""
     owner = Producer({"test.mock.num.brokers": 1, "log_level": 0})
     (found,) = owner.list_topics(timeout=10).brokers.values()
-    with Warehouse.open(tmp_path / "warehouse.duckdb", SPEC) as warehouse:
+    with open_warehouse(tmp_path / "warehouse.duckdb") as warehouse:
         reject_into(warehouse, bundle(1), b"no bundle")
     server = ("--bootstrap-servers", f"{found.host}:{found.port}")
     done = run("warehouse", "--home", tmp_path, "--to", "kafka", *server, "--org-id", "acme", "--json")

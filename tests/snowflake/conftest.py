@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,10 +16,9 @@ KEY = der(make_pair(2048).private.encode())
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest) -> SnowflakeSettings:
-    """Settings with a database of this test's own."""
-    name = re.sub(r"\W", "_", request.node.name).upper()[:60]
-    return SnowflakeSettings(database=f"LM_{name}", retention_days=None)
+def settings() -> SnowflakeSettings:
+    """Settings with the same names in each test, so that the double translates each statement once."""
+    return SnowflakeSettings(database="LM_TEST", retention_days=None)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -132,13 +133,15 @@ def prepare(connection: duckdb.DuckDBPyConnection, path: Path, spec: Spec) -> No
     Raises SettingsError, with the file as it was, when it is newer or when its rows cannot follow the specification.
     """
     shared = shared_statements(spec)
+    definitions = (*shared, *step_macros(shared), _SYSDATE)
     with transaction(connection):
         _migrate(connection, path)
-        _follow(connection, path, _wanted(shared))
-        for sql in shared:
+        if not _follow(connection, path, _wanted(shared)) and _is_current(connection, definitions):
+            return
+        for sql in definitions:
             _create(connection, sql)
-        for sql in (*step_macros(shared), _SYSDATE):
-            connection.execute(sql)
+        for name in _view_names(definitions):
+            connection.execute(f"COMMENT ON VIEW {name} IS '{_digest(definitions)}'")
 
 
 def check(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -217,6 +220,29 @@ def _create(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     connection.execute(_KEPT_AND_LIVE.format(name=kept))
 
 
+def _is_current(connection: duckdb.DuckDBPyConnection, definitions: tuple[str, ...]) -> bool:
+    """Return whether every view is there as these statements make it, which takes DuckDB half a second.
+
+    A view's comment is the digest of all of them, and goes when an older program replaces the view.
+    """
+    found = connection.execute(
+        "SELECT view_name FROM duckdb_views() WHERE database_name = ? AND schema_name = ? AND comment = ?",
+        [DATABASE, "PIPELINE", _digest(definitions)],
+    )
+    return {name for (name,) in found.fetchall()} == _view_names(definitions)
+
+
+def _view_names(definitions: tuple[str, ...]) -> set[str]:
+    names = {found[1] for sql in definitions if (found := _VIEW.match(sql))}
+    return names | {f"{name}_LIVE" for name in KEPT}
+
+
+@functools.lru_cache(maxsize=4)
+def _digest(definitions: tuple[str, ...]) -> str:
+    """Return what these statements are known by, with the DuckDB that runs them."""
+    return hashlib.sha256("\0".join((duckdb.__version__, *definitions)).encode()).hexdigest()
+
+
 @contextlib.contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Commit all of the block, or nothing of it."""
@@ -253,10 +279,13 @@ def _version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     return version
 
 
-def _follow(connection: duckdb.DuckDBPyConnection, path: Path, wanted: list[_Column]) -> None:
-    """Bring an older ROW_EVENTS to the specification where that loses nothing, or report what does not fit."""
+def _follow(connection: duckdb.DuckDBPyConnection, path: Path, wanted: tuple[_Column, ...]) -> bool:
+    """Bring an older ROW_EVENTS to the specification where that loses nothing, or report what does not fit.
+
+    Returns whether columns were added.
+    """
     if not _has_table(connection, "ROW_EVENTS"):
-        return
+        return False
     there = {column.name.lower(): column for column in _columns(connection)}
     faults = []
     for column in wanted:
@@ -275,11 +304,14 @@ def _follow(connection: duckdb.DuckDBPyConnection, path: Path, wanted: list[_Col
             + "\nNothing was changed. Name another file, or use the specification that it was made with again."
         )
     old_names = {column.name.lower() for column in _columns(connection)}
-    for column in (column for column in wanted if column.name.lower() not in old_names):
+    added = [column for column in wanted if column.name.lower() not in old_names]
+    for column in added:
         connection.execute(f'ALTER TABLE ROW_EVENTS ADD COLUMN "{column.name}" {column.type}')
+    return bool(added)
 
 
-def _wanted(shared: tuple[str, ...]) -> list[_Column]:
+@functools.lru_cache(maxsize=4)
+def _wanted(shared: tuple[str, ...]) -> tuple[_Column, ...]:
     """Return the columns that ROW_EVENTS has in a new file."""
     with duckdb.connect(":memory:", config={"temp_directory": ""}) as scratch:
         scratch.execute(f"ATTACH ':memory:' AS {DATABASE}")
@@ -287,7 +319,7 @@ def _wanted(shared: tuple[str, ...]) -> list[_Column]:
             if sql.startswith(("CREATE SCHEMA", "CREATE TABLE")):
                 scratch.execute(sql)
         scratch.execute(f"USE {SCHEMA}")
-        return _columns(scratch)
+        return tuple(_columns(scratch))
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str = "ROW_EVENTS") -> list[_Column]:
