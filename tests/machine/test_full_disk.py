@@ -165,7 +165,7 @@ def test_a_consumer_goes_on_when_there_is_room(path: Path) -> None:
         broker.create_topic("t")
         with consuming(broker.access, path, ConsumeSettings("t", cluster="one")) as at_work:
             opened = at_work.warehouse
-            no_file_beyond(path.with_name(path.name + ".wal").stat().st_size + 4_096)
+            no_file_beyond(4_096)  # the log is new
             publish(broker.access, "t", map(bundle, range(1_000)))
             until(lambda: at_work.progress.trouble.startswith("no space to write in"), 60)
             no_file_beyond(resource.RLIM_INFINITY)
@@ -185,9 +185,11 @@ def test_a_consumer_goes_on_when_there_is_room(path: Path) -> None:
 
 
 def test_a_start_without_room_says_so(path: Path) -> None:
-    """Nothing is changed, and the folder is named."""
+    """A file with other views is not changed, and the folder is named."""
     code = """
         opened.close()
+        with t.duckdb.connect(path) as other:
+            other.execute("DROP VIEW PIPELINE.METRICS")
         before = path.read_bytes()
         no_file_beyond(100)
         try:
@@ -200,3 +202,16 @@ def test_a_start_without_room_says_so(path: Path) -> None:
     assert first.startswith(f"1 no space to write in {path.parent}")
     assert second == "Nothing was changed. Free space, and start again."
     assert same == "True"
+
+
+def test_a_file_with_current_views_opens_without_room(path: Path) -> None:
+    """Nothing is written to open it: what it has can be read, and what is to be written waits."""
+    code = """
+        opened.close()
+        no_file_beyond(100)
+        opened = t.Warehouse.open(path, t.SPEC)
+        print(t.count(opened))
+        commit(1, 2, 10)
+    """
+    rows, refused = elsewhere(code, path)
+    assert (rows, refused.partition(":")[0]) == ("10", f"1 no space to write in {path.parent}")
