@@ -135,7 +135,8 @@ class _AlertsSection:
 
     def tick(self) -> None:
         """Show what is new."""
-        found = self._session.api.alerts.json() | {"checkedMs": None}
+        found = self._session.api.alerts.json()
+        found["checkedMs"] = found["checkedMs"] is not None  # when is no news
         if found == self._shown:
             return
         self._shown = found
@@ -149,7 +150,7 @@ class _AlertsSection:
             if found["fault"]:
                 ui.label(found["fault"]).classes("lm-banner")
             elif not found["alerts"]:
-                empty("Nothing fires.")
+                empty("Nothing fires." if found["checkedMs"] else "Not checked yet: a run that is behind waits.")
             for alert in found["alerts"][:_ALERTS_SHOWN]:
                 _alert(alert)
             if len(found["alerts"]) > _ALERTS_SHOWN:
