@@ -1,6 +1,6 @@
-"""The rights of people: the operator (replay, canary, status) and the deployer (make deploy, the secrets' values).
+"""The rights of people: the operator (replay, canary, status, the pipe, logs) and the deployer (make deploy, secrets).
 
-Each action is one that the tools call; a test compares the two.
+Each action is one that the tools call or that docs/operations.md gives; a test compares them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def operator_statements(settings: Settings) -> list[iam.PolicyStatement]:
         # The function reads the setup owner's key with rights of its own.
         allow("SendCanary", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.canary_function}")]),
         *_look(names),
+        *_remedies(settings),
         # It knows no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
         allow("LookAtMetrics", ["cloudwatch:GetMetricStatistics"], ["*"]),
     ]
@@ -99,6 +100,22 @@ def _replay(settings: Settings) -> list[iam.PolicyStatement]:
     ]
 
 
+def _remedies(settings: Settings) -> list[iam.PolicyStatement]:
+    """Allow what docs/operations.md gives to whoever is paged: the pipe's start and stop, and the logs."""
+    names, services = settings.names, settings.containers.services
+    logs = ("pipe", "function", "firehose", "canary", "setup", "watcher", "kafka", *services)
+    tasks = [names.arn("ecs", f"service/{names.containers}/*")]
+    return [
+        allow("RunPipe", ["pipes:StartPipe", "pipes:StopPipe"], _pipes(names)),
+        allow(
+            "ReadLogs",
+            ["logs:DescribeLogStreams", "logs:FilterLogEvents", "logs:GetLogEvents"],
+            [names.arn("logs", f"log-group:{names.log_group(what)}:*") for what in logs],
+        ),
+        *([allow("LookAtTasks", ["ecs:DescribeServices"], tasks)] if services else []),
+    ]
+
+
 def secret_arns(settings: Settings) -> list[str]:
     """The three secrets: the loader's, the setup owner's, and the Kafka client's."""
     names, delivery = settings.names, settings.delivery
@@ -116,8 +133,9 @@ def container_secret_arns(settings: Settings) -> list[str]:
 
 def _look(names: Names) -> list[iam.PolicyStatement]:
     return [
-        allow("LookAtPipe", ["pipes:DescribePipe"], _revisions(names, "pipes", f"pipe/{names.prefix}")),
-        allow("LookAtAlarms", ["cloudwatch:DescribeAlarms"], [names.arn("cloudwatch", f"alarm:{names.prefix}-*")]),
+        allow("LookAtPipe", ["pipes:DescribePipe"], _pipes(names)),
+        # Asked by a prefix, AWS checks it on `alarm:*`: https://github.com/aws-samples/amazon-cloudwatch-auto-alarms/issues/1
+        allow("LookAtAlarms", ["cloudwatch:DescribeAlarms"], [names.arn("cloudwatch", "alarm:*")]),
         allow("ReadParameters", ["ssm:GetParameter"], [names.arn("ssm", f"parameter{names.parameter('*')}")]),
     ]
 
@@ -126,6 +144,10 @@ def _certificates(settings: Settings) -> list[iam.PolicyStatement]:
     arn = settings.kafka.ca_arn
     actions = ["acm-pca:DescribeCertificateAuthority", "acm-pca:GetCertificate", "acm-pca:IssueCertificate"]
     return [allow("IssueCertificates", actions, [arn])] if arn else []
+
+
+def _pipes(names: Names) -> list[str]:
+    return _revisions(names, "pipes", f"pipe/{names.prefix}")
 
 
 def _streams(names: Names) -> list[str]:

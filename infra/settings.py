@@ -37,6 +37,7 @@ _LEAST_RETENTION_HOURS: Final = 6
 
 _TAG: Final = r"[A-Za-z0-9 _.:/+@-]{1,128}=[A-Za-z0-9 _.:/=+@-]{0,256}"
 _MOST_TAGS: Final = 40
+_REGION: Final = r"(?!cn-)[a-z]{2}-[a-z]+-\d"  # not GovCloud (us-gov-…), China (cn-…) and other partitions
 _CLUSTER: Final = r"arn:aws:kafka:[a-z0-9-]+:\d{12}:cluster/[A-Za-z0-9-]{1,64}/[0-9a-f-]{36}-\d+"
 _SECRET: Final = (r"arn:aws:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]{1,512}", "the ARN of a secret")
 _SUBNET: Final = r"subnet-[0-9a-f]{8,17}"
@@ -180,8 +181,9 @@ class Watch:
     budget_usd: int = _setting(Reader.number, "LMDP_MONTHLY_BUDGET_USD", 1, 10_000_000)
     log_days: int
     error_days: int = _setting(Reader.number, "LMDP_ERROR_RETENTION_DAYS", 7, 3650, default=90)
-    canary_hours: int = _setting(Reader.number, "LMDP_CANARY_MAX_AGE_HOURS", 1, 24 * 31, default=26)
-    key_days: int = _setting(Reader.number, "LMDP_KEY_MAX_AGE_DAYS", 30, 730, default=365)
+    # More than the day between two canaries; and more than the 30 days before a key's end on which the alarm comes.
+    canary_hours: int = _setting(Reader.number, "LMDP_CANARY_MAX_AGE_HOURS", 25, 24 * 31, default=26)
+    key_days: int = _setting(Reader.number, "LMDP_KEY_MAX_AGE_DAYS", 60, 730, default=365)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +257,13 @@ def _names(read: Reader, environment: str) -> Names:
     if not (environment.isascii() and environment.isalnum() and environment.islower() and len(environment) <= 12):
         read.fault(f"the environment is {environment!r}; it is 1 to 12 lower-case letters and digits")
     region = read.given("LMDP_AWS_REGION") or "us-east-1"
-    if region not in SNOWFLAKE_REGIONS:
-        read.fault(f"LMDP_AWS_REGION is {region!r}, where Firehose has no Snowflake: {', '.join(SNOWFLAKE_REGIONS)}")
+    if read.given("LMDP_WRITER") == "snowflake":
+        read.optional("LMDP_AWS_REGION", _REGION, "a Region of the partition aws")
+    elif region not in SNOWFLAKE_REGIONS:
+        read.fault(
+            f"LMDP_AWS_REGION is {region!r}, where Firehose has no Snowflake: take LMDP_WRITER=snowflake, or one of "
+            + ", ".join(SNOWFLAKE_REGIONS)
+        )
     account = read.given("LMDP_AWS_ACCOUNT") or _part(read.given("LMDP_MSK_CLUSTER_ARN"), 4)
     if not (account.isascii() and account.isdecimal() and len(account) == 12):
         read.fault(f"LMDP_AWS_ACCOUNT is {account!r}; it is 12 digits, or is read from LMDP_MSK_CLUSTER_ARN")

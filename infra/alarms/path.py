@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Final
 
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -83,9 +84,10 @@ def _function(settings: Settings) -> list[AlarmRule]:
 def _rows(settings: Settings) -> list[AlarmRule]:
     rows, delivered = of_rows(settings, "Rows"), of_rows(settings, "Delivered")
     missing = expression("FILL(rows, 0) - FILL(delivered, 0)", "rows not delivered", rows=rows, delivered=delivered)
+    silent = max(3, ceil(2 * settings.load.interval / 300))  # in periods of five minutes
     return [
-        AlarmRule("silence", "page", "silence", "No row came for 15 minutes.", rows, "<", 1,
-                  bad=3, periods=3, missing_is_bad=True),
+        AlarmRule("silence", "page", "silence", f"No row came for {5 * silent} minutes.", rows, "<", 1,
+                  bad=silent, periods=silent, missing_is_bad=True),
         AlarmRule("rejects", "warn", "rejects", "Messages, or parts of them, became rejects.",
                   of_rows(settings, "Rejects"), ">", 0),
         AlarmRule("undelivered-rows", "page", "undelivered-rows",

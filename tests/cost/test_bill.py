@@ -20,7 +20,7 @@ def made(load: Planned | Measured = REFERENCE, writer: str = "firehose", /, **gi
         "msk_broker": 0.2, "msk_storage": 0.1, "zone_transfer": 0.01, "private_ca": 400, "pipe_requests": 0.4,
         "lambda_requests": 0.2, "lambda_gb_second": 0.00001, "firehose_gb": 0.1, "s3_put": 0.005, "kms_key": 1,
         "endpoint_hour": 0.01, "endpoint_gb": 0.01, "log_ingest": 0.5, "traces": 5, "snowpipe_gb": 0.0037, "credit": 3,
-        "snowflake_storage": 20, "cpu_us_row": 20, "batch": 200,
+        "snowflake_storage": 20, "cpu_us_row": 20, "batch": 200, "nat_gb": 0.04,
     }  # fmt: skip
     values = fixed | given
     priced = {
@@ -52,8 +52,8 @@ def sums(found: Bill) -> dict[str, tuple[float, float]]:
         ("Firehose, rows taken in", 31_536e6 * 612 / 1e9 * 0.1, 31_536e6 * 5_000 / 1e9 * 0.1),
         ("S3, rejects written", 525_600 / 1_000 * 0.005, None),
         ("KMS, keys", 6, None),
-        ("VPC endpoints, hours", 5 * 3 * 730 * 0.01, None),
-        ("VPC endpoints, data", 0, 5_256e6 * (3_400 * 4 / 3 + 400) / 1e9 * 0.01),
+        ("Pipe's network, endpoints", 0, None),
+        ("Pipe's network, data", 0, 5_256e6 * (3_400 * 4 / 3 + 400) / 1e9 * 0.04),
         ("CloudWatch, logs taken in", (26.28e6 * 1_900 / 1e9 + 3) * 0.5, None),
         # Ten a second: the first, and a twentieth of nine.
         ("X-Ray, traces", 1.45 * 2.628 * 5, None),
@@ -140,20 +140,34 @@ def test_what_is_unsure_and_assumed_is_known_by_line() -> None:
 def test_what_dominates_is_the_greatest_line() -> None:
     """By what it costs at most."""
     assert made().dominant().part == "Firehose"
-    assert made(firehose_gb=0, pipe_requests=0).dominant().what == "dynamic tables"
+    assert made(firehose_gb=0, pipe_requests=0, nat_gb=0).dominant().what == "dynamic tables"
 
 
 def test_savings_save_what_they_say() -> None:
     """Each is worked out by changing one thing; the greatest comes first, and what saves nothing is left out."""
-    found = {saving.what.partition(" (")[0]: saving for saving in savings(made())}
-    assert found["a short-lived CA; its certificates end within 7 days, so each has to be renewed every week"].high == (
-        pytest.approx(350)
-    )
     in_order = [saving.high for saving in savings(made())]
     assert in_order == sorted(in_order, reverse=True)
-    assert "use interface endpoints that the VPC has already" in found
-    assert not any("interface endpoints" in saving.what for saving in savings(made(endpoints=0)))
+    assert not any("interface endpoints" in saving.what for saving in savings(made(pipe_through_nat=0)))
     assert not any("LMDP_BATCH_SIZE" in saving.what for saving in savings(made(batch=1000)))
+
+
+@pytest.mark.parametrize(
+    ("given", "data", "low", "high"),
+    # 25,929.6 GB a month. Five endpoints in three zones cost 109.50 USD, whoever's data passes them.
+    [
+        ({}, 25_929.6 * 0.04, 0, 25_929.6 * 0.03),
+        ({"endpoints": 5, "pipe_through_nat": 0}, 25_929.6 * 0.01, 109.5, 109.5),
+        ({"pipe_through_nat": 0}, 25_929.6 * 0.01, None, None),
+    ],
+)
+def test_the_pipes_data_is_charged_by_a_nat_gateway_or_by_endpoints(
+    given: dict[str, float], data: float, low: float | None, high: float | None
+) -> None:
+    """Endpoints that are there already save their hours and the NAT gateway's share, never their own charge a GB."""
+    made_here = made(**given)
+    assert sums(made_here)["Pipe's network, data"] == pytest.approx((0, data))
+    found = [(one.low, one.high) for one in savings(made_here) if "interface endpoints" in one.what]
+    assert found == ([] if low is None else [pytest.approx((low, high))])
 
 
 def test_a_load_without_bytes_has_no_larger_batch() -> None:
@@ -194,8 +208,8 @@ def test_what_does_not_fit_is_reported(given: dict[str, float], expected: list[s
 @pytest.mark.parametrize(
     ("writer", "parts"),
     [
-        ("firehose", {"MSK", "Pipes", "Lambda", "Firehose", "X-Ray", "VPC endpoints"}),
-        ("lambda", {"MSK", "Pipes", "Lambda", "X-Ray", "VPC endpoints", "Transfer"}),
+        ("firehose", {"MSK", "Pipes", "Lambda", "Firehose", "X-Ray", "Pipe's network"}),
+        ("lambda", {"MSK", "Pipes", "Lambda", "X-Ray", "Pipe's network", "Transfer"}),
         ("consumer", {"MSK", "Fargate", "NAT gateways"}),
         ("own-kafka", set()),
     ],
@@ -203,7 +217,7 @@ def test_what_does_not_fit_is_reported(given: dict[str, float], expected: list[s
 def test_each_writer_has_its_own_parts(writer: str, parts: set[str]) -> None:
     """Snowflake's lines are the same for all of them, and the comparison has the sums of each bill."""
     found, reference = made(REFERENCE, writer), made()
-    known = {"MSK", "Pipes", "Lambda", "Firehose", "X-Ray", "VPC endpoints", "Transfer", "Fargate", "NAT gateways"}
+    known = {"MSK", "Pipes", "Lambda", "Firehose", "X-Ray", "Pipe's network", "Transfer", "Fargate", "NAT gateways"}
     assert {line.part for line in found.lines} & known == parts
     of_snowflake = {name: both for name, both in sums(reference).items() if name.startswith("Snow")}
     assert {name: both for name, both in sums(found).items() if name.startswith("Snow")} == of_snowflake

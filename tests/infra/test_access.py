@@ -89,10 +89,22 @@ ROLES = {
     ],
 }  # fmt: skip
 
+PIPES = f"arn:aws:pipes:{HERE}:pipe/lmdp-example arn:aws:pipes:{HERE}:pipe/lmdp-example-r*"
+LOG_GROUPS = " ".join(
+    f"arn:aws:logs:{HERE}:log-group:/aws/{group}:*"
+    for group in (
+        "kinesisfirehose/lmdp-example-rows",
+        "lambda/lmdp-example-canary",
+        "lambda/lmdp-example-rows",
+        "lambda/lmdp-example-snowflake-setup",
+        "lambda/lmdp-example-watcher",
+        "vendedlogs/kafka/lmdp-example-kafka",
+        "vendedlogs/pipes/lmdp-example",
+    )
+)
 LOOK = [
-    (f"LookAtPipe Allow: pipes:DescribePipe on arn:aws:pipes:{HERE}:pipe/lmdp-example "
-     f"arn:aws:pipes:{HERE}:pipe/lmdp-example-r*"),
-    f"LookAtAlarms Allow: cloudwatch:DescribeAlarms on arn:aws:cloudwatch:{HERE}:alarm:lmdp-example-*",
+    f"LookAtPipe Allow: pipes:DescribePipe on {PIPES}",
+    f"LookAtAlarms Allow: cloudwatch:DescribeAlarms on arn:aws:cloudwatch:{HERE}:alarm:*",
     f"ReadParameters Allow: ssm:GetParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/*",
 ]  # fmt: skip
 STREAMS = " ".join(f"arn:aws:firehose:{HERE}:deliverystream/lmdp-example-rows{which}" for which in ("", "-r*"))
@@ -104,6 +116,8 @@ PEOPLE = {
         f"SendRows Allow: firehose:PutRecord firehose:PutRecordBatch on {STREAMS}",
         f"SendCanary Allow: lambda:InvokeFunction on arn:aws:lambda:{HERE}:function:lmdp-example-canary",
         *LOOK,
+        f"RunPipe Allow: pipes:StartPipe pipes:StopPipe on {PIPES}",
+        f"ReadLogs Allow: logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents on {LOG_GROUPS}",
         "LookAtMetrics Allow: cloudwatch:GetMetricStatistics on *",
     ],
     "lmdp-example-LmdpDeployer": [

@@ -127,6 +127,17 @@ def test_every_way_of_losing_data_has_its_alarm(example: Templates) -> None:
     assert {name: _told(alarm) for name, alarm in _alarms(example).items()} == ALARMS
 
 
+@pytest.mark.parametrize(("seconds", "minutes"), [("60", 15), ("450", 15), ("600", 20), ("3600", 120)])
+def test_silence_lasts_two_intervals_of_the_devices(seconds: str, minutes: int) -> None:
+    """Devices that are polled once an hour send no row for most periods of five minutes."""
+    from infra.alarms.path import path_rules  # noqa: PLC0415 - only where the infrastructure's packages are
+
+    from .test_execution import settings  # noqa: PLC0415 - as above
+
+    (rule,) = [one for one in path_rules(settings(LMDP_PLANNED_INTERVAL_SECONDS=seconds)) if one.name == "silence"]
+    assert (rule.periods, rule.bad, rule.about) == (minutes // 5, minutes // 5, f"No row came for {minutes} minutes.")
+
+
 def test_a_private_ca_is_watched_too(full: Templates) -> None:
     """One alarm more, where the CA is known."""
     assert set(_alarms(full)) - set(ALARMS) - set(OF_CONTAINERS) == {"ca"}

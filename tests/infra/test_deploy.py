@@ -331,6 +331,8 @@ def test_destroy_deletes_data_only_when_told_twice(
     # Without a recovery window, in which a deployment could not make them again.
     assert client("secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"] == []
     assert place.commands[-1] == "destroy auth snowflake-auth storage base --exclusively --force"
+    # The keys' aliases are gone with the stacks; their tag is left to find them by.
+    assert "--resource-type-filters kms:key --tag-filters Key=lmdp,Values=dev" in place.said[-1]
     place.answers = ["delete lmdp-dev-errors-123456789012-us-east-1"]
     tool.destroy(place.settings(), place.runtime, tool.Options(yes=True, delete_data=True))  # it may be repeated
 

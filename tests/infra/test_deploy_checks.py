@@ -43,7 +43,10 @@ class States:
     [
         ("UPDATE_IN_PROGRESS", "another deployment runs. Wait until it ends"),
         ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "another deployment runs"),
-        ("UPDATE_ROLLBACK_FAILED", "aws cloudformation continue-update-rollback --region us-east-1 --stack-name lmdp-"),
+        (
+            "UPDATE_ROLLBACK_FAILED",
+            "(as an administrator) aws cloudformation continue-update-rollback --region ",
+        ),
         ("DELETE_FAILED", "aws cloudformation delete-stack --region us-east-1 --stack-name lmdp-dev-pipe"),
     ],
 )

@@ -6,9 +6,11 @@ import base64
 import datetime as dt
 import io
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +127,18 @@ def _managed(what: str, **changed: str) -> set[str]:
 
     (document,) = [one.document for one in bootstrap_policies(settings(**changed)) if one.what == what]
     return _granted(document)
+
+
+def _runbook() -> list[tuple[str, str]]:
+    """Return the action of each AWS command in docs/operations.md, and for whom its mark says that it is."""
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    found = re.findall(r"`aws\s+([a-z0-9-]+)\s+([a-z-]+)\s[^`]*`(?:\s+\((deployer|administrator)\))?", text)
+    assert len(found) == len(re.findall(r"`aws\s", text))
+    calls = {("logs", "tail"): "FilterLogEvents"}
+    return [
+        (f"{service}:{calls.get((service, command), command.title().replace('-', ''))}", mark)
+        for service, command, mark in found
+    ]
 
 
 def _message(value: bytes, offset: int) -> dict[str, Any]:
@@ -378,4 +392,23 @@ def test_the_operators_tools(calls: Calls) -> None:
     reconcile.delivered_by_hour(day, day + dt.timedelta(hours=1))
     list(reconcile.failed_records(bucket, dt.datetime(2020, 1, 1, tzinfo=dt.UTC)))
     # The canary's function has rights of its own.
-    assert calls.made | {"lambda:InvokeFunction"} == _managed("LmdpOperator")
+    by_hand = {action for action, mark in _runbook() if not mark and not action.startswith(BESIDE)}
+    assert calls.made | {"lambda:InvokeFunction"} | by_hand == _managed("LmdpOperator", **OTHER_OPTIONS)
+
+
+def test_the_runbook_says_who_may_run_its_commands() -> None:
+    """A command without a mark is the operator's; a mark names who else runs it, as the two policies have it."""
+    from infra.bootstrap import bootstrap_policies  # noqa: PLC0415 - only where the infrastructure's packages are
+
+    from .test_execution import settings  # noqa: PLC0415 - as above
+
+    policies = {one.what: one.document for one in bootstrap_policies(settings(**OTHER_OPTIONS))}
+    by_policy = {
+        action: mark
+        for what, mark in (("LmdpDeployer", "deployer"), ("LmdpOperator", ""))
+        for statement in policies[what]["Statement"]
+        for action in listed(statement["Action"])
+    }
+    found = _runbook()
+    assert {action for action, _ in found} >= {"pipes:StartPipe", "pipes:StopPipe", "logs:FilterLogEvents"}
+    assert found == [(action, by_policy.get(action, "administrator")) for action, _ in found]

@@ -46,6 +46,10 @@ def test_the_example_file_names_every_setting_that_is_needed() -> None:
     ("changed", "said"),
     [
         ({"LMDP_AWS_REGION": "af-south-1"}, "LMDP_AWS_REGION is 'af-south-1', where Firehose has no Snowflake"),
+        ({"LMDP_AWS_REGION": "cn-north-1", "LMDP_WRITER": "snowflake"}, "it is a Region of the partition aws"),
+        ({"LMDP_AWS_REGION": "us-gov-west-1", "LMDP_WRITER": "snowflake"}, "it is a Region of the partition aws"),
+        ({"LMDP_CANARY_MAX_AGE_HOURS": "24"}, "it is a whole number from 25 to 744"),
+        ({"LMDP_KEY_MAX_AGE_DAYS": "59"}, "it is a whole number from 60 to 730"),
         ({"LMDP_AWS_REGION": "eu-west-1"}, "LMDP_MSK_CLUSTER_ARN is in us-east-1, and LMDP_AWS_REGION is eu-west-1"),
         ({"LMDP_AWS_ACCOUNT": "111111111111"}, "LMDP_MSK_CLUSTER_ARN is in the account 000000000000"),
         ({"LMDP_ORG_ID_FROM_RESOURCE": "true"}, "LMDP_ORG_ID and LMDP_ORG_ID_FROM_RESOURCE=true contradict each other"),
@@ -138,6 +142,13 @@ def test_an_environment_writes_to_its_own_database(environment: str, database: s
     """The environment that is deployed decides, whatever LMDP_ENVIRONMENT says in a `.env` of several tools."""
     values = {**example_values(), "LMDP_ENVIRONMENT": "prod"}
     assert Settings.read(environment, values).snowflake.database == database
+
+
+def test_the_direct_writer_needs_no_region_of_firehose() -> None:
+    """Firehose has no Snowflake in eu-central-2; the direct writer does not ask for it."""
+    there = {name: value.replace("us-east-1", "eu-central-2") for name, value in example_values().items()}
+    moved = {**there, "LMDP_AWS_REGION": "eu-central-2", "LMDP_WRITER": "snowflake"}
+    assert Settings.read("example", moved).names.region == "eu-central-2"
 
 
 def test_contradictions_and_gaps_come_in_one_message() -> None:

@@ -181,6 +181,34 @@ def test_acls_decide_what_another_client_may_do(
     assert _consume(kafka_broker.access, name).value() == b"allowed"
 
 
+def test_where_every_resource_without_acls_is_open_the_cluster_needs_one(own_settings: BrokerSettings) -> None:
+    """As on MSK: a Collector may change every ACL until the cluster has one; then its administrators alone may."""
+    with KafkaBroker(dataclasses.replace(own_settings, is_open=True)) as broker:
+        broker.create_topic("t", 1)
+        folder = own_settings.certs.ca.cert.parent
+        made = {name: development_ca.make_client(folder, name) for name in ("admin", "collector")}
+        admin, collector = (_client(broker, made[name]) for name in ("admin", "collector"))
+        administrator, sender = made["admin"].principal, made["collector"].principal
+        rights = topics.grants("t", collectors=[sender])
+        assert topics.apply_grants(admin, "t", rights) == sorted(rights)
+        taken = topics.Grant(sender, "topic", "t", "read")
+        assert topics.apply_grants(collector, "t", [taken]) == [taken]
+
+        closing = topics.admin_grants("t", [administrator], rights)
+        assert topics.apply_grants(admin, "t", closing) == sorted(closing)
+        denied = r"denies this client.*to change ACLs --admin NAME"
+        with pytest.raises(UnreachableError, match=denied):
+            topics.apply_grants(collector, "t", [taken])
+        with pytest.raises(UnreachableError, match=denied):
+            topics.revoke(collector, "t", administrator)
+        assert _produce(collector, "t", b"its right") is None
+        assert topics.describe(admin, "t").name == "t"
+        assert topics.revoke(admin, "t", sender) == sorted([*rights, taken])
+
+        assert topics.revoke(admin, "t", administrator) == sorted(closing)
+        assert topics.list_grants(collector, "t") == []
+
+
 def test_readers_read_the_topic_with_their_group(
     kafka_broker: KafkaBroker, kafka_settings: BrokerSettings, new_topic: Callable[..., str]
 ) -> None:

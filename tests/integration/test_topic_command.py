@@ -59,12 +59,35 @@ def test_acls_are_given_listed_and_taken(run: Callable[..., Result]) -> None:
         "User:CN=p,O=x  allow describe topic command.b",
         "User:CN=p,O=x  allow describe_configs topic command.b",
         "User:CN=p,O=x  allow read topic command.b",
+        (
+            "The cluster has no ACL. Where allow.everyone.if.no.acl.found is true, as on MSK, every client with a "
+            "certificate may change these ACLs. See --admin."
+        ),
     ]
     taken = run("acls", "--topic", "command.b", "--revoke", "c-1", "--revoke", "User:CN=p,O=x", "--group", "g")
     assert taken.stdout.startswith("No ACL matches command.b.")
     refused = run("acls", "--topic", "command.b", "--reader", "p")
     assert isinstance(refused.exception, SettingsError)
     assert "--reader needs --group" in str(refused.exception)
+
+
+def test_an_administrator_is_let_in_before_the_cluster_is_closed(run: Callable[..., Result]) -> None:
+    """Its first ACL names the client that makes it; a topic without ACLs gets none; all is revoked again."""
+    refused = run("acls", "--topic", "command.c", "--admin", "a-1")
+    assert isinstance(refused.exception, SettingsError)
+    assert "Name this client as well: --admin User:CN=lmdp-client" in str(refused.exception)
+    names = ["--admin", "lmdp-client", "--admin", "a-1"]
+    of_cluster = [
+        f"User:CN={name}  allow {operation} cluster kafka-cluster"
+        for name in ("a-1", "lmdp-client")
+        for operation in ("alter", "alter_configs", "create", "describe", "describe_configs")
+    ]
+    alone = run("acls", "--topic", "command.c", *names).stdout.splitlines()
+    assert (alone[:-1], alone[-1][:15]) == (of_cluster, "No ACL matches ")
+    beside = run("acls", "--topic", "command.c", "--collector", "c-1", "--admin", "a-1").stdout.splitlines()
+    assert "User:CN=a-1  allow alter_configs topic command.c" in beside
+    taken = run("acls", "--topic", "command.c", "--revoke", "a-1", "--revoke", "lmdp-client", "--revoke", "c-1")
+    assert "cluster kafka-cluster" not in taken.stdout
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from lmdp.cli.snowflake import app
 from lmdp.deployment.checks import snowflake_fault
@@ -244,6 +244,26 @@ def test_a_value_of_the_wrong_shape_is_replaced(client: Any, there: str, expecte
     assert client.get_secret_value(SecretId=NAME, VersionStage="AWSPREVIOUS")["SecretString"] == there
     again = CliRunner().invoke(app, ["keypair", "--bits", "2048", "--secret", NAME])
     assert isinstance(again.exception, SettingsError)
+
+
+def test_the_setup_users_key_is_replaced_by_one_command(client: Any) -> None:
+    """It is made only where it is asked for; the old one is AWSPREVIOUS, and Firehose's user rotates instead."""
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["keypair", "--bits", "2048", "--secret", NAME, *arguments])
+
+    call("--user", "setup")
+    first = secrets.read_secret(NAME, client=client)
+    refused = call("--user", "setup")
+    assert str(refused.exception).endswith(f"snowflake keypair --replace --user setup --secret {NAME}")
+    assert "--replace is for the setup user's key" in str(call("--replace").exception)
+    assert secrets.read_secret(NAME, client=client) == first
+    done = call("--user", "setup", "--replace")
+    second = secrets.read_secret(NAME, client=client)
+    assert (done.exit_code, second.user, second == first) == (0, "LM_SETUP_SVC", False)
+    assert keypair.register("LM_SETUP_SVC", keypair.pair_of(second)) in done.output
+    previous = client.get_secret_value(SecretId=NAME, VersionStage="AWSPREVIOUS")["SecretString"]
+    assert json.loads(previous)["private_key"] == first.private_key
 
 
 def test_each_environment_registers_a_user_of_its_own(client: Any) -> None:

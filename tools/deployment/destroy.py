@@ -79,7 +79,11 @@ def _delete_data(settings: Settings, runtime: Runtime) -> None:
             # With a recovery window the name would be taken for that long, and no deployment could make it.
             manager.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
         runtime.say(f"Deleted: the secret {name}")
-    runtime.say("Keys are kept: what was encrypted with them elsewhere (backups) would be gone with them.")
+    runtime.say(
+        "Keys are kept: what was encrypted with them elsewhere (backups) would be gone with them. To list them: aws "
+        "resourcegroupstaggingapi get-resources --resource-type-filters kms:key --tag-filters "
+        f"Key=lmdp,Values={names.environment} (aws kms schedule-key-deletion --key-id … deletes one)"
+    )
 
 
 def _delete_bucket(s3: Any, bucket: str) -> None:

@@ -97,12 +97,13 @@ def _fault(name: str, state: str, region: str) -> str:
     if state == "UPDATE_ROLLBACK_FAILED":
         return (
             f"{name} is {state}: what it went back to could not be restored. Fix what its events report, then "
-            f"aws cloudformation continue-update-rollback {of}, and repeat the command."
+            f"(as an administrator) aws cloudformation continue-update-rollback {of}, and repeat the command."
         )
     if state == "DELETE_FAILED":
         return (
-            f"{name} is {state}: something in it could not be deleted. Its events name it: aws cloudformation "
-            f"describe-stack-events {of}. Fix that, then aws cloudformation delete-stack {of}, and repeat the command."
+            f"{name} is {state}: something in it could not be deleted. Its events name it (as an administrator): "
+            f"aws cloudformation describe-stack-events {of}. Fix that, then aws cloudformation delete-stack {of}, "
+            "and repeat the command."
         )
     return ""
 

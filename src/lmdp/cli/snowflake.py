@@ -195,6 +195,10 @@ def keypair(  # noqa: PLR0913 - each is an option
     rotate: Annotated[
         bool, option("--rotate", "Replace Firehose's key through the second slot; repeat it to resume.")
     ] = False,
+    replace: Annotated[
+        bool,
+        option("--replace", "Replace the setup user's key; it cannot sign in until the ALTER USER has run."),
+    ] = False,
     user: Annotated[Literal["firehose", "setup"], option("--user", "The user of the key.")] = "firehose",
     secret: Secret = None,
     file: Annotated[
@@ -223,6 +227,8 @@ def keypair(  # noqa: PLR0913 - each is an option
         raise SettingsError("the private key needs one place: --secret NAME or --file FILE")
     if secret is not None:
         _refuse_another_environments(name, secret, whose(_env(environment)))
+    if replace and (secret is None or user != "setup" or rotate or show):
+        raise SettingsError("--replace is for the setup user's key in a secret: --user setup --secret NAME")
     if rotate:
         if secret is None or user != "firehose":
             raise SettingsError("--rotate is for Firehose's user, whose key is in a secret: --secret NAME")
@@ -232,7 +238,14 @@ def keypair(  # noqa: PLR0913 - each is an option
     elif show:
         _show(name, secret, file)
     else:
-        _make(name, secret, file, bits, rotates=user == "firehose")
+        _make(
+            name,
+            secret,
+            file,
+            bits,
+            instead="--rotate" if user == "firehose" else "--replace --user setup",
+            new=replace,
+        )
 
 
 def _env(environment: str | None) -> dict[str, str]:
@@ -255,7 +268,7 @@ def _refuse_another_environments(name: str, secret: str, owner: str) -> None:
         )
 
 
-def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotates: bool) -> None:
+def _make(name: str, secret: str | None, file: Path | None, bits: int, *, instead: str, new: bool) -> None:
     from lmdp.deployment.checks import snowflake_fault  # noqa: PLC0415 - loaded when needed
     from lmdp.snowflake import keypair as keys  # noqa: PLC0415 - as above
     from lmdp.snowflake import secrets  # noqa: PLC0415 - as above
@@ -271,15 +284,15 @@ def _make(name: str, secret: str | None, file: Path | None, bits: int, *, rotate
         held = secrets.read_versions(secret, client).current
         # What neither Firehose nor the deployment can use is replaced; Secrets Manager keeps it as AWSPREVIOUS.
         fault = snowflake_fault(secrets.read_text(secret, held, client)) if held else "is empty"
-        if not fault:
-            instead = f"--rotate --secret {secret}" if rotates else "--user setup --secret ANOTHER"
+        if not fault and not new:
             raise SettingsError(
-                f"the secret {secret} holds a key already, and is left as it is. Replace it without downtime: "
-                f"{program()} snowflake keypair {instead}"
+                f"the secret {secret} holds a key already, and is left as it is. Replace it: "
+                f"{program()} snowflake keypair {instead} --secret {secret}"
             )
         secrets.write_current(secret, secrets.KeySecret(name, pair.private), client)
         if held:
-            typer.echo(f"-- The previous value {fault}: it was replaced, and is kept as the version AWSPREVIOUS.")
+            why = f" {fault}: it" if fault else ""
+            typer.echo(f"-- The previous value{why} was replaced, and is kept as the version AWSPREVIOUS.")
     typer.echo(f"-- {file or f'secret {secret}'}: the private key of {name}. Run this as an ACCOUNTADMIN:")
     typer.echo(f"{keys.register(name, pair)};")
 

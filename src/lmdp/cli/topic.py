@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ from lmdp.cli.options import DEFAULT_HOME, Home, Json, KafkaOptions, option
 from lmdp.errors import SettingsError
 
 if TYPE_CHECKING:
+    from lmdp.machine.kafka.access import KafkaAccess
     from lmdp.machine.kafka.topics import Grant
 
 NO_ACL = "No ACL matches"
@@ -91,7 +93,7 @@ def create(
 
 @app.command(cls=Command)
 @option_groups()
-def acls(
+def acls(  # noqa: PLR0913 - each is an option
     *,
     kafka: KafkaOptions,
     home: Home = DEFAULT_HOME,
@@ -106,11 +108,19 @@ def acls(
         Principals, option("--reader NAME", "Let this client, such as a run's or the pipe's, read the topic.")
     ] = None,
     group: Annotated[str | None, option("--group NAME", "The consumer group of --reader, or of --revoke.")] = None,
+    admin: Annotated[
+        Principals,
+        option(
+            "--admin NAME",
+            "Let this client, and no other, change ACLs, topics and settings of the cluster, and of the topic where it "
+            "has ACLs.",
+        ),
+    ] = None,
     revoke: Annotated[
         Principals,
         option(
             "--revoke NAME",
-            "Revoke from this client every right on the topic, and with --group its right to that group.",
+            "Revoke from this client every right on the topic, with --group its right to that group, and --admin's.",
         ),
     ] = None,
     as_json: Json = False,
@@ -118,29 +128,49 @@ def acls(
     """List who may do what on the topic, after granting and revoking rights.
 
     Collectors write and describe the topic, readers read it and their group, and nobody else gets anything. Granting
-    twice changes nothing.
+    twice changes nothing. On MSK, whose clusters are open to every certificate until they have an ACL, --admin closes
+    the cluster itself.
 
     Example: lmdp topic acls --collector collector-1 --reader pipe --group lmdp-pipe
     """
-    from lmdp.machine.kafka import topics as admin  # noqa: PLC0415 - loads librdkafka
+    from lmdp.machine.kafka import topics  # noqa: PLC0415 - loads librdkafka
 
     if reader and not group:
         raise SettingsError("--reader needs --group NAME: the consumer group that this client reads with.")
     access, topic = kafka.access(home), kafka.topic
     for name in revoke or ():
-        admin.revoke(access, topic, _principal(name), group)
+        topics.revoke(access, topic, _principal(name), group)
     collectors, readers = map(_principal, collector or ()), [_principal(name) for name in reader or ()]
-    wanted = admin.grants(topic, collectors=collectors, readers=readers, group=group or "")
-    admin.apply_grants(access, topic, wanted)
-    listed = admin.list_grants(access, topic)
-    typer.echo(json.dumps([dataclasses.asdict(one) for one in listed], indent=2) if as_json else _table(listed, topic))
+    wanted = topics.grants(topic, collectors=collectors, readers=readers, group=group or "")
+    if admin:
+        held = topics.list_grants(access, topic)
+        admins = [_principal(name) for name in admin]
+        if kafka.servers is not None:  # the embedded Kafka's client is its super user
+            _refuse_lockout(access, admins, held)
+        wanted += topics.admin_grants(topic, admins, [*held, *wanted])
+    topics.apply_grants(access, topic, wanted)
+    listed = topics.list_grants(access, topic)
+    text = _table(listed, topic, is_embedded=kafka.servers is None)
+    typer.echo(json.dumps([dataclasses.asdict(one) for one in listed], indent=2) if as_json else text)
+
+
+def _refuse_lockout(access: "KafkaAccess", admins: list[str], held: "list[Grant]") -> None:
+    """Refuse the cluster's first ACL where it would shut out who makes it: nobody could change an ACL again."""
+    from lmdp.certificates.development_ca import principal_of, read_certificate  # noqa: PLC0415 - loads cryptography
+
+    own = principal_of(read_certificate(access.cert)) if access.cert else "User:ANONYMOUS"
+    if own not in admins and not any(one.resource == "cluster" for one in held):
+        raise SettingsError(
+            f"The cluster's first ACL shuts out every client that it does not name, this one ({own}) too, and then "
+            f"perhaps nobody could change an ACL again. Name this client as well: --admin {shlex.quote(own)}"
+        )
 
 
 def _principal(name: str) -> str:
     return name if name.startswith("User:") else f"User:CN={name}"
 
 
-def _table(listed: "list[Grant]", topic: str) -> str:
+def _table(listed: "list[Grant]", topic: str, *, is_embedded: bool) -> str:
     lines = [
         f"{one.principal}  {one.permission} {one.operation} {one.resource} {one.name}"
         + ("" if one.pattern == "literal" else f" ({one.pattern})")
@@ -150,5 +180,10 @@ def _table(listed: "list[Grant]", topic: str) -> str:
         lines.append(
             f"{NO_ACL} {topic}. Where allow.everyone.if.no.acl.found is true, as on MSK, every client with a "
             "certificate may read and write it."
+        )
+    if not is_embedded and not any(one.resource == "cluster" for one in listed):
+        lines.append(
+            "The cluster has no ACL. Where allow.everyone.if.no.acl.found is true, as on MSK, every client with a "
+            "certificate may change these ACLs. See --admin."
         )
     return "\n".join(lines)

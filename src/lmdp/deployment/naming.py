@@ -77,7 +77,7 @@ class Names:
 
     @property
     def partition(self) -> str:
-        """`aws`: Firehose has a Snowflake destination in no Region of another partition."""
+        """`aws`, the only one that is supported: settings take no ARN and no Region of another."""
         return "aws"
 
     # What the rows pass, from end to end.

@@ -26,7 +26,8 @@ class BrokerSettings:
 
     `folder` keeps its data, log and configuration. Only the certificates `lmdp-client` and `lmdp-server` may do
     everything; another certificate of the same CA may do what an ACL allows it. `advertised` is the `host:port` that
-    clients are sent to, with something in between. `wait_seconds`: for a Kafka that still has the folder.
+    clients are sent to, with something in between. `wait_seconds`: for a Kafka that still has the folder. `is_open`:
+    what has no ACL is every certificate's, as on MSK.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class BrokerSettings:
     heap_mb: int = 512
     advertised: str = ""
     wait_seconds: float = supervisor.STOP_SECONDS + 10.0
+    is_open: bool = False
 
 
 def write(settings: BrokerSettings, ports: tuple[int, int]) -> None:
@@ -65,6 +67,7 @@ def properties(settings: BrokerSettings, ports: tuple[int, int], data: Path) -> 
         "ca": certs.ca.cert.absolute(),
         "super_users": f"{certs.server.principal};{certs.client.principal}",
         "data": data,
+        "open": str(settings.is_open).lower(),
     }
     template = resources.files(__package__).joinpath("server.properties").read_text("utf-8")
     lines = (line.partition("=") for line in template.splitlines() if line and not line.startswith("#"))

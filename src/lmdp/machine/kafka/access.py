@@ -213,7 +213,7 @@ def translate(
         return UnreachableError(
             f"{access.bootstrap_servers} denies this client: {_text(first)}. Its rights are given by "
             f"an administrator of the broker, with a --cert and --key of its own: {grant(access, topic, group)} "
-            "(for a sender --collector NAME, without --group)"
+            "(for a sender --collector NAME, without --group; to change ACLs --admin NAME)"
         )
     if first.name() in _AWAY | _MOVING:
         return _away_error(seen, access)

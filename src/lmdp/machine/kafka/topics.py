@@ -34,6 +34,11 @@ RETENTION_HOURS = 6  # LogicMonitor's own advice: a consumer that is away for lo
 MAX_MESSAGE_BYTES = 1_048_588  # Kafka's own default: 1 MiB, and what a record batch adds
 BATCH_OVERHEAD_BYTES = 12
 
+CLUSTER = "kafka-cluster"  # the name of the only resource of its kind
+_ADMIN = ("alter", "alter_configs", "create", "describe", "describe_configs")
+# librdkafka calls the cluster a broker: RD_KAFKA_RESOURCE_BROKER has the number of Kafka's CLUSTER.
+_TYPES = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "cluster": ResourceType.BROKER}
+
 
 @dataclass(frozen=True, slots=True)
 class TopicSettings:
@@ -64,7 +69,7 @@ class TopicDetails:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Grant:
-    """One ACL. `resource` is `topic` or `group`; `operation` is Kafka's name in lower case; `allow` or `deny`."""
+    """One ACL. `resource` is `topic`, `group` or `cluster`; `operation` has Kafka's name in lower case."""
 
     principal: str
     resource: str
@@ -241,11 +246,22 @@ def grants(topic: str, *, collectors: Iterable[str] = (), readers: Iterable[str]
     return [*rights, *(Grant(who, "group", group, "read") for who in readers)]
 
 
+def admin_grants(topic: str, admins: Iterable[str], others: Iterable[Grant]) -> list[Grant]:
+    """Return the rights to administer the cluster, and `topic` where one of `others` closes it to everybody else.
+
+    Without one the topic is left open: its first ACL, an administrator's, would shut its senders out.
+    """
+    closed = any(one.resource == "topic" for one in others)
+    resources = [("cluster", CLUSTER), *([("topic", topic)] if closed else [])]
+    return [Grant(who, kind, name, operation) for who in admins for kind, name in resources for operation in _ADMIN]
+
+
 def list_grants(access: KafkaAccess, topic: str) -> list[Grant]:
-    """List every ACL on `topic`, by its name, by a prefix or by `*`, and every ACL on a group."""
+    """List every ACL on `topic`, by its name, by a prefix or by `*`, and every ACL on a group and on the cluster."""
     filters = (
         _filter(ResourceType.TOPIC, topic, ResourcePatternType.MATCH),
         _filter(ResourceType.GROUP, None, ResourcePatternType.ANY),
+        _filter(_TYPES["cluster"], None, ResourcePatternType.ANY),
     )
     with _administering(access, topic) as admin:
         answers = [admin.client.describe_acls(one, request_timeout=REQUEST_SECONDS).result() for one in filters]
@@ -265,11 +281,13 @@ def apply_grants(access: KafkaAccess, topic: str, wanted: list[Grant]) -> list[G
 def revoke(access: KafkaAccess, topic: str, principal: str, group: str | None = None) -> list[Grant]:
     """Delete what `principal` is allowed on the topic and on the group, by their names; return what was deleted.
 
-    Other topics and groups of the cluster keep their ACLs, and a denial stays: without it a client may do more.
+    So is its right to administer the cluster, with which it could allow itself the topic again. Other topics and groups
+    keep their ACLs, and a denial stays: without it a client may do more.
     """
-    named = [(ResourceType.TOPIC, topic), *([(ResourceType.GROUP, group)] if group else [])]
+    named = [("topic", topic, "any"), *([("group", group, "any")] if group else [])]
     filters = [
-        _filter(kind, name, ResourcePatternType.LITERAL, principal, AclPermissionType.ALLOW) for kind, name in named
+        _filter(_TYPES[kind], name, ResourcePatternType.LITERAL, principal, AclPermissionType.ALLOW, operation)
+        for kind, name, operation in [*named, *(("cluster", CLUSTER, operation) for operation in _ADMIN)]
     ]
     with _administering(access, topic) as admin:
         ended = admin.client.delete_acls(filters, request_timeout=REQUEST_SECONDS).values()
@@ -296,14 +314,16 @@ def _filter(
     pattern: ResourcePatternType,
     principal: str | None = None,
     permission: AclPermissionType = AclPermissionType.ANY,
+    operation: str = "any",
 ) -> AclBindingFilter:
-    return AclBindingFilter(resource, name, pattern, principal, None, AclOperation.ANY, permission)  # type: ignore[arg-type]  # None: any
+    wanted = AclOperation[operation.upper()]
+    return AclBindingFilter(resource, name, pattern, principal, None, wanted, permission)  # type: ignore[arg-type]  # None: any
 
 
 def _grant(binding: AclBinding) -> Grant:
     return Grant(
         principal=binding.principal,
-        resource=_word(binding.restype),
+        resource="cluster" if binding.restype is _TYPES["cluster"] else _word(binding.restype),
         name=binding.name,
         operation=_word(binding.operation),
         pattern=_word(binding.resource_pattern_type),
@@ -320,7 +340,7 @@ def _word(member: object) -> str:
 
 def _binding(grant: Grant) -> AclBinding:
     return AclBinding(
-        ResourceType[grant.resource.upper()],
+        _TYPES[grant.resource],
         grant.name,
         ResourcePatternType[grant.pattern.upper()],
         grant.principal,
