@@ -84,7 +84,7 @@ def _function(settings: Settings) -> list[AlarmRule]:
 def _rows(settings: Settings) -> list[AlarmRule]:
     rows, delivered = of_rows(settings, "Rows"), of_rows(settings, "Delivered")
     missing = expression("FILL(rows, 0) - FILL(delivered, 0)", "rows not delivered", rows=rows, delivered=delivered)
-    silent = max(3, ceil(2 * settings.load.interval / 300))  # in periods of five minutes
+    silent = max(3, ceil(2 * settings.traffic.interval / 300))  # in periods of five minutes
     return [
         AlarmRule("silence", "page", "silence", f"No row came for {5 * silent} minutes.", rows, "<", 1,
                   bad=silent, periods=silent, missing_is_bad=True),
