@@ -13,7 +13,7 @@ from lmdp.core.column_names import KEY_STYLES, KeyStyle, key_overhead, styled
 from lmdp.core.pipeline import TransformSettings
 from lmdp.core.specification import MAX_ROW_BYTES, Spec
 from lmdp.errors import SettingsError
-from lmdp.support.settings_reader import Reader
+from lmdp.support.settings_reader import Reader, message_limits
 from lmdp.support.specification_file import configured_spec
 
 if TYPE_CHECKING:
@@ -75,10 +75,8 @@ class Settings:
             "concurrency": int(read.decimal("LMDP_FIREHOSE_CONCURRENCY", 8, 1, _MAX_CONCURRENCY)),
             "margin": read.decimal("LMDP_MARGIN_SECONDS", 3, 0.5, _PIPE_SECONDS),
         }
-        decompressed = int(read.decimal("LMDP_MAX_DECOMPRESSED_BYTES", 64 * 2**20, 1, 2**30))
         whole = int(read.decimal(_MEMORY, _MEMORY_MIB, 128, 10_240)) * 2**20
-        memory = int(read.decimal("LMDP_MAX_MESSAGE_MEMORY", whole // 4, 1, 2**33))
-        message_rows = int(read.decimal("LMDP_MAX_MESSAGE_ROW_BYTES", whole // 8, 1, 2**31))
+        limits = message_limits(read, max_message_memory=whole // 4, max_message_row_bytes=whole // 8)
         if read.faults or spec is None:
             raise SettingsError.of(read.faults)
         return cls(
@@ -88,9 +86,7 @@ class Settings:
             keys=styled(spec, style),
             transform=TransformSettings(
                 org_id=env.get("LMDP_ORG_ID") or None,
-                max_decompressed_bytes=decompressed,
-                max_message_memory=memory,
-                max_message_row_bytes=message_rows,
+                **limits,
                 max_row_bytes=min(MAX_ROW_BYTES, MAX_RECORD_BYTES - key_overhead(spec, style)),
                 spec=spec,
                 tenant_header=env.get("LMDP_TENANT_HEADER") or None,

@@ -332,7 +332,8 @@ class _Walk:
         flat.bytes += sum(map(self.limits.measure, flat.rows[flat.measured :]))
         flat.measured = len(flat.rows)
         if flat.bytes > limit:
-            raise MessageError(DECODE_TOO_LARGE, f"its rows would take more than {limit:,} bytes")
+            reason = f"its rows would take more than {limit:,} bytes (limit: LMDP_MAX_MESSAGE_ROW_BYTES)"
+            raise MessageError(DECODE_TOO_LARGE, reason)
 
 
 def _number(point: NumberDataPoint) -> int | float | None:

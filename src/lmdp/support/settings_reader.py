@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from lmdp.errors import SettingsError
+
 PREFIXES: Final = ("LMDP_", "SNOWFLAKE_", "RETENTION_")
 """The beginnings of the names of settings."""
+
+_MESSAGE_LIMITS: Final = {
+    "max_decompressed_bytes": ("LMDP_MAX_DECOMPRESSED_BYTES", 2**30),
+    "max_message_memory": ("LMDP_MAX_MESSAGE_MEMORY", 2**36),
+    "max_message_row_bytes": ("LMDP_MAX_MESSAGE_ROW_BYTES", 2**31),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,25 @@ class Reader:
             found = "is not set" if not values else f"has {', '.join(map(repr, wrong or values))}"
             self.fault(f"{name} {found}; it is {what}")
         return values
+
+
+def message_limits(read: Reader, **defaults: int) -> dict[str, int]:
+    """Return the limits of one message that are given, over `defaults`: bytes, by the names of the core's settings."""
+    given = {
+        name: int(read.decimal(variable, 1, 1, most))
+        for name, (variable, most) in _MESSAGE_LIMITS.items()
+        if read.given(variable)
+    }
+    return defaults | given
+
+
+def configured_limits(env: Mapping[str, str] = os.environ) -> dict[str, int]:
+    """Return the limits of one message that the environment has. Raises SettingsError, which names every fault."""
+    read = Reader(env)
+    limits = message_limits(read)
+    if read.faults:
+        raise SettingsError.of(read.faults)
+    return limits
 
 
 def is_loopback(host: str) -> bool:
