@@ -56,14 +56,14 @@ def nested(levels: int, kind: str, *, lenient: bool = False) -> bytes:
     return raw(f'{{"timeUnixNano":{NS},"asInt":1,"attributes":[{{"key":"a","value":{value}}}{more}]}}')
 
 
-def nested_binary(levels: int) -> bytes:
-    """The same arrays as protobuf."""
+def nested_binary(levels: int, kind: str = "array") -> bytes:
+    """The same as protobuf."""
     data = metrics_pb2.MetricsData()
     data.ParseFromString(strategies.protobuf(bundle(gauge())))
     point = data.resource_metrics[0].scope_metrics[0].metrics[0].gauge.data_points[0]
     value = point.attributes.add(key="a").value
     for _ in range(levels):
-        value = value.array_value.values.add()
+        value = value.array_value.values.add() if kind == "array" else value.kvlist_value.values.add(key="k").value
     value.int_value = 1
     return bytes(data.SerializeToString())
 
@@ -138,6 +138,8 @@ DEPTH = (
     ),
     Edge("49 x array in protobuf", lambda: nested_binary(49), "1 rows"),
     Edge("50 x array in protobuf", lambda: nested_binary(50), MALFORMED),
+    Edge("33 x kvlist in protobuf", lambda: nested_binary(33, "kvlist"), "1 rows"),
+    Edge("34 x kvlist in protobuf", lambda: nested_binary(34, "kvlist"), MALFORMED),
     Edge("messages in each other to 60 kB", _in_each_other, MALFORMED),
 )
 SIZE = (

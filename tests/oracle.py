@@ -192,9 +192,11 @@ def histogram(point: Json) -> Derived | None:
     return [*rows, ("bucket", sum(counts), {"le": "+Inf"})]
 
 
-def exponential(point: Json) -> Derived:
-    """The rows of an exponential histogram."""
-    scale = signed(point.get("scale"))
+def exponential(point: Json) -> Derived | None:
+    """The rows of an exponential histogram; None where the zero threshold is negative or no number."""
+    scale, threshold = signed(point.get("scale")), double(point.get("zeroThreshold"))
+    if math.isnan(threshold) or threshold < 0:
+        return None
 
     def bound(index: int) -> float:
         if scale < -1000:  # the exponent itself has no double: what it would be in exact numbers
@@ -209,8 +211,9 @@ def exponential(point: Json) -> Derived:
     high = [unsigned(count) for count in positive.get("bucketCounts") or []]
     low_at, high_at = signed(negative.get("offset")), signed(positive.get("offset"))
     buckets = [(-bound(low_at + n), count) for n, count in enumerate(low)][::-1]
-    buckets.append((double(point.get("zeroThreshold")), unsigned(point.get("zeroCount"))))
-    buckets += [(bound(high_at + n + 1), count) for n, count in enumerate(high)]
+    buckets = [(threshold if -threshold < upper < 0 else upper, count) for upper, count in buckets]
+    buckets.append((threshold, unsigned(point.get("zeroCount"))))
+    buckets += [(max(threshold, bound(high_at + n + 1)), count) for n, count in enumerate(high)]
     rows, total = statistics(point), 0
     for number, (upper, count) in enumerate(buckets):
         total += count

@@ -199,7 +199,7 @@ EXPONENTIAL = _optional(
     **STATISTICS,
     scale=st.sampled_from([-1100, -11, -1, 0, 1, 3, 20, 60, 2000]),
     zeroCount=UINT64,
-    zeroThreshold=st.sampled_from([0.0, -0.0, 1e-6, "NaN"]),
+    zeroThreshold=st.sampled_from([0.0, -0.0, 1e-6, 2.0, 3.0, -1.0, "NaN"]),
     positive=BUCKETS,
     negative=BUCKETS,
 )
@@ -339,7 +339,7 @@ def _spelled(key: str, value: Any, chance: random.Random) -> Any:
         return value
     if isinstance(value, dict):
         members = [(name, _spelled(name, inner, chance)) for name, inner in value.items()]
-        members += [(name, chance.choice([None, 1, "x", [{}]])) for name in ("unknownField",) if chance.random() < 0.1]
+        members += [(name, chance.choice([None, 1, "", [{}]])) for name in ("unknownField",) if chance.random() < 0.1]
         members += [(name, None) for name in ("unit", "flags", "asInt", "sum", "attributes") if name not in value]
         chance.shuffle(members)
         return {snake(name) if chance.random() < 0.3 else name: inner for name, inner in members}

@@ -218,6 +218,23 @@ def test_a_specification_that_is_missing_is_refused(words: list[str], tmp_path: 
     assert not (tmp_path / ".lmdp" / "warehouse.duckdb").exists()
 
 
+@pytest.mark.parametrize("words", [["flatten", "a.json"], ["run"], ["replay", "rejects"]])
+def test_a_limit_of_a_message_is_read(words: list[str], tmp_path: Path) -> None:
+    """Whoever transforms messages has the same limits, so that what one rejected another can take."""
+    (tmp_path / "a.json").write_bytes(bundle(1))
+    (tmp_path / "rejects").mkdir()
+    ended = call(*words, folder=tmp_path, LMDP_MAX_MESSAGE_MEMORY="0")
+    assert (ended.code, "LMDP_MAX_MESSAGE_MEMORY is '0'" in ended.err) == (2, True)
+
+
+def test_the_reason_names_the_limit_that_lets_a_message_pass(tmp_path: Path) -> None:
+    """A message that is too large passes once the variable of its reject is raised."""
+    (tmp_path / "a.json").write_bytes(bundle(1, tenant="t"))
+    small = call("flatten", "a.json", folder=tmp_path, LMDP_MAX_MESSAGE_MEMORY="1000")
+    assert (small.code, "LMDP_MAX_MESSAGE_MEMORY" in small.err, small.out) == (1, True, "")
+    assert call("flatten", "a.json", folder=tmp_path, LMDP_MAX_MESSAGE_MEMORY="100000").out.count("\n") == 1
+
+
 @pytest.mark.parametrize(("lines", "ended"), [(1, 0), (20_000, 1)])
 def test_a_pipe_that_closes_early_is_no_error_to_read(tmp_path: Path, lines: int, ended: int) -> None:
     """`lmdp flatten … | head -1` shows its row and nothing on standard error; the exit code is 1 if rows were lost."""

@@ -119,7 +119,8 @@ def test_too_much_to_read_is_said_before_it_is_read() -> None:
     low = settings(1, 1)
     (reject,) = transform([Message(value)], low).rejects
     assert (reject.code, reject.raw, reject.datapoints) == ("Decode.TooLarge", value, 0)
-    assert reject.message == "to read it could take more than 1,048,576 bytes of memory"
+    reason = "to read it could take more than 1,048,576 bytes of memory (limit: LMDP_MAX_MESSAGE_MEMORY)"
+    assert reject.message == reason
     assert len(run(reject.raw).rows) == 2_000
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from bundles import run, verdict
-from edges import EDGES, Edge
+from edges import EDGES, Edge, nested, nested_binary
 from lmdp import Message, Transformed, TransformSettings, encode, transform
 
 SMALL = [edge for edge in EDGES if not edge.alone]
@@ -39,3 +39,10 @@ def further_down(frames: int, value: bytes | None) -> Transformed:
 def test_the_depth_of_the_caller_does_not_matter(edge: Edge) -> None:
     """What is nested too deep is so by a limit of our own, not by how much of Python's stack is left."""
     assert verdict(further_down(400, edge.make())) == edge.verdict
+
+
+@pytest.mark.parametrize("value", [nested(65, "array"), nested_binary(50), nested_binary(34, "kvlist")])
+def test_the_reason_is_that_it_is_nested_too_deep(value: bytes) -> None:
+    """Whichever reader stopped."""
+    (reject,) = run(value).rejects
+    assert reject.message == "metric 'M': datapoint attributes: nested too deep"

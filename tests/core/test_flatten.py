@@ -132,7 +132,7 @@ def test_a_histogram_fails_whole() -> None:
 
 def test_exemplars_are_counted_where_they_are_dropped() -> None:
     """Exemplars of a datapoint that makes rows or is dropped are counted; those of a reject stay in it."""
-    three = {"exemplars": [{"asDouble": 1.5}, {}, {}]}
+    three = {"exemplars": [{"asDouble": 1.5}, None, {}, {}]}
     value = bundle(gauge({**POINT, **three}, {**NAN, **three}, three), gauge({**NO_TIME, "exemplars": [{}]}))
     done = run(value)
     assert done.counts.dropped["exemplars"] == 9

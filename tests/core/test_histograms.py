@@ -124,12 +124,34 @@ def test_statistics(kind: str, given: tuple[str, ...]) -> None:
             {"count": 5, "zeroCount": 1, "zeroThreshold": 2, "positive": {"bucketCounts": [0, 4]}},
             {"2": 1, "4": 5, "+Inf": 5},
         ),
+        # what is within the zero threshold is merged into zero
+        (
+            {"count": 9, "zeroCount": 2, "zeroThreshold": 4, "positive": {"bucketCounts": [1, 3, 3]}},
+            {"4": 6, "8": 9, "+Inf": 9},
+        ),
+        (
+            {"count": 9, "zeroCount": 2, "zeroThreshold": 3, "positive": {"bucketCounts": [0, 4, 3]}},
+            {"3": 2, "4": 6, "8": 9, "+Inf": 9},
+        ),
+        (
+            {"count": 9, "zeroCount": 2, "zeroThreshold": 2, "negative": {"bucketCounts": [1, 3, 3]}},
+            {"-4": 3, "-2": 6, "2": 9, "+Inf": 9},
+        ),
+        ({"count": 4, "zeroCount": 1, "zeroThreshold": INF, "positive": {"bucketCounts": [3]}}, {"+Inf": 4}),
     ],
 )
 def test_exponential_buckets(point: dict[str, Any], expected: dict[str, int]) -> None:
     """From the lowest negative bucket over zero to the highest, and +Inf with the count itself."""
     expected = {label.removesuffix(".0"): value for label, value in expected.items()}
     assert list(buckets("exponentialHistogram", point).items()) == list(expected.items())
+
+
+@pytest.mark.parametrize("threshold", [-3, "-5e-324", "NaN", "-Infinity"])
+def test_a_zero_threshold_that_is_no_width(threshold: float | str) -> None:
+    """The zero bucket would have no place among the others: the datapoint fails."""
+    point = {"timeUnixNano": NS, "zeroThreshold": threshold, "negative": {"bucketCounts": [1, 3, 3]}}
+    done = run(bundle(metric("exponentialHistogram", point)))
+    assert (verdict(done), done.rows, done.counts.rejected_datapoints) == ("Row.BadHistogram", [], 1)
 
 
 def test_summary() -> None:

@@ -412,6 +412,24 @@ def test_broken_attributes(attributes: str, point: str) -> None:
     assert verdict(run(raw(f'{{"timeUnixNano":1,{point},"attributes":{attributes}}}'))) == MALFORMED
 
 
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ('{"a":"b"}', "expected an array, got an object at $"),
+        ('[{"key":"a","value":"plain"}]', "expected an object, got text at $[0].value"),
+        ('[{"key":"a","value":{"intValue":"x"}}]', "intValue: 'x' is not an integer"),
+    ],
+)
+@pytest.mark.parametrize("level", ["resource", "scope", "datapoint"])
+def test_the_reason_says_whose_attributes_are_broken(level: str, attributes: str, reason: str) -> None:
+    """Its path begins at their list, not at the message."""
+    broken = {level: json.loads(attributes)}
+    point = {**bundles.POINT, "attributes": broken.get("datapoint", [])}
+    scope = {"name": "CPU", "attributes": broken.get("scope", [])}
+    (reject,) = run(bundle(gauge(point), attributes=broken.get("resource", []), scope=scope)).rejects
+    assert reject.message.removeprefix("metric 'M': ") == f"{level} attributes: {reason}"
+
+
 @pytest.mark.parametrize("attribute", [b"\x0a\x01\xff", b"\x0a\x09a", b"\x12\x03\x0a\x01\xff", b"\x0b"])
 @pytest.mark.parametrize("level", ["resource", "scope", "a row", "non-finite", "no value"])
 def test_broken_attributes_in_protobuf(attribute: bytes, level: str) -> None:
@@ -490,12 +508,21 @@ def scoped(*metrics: str) -> bytes:
         (scoped(GAUGE, '{"name":"a","gauge":null}'), 1, 1),
         (scoped(GAUGE, '{"name":"a","gauge":{}}'), 1, 0),
         (scoped('{"name":"a"}'), 0, 1),
+        # data beside a good metric, in an unknown field of what has none in a known one
+        (scoped(GAUGE, '{"name":"a","sum":{"datapoints":[{"asInt":1}]}}'), 1, 1),
+        (scoped(GAUGE, '{"name":"a","sum":{"dataPoints":[],"points":[{"asInt":1}]}}'), 1, 1),
+        (scoped(GAUGE)[:-4] + b',{"scope":{"name":"a"},"Metrics":[{"name":"a"}]}]}]}', 1, 1),
+        (scoped(GAUGE)[:-2] + b',{"ScopeMetrics":[{"metrics":[{"name":"a"}]}]}]}', 1, 1),
+        (scoped(GAUGE)[:-2] + b',{"x":"text"}]}', 1, 1),
+        (scoped(GAUGE)[:-2] + b',{"resource":{"x":[1]},"y":1,"z":""}]}', 1, 0),
+        (scoped(GAUGE.replace('"dataPoints"', '"x":[1],"dataPoints"')), 1, 0),
         # nothing could be read, and something was there
         (scoped('{"name":"a","intGauge":{"dataPoints":[{"value":"3"}]}}'), NOT_METRICS, 0),
         (scoped('{"name":"a","heatmap":{"cells":[[1]]}}'), NOT_METRICS, 0),
         (scoped('{"name":"a","gauge":{"points":[{"asDouble":1.5}]}}'), NOT_METRICS, 0),
         (HEAD + b'"instrumentationLibraryMetrics":[{"metrics":[{"name":"a"}]}]}]}', NOT_METRICS, 0),
         (HEAD + b'"instrumentation_library_metrics":[{"metrics":[{"name":"a"}]}]}]}', NOT_METRICS, 0),
+        (HEAD + b'"x":"text"}]}', NOT_METRICS, 0),
         (HEAD + b'"scope_metricss":[{"metrics":[{"name":"a"}]}]}]}', NOT_METRICS, 0),
         (HEAD + b'"x":1}],"resourceLogs":[{"scopeLogs":[{"x":1}]}]}', NOT_METRICS, 0),
         # of two resources one is of an old sender
@@ -508,7 +535,7 @@ def scoped(*metrics: str) -> bytes:
         (scoped(GAUGE.replace('"asD', '"labels":[{"key":"a"}],"attributes":[{"key":"a"}],"asD')), 1, 0),
         # nothing was there
         (HEAD + b'"instrumentationLibraryMetrics":[]}]}', 0, 0),
-        (HEAD + b'"x":[{}],"y":1,"z":"text"}]}', 0, 0),
+        (HEAD + b'"x":[{}],"y":1,"z":""}]}', 0, 0),
         (scoped(), 0, 0),
     ],
     ids=shown,
@@ -575,6 +602,25 @@ def test_unknown_data_in_protobuf_is_counted() -> None:
     value = old(points(5, AS_DOUBLE)) + old(points(4, AS_INT)) + old()
     done = run(value)
     assert (verdict(done), +done.counts.dropped) == ("1 rows", {"unknownData": 2})
+
+
+@pytest.mark.parametrize(
+    ("part", "unknown"),
+    [
+        (strategies.field(2, strategies.field(2, strategies.field(5, strategies.field(9, POINT_3)))), 1),
+        (strategies.field(2, strategies.field(2, strategies.field(5, b""))), 0),
+        (strategies.field(2, strategies.field(2, points(5, AS_DOUBLE) + strategies.field(5, b"\x4a\x01x"))), 0),
+        (strategies.field(2, strategies.field(9, b"\n\x01a")), 1),
+        (strategies.field(9, b"text"), 1),
+        (strategies.field(9, b"") + b"\x50\x01", 0),
+        (strategies.field(2, b""), 0),
+    ],
+    ids=["gauge", "empty gauge", "gauge with points", "scope", "resource", "nothing in it", "empty scope"],
+)
+def test_data_in_an_unknown_field_of_protobuf_is_counted(part: bytes, unknown: int) -> None:
+    """A kind of data, scope or resource with nothing in a known field and something in another is counted."""
+    done = run(old(points(5, AS_DOUBLE)) + strategies.field(1, part))
+    assert done.counts.dropped["unknownData"] == unknown
 
 
 @pytest.mark.parametrize(

@@ -206,8 +206,8 @@ def test_too_large_row_comes_back_when_the_limit_is_raised() -> None:
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
-        ("max_decompressed_bytes", "decompressed it is larger than 9 bytes"),
-        ("max_message_row_bytes", "its rows would take more than 9 bytes"),
+        ("max_decompressed_bytes", "decompressed it is larger than 9 bytes (limit: LMDP_MAX_DECOMPRESSED_BYTES)"),
+        ("max_message_row_bytes", "its rows would take more than 9 bytes (limit: LMDP_MAX_MESSAGE_ROW_BYTES)"),
     ],
 )
 def test_too_large_message_comes_back_when_the_limit_is_raised(limit: str, message: str) -> None:

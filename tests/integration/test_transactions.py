@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import time
 import uuid
+from datetime import UTC, datetime
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it re-exports in silence
     AdminClient,
     NewPartitions,
     NewTopic,
 )
 
+from lmdp.core.pipeline import TransformSettings, transform
+from lmdp.machine.batch import Batch
+from lmdp.machine.kafka.consumer import KafkaSource
 from lmdp.machine.kafka.group_offsets import owner_of
-from lmdp.machine.settings import ConsumeSettings
+from lmdp.machine.kafka.positions import Drain
+from lmdp.machine.metrics import Progress
+from lmdp.machine.settings import ConsumeSettings, StopEvents
+from lmdp.testing.pipeline import MemorySink
 from running import bundle, consuming, expected, publish, until
 from transacting import aborted, committed, group_offsets, remove_before, transaction
 
@@ -128,6 +136,33 @@ def test_transactions_in_a_live_run(
         until(lambda: [offset for offset, _ in group_offsets(kafka_broker.access, topic, 2)] == [38, 5])
         assert (run.told("LOST"), run.progress.gaps, run.warehouse.duplicates()) == (False, 0, 0)
         assert run.instances() == expected([*range(10), *range(30, 40)])
+
+
+def test_transactions_that_end_during_a_commit(kafka_broker: KafkaBroker, new_topic: Callable[..., str]) -> None:
+    """What queues up meanwhile is one batch, ends of the partition and all: its next offset is behind the last."""
+    topic, settings = new_topic(1), TransformSettings(org_id="acme")
+    source = KafkaSource(
+        *(kafka_broker.access, MemorySink(), ConsumeSettings(topic), Progress(), StopEvents(), print),
+        Drain(Event(), print),
+    )
+    batch = Batch(source.identity)
+
+    def read(until_offset: int) -> bool:
+        for fetch in source.poll():
+            batch.add(fetch, transform(fetch.messages, settings), 0.0)
+        return batch.next_offsets.get(0) == until_offset
+
+    def queued() -> int:
+        return int(source._consumer.get_watermark_offsets(TopicPartition(topic, 0), cached=True)[1])
+
+    for end in range(11, 56, 11):
+        committed(kafka_broker.access, topic, range(10))
+        until(lambda end=end: queued() == end)  # type: ignore[misc]  # it is called at once
+    until(lambda: read(55))
+    source.close()
+    ranges = [(part.first, part.next) for part in batch.load(datetime.now(UTC)).ranges if part.first < part.next]
+    assert [first for first, _ in ranges] == [0, *(following for _, following in ranges[:-1])]
+    assert ranges[-1][1] == 55
 
 
 def test_until_idle_ends_before_an_open_transaction(

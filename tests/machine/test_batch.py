@@ -136,6 +136,46 @@ def test_offsets_without_a_message_belong_to_the_range() -> None:
     assert [(part.first, part.next, part.rows, part.epoch) for part in ranges] == [(0, 4, 1, -1), (4, 6, 0, 3)]
 
 
+_READ_IN_ONE_COMMIT = {
+    "marker within": ([(0, 10, 3), (10, 11, -1), (11, 20, 3)], [(0, 20, 3)]),
+    "new leader": ([(0, 10, 3), (10, 11, -1), (11, 20, 4)], [(0, 10, 3), (10, 11, -1), (11, 20, 4)]),
+    "marker at the end": ([(0, 10, 3), (10, 11, -1)], [(0, 10, 3), (10, 11, -1)]),
+    "same offset": ([(0, 10, 3), (10, 10, -1), (10, 20, 3)], [(0, 10, 3), (10, 20, 3)]),
+    "no epochs": ([(0, 10, -1), (10, 10, -1), (10, 20, -1)], [(0, 10, -1), (10, 20, -1)]),
+    "second leader": ([(0, 10, 3), (10, 20, 4), (20, 21, -1), (21, 30, 4)], [(0, 10, 3), (10, 30, 4)]),
+}
+
+
+def test_the_next_offset_is_behind_what_was_read_last(warehouse: Warehouse) -> None:
+    """Whatever leaders, markers and resets one commit has: nothing is read twice, and lines of LOADS adjoin."""
+    made, ends = Batch(TOPIC), {}
+    for partition, (fetches, _) in enumerate(_READ_IN_ONE_COMMIT.values()):
+        for first, following, epoch in fetches:
+            read = [message(bundle(offset), partition, offset) for offset in range(first, following) if epoch != -1]
+            fetch = Fetch(partition, first, following, epoch, read)
+            assert made.adjoins(fetch)
+            made.add(fetch, transform(read, SETTINGS), 5.0)
+            ends[partition] = following, epoch
+    warehouse.commit(made.load(datetime.now(UTC)))
+    assert warehouse.offsets("cluster", "id", "topic") == {part: at for part, (at, _) in ends.items()}
+    assert warehouse.epochs("cluster", "id", "topic") == {part: epoch for part, (_, epoch) in ends.items()}
+    found = told(warehouse, "SELECT PARTITION, FIRST_OFFSET, NEXT_OFFSET, LEADER_EPOCH FROM LOADS ORDER BY 1, 2")
+    assert [tuple(line.values()) for line in found] == [
+        (partition, *line) for partition, (_, lines) in enumerate(_READ_IN_ONE_COMMIT.values()) for line in lines
+    ]
+    held = warehouse.tally.count()
+    assert (held.duplicates, held.missing, held.holes) == (0, 0, 0)
+
+
+def test_a_reset_stays_before_the_messages_behind_it() -> None:
+    """A sink has to know of it, also where a broker gives no epochs and both are of one commit."""
+    made, nothing = Batch(TOPIC), transform((), SETTINGS)
+    made.add(Fetch(0, 8, 8), nothing, 5.0)
+    made.add(Fetch(0, 8, 10), nothing, 5.0)
+    ranges = made.load(datetime.now(UTC)).ranges
+    assert [(part.first, part.next) for part in ranges] == [(8, 8), (8, 10)]
+
+
 def _odd(**changed: Any) -> bytes:
     """A bundle with odd attributes, or with another value or time."""
     made = json.loads(bundle(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import duckdb
 import pytest
 
 from lmdp.core.specification import load_spec
+from lmdp.errors import LmdpError
 from lmdp.machine.offsets import OffsetRange
 from lmdp.machine.sink import Load
 from lmdp.machine.warehouse.schema import MIGRATIONS
@@ -112,6 +114,46 @@ def test_what_is_read_on_after_an_offset_was_set_ahead_is_a_hole(path: Path) -> 
         writer.tally.count()
         writer.commit(Load(rows(1), [], [part(500, 501, 1)], NOW))
         assert (writer.tally.exact().holes, writer.tally.exact().duplicates) == (200, 0)
+
+
+_GAP = OffsetRange("c", "id", "t", 0, 20, 50, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "gaps", "count", "numbers"),
+    [
+        ([part(10, 20, 10)], [], 10, (20, 0, 0)),
+        ([part(50, 50, 0)], [_GAP], 0, (10, 30, 0)),
+        ([part(10, 20, 5), part(50, 50, 0), part(50, 60, 5)], [_GAP], 10, (20, 30, 0)),
+        ([part(5, 10, 5)], [], 5, (15, 0, 5)),
+    ],
+    ids=["messages", "a gap alone", "both", "offsets that were read before"],
+)
+@pytest.mark.parametrize("is_durable", [True, False])
+def test_a_load_that_failed_is_written_once(
+    warehouse: Warehouse,
+    ranges: list[OffsetRange],
+    gaps: list[OffsetRange],
+    count: int,
+    numbers: tuple[int, int, int],
+    is_durable: bool,
+) -> None:
+    """Whether or not it was durable, and lines of LOADS merged since; a line of before its first attempt is none."""
+    late = NOW.replace(hour=23, minute=59)
+    warehouse.commit(Load(rows(10), [], [part(0, 10, 10)], late - timedelta(minutes=1), number=1))
+
+    def load(at: datetime) -> Load:
+        return Load(rows(count), [], ranges, at, gaps, number=2)
+
+    def fail(_: object) -> Counter[str]:
+        raise LmdpError("no answer")
+
+    with pytest.raises(LmdpError):
+        warehouse.commit(load(late), **{"then" if is_durable else "also": fail})  # type: ignore[arg-type]  # one of them
+    remove_older(warehouse, None, late + timedelta(minutes=2))
+    warehouse.commit(load(late + timedelta(minutes=3)))
+    found = warehouse.tally.count()
+    assert (found.rows, found.gaps, found.duplicates) == numbers
 
 
 def test_a_gap_and_a_broker_that_went_back_are_no_holes(warehouse: Warehouse) -> None:

@@ -19,6 +19,7 @@ from lmdp.errors import SettingsError, UnreachableError
 from lmdp.support.input_files import read_messages
 from lmdp.support.opening import open_nonblocking
 from lmdp.support.reject_share import RejectShare
+from lmdp.support.settings_reader import configured_limits
 from lmdp.support.specification_file import configured_spec
 
 Files = Annotated[
@@ -53,7 +54,8 @@ def flatten(
     if found := _faults(files, rejects, report):
         raise SettingsError.of(found)
     started = time.monotonic()
-    settings = TransformSettings(org_id=org_id, spec=configured_spec())
+    limits = configured_limits()
+    settings = TransformSettings(org_id=org_id, spec=configured_spec(), **limits)  # type: ignore[arg-type]  # numbers alone
     counts, tally, bytes_out, first = Counts(), RejectShare(), 0, None
     with _writing(rejects) as rejects_file:
         for message in itertools.chain.from_iterable(map(read_messages, files)):

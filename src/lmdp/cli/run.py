@@ -95,6 +95,7 @@ def _settings(
     from lmdp.machine.settings import ConsumeSettings  # noqa: PLC0415 - as above
     from lmdp.page import process  # noqa: PLC0415 - as above
     from lmdp.replay.owner import serve  # noqa: PLC0415 - as above
+    from lmdp.support.settings_reader import configured_limits  # noqa: PLC0415 - as above
     from lmdp.support.specification_file import configured_spec  # noqa: PLC0415 - as above
 
     own = kafka.servers is None
@@ -115,7 +116,7 @@ def _settings(
     return MachineSettings(
         home=storage.home,
         warehouse=warehouse_file(storage.warehouse, storage.home),
-        transform=TransformSettings(org_id=tenant, tenant_header=header, spec=spec),
+        transform=TransformSettings(org_id=tenant, tenant_header=header, spec=spec, **configured_limits()),
         consume=ConsumeSettings(
             topic=kafka.topic,
             partitions=chosen,

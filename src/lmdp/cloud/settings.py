@@ -13,7 +13,7 @@ from lmdp.core.column_names import KEY_STYLES, KeyStyle, key_overhead, styled
 from lmdp.core.pipeline import TransformSettings
 from lmdp.core.specification import MAX_ROW_BYTES, Spec
 from lmdp.errors import SettingsError
-from lmdp.support.settings_reader import Reader, is_direct
+from lmdp.support.settings_reader import Reader, is_direct, message_limits
 from lmdp.support.specification_file import configured_spec
 
 if TYPE_CHECKING:
@@ -76,10 +76,8 @@ class Settings:
             "concurrency": read.number("LMDP_FIREHOSE_CONCURRENCY", 1, _MAX_CONCURRENCY, default=8),
             "margin": read.decimal("LMDP_MARGIN_SECONDS", 3, 0.5, _PIPE_SECONDS),
         }
-        decompressed = read.number("LMDP_MAX_DECOMPRESSED_BYTES", 1, 2**30, default=64 * 2**20)
         whole = read.number(_MEMORY, 128, 10_240, default=_MEMORY_MIB) * 2**20
-        memory = read.number("LMDP_MAX_MESSAGE_MEMORY", 1, 2**33, default=whole // 4)
-        message_rows = read.number("LMDP_MAX_MESSAGE_ROW_BYTES", 1, 2**31, default=whole // 8)
+        limits = message_limits(read, max_message_memory=whole // 4, max_message_row_bytes=whole // 8)
         if read.faults or spec is None:
             raise SettingsError.of(read.faults)
         return cls(
@@ -89,9 +87,7 @@ class Settings:
             row_spec=styled(spec, style),
             transform=TransformSettings(
                 org_id=read.given("LMDP_ORG_ID") or None,
-                max_decompressed_bytes=decompressed,
-                max_message_memory=memory,
-                max_message_row_bytes=message_rows,
+                **limits,
                 max_row_bytes=min(MAX_ROW_BYTES, MAX_RECORD_BYTES - key_overhead(spec, style)),
                 spec=spec,
                 tenant_header=read.given("LMDP_TENANT_HEADER") or None,

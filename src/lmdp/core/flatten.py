@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from lmdp.core import histograms
 from lmdp.core.attributes import PointAttributes, ReservedKeys, map_text, map_text_around
@@ -46,6 +46,7 @@ Known: TypeAlias = dict[tuple[bool, str], int]
 EXACT_INTEGERS: Final = 2**53
 """Integers up to this are exact in a double."""
 
+_NULL = Raw(b"null")
 _NO_RECORDED_VALUE = 1  # DataPointFlags.DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK
 _ROW_FRAME = 256  # characters of a row's keys, times and value
 _WIDEST = 6  # bytes of JSON that one character can take
@@ -205,7 +206,7 @@ class _Walk:
                 continue
             converted += 1
             if point.exemplars:
-                flat.exemplars += len(point.exemplars)
+                flat.exemplars += _given(point.exemplars)
         flat.datapoints += len(points)
         flat.converted += converted
 
@@ -217,7 +218,7 @@ class _Walk:
         else:  # NaN or infinite
             self.flat.non_finite += 1
             self.flat.converted += 1
-        self.flat.exemplars += len(point.exemplars or ())
+        self.flat.exemplars += _given(point.exemplars or [])
 
     def _series(self, scope: Scope, path: Path, kind: str, data: Any) -> _Series:
         metric = path[2]
@@ -251,7 +252,7 @@ class _Walk:
                 flat.converted += 1
             exemplars = getattr(point, "exemplars", None)
             if exemplars:
-                flat.exemplars += len(exemplars)
+                flat.exemplars += _given(exemplars)
 
     def _check(self, point: DataPoint) -> None:
         """Refuse the message for what is broken in a datapoint, though it makes no row."""
@@ -331,7 +332,8 @@ class _Walk:
         flat.bytes += sum(map(self.limits.measure, flat.rows[flat.measured :]))
         flat.measured = len(flat.rows)
         if flat.bytes > limit:
-            raise MessageError(DECODE_TOO_LARGE, f"its rows would take more than {limit:,} bytes")
+            reason = f"its rows would take more than {limit:,} bytes (limit: LMDP_MAX_MESSAGE_ROW_BYTES)"
+            raise MessageError(DECODE_TOO_LARGE, reason)
 
 
 def _number(point: NumberDataPoint) -> int | float | None:
@@ -341,6 +343,11 @@ def _number(point: NumberDataPoint) -> int | float | None:
     if point.asDouble is not None:
         return double(point.asDouble, "asDouble")
     return None if point.asInt is None else signed(point.asInt, "asInt")
+
+
+def _given(exemplars: list[Raw]) -> int:
+    """Return how many there are; null is none."""
+    return len(exemplars) - exemplars.count(_NULL)
 
 
 def _with_exact(own: PointAttributes, reserved: ReservedKeys, start: int | None, value: float) -> str:

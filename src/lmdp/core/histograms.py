@@ -40,10 +40,15 @@ def histogram(point: HistogramDataPoint) -> Iterator[Part]:
 
 
 def exponential_histogram(point: ExponentialHistogramDataPoint) -> Iterator[Part]:
-    """Parts of an exponential histogram: its buckets from the lowest negative one to +Inf."""
-    scale = signed(point.scale, "scale")
+    """Parts of an exponential histogram: its buckets from the lowest negative one to +Inf.
+
+    Raises DatapointError where zero is no range.
+    """
+    scale, threshold = signed(point.scale, "scale"), double(point.zeroThreshold, "zeroThreshold")
+    if not threshold >= 0:
+        raise DatapointError(BAD_HISTOGRAM, f"the zero threshold is {threshold}, and no number from 0 on")
     yield from _statistics(point)
-    yield from _buckets(_exponential(point, scale))
+    yield from _buckets(_exponential(point, scale, threshold))
 
 
 def summary(point: SummaryDataPoint) -> Iterator[Part]:
@@ -64,19 +69,23 @@ def _statistics(point: HistogramDataPoint | ExponentialHistogramDataPoint) -> It
         yield Part(".max", double(point.max, "max"))
 
 
-def _exponential(point: ExponentialHistogramDataPoint, scale: int) -> Iterator[tuple[float, int]]:
-    """Each bucket's upper bound and how many values lie below it."""
+def _exponential(point: ExponentialHistogramDataPoint, scale: int, threshold: float) -> Iterator[tuple[float, int]]:
+    """Each bucket's upper bound and how many values lie below it. The zero bucket takes those within its threshold.
+
+    A merge may have left some: https://opentelemetry.io/docs/specs/otel/metrics/data-model/#zero-count-and-zero-threshold
+    """
     below = 0
     offset, counts = _counts(point.negative)
     for index in range(len(counts) - 1, -1, -1):
         below += counts[index]
-        yield -_bound(offset + index, scale), below
+        bound = _bound(offset + index, scale)
+        yield -bound if bound >= threshold else threshold, below
     below += unsigned(point.zeroCount, "zeroCount")
-    yield double(point.zeroThreshold, "zeroThreshold"), below
+    yield threshold, below
     offset, counts = _counts(point.positive)
     for index, count in enumerate(counts):
         below += count
-        yield _bound(offset + index + 1, scale), below
+        yield max(_bound(offset + index + 1, scale), threshold), below
     yield math.inf, unsigned(point.count, "count")
 
 

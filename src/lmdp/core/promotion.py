@@ -19,6 +19,7 @@ from lmdp.core.otlp import model
 from lmdp.core.otlp.model import Attributes, Value
 from lmdp.core.otlp.values import mapping
 from lmdp.core.specification import Field, Source, Spec
+from lmdp.errors import MessageError
 
 _NO_SCOPE = model.InstrumentationScope()
 
@@ -101,7 +102,7 @@ class Promotion:
         key = given.attributes if isinstance(given.attributes, tuple) else bytes(given.attributes)
         found = self._resources.get(key)
         if found is None:
-            found = Resource(mapping(given.attributes))
+            found = Resource(_read("resource", given.attributes))
             if _size(key) <= _RESOURCE_BYTES:
                 if len(self._resources) >= _RESOURCES:
                     self._resources.clear()
@@ -111,7 +112,7 @@ class Promotion:
     def scope(self, given: model.InstrumentationScope | None, resource: Resource) -> Scope:
         """Read what the datapoints of a scope share. Raises MessageError where its attributes are no key-values."""
         scope = given or _NO_SCOPE
-        name, values = scope.name or "", mapping(scope.attributes)
+        name, values = scope.name or "", _read("scope", scope.attributes)
         shared = self._shared(name, values, resource)
         epochs = values.get("epoch"), scope.epoch
         for key in shared.moved:
@@ -180,13 +181,21 @@ def _cached_datapoints(fields: tuple[tuple[Source, ...], ...]) -> Callable[[Attr
     return datapoint
 
 
+def _read(level: str, attributes: Attributes) -> dict[str, Value]:
+    """Read the attributes of a level. Raises MessageError, which names it."""
+    try:
+        return mapping(attributes)
+    except MessageError as refused:
+        raise MessageError(refused.code, f"{level} attributes: {refused.text}") from refused.__cause__
+
+
 def _size(key: _Key) -> int:
     """Return the bytes that a key of a cache takes."""
     return len(key) if isinstance(key, bytes) else sum(map(sys.getsizeof, key))
 
 
 def _datapoint(attributes: Attributes, fields: tuple[tuple[Source, ...], ...]) -> PointAttributes:
-    values = mapping(attributes)
+    values = _read("datapoint", attributes)
     promoted, moved, size = [], [], 0
     for sources in fields:
         found, key = first(sources, values)

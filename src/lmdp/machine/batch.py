@@ -35,8 +35,17 @@ class TransformedTable(Transformed):
 class _Range:
     first: int
     next: int
+    epoch: int = -1
     rows: int = 0
     rejects: int = 0
+
+    def takes(self, fetch: Fetch) -> bool:
+        """Return whether `fetch`, which adjoins, belongs to it. A reset is a range of its own."""
+        return self.epoch == fetch.epoch and self.first < self.next and fetch.first < fetch.next
+
+    def is_unknown(self) -> bool:
+        """Return whether it has offsets of an unknown epoch, and no message."""
+        return self.epoch == -1 and self.first < self.next and not (self.rows or self.rejects)
 
 
 @dataclass(slots=True)
@@ -62,7 +71,7 @@ class Batch:
     messages: list[tuple[int, int, int]] = field(default_factory=list)
     """Each message's partition and offset, and the rows up to its last."""
     number: int = field(default_factory=_numbers.__next__)
-    _ranges: dict[tuple[int, int], _Range] = field(default_factory=dict)  # by partition and epoch, in reading order
+    _ranges: dict[int, list[_Range]] = field(default_factory=dict)  # by partition, in reading order
     _has_reset: bool = False
 
     def is_empty(self) -> bool:
@@ -75,9 +84,7 @@ class Batch:
 
     def add(self, fetch: Fetch, done: Transformed, now: float, *, counted: bool = False) -> None:
         """Take the rows and rejects of `fetch`; they are not counted where they were `counted` before."""
-        found = self._ranges.get((fetch.partition, fetch.epoch))
-        if found is None:
-            found = self._ranges[fetch.partition, fetch.epoch] = _Range(fetch.first, fetch.first)
+        found = self._range_of(fetch)
         found.next = self.next_offsets[fetch.partition] = fetch.next
         found.rows += done.counts.rows
         found.rejects += len(done.rejects)
@@ -95,7 +102,7 @@ class Batch:
         self.since = now if self.since is None else self.since
         self._has_reset = self._has_reset or fetch.first == fetch.next
         if fetch.lost_from is not None:
-            self.gaps.append(self._range(fetch.partition, _Range(fetch.lost_from, fetch.first), -1))
+            self.gaps.append(self._range(fetch.partition, _Range(fetch.lost_from, fetch.first)))
 
     def is_full(self, settings: ConsumeSettings) -> bool:
         """Return whether it is large enough to be committed at once."""
@@ -111,7 +118,7 @@ class Batch:
 
     def load(self, at: datetime) -> Load:
         """Return what a sink commits; `at` is the time of the commit."""
-        ranges = [self._range(partition, found, epoch) for (partition, epoch), found in self._ranges.items()]
+        ranges = [self._range(partition, one) for partition, found in self._ranges.items() for one in found]
         at_ms = int(at.timestamp() * 1000)
         rejects = [envelope(reject, at_ms) for reject in self.rejects]
         size = self.size * len(self.rows) // max(self.counts.rows, 1)
@@ -123,7 +130,19 @@ class Batch:
             (partition, message.offset, before + end) for message, end in zip(fetch.messages, ends, strict=True)
         ]
 
-    def _range(self, partition: int, found: _Range, epoch: int) -> OffsetRange:
+    def _range_of(self, fetch: Fetch) -> _Range:
+        """Return the range that `fetch` continues: the partition's last, or a new one.
+
+        Epochs never fall within a log, so that what lies between two messages of one epoch is of it, too.
+        """
+        ranges = self._ranges.setdefault(fetch.partition, [])
+        if len(ranges) > 1 and ranges[-1].is_unknown() and ranges[-2].takes(fetch):
+            ranges.pop()
+        if not (ranges and ranges[-1].takes(fetch)):
+            ranges.append(_Range(fetch.first, fetch.first, fetch.epoch))
+        return ranges[-1]
+
+    def _range(self, partition: int, found: _Range) -> OffsetRange:
         topic = self.identity
         return OffsetRange(
             cluster=topic.cluster,
@@ -134,5 +153,5 @@ class Batch:
             next=found.next,
             rows=found.rows,
             rejects=found.rejects,
-            epoch=epoch,
+            epoch=found.epoch,
         )

@@ -19,6 +19,7 @@ from lmdp.core.specification import Field, Spec
 from lmdp.errors import ROW_TOO_LARGE, DatapointError
 from lmdp.support.failed_records import FailedRecord, Unparseable
 from lmdp.support.row_validator import faults, validator
+from lmdp.support.settings_reader import configured_limits
 
 INVALID: Final = "Row.Invalid"
 """The code of a row event that does not fit the specification."""
@@ -46,7 +47,9 @@ class ReplaySettings:
     def of(cls, org_id: str | None, spec: Spec, *, key_overhead: int = 0, **more: Any) -> ReplaySettings:
         """Return the settings; `key_overhead` has the bytes of a row that the sink's own keys take."""
         limit = TransformSettings().max_row_bytes - key_overhead
-        settings = TransformSettings(org_id=org_id, max_row_bytes=limit, spec=spec, tenant_header=TENANT_HEADER)
+        settings = TransformSettings(
+            org_id=org_id, max_row_bytes=limit, spec=spec, tenant_header=TENANT_HEADER, **configured_limits()
+        )
         return cls(settings, row_reader(spec, limit), **more)
 
 

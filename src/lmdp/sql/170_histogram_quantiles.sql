@@ -4,7 +4,8 @@
 --   cumulative, undeclared     its growth since the point before; after a RESET it began again, and counts whole
 --
 -- A histogram began again if any of its cumulative buckets fell, if its bounds changed in a way that cannot be compared,
--- or if its start time says so (as in METRIC_RATES).
+-- or if its start time says so (as in METRIC_RATES). Its count is not compared: OTLP has it equal the
+-- sum of the buckets, which is +Inf.
 --
 -- No row: a cumulative histogram's first point (as in METRIC_RATES: none before it on its own day or the day before), and
 -- a step in which nothing was counted.

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from lmdp.errors import SettingsError
 from lmdp.support.printable import did_you_mean
 
 PREFIXES: Final = ("LMDP_", "SNOWFLAKE_", "RETENTION_")
 """The beginnings of the names of settings."""
+
+_MESSAGE_LIMITS: Final = {
+    "max_decompressed_bytes": ("LMDP_MAX_DECOMPRESSED_BYTES", 2**30),
+    "max_message_memory": ("LMDP_MAX_MESSAGE_MEMORY", 2**36),
+    "max_message_row_bytes": ("LMDP_MAX_MESSAGE_ROW_BYTES", 2**31),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,25 @@ def ipv4_range(text: str) -> ipaddress.IPv4Network | None:
 def is_direct(values: Mapping[str, str]) -> bool:
     """Return whether LMDP_WRITER has rows in AWS go straight to Snowflake, without Firehose."""
     return Reader(values).given("LMDP_WRITER") == "snowflake"
+
+
+def message_limits(read: Reader, **defaults: int) -> dict[str, int]:
+    """Return the limits of one message that are given, over `defaults`: bytes, by the names of the core's settings."""
+    given = {
+        name: read.number(variable, 1, most)
+        for name, (variable, most) in _MESSAGE_LIMITS.items()
+        if read.given(variable)
+    }
+    return defaults | given
+
+
+def configured_limits(env: Mapping[str, str] = os.environ) -> dict[str, int]:
+    """Return the limits of one message that the environment has. Raises SettingsError, which names every fault."""
+    read = Reader(env)
+    limits = message_limits(read)
+    if read.faults:
+        raise SettingsError.of(read.faults)
+    return limits
 
 
 def is_loopback(host: str) -> bool:

@@ -63,5 +63,6 @@ def _joined(name: str, value: bytes, limit: int, step: int, end: int) -> bytes:
 
 def _within(size: int, limit: int) -> int:
     if size > limit:
-        raise MessageError(DECODE_TOO_LARGE, f"decompressed it is larger than {limit:,} bytes")
+        reason = f"decompressed it is larger than {limit:,} bytes (limit: LMDP_MAX_DECOMPRESSED_BYTES)"
+        raise MessageError(DECODE_TOO_LARGE, reason)
     return size

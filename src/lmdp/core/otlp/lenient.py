@@ -187,8 +187,26 @@ def _object(members: Members) -> Rule:
     return rebuild
 
 
+def _carrier(members: Members, field: str, *, lost: Any) -> Rule:
+    """Return the rule of an object with its data in `field`; `lost` is there where an unknown field held it."""
+    plain = _object(members)
+
+    def rebuild(value: Any, found: _Found) -> Any:
+        built = plain(value, found)
+        if not built.get(field) and any(_holds(item) for key, item in value.items() if key not in members):
+            return lost if lost is _ABSENT else built | lost
+        return built
+
+    return rebuild
+
+
 def _holds(value: Any) -> bool:
-    """Return whether an object or array has a value in it, however deep."""
+    """Return whether it is text, or an object or array with a value in it, however deep.
+
+    In protobuf text and messages look alike, and a number is no message.
+    """
+    if value.__class__ is str:
+        return bool(value)
     pending = [value] if isinstance(value, dict | list) else []
     while pending:
         inner = pending.pop()
@@ -242,6 +260,11 @@ _BUCKETS = _object(_members(offset=_number, bucketCounts=_NUMBERS))
 _QUANTILE = _object(_members(quantile=_number, value=_number))
 
 
+def _data(members: dict[str, Rule], **more: Rule) -> Rule:
+    """Return the rule of one kind of data: datapoints with these `members`, and what they have in common."""
+    return _carrier(_members(dataPoints=_points(members), **more), "dataPoints", lost=_ABSENT)
+
+
 def _points(members: dict[str, Rule]) -> Rule:
     plain = _object(_members(**members))
 
@@ -260,49 +283,41 @@ _METRIC = _object(
         name=_text,
         description=_text,
         unit=_text,
-        gauge=_object(_members(dataPoints=_points(_NUMBER_POINT))),
-        sum=_object(_members(dataPoints=_points(_NUMBER_POINT), aggregationTemporality=_enum, isMonotonic=_bool)),
-        histogram=_object(
-            _members(
-                dataPoints=_points({**_DISTRIBUTION, "bucketCounts": _NUMBERS, "explicitBounds": _NUMBERS}),
-                aggregationTemporality=_enum,
-            )
+        gauge=_data(_NUMBER_POINT),
+        sum=_data(_NUMBER_POINT, aggregationTemporality=_enum, isMonotonic=_bool),
+        histogram=_data(
+            {**_DISTRIBUTION, "bucketCounts": _NUMBERS, "explicitBounds": _NUMBERS}, aggregationTemporality=_enum
         ),
-        exponentialHistogram=_object(
-            _members(
-                dataPoints=_points(
-                    {
-                        **_DISTRIBUTION,
-                        **dict.fromkeys(("scale", "zeroCount", "zeroThreshold"), _number),
-                        **dict.fromkeys(("positive", "negative"), _BUCKETS),
-                    }
-                ),
-                aggregationTemporality=_enum,
-            )
+        exponentialHistogram=_data(
+            {
+                **_DISTRIBUTION,
+                **dict.fromkeys(("scale", "zeroCount", "zeroThreshold"), _number),
+                **dict.fromkeys(("positive", "negative"), _BUCKETS),
+            },
+            aggregationTemporality=_enum,
         ),
-        summary=_object(
-            _members(
-                dataPoints=_points(
-                    {**_POINT, "count": _number, "sum": _number, "quantileValues": _list(_QUANTILE)},
-                )
-            )
-        ),
+        summary=_data({**_POINT, "count": _number, "sum": _number, "quantileValues": _list(_QUANTILE)}),
         metadata=_as_is,
     )
 )
 _SCOPE = _object(
     _members(name=_text, version=_text, attributes=_KEY_VALUES, epoch=_as_is, droppedAttributesCount=_as_is)
 )
-_SCOPE_METRICS = _object(_members(scope=_SCOPE, metrics=_list(_METRIC), schemaUrl=_text))
+_LOST: dict[str, Any] = {"metrics": [{}]}  # counts as a metric whose data is unknown
+_SCOPE_METRICS = _carrier(_members(scope=_SCOPE, metrics=_list(_METRIC), schemaUrl=_text), "metrics", lost=_LOST)
 _RESOURCE = _object(_members(attributes=_KEY_VALUES, droppedAttributesCount=_as_is, entityRefs=_as_is))
-_plain_resource_metrics = _object(_members(resource=_RESOURCE, scopeMetrics=_list(_SCOPE_METRICS), schemaUrl=_text))
 _RENAMED = ("instrumentationLibraryMetrics", "instrumentation_library_metrics")
+_carried_resource_metrics = _carrier(
+    _members(resource=_RESOURCE, scopeMetrics=_list(_SCOPE_METRICS), schemaUrl=_text),
+    "scopeMetrics",
+    lost={"scopeMetrics": (_LOST,)},
+)
 
 
 def _resource_metrics(value: Any, found: _Found) -> Any:
-    built = _plain_resource_metrics(value, found)
+    built = _carried_resource_metrics(value, found)
     # Senders of both spellings wrote the same metrics twice, while scopes were new.
-    if not built.get("scopeMetrics") and any(_holds(value.get(name)) for name in _RENAMED):
+    if built.get("scopeMetrics") == (_LOST,) and any(_holds(value.get(name)) for name in _RENAMED):
         found.outdated = _RENAMED[0]
     return built
 

@@ -87,4 +87,5 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 def _within(estimate: int, limit: int) -> None:
     if estimate > limit:
-        raise MessageError(DECODE_TOO_LARGE, f"to read it could take more than {limit:,} bytes of memory")
+        reason = f"to read it could take more than {limit:,} bytes of memory (limit: LMDP_MAX_MESSAGE_MEMORY)"
+        raise MessageError(DECODE_TOO_LARGE, reason)

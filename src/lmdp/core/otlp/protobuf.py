@@ -23,7 +23,7 @@ from lmdp.core.otlp import model
 from lmdp.core.otlp.formats import outdated
 from lmdp.core.otlp.memory_estimate import check_protobuf_memory
 from lmdp.core.otlp.scalars import written
-from lmdp.errors import MALFORMED, NOT_METRICS, MessageError
+from lmdp.errors import MALFORMED, NOT_METRICS, TOO_DEEP, MessageError
 
 # Fields that OTLP had: https://github.com/open-telemetry/opentelemetry-proto, metrics.proto of v0.7.0 and v0.15.0.
 _LABELS = 1  # of a datapoint
@@ -62,7 +62,7 @@ def decode_protobuf(data: bytes, memory: int) -> model.MetricsData:
     try:
         message.ParseFromString(data)
     except DecodeError as error:
-        raise MessageError(MALFORMED, f"neither OTLP/JSON (no leading brace) nor OTLP protobuf: {error}") from error
+        raise _unreadable(error, "neither OTLP/JSON (no leading brace) nor OTLP protobuf: ") from error
     if not message.resource_metrics:
         raise MessageError(NOT_METRICS, "protobuf without resource_metrics")
     bundle = model.MetricsData([_resource_metrics(part) for part in message.resource_metrics])
@@ -85,12 +85,21 @@ def _has_points(message: Any) -> bool:
 
 def _has_unknown(message: Any) -> bool:
     """Return whether `message`, or one in it, has an unknown field that can hold messages, and is not empty."""
-    if any(field.wire_type == _LENGTH_DELIMITED and field.data for field in UnknownFieldSet(message)):
-        return True
-    if _is_other(message):
+    if _holds_unknown(message):
         return True
     inner = ((field, value) for field, value in message.ListFields() if field.message_type is not None)
     return any(_has_unknown(each) for field, value in inner for each in (value if field.is_repeated else [value]))
+
+
+def _holds_unknown(message: Any) -> bool:
+    """Return whether `message` itself has such a field."""
+    unknown = any(field.wire_type == _LENGTH_DELIMITED and field.data for field in UnknownFieldSet(message))
+    return unknown or _is_other(message)
+
+
+def _lost(message: Any) -> list[model.Metric]:
+    """Return what stands for the metrics of `message` where an unknown field held them: it is counted."""
+    return [model.Metric()] if _holds_unknown(message) else []
 
 
 def _is_other(message: Any) -> bool:
@@ -109,7 +118,8 @@ def _resource_metrics(part: Any) -> model.ResourceMetrics:
         raise MessageError(NOT_METRICS, outdated("instrumentationLibraryMetrics"))
     return model.ResourceMetrics(
         model.Resource(tuple(part.resource.attributes)),
-        [_scope_metrics(scope) for scope in part.scope_metrics],
+        [_scope_metrics(scope) for scope in part.scope_metrics]
+        or [model.ScopeMetrics(None, lost) for lost in [_lost(part)] if lost],
         _text(part.schema_url) or None,
     )
 
@@ -118,7 +128,7 @@ def _scope_metrics(part: Any) -> model.ScopeMetrics:
     scope = part.scope
     return model.ScopeMetrics(
         model.InstrumentationScope(_text(scope.name), _text(scope.version), tuple(scope.attributes)),
-        [_metric(metric) for metric in part.metrics],
+        [_metric(metric) for metric in part.metrics] or _lost(part),
         _text(part.schema_url) or None,
     )
 
@@ -128,24 +138,24 @@ def _metric(metric: Any) -> model.Metric:
         raise MessageError(NOT_METRICS, "protobuf that is not metrics, though it is like them down to the scopes")
     made = model.Metric(_text(metric.name), _text(metric.description) or None, _text(metric.unit))
     kind = metric.WhichOneof("data")
+    data = getattr(metric, kind or "gauge")
+    if not data.data_points and _holds_unknown(data):
+        return made
     if kind == "gauge":
-        made.gauge = model.Gauge([_number(point) for point in metric.gauge.data_points])
+        made.gauge = model.Gauge([_number(point) for point in data.data_points])
     elif kind == "sum":
-        data = metric.sum
         points = [_number(point) for point in data.data_points]
         made.sum = model.Sum(points, data.aggregation_temporality or None, data.is_monotonic)
     elif kind == "histogram":
-        data = metric.histogram
         made.histogram = model.Histogram(
-            [_histogram(p) for p in data.data_points], data.aggregation_temporality or None
+            [_histogram(point) for point in data.data_points], data.aggregation_temporality or None
         )
     elif kind == "exponential_histogram":
-        data = metric.exponential_histogram
         made.exponentialHistogram = model.ExponentialHistogram(
             [_exponential(point) for point in data.data_points], data.aggregation_temporality or None
         )
     elif kind == "summary":
-        made.summary = model.Summary([_summary(point) for point in metric.summary.data_points])
+        made.summary = model.Summary([_summary(point) for point in data.data_points])
     return made
 
 
@@ -239,7 +249,11 @@ def key_values(attributes: Iterable[bytes]) -> list[tuple[str, model.Value]]:
         items = map(common_pb2.KeyValue.FromString, attributes)
         return [(_text(item.key), _value(item.value)) for item in items]
     except DecodeError as error:
-        raise MessageError(MALFORMED, f"attributes: {error}") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: DecodeError, before: str = "") -> MessageError:
+    return MessageError(MALFORMED, TOO_DEEP if "MaxDepth" in str(error) else f"{before}{error}")
 
 
 def _value(value: Any) -> model.Value:

@@ -14,8 +14,8 @@ from lmdp.core.otlp.model import NO_ATTRIBUTES, Attributes, Double, Integer, Val
 from lmdp.core.otlp.scalars import double, signed, written
 from lmdp.errors import MALFORMED, TOO_DEEP, MessageError
 
-# How deep arrays and key-value lists may be nested: a limit of our own, since Python's would depend on how
-# deep the caller is. Protobuf's readers stop before it, at 100 levels of messages.
+# How deep arrays and key-value lists may be nested in JSON: a limit of our own, since Python's would depend on how deep
+# the caller is. Protobuf's reader stops at 100 messages within each other: 49 arrays, or 33 lists of two messages each.
 _DEEPEST = 64
 
 
@@ -89,7 +89,7 @@ def _key_values(text: Raw) -> list[_KeyValue]:
     except msgspec.ValidationError:
         return _decoder.decode(lenient.canonical_attributes(bytes(text))) or []
     except msgspec.DecodeError as error:
-        raise MessageError(MALFORMED, f"attributes: {error}") from error
+        raise MessageError(MALFORMED, f"JSON: {error}") from error
 
 
 def _value(value: _AnyValue | None, depth: int = 0) -> Value:

@@ -70,7 +70,7 @@ class Warehouse:
         self._spec = spec
         self._limits = limits
         self._shut = False
-        self._in_doubt = False  # a write has failed, and others' success says nothing of what it left in the file
+        self._in_doubt: dict[int, datetime] = {}  # the number of a load that failed, and the time of its first attempt
         self._short = 0  # writes in a row that lacked memory
         self._lock = threading.Lock()
         self._removing: duckdb.DuckDBPyConnection | None = None
@@ -158,12 +158,15 @@ class Warehouse:
         """
         spec = self._writable()
         with self._writing(then) as write:
-            if self._in_doubt and is_there(self._connection, load):
+            since = self._in_doubt.get(load.number)
+            self._in_doubt[load.number] = load.at if since is None else min(since, load.at)
+            if since is not None and is_there(self._connection, load, since):
                 write.size, write.added = load.size, Totals(is_exact=False)
             else:
                 gone = also(self._connection) if also is not None else Counter[str]()
                 write.size, write.added = insert(self._connection, load, spec, write.bytes, self.tally.limits())
                 write.added.rejects.subtract(gone)
+        self._in_doubt.pop(load.number, None)
         return write.size
 
     def durable(self, taken: Mapping[int, int]) -> Mapping[int, int]:
@@ -314,7 +317,6 @@ class Warehouse:
 
     def _failed(self, error: duckdb.Error) -> None:
         """Open the file again where that is needed to continue: it was shut, or lacked memory twice in a row."""
-        self._in_doubt = True
         self._short = self._short + 1 if connection.lacks_memory(error) else 0
         self._shut = connection.is_shut(self._connection)
         if self._short > 1 and (more := self._limits.more()):

@@ -23,19 +23,20 @@ if TYPE_CHECKING:
     from lmdp.machine.warehouse.totals import RowAgeBounds
 
 
+# Lines of LOADS that adjoin are merged, also between two attempts: the range and the time of the merged one cover it.
 _SAME = """
-SELECT 1 FROM LOADS
+SELECT 1 FROM {table}
 WHERE CLUSTER = ? AND TOPIC_ID = ? AND TOPIC = ? AND PARTITION = ?
-  AND FIRST_OFFSET = ? AND NEXT_OFFSET = ? AND LEADER_EPOCH = ?
+  AND FIRST_OFFSET <= ? AND NEXT_OFFSET >= ? AND {at} >= ?
 """
 
 
-def is_there(connection: duckdb.DuckDBPyConnection, load: Load) -> bool:
-    """Return whether `load` is in the file: a commit can fail after it is durable, in the checkpoint that follows."""
-    for part in load.ranges:
-        if part.first < part.next:
-            found = connection.execute(_SAME, [*_key(part), part.first, part.next, part.epoch]).fetchone()
-            return found is not None
+def is_there(connection: duckdb.DuckDBPyConnection, load: Load, since: datetime) -> bool:
+    """Return whether `load`, tried since then, is in the file: a commit can fail in the checkpoint that follows it."""
+    found = [(_SAME.format(table="LOADS", at="LOADED_AT"), part) for part in load.ranges if part.first < part.next]
+    found += [(_SAME.format(table="GAPS", at="FOUND_AT"), part) for part in load.gaps]
+    for same, part in found[:1]:  # all of a load is one transaction
+        return bool(connection.execute(same, [*_key(part), part.first, part.next, _utc(since)]).fetchone())
     return False
 
 
@@ -59,7 +60,7 @@ def insert(
     if rejects.num_rows:
         added.rejects.update(rejects.column("ERROR_CODE").to_pylist())
     _insert(connection, "REJECTS", rejects)
-    at = load.at.astimezone(UTC).replace(tzinfo=None)
+    at = _utc(load.at)
     _note(connection, load.ranges, at)
     _note_gaps(connection, load.gaps, at)
     return bytes_out, added
@@ -98,3 +99,7 @@ def _note_gaps(connection: duckdb.DuckDBPyConnection, gaps: Sequence[OffsetRange
 
 def _key(part: OffsetRange) -> tuple[str, str, str, int]:
     return part.cluster, part.topic_id, part.topic, part.partition
+
+
+def _utc(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(tzinfo=None)
