@@ -125,7 +125,8 @@ def _settings(settings: SnowflakeSettings) -> dict[str, str]:
         "target_lag": f"{lag} minute{'s' if lag > 1 else ''}",
         "retention_days": str(days),
         "frozen_hours": _frozen("HOUR_TS", days),
-        "frozen_days": _frozen("DAY_TS", days),
+        # A day is made of hours that stay, so no retention ends it early.
+        "frozen_days": _frozen("DAY_TS", None),
     }
 
 
