@@ -168,8 +168,26 @@ def served(monkeypatch: pytest.MonkeyPatch, database: str, schema: str = "PIPELI
         cursors = sys.modules["fakesnow.cursor"].FakeSnowflakeCursor
         execute, parse = cursors.execute, module.parse_one
 
+        def columns(name: str) -> list[str]:
+            place, _, table = name.rpartition(".")
+            rows = shared.duck_conn.execute(
+                "SELECT column_name FROM information_schema.columns"
+                " WHERE upper(table_catalog || '.' || table_schema) = ? AND upper(table_name) = ?"
+                " ORDER BY ordinal_position",
+                [place.upper(), table.upper()],
+            )
+            return [str(row[0]) for row in rows.fetchall()]
+
         def front(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
             account.log.append(command)
+            altered = account.dynamic.altered(command)
+            before = columns(altered) if altered else []
+            done = ran(self, command, *args, **kwargs)
+            if altered and columns(altered)[: len(before)] != before:
+                raise ProgrammingError(msg="New columns can only be added at the end of existing columns.", errno=2)
+            return done
+
+        def ran(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
             frozen = account.dynamic.frozen(command)
             if frozen is None:
                 return execute(self, account.rewrite(command), *args, **kwargs)

@@ -50,6 +50,11 @@ class DynamicTables:
             return self._change(change["change"], change["name"], sql)
         return None
 
+    def altered(self, sql: str) -> str | None:
+        """Name of a table that is there, and that CREATE OR ALTER changes; it may add columns at the end alone."""
+        made = _MADE_BY.match(sql)
+        return made["name"] if made and "OR ALTER" in sql and made["name"] in self.tables else None
+
     def frozen(self, sql: str) -> tuple[str, str] | None:
         """Name and predicate of the rows that a statement leaves as they are, in a table that is there."""
         made, rows = _MADE_BY.match(sql), _FROZEN.search(sql)

@@ -17,7 +17,7 @@ from sqlglot import exp
 import simulated_day as day
 import snowflake_double
 from lmdp.core.specification import load_spec
-from lmdp.errors import ObjectNotFoundError, PrivilegeError, SettingsError
+from lmdp.errors import LmdpError, ObjectNotFoundError, PrivilegeError, SettingsError
 from lmdp.snowflake.connection import ask
 from lmdp.snowflake.setup import Migrated, migrate
 from lmdp.sql.render import Part, statements
@@ -163,6 +163,61 @@ def test_a_table_that_cannot_follow_is_refused(connection: Any, settings: Snowfl
     ):
         migrate(connection, settings, SPEC)
     assert not [sql for sql in account.log if sql.startswith("ALTER")]
+
+
+@pytest.mark.parametrize(
+    ("table", "there", "expected"),
+    [
+        ("POINTS", "DATE_KEY, ORG_ID, DEVICE_ID, DEVICE_NAME, DATASOURCE, INSTANCE, METRIC", None),
+        ("POINTS", "ORG_ID, DEVICE_ID, DATASOURCE, INSTANCE", "POINTS has ORG_ID, DEVICE_ID, DATASOURCE, INSTANCE"),
+        (
+            "METRIC_HOURLY",
+            "DEVICE_ID, ORG_ID, DEVICE_NAME, DATASOURCE, INSTANCE",
+            "METRIC_HOURLY has DEVICE_ID, ORG_ID",
+        ),
+        ("OTHER", "ORG_ID", None),
+    ],
+    ids=["same", "new field", "another order", "another table"],
+)
+def test_another_field_is_refused(
+    connection: Any, settings: SnowflakeSettings, account: Account, table: str, there: str, expected: str | None
+) -> None:
+    """Before anything is changed: Snowflake adds columns only at the end, and its own would be in the middle."""
+    ask(connection, f"CREATE TABLE {settings.place}.{table} ({there.replace(',', ' VARCHAR,')} VARCHAR)")
+    account.denied = re.compile("ROW_EVENTS|MIGRATIONS")
+    with pytest.raises(LmdpError) as raised:
+        migrate(connection, settings, SPEC)
+    if expected is None:
+        assert isinstance(raised.value, PrivilegeError)
+    else:
+        assert expected in str(raised.value)
+        assert "Nothing was changed.\nSet another SNOWFLAKE_SCHEMA" in str(raised.value)
+
+
+def test_the_double_adds_columns_only_at_the_end(connection: Any, settings: SnowflakeSettings) -> None:
+    """As Snowflake does: https://docs.snowflake.com/en/sql-reference/sql/create-dynamic-table."""
+    site = dataclasses.replace(SPEC.fields[0], name="siteCode", required=False)
+    spec = dataclasses.replace(SPEC, fields=(site, *SPEC.fields))
+    rows, *_ = (one.sql for one in statements(spec, settings) if one.file == "020_row_events.sql")
+    points = [
+        next(one.sql for one in statements(some, settings) if one.file == "030_points.sql") for some in (SPEC, spec)
+    ]
+    for sql in (rows, *points[:1]):
+        ask(connection, sql)
+    with pytest.raises(LmdpError, match="only be added at the end"):
+        ask(connection, points[1])
+
+
+def test_what_the_account_refuses_is_printed(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
+    """The direct writer's pipe is not needed by all; but who needs it sees why there is none."""
+    account.denied = re.compile("CREATE PIPE")
+    (refused,) = migrate(connection, settings, SPEC).refused
+    assert re.match(
+        r"960_direct_writer\.sql: a privilege is missing for: CREATE PIPE .* Insufficient privileges", refused
+    )
+    account.denied = re.compile("CREATE OR REPLACE TASK")
+    with pytest.raises(PrivilegeError):
+        migrate(connection, settings, SPEC)
 
 
 def test_a_missing_privilege_is_one_clear_error(connection: Any, settings: SnowflakeSettings, account: Account) -> None:

@@ -78,6 +78,8 @@ def setup(*, environment: Environment = None, as_json: Json = False) -> None:
         typer.echo(f"ran      {file}")
     for table in done.resumed:
         typer.echo(f"resumed  {table}")
+    for statement in done.refused:
+        typer.echo(f"refused  {statement}")
     typer.echo(f"{len(done.applied)} files run, {done.unchanged} unchanged: {settings.place} is up to date.")
 
 

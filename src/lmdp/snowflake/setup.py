@@ -8,7 +8,6 @@ https://docs.snowflake.com/en/user-guide/dynamic-tables/modify
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 from collections import defaultdict
@@ -16,12 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lmdp.core.specification import Spec
-from lmdp.errors import LmdpError, ObjectNotFoundError
+from lmdp.errors import LmdpError, ObjectNotFoundError, UnreachableError
 from lmdp.snowflake.connection import ask
 from lmdp.snowflake.dynamic_tables import read_dynamic_tables
 from lmdp.sql.render import Statement, statements
 from lmdp.sql.settings import SnowflakeSettings
-from lmdp.sql.table_diff import alter_statements, columns_query, read_columns
+from lmdp.sql.table_diff import alter_statements, columns_query, promoted_query, read_columns, refuse_new_fields
 from lmdp.support.program import program
 
 # An ACCOUNTADMIN makes these; the setup role may not.
@@ -40,29 +39,32 @@ CREATE TABLE IF NOT EXISTS {place}.MIGRATIONS (
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """Result of a setup: files that it ran, changes to an older table, tables that it resumed; `unchanged` files."""
+    """Result of a setup: files that it ran, changes to an older table, tables that it resumed; `unchanged` files.
+
+    `refused` has what this account refuses and only some need: file and error, in a line each.
+    """
 
     applied: tuple[str, ...]
     altered: tuple[str, ...]
     unchanged: int
     resumed: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec) -> Migrated:
     """Bring the schema to this version; running it again changes nothing.
 
     The connection's role owns the schema. Raises LmdpError: PrivilegeError, ObjectNotFoundError, or SettingsError
-    when an older table cannot follow the specification.
+    when older tables cannot follow the specification, with nothing changed.
     """
     _check_schema(connection, settings)
+    refuse_new_fields(ask(connection, promoted_query(settings)), spec, settings)
     ask(connection, _MIGRATIONS.format(place=settings.place))
     settings = _with_refresh_warehouse(connection, settings)
     altered = _follow(connection, settings, spec)
     applied, unchanged = _run_changed(connection, settings, spec)
-    for statement in rights(settings, spec):
-        with contextlib.suppress(LmdpError) if statement.file in _OPTIONAL else contextlib.nullcontext():
-            ask(connection, statement.sql)
-    return Migrated(applied, altered, unchanged, _resume(connection, settings))
+    refused = _run_rights(connection, settings, spec)
+    return Migrated(applied, altered, unchanged, _resume(connection, settings), refused)
 
 
 def setup_statements(settings: SnowflakeSettings, spec: Spec) -> tuple[Statement, ...]:
@@ -148,6 +150,19 @@ def _run_changed(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tu
         _record(connection, settings, file, digest)
         applied.append(file)
     return tuple(applied), len(files) - len(applied)
+
+
+def _run_rights(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tuple[str, ...]:
+    """Run grants and tasks; return what the account refuses of those that it may refuse."""
+    refused = []
+    for statement in rights(settings, spec):
+        try:
+            ask(connection, statement.sql)
+        except LmdpError as error:
+            if statement.file not in _OPTIONAL or isinstance(error, UnreachableError):
+                raise
+            refused.append(f"{statement.file}: {' '.join(str(error).split())}")
+    return tuple(refused)
 
 
 def _upgrade(connection: Any, settings: SnowflakeSettings, spec: Spec, done: dict[str, str]) -> None:
