@@ -89,6 +89,7 @@ class Account:
     dynamic: DynamicTables = field(default_factory=DynamicTables)
     pipes: set[str] = field(default_factory=set)
     error_table: list[bytes] = field(default_factory=list)
+    failed_inserts: int = 0
 
     def rewrite(self, sql: str) -> str:
         """The statement for fakesnow; what it lacks is done here."""
@@ -131,14 +132,17 @@ class Account:
         return OK if head(sql) in LACKS else sql
 
     def _refused(self, sql: str) -> str:
-        """The rows that Snowflake refused, or how many hold a text."""
+        """The rows that Snowflake refused, of streams and of statements, or how many they are."""
+        found = [row.decode() for row in self.error_table]
+        for negated, text in re.findall(r"AND (NOT COALESCE\()?CONTAINS\(ERROR_DATA:\"\$1\"::STRING, '([^']+)'\)", sql):
+            found = [row for row in found if (text in row) != bool(negated)]
+        rows: list[str | None] = [*found]
+        if "ERROR_METADATA:service::STRING = 'snowpipe_streaming'" not in sql:
+            rows += [None] * self.failed_inserts
         if "COUNT(*)" in sql:
-            text = re.search(r"'([^']+)'\)$", sql)
-            found = [row for row in self.error_table if text is None or text[1].encode() in row]
-            return f"SELECT {len(found)} AS {sql.split()[3]}"
+            return f"SELECT {len(rows)} AS {sql.split()[3]}"
         lines = [
-            f"(TIMESTAMP '2026-01-02 03:04:05', 100038, 'no number', 'json', {_literal(row.decode())})"
-            for row in self.error_table
+            f"(TIMESTAMP '2026-01-02 03:04:05', 100038, 'no number', 'json', {_literal(row)})" for row in rows
         ] or ["(NULL, NULL, NULL, NULL, NULL)"]
         names = '"AT", "CODE", "REASON", "KIND", "PAYLOAD"'
         return f'SELECT * FROM (VALUES {", ".join(lines)}) AS V({names}) WHERE "KIND" IS NOT NULL'

@@ -83,6 +83,12 @@ def _old_row(scope: Installation, _: Account) -> None:
     snowflake_double.insert(scope.connection, scope.settings, [day.row(day.BEGIN, 1.0)])
 
 
+def _row_ahead(scope: Installation, _: Account) -> None:
+    ahead = day.row(day.BEGIN + 2 * day.DAY, 1.0)
+    ask(scope.connection, f"DELETE FROM {scope.settings.place}.ROW_EVENTS")
+    snowflake_double.insert(scope.connection, scope.settings, [day.row(day.BEGIN, 1.0), ahead])
+
+
 def _too_much(scope: Installation, _: Account) -> None:
     ask(scope.connection, f"GRANT USAGE ON DATABASE OTHER TO ROLE {scope.settings.firehose_role}")
 
@@ -108,10 +114,17 @@ def _refused(_: Installation, account: Account) -> None:
     account.error_table += [b"{}", b"{}"]
 
 
+def test_what_the_writer_did_not_send_is_not_counted(scope: Installation, account: Account) -> None:
+    """A trial sends a bad row on purpose, and a statement by hand may fail: the table of errors has both."""
+    account.error_table.append(b'{"datasource":"lmdp.try","value":"no number"}')
+    account.failed_inserts = 1
+    assert said(scope)["direct writer"] == (True, "the direct writer's pipe is there, and no row was refused")
+
+
 def test_rows_refused_lately_are_counted_for_the_canary(scope: Installation, account: Account) -> None:
     """Those of two days, so that the alarm ends; with their number, and the command that fetches them."""
     assert refused_lately(scope) == Check("refused", ok=True, said="no row was refused")
-    assert account.log[-1].endswith(".ROW_EVENTS) WHERE TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())")
+    assert account.log[-1].endswith(" AND TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())")
     _refused(scope, account)
     found = refused_lately(scope)
     assert (found.ok, found.said.startswith("2 rows were refused; ")) == (False, True)
@@ -121,6 +134,7 @@ def test_rows_refused_lately_are_counted_for_the_canary(scope: Installation, acc
     ("spoil", "name", "message"),
     [
         (_old_row, "freshness", "86,400 s ago"),
+        (_row_ahead, "freshness", "86,400 s ago"),
         (_too_much, "privileges", "USAGE on OTHER is too much"),
         (_no_view, "views", "HISTOGRAM_QUANTILES: .*does not exist"),
         (_a_default, "table", "LOADED_AT has a default, which streaming ingest refuses"),
@@ -196,6 +210,14 @@ def test_views_wait_for_the_first_refresh(scope: Installation, account: Account)
         None, "METRICS cannot be read before the first refresh, which follows on schedule"
     )  # fmt: skip
     assert samples(scope) == []
+
+
+def test_a_check_waits_for_the_first_refresh(scope: Installation, account: Account) -> None:
+    """What it reads cannot be read yet: nothing is wrong, and nothing is known."""
+    account.waiting = re.compile("DEVICE_COUNTS")
+    assert verify(scope, ("repeats",)) == [
+        Check("repeats", None, "waits for the first refresh, which follows on schedule")
+    ]
 
 
 @pytest.mark.parametrize(("minutes", "late"), [(180, False), (181, True)])

@@ -25,7 +25,11 @@ VIEWS: Final = (
 """The views that reports read."""
 
 CANARY: Final = "lmdp.canary"
-_LATELY: Final = " WHERE TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())"
+TRIAL_DATASOURCE: Final = "lmdp.try"
+"""DataSource of the rows of `lmdp snowflake try`, one of which no column takes."""
+
+_AHEAD: Final = timedelta(minutes=5)
+_LATELY: Final = " AND TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ def _checked(name: str, check: Callable[[Installation], tuple[bool | None, str]]
     try:
         return Check(name, *check(scope))
     except LmdpError as error:
+        if _waits(error):
+            return Check(name, None, "waits for the first refresh, which follows on schedule")
         return Check(name, ok=False, said=str(error).partition("\n")[0])
 
 
@@ -154,6 +160,8 @@ def _freshness(scope: Installation) -> tuple[bool | None, str]:
     newest = (
         f"SELECT COUNT(*) AS ARRIVED, MAX({ts}) AS NEWEST FROM {scope.settings.place}.ROW_EVENTS"  # noqa: S608 - checked names
         f" WHERE {scope.name('datasource')} <> '{CANARY}'"
+        # A clock that is ahead says nothing about what lands now.
+        f" AND {ts} <= '{scope.now + _AHEAD:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ"
     )
     # All that is kept is read only where the last day has nothing.
     (answer,) = scope.ask(f"{newest} AND {ts} >= '{since:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ")
@@ -183,7 +191,8 @@ def _direct_writer(scope: Installation) -> tuple[bool | None, str]:
     name = f"{settings.place}.{OWN_PIPE}"
     if settings.identifiers != "upper":
         if not scope.ask(f"SHOW PIPES LIKE '{OWN_PIPE}' IN SCHEMA {settings.place}"):
-            return None, f"there is no pipe {name}, which the direct writer needs: {program()} snowflake setup"
+            made = f"{program()} snowflake setup makes it, or prints why Snowflake refuses"
+            return None, f"there is no pipe {name}, which the direct writer needs: {made}"
         grants = scope.ask(f"SHOW GRANTS TO ROLE {settings.firehose_role}")
         held = {str(row["name"]).replace('"', "") for row in grants if str(row["privilege"]).upper() == "OPERATE"}
         if name not in held:
@@ -197,9 +206,9 @@ def refused_lately(scope: Installation) -> Check:
     return _checked("refused", lambda one: _refused(one, _LATELY), scope)
 
 
-def _refused(scope: Installation, where: str = "") -> tuple[bool | None, str]:
+def _refused(scope: Installation, lately: str = "") -> tuple[bool | None, str]:
     try:
-        (answer,) = scope.ask(f"SELECT COUNT(*) AS ROWS_REFUSED FROM {refused_table(scope)}{where}")  # noqa: S608 - checked names
+        (answer,) = scope.ask(f"SELECT COUNT(*) AS ROWS_REFUSED FROM {writer_errors(scope)}{lately}")  # noqa: S608 - checked names
     except ObjectNotFoundError:
         return None, "ERROR_LOGGING is not set on ROW_EVENTS: rows that Snowflake refuses are counted, and not kept"
     except LmdpError as error:
@@ -211,11 +220,22 @@ def _refused(scope: Installation, where: str = "") -> tuple[bool | None, str]:
 
 
 def refused_table(scope: Installation) -> str:
-    """Return what SQL calls the rows that Snowflake refused.
+    """Return what SQL calls the table of what Snowflake refused, statements of others included.
 
     https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-high-performance-error-logging
     """
     return f"ERROR_TABLE({scope.settings.place}.ROW_EVENTS)"
+
+
+def writer_errors(scope: Installation) -> str:
+    """Return table and condition of the direct writer's rows that Snowflake refused, without those of a trial."""
+    trial = f"""CONTAINS(ERROR_DATA:"$1"::STRING, '"{TRIAL_DATASOURCE}"')"""
+    return f"{streamed_errors(scope)} AND NOT COALESCE({trial}, FALSE)"
+
+
+def streamed_errors(scope: Installation) -> str:
+    """Return table and condition of the rows that Snowflake refused of any direct writer."""
+    return f"{refused_table(scope)} WHERE ERROR_METADATA:service::STRING = 'snowpipe_streaming'"
 
 
 _CHECKS: Final[dict[str, Callable[[Installation], tuple[bool | None, str]]]] = {
