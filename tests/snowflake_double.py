@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,7 @@ LACKS_FUNCTIONS = {"OBJECT_DELETE", "MD5_NUMBER_LOWER64"}
 _KEY_SET = re.compile(r"ALTER USER (?P<user>\w+) SET (?P<slot>\w+) = '(?P<key>[^']+)'")
 _KEY_UNSET = re.compile(r"ALTER USER (?P<user>\w+) UNSET (?P<slot>\w+)")
 _PIPE = re.compile(r"CREATE PIPE IF NOT EXISTS \S+\.(?P<name>\w+) AS")
+_TASK = re.compile(r"(?P<change>CREATE OR REPLACE|ALTER|DROP) TASK (?:IF EXISTS )?\S+\.(?P<name>\w+)")
 _GRANT = re.compile(
     r"GRANT (?P<right>INSERT|OPERATE|USAGE) ON (?:TABLE|DATABASE|PIPE|SCHEMA) (?P<on>\S+) TO ROLE (?P<role>\w+)"
 )
@@ -88,6 +89,8 @@ class Account:
     warehouses: set[str] = field(default_factory=lambda: {"LM_FIREHOSE_WH", "LM_REFRESH_WH"})
     dynamic: DynamicTables = field(default_factory=DynamicTables)
     pipes: set[str] = field(default_factory=set)
+    tasks: dict[str, str] = field(default_factory=dict)
+    task_errors: dict[str, str] = field(default_factory=dict)
     error_table: list[bytes] = field(default_factory=list)
     failed_inserts: int = 0
 
@@ -106,10 +109,15 @@ class Account:
     def _answered(self, sql: str) -> str | None:
         """The answer of SHOW and DESCRIBE, and of who is signed in."""
         last = sql.rsplit(maxsplit=1)[-1]
-        if sql.startswith("SHOW GRANTS TO ROLE "):
-            return _values(sorted(self.grants.get(last, set())), "privilege", "name")
-        if sql.startswith("DESCRIBE USER "):
-            return _values(self._fingerprints(last), "property", "value")
+        answers: dict[str, Callable[[], str]] = {
+            "SHOW GRANTS TO ROLE ": lambda: _values(sorted(self.grants.get(last, set())), "privilege", "name"),
+            "DESCRIBE USER ": lambda: _values(self._fingerprints(last), "property", "value"),
+            "SHOW TASKS IN SCHEMA ": lambda: _values([*self.tasks.items()], "name", "state"),
+            "SELECT NAME, ERROR_MESSAGE": lambda: _values([*self.task_errors.items()], "name", "error_message"),
+        }
+        for start, found in answers.items():
+            if sql.lstrip().startswith(start):
+                return found()
         if sql.startswith(("SHOW WAREHOUSES LIKE ", "SHOW PIPES LIKE ")):
             shown = [(name, "") for name in self.warehouses | self.pipes if f"'{name}'" in sql]
             return _values(shown, "name", "state") + " WHERE \"name\" <> ''"
@@ -120,16 +128,25 @@ class Account:
         return None
 
     def _done(self, sql: str) -> str:
-        """Note rights and keys."""
+        """Note rights, keys and tasks."""
         if grant := _GRANT.match(sql):
             self.grants.setdefault(grant["role"], set()).add((grant["right"], grant["on"]))
         elif pipe := _PIPE.match(sql):
             self.pipes.add(pipe["name"])
+        elif task := _TASK.match(sql):
+            self._task(task["change"], task["name"])
         elif change := _KEY_SET.match(sql):
             self.keys.setdefault(change["user"], {})[change["slot"]] = change["key"]
         elif change := _KEY_UNSET.match(sql):
             self.keys[change["user"]].pop(change["slot"], None)
         return OK if head(sql) in LACKS else sql
+
+    def _task(self, change: str, name: str) -> None:
+        """A task that is created has to be resumed, as ours are in the next statement."""
+        if change == "DROP":
+            self.tasks.pop(name, None)
+        else:
+            self.tasks[name] = "started" if change == "ALTER" else "suspended"
 
     def _refused(self, sql: str) -> str:
         """The rows that Snowflake refused, of streams and of statements, or how many they are."""

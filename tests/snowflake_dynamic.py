@@ -18,7 +18,7 @@ _MADE_BY = re.compile(
 )
 _CHANGED = re.compile(r"(?P<change>ALTER|DROP) DYNAMIC TABLE (?:IF EXISTS )?(?P<name>\S+)")
 _FROZEN = re.compile(r"^\s*(?:FROZEN|IMMUTABLE) WHERE (?P<rows>.*)$", re.MULTILINE)
-_CLONE = re.compile(r"CREATE OR REPLACE TABLE (?P<copy>\S+) CLONE (?P<name>\S+)")
+_CLONE = re.compile(r"(?P<create>CREATE (?:OR REPLACE )?TABLE (?:IF NOT EXISTS )?)(?P<copy>\S+) CLONE (?P<name>\S+)")
 _SHOWN = "SHOW DYNAMIC TABLES IN SCHEMA "
 
 
@@ -42,7 +42,7 @@ class DynamicTables:
         if "DYNAMIC_TABLE_REFRESH_HISTORY(" in sql:
             return _refreshed([table for table in self.tables.values() if f"'{table['place']}'" in sql])
         if clone := _CLONE.match(sql):
-            return f"CREATE OR REPLACE TABLE {clone['copy']} AS SELECT * FROM {clone['name']}"
+            return f"{clone['create']}{clone['copy']} AS SELECT * FROM {clone['name']}"
         if made := _MADE_BY.match(sql):
             self._make(made["name"], made["warehouse"])
             return _FROZEN.sub("", sql)

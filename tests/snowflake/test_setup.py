@@ -79,6 +79,14 @@ def test_a_table_that_refreshes_whole_is_made_again(
     assert migrate(connection, settings, SPEC).applied == ("160_metric_latest.sql",)
 
 
+def test_a_table_that_was_dropped_is_made_again(connection: Any, settings: SnowflakeSettings) -> None:
+    """Unless its history exists nowhere else: an empty one would be copied over the backups."""
+    migrate(connection, settings, SPEC)
+    for table in ("METRIC_LATEST", "METRIC_HOURLY"):
+        ask(connection, f"DROP DYNAMIC TABLE {settings.place}.{table}")
+    assert migrate(connection, settings, SPEC).applied == ("160_metric_latest.sql",)
+
+
 def test_what_is_suspended_is_resumed(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
     """Snowflake suspends after five refreshes that failed, and resumes nothing by itself."""
     migrate(connection, settings, SPEC)
@@ -118,13 +126,29 @@ def test_an_upgrade_keeps_the_kept_roll_ups(connection: Any, settings: Snowflake
     for table, expected in (("METRIC_HOURLY", [1.0, 3.0, 9.0]), ("METRIC_DAILY", [3.0, 9.0])):
         found = ask(connection, f"SELECT VALUE_LAST FROM {place}.{table} ORDER BY VALUE_LAST")
         assert [row["value_last"] for row in found] == expected
-    (copy,) = ask(connection, f"SELECT COUNT(*) AS N FROM {place}.METRIC_HOURLY_BACKUP")
-    assert copy["n"] == 2
+    copied = f"CREATE TABLE IF NOT EXISTS {place}.METRIC_HOURLY_BACKUP_"
+    (copy,) = (sql.split()[5] for sql in account.log if sql.startswith(copied))
+    assert ask(connection, f"SELECT VALUE_LAST FROM {copy} ORDER BY 1") == [{"value_last": 1.0}, {"value_last": 3.0}]
     (device,) = ask(connection, f"SELECT * FROM {place}.DIM_DEVICE")
     assert device["first_ts"].isoformat() == "2025-12-31T00:00:00"
     dropped = [sql for sql in account.log if sql.startswith("DROP DYNAMIC TABLE")]
     assert len(dropped) == 6
-    assert migrate(connection, settings, SPEC).applied == ()
+    ask(connection, f"DELETE FROM {place}.MIGRATIONS WHERE NAME = '130_metric_hourly.sql'")  # as if interrupted
+    assert migrate(connection, settings, SPEC).applied == ("130_metric_hourly.sql",)
+    assert len(ask(connection, f"SELECT * FROM {copy}")) == 2
+
+
+def test_a_backup_of_the_week_before_is_kept(connection: Any, settings: SnowflakeSettings) -> None:
+    """A roll-up that is damaged on a Saturday has a copy of a Sunday before; the first run has none to keep."""
+    place = settings.place
+    task = next(one.sql for one in statements(SPEC, settings, "rights") if "BACK_UP_METRIC_HOURLY" in one.sql)
+    block = task.partition("'BEGIN\n")[2].removesuffix(";\nEND'")
+    for week in (1, 2, 3):
+        ask(connection, f"CREATE OR REPLACE TABLE {place}.METRIC_HOURLY AS SELECT {week} AS WEEK")
+        for sql in block.split(";\n"):
+            ask(connection, sql.strip())
+    found = [ask(connection, f"SELECT WEEK FROM {place}.METRIC_HOURLY_BACKUP{older}") for older in ("", "_2")]
+    assert found == [[{"week": 3}], [{"week": 2}]]
 
 
 def test_an_older_table_follows_with_its_rows(connection: Any, settings: SnowflakeSettings) -> None:

@@ -83,6 +83,18 @@ def _old_row(scope: Installation, _: Account) -> None:
     snowflake_double.insert(scope.connection, scope.settings, [day.row(day.BEGIN, 1.0)])
 
 
+def _suspended_task(_: Installation, account: Account) -> None:
+    account.tasks["BACK_UP_METRIC_DAILY"] = "suspended"
+
+
+def _no_task(_: Installation, account: Account) -> None:
+    del account.tasks["BACK_UP_METRIC_DAILY"]
+
+
+def _failed_task(_: Installation, account: Account) -> None:
+    account.task_errors["BACK_UP_METRIC_DAILY"] = "no space"
+
+
 def _row_ahead(scope: Installation, _: Account) -> None:
     ahead = day.row(day.BEGIN + 2 * day.DAY, 1.0)
     ask(scope.connection, f"DELETE FROM {scope.settings.place}.ROW_EVENTS")
@@ -138,6 +150,9 @@ def test_rows_refused_lately_are_counted_for_the_canary(scope: Installation, acc
         (_too_much, "privileges", "USAGE on OTHER is too much"),
         (_no_view, "views", "HISTOGRAM_QUANTILES: .*does not exist"),
         (_a_default, "table", "LOADED_AT has a default, which streaming ingest refuses"),
+        (_suspended_task, "tasks", "BACK_UP_METRIC_DAILY is suspended: lmdp snowflake setup$"),
+        (_no_task, "tasks", "BACK_UP_METRIC_DAILY is missing: lmdp snowflake setup$"),
+        (_failed_task, "tasks", r"failed \(no space\): fix the cause, then EXECUTE TASK LM_.*\.BACK_UP_METRIC_DAILY$"),
         (_no_pipe, "direct writer", r"there is no pipe LM_.*\.ROW_EVENTS_STREAM.*snowflake setup"),
         (_no_operate, "direct writer", "LM_FIREHOSE_ROLE may not use LM_.*ROW_EVENTS_STREAM: .*snowflake setup"),
         (_refused, "direct writer", "2 rows were refused; .*snowflake errors refused"),
@@ -152,7 +167,7 @@ def test_what_is_off_is_said(
     ok, text = found.pop(name)
     assert ok is (None if spoil is _no_pipe else False)
     assert re.search(message, text)
-    assert len(found) == 8
+    assert len(found) == 9
 
 
 @pytest.mark.parametrize(
@@ -175,6 +190,7 @@ def test_what_is_off_is_said(
             r"DIM_DEVICE failed to refresh \(002724: Refresh was canceled\): fix the cause, then ALTER .* REFRESH$",
         ),
         ("METRIC_DAILY", {"error": "002841: stale"}, "METRIC_DAILY failed.*: restore it from its backup, as docs/snow"),
+        ("POINTS", {"error": "002841: stale"}, r": DROP DYNAMIC TABLE LM_.*\.POINTS, then lmdp snowflake setup$"),
         ("METRIC_DAILY", {"warehouse": "LM_FIREHOSE_WH"}, "refreshes run on LM_FIREHOSE_WH.*ddl --bootstrap"),
     ],
 )

@@ -12,7 +12,7 @@ from lmdp.support.program import install_extras, program
 from lmdp.support.specification_file import configured_spec
 
 _LOGIN_S = 10
-_QUICK = ("connection", "role", "privileges", "table", "refreshes", "direct writer")
+_QUICK = ("connection", "role", "privileges", "table", "refreshes", "tasks", "direct writer")
 _UNSET = "SNOWFLAKE_ACCOUNT_URL is not set"
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from lmdp.core.specification import Spec
 from lmdp.errors import LmdpError, ObjectNotFoundError, UnreachableError
 from lmdp.snowflake.connection import ask
-from lmdp.snowflake.dynamic_tables import read_dynamic_tables
+from lmdp.snowflake.dynamic_tables import KEPT, read_dynamic_tables
 from lmdp.sql.render import Statement, statements
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.sql.table_diff import alter_statements, columns_query, promoted_query, read_columns, refuse_new_fields
@@ -27,9 +27,6 @@ from lmdp.support.program import program
 _NOT_OURS: Final = "010_database.sql"
 # What an account's edition may refuse, and nothing else needs.
 _OPTIONAL: Final = frozenset({"950_time_travel.sql", "960_direct_writer.sql"})
-KEPT: Final = ("METRIC_HOURLY", "METRIC_DAILY", "METRIC_RATES_HOURLY")
-"""Roll-ups that exist nowhere else once their raw rows are gone."""
-
 _MIGRATIONS: Final = """
 CREATE TABLE IF NOT EXISTS {place}.MIGRATIONS (
   NAME VARCHAR NOT NULL, DIGEST VARCHAR NOT NULL, APPLIED_AT TIMESTAMP_NTZ NOT NULL
@@ -130,7 +127,10 @@ def _record(connection: Any, settings: SnowflakeSettings, name: str, digest: str
 
 
 def _run_changed(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tuple[tuple[str, ...], int]:
-    """Run the files that have changed, and those of tables that refresh FULL; return them, and how many were left."""
+    """Run the files that have changed, and those of tables that refresh FULL or were dropped.
+
+    Return them, and how many were left.
+    """
     done = _done(connection, settings)
     there = {table.name: table for table in read_dynamic_tables(connection, settings)} if done else {}
     _upgrade(connection, settings, spec, done)
@@ -141,10 +141,13 @@ def _run_changed(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tu
         digest = hashlib.sha256(";\n".join(parts).encode()).hexdigest()[:16]
         table = file.partition("_")[2].removesuffix(".sql").upper()
         is_full = table in there and there[table].mode == "FULL"
-        if done.get(file) == digest and not is_full:
+        is_dropped = table not in {*there, *KEPT} and "DYNAMIC TABLE" in parts[0]
+        if done.get(file) == digest and not (is_full or is_dropped):
             continue
         if table in KEPT and table in there and there[table].data:
-            ask(connection, f"CREATE OR REPLACE TABLE {settings.place}.{table}_BACKUP CLONE {settings.place}.{table}")
+            # The name says what it protects from: a setup that is interrupted, and repeated, leaves the copy as it is.
+            copy = f"{settings.place}.{table}_BACKUP_{digest.upper()}"
+            ask(connection, f"CREATE TABLE IF NOT EXISTS {copy} CLONE {settings.place}.{table}")
         for sql in parts:
             ask(connection, sql)
         _record(connection, settings, file, digest)

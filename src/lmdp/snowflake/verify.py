@@ -10,7 +10,7 @@ from typing import Any, Final
 from lmdp.core.specification import Spec
 from lmdp.errors import LmdpError, ObjectNotFoundError
 from lmdp.snowflake.connection import ask
-from lmdp.snowflake.dynamic_tables import findings, read_dynamic_tables, shared_warehouse
+from lmdp.snowflake.dynamic_tables import KEPT, findings, read_dynamic_tables, shared_warehouse
 from lmdp.snowflake.streaming.settings import OWN_PIPE
 from lmdp.sql.render import column
 from lmdp.sql.settings import SnowflakeSettings
@@ -28,6 +28,13 @@ CANARY: Final = "lmdp.canary"
 TRIAL_DATASOURCE: Final = "lmdp.try"
 """DataSource of the rows of `lmdp snowflake try`, one of which no column takes."""
 
+# Of each task the newest run that has ended: https://docs.snowflake.com/en/sql-reference/functions/task_history
+_LAST_RUNS: Final = """
+SELECT NAME, ERROR_MESSAGE
+FROM TABLE({database}.INFORMATION_SCHEMA.TASK_HISTORY(RESULT_LIMIT => 10000))
+WHERE DATABASE_NAME = '{database}' AND SCHEMA_NAME = '{schema}' AND COMPLETED_TIME IS NOT NULL
+QUALIFY ROW_NUMBER() OVER (PARTITION BY NAME ORDER BY COMPLETED_TIME DESC) = 1
+"""
 _AHEAD: Final = timedelta(minutes=5)
 _LATELY: Final = " AND TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())"
 
@@ -155,6 +162,28 @@ def _refreshes(scope: Installation) -> tuple[bool, str]:
     return not wrong, "; ".join(wrong) or f"{len(tables)} dynamic tables are refreshed with what changed, and in time"
 
 
+def _tasks(scope: Installation) -> tuple[bool, str]:
+    """Check that the tasks are scheduled, and that the last run of none failed."""
+    settings = scope.settings
+    states = {str(row["name"]): str(row["state"]) for row in scope.ask(f"SHOW TASKS IN SCHEMA {settings.place}")}
+    runs = scope.ask(_LAST_RUNS.format(database=settings.database, schema=settings.schema))
+    errors = {str(row["name"]): row["error_message"] for row in runs}
+    wanted = [f"BACK_UP_{table}" for table in KEPT]
+    if settings.retention_days is not None:
+        wanted.append("REMOVE_OLD_ROWS")
+    wrong = [
+        f"the task {name} is {states.get(name, 'missing')}: {program()} snowflake setup"
+        for name in wanted
+        if states.get(name) != "started"
+    ]
+    wrong += [
+        f"the task {name} failed ({errors[name]}): fix the cause, then EXECUTE TASK {settings.place}.{name}"
+        for name in wanted
+        if errors.get(name)
+    ]
+    return not wrong, "; ".join(wrong) or f"{len(wanted)} tasks are scheduled, and the last run of none failed"
+
+
 def _freshness(scope: Installation) -> tuple[bool | None, str]:
     ts, since = scope.name("ts"), scope.now - timedelta(days=1)
     newest = (
@@ -245,6 +274,7 @@ _CHECKS: Final[dict[str, Callable[[Installation], tuple[bool | None, str]]]] = {
     "table": _shape,
     "views": _views,
     "refreshes": _refreshes,
+    "tasks": _tasks,
     "freshness": _freshness,
     "repeats": _repeats,
     "direct writer": _direct_writer,
