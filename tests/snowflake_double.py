@@ -49,6 +49,7 @@ LACKS = {
     "ALTER WAREHOUSE", "CREATE NETWORK POLICY", "CREATE PIPE", "CREATE RESOURCE MONITOR", "CREATE ROLE",
     "CREATE TASK", "CREATE USER", "CREATE WAREHOUSE", "DROP TASK", "GRANT EXECUTE TASK", "GRANT INSERT",
     "GRANT OPERATE", "GRANT OWNERSHIP ON", "GRANT ROLE", "GRANT SELECT ON ALL", "GRANT SELECT ON FUTURE",
+    "GRANT SELECT ON TABLE",
     "GRANT USAGE",
 }  # fmt: skip
 """What fakesnow cannot run. It also makes a dynamic table a table of its first answer, and knows no case in a name."""

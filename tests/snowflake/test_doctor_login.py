@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from datetime import UTC, datetime
@@ -76,10 +77,14 @@ def test_settings_are_told_before_anyone_is_asked(
 
 
 class NoSuchKey(BaseHTTPRequestHandler):
-    """An account that knows no key."""
+    """An account that knows no key; `server` gets what the login asks for."""
 
     def do_POST(self) -> None:
         """Refuse the login."""
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            asked = gzip.decompress(asked)
+        vars(self.server)["asked"] = json.loads(asked)
         body = json.dumps({"success": False, "code": "390144", "message": "JWT token is invalid.", "data": {}}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -109,6 +114,9 @@ def test_no_command_replaces_the_key_of_the_setup_user(place: Context, changed: 
         thread.join()
     assert found.state == "wrong"
     assert found.fix.endswith(fix.format(key=place.env["SNOWFLAKE_PRIVATE_KEY_FILE"]))
+    if not changed:
+        session = vars(server)["asked"]["data"]["SESSION_PARAMETERS"]
+        assert session["QUOTED_IDENTIFIERS_IGNORE_CASE"] is False  # whatever the account says of quoted names
 
 
 def test_an_account_that_does_not_answer_is_told(place: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_the_command_says_what_a_truncate_removes(
     (tmp_path / "setup.p8").write_bytes(pem(make_pair(2048)))
     env = {
         "SNOWFLAKE_ACCOUNT_URL": account.url,
-        "SNOWFLAKE_PRIVATE_KEY_FILE": "setup.p8",  # pragma: allowlist secret
+        "SNOWFLAKE_PRIVATE_KEY_FILE": "setup.p8",
         "SNOWFLAKE_DATABASE": settings.database,
     }
     first, second = (call("snowflake", "errors", "refused", folder=tmp_path, given=b"", **env) for _ in range(2))

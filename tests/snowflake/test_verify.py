@@ -450,6 +450,8 @@ def test_ddl_needs_no_account() -> None:
     run = CliRunner()
     setup, bootstrap = run.invoke(app, ["ddl"]).output, run.invoke(app, ["ddl", "--bootstrap"]).output
     assert 'CREATE TABLE IF NOT EXISTS LM_METRICS.PIPELINE.ROW_EVENTS (\n  "orgId" VARCHAR NOT NULL' in setup
+    assert "ALTER SESSION SET QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE;\n" in setup.partition("CREATE")[0]
+    assert "GRANT SELECT ON TABLE LM_METRICS.PIPELINE.ROW_EVENTS TO ROLE LM_READER_ROLE;" in setup
     assert "CREATE OR REPLACE TASK" in setup
     assert "CREATE DATABASE" not in setup
     assert "TYPE = SERVICE" in bootstrap

@@ -128,7 +128,12 @@ def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterato
             private_key=access.key,
             login_timeout=login_seconds,
             network_timeout=_REQUEST_SECONDS,
-            session_parameters={"QUERY_TAG": "lmdp", "TIMEZONE": "UTC", "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False},
+            session_parameters={
+                "QUERY_TAG": "lmdp",
+                "TIMEZONE": "UTC",
+                "QUOTED_IDENTIFIERS_IGNORE_CASE": False,  # an account may set it, and "orgId" would be ORGID
+                "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
+            },
         )
     try:
         yield connection
