@@ -52,6 +52,7 @@ LACKS = {
     "ALTER WAREHOUSE", "CREATE NETWORK POLICY", "CREATE PIPE", "CREATE RESOURCE MONITOR", "CREATE ROLE",
     "CREATE TASK", "CREATE USER", "CREATE WAREHOUSE", "DROP TASK", "GRANT EXECUTE TASK", "GRANT INSERT",
     "GRANT OPERATE", "GRANT OWNERSHIP ON", "GRANT ROLE", "GRANT SELECT ON ALL", "GRANT SELECT ON FUTURE",
+    "GRANT SELECT ON TABLE",
     "GRANT USAGE",
 }  # fmt: skip
 """What fakesnow cannot run. It also makes a dynamic table a table of its first answer, and knows no case in a name."""
@@ -61,6 +62,7 @@ LACKS_FUNCTIONS = {"OBJECT_DELETE", "MD5_NUMBER_LOWER64"}
 _KEY_SET = re.compile(r"ALTER USER (?P<user>\w+) SET (?P<slot>\w+) = '(?P<key>[^']+)'")
 _KEY_UNSET = re.compile(r"ALTER USER (?P<user>\w+) UNSET (?P<slot>\w+)")
 _PIPE = re.compile(r"CREATE PIPE IF NOT EXISTS \S+\.(?P<name>\w+) AS")
+_TASK = re.compile(r"(?P<change>CREATE OR REPLACE|ALTER|DROP) TASK (?:IF EXISTS )?\S+\.(?P<name>\w+)")
 _GRANT = re.compile(
     r"GRANT (?P<right>INSERT|OPERATE|USAGE) ON (?:TABLE|DATABASE|PIPE|SCHEMA) (?P<on>\S+) TO ROLE (?P<role>\w+)"
 )
@@ -91,7 +93,10 @@ class Account:
     warehouses: set[str] = field(default_factory=lambda: {"LM_FIREHOSE_WH", "LM_REFRESH_WH"})
     dynamic: DynamicTables = field(default_factory=DynamicTables)
     pipes: set[str] = field(default_factory=set)
+    tasks: dict[str, str] = field(default_factory=dict)
+    task_errors: dict[str, str] = field(default_factory=dict)
     error_table: list[bytes] = field(default_factory=list)
+    failed_inserts: int = 0
 
     def rewrite(self, sql: str) -> str:
         """The statement for fakesnow; what it lacks is done here."""
@@ -108,10 +113,15 @@ class Account:
     def _answered(self, sql: str) -> str | None:
         """The answer of SHOW and DESCRIBE, and of who is signed in."""
         last = sql.rsplit(maxsplit=1)[-1]
-        if sql.startswith("SHOW GRANTS TO ROLE "):
-            return _values(sorted(self.grants.get(last, set())), "privilege", "name")
-        if sql.startswith("DESCRIBE USER "):
-            return _values(self._fingerprints(last), "property", "value")
+        answers: dict[str, Callable[[], str]] = {
+            "SHOW GRANTS TO ROLE ": lambda: _values(sorted(self.grants.get(last, set())), "privilege", "name"),
+            "DESCRIBE USER ": lambda: _values(self._fingerprints(last), "property", "value"),
+            "SHOW TASKS IN SCHEMA ": lambda: _values([*self.tasks.items()], "name", "state"),
+            "SELECT NAME, ERROR_MESSAGE": lambda: _values([*self.task_errors.items()], "name", "error_message"),
+        }
+        for start, found in answers.items():
+            if sql.lstrip().startswith(start):
+                return found()
         if sql.startswith(("SHOW WAREHOUSES LIKE ", "SHOW PIPES LIKE ")):
             shown = [(name, "") for name in self.warehouses | self.pipes if f"'{name}'" in sql]
             return _values(shown, "name", "state") + " WHERE \"name\" <> ''"
@@ -122,26 +132,38 @@ class Account:
         return None
 
     def _done(self, sql: str) -> str:
-        """Note rights and keys."""
+        """Note rights, keys and tasks."""
         if grant := _GRANT.match(sql):
             self.grants.setdefault(grant["role"], set()).add((grant["right"], grant["on"]))
         elif pipe := _PIPE.match(sql):
             self.pipes.add(pipe["name"])
+        elif task := _TASK.match(sql):
+            self._task(task["change"], task["name"])
         elif change := _KEY_SET.match(sql):
             self.keys.setdefault(change["user"], {})[change["slot"]] = change["key"]
         elif change := _KEY_UNSET.match(sql):
             self.keys[change["user"]].pop(change["slot"], None)
         return OK if head(sql) in LACKS else sql
 
+    def _task(self, change: str, name: str) -> None:
+        """A task that is created has to be resumed, as ours are in the next statement."""
+        if change == "DROP":
+            self.tasks.pop(name, None)
+        else:
+            self.tasks[name] = "started" if change == "ALTER" else "suspended"
+
     def _refused(self, sql: str) -> str:
-        """The rows that Snowflake refused, or how many hold a text."""
+        """The rows that Snowflake refused, of streams and of statements, or how many they are."""
+        found = [row.decode() for row in self.error_table]
+        for negated, text in re.findall(r"AND (NOT COALESCE\()?CONTAINS\(ERROR_DATA:\"\$1\"::STRING, '([^']+)'\)", sql):
+            found = [row for row in found if (text in row) != bool(negated)]
+        rows: list[str | None] = [*found]
+        if "ERROR_METADATA:service::STRING = 'snowpipe_streaming'" not in sql:
+            rows += [None] * self.failed_inserts
         if "COUNT(*)" in sql:
-            text = re.search(r"'([^']+)'\)$", sql)
-            found = [row for row in self.error_table if text is None or text[1].encode() in row]
-            return f"SELECT {len(found)} AS {sql.split()[3]}"
+            return f"SELECT {len(rows)} AS {sql.split()[3]}"
         lines = [
-            f"(TIMESTAMP '2026-01-02 03:04:05', 100038, 'no number', 'json', {_literal(row.decode())})"
-            for row in self.error_table
+            f"(TIMESTAMP '2026-01-02 03:04:05', 100038, 'no number', 'json', {_literal(row)})" for row in rows
         ] or ["(NULL, NULL, NULL, NULL, NULL)"]
         names = '"AT", "CODE", "REASON", "KIND", "PAYLOAD"'
         return f'SELECT * FROM (VALUES {", ".join(lines)}) AS V({names}) WHERE "KIND" IS NOT NULL'
@@ -191,8 +213,26 @@ def served(monkeypatch: pytest.MonkeyPatch, database: str, schema: str = "PIPELI
         cursors = sys.modules["fakesnow.cursor"].FakeSnowflakeCursor
         execute = cursors.execute
 
+        def columns(name: str) -> list[str]:
+            place, _, table = name.rpartition(".")
+            rows = shared.duck_conn.execute(
+                "SELECT column_name FROM information_schema.columns"
+                " WHERE upper(table_catalog || '.' || table_schema) = ? AND upper(table_name) = ?"
+                " ORDER BY ordinal_position",
+                [place.upper(), table.upper()],
+            )
+            return [str(row[0]) for row in rows.fetchall()]
+
         def front(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
             account.log.append(command)
+            altered = account.dynamic.altered(command)
+            before = columns(altered) if altered else []
+            done = ran(self, command, *args, **kwargs)
+            if altered and columns(altered)[: len(before)] != before:
+                raise ProgrammingError(msg="New columns can only be added at the end of existing columns.", errno=2)
+            return done
+
+        def ran(self: Any, command: str, *args: Any, **kwargs: Any) -> Any:
             frozen = account.dynamic.frozen(command)
             if frozen is None:
                 return execute(self, account.rewrite(command), *args, **kwargs)

@@ -18,7 +18,7 @@ _MADE_BY = re.compile(
 )
 _CHANGED = re.compile(r"(?P<change>ALTER|DROP) DYNAMIC TABLE (?:IF EXISTS )?(?P<name>\S+)")
 _FROZEN = re.compile(r"^\s*(?:FROZEN|IMMUTABLE) WHERE (?P<rows>.*)$", re.MULTILINE)
-_CLONE = re.compile(r"CREATE OR REPLACE TABLE (?P<copy>\S+) CLONE (?P<name>\S+)")
+_CLONE = re.compile(r"(?P<create>CREATE (?:OR REPLACE )?TABLE (?:IF NOT EXISTS )?)(?P<copy>\S+) CLONE (?P<name>\S+)")
 _SHOWN = "SHOW DYNAMIC TABLES IN SCHEMA "
 
 
@@ -42,13 +42,18 @@ class DynamicTables:
         if "DYNAMIC_TABLE_REFRESH_HISTORY(" in sql:
             return _refreshed([table for table in self.tables.values() if f"'{table['place']}'" in sql])
         if clone := _CLONE.match(sql):
-            return f"CREATE OR REPLACE TABLE {clone['copy']} AS SELECT * FROM {clone['name']}"
+            return f"{clone['create']}{clone['copy']} AS SELECT * FROM {clone['name']}"
         if made := _MADE_BY.match(sql):
             self._make(made["name"], made["warehouse"])
             return _FROZEN.sub("", sql)
         if change := _CHANGED.match(sql):
             return self._change(change["change"], change["name"], sql)
         return None
+
+    def altered(self, sql: str) -> str | None:
+        """Name of a table that is there, and that CREATE OR ALTER changes; it may add columns at the end alone."""
+        made = _MADE_BY.match(sql)
+        return made["name"] if made and "OR ALTER" in sql and made["name"] in self.tables else None
 
     def frozen(self, sql: str) -> tuple[str, str] | None:
         """Name and predicate of the rows that a statement leaves as they are, in a table that is there."""

@@ -201,6 +201,14 @@ def test_many_series_are_drawn_as_one_or_the_largest(
     assert found == lines
 
 
+def test_a_step_without_a_rate_slows_no_line(warehouse: Warehouse) -> None:
+    """An undeclared sum that falls: one octet a second in the two minutes that are known, and not in the third."""
+    rows = [row(T0 + at * MINUTE, value, "Octets", "sum", {}) for at, value in enumerate((0.0, 60.0, 0.0, 60.0))]
+    warehouse.commit(Load(rows, [], [], datetime.now(UTC)))
+    answer = draw(warehouse, ChartQuery("acme", "7", "o'Net", None, "Octets", "rate", T0, T0 + 10 * MINUTE, points=2))
+    assert [at[1] for at in answer["lines"][0]["points"]] == [1.0, 1.0]
+
+
 def test_a_chart_over_many_rates_is_what_the_view_gives(warehouse: Warehouse) -> None:
     """Counters of three devices, one of which begins in the chart; their sum is that of the view's rates."""
     marks = {"otlp.monotonic": True, "otlp.temporality": "cumulative"}

@@ -44,6 +44,8 @@ _EXPRESSIONS = either(
     *(only({kind: only({"Expression": EXPRESSION, "Property": TEXT})}) for kind in ("Column", "Measure")),
     only({"Literal": only({"Value": TEXT})}),
     only({"Now": only({})}),
+    only({"Not": only({"Expression": EXPRESSION})}),
+    only({"Comparison": only({"ComparisonKind": {"enum": [0, 1, 2, 3, 4]}, "Left": EXPRESSION, "Right": EXPRESSION})}),
     only({"DateAdd": only({"Expression": EXPRESSION, "Amount": NUMBER, "TimeUnit": UNIT})}),
     only({"DateSpan": only({"Expression": EXPRESSION, "TimeUnit": UNIT})}),
     only({"In": only({"Expressions": listed(EXPRESSION), "Values": listed(listed(EXPRESSION))})}),

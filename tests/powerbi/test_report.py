@@ -129,6 +129,24 @@ def test_pages_about_one_metric_open_with_one(visuals: dict[str, list[Json]]) ->
     }
 
 
+def test_a_slicer_offers_what_the_others_leave(visuals: dict[str, list[Json]], model: dict[str, list[Node]]) -> None:
+    """Slicers of several dimensions filter each other through Latest, which is related to each: no page opens blank."""
+    related = {
+        one.properties["toColumn"] for one in model["relationships.tmdl"] if "Latest." in one.properties["fromColumn"]
+    }
+    offered = {}
+    for page, shown in visuals.items():
+        for visual in shown:
+            ((_, table, _),) = fields(visual["visual"]["query"])[:1]
+            if visual["visual"]["visualType"] == "slicer" and table in {"DataSource", "Instance", "Metric"}:
+                (only,) = visual["filterConfig"]["filters"]
+                assert fields(only["filter"]) == [("Measure", "Latest", "Series count")]
+                assert f"{table}.'{table} key'" in related
+                offered[f"{page} {table}"] = only["filter"]["Where"][0]["Condition"]["Not"]["Expression"]["Comparison"]
+    assert len(offered) == 8
+    assert {one["Right"]["Literal"]["Value"] for one in offered.values()} == {"null"}
+
+
 def test_the_first_page_answers_an_administrator(visuals: dict[str, list[Json]]) -> None:
     """Who went silent and since when, what is full or hot and when it will be, and is the pipeline itself behind."""
     shown = {visual["name"]: [name for _, _, name in fields(visual["visual"]["query"]["queryState"])]

@@ -11,6 +11,7 @@ import pytest
 
 from lmdp.core.specification import load_spec
 from lmdp.powerbi.project import files
+from lmdp.snowflake.verify import VIEWS
 from lmdp.sql.render import FROZEN_DAYS, statements
 from lmdp.sql.settings import SnowflakeSettings
 from powerbi.conftest import SOURCE
@@ -67,6 +68,11 @@ def test_every_column_is_in_the_view_with_its_type(
         for column in table.all("column"):
             source = column.properties["sourceColumn"]
             assert there.get(source) in TYPES[column.properties["dataType"]], f"{table.name}[{column.name}]"
+
+
+def test_verify_looks_at_every_view_of_the_report(tables: dict[str, Node]) -> None:
+    """And so a report that cannot be read is found before its readers find it."""
+    assert {view_of(table)[0] for table in tables.values()} <= set(VIEWS)
 
 
 @pytest.mark.parametrize("style", ["quoted", "wrapped", "upper"])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+import duckdb
 import pytest
 
 import simulated_day as day
@@ -52,6 +53,21 @@ def test_a_recipe_of_the_cookbook_runs(filled: Any, recipe: Recipe) -> None:
     """As it is, with the schema in use."""
     ask(filled, f"USE SCHEMA {SETTINGS.place}")
     ask(filled, recipe.sql)
+
+
+def test_a_step_without_a_rate_slows_no_counter() -> None:
+    """Ten octets a second in the minute that is known; after the reset nobody knows."""
+    (recipe,) = (one for one in recipes() if one.title == "Top counters")
+    with duckdb.connect() as engine:
+        engine.execute("CREATE MACRO SYSDATE() AS TIMESTAMP '2026-01-01 01:00:00'")
+        engine.execute(
+            """CREATE TABLE METRIC_RATES AS SELECT * FROM (VALUES
+            ('r1', 'eth0', 'ifInOctets', 10.0, 60.0, TIMESTAMP '2026-01-01 00:50:00'),
+            ('r1', 'eth0', 'ifInOctets', NULL, 540.0, TIMESTAMP '2026-01-01 00:59:00')
+            ) AS V(DEVICE_NAME, INSTANCE_LABEL, METRIC, RATE, SECONDS, TS)"""
+        )
+        (found,) = engine.execute(recipe.sql).fetchall()
+    assert [float(value) for value in found[3:]] == [10.0, 10.0]
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import threading
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +74,49 @@ def test_settings_are_told_before_anyone_is_asked(
     env = {"SNOWFLAKE_ACCOUNT_URL": "x.snowflakecomputing.com", "RETENTION_DAYS": "forever", **changed}
     found = look(Context(tmp_path, tmp_path / "w", env, "t"))
     assert (found.state, told in found.text) == (state, True)
+
+
+class NoSuchKey(BaseHTTPRequestHandler):
+    """An account that knows no key; `server` gets what the login asks for."""
+
+    def do_POST(self) -> None:
+        """Refuse the login."""
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers.get("Content-Encoding") == "gzip":
+            asked = gzip.decompress(asked)
+        vars(self.server)["asked"] = json.loads(asked)
+        body = json.dumps({"success": False, "code": "390144", "message": "JWT token is invalid.", "data": {}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.parametrize(
+    ("changed", "fix"),
+    [
+        ({}, "lmdp snowflake keypair --user setup --file {key} --show"),
+        ({"SNOWFLAKE_PRIVATE_KEY_FILE": ""}, "correct it in .env; see docs/snowflake-marketplace-setup.md"),
+    ],
+)
+def test_no_command_replaces_the_key_of_the_setup_user(place: Context, changed: dict[str, str], fix: str) -> None:
+    """Another cause than the key is common, and the setup function may sign in with the key that Snowflake has."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), NoSuchKey) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        env = {**place.env, "SNOWFLAKE_ACCOUNT_URL": f"http://127.0.0.1:{server.server_port}", **changed}
+        found = snowflake.login(Context(place.home, place.warehouse, env, "t"))
+        server.shutdown()
+        thread.join()
+    assert found.state == "wrong"
+    assert found.fix.endswith(fix.format(key=place.env["SNOWFLAKE_PRIVATE_KEY_FILE"]))
+    if not changed:
+        session = vars(server)["asked"]["data"]["SESSION_PARAMETERS"]
+        assert session["QUOTED_IDENTIFIERS_IGNORE_CASE"] is False  # whatever the account says of quoted names
 
 
 def test_an_account_that_does_not_answer_is_told(place: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,33 @@ def test_a_key_that_snowflake_does_not_know_stops_the_rotation(client: Any, acco
     assert account.keys[USER] == before
 
 
+def test_a_rotation_overwrites_no_other_key(client: Any, account: Account, connection: Any) -> None:
+    """The other slot may be a direct writer's: the rotation names the statement that frees it."""
+    first_key(client, account)
+    account.keys[USER]["RSA_PUBLIC_KEY_2"] = keypair.make_pair(2048).public
+    before = dict(account.keys[USER])
+    with pytest.raises(LmdpError, match=f"If nobody does: ALTER USER {USER} UNSET RSA_PUBLIC_KEY_2"):
+        keypair.rotate(rotation(client, connection, World()))
+    assert account.keys[USER] == before
+
+
+@pytest.mark.parametrize("user", ["firehose", "setup"])
+@pytest.mark.parametrize("options", [["--bits", "2048"], ["--show"]], ids=["new", "show"])
+def test_what_an_alter_user_replaces_is_said_before_it(user: str, options: list[str], tmp_path: Path) -> None:
+    """Firehose or the setup function may sign in with the key of that slot."""
+    file = tmp_path / "writer.p8"
+    if options == ["--show"]:
+        file.write_bytes(keypair.pem(keypair.make_pair(2048)))
+    done = CliRunner().invoke(app, ["keypair", "--user", user, "--file", str(file), *options])
+    name = "LM_FIREHOSE_SVC" if user == "firehose" else "LM_SETUP_SVC"
+    *_, warning, statement = done.output.splitlines()
+    assert warning == (
+        f"-- It replaces the key in slot RSA_PUBLIC_KEY. If DESCRIBE USER {name} shows one there that is in use (by "
+        "Firehose, the setup function or another run), write RSA_PUBLIC_KEY_2."
+    )
+    assert statement.startswith(f"ALTER USER {name} SET RSA_PUBLIC_KEY = '")
+
+
 @pytest.mark.parametrize(
     ("arguments", "env", "error"),
     [

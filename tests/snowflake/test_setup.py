@@ -17,7 +17,7 @@ from sqlglot import exp
 import simulated_day as day
 import snowflake_double
 from lmdp.core.specification import load_spec
-from lmdp.errors import ObjectNotFoundError, PrivilegeError, SettingsError
+from lmdp.errors import LmdpError, ObjectNotFoundError, PrivilegeError, SettingsError
 from lmdp.snowflake.connection import ask
 from lmdp.snowflake.setup import Migrated, migrate
 from lmdp.sql.render import Part, statements
@@ -79,6 +79,14 @@ def test_a_table_that_refreshes_whole_is_made_again(
     assert migrate(connection, settings, SPEC).applied == ("160_metric_latest.sql",)
 
 
+def test_a_table_that_was_dropped_is_made_again(connection: Any, settings: SnowflakeSettings) -> None:
+    """Unless its history exists nowhere else: an empty one would be copied over the backups."""
+    migrate(connection, settings, SPEC)
+    for table in ("METRIC_LATEST", "METRIC_HOURLY"):
+        ask(connection, f"DROP DYNAMIC TABLE {settings.place}.{table}")
+    assert migrate(connection, settings, SPEC).applied == ("160_metric_latest.sql",)
+
+
 def test_what_is_suspended_is_resumed(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
     """Snowflake suspends after five refreshes that failed, and resumes nothing by itself."""
     migrate(connection, settings, SPEC)
@@ -118,13 +126,29 @@ def test_an_upgrade_keeps_the_kept_roll_ups(connection: Any, settings: Snowflake
     for table, expected in (("METRIC_HOURLY", [1.0, 3.0, 9.0]), ("METRIC_DAILY", [3.0, 9.0])):
         found = ask(connection, f"SELECT VALUE_LAST FROM {place}.{table} ORDER BY VALUE_LAST")
         assert [row["value_last"] for row in found] == expected
-    (copy,) = ask(connection, f"SELECT COUNT(*) AS N FROM {place}.METRIC_HOURLY_BACKUP")
-    assert copy["n"] == 2
+    copied = f"CREATE TABLE IF NOT EXISTS {place}.METRIC_HOURLY_BACKUP_"
+    (copy,) = (sql.split()[5] for sql in account.log if sql.startswith(copied))
+    assert ask(connection, f"SELECT VALUE_LAST FROM {copy} ORDER BY 1") == [{"value_last": 1.0}, {"value_last": 3.0}]
     (device,) = ask(connection, f"SELECT * FROM {place}.DIM_DEVICE")
     assert device["first_ts"].isoformat() == "2025-12-31T00:00:00"
     dropped = [sql for sql in account.log if sql.startswith("DROP DYNAMIC TABLE")]
     assert len(dropped) == 6
-    assert migrate(connection, settings, SPEC).applied == ()
+    ask(connection, f"DELETE FROM {place}.MIGRATIONS WHERE NAME = '130_metric_hourly.sql'")  # as if interrupted
+    assert migrate(connection, settings, SPEC).applied == ("130_metric_hourly.sql",)
+    assert len(ask(connection, f"SELECT * FROM {copy}")) == 2
+
+
+def test_a_backup_of_the_week_before_is_kept(connection: Any, settings: SnowflakeSettings) -> None:
+    """A roll-up that is damaged on a Saturday has a copy of a Sunday before; the first run has none to keep."""
+    place = settings.place
+    task = next(one.sql for one in statements(SPEC, settings, "rights") if "BACK_UP_METRIC_HOURLY" in one.sql)
+    block = task.partition("'BEGIN\n")[2].removesuffix(";\nEND'")
+    for week in (1, 2, 3):
+        ask(connection, f"CREATE OR REPLACE TABLE {place}.METRIC_HOURLY AS SELECT {week} AS WEEK")
+        for sql in block.split(";\n"):
+            ask(connection, sql.strip())
+    found = [ask(connection, f"SELECT WEEK FROM {place}.METRIC_HOURLY_BACKUP{older}") for older in ("", "_2")]
+    assert found == [[{"week": 3}], [{"week": 2}]]
 
 
 def test_an_older_table_follows_with_its_rows(connection: Any, settings: SnowflakeSettings) -> None:
@@ -163,6 +187,61 @@ def test_a_table_that_cannot_follow_is_refused(connection: Any, settings: Snowfl
     ):
         migrate(connection, settings, SPEC)
     assert not [sql for sql in account.log if sql.startswith("ALTER")]
+
+
+@pytest.mark.parametrize(
+    ("table", "there", "expected"),
+    [
+        ("POINTS", "DATE_KEY, ORG_ID, DEVICE_ID, DEVICE_NAME, DATASOURCE, INSTANCE, METRIC", None),
+        ("POINTS", "ORG_ID, DEVICE_ID, DATASOURCE, INSTANCE", "POINTS has ORG_ID, DEVICE_ID, DATASOURCE, INSTANCE"),
+        (
+            "METRIC_HOURLY",
+            "DEVICE_ID, ORG_ID, DEVICE_NAME, DATASOURCE, INSTANCE",
+            "METRIC_HOURLY has DEVICE_ID, ORG_ID",
+        ),
+        ("OTHER", "ORG_ID", None),
+    ],
+    ids=["same", "new field", "another order", "another table"],
+)
+def test_another_field_is_refused(
+    connection: Any, settings: SnowflakeSettings, account: Account, table: str, there: str, expected: str | None
+) -> None:
+    """Before anything is changed: Snowflake adds columns only at the end, and its own would be in the middle."""
+    ask(connection, f"CREATE TABLE {settings.place}.{table} ({there.replace(',', ' VARCHAR,')} VARCHAR)")
+    account.denied = re.compile("ROW_EVENTS|MIGRATIONS")
+    with pytest.raises(LmdpError) as raised:
+        migrate(connection, settings, SPEC)
+    if expected is None:
+        assert isinstance(raised.value, PrivilegeError)
+    else:
+        assert expected in str(raised.value)
+        assert "Nothing was changed.\nSet another SNOWFLAKE_SCHEMA" in str(raised.value)
+
+
+def test_the_double_adds_columns_only_at_the_end(connection: Any, settings: SnowflakeSettings) -> None:
+    """As Snowflake does: https://docs.snowflake.com/en/sql-reference/sql/create-dynamic-table."""
+    site = dataclasses.replace(SPEC.fields[0], name="siteCode", required=False)
+    spec = dataclasses.replace(SPEC, fields=(site, *SPEC.fields))
+    rows, *_ = (one.sql for one in statements(spec, settings) if one.file == "020_row_events.sql")
+    points = [
+        next(one.sql for one in statements(some, settings) if one.file == "030_points.sql") for some in (SPEC, spec)
+    ]
+    for sql in (rows, *points[:1]):
+        ask(connection, sql)
+    with pytest.raises(LmdpError, match="only be added at the end"):
+        ask(connection, points[1])
+
+
+def test_what_the_account_refuses_is_printed(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
+    """The direct writer's pipe is not needed by all; but who needs it sees why there is none."""
+    account.denied = re.compile("CREATE PIPE")
+    (refused,) = migrate(connection, settings, SPEC).refused
+    assert re.match(
+        r"960_direct_writer\.sql: a privilege is missing for: CREATE PIPE .* Insufficient privileges", refused
+    )
+    account.denied = re.compile("CREATE OR REPLACE TASK")
+    with pytest.raises(PrivilegeError):
+        migrate(connection, settings, SPEC)
 
 
 def test_a_missing_privilege_is_one_clear_error(connection: Any, settings: SnowflakeSettings, account: Account) -> None:

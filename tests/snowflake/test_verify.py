@@ -83,6 +83,24 @@ def _old_row(scope: Installation, _: Account) -> None:
     snowflake_double.insert(scope.connection, scope.settings, [day.row(day.BEGIN, 1.0)])
 
 
+def _suspended_task(_: Installation, account: Account) -> None:
+    account.tasks["BACK_UP_METRIC_DAILY"] = "suspended"
+
+
+def _no_task(_: Installation, account: Account) -> None:
+    del account.tasks["BACK_UP_METRIC_DAILY"]
+
+
+def _failed_task(_: Installation, account: Account) -> None:
+    account.task_errors["BACK_UP_METRIC_DAILY"] = "no space"
+
+
+def _row_ahead(scope: Installation, _: Account) -> None:
+    ahead = day.row(day.BEGIN + 2 * day.DAY, 1.0)
+    ask(scope.connection, f"DELETE FROM {scope.settings.place}.ROW_EVENTS")
+    snowflake_double.insert(scope.connection, scope.settings, [day.row(day.BEGIN, 1.0), ahead])
+
+
 def _too_much(scope: Installation, _: Account) -> None:
     ask(scope.connection, f"GRANT USAGE ON DATABASE OTHER TO ROLE {scope.settings.firehose_role}")
 
@@ -108,10 +126,17 @@ def _refused(_: Installation, account: Account) -> None:
     account.error_table += [b"{}", b"{}"]
 
 
+def test_what_the_writer_did_not_send_is_not_counted(scope: Installation, account: Account) -> None:
+    """A trial sends a bad row on purpose, and a statement by hand may fail: the table of errors has both."""
+    account.error_table.append(b'{"datasource":"lmdp.try","value":"no number"}')
+    account.failed_inserts = 1
+    assert said(scope)["direct writer"] == (True, "the direct writer's pipe is there, and no row was refused")
+
+
 def test_rows_refused_lately_are_counted_for_the_canary(scope: Installation, account: Account) -> None:
     """Those of two days, so that the alarm ends; with their number, and the command that fetches them."""
     assert refused_lately(scope) == Check("refused", ok=True, said="no row was refused")
-    assert account.log[-1].endswith(".ROW_EVENTS) WHERE TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())")
+    assert account.log[-1].endswith(" AND TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())")
     _refused(scope, account)
     found = refused_lately(scope)
     assert (found.ok, found.said.startswith("2 rows were refused; ")) == (False, True)
@@ -121,9 +146,13 @@ def test_rows_refused_lately_are_counted_for_the_canary(scope: Installation, acc
     ("spoil", "name", "message"),
     [
         (_old_row, "freshness", "86,400 s ago"),
+        (_row_ahead, "freshness", "86,400 s ago"),
         (_too_much, "privileges", "USAGE on OTHER is too much"),
         (_no_view, "views", "HISTOGRAM_QUANTILES: .*does not exist"),
         (_a_default, "table", "LOADED_AT has a default, which streaming ingest refuses"),
+        (_suspended_task, "tasks", "BACK_UP_METRIC_DAILY is suspended: lmdp snowflake setup$"),
+        (_no_task, "tasks", "BACK_UP_METRIC_DAILY is missing: lmdp snowflake setup$"),
+        (_failed_task, "tasks", r"failed \(no space\): fix the cause, then EXECUTE TASK LM_.*\.BACK_UP_METRIC_DAILY$"),
         (_no_pipe, "direct writer", r"there is no pipe LM_.*\.ROW_EVENTS_STREAM.*snowflake setup"),
         (_no_operate, "direct writer", "LM_FIREHOSE_ROLE may not use LM_.*ROW_EVENTS_STREAM: .*snowflake setup"),
         (_refused, "direct writer", "2 rows were refused; .*snowflake errors refused"),
@@ -138,7 +167,7 @@ def test_what_is_off_is_said(
     ok, text = found.pop(name)
     assert ok is (None if spoil is _no_pipe else False)
     assert re.search(message, text)
-    assert len(found) == 8
+    assert len(found) == 9
 
 
 @pytest.mark.parametrize(
@@ -161,6 +190,7 @@ def test_what_is_off_is_said(
             r"DIM_DEVICE failed to refresh \(002724: Refresh was canceled\): fix the cause, then ALTER .* REFRESH$",
         ),
         ("METRIC_DAILY", {"error": "002841: stale"}, "METRIC_DAILY failed.*: restore it from its backup, as docs/snow"),
+        ("POINTS", {"error": "002841: stale"}, r": DROP DYNAMIC TABLE LM_.*\.POINTS, then lmdp snowflake setup$"),
         ("METRIC_DAILY", {"warehouse": "LM_FIREHOSE_WH"}, "refreshes run on LM_FIREHOSE_WH.*ddl --bootstrap"),
     ],
 )
@@ -196,6 +226,14 @@ def test_views_wait_for_the_first_refresh(scope: Installation, account: Account)
         None, "METRICS cannot be read before the first refresh, which follows on schedule"
     )  # fmt: skip
     assert samples(scope) == []
+
+
+def test_a_check_waits_for_the_first_refresh(scope: Installation, account: Account) -> None:
+    """What it reads cannot be read yet: nothing is wrong, and nothing is known."""
+    account.waiting = re.compile("DEVICE_COUNTS")
+    assert verify(scope, ("repeats",)) == [
+        Check("repeats", None, "waits for the first refresh, which follows on schedule")
+    ]
 
 
 @pytest.mark.parametrize(("minutes", "late"), [(180, False), (181, True)])
@@ -412,6 +450,8 @@ def test_ddl_needs_no_account() -> None:
     run = CliRunner()
     setup, bootstrap = run.invoke(app, ["ddl"]).output, run.invoke(app, ["ddl", "--bootstrap"]).output
     assert 'CREATE TABLE IF NOT EXISTS LM_METRICS.PIPELINE.ROW_EVENTS (\n  "orgId" VARCHAR NOT NULL' in setup
+    assert "ALTER SESSION SET QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE;\n" in setup.partition("CREATE")[0]
+    assert "GRANT SELECT ON TABLE LM_METRICS.PIPELINE.ROW_EVENTS TO ROLE LM_READER_ROLE;" in setup
     assert "CREATE OR REPLACE TASK" in setup
     assert "CREATE DATABASE" not in setup
     assert "TYPE = SERVICE" in bootstrap

@@ -23,6 +23,7 @@ from lmdp.support.specification_file import configured_spec
 
 if TYPE_CHECKING:
     from lmdp.snowflake.canary import Arrival, Canary
+    from lmdp.snowflake.keypair import KeyPair
     from lmdp.snowflake.reconcile import Hour
     from lmdp.snowflake.verify import Check, Installation
 
@@ -77,6 +78,8 @@ def setup(*, environment: Environment = None, as_json: Json = False) -> None:
         typer.echo(f"ran      {file}")
     for table in done.resumed:
         typer.echo(f"resumed  {table}")
+    for statement in done.refused:
+        typer.echo(f"refused  {statement}")
     typer.echo(f"{len(done.applied)} files run, {done.unchanged} unchanged: {settings.place} is up to date.")
 
 
@@ -294,7 +297,7 @@ def _make(name: str, secret: str | None, file: Path | None, bits: int, *, instea
             why = f" {fault}: it" if fault else ""
             typer.echo(f"-- The previous value{why} was replaced, and is kept as the version AWSPREVIOUS.")
     typer.echo(f"-- {file or f'secret {secret}'}: the private key of {name}. Run this as an ACCOUNTADMIN:")
-    typer.echo(f"{keys.register(name, pair)};")
+    _print_registration(name, pair)
 
 
 def _show(name: str, secret: str | None, file: Path | None) -> None:
@@ -305,7 +308,17 @@ def _show(name: str, secret: str | None, file: Path | None) -> None:
         held = secrets.KeySecret(name, read_bytes(file).decode(), os.environ.get("SNOWFLAKE_PRIVATE_KEY_PASSPHRASE"))
     else:
         held = secrets.read_secret(secret or "")
-    typer.echo(f"{keys.register(name, keys.pair_of(held))};")
+    _print_registration(name, keys.pair_of(held))
+
+
+def _print_registration(name: str, pair: "KeyPair") -> None:
+    from lmdp.snowflake.keypair import register  # noqa: PLC0415 - loaded when needed
+
+    typer.echo(
+        f"-- It replaces the key in slot RSA_PUBLIC_KEY. If DESCRIBE USER {name} shows one there that is in use (by "
+        "Firehose, the setup function or another run), write RSA_PUBLIC_KEY_2."
+    )
+    typer.echo(f"{register(name, pair)};")
 
 
 def _rotate(settings: SnowflakeSettings, secret: str, flight: "Canary", org_id: str) -> None:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 
 from lmdp.doctor.result import Context, Result, not_tried, ok, refused, wrong
-from lmdp.errors import ChannelInvalidError, LmdpError, UnreachableError
+from lmdp.errors import ChannelInvalidError, LmdpError, SettingsError, UnreachableError
 from lmdp.support.program import install_extras, program
 from lmdp.support.specification_file import configured_spec
 
 _LOGIN_S = 10
-_QUICK = ("connection", "role", "privileges", "table", "refreshes", "direct writer")
+_QUICK = ("connection", "role", "privileges", "table", "refreshes", "tasks", "direct writer")
 _UNSET = "SNOWFLAKE_ACCOUNT_URL is not set"
 
 
@@ -44,12 +44,8 @@ def login(context: Context) -> Result:
         chosen = SnowflakeSettings.from_env(_env(context))
         with connected(access_from_env(context.env, chosen), login_seconds=_LOGIN_S) as connection:
             checks = verify(Installation(connection, chosen, configured_spec(), datetime.now(UTC)), _QUICK)
-    except UnreachableError as error:
-        return refused(error, "check the address, the proxy and Snowflake's network policy: docs/troubleshooting.md")
     except LmdpError as error:
-        return refused(
-            error, f"{program()} snowflake keypair --user setup --file setup.p8, and have its key registered"
-        )
+        return refused(error, _remedy(context, error))
     failed = [f"{check.name}: {check.said}" for check in checks if check.ok is False]
     if failed:
         return wrong("; ".join(failed), f"{program()} snowflake setup, then {program()} snowflake verify")
@@ -78,6 +74,17 @@ def direct_writer(context: Context) -> Result:
 
 def _env(context: Context) -> dict[str, str]:
     return {**context.env, "LMDP_ENVIRONMENT": context.environment or ""}
+
+
+def _remedy(context: Context, error: LmdpError) -> str:
+    """Return what helps against a login that failed; no command there replaces a key."""
+    if isinstance(error, UnreachableError):
+        return "check the address, the proxy and Snowflake's network policy: docs/troubleshooting.md"
+    if isinstance(error, SettingsError):
+        return "correct it in .env; see docs/snowflake-marketplace-setup.md"
+    secret, file = (context.env.get(f"SNOWFLAKE_PRIVATE_KEY_{kind}") for kind in ("SECRET", "FILE"))
+    key = f"--secret {secret}" if secret else f"--file {file}"
+    return f"docs/troubleshooting.md; for a key: {program()} snowflake keypair --user setup {key} --show"
 
 
 def _is_set(context: Context) -> bool:

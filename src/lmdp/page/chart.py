@@ -34,7 +34,8 @@ _WIDTHS_MS: Final = [
 _UNSHOWN: Final = {"otlp.temporality", "otlp.monotonic", "otlp.startTimeUnixMs", "otlp.intValue", "scope epoch"}
 _RAW: Final = """  AVG(VALUE) AS VALUE, MIN(VALUE) AS LOW, MAX(VALUE) AS HIGH, COUNT(*) AS POINTS
 FROM METRICS"""
-_RATE: Final = """  SUM(RATE * SECONDS) / SUM(SECONDS) AS VALUE, MIN(RATE) AS LOW, MAX(RATE) AS HIGH, COUNT(*) AS POINTS
+_RATE: Final = """  SUM(RATE * SECONDS) / SUM(CASE WHEN RATE IS NOT NULL THEN SECONDS END) AS VALUE,
+  MIN(RATE) AS LOW, MAX(RATE) AS HIGH, COUNT(*) AS POINTS
 FROM METRIC_RATES_OF(  -- in Snowflake: FROM METRIC_RATES
   {of}
 )"""

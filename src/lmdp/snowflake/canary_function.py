@@ -74,7 +74,7 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
     with connected(access_from_secret(env, settings)) as connection:
         scope = Installation(connection, settings, configured_spec(), datetime.now(UTC))
         arrivals = send_canary(scope, canary, env.get("LMDP_ORG_ID") or "lmdp")
-        checks = verify(scope, ("refreshes",))
+        checks = verify(scope, ("refreshes", "tasks"))
         if is_direct(env):  # rows that Firehose could not deliver have an alarm of their own
             checks.append(refused_lately(scope))
     _log(**{check.name: check.said for check in checks})
@@ -83,7 +83,7 @@ def send_in_aws(env: Mapping[str, str], wait: float) -> tuple[list[dict[str, Any
 
 
 def record(arrivals: Sequence[Arrival], checks: Sequence[Check], parameter: str) -> None:
-    """Write the time when all is well: the row landed, every dynamic table refreshes, and no row was refused.
+    """Write the time when all is well: the row landed, tables refresh, tasks run, and no row was refused.
 
     Refused rows are not known where the account keeps none. Raises LmdpError.
     """

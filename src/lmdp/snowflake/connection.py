@@ -128,7 +128,12 @@ def connected(access: Access, *, login_seconds: int = _LOGIN_SECONDS) -> Iterato
             private_key=access.key,
             login_timeout=login_seconds,
             network_timeout=_REQUEST_SECONDS,
-            session_parameters={"QUERY_TAG": "lmdp", "TIMEZONE": "UTC", "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False},
+            session_parameters={
+                "QUERY_TAG": "lmdp",
+                "TIMEZONE": "UTC",
+                "QUOTED_IDENTIFIERS_IGNORE_CASE": False,  # an account may set it, and "orgId" would be ORGID
+                "CLIENT_OUT_OF_BAND_TELEMETRY_ENABLED": False,
+            },
         )
     try:
         yield connection
@@ -183,7 +188,7 @@ def _login_error(access: Access, error: Error) -> LmdpError:
     if number in _WRONG_KEY:
         return LmdpError(
             f"Snowflake knows no such key of {access.user} (error {number}). Nothing was done.\n"
-            f"Register its public key: `{program()} snowflake keypair` prints the ALTER USER."
+            f"Register its public key: `{program()} snowflake keypair --show` prints the ALTER USER."
         )
     if isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
         return LmdpError(f"{access.user} cannot sign in at {access.account_url}: {error.msg}\nNothing was done.")

@@ -71,7 +71,8 @@ def run_sql(given: Mapping[str, str], **options: int) -> str:
     settings = SnowflakeSettings.from_env(given)
     with connected(access_from_secret(os.environ, settings), **options) as connection:
         done = migrate(connection, settings, configured_spec())
-    return f"ran {', '.join(done.applied) or 'nothing'}; {len(done.altered)} changes to the table"
+    ran = f"ran {', '.join(done.applied) or 'nothing'}; {len(done.altered)} changes to the table"
+    return "; refused ".join([ran, *done.refused])
 
 
 def _outcome(event: Mapping[str, Any], run: Run) -> dict[str, Any]:

@@ -12,6 +12,7 @@ _BOOTSTRAP = """-- lmdp: run once, as an ACCOUNTADMIN. It may be run again.
 _SETUP = """-- lmdp: what `lmdp snowflake setup` runs on an empty schema, as its owner; it also migrates older tables.
 USE ROLE {role};
 USE WAREHOUSE {warehouse};
+ALTER SESSION SET QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE;
 """
 
 

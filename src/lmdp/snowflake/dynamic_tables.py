@@ -11,6 +11,9 @@ from lmdp.snowflake.connection import ask
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.support.program import program
 
+KEPT: Final = ("METRIC_HOURLY", "METRIC_DAILY", "METRIC_RATES_HOURLY")
+"""Roll-ups that exist nowhere else once their raw rows are gone."""
+
 _LATE: Final = 3
 """Number of target lags after which a table is late: one is Snowflake's goal, and a refresh takes part of the next."""
 
@@ -69,11 +72,16 @@ def findings(tables: list[DynamicTable], settings: SnowflakeSettings, now: datet
                 f"ALTER DYNAMIC TABLE {name} REFRESH, and a larger {table.warehouse} if it comes again"
             )
         if table.error:
-            remedy = "restore it from its backup, as docs/snowflake-tables.md shows" if _STALE in table.error else (
-                f"fix the cause, then ALTER DYNAMIC TABLE {name} REFRESH"
-            )  # fmt: skip
-            found.append(f"{table.name} failed to refresh ({table.error}): {remedy}")
+            found.append(f"{table.name} failed to refresh ({table.error}): {_remedy(table, name)}")
     return found
+
+
+def _remedy(table: DynamicTable, name: str) -> str:
+    if _STALE not in table.error:
+        return f"fix the cause, then ALTER DYNAMIC TABLE {name} REFRESH"
+    if table.name in KEPT:
+        return "restore it from its backup, as docs/snowflake-tables.md shows"
+    return f"DROP DYNAMIC TABLE {name}, then {program()} snowflake setup"
 
 
 def shared_warehouse(tables: list[DynamicTable], settings: SnowflakeSettings) -> str:

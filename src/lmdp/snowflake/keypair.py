@@ -137,6 +137,11 @@ def _register(rotation: Rotation, new: KeyPair, versions: Versions) -> Slot:
             f"{program()} snowflake keypair --show"
         )
     slot = SLOTS[1 - SLOTS.index(used)]
+    if slot in held:
+        raise LmdpError(
+            f"both slots of {rotation.user} hold a key, and who signs in with {slot} would be locked out. No key was "
+            f"changed. If nobody does: ALTER USER {rotation.user} UNSET {slot}, and repeat the command"
+        )
     ask(rotation.connection, register(rotation.user, new, slot))
     rotation.report(f"registered the new key as {slot}; both keys work now")
     return slot

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lmdp.snowflake.connection import each
-from lmdp.snowflake.verify import Installation, refused_table
+from lmdp.snowflake.verify import Installation, writer_errors
 from lmdp.support.atomic_files import write_whole
 from lmdp.support.failed_records import FailedRecord, failed, read, unpacked
 from lmdp.support.reject_files import SUFFIX
@@ -34,7 +34,7 @@ def refused_rows(scope: Installation) -> Iterator[dict[str, Any]]:
         scope.connection,
         "SELECT TIMESTAMP AS AT, ERROR_CODE AS CODE, ERROR_METADATA:error_message::STRING AS REASON,"  # noqa: S608 - checked names
         " ERROR_METADATA:details:error_data_content_type::STRING AS KIND,"
-        f' ERROR_DATA:"$1"::STRING AS PAYLOAD FROM {refused_table(scope)}',
+        f' ERROR_DATA:"$1"::STRING AS PAYLOAD FROM {writer_errors(scope)}',
     )
     for row in found:
         payload = str(row["payload"])

@@ -8,7 +8,6 @@ https://docs.snowflake.com/en/user-guide/dynamic-tables/modify
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 from collections import defaultdict
@@ -16,21 +15,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lmdp.core.specification import Spec
-from lmdp.errors import LmdpError, ObjectNotFoundError
+from lmdp.errors import LmdpError, ObjectNotFoundError, UnreachableError
 from lmdp.snowflake.connection import ask
-from lmdp.snowflake.dynamic_tables import read_dynamic_tables
+from lmdp.snowflake.dynamic_tables import KEPT, read_dynamic_tables
 from lmdp.sql.render import Statement, statements
 from lmdp.sql.settings import SnowflakeSettings
-from lmdp.sql.table_diff import alter_statements, columns_query, read_columns
+from lmdp.sql.table_diff import alter_statements, columns_query, promoted_query, read_columns, refuse_new_fields
 from lmdp.support.program import program
 
 # An ACCOUNTADMIN makes these; the setup role may not.
 _NOT_OURS: Final = "010_database.sql"
 # What an account's edition may refuse, and nothing else needs.
 _OPTIONAL: Final = frozenset({"950_time_travel.sql", "960_direct_writer.sql"})
-KEPT: Final = ("METRIC_HOURLY", "METRIC_DAILY", "METRIC_RATES_HOURLY")
-"""Roll-ups that exist nowhere else once their raw rows are gone."""
-
 _MIGRATIONS: Final = """
 CREATE TABLE IF NOT EXISTS {place}.MIGRATIONS (
   NAME VARCHAR NOT NULL, DIGEST VARCHAR NOT NULL, APPLIED_AT TIMESTAMP_NTZ NOT NULL
@@ -40,29 +36,32 @@ CREATE TABLE IF NOT EXISTS {place}.MIGRATIONS (
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """Result of a setup: files that it ran, changes to an older table, tables that it resumed; `unchanged` files."""
+    """Result of a setup: files that it ran, changes to an older table, tables that it resumed; `unchanged` files.
+
+    `refused` has what this account refuses and only some need: file and error, in a line each.
+    """
 
     applied: tuple[str, ...]
     altered: tuple[str, ...]
     unchanged: int
     resumed: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec) -> Migrated:
     """Bring the schema to this version; running it again changes nothing.
 
     The connection's role owns the schema. Raises LmdpError: PrivilegeError, ObjectNotFoundError, or SettingsError
-    when an older table cannot follow the specification.
+    when older tables cannot follow the specification, with nothing changed.
     """
     _check_schema(connection, settings)
+    refuse_new_fields(ask(connection, promoted_query(settings)), spec, settings)
     ask(connection, _MIGRATIONS.format(place=settings.place))
     settings = _with_refresh_warehouse(connection, settings)
     altered = _follow(connection, settings, spec)
     applied, unchanged = _run_changed(connection, settings, spec)
-    for statement in rights(settings, spec):
-        with contextlib.suppress(LmdpError) if statement.file in _OPTIONAL else contextlib.nullcontext():
-            ask(connection, statement.sql)
-    return Migrated(applied, altered, unchanged, _resume(connection, settings))
+    refused = _run_rights(connection, settings, spec)
+    return Migrated(applied, altered, unchanged, _resume(connection, settings), refused)
 
 
 def setup_statements(settings: SnowflakeSettings, spec: Spec) -> tuple[Statement, ...]:
@@ -128,7 +127,10 @@ def _record(connection: Any, settings: SnowflakeSettings, name: str, digest: str
 
 
 def _run_changed(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tuple[tuple[str, ...], int]:
-    """Run the files that have changed, and those of tables that refresh FULL; return them, and how many were left."""
+    """Run the files that have changed, and those of tables that refresh FULL or were dropped.
+
+    Return them, and how many were left.
+    """
     done = _done(connection, settings)
     there = {table.name: table for table in read_dynamic_tables(connection, settings)} if done else {}
     _upgrade(connection, settings, spec, done)
@@ -139,15 +141,31 @@ def _run_changed(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tu
         digest = hashlib.sha256(";\n".join(parts).encode()).hexdigest()[:16]
         table = file.partition("_")[2].removesuffix(".sql").upper()
         is_full = table in there and there[table].mode == "FULL"
-        if done.get(file) == digest and not is_full:
+        is_dropped = table not in {*there, *KEPT} and "DYNAMIC TABLE" in parts[0]
+        if done.get(file) == digest and not (is_full or is_dropped):
             continue
         if table in KEPT and table in there and there[table].data:
-            ask(connection, f"CREATE OR REPLACE TABLE {settings.place}.{table}_BACKUP CLONE {settings.place}.{table}")
+            # The name says what it protects from: a setup that is interrupted, and repeated, leaves the copy as it is.
+            copy = f"{settings.place}.{table}_BACKUP_{digest.upper()}"
+            ask(connection, f"CREATE TABLE IF NOT EXISTS {copy} CLONE {settings.place}.{table}")
         for sql in parts:
             ask(connection, sql)
         _record(connection, settings, file, digest)
         applied.append(file)
     return tuple(applied), len(files) - len(applied)
+
+
+def _run_rights(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tuple[str, ...]:
+    """Run grants and tasks; return what the account refuses of those that it may refuse."""
+    refused = []
+    for statement in rights(settings, spec):
+        try:
+            ask(connection, statement.sql)
+        except LmdpError as error:
+            if statement.file not in _OPTIONAL or isinstance(error, UnreachableError):
+                raise
+            refused.append(f"{statement.file}: {' '.join(str(error).split())}")
+    return tuple(refused)
 
 
 def _upgrade(connection: Any, settings: SnowflakeSettings, spec: Spec, done: dict[str, str]) -> None:

@@ -27,9 +27,8 @@ from lmdp.snowflake.streaming.requests import Append
 from lmdp.snowflake.streaming.session import Call, PipeName, Session
 from lmdp.snowflake.streaming.settings import WriterSettings
 from lmdp.snowflake.streaming.token import OffsetToken, Position
-from lmdp.snowflake.verify import Check, Installation, refused_table
+from lmdp.snowflake.verify import TRIAL_DATASOURCE, Check, Installation, streamed_errors
 
-DATASOURCE: Final = "lmdp.try"
 _WRITER: Final = "try-host.1.ab"
 _ATTRIBUTES: Final = '{"a":{"b":[1,null,"\N{GREEK SMALL LETTER MU}"]},"n":9223372036854775807}'
 
@@ -69,7 +68,7 @@ class Trial:
         """Return a row with every kind of value; `changes` are by the specification's names."""
         at = datetime(2026, 1, 2, 3, 4, 5, 678_000, UTC)
         given = {"value": 0.1, "attributes": _ATTRIBUTES, **changes}
-        found = row(self.spec, "lmdp", f"{self.mark}.{instance}", at, DATASOURCE)
+        found = row(self.spec, "lmdp", f"{self.mark}.{instance}", at, TRIAL_DATASOURCE)
         return tuple(given.get(one.name, value) for one, value in zip(self.spec.fields, found, strict=True))
 
     def line(self, instance: str, **changes: Any) -> bytes:
@@ -266,23 +265,23 @@ def _rows(scope: Installation, instance: str) -> list[dict[str, Any]]:
     found = scope.ask(
         f"SELECT {', '.join(f'{scope.name(name)} AS C{at}' for at, name in enumerate(names))}"  # noqa: S608 - checked names
         f" FROM {scope.settings.place}.ROW_EVENTS"
-        f" WHERE {scope.name('datasource')} = '{DATASOURCE}' AND {scope.name('instance')} = '{instance}'"
+        f" WHERE {scope.name('datasource')} = '{TRIAL_DATASOURCE}' AND {scope.name('instance')} = '{instance}'"
     )
     return [{name: row[f"c{at}"] for at, name in enumerate(names)} for row in found]
 
 
 def _kept(scope: Installation, mark: str) -> int | None:
     """Return how many refused rows hold a text; None where they are not kept."""
-    query = f"""SELECT COUNT(*) AS KEPT FROM {refused_table(scope)} WHERE CONTAINS(ERROR_DATA:"$1"::STRING, '{mark}')"""  # noqa: S608 - checked names
+    found = f"""{streamed_errors(scope)} AND CONTAINS(ERROR_DATA:"$1"::STRING, '{mark}')"""
     try:
-        return int(scope.ask(query)[0]["kept"])
+        return int(scope.ask(f"SELECT COUNT(*) AS KEPT FROM {found}")[0]["kept"])  # noqa: S608 - checked names
     except LmdpError:
         return None
 
 
 def remove_rows(scope: Installation) -> None:
-    """Remove what was written."""
-    scope.ask(f"DELETE FROM {scope.settings.place}.ROW_EVENTS WHERE {scope.name('datasource')} = '{DATASOURCE}'")  # noqa: S608 - checked names
+    """Remove the rows that landed; the one that no column takes is counted and fetched by nothing."""
+    scope.ask(f"DELETE FROM {scope.settings.place}.ROW_EVENTS WHERE {scope.name('datasource')} = '{TRIAL_DATASOURCE}'")  # noqa: S608 - checked names
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from lmdp.core.specification import Spec
 from lmdp.errors import LmdpError, ObjectNotFoundError
 from lmdp.snowflake.connection import ask
-from lmdp.snowflake.dynamic_tables import findings, read_dynamic_tables, shared_warehouse
+from lmdp.snowflake.dynamic_tables import KEPT, findings, read_dynamic_tables, shared_warehouse
 from lmdp.snowflake.streaming.settings import OWN_PIPE
 from lmdp.sql.render import column
 from lmdp.sql.settings import SnowflakeSettings
@@ -20,12 +20,23 @@ from lmdp.support.program import program
 VIEWS: Final = (
     "METRICS", "METRIC_RATES", "METRIC_HOURLY", "METRIC_DAILY", "METRIC_RATES_HOURLY", "METRIC_LATEST",
     "HISTOGRAM_QUANTILES", "DIM_DEVICE", "DIM_DATASOURCE", "DIM_METRIC", "DIM_INSTANCE", "DIM_DATE", "FACT_METRIC",
-    "DEVICE_HOURS", "PIPELINE_HEALTH",
+    "DEVICE_HOURS", "PIPELINE_HEALTH", "METRIC_SPREAD", "METRIC_LIMITS", "METRIC_TREND", "PIPELINE_LAG",
 )  # fmt: skip
 """The views that reports read."""
 
 CANARY: Final = "lmdp.canary"
-_LATELY: Final = " WHERE TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())"
+TRIAL_DATASOURCE: Final = "lmdp.try"
+"""DataSource of the rows of `lmdp snowflake try`, one of which no column takes."""
+
+# Of each task the newest run that has ended: https://docs.snowflake.com/en/sql-reference/functions/task_history
+_LAST_RUNS: Final = """
+SELECT NAME, ERROR_MESSAGE
+FROM TABLE({database}.INFORMATION_SCHEMA.TASK_HISTORY(RESULT_LIMIT => 10000))
+WHERE DATABASE_NAME = '{database}' AND SCHEMA_NAME = '{schema}' AND COMPLETED_TIME IS NOT NULL
+QUALIFY ROW_NUMBER() OVER (PARTITION BY NAME ORDER BY COMPLETED_TIME DESC) = 1
+"""
+_AHEAD: Final = timedelta(minutes=5)
+_LATELY: Final = " AND TIMESTAMP >= DATEADD(day, -2, CURRENT_TIMESTAMP())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,8 @@ def _checked(name: str, check: Callable[[Installation], tuple[bool | None, str]]
     try:
         return Check(name, *check(scope))
     except LmdpError as error:
+        if _waits(error):
+            return Check(name, None, "waits for the first refresh, which follows on schedule")
         return Check(name, ok=False, said=str(error).partition("\n")[0])
 
 
@@ -149,11 +162,35 @@ def _refreshes(scope: Installation) -> tuple[bool, str]:
     return not wrong, "; ".join(wrong) or f"{len(tables)} dynamic tables are refreshed with what changed, and in time"
 
 
+def _tasks(scope: Installation) -> tuple[bool, str]:
+    """Check that the tasks are scheduled, and that the last run of none failed."""
+    settings = scope.settings
+    states = {str(row["name"]): str(row["state"]) for row in scope.ask(f"SHOW TASKS IN SCHEMA {settings.place}")}
+    runs = scope.ask(_LAST_RUNS.format(database=settings.database, schema=settings.schema))
+    errors = {str(row["name"]): row["error_message"] for row in runs}
+    wanted = [f"BACK_UP_{table}" for table in KEPT]
+    if settings.retention_days is not None:
+        wanted.append("REMOVE_OLD_ROWS")
+    wrong = [
+        f"the task {name} is {states.get(name, 'missing')}: {program()} snowflake setup"
+        for name in wanted
+        if states.get(name) != "started"
+    ]
+    wrong += [
+        f"the task {name} failed ({errors[name]}): fix the cause, then EXECUTE TASK {settings.place}.{name}"
+        for name in wanted
+        if errors.get(name)
+    ]
+    return not wrong, "; ".join(wrong) or f"{len(wanted)} tasks are scheduled, and the last run of none failed"
+
+
 def _freshness(scope: Installation) -> tuple[bool | None, str]:
     ts, since = scope.name("ts"), scope.now - timedelta(days=1)
     newest = (
         f"SELECT COUNT(*) AS ARRIVED, MAX({ts}) AS NEWEST FROM {scope.settings.place}.ROW_EVENTS"  # noqa: S608 - checked names
         f" WHERE {scope.name('datasource')} <> '{CANARY}'"
+        # A clock that is ahead says nothing about what lands now.
+        f" AND {ts} <= '{scope.now + _AHEAD:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ"
     )
     # All that is kept is read only where the last day has nothing.
     (answer,) = scope.ask(f"{newest} AND {ts} >= '{since:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ")
@@ -183,7 +220,8 @@ def _direct_writer(scope: Installation) -> tuple[bool | None, str]:
     name = f"{settings.place}.{OWN_PIPE}"
     if settings.identifiers != "upper":
         if not scope.ask(f"SHOW PIPES LIKE '{OWN_PIPE}' IN SCHEMA {settings.place}"):
-            return None, f"there is no pipe {name}, which the direct writer needs: {program()} snowflake setup"
+            made = f"{program()} snowflake setup makes it, or prints why Snowflake refuses"
+            return None, f"there is no pipe {name}, which the direct writer needs: {made}"
         grants = scope.ask(f"SHOW GRANTS TO ROLE {settings.firehose_role}")
         held = {str(row["name"]).replace('"', "") for row in grants if str(row["privilege"]).upper() == "OPERATE"}
         if name not in held:
@@ -197,9 +235,9 @@ def refused_lately(scope: Installation) -> Check:
     return _checked("refused", lambda one: _refused(one, _LATELY), scope)
 
 
-def _refused(scope: Installation, where: str = "") -> tuple[bool | None, str]:
+def _refused(scope: Installation, lately: str = "") -> tuple[bool | None, str]:
     try:
-        (answer,) = scope.ask(f"SELECT COUNT(*) AS ROWS_REFUSED FROM {refused_table(scope)}{where}")  # noqa: S608 - checked names
+        (answer,) = scope.ask(f"SELECT COUNT(*) AS ROWS_REFUSED FROM {writer_errors(scope)}{lately}")  # noqa: S608 - checked names
     except ObjectNotFoundError:
         return None, "ERROR_LOGGING is not set on ROW_EVENTS: rows that Snowflake refuses are counted, and not kept"
     except LmdpError as error:
@@ -211,11 +249,22 @@ def _refused(scope: Installation, where: str = "") -> tuple[bool | None, str]:
 
 
 def refused_table(scope: Installation) -> str:
-    """Return what SQL calls the rows that Snowflake refused.
+    """Return what SQL calls the table of what Snowflake refused, statements of others included.
 
     https://docs.snowflake.com/en/user-guide/snowpipe-streaming/snowpipe-streaming-high-performance-error-logging
     """
     return f"ERROR_TABLE({scope.settings.place}.ROW_EVENTS)"
+
+
+def writer_errors(scope: Installation) -> str:
+    """Return table and condition of the direct writer's rows that Snowflake refused, without those of a trial."""
+    trial = f"""CONTAINS(ERROR_DATA:"$1"::STRING, '"{TRIAL_DATASOURCE}"')"""
+    return f"{streamed_errors(scope)} AND NOT COALESCE({trial}, FALSE)"
+
+
+def streamed_errors(scope: Installation) -> str:
+    """Return table and condition of the rows that Snowflake refused of any direct writer."""
+    return f"{refused_table(scope)} WHERE ERROR_METADATA:service::STRING = 'snowpipe_streaming'"
 
 
 _CHECKS: Final[dict[str, Callable[[Installation], tuple[bool | None, str]]]] = {
@@ -225,6 +274,7 @@ _CHECKS: Final[dict[str, Callable[[Installation], tuple[bool | None, str]]]] = {
     "table": _shape,
     "views": _views,
     "refreshes": _refreshes,
+    "tasks": _tasks,
     "freshness": _freshness,
     "repeats": _repeats,
     "direct writer": _direct_writer,

@@ -22,7 +22,7 @@ Part: TypeAlias = Literal["tables", "account", "rights", "upgrades"]
 """Tables and views, which one machine has too; the account's objects; rights and tasks; an upgrade's first steps."""
 
 _FOLDERS: dict[Part, str] = {"tables": "", "account": "account", "rights": "rights", "upgrades": "upgrades"}
-_STATEMENT_END = re.compile(r";[ \t]*(?:\n|\Z)")
+_STATEMENT_END = re.compile(r";[ \t]*(?:\n\s*(?:\n|\Z)|\Z)")  # and an empty line: a task's block has semicolons, too
 _SQL_COMMENT = re.compile(r"^--.*\n?", re.MULTILINE)
 _EMPTY_LINE = re.compile(r"^[ \t]+\n", re.MULTILINE)
 _NO_KEY_OF_A_SERIES = ("time text", "time ms", "point value")
@@ -122,7 +122,8 @@ def _settings(settings: SnowflakeSettings) -> dict[str, str]:
         "target_lag": f"{lag} minute{'s' if lag > 1 else ''}",
         "retention_days": str(days),
         "frozen_hours": _frozen("HOUR_TS", days),
-        "frozen_days": _frozen("DAY_TS", days),
+        # A day is made of hours that stay, so no retention ends it early.
+        "frozen_days": _frozen("DAY_TS", None),
     }
 
 

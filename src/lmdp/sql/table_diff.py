@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from lmdp.core.specification import Field, Spec
 from lmdp.errors import SettingsError
-from lmdp.sql.render import column
+from lmdp.sql.render import clean_name, column
 from lmdp.sql.settings import SnowflakeSettings
+from lmdp.support.program import program
 
 # As INFORMATION_SCHEMA.COLUMNS names them: https://docs.snowflake.com/en/sql-reference/info-schema/columns
 _TYPES: Final = {
@@ -51,6 +52,34 @@ def columns_query(settings: SnowflakeSettings) -> str:
         f" FROM {settings.database}.INFORMATION_SCHEMA.COLUMNS"
         f" WHERE TABLE_SCHEMA = '{settings.schema}' AND TABLE_NAME = 'ROW_EVENTS' ORDER BY ORDINAL_POSITION"
     )
+
+
+def promoted_query(settings: SnowflakeSettings) -> str:
+    """Return the query for the columns of the first dynamic table, and of one that is kept, in their order."""
+    return (
+        "SELECT TABLE_NAME, COLUMN_NAME"  # noqa: S608 - names that the settings have checked
+        f" FROM {settings.database}.INFORMATION_SCHEMA.COLUMNS"
+        f" WHERE TABLE_SCHEMA = '{settings.schema}' AND TABLE_NAME IN ('POINTS', 'METRIC_HOURLY')"
+        " ORDER BY TABLE_NAME, ORDINAL_POSITION"
+    )
+
+
+def refuse_new_fields(rows: list[dict[str, Any]], spec: Spec, settings: SnowflakeSettings) -> None:
+    """Raise SettingsError if the dynamic tables lack a promoted field, which belongs before their other columns.
+
+    "New columns can only be added at the end": https://docs.snowflake.com/en/sql-reference/sql/create-dynamic-table
+    """
+    wanted = [clean_name(field.name) for field in spec.promoted]
+    for table in sorted({str(row["table_name"]) for row in rows}):
+        there = [str(row["column_name"]) for row in rows if row["table_name"] == table]
+        known = [name for name in there if name in wanted]
+        if known != wanted:
+            raise SettingsError(
+                f"the specification's promoted fields are {', '.join(wanted)}, and {table} has {', '.join(known)}: "
+                "Snowflake adds columns to a dynamic table only at its end. Nothing was changed.\n"
+                f"Set another SNOWFLAKE_SCHEMA, have an ACCOUNTADMIN run what `{program()} snowflake ddl --bootstrap` "
+                f"prints, and repeat the command. The rows in {settings.place} stay."
+            )
 
 
 def faults(there: Mapping[str, Column], spec: Spec, settings: SnowflakeSettings) -> list[str]:

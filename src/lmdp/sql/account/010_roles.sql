@@ -5,7 +5,7 @@ CREATE ROLE IF NOT EXISTS ${setup_role} COMMENT = 'lmdp: owns ${schema}';
 
 CREATE ROLE IF NOT EXISTS ${firehose_role} COMMENT = 'lmdp: inserts into ${schema}.ROW_EVENTS';
 
-CREATE ROLE IF NOT EXISTS ${reader_role} COMMENT = 'lmdp: reads the views of ${schema}';
+CREATE ROLE IF NOT EXISTS ${reader_role} COMMENT = 'lmdp: reads ${schema}';
 
 GRANT ROLE ${setup_role} TO ROLE SYSADMIN;
 
