@@ -82,6 +82,7 @@ class Kafka:
     endpoints: tuple[str, ...] = _setting(
         Reader.listed, "LMDP_VPC_ENDPOINTS", "|".join(ENDPOINTS), f"some of {', '.join(ENDPOINTS)}"
     )
+    vpc_cidrs: tuple[str, ...]
     # https://docs.aws.amazon.com/eventbridge/latest/pipes-reference/API_PipeSourceManagedStreamingKafkaParameters.html
     topic: str = _setting(
         Reader.text, "LMDP_TOPIC", r"[^.][a-zA-Z0-9\-_.]{0,248}", "a Kafka topic's name", default="lm.metrics.otlp"
@@ -192,9 +193,10 @@ class Watch:
 class Settings:
     """Everything that the stacks need to know. `org_id` is None when each bundle's resource names its own.
 
-    `secrets_key_arn` is the key of secrets that are there already, where it is a customer's own. `boundary` is the ARN
-    of the permissions boundary of every role: the one that bootstrap makes, or a customer's own. `tags` are the
-    customer's, on every resource that takes tags.
+    `secrets_key_arns` are the keys of secrets that are there already, where they are a customer's own. `boundary` is
+    the ARN of the permissions boundary of every role: the one that bootstrap makes, or a customer's own. `tags` are
+    the customer's, on every resource that takes tags. `bootstrap_template` is the file of a template of their own for
+    CDK's bootstrap.
     """
 
     names: Names
@@ -206,10 +208,11 @@ class Settings:
     containers: Containers
     snowflake: SnowflakeSettings
     watch: Watch
-    secrets_key_arn: str | None
+    secrets_key_arns: tuple[str, ...]
     boundary: str
     protect: bool
     tags: Mapping[str, str]
+    bootstrap_template: str | None
 
     @property
     def stacks(self) -> tuple[str, ...]:
@@ -237,10 +240,10 @@ class Settings:
             containers=Containers.read(read, kafka.topic),
             snowflake=snowflake,
             watch=_watch(read),
-            secrets_key_arn=read.optional(
+            secrets_key_arns=read.listed(
                 "LMDP_SECRETS_KMS_KEY_ARN",
                 r"arn:aws:kms:[a-z0-9-]+:\d{12}:key/[\w-]+",
-                "the ARN of the KMS key of the secrets that are given by their ARNs",
+                "the ARNs of the KMS keys of the secrets that are given by their ARNs",
             ),
             boundary=read.optional(
                 "LMDP_PERMISSIONS_BOUNDARY_ARN", r"arn:aws:iam::\d{12}:policy/.+", "the ARN of an IAM policy"
@@ -248,6 +251,7 @@ class Settings:
             or names.policy_arn(BOUNDARY),
             protect=read.yes("LMDP_TERMINATION_PROTECTION"),
             tags=_tags(read),
+            bootstrap_template=read.given("LMDP_BOOTSTRAP_TEMPLATE") or None,
         )
         check_together(read, settings)
         if read.faults:
@@ -333,19 +337,20 @@ def _kafka(read: Reader, names: Names) -> Kafka:
         read,
         cluster_arn=arn,
         cluster_name=arn.split("/")[1] if arn and "/" in arn else names.cluster,
-        collector_cidrs=_cidrs(read),
+        collector_cidrs=_cidrs(read, "LMDP_COLLECTOR_CIDRS", "the Collectors'"),
+        vpc_cidrs=_cidrs(read, "LMDP_VPC_CIDRS", "the VPC's"),
         group=read.text("LMDP_CONSUMER_GROUP", shape, what, default=names.group),
     )
 
 
-def _cidrs(read: Reader) -> tuple[str, ...]:
-    cidrs = read.listed("LMDP_COLLECTOR_CIDRS", r".+", "the Collectors' IPv4 ranges")
+def _cidrs(read: Reader, name: str, whose: str) -> tuple[str, ...]:
+    cidrs = read.listed(name, r".+", f"{whose} IPv4 ranges")
     for cidr in cidrs:
         try:
             if ipaddress.IPv4Network(cidr).prefixlen == 0:
-                read.fault(f"LMDP_COLLECTOR_CIDRS has {cidr!r}: the whole Internet; name the Collectors' ranges")
+                read.fault(f"{name} has {cidr!r}: the whole Internet; name {whose} ranges")
         except ValueError:
-            read.fault(f"LMDP_COLLECTOR_CIDRS has {cidr!r}; it is IPv4 ranges such as 10.20.0.0/16")
+            read.fault(f"{name} has {cidr!r}; it is IPv4 ranges such as 10.20.0.0/16")
     return cidrs
 
 
