@@ -7,7 +7,7 @@ ARGS   ?=
 # The Node that CDK needs comes in a wheel.
 WITH_NODE    := PATH="$(CURDIR)/$(BIN):$$PATH"
 ENVIRONMENT  ?= example
-DEPLOY_FLAGS  = --environment $(ENVIRONMENT) $(if $(YES),--yes) $(if $(TOPIC_CHECKED),--topic-checked) $(if $(DELETE_DATA),--delete-data)
+DEPLOY_FLAGS  = --environment $(ENVIRONMENT) $(if $(YES),--yes) $(if $(TOPIC_CHECKED),--topic-checked) $(if $(DELETE_DATA),--delete-data) $(if $(SKIP_CANARY),--skip-canary)
 
 .DEFAULT_GOAL := help
 .PHONY: help run extras test test-python test-infra chaos chaos-long bench screenshots build wheel-test audit synth bootstrap diff deploy destroy canary status rehearse deploy-tool setup lint format docs requirements clean

@@ -93,17 +93,17 @@ def build(app: cdk.App, settings: Settings, *, stub: bool = False) -> dict[str, 
     snowflake = SnowflakeAuthStack(app, id_("snowflake-auth"), settings=settings, env=env)
     setup = SnowflakeSetupStack(
         app, id_("snowflake-setup"), settings=settings, env=env, secret=snowflake.setup,
-        secret_key=snowflake.setup_key, stub=stub,
+        secret_keys=snowflake.setup_keys, stub=stub,
     )  # fmt: skip
-    backing = Backing(storage.errors, storage.key, snowflake.loader, snowflake.loader_key, snowflake.setup,
-                      snowflake.setup_key)  # fmt: skip
+    backing = Backing(storage.errors, storage.key, snowflake.loader, snowflake.loader_keys, snowflake.setup,
+                      snowflake.setup_keys)  # fmt: skip
     delivery = DeliveryStack(app, id_("delivery"), settings=settings, env=env, backing=backing, stub=stub)
     network = NetworkStack(app, id_("network"), settings=settings, env=env)
     auth = AuthStack(app, id_("auth"), settings=settings, env=env)
     pipe = PipeStack(
         app, id_("pipe"), settings=settings, env=env, stub=stub,
-        source=Source(network.cluster_arn, auth.secret, auth.key),
-        sink=Sink(storage.errors, storage.key, snowflake.loader, snowflake.loader_key),
+        source=Source(network.cluster_arn, auth.secret, auth.keys),
+        sink=Sink(storage.errors, storage.key, snowflake.loader, snowflake.loader_keys),
     )  # fmt: skip
     containers = [
         ContainersStack(app, id_(CONTAINERS), settings=settings, env=env, secrets=Keys.of(auth, snowflake),

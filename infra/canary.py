@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -30,9 +31,9 @@ class Backing:
     bucket: s3.IBucket
     data_key: kms.IKey
     secret: secretsmanager.ISecret
-    secret_key: kms.IKey | None
+    secret_keys: Sequence[kms.IKey]
     setup_secret: secretsmanager.ISecret
-    setup_key: kms.IKey | None
+    setup_keys: Sequence[kms.IKey]
 
 
 def add_canary(scope: Construct, *, settings: Settings, backing: Backing, stub: bool) -> lambda_.Function:
@@ -87,7 +88,8 @@ def _statements(settings: Settings, backing: Backing) -> list[iam.PolicyStatemen
     if settings.is_direct:
         secrets = [backing.setup_secret.secret_arn, backing.secret.secret_arn]
         way = [allow("ReadSecret", ["secretsmanager:GetSecretValue"], secrets)]
-        return [*way, parameter, *interfaces(settings), *secret_key_use(names, backing.setup_key, backing.secret_key)]
+        keys = secret_key_use(names, [*backing.setup_keys, *backing.secret_keys])
+        return [*way, parameter, *interfaces(settings), *keys]
     return [
         allow("SendCanary", ["firehose:PutRecord"], [names.stream_arn]),
         allow("ReadSecret", ["secretsmanager:GetSecretValue"], [backing.setup_secret.secret_arn]),
@@ -96,5 +98,5 @@ def _statements(settings: Settings, backing: Backing) -> list[iam.PolicyStatemen
         allow("FailedRecordsKey", ["kms:Decrypt"], [backing.data_key.key_arn], conditions=bucket_key_use(names)),
         parameter,
         *interfaces(settings),
-        *secret_key_use(names, backing.setup_key),
+        *secret_key_use(names, backing.setup_keys),
     ]

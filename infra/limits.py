@@ -46,6 +46,11 @@ def check_together(read: Reader, settings: Settings) -> None:
         )
     if settings.is_direct and "kinesis-firehose" in kafka.endpoints:
         read.fault("LMDP_VPC_ENDPOINTS has kinesis-firehose, which nothing calls with LMDP_WRITER=snowflake")
+    if kafka.endpoints and not kafka.vpc_cidrs:
+        read.fault(
+            "LMDP_VPC_ENDPOINTS needs LMDP_VPC_CIDRS, the VPC's IPv4 ranges: these endpoints answer for the whole VPC. "
+            f"aws ec2 describe-vpcs --vpc-ids {kafka.vpc_id} --query 'Vpcs[].CidrBlockAssociationSet[].CidrBlock'"
+        )
     _check_private(read, settings.delivery, kafka.endpoints)
     if settings.snowflake.allowed_ips and not settings.delivery.function_group:
         read.fault(
@@ -119,7 +124,9 @@ def _check_arns(read: Reader, settings: Settings) -> None:
         "LMDP_SETUP_SECRET_ARN": settings.delivery.setup_secret_arn,
         "LMDP_RECEIVE_CERTIFICATE_ARN": settings.containers.certificate_arn,
     }
-    for name, arn in arns.items():
+    # Every policy and boundary allows the use of this account's keys alone.
+    keys = [("LMDP_SECRETS_KMS_KEY_ARN", arn) for arn in settings.secrets_key_arns]
+    for name, arn in [*arns.items(), *keys]:
         region, account = (arn or "").split(":")[3:5] if arn and arn.count(":") >= 5 else ("", "")
         if region and region != names.region:
             read.fault(f"{name} is in {region}, and LMDP_AWS_REGION is {names.region}; they have to be the same")

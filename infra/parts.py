@@ -76,9 +76,9 @@ def write_rejects(names: Names, key: kms.IKey) -> list[iam.PolicyStatement]:
     ]
 
 
-def secret_key_use(names: Names, *keys: kms.IKey | None) -> list[iam.PolicyStatement]:
+def secret_key_use(names: Names, keys: Sequence[kms.IKey]) -> list[iam.PolicyStatement]:
     """Reading secrets that have a customer's keys; nothing where they have AWS's."""
-    arns = list(dict.fromkeys(key.key_arn for key in keys if key))
+    arns = list(dict.fromkeys(key.key_arn for key in keys))
     return [allow("SecretKey", ["kms:Decrypt"], arns, conditions=via(names, "secretsmanager"))] if arns else []
 
 

@@ -82,6 +82,7 @@ class Kafka:
     endpoints: tuple[str, ...] = _setting(
         Reader.listed, "LMDP_VPC_ENDPOINTS", "|".join(ENDPOINTS), f"some of {', '.join(ENDPOINTS)}"
     )
+    vpc_cidrs: tuple[str, ...]
     topic: str = _setting(Reader.text, "LMDP_TOPIC", *TOPIC, default="lm.metrics.otlp")
     make_topic: bool = _setting(Reader.yes, "LMDP_TOPIC_CREATE")
     partitions: int = _setting(Reader.number, "LMDP_TOPIC_PARTITIONS", 1, 1000, default=12)
@@ -190,9 +191,10 @@ class Watch:
 class Settings:
     """Everything that the stacks need to know. `org_id` is None when each bundle's resource names its own.
 
-    `secrets_key_arn` is the key of secrets that are there already, where it is a customer's own. `boundary` is the ARN
-    of the permissions boundary of every role: the one that bootstrap makes, or a customer's own. `tags` are the
-    customer's, on every resource that takes tags.
+    `secrets_key_arns` are the keys of secrets that are there already, where they are a customer's own. `boundary` is
+    the ARN of the permissions boundary of every role: the one that bootstrap makes, or a customer's own. `tags` are
+    the customer's, on every resource that takes tags. `bootstrap_template` is the file of a template of their own for
+    CDK's bootstrap.
     """
 
     names: Names
@@ -204,10 +206,11 @@ class Settings:
     containers: Containers
     snowflake: SnowflakeSettings
     watch: Watch
-    secrets_key_arn: str | None
+    secrets_key_arns: tuple[str, ...]
     boundary: str
     protect: bool
     tags: Mapping[str, str]
+    bootstrap_template: str | None
 
     @property
     def stacks(self) -> tuple[str, ...]:
@@ -235,10 +238,10 @@ class Settings:
             containers=Containers.read(read, kafka.topic),
             snowflake=snowflake,
             watch=_watch(read),
-            secrets_key_arn=read.optional(
+            secrets_key_arns=read.listed(
                 "LMDP_SECRETS_KMS_KEY_ARN",
                 r"arn:aws:kms:[a-z0-9-]+:\d{12}:key/[\w-]+",
-                "the ARN of the KMS key of the secrets that are given by their ARNs",
+                "the ARNs of the KMS keys of the secrets that are given by their ARNs",
             ),
             boundary=read.optional(
                 "LMDP_PERMISSIONS_BOUNDARY_ARN", r"arn:aws:iam::\d{12}:policy/.+", "the ARN of an IAM policy"
@@ -246,6 +249,7 @@ class Settings:
             or names.policy_arn(BOUNDARY),
             protect=read.yes("LMDP_TERMINATION_PROTECTION"),
             tags=_tags(read),
+            bootstrap_template=read.given("LMDP_BOOTSTRAP_TEMPLATE") or None,
         )
         check_together(read, settings)
         if read.faults:
@@ -336,16 +340,17 @@ def _kafka(read: Reader, names: Names) -> Kafka:
         read,
         cluster_arn=arn,
         cluster_name=arn.split("/")[1] if arn and "/" in arn else names.cluster,
-        collector_cidrs=_cidrs(read),
+        collector_cidrs=_cidrs(read, "LMDP_COLLECTOR_CIDRS", "the Collectors'"),
+        vpc_cidrs=_cidrs(read, "LMDP_VPC_CIDRS", "the VPC's"),
         group=read.text("LMDP_CONSUMER_GROUP", shape, what, default=names.group),
     )
 
 
-def _cidrs(read: Reader) -> tuple[str, ...]:
-    cidrs = read.networks("LMDP_COLLECTOR_CIDRS", "the Collectors' IPv4 ranges")
+def _cidrs(read: Reader, name: str, whose: str) -> tuple[str, ...]:
+    cidrs = read.networks(name, f"{whose} IPv4 ranges")
     for cidr in cidrs:
         if (network := ipv4_range(cidr)) and network.prefixlen == 0:
-            read.fault(f"LMDP_COLLECTOR_CIDRS has {cidr!r}: the whole Internet; name the Collectors' ranges")
+            read.fault(f"{name} has {cidr!r}: the whole Internet; name {whose} ranges")
     return cidrs
 
 

@@ -38,7 +38,7 @@ class Keys:
     """The secrets that tasks read, by the variable that a task has them in, and the keys that these have."""
 
     secrets: Mapping[str, Mapping[str, secretsmanager.ISecret]]
-    keys: Mapping[str, Sequence[kms.IKey | None]]
+    keys: Mapping[str, Sequence[kms.IKey]]
 
     @classmethod
     def of(cls, auth: AuthStack, snowflake: SnowflakeAuthStack) -> Keys:
@@ -50,7 +50,7 @@ class Keys:
         }
         return cls(
             {service: {name: one for name, one in of.items() if one} for service, of in secrets.items()},
-            {"receive": [auth.containers_key], "write": [auth.containers_key, snowflake.loader_key]},
+            {"receive": auth.containers_keys, "write": [*auth.containers_keys, *snowflake.loader_keys]},
         )
 
 
@@ -93,7 +93,7 @@ def _start_role(stack: Construct, settings: Settings, service: str, secrets: Key
     account, _, _, region, *_ = host.split(".")
     image = names.arn("ecr", f"repository/{repository}", region=region, account=account)
     pull = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-    keys = [key.key_arn for key in secrets.keys[service] if key is not None]
+    keys = [key.key_arn for key in secrets.keys[service]]
     return service_role(
         stack,
         f"{service.title()}StartRole",

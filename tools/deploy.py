@@ -25,7 +25,14 @@ from infra.settings import Settings  # noqa: E402 - as above
 from tools.deployment.bootstrap import bootstrap  # noqa: E402 - as above
 from tools.deployment.cdk import cdk, refuse_stubs, synthesise  # noqa: E402 - as above
 from tools.deployment.destroy import destroy  # noqa: E402 - as above
-from tools.deployment.existing import check_in_place, check_network, check_rules, check_stacks  # noqa: E402 - as above
+from tools.deployment.existing import (  # noqa: E402 - as above
+    check_in_place,
+    check_is_live,
+    check_network,
+    check_rules,
+    check_stacks,
+    describe_pipe,
+)
 from tools.deployment.retained_resources import adopt  # noqa: E402 - as above
 from tools.deployment.runtime import Options, Runtime, confirm, open_runtime  # noqa: E402 - as above
 from tools.deployment.topic import check_topic  # noqa: E402 - as above
@@ -48,6 +55,8 @@ def deploy(settings: Settings, runtime: Runtime, options: Options) -> None:
     check_stacks(settings, runtime)
     check_network(settings, runtime)
     check_in_place(settings, runtime)
+    if options.skip_canary:
+        check_is_live(settings, runtime)
     cdk(settings, runtime, "diff", settings.stacks)
     names = settings.names
     confirm(runtime, options, f"Deploy this to account {names.account}, {names.region}?", names.environment)
@@ -58,7 +67,10 @@ def deploy(settings: Settings, runtime: Runtime, options: Options) -> None:
         # Setup and canary call AWS through the endpoints of this stack, which let the current stream through alone.
         cdk(settings, runtime, "deploy", THIRD)
     cdk(settings, runtime, "deploy", SECOND)
-    canary(settings, runtime)
+    if options.skip_canary:
+        runtime.say(f"No canary was sent. When Snowflake is back: make canary ENVIRONMENT={names.environment}")
+    else:
+        canary(settings, runtime)
     cdk(settings, runtime, "deploy", THIRD)
     check_rules(settings, runtime)
     check_topic(settings, runtime, options)
@@ -76,8 +88,11 @@ def diff(settings: Settings, runtime: Runtime, _options: Options) -> None:
 def status(settings: Settings, runtime: Runtime, _options: Options | None = None) -> None:
     """The pipe's state, the alarms in ALARM state, the last canary."""
     names = settings.names
-    found = runtime.client("pipes").describe_pipe(Name=names.pipe)
-    runtime.say(f"pipe {names.pipe}: {found['CurrentState']} {found.get('StateReason', '')}".rstrip())
+    found = describe_pipe(settings, runtime)
+    if found is None:
+        runtime.say(f"no pipe yet: make deploy ENVIRONMENT={names.environment} continues")
+    else:
+        runtime.say(f"pipe {names.pipe}: {found['CurrentState']} {found.get('StateReason', '')}".rstrip())
     alarms = runtime.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{names.prefix}-", StateValue="ALARM")
     for alarm in alarms["MetricAlarms"]:
         runtime.say(f"ALARM {alarm['AlarmName']}: {alarm['AlarmDescription']}")
@@ -132,8 +147,9 @@ def main() -> None:
         "--topic-checked", action="store_true", help="topic and ACLs were looked at from inside the VPC"
     )
     parser.add_argument("--delete-data", action="store_true", help="destroy: buckets and secrets, too")
+    parser.add_argument("--skip-canary", action="store_true", help="deploy: send no canary (Snowflake is unreachable)")
     given = parser.parse_args()
-    options = Options(given.yes, given.topic_checked, given.delete_data)
+    options = Options(given.yes, given.topic_checked, given.delete_data, given.skip_canary)
     try:
         settings = Settings.read(given.environment, gather(given.environment, {}))
         _run(COMMANDS[given.command], settings, options)

@@ -13,36 +13,38 @@ from constructs import Construct
 from infra.containers import CONTAINER_SECRETS, CONTAINER_SECRETS_PARAMETER
 from infra.parts import customer_key, parameter
 from infra.settings import Settings
-from infra.stacks.snowflake_auth import empty_secret, given_key
+from infra.stacks.snowflake_auth import empty_secret, given_keys
 
 
 class AuthStack(cdk.Stack):
-    """The secret of Kafka's client: `secret`, its `key` where that is a customer's own, and those of `containers`."""
+    """The secret of Kafka's client: `secret`, its `keys` where they are a customer's own, and those of `containers`."""
 
     def __init__(self, scope: Construct, id_: str, *, settings: Settings, env: cdk.Environment) -> None:
         """Make it, unless there is one already."""
         super().__init__(scope, id_, env=env, description="lmdp: the pipe's certificate for Kafka")
         names, arn = settings.names, settings.kafka.secret_arn
-        self.key: kms.IKey | None = given_key(self, settings) if arn else None
+        key: kms.IKey | None = None
         if not arn:
-            self.key = customer_key(self, "Key", alias=f"{names.prefix}-kafka-client", about="The pipe's key for Kafka")
+            key = customer_key(self, "Key", alias=f"{names.prefix}-kafka-client", about="The pipe's key for Kafka")
+        self.keys = [key] if key else given_keys(self, settings)
         self.secret = empty_secret(
             self,
             "KafkaClient",
             name=names.secret("kafka-client"),
             about="The pipe's certificate for Kafka: certificate (chain), privateKey (PKCS#8), privateKeyPassword",
             arn=arn,
-            key=self.key,
+            key=key,
         )
         parameter(self, "kafka-secret", arn or names.secret("kafka-client"), names=names)
-        self.containers_key: kms.IKey | None = None
+        self.containers_keys: list[kms.IKey] = []
         self.containers: dict[str, secretsmanager.ISecret] = {}
         if not settings.containers.services:
             return
         alias = f"{names.prefix}-containers"
-        self.containers_key = customer_key(self, "ContainersKey", alias=alias, about="Secrets of lmdp's containers")
+        containers_key = customer_key(self, "ContainersKey", alias=alias, about="Secrets of lmdp's containers")
+        self.containers_keys = [containers_key]
         for what, (secret_id, about) in CONTAINER_SECRETS.items():
             self.containers[what] = empty_secret(
-                self, secret_id, name=names.secret(what), about=about, arn=None, key=self.containers_key
+                self, secret_id, name=names.secret(what), about=about, arn=None, key=containers_key
             )
         parameter(self, CONTAINER_SECRETS_PARAMETER, ",".join(map(names.secret, CONTAINER_SECRETS)), names=names)

@@ -126,7 +126,7 @@ def _role(stack: DeliveryStack, settings: Settings, backing: Backing) -> iam.Rol
         allow("BackupKey", USE_KEY, [backing.data_key.key_arn], conditions=bucket_key_use(names)),
         allow("ReadSecret", ["secretsmanager:GetSecretValue"], [backing.secret.secret_arn]),
         allow("WriteLogs", ["logs:PutLogEvents"], [names.arn("logs", f"log-group:{names.log_group('firehose')}:*")]),
-        *secret_key_use(names, backing.secret_key),
+        *secret_key_use(names, backing.secret_keys),
     ]
     return service_role(
         stack,

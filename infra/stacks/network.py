@@ -5,6 +5,8 @@ Rules of the cluster's security group are not made here: the group is not ours, 
 
 from __future__ import annotations
 
+import re
+
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -38,8 +40,10 @@ class NetworkStack(cdk.Stack):
 
 
 def endpoint_policy(service: str, settings: Settings) -> iam.PolicyDocument | None:
-    """Allow through the endpoint what this environment calls, on its own resources, to anyone with credentials.
+    """Limit this environment's roles to what it calls, on its own resources; everybody else may call anything.
 
+    An endpoint's private name is answered for the whole VPC, so that other workloads have no other way to the API. It
+    gives nobody a right: https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html
     None for pipes-data: what Pipes calls there is not documented.
     """
     names = settings.names
@@ -65,13 +69,19 @@ def endpoint_policy(service: str, settings: Settings) -> iam.PolicyDocument | No
     }
     if service not in calls:
         return None
-    statement = allow("OurOwn", *calls[service])
-    statement.add_any_principal()
-    return iam.PolicyDocument(statements=[statement])
+    actions, resources = calls[service]
+    others = {"StringNotLike": {"aws:PrincipalArn": names.role_arn("*")}}
+    statements = [
+        allow("OurOwn", actions, resources),
+        allow("Others", [f"{actions[0].partition(':')[0]}:*"], ["*"], conditions=others),
+    ]
+    for statement in statements:
+        statement.add_any_principal()
+    return iam.PolicyDocument(statements=statements)
 
 
 def _endpoints(stack: NetworkStack, settings: Settings) -> None:
-    """Interface endpoints, open to the cluster's security group, which the pipe's interfaces have."""
+    """Interface endpoints, open to the VPC, for which they answer, and to the groups of the pipe and the functions."""
     kafka, names = settings.kafka, settings.names
     group = ec2.CfnSecurityGroup(
         stack,
@@ -106,6 +116,17 @@ def _endpoints(stack: NetworkStack, settings: Settings) -> None:
                 source_security_group_id=client,
                 description=f"{names.prefix}: from {what}",
             )
+    for cidr in dict.fromkeys(kafka.vpc_cidrs):
+        ec2.CfnSecurityGroupIngress(
+            stack,
+            f"EndpointFrom{re.sub('[./]', 'x', cidr)}",
+            group_id=group.attr_group_id,
+            ip_protocol="tcp",
+            from_port=HTTPS_PORT,
+            to_port=HTTPS_PORT,
+            cidr_ip=cidr,
+            description=f"{names.prefix}: from the VPC, for which the endpoints answer",
+        )
     for service in kafka.endpoints:
         ec2.CfnVPCEndpoint(
             stack,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -30,21 +31,21 @@ from infra.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The cluster, and the secret that opens it."""
+    """The cluster, and the secret that opens it, with its keys."""
 
     cluster_arn: str
     secret: secretsmanager.ISecret
-    secret_key: kms.IKey | None
+    secret_keys: Sequence[kms.IKey]
 
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """The bucket of rejects, and its key; the direct writer's secret, and its key."""
+    """The bucket of rejects, and its key; the direct writer's secret, and its keys."""
 
     errors: s3.IBucket
     data_key: kms.IKey
     writer: secretsmanager.ISecret
-    writer_key: kms.IKey | None
+    writer_keys: Sequence[kms.IKey]
 
 
 class PipeStack(cdk.Stack):
@@ -101,7 +102,7 @@ def _function(stack: PipeStack, settings: Settings, sink: Sink, *, stub: bool) -
     names = settings.names
     direct = [
         allow("ReadWriterKey", ["secretsmanager:GetSecretValue"], [sink.writer.secret_arn]),
-        *secret_key_use(names, sink.writer_key),
+        *secret_key_use(names, sink.writer_keys),
         *interfaces(settings),
     ]
     statements = [
@@ -164,7 +165,7 @@ def _pipe_role(stack: PipeStack, settings: Settings, source: Source, function: l
         ),
         allow("CallFunction", ["lambda:InvokeFunction"], [function.function_arn]),
         write_logs(names.log_group("pipe"), names),
-        *secret_key_use(names, source.secret_key),
+        *secret_key_use(names, source.secret_keys),
     ]
     return service_role(
         stack,

@@ -39,15 +39,15 @@ class SnowflakeAuthStack(cdk.Stack):
         )
         for what, arn in (("loader", delivery.loader_secret_arn), ("setup", delivery.setup_secret_arn)):
             parameter(self, f"{what}-secret", arn or names.secret(f"snowflake-{what}"), names=names)
-        theirs = given_key(self, settings)
-        self.loader_key = theirs if delivery.loader_secret_arn else key
-        self.setup_key = theirs if delivery.setup_secret_arn else key
+        theirs, ours = given_keys(self, settings), [key] if key else []
+        self.loader_keys = theirs if delivery.loader_secret_arn else ours
+        self.setup_keys = theirs if delivery.setup_secret_arn else ours
 
 
-def given_key(scope: Construct, settings: Settings) -> kms.IKey | None:
-    """The key of the secrets that are there already."""
-    arn = settings.secrets_key_arn
-    return kms.Key.from_key_arn(scope, "SecretsKey", arn) if arn else None
+def given_keys(scope: Construct, settings: Settings) -> list[kms.IKey]:
+    """The keys of the secrets that are there already; which of them has which key is not in the settings."""
+    arns = dict.fromkeys(settings.secrets_key_arns)
+    return [kms.Key.from_key_arn(scope, f"SecretsKey{number}", arn) for number, arn in enumerate(arns)]
 
 
 def empty_secret(

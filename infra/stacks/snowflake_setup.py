@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -37,7 +38,7 @@ class SnowflakeSetupStack(cdk.Stack):
         settings: Settings,
         env: cdk.Environment,
         secret: secretsmanager.ISecret,
-        secret_key: kms.IKey | None,
+        secret_keys: Sequence[kms.IKey],
         stub: bool,
     ) -> None:
         """Make it."""
@@ -52,7 +53,7 @@ class SnowflakeSetupStack(cdk.Stack):
             statements=[
                 allow("ReadSecret", ["secretsmanager:GetSecretValue"], [secret.secret_arn]),
                 *interfaces(settings),
-                *secret_key_use(settings.names, secret_key),
+                *secret_key_use(settings.names, secret_keys),
             ],
             log="setup",
             function_name=settings.names.setup_function,

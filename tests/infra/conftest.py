@@ -21,6 +21,7 @@ OTHER_OPTIONS = {
     "LMDP_PRIVATE_CA_ARN": f"arn:aws:acm-pca:us-east-1:{ACCOUNT}:certificate-authority/{UUID}",
     "LMDP_TOPIC_CREATE": "true",
     "LMDP_VPC_ENDPOINTS": "pipes-data,lambda,sts,secretsmanager,kms,kinesis-firehose,ssm",
+    "LMDP_VPC_CIDRS": "10.0.0.0/16,10.1.0.0/16",
     "LMDP_SNOWFLAKE_SUBNET_IDS": "subnet-00000000000000004,subnet-00000000000000005",
     "LMDP_SNOWFLAKE_SECURITY_GROUP_ID": "sg-00000000000000004",
     "SNOWFLAKE_PRIVATE_HOST": "example-account.privatelink.snowflakecomputing.com",
@@ -56,6 +57,7 @@ DIRECT_OPTIONS = {
     **{name: OTHER_OPTIONS[name] for name in ("LMDP_SNOWFLAKE_SUBNET_IDS", "LMDP_SNOWFLAKE_SECURITY_GROUP_ID")},
     "SNOWFLAKE_PRIVATE_HOST": OTHER_OPTIONS["SNOWFLAKE_PRIVATE_HOST"],
     "LMDP_VPC_ENDPOINTS": "secretsmanager,ssm",
+    "LMDP_VPC_CIDRS": "10.0.0.0/16",
 }
 """The function writes straight to Snowflake, from a VPC."""
 

@@ -145,6 +145,7 @@ PEOPLE = {
         f"ReadFailedRecords Allow: s3:GetObject on {BUCKET}/snowflake-failed/*",
         f"FailedRecordsKey Allow: kms:Decrypt on arn:aws:kms:{HERE}:key/* {S3_KEY}",
         *LOOK,
+        "LookAtMetrics Allow: cloudwatch:GetMetricStatistics on *",
     ],
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -11,6 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -208,6 +210,7 @@ def test_the_network_comes_first_where_functions_are_in_a_vpc(tool: ModuleType, 
         "LMDP_SNOWFLAKE_SUBNET_IDS": "subnet-00000000000000001,subnet-00000000000000002",
         "LMDP_SNOWFLAKE_SECURITY_GROUP_ID": "sg-00000000000000009",
         "LMDP_VPC_ENDPOINTS": "secretsmanager,kinesis-firehose,ssm",
+        "LMDP_VPC_CIDRS": "10.0.0.0/16",
     }
     tool.deploy(place.settings(**private), place.runtime, tool.Options(yes=True, topic_checked=True))
     deployed = [command.partition(" --")[0] for command in place.commands if command.startswith("deploy")]
@@ -309,7 +312,10 @@ def test_a_stub_is_never_deployed(tool: ModuleType, place: Place) -> None:
 def test_destroy_keeps_the_data(tool: ModuleType, place: Place, client: Callable[[str], Any]) -> None:
     """What runs is removed, the last stack first; the stacks that hold something stay."""
     tool.destroy(place.settings(), place.runtime, tool.Options(yes=True))
-    assert place.commands[-1] == "destroy alarms pipe network delivery snowflake-setup --exclusively --force"
+    assert place.commands[-2:] == [
+        "destroy alarms pipe --exclusively --force",
+        "destroy network delivery snowflake-setup --exclusively --force",
+    ]
     assert len(client("secretsmanager").list_secrets()["SecretList"]) == 3
 
 
@@ -335,6 +341,67 @@ def test_destroy_deletes_data_only_when_told_twice(
     assert "--resource-type-filters kms:key --tag-filters Key=lmdp,Values=dev" in place.said[-1]
     place.answers = ["delete lmdp-dev-errors-123456789012-us-east-1"]
     tool.destroy(place.settings(), place.runtime, tool.Options(yes=True, delete_data=True))  # it may be repeated
+
+
+class Clock:
+    """A clock that a wait advances."""
+
+    def __init__(self, *, ends: bool = True) -> None:
+        self.time, self.slept, self.ends = datetime.now(UTC), 0.0, ends
+
+    def now(self) -> datetime:
+        """Return its time."""
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        """Advance, or be interrupted."""
+        if not self.ends:
+            raise KeyboardInterrupt
+        self.slept += seconds
+        self.time += timedelta(seconds=seconds)
+
+
+def _hold_rows(place: Place, metric: str, value: float, at: datetime) -> None:
+    data = {"MetricName": metric, "Dimensions": [{"Name": "DeliveryStreamName", "Value": "lmdp-dev-rows"}],
+            "Value": value, "Timestamp": at}  # fmt: skip
+    place.aws("cloudwatch").put_metric_data(Namespace="AWS/Firehose", MetricData=[data])
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "changed", "delete", "waits"),
+    [
+        ("IncomingRecords", 7.0, {}, False, True),
+        ("DeliveryToSnowflake.DataFreshness", 5400.0, {}, False, True),
+        ("DeliveryToSnowflake.DataFreshness", 0.0, {}, False, False),
+        ("IncomingRecords", 7.0, {"LMDP_WRITER": "snowflake"}, False, False),
+        ("IncomingRecords", 7.0, {}, True, False),
+    ],
+    ids=["rows came in", "rows wait", "nothing waits", "no stream", "the data goes too"],
+)
+def test_destroy_waits_until_the_stream_is_empty(
+    tool: ModuleType, place: Place, metric: str, value: float, changed: dict[str, str], *, delete: bool, waits: bool
+) -> None:
+    """Rows of two minutes ago are delivered before the stream goes, ten minutes after the last one."""
+    clock = Clock()
+    _hold_rows(place, metric, value, clock.time - timedelta(minutes=2))
+    runtime = dataclasses.replace(place.runtime, now=clock.now, sleep=clock.sleep)
+    place.answers = ["dev", "no"]
+    with pytest.raises(tool.LmdpError, match="Not confirmed") if delete else contextlib.nullcontext():
+        tool.destroy(place.settings(**changed), runtime, tool.Options(delete_data=delete))
+    assert (400 <= clock.slept <= 600) is waits
+    said = "\n".join(place.said)
+    assert ("Waiting for the last rows of lmdp-dev-rows" in said) is waits
+    assert ("Rows that the stream lmdp-dev-rows has not delivered are deleted with it." in said) is delete
+
+
+def test_the_wait_for_the_stream_can_be_ended(tool: ModuleType, place: Place) -> None:
+    """The pipe is gone, the stream is there, and the message says what continues."""
+    clock = Clock(ends=False)
+    _hold_rows(place, "IncomingRecords", 1.0, clock.time - timedelta(minutes=2))
+    runtime = dataclasses.replace(place.runtime, now=clock.now, sleep=clock.sleep)
+    with pytest.raises(tool.LmdpError, match=r"the stream lmdp-dev-rows still delivers\. Repeat the command"):
+        tool.destroy(place.settings(), runtime, tool.Options(yes=True))
+    assert place.commands[-1] == "destroy alarms pipe --exclusively --force"
 
 
 def test_destroy_begins_with_what_the_login_may_not(tool: ModuleType, place: Place) -> None:
@@ -394,6 +461,49 @@ def test_bootstrap_passes_our_policies(
     assert len(iam.list_policy_versions(PolicyArn=f"{policy}cloudformation")["Versions"]) == 5
     boundary = iam.get_role(RoleName=toolkit)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
     assert boundary == f"{policy}deploy-role-boundary"
+
+
+def in_ireland() -> dict[str, str]:
+    """The settings of the same environment in another Region."""
+    moved = {name: value.replace("us-east-1", "eu-west-1").replace("000000000000:", f"{ACCOUNT}:")
+             for name, value in example_values().items() if "us-east-1" in value}  # fmt: skip
+    return moved | {"LMDP_AWS_REGION": "eu-west-1"}
+
+
+@pytest.mark.usefixtures("toolkit")
+def test_bootstrap_refuses_the_name_of_another_region(
+    tool: ModuleType, place: Place, client: Callable[[str], Any]
+) -> None:
+    """IAM's names carry no Region: the policies would be the new Region's, and the first one would stop."""
+    tool.bootstrap(place.settings(), place.runtime, tool.Options(yes=True))
+    done = len(place.commands)
+    with pytest.raises(SettingsError, match=r"^dev is deployed in us-east-1\..* Nothing was changed\. Name another"):
+        tool.bootstrap(place.settings(**in_ireland()), place.runtime, tool.Options(yes=True))
+    assert place.commands[done:] == ["synth"]
+    for policy in client("iam").list_policies(Scope="Local")["Policies"]:
+        assert policy["DefaultVersionId"] == "v1"
+
+
+@pytest.mark.parametrize("theirs", [True, False])
+def test_bootstrap_takes_a_template_of_the_customers(
+    tool: ModuleType, place: Place, client: Callable[[str], Any], toolkit: str, tmp_path: Path, *, theirs: bool
+) -> None:
+    """The boundary that it puts on the deploy role stays; a role without one gets ours; a missing file is refused."""
+    template, iam = tmp_path / "bootstrap.yaml", client("iam")
+    wanted, options = place.settings(LMDP_BOOTSTRAP_TEMPLATE=str(template)), tool.Options(yes=True)
+    with pytest.raises(SettingsError, match=f"LMDP_BOOTSTRAP_TEMPLATE: there is no file {template}"):
+        tool.bootstrap(wanted, place.runtime, options)
+    assert place.commands == []
+    template.touch()
+    nothing = {"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}}
+    policy = iam.create_policy(PolicyName="acme", PolicyDocument=json.dumps(nothing))
+    if theirs:
+        iam.put_role_permissions_boundary(RoleName=toolkit, PermissionsBoundary=policy["Policy"]["Arn"])
+    tool.bootstrap(wanted, place.runtime, options)
+    assert f"--qualifier lmdev --template {template} --cloudformation-execution" in place.commands[-1]
+    held = iam.get_role(RoleName=toolkit)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"]
+    assert held == f"arn:aws:iam::{ACCOUNT}:policy/{'acme' if theirs else 'lmdp-dev-deploy-role-boundary'}"
+    assert any(f"keeps the boundary {held} of your template" in line for line in place.said) is theirs
 
 
 @pytest.mark.usefixtures("toolkit")

@@ -73,7 +73,7 @@ def test_an_endpoint_that_the_vpc_has_is_left_out(
         VpcId=vpc, ServiceName="com.amazonaws.us-east-1.sts", VpcEndpointType="Interface", PrivateDnsEnabled=True,
         TagSpecifications=tagged,
     )  # fmt: skip
-    wanted = place.settings(LMDP_VPC_ID=vpc, LMDP_VPC_ENDPOINTS="lambda,sts")
+    wanted = place.settings(LMDP_VPC_ID=vpc, LMDP_VPC_ENDPOINTS="lambda,sts", LMDP_VPC_CIDRS="10.0.0.0/16")
     if not clash:
         tool.check_network(wanted, place.runtime)
         return
@@ -117,6 +117,19 @@ def test_a_kept_secret_stops_the_deployment(tool: ModuleType, place: Place, wind
     assert said in str(caught.value)
     assert "snowflake" not in str(caught.value)
     assert place.commands == []
+
+
+def test_kept_secrets_with_two_keys_name_one_setting(tool: ModuleType, place: Place) -> None:
+    """Snowflake's secrets have another key than Kafka's; a key that is set already stays."""
+    keys = [f"arn:aws:kms:us-east-1:{ACCOUNT}:key/{name}" for name in ("given", "snowflake", "kafka")]
+    manager = place.aws("secretsmanager")
+    for stack in ("snowflake-auth", "auth"):
+        place.aws("cloudformation").delete_stack(StackName=f"lmdp-dev-{stack}")
+    for what, key in (("snowflake-loader", keys[1]), ("snowflake-setup", keys[1]), ("kafka-client", keys[2])):
+        manager.update_secret(SecretId=f"lmdp-dev/{what}", KmsKeyId=key)
+    with pytest.raises(tool.LmdpError) as caught:
+        tool.adopt(place.settings(LMDP_SECRETS_KMS_KEY_ARN=keys[0]), place.runtime)
+    assert str(caught.value).count(f"and LMDP_SECRETS_KMS_KEY_ARN={','.join(keys)}. To give it up") == 3
 
 
 @pytest.mark.parametrize(
@@ -277,3 +290,28 @@ def test_a_canary_that_did_not_land_stops_with_its_reason(
     place.canary = answer
     with pytest.raises(tool.LmdpError, match=said):
         tool.canary(place.settings(), place.runtime)
+
+
+def test_a_deployment_may_skip_the_canary_where_all_is_there(tool: ModuleType, place: Place) -> None:
+    """Snowflake is away, and what rows wait in can still be changed; what is new waits for a canary."""
+    options = tool.Options(yes=True, topic_checked=True, skip_canary=True)
+    with pytest.raises(tool.LmdpError, match=r"there is no lmdp-dev-rows\. Nothing"):
+        tool.deploy(place.settings(), place.runtime, options)
+    assert place.commands == ["synth"]
+    to = {"RoleARN": f"arn:aws:iam::{ACCOUNT}:role/x", "BucketARN": "arn:aws:s3:::x"}
+    place.aws("firehose").create_delivery_stream(
+        DeliveryStreamName="lmdp-dev-rows", ExtendedS3DestinationConfiguration=to
+    )
+    tool.deploy(place.settings(), place.runtime, options)
+    assert not any(command.startswith("invoke") for command in place.commands)
+    assert place.commands[-1].startswith("deploy pipe alarms")
+    with pytest.raises(tool.LmdpError, match=r"there is no lmdp-dev-r2\. Nothing"):
+        tool.deploy(place.settings(LMDP_PIPE_REVISION="2"), place.runtime, options)
+
+
+def test_status_before_the_pipe(tool: ModuleType, place: Place) -> None:
+    """A deployment that stopped for the secrets or the topic has none."""
+    place.aws("pipes").delete_pipe(Name="lmdp-dev")
+    tool.status(place.settings(), place.runtime)
+    assert place.said[0] == "no pipe yet: make deploy ENVIRONMENT=dev continues"
+    assert place.said[-1] == "canary landed and all tables refreshing: never"

@@ -246,15 +246,15 @@ def test_the_canary(example: Templates, calls: Calls) -> None:
     assert calls.made == _role(example["delivery"], "lmdp-example-canary")
 
 
-def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> None:
-    """What make deploy, lmdp snowflake keypair and lmdp certs call."""
+def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str, folder: Path) -> None:
+    """What make deploy, make destroy, lmdp snowflake keypair and lmdp certs call."""
     from lmdp.certificates import private_ca  # noqa: PLC0415 - boto3
     from lmdp.errors import LmdpError  # noqa: PLC0415 - as above
     from lmdp.snowflake import canary, reconcile, secrets  # noqa: PLC0415 - as above
 
     manager = _client("secretsmanager")
     done: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 0)
-    runtime = tool.Runtime(run=lambda *_: done, capture=None, client=_client, ask=None, say=print, cloud=None)
+    runtime = tool.Runtime(run=lambda *_: done, capture=None, client=_client, ask=None, say=print, cloud=folder)
     with pytest.raises(LmdpError, match="make bootstrap"):
         tool.check_stacks(settings, runtime)
     tool.check_in_place(settings, runtime)
@@ -269,6 +269,7 @@ def _deployers_tools(settings: Any, tool: Any, bucket: str, authority: str) -> N
     canary.firehose("lmdp-dev-rows")(b"{}")
     assert list(reconcile.failed_records(bucket, dt.datetime(2020, 1, 1, tzinfo=dt.UTC))) != []
     tool.status(settings, runtime)
+    tool.destroy(settings, runtime, tool.Options(yes=True))
     _deployers_checks(tool, runtime)
 
 
@@ -279,7 +280,8 @@ def _deployers_checks(tool: Any, runtime: Any) -> None:
     secret = f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:given-AbCdEf"
     wanted = settings(
         LMDP_LOADER_SECRET_ARN=secret, LMDP_SETUP_SECRET_ARN=secret, LMDP_KAFKA_SECRET_ARN=secret,
-        LMDP_MSK_CLUSTER_ARN="", LMDP_MSK_CREATE="true", LMDP_VPC_ENDPOINTS="lambda", LMDP_PRIVATE_CA_ARN=(
+        LMDP_MSK_CLUSTER_ARN="", LMDP_MSK_CREATE="true", LMDP_VPC_ENDPOINTS="lambda", LMDP_VPC_CIDRS="10.0.0.0/16",
+        LMDP_PRIVATE_CA_ARN=(
             f"arn:aws:acm-pca:us-east-1:{ACCOUNT}:certificate-authority/00000000-0000-0000-0000-000000000000"
         ),
     )  # fmt: skip
@@ -311,7 +313,7 @@ def _authority() -> str:
     return str(made)
 
 
-def test_the_deployers_tools(calls: Calls) -> None:
+def test_the_deployers_tools(calls: Calls, tmp_path: Path) -> None:
     """Secrets, certificates, the canary, the status: the deployer's own policy has those calls and no other.
 
     Assuming CDK's roles is CDK's own tool's work.
@@ -345,7 +347,7 @@ def test_the_deployers_tools(calls: Calls) -> None:
     group = _client("ec2").create_security_group(GroupName="kafka", Description="of the cluster")["GroupId"]
     calls.made.clear()
     asked = settings(LMDP_SECURITY_GROUP_ID=group, LMDP_CLUSTER_RULES="true")
-    _deployers_tools(asked, load_tool(), bucket, authority)
+    _deployers_tools(asked, load_tool(), bucket, authority, tmp_path / "cloud")
     assert calls.made | {"sts:AssumeRole"} == _managed("LmdpDeployer", **OTHER_OPTIONS)
 
 
@@ -389,7 +391,7 @@ def test_the_operators_tools(calls: Calls) -> None:
         tool.canary(settings(), runtime)
     tool.status(settings(), runtime)
     canary.firehose("lmdp-dev-rows")(b"{}")
-    reconcile.delivered_by_hour(day, day + dt.timedelta(hours=1))
+    reconcile.delivered_by_hour("lmdp-dev", day, day + dt.timedelta(hours=1))
     list(reconcile.failed_records(bucket, dt.datetime(2020, 1, 1, tzinfo=dt.UTC)))
     # The canary's function has rights of its own.
     by_hand = {action for action, mark in _runbook() if not mark and not action.startswith(BESIDE)}

@@ -18,6 +18,7 @@ REQUIRED = [
     "SNOWFLAKE_ACCOUNT_URL",
 ]  # fmt: skip
 
+KEYS = "arn:aws:kms:{}:key/one,arn:aws:kms:{}:key/two"
 TWO = "subnet-00000000000000001,subnet-00000000000000002"
 MADE = {
     "LMDP_MSK_CREATE": "true",
@@ -93,6 +94,12 @@ def test_the_example_file_names_every_setting_that_is_needed() -> None:
         ({"LMDP_TAGS": "aws:x=y"}, "LMDP_TAGS has the key 'aws:x'"),
         ({"LMDP_VPC_ENDPOINTS": "lambda,sqs"}, "LMDP_VPC_ENDPOINTS has 'sqs'"),
         ({"LMDP_VPC_ENDPOINTS": "lambda,ssm"}, "LMDP_VPC_ENDPOINTS has ssm, which nothing in the VPC calls"),
+        ({"LMDP_VPC_ENDPOINTS": "lambda"}, "LMDP_VPC_ENDPOINTS needs LMDP_VPC_CIDRS, the VPC's IPv4 ranges"),
+        ({"LMDP_VPC_CIDRS": "0.0.0.0/0"}, "LMDP_VPC_CIDRS has '0.0.0.0/0': the whole Internet"),
+        ({"LMDP_SECRETS_KMS_KEY_ARN": KEYS.format("us-east-1:000000000000", "us-east-1:111111111111")},
+         "LMDP_SECRETS_KMS_KEY_ARN is in the account 111111111111, and this environment is in 000000000000"),
+        ({"LMDP_SECRETS_KMS_KEY_ARN": KEYS.format("us-east-1:000000000000", "eu-west-1:000000000000")},
+         "LMDP_SECRETS_KMS_KEY_ARN is in eu-west-1, and LMDP_AWS_REGION is us-east-1"),
         ({"LMDP_SNOWFLAKE_SUBNET_IDS": "subnet-00000001"}, "set both LMDP_SNOWFLAKE_SUBNET_IDS and LMDP_SNOWFLAKE_SEC"),
         ({"SNOWFLAKE_PRIVATE_HOST": "a.privatelink.snowflakecomputing.com"}, "that name resolves in a VPC alone"),
         ({"SNOWFLAKE_PRIVATE_HOST": "a.snowflakecomputing.com"}, "SNOWFLAKE_PRIVATE_HOST is 'a.snow"),

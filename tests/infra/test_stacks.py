@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lmdp.deployment.naming import STACKS
+from policy_evaluator import Request, decide
 from templates import of_type, only, props, statements, text
 
 from .conftest import OTHER_OPTIONS, ROOT, Templates, example_values, synthesised
@@ -327,7 +328,7 @@ def test_network_makes_no_rule_of_a_group_that_is_not_ours(example: Templates, f
 
 
 def test_network_has_the_endpoints_that_were_asked_for(full: Templates) -> None:
-    """Each is private, in the cluster's subnets, and open to the cluster's group alone."""
+    """Each is private, in the cluster's subnets, and open to the VPC, for which it answers, and to both groups."""
     endpoints = of_type(full["network"], "AWS::EC2::VPCEndpoint")
     assert sorted(props(one)["ServiceName"].removeprefix("com.amazonaws.us-east-1.") for one in endpoints) == [
         "kinesis-firehose",
@@ -343,9 +344,9 @@ def test_network_has_the_endpoints_that_were_asked_for(full: Templates) -> None:
     assert [rule["DestinationSecurityGroupId"] for rule in props(group)["SecurityGroupEgress"]] == [
         "sg-00000000000000000"
     ]
-    let_in = {props(one)["SourceSecurityGroupId"] for one in of_type(full["network"], "AWS::EC2::SecurityGroupIngress")
-              if props(one)["FromPort"] == 443}  # fmt: skip
-    assert let_in == {"sg-00000000000000000", "sg-00000000000000004"}
+    rules = [props(one) for one in of_type(full["network"], "AWS::EC2::SecurityGroupIngress")]
+    let_in = {rule.get("CidrIp") or rule["SourceSecurityGroupId"] for rule in rules if rule["FromPort"] == 443}
+    assert let_in == {"10.0.0.0/16", "10.1.0.0/16", "sg-00000000000000000", "sg-00000000000000004"}
 
 
 ENDPOINT_POLICIES = {
@@ -365,15 +366,48 @@ ENDPOINT_POLICIES = {
 
 
 def test_an_endpoint_lets_through_what_this_environment_calls(full: Templates) -> None:
-    """Actions and resources, whoever calls; pipes-data has AWS's default, since its calls are not documented."""
+    """That for this environment's roles, anything for others; pipes-data has AWS's default: its calls are unknown."""
     found = {}
     for one in map(props, of_type(full["network"], "AWS::EC2::VPCEndpoint")):
         policy = one.get("PolicyDocument")
         told = statements(policy, full["network"]) if policy else [None]
         found[one["ServiceName"].rpartition(".")[2]] = told
+    everybody = 'by {"AWS": "*"}'
     assert found == {
-        name: [told and f'OurOwn Allow: {told} by {{"AWS": "*"}}'] for name, told in ENDPOINT_POLICIES.items()
+        name: [
+            f"OurOwn Allow: {told} {everybody}",
+            f"Others Allow: {told.partition(':')[0]}:* on * {everybody} when aws:PrincipalArn",
+        ]
+        if told
+        else [None]
+        for name, told in ENDPOINT_POLICIES.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("caller", "action", "resource", "decision"),
+    [
+        ("role/team/acme-lmdp-example-pipe", "GetSecretValue", "secret:kafka-AbCdEf", "allow"),
+        ("role/team/acme-lmdp-example-pipe", "GetSecretValue", "secret:theirs", "implicit deny"),
+        ("role/team/acme-lmdp-example2-pipe", "GetSecretValue", "secret:lmdp-example2/kafka-client-AbCdEf", "allow"),
+        ("role/eks-node", "ListSecrets", "*", "allow"),
+        (None, "GetSecretValue", "secret:theirs", "allow"),
+    ],
+)
+def test_an_endpoint_limits_nobody_else_in_the_vpc(
+    full: Templates, caller: str | None, action: str, resource: str, decision: str
+) -> None:
+    """Another workload, and another environment, have no other way to the API: the name is answered for the VPC."""
+    (policy,) = [
+        props(one)["PolicyDocument"]
+        for one in of_type(full["network"], "AWS::EC2::VPCEndpoint")
+        if props(one)["ServiceName"].endswith(".secretsmanager")
+    ]
+    anybody = [{name: part for name, part in one.items() if name != "Principal"} for one in policy["Statement"]]
+    context = {"aws:PrincipalArn": f"arn:aws:iam::000000000000:{caller}"} if caller else {}
+    arn = resource if resource == "*" else f"arn:aws:secretsmanager:{HERE}:{resource}"
+    request = Request(f"secretsmanager:{action}", arn, context)
+    assert decide(request, [{"Statement": anybody}]) == decision
 
 
 def test_setup_and_canary_reach_snowflake_from_a_vpc(example: Templates, full: Templates) -> None:
@@ -390,6 +424,13 @@ def test_setup_and_canary_reach_snowflake_from_a_vpc(example: Templates, full: T
             function = props(only(templates[stack], "AWS::Lambda::Function"))
             assert function["Environment"]["Variables"]["SNOWFLAKE_ACCOUNT_URL"] == host
             assert function.get("VpcConfig", {}).get("SubnetIds") == subnets
+
+
+def test_the_function_counts_under_the_name_that_a_reconciliation_asks_for(example: Templates) -> None:
+    """Powertools' service is the dimension of every metric: `lmdp snowflake verify --reconcile` sums `Delivered`."""
+    function = props(only(example["pipe"], "AWS::Lambda::Function", FunctionName="lmdp-example-rows"))
+    given = function["Environment"]["Variables"]
+    assert (given["POWERTOOLS_METRICS_NAMESPACE"], given["POWERTOOLS_SERVICE_NAME"]) == ("lmdp", "lmdp-example")
 
 
 def test_a_canary_flies_each_day(example: Templates) -> None:

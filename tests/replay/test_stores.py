@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lmdp.replay.stores import is_replayed, place_of_replayed
+from lmdp.replay.stores import ReplayedFailures, is_replayed, place_of_replayed
+from lmdp.support.failed_records import FailedRecord
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -32,3 +33,28 @@ def test_no_longer_than_a_name_may_be(name: str) -> None:
     assert len(place.encode()) < 100
     assert is_replayed(place)
     assert place != place_of_replayed("x" + name, DIGEST)
+
+
+REPLAYED = ["replayed/year=2026/0123456789ab-rows-1-2026-11-29-10-00-00.gz", "replayed/0123456789ab-t-0-5-6.ndjson.gz"]
+
+
+@pytest.mark.parametrize(
+    ("piece", "read"),
+    [
+        (FailedRecord({}, b"row"), []),  # a row event: Firehose does not say which message it is of
+        (FailedRecord({}, b"message", ("t", 0, 6, None)), [REPLAYED[1], REPLAYED[0]]),
+        (FailedRecord({}, b"message", ("t", 0, 7, None)), [REPLAYED[0]]),
+    ],
+)
+def test_only_what_may_hold_copies_is_read(piece: FailedRecord, read: list[str]) -> None:
+    """Nothing for rows of Firehose, which have no copies to find: all that was ever replayed would be read."""
+    found: list[str] = []
+
+    def pieces(name: str) -> list[FailedRecord]:
+        found.append(name)
+        return []
+
+    offset = piece.place[2] if piece.place else 5
+    seen = ReplayedFailures(REPLAYED, pieces)
+    assert seen.copies(f"t-0-{offset}-{offset}.ndjson.gz", [piece]) == frozenset()
+    assert sorted(found) == sorted(read)

@@ -26,7 +26,8 @@ from lmdp.snowflake import keypair
 from lmdp.snowflake.canary import Arrival, Canary, send_canary, summary
 from lmdp.snowflake.connection import ask
 from lmdp.snowflake.dynamic_tables import DynamicTable, findings
-from lmdp.snowflake.reconcile import Hour, failed_by_hour, reconcile, rows_by_hour, whole_hour
+from lmdp.snowflake.reconcile import Hour, _failed, failed_by_hour, reconcile, rows_by_hour, whole_hour
+from lmdp.snowflake.secrets import aws_client
 from lmdp.snowflake.setup import account_statements, migrate
 from lmdp.snowflake.verify import VIEWS, Check, Installation, refused_lately, samples, verify
 from lmdp.sql.render import statements
@@ -270,23 +271,31 @@ def test_hours_add_up_or_say_what_is_missing(scope: Installation) -> None:
 
 
 class Bucket:
-    """What is used of an S3 client, with one object of failed records."""
+    """What is used of an S3 client, with objects by their keys; it notes what was listed and read."""
 
-    def __init__(self, content: bytes) -> None:
-        self.content = content
+    def __init__(self, objects: dict[str, bytes], modified: datetime = NOW) -> None:
+        self.objects, self.modified = objects, modified
+        self.listed: list[str] = []
+        self.read: list[str] = []
 
     def get_paginator(self, _: str) -> Bucket:
         """Itself."""
         return self
 
     def paginate(self, **asked: str) -> list[dict[str, Any]]:
-        """One page."""
-        assert asked == {"Bucket": "b", "Prefix": "snowflake-failed/"}
-        return [{"Contents": [{"Key": "k", "LastModified": NOW}]}]
+        """One page: the objects of a level, and the levels below."""
+        prefix = asked["Prefix"]
+        assert asked == {"Bucket": "b", "Prefix": prefix, "Delimiter": "/"}
+        self.listed.append(prefix)
+        rest = [key.removeprefix(prefix) for key in self.objects if key.startswith(prefix)]
+        here = [{"Key": prefix + name, "LastModified": self.modified} for name in rest if "/" not in name]
+        below = sorted({name.partition("/")[0] for name in rest if "/" in name})
+        return [{"Contents": here, "CommonPrefixes": [{"Prefix": f"{prefix}{name}/"} for name in below]}]
 
-    def get_object(self, **_: str) -> dict[str, Any]:
+    def get_object(self, **asked: str) -> dict[str, Any]:
         """The object."""
-        return {"Body": io.BytesIO(self.content)}
+        self.read.append(asked["Key"])
+        return {"Body": io.BytesIO(self.objects[asked["Key"]])}
 
 
 @pytest.mark.parametrize("pack", [lambda text: text, gzip.compress])
@@ -311,8 +320,35 @@ def test_failed_records_are_counted_by_their_hour(pack: Callable[[bytes], bytes]
             record(NOW + timedelta(minutes=1), b"{}"),
         ]
     )
-    found = failed_by_hour("b", NOW - timedelta(hours=2), NOW, Bucket(pack(text.encode())))
+    bucket = Bucket({"snowflake-failed/k": pack(text.encode())})
+    found = failed_by_hour("b", NOW - timedelta(hours=2), NOW, bucket)
     assert found == Counter({NOW - timedelta(hours=2): 1, NOW - timedelta(hours=1): 1})
+
+
+FAILED_KEYS: list[tuple[str, bool]] = [
+    ("snowflake-failed/year={today}/a", True),
+    ("snowflake-failed/snowflake-failed/year={today}/a", True),
+    ("snowflake-failed/year={today}/hour=10/a", True),
+    ("snowflake-failed/year={yesterday}/a", True),
+    ("snowflake-failed/elsewhere/a", True),
+    ("snowflake-failed/a", True),
+    ("snowflake-failed/year={earlier}/a", False),
+    ("snowflake-failed/replayed/year={today}/a", False),
+    ("snowflake-failed/year={today}/replayed/a", False),
+]
+
+
+@pytest.mark.parametrize(("key", "is_read"), FAILED_KEYS)
+def test_failed_records_of_these_days_are_read_once(key: str, is_read: bool) -> None:
+    """Neither earlier days nor replayed objects are listed: an error bucket may have millions."""
+    now = datetime.now(UTC)
+    days = {name: f"{now - timedelta(days=ago):%Y/month=%m/day=%d}"
+            for name, ago in (("today", 0), ("yesterday", 1), ("earlier", 2))}  # fmt: skip
+    name = key.format(**days)
+    bucket, known = Bucket({name: b'{"errorCode": "S", "rawData": "e30=", "arrivalTimestamp": 1}'}, now), set[str]()
+    found = [len(list(_failed("b", now - timedelta(minutes=1), bucket, known))) for _ in range(2)]
+    assert (found, bucket.read) == (([1, 0], [name]) if is_read else ([0, 0], []))
+    assert (f"{name.rpartition('/')[0]}/" in bucket.listed) is is_read
 
 
 @pytest.mark.parametrize(
@@ -408,6 +444,22 @@ def test_a_canary_that_vanishes_is_said(scope: Installation) -> None:
     assert "nothing came within" in summary(landings, "quoted")
 
 
+def test_a_canary_reads_failed_records_within_its_time(scope: Installation) -> None:
+    """A bucket of many records does not keep it longer than it may take."""
+    stream = Stream(scope, None)
+
+    def failed(_: datetime) -> Iterable[dict[str, Any]]:
+        while True:
+            stream.sleep(5)
+            yield {"errorCode": "S", "rawData": "e30="}
+
+    stream.failed = failed  # type: ignore[method-assign]
+    begun = stream.time
+    landings = send_canary(scope, stream.flight(), "demo")
+    assert not any(landing.landed for landing in landings)
+    assert stream.time - begun == 3 * timedelta(seconds=20 + 5)  # one more pause each
+
+
 # the commands
 
 
@@ -443,6 +495,25 @@ def test_setup_and_verify_run_from_the_command_line(account: Account, settings: 
         "privileges",
         "direct writer",
     ]
+
+
+@pytest.mark.usefixtures("environment", "scope")
+def test_verify_reconciles_a_deployments_own_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function's rows are counted under its environment: `lmdp-<environment>`, as the stacks name its service."""
+    from moto import mock_aws  # noqa: PLC0415 - takes a second
+
+    begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)  # moto forgets old ones
+    end, run = begin + timedelta(hours=1), CliRunner()
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws(config={"core": {"mock_credentials": True, "passthrough": {"urls": [r"http://127\.0\.0\.1.*"]}}}):
+        aws_client("s3").create_bucket(Bucket="errors")
+        for service, rows in (("lmdp-prod", 3), ("lmdp-dev", 5)):
+            data = {"MetricName": "Delivered", "Dimensions": [{"Name": "service", "Value": service}],
+                    "Value": rows, "Timestamp": begin}  # fmt: skip
+            aws_client("cloudwatch").put_metric_data(Namespace="lmdp", MetricData=[data])
+        given = ["--environment", "prod", "--bucket", "errors", "--reconcile", begin.isoformat(), end.isoformat()]
+        answer = json.loads(run.invoke(app, ["verify", "--json", *given]).output)
+    assert [(hour["delivered"], hour["rows"], hour["missing"]) for hour in answer["hours"]] == [(3, 0, 3)]
 
 
 def test_ddl_needs_no_account() -> None:

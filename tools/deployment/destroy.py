@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from infra.containers import CONTAINER_SECRETS
 from infra.settings import Settings
@@ -11,10 +12,18 @@ from tools.deployment.cdk import run_cdk, synthesise
 from tools.deployment.existing import check_stacks
 from tools.deployment.runtime import Options, Runtime, confirm
 
-from lmdp.errors import SettingsError
+from lmdp.deployment.naming import CONTAINERS
+from lmdp.errors import LmdpError, SettingsError
 
 # Alerts and logs, the buckets, the secrets.
 _DATA = ("base", "storage", "snowflake-auth", "auth")
+# The pipe, and what needs it.
+_PIPE: Final = ("pipe", CONTAINERS, "alarms")
+# AWS promises nothing for what a deleted stream holds; without either metric it holds nothing:
+# https://docs.aws.amazon.com/firehose/latest/dev/monitoring-with-cloudwatch-metrics.html
+_HELD: Final = ("IncomingRecords", "DeliveryToSnowflake.DataFreshness")
+_QUIET: Final = timedelta(minutes=10)
+_POLL_SECONDS: Final = 30
 
 
 def data_stacks(settings: Settings) -> tuple[str, ...]:
@@ -32,8 +41,15 @@ def destroy(settings: Settings, runtime: Runtime, options: Options) -> None:
     check_stacks(settings, runtime, verb="destroy")
     if options.delete_data:
         _check_rights(settings, runtime)
-    confirm(runtime, options, f"Remove the stacks of {names.prefix}? Kafka's messages then wait.", names.environment)
-    _remove(settings, runtime, [stack for stack in settings.stacks if stack not in kept])
+    waits = not settings.is_direct and not options.delete_data
+    if waits:
+        _holds_rows(settings, runtime)  # AWS's refusal, before a stack is gone
+    confirm(runtime, options, f"Remove the stacks of {names.prefix}? {_rows(settings, options)}", names.environment)
+    removed = [stack for stack in settings.stacks if stack not in kept]
+    _remove(settings, runtime, [stack for stack in removed if stack in _PIPE])
+    if waits:
+        _wait_for_delivery(settings, runtime)
+    _remove(settings, runtime, [stack for stack in removed if stack not in _PIPE])
     if not options.delete_data:
         runtime.say(
             f"Kept: the stacks {', '.join(map(names.stack, kept))} with buckets, keys, secrets and logs, and all "
@@ -55,6 +71,52 @@ def destroy(settings: Settings, runtime: Runtime, options: Options) -> None:
 
 def _remove(settings: Settings, runtime: Runtime, stacks: list[str]) -> None:
     run_cdk(settings, runtime, ["destroy", *map(settings.names.stack, reversed(stacks)), "--exclusively", "--force"])
+
+
+def _rows(settings: Settings, options: Options) -> str:
+    """Return what becomes of the rows on their way."""
+    waiting, stream = "Kafka's messages then wait.", settings.names.stream
+    if settings.is_direct:
+        return waiting
+    if options.delete_data:
+        return f"{waiting} Rows that the stream {stream} has not delivered are deleted with it."
+    return f"{waiting} The stream {stream} goes once it has delivered its rows: ten minutes after the last one."
+
+
+def _wait_for_delivery(settings: Settings, runtime: Runtime) -> None:
+    """Wait until the stream has delivered what it took. Raises LmdpError when the user ends that."""
+    stream = settings.names.stream
+    try:
+        if _holds_rows(settings, runtime):
+            runtime.say(
+                f"Waiting for the last rows of {stream}: while Snowflake or the error bucket cannot take them, that "
+                "takes hours. Ctrl-C ends the wait."
+            )
+        while _holds_rows(settings, runtime):
+            runtime.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        raise LmdpError(
+            f"Stopped: the pipe is removed, and the stream {stream} still delivers. Repeat the command to continue. To "
+            f"give up those rows, first: aws firehose delete-delivery-stream --delivery-stream-name {stream}"
+        ) from None
+
+
+def _holds_rows(settings: Settings, runtime: Runtime) -> bool:
+    """Return whether rows came into the stream or waited there within the last ten minutes."""
+    cloudwatch, now = runtime.client("cloudwatch"), runtime.now()
+    return any(
+        point["Maximum"] > 0
+        for metric in _HELD
+        for point in cloudwatch.get_metric_statistics(
+            Namespace="AWS/Firehose",
+            MetricName=metric,
+            Dimensions=[{"Name": "DeliveryStreamName", "Value": settings.names.stream}],
+            StartTime=now - _QUIET,
+            EndTime=now,
+            Period=60,
+            Statistics=["Maximum"],
+        )["Datapoints"]
+    )
 
 
 def _check_rights(settings: Settings, runtime: Runtime) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from infra.settings import Settings
 from tools.deployment.runtime import Runtime
 
@@ -54,6 +56,39 @@ def check_in_place(settings: Settings, runtime: Runtime) -> None:
             f"Nothing was changed. Some properties cannot be changed in place; see {MOVING}.\n  - "
             + "\n  - ".join(faults)
         )
+
+
+def check_is_live(settings: Settings, runtime: Runtime) -> None:
+    """Stop a deployment without a canary where rows do not take this way already, since that may be a wrong one."""
+    names = settings.names
+    found = {names.pipe: describe_pipe(settings, runtime)}
+    if not settings.is_direct:
+        found[names.stream] = describe_stream(settings, runtime)
+    lacking = [name for name, one in found.items() if one is None]
+    if lacking:
+        raise LmdpError(
+            f"SKIP_CANARY=1 is for an environment that runs, and there is no {' and no '.join(lacking)}. Nothing was "
+            f"changed. Deploy without it: make deploy ENVIRONMENT={names.environment}"
+        )
+
+
+def describe_pipe(settings: Settings, runtime: Runtime) -> dict[str, Any] | None:
+    """Return the pipe as AWS describes it, or None."""
+    pipes = runtime.client("pipes")
+    try:
+        return dict(pipes.describe_pipe(Name=settings.names.pipe))
+    except pipes.exceptions.NotFoundException:
+        return None
+
+
+def describe_stream(settings: Settings, runtime: Runtime) -> dict[str, Any] | None:
+    """Return the Firehose stream as AWS describes it, or None."""
+    firehose = runtime.client("firehose")
+    try:
+        found = firehose.describe_delivery_stream(DeliveryStreamName=settings.names.stream)
+    except firehose.exceptions.ResourceNotFoundException:
+        return None
+    return dict(found["DeliveryStreamDescription"])
 
 
 def check_rules(settings: Settings, runtime: Runtime) -> None:
@@ -113,10 +148,8 @@ def _pipe_faults(settings: Settings, runtime: Runtime) -> list[str]:
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-pipes-pipe.html
     """
-    names, kafka, pipes = settings.names, settings.kafka, runtime.client("pipes")
-    try:
-        found = pipes.describe_pipe(Name=names.pipe)
-    except pipes.exceptions.NotFoundException:
+    names, kafka, found = settings.names, settings.kafka, describe_pipe(settings, runtime)
+    if found is None:
         return []
     given = found.get("SourceParameters", {}).get("ManagedStreamingKafkaParameters", {})
     pairs = (
@@ -137,10 +170,8 @@ def _stream_faults(settings: Settings, runtime: Runtime) -> list[str]:
 
     https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kinesisfirehose-deliverystream.html
     """
-    names, firehose = settings.names, runtime.client("firehose")
-    try:
-        found = firehose.describe_delivery_stream(DeliveryStreamName=names.stream)["DeliveryStreamDescription"]
-    except firehose.exceptions.ResourceNotFoundException:
+    names, found = settings.names, describe_stream(settings, runtime)
+    if found is None:
         return []
     destinations = found.get("Destinations") or [{}]
     to = destinations[0].get("SnowflakeDestinationDescription")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 from infra.containers import CONTAINER_SECRETS, CONTAINER_SECRETS_PARAMETER
@@ -48,14 +50,14 @@ def _secrets(settings: Settings, runtime: Runtime) -> list[str]:
             if not given and not _stack_is_there(settings, runtime, stack)}  # fmt: skip
     if settings.containers.services and not _has_container_secrets(settings, runtime):
         free |= dict.fromkeys(CONTAINER_SECRETS, "")
-    faults = []
-    for what, setting in free.items():
-        try:
-            found = manager.describe_secret(SecretId=names.secret(what))
-        except manager.exceptions.ResourceNotFoundException:
-            continue
-        faults.append(_secret_fault(names.secret(what), setting, found))
-    return faults
+    found = {}
+    for what in free:
+        with contextlib.suppress(manager.exceptions.ResourceNotFoundException):
+            found[what] = manager.describe_secret(SecretId=names.secret(what))
+    # One setting for the keys of all that are given by their ARNs.
+    keys = dict.fromkeys(settings.secrets_key_arns)
+    keys |= dict.fromkeys(one["KmsKeyId"] for what, one in found.items() if free[what] and one.get("KmsKeyId"))
+    return [_secret_fault(names.secret(what), free[what], one, list(keys)) for what, one in found.items()]
 
 
 def _has_container_secrets(settings: Settings, runtime: Runtime) -> bool:
@@ -68,9 +70,9 @@ def _has_container_secrets(settings: Settings, runtime: Runtime) -> bool:
     return True
 
 
-def _secret_fault(name: str, setting: str, found: dict[str, Any]) -> str:
+def _secret_fault(name: str, setting: str, found: dict[str, Any], keys: Sequence[str]) -> str:
     """Return what to do with a secret whose name is taken; one without a setting can only be made again."""
-    key = f" and LMDP_SECRETS_KMS_KEY_ARN={found['KmsKeyId']}" if found.get("KmsKeyId") else ""
+    key = f" and LMDP_SECRETS_KMS_KEY_ARN={','.join(keys)}" if found.get("KmsKeyId") else ""
     use = f"set {setting}={found['ARN']}{key}"
     delete = f"aws secretsmanager delete-secret --secret-id {name} --force-delete-without-recovery"
     restore = f"aws secretsmanager restore-secret --secret-id {name}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,9 +22,13 @@ _PATIENCE_S = 780
 Run: TypeAlias = Callable[[Sequence[str], Mapping[str, str]], "subprocess.CompletedProcess[str]"]
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The outside of the tool: commands (their output goes to the terminal, or is captured), AWS, and the user.
+    """The outside of the tool: commands (their output goes to the terminal, or is captured), AWS, the user, the clock.
 
     `cloud` is the folder of this environment's cloud assembly.
     """
@@ -33,6 +39,8 @@ class Runtime:
     ask: Callable[[str], str]
     say: Callable[[str], None]
     cloud: Path
+    now: Callable[[], datetime] = _utc_now
+    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class Options:
     yes: bool = False
     topic_checked: bool = False
     delete_data: bool = False
+    skip_canary: bool = False
 
 
 def confirm(runtime: Runtime, options: Options, question: str, word: str) -> None:

@@ -15,7 +15,7 @@ import typer
 from lmdp.cli.command import Command, group, is_on_command_line
 from lmdp.cli.options import Environment, Json, option
 from lmdp.errors import SettingsError
-from lmdp.sql.settings import SnowflakeSettings
+from lmdp.sql.settings import PROD, SnowflakeSettings
 from lmdp.sql.settings import environment as whose
 from lmdp.support.opening import read_bytes
 from lmdp.support.program import program
@@ -119,7 +119,7 @@ def verify(  # noqa: PLR0913 - each is an option
         found = checks.verify(scope)
         rows = checks.samples(scope) if all(check.ok is not False for check in found) else []
         landings = send_canary(scope, flight, org_id) if flight else []
-        hours = _hours(scope, reconcile, bucket) if reconcile else []
+        hours = _hours(scope, reconcile, bucket, environment or PROD) if reconcile else []
     if landings:
         found.append(checks.Check("canary", landings[0].landed, summary(landings, settings.identifiers, wait)))
     if hours:
@@ -344,8 +344,9 @@ def _rotate(settings: SnowflakeSettings, secret: str, flight: "Canary", org_id: 
         )
 
 
-def _hours(scope: "Installation", stretch: tuple[str, str], bucket: str | None) -> "list[Hour]":
-    from lmdp.snowflake import reconcile as sums  # noqa: PLC0415 - loaded when needed
+def _hours(scope: "Installation", stretch: tuple[str, str], bucket: str | None, environment: str) -> "list[Hour]":
+    from lmdp.deployment.naming import Names  # noqa: PLC0415 - loaded when needed
+    from lmdp.snowflake import reconcile as sums  # noqa: PLC0415 - as above
 
     begin, end = sums.whole_hour(stretch[0]), sums.whole_hour(stretch[1])
     if begin >= end:
@@ -355,7 +356,7 @@ def _hours(scope: "Installation", stretch: tuple[str, str], bucket: str | None) 
     return sums.reconcile(
         begin,
         end,
-        sums.delivered_by_hour(begin, end),
+        sums.delivered_by_hour(Names(environment, "", "").prefix, begin, end),
         sums.rows_by_hour(scope, begin, end),
         sums.failed_by_hour(bucket, begin, end),
     )

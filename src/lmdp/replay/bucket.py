@@ -17,9 +17,9 @@ from lmdp.cloud.reject_sink import error_code, reject_bucket, s3_client
 from lmdp.core.rejects import Reject
 from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
 from lmdp.replay.sinks import profile_region
-from lmdp.replay.stores import REPLAYED, Stored, is_replayed
+from lmdp.replay.stores import Stored, is_replayed
 from lmdp.snowflake.streaming.parallel import in_parallel
-from lmdp.support.failed_records import LARGEST
+from lmdp.support.failed_records import LARGEST, REPLAYED
 from lmdp.support.reject_files import RejectPlace
 
 _URL: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?", re.DOTALL)

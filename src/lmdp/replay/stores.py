@@ -21,11 +21,8 @@ from typing import Final, Protocol
 
 from lmdp.errors import SettingsError, UnreachableError, UnreadableObjectError, translating
 from lmdp.support.atomic_files import write_whole
-from lmdp.support.failed_records import LARGEST, FailedRecord, Unparseable
+from lmdp.support.failed_records import LARGEST, REPLAYED, FailedRecord, Unparseable
 from lmdp.support.opening import file_version
-
-REPLAYED: Final = "replayed"
-"""The part of a name that says that an object was replayed; objects below it are not taken again."""
 
 _LONGEST_NAME: Final = 240  # bytes; file systems take 255
 _LONGEST_PLACE: Final = 900  # bytes; with the prefix, S3 takes 1,024
@@ -113,6 +110,8 @@ class ReplayedFailures:
 
     def copies(self, name: str, pieces: Sequence[FailedRecord | Unparseable]) -> frozenset[int]:
         """Return the indices of copies in the object `name`: of what was replayed, or came before in the object."""
+        if not any(map(_identity, pieces)):  # row events, which nothing read here can be a copy of
+            return frozenset()
         for other in self._candidates(name):
             self.add(self._pieces(other))
         found, here = set[int](), set[tuple[object, ...]]()

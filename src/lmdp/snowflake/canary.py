@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import takewhile
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -63,7 +64,7 @@ def canary_of(
         return Canary(direct(env, settings), lambda _since: (), _utc_now, time.sleep, wait)
     if not stream:
         raise SettingsError("a canary needs the Firehose stream: --stream NAME, or LMDP_DELIVERY_STREAM")
-    failed: Failed = partial(failed_records, bucket) if bucket else lambda _since: ()
+    failed: Failed = partial(failed_records, bucket, known=set()) if bucket else lambda _since: ()
     return Canary(firehose(stream), failed, _utc_now, time.sleep, wait)
 
 
@@ -124,10 +125,14 @@ def _send(scope: Installation, canary: Canary, org_id: str, style: KeyStyle) -> 
         f"SELECT COUNT(*) AS FOUND FROM {scope.settings.place}.ROW_EVENTS"  # noqa: S608 - checked names
         f" WHERE {scope.name('datasource')} = '{CANARY}' AND {scope.name('instance')} = '{mark}'"
     )
-    while canary.now() - begun < timedelta(seconds=canary.wait):
+
+    def in_time(_record: object = None) -> bool:
+        return canary.now() - begun < timedelta(seconds=canary.wait)
+
+    while in_time():
         if int(scope.ask(query)[0]["found"]):
             return Arrival(style, landed=True)
-        error = _error(canary.failed(begun - timedelta(minutes=1)), mark)
+        error = _error(takewhile(in_time, canary.failed(begun - timedelta(minutes=1))), mark)
         if error:
             return Arrival(style, landed=False, error=error)
         canary.sleep(min(_POLL_SECONDS, canary.wait))

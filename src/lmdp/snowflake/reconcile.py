@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -15,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from lmdp.errors import LmdpError, SettingsError, UnreadableObjectError
 from lmdp.snowflake.secrets import aws_client
 from lmdp.snowflake.verify import CANARY, Installation
-from lmdp.support.failed_records import FailedRecord, Unparseable, read, unpacked
+from lmdp.support.failed_records import REPLAYED, FailedRecord, Unparseable, read, unpacked
 
 # What Firehose writes below the error prefix: https://docs.aws.amazon.com/firehose/latest/dev/retry.html
 FAILED: Final = "snowflake-failed/"
@@ -78,15 +77,15 @@ def rows_by_hour(scope: Installation, begin: datetime, end: datetime) -> Counter
     return Counter({row["hour_ts"].replace(tzinfo=UTC): int(row["row_count"]) for row in answer})
 
 
-def delivered_by_hour(begin: datetime, end: datetime) -> Counter[datetime]:
-    """The function's metric `Delivered`, of the service that POWERTOOLS_SERVICE_NAME names. Raises LmdpError."""
+def delivered_by_hour(service: str, begin: datetime, end: datetime) -> Counter[datetime]:
+    """The function's metric `Delivered`, of its service (POWERTOOLS_SERVICE_NAME in AWS). Raises LmdpError."""
     if end - begin > timedelta(hours=_DATAPOINTS):
         raise SettingsError(f"--reconcile takes {_DATAPOINTS // 24} days at most")
     with _aws_errors("CloudWatch"):
         answer = aws_client("cloudwatch").get_metric_statistics(
             Namespace="lmdp",
             MetricName="Delivered",
-            Dimensions=[{"Name": "service", "Value": os.environ.get("POWERTOOLS_SERVICE_NAME", "lmdp")}],
+            Dimensions=[{"Name": "service", "Value": service}],
             StartTime=begin,
             EndTime=end,
             Period=_PERIOD,
@@ -105,19 +104,45 @@ def failed_by_hour(bucket: str, begin: datetime, end: datetime, client: Any = No
     return found
 
 
-def failed_records(bucket: str, since: datetime) -> Iterator[dict[str, Any]]:
-    """Every record that failed since then, as Firehose wrote it. Raises LmdpError."""
-    return (record.envelope for record in _failed(bucket, since))
+def failed_records(bucket: str, since: datetime, known: set[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Every record that failed since then, as Firehose wrote it. Raises LmdpError.
+
+    Objects of the names `known` are left out, and those that were read are added: Firehose never changes one.
+    """
+    return (record.envelope for record in _failed(bucket, since, known=known))
 
 
-def _failed(bucket: str, since: datetime, client: Any = None) -> Iterator[FailedRecord]:
+def _failed(bucket: str, since: datetime, client: Any = None, known: set[str] | None = None) -> Iterator[FailedRecord]:
+    seen = set() if known is None else known
     with _aws_errors(f"the bucket {bucket}"):
         s3 = client or aws_client("s3")
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=FAILED):
-            for entry in page.get("Contents", ()):
-                if entry["LastModified"] >= since:
-                    content = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
-                    yield from (piece for piece in _pieces(content, entry["Key"]) if isinstance(piece, FailedRecord))
+        for entry in _objects(s3, bucket, FAILED, _days(since, datetime.now(UTC))):
+            if entry["LastModified"] >= since and entry["Key"] not in seen:
+                content = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+                yield from (piece for piece in _pieces(content, entry["Key"]) if isinstance(piece, FailedRecord))
+                seen.add(entry["Key"])
+
+
+def _objects(s3: Any, bucket: str, prefix: str, days: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield the objects below a prefix: those of some days, where it has days, and none that was replayed."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, Delimiter="/"):
+        yield from page.get("Contents", ())
+        for below in (one["Prefix"] for one in page.get("CommonPrefixes", ())):
+            _, year, rest = below.partition("/year=")
+            part = year + rest
+            if not below.endswith(f"/{REPLAYED}/") and any(day[: len(part)] == part[: len(day)] for day in days):
+                yield from _objects(s3, bucket, below, days)
+
+
+def _days(since: datetime, until: datetime) -> list[str]:
+    """Return the prefixes of the days in which objects were written.
+
+    Their day is that of their oldest record, which Firehose may have kept for a day:
+    https://docs.aws.amazon.com/firehose/latest/dev/s3-prefixes.html
+    """
+    first = since.astimezone(UTC) - timedelta(days=1)
+    count = (until.date() - first.date()).days + 1
+    return [f"/year={first + timedelta(days=day):%Y/month=%m/day=%d/}" for day in range(count)]
 
 
 def _pieces(content: bytes, key: str) -> list[FailedRecord | Unparseable]:

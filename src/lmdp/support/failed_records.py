@@ -22,6 +22,9 @@ from lmdp.errors import UnreadableObjectError
 LARGEST: Final = 512 * 2**20
 """Bytes of an object, decompressed, that is read; Firehose buffers at most 128 MiB before it compresses."""
 
+REPLAYED: Final = "replayed"
+"""The part of a name that says that an object was replayed; objects below it are not taken again."""
+
 UNKNOWN: Final = -1
 
 _SPARE: Final = 2**20
