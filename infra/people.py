@@ -32,8 +32,6 @@ def operator_statements(settings: Settings) -> list[iam.PolicyStatement]:
         allow("SendCanary", ["lambda:InvokeFunction"], [names.arn("lambda", f"function:{names.canary_function}")]),
         *_look(names),
         *_remedies(settings),
-        # It knows no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
-        allow("LookAtMetrics", ["cloudwatch:GetMetricStatistics"], ["*"]),
     ]
 
 
@@ -137,6 +135,8 @@ def _look(names: Names) -> list[iam.PolicyStatement]:
         # Asked by a prefix, AWS checks it on `alarm:*`: https://github.com/aws-samples/amazon-cloudwatch-auto-alarms/issues/1
         allow("LookAtAlarms", ["cloudwatch:DescribeAlarms"], [names.arn("cloudwatch", "alarm:*")]),
         allow("ReadParameters", ["ssm:GetParameter"], [names.arn("ssm", f"parameter{names.parameter('*')}")]),
+        # It knows no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
+        allow("LookAtMetrics", ["cloudwatch:GetMetricStatistics"], ["*"]),
     ]
 
 

@@ -106,6 +106,7 @@ LOOK = [
     f"LookAtPipe Allow: pipes:DescribePipe on {PIPES}",
     f"LookAtAlarms Allow: cloudwatch:DescribeAlarms on arn:aws:cloudwatch:{HERE}:alarm:*",
     f"ReadParameters Allow: ssm:GetParameter on arn:aws:ssm:{HERE}:parameter/lmdp/example/*",
+    "LookAtMetrics Allow: cloudwatch:GetMetricStatistics on *",
 ]  # fmt: skip
 STREAMS = " ".join(f"arn:aws:firehose:{HERE}:deliverystream/lmdp-example-rows{which}" for which in ("", "-r*"))
 PEOPLE = {
@@ -118,7 +119,6 @@ PEOPLE = {
         *LOOK,
         f"RunPipe Allow: pipes:StartPipe pipes:StopPipe on {PIPES}",
         f"ReadLogs Allow: logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents on {LOG_GROUPS}",
-        "LookAtMetrics Allow: cloudwatch:GetMetricStatistics on *",
     ],
     "lmdp-example-LmdpDeployer": [
         "AssumeCdkRoles Allow: sts:AssumeRole on "
@@ -145,7 +145,6 @@ PEOPLE = {
         f"ReadFailedRecords Allow: s3:GetObject on {BUCKET}/snowflake-failed/*",
         f"FailedRecordsKey Allow: kms:Decrypt on arn:aws:kms:{HERE}:key/* {S3_KEY}",
         *LOOK,
-        "LookAtMetrics Allow: cloudwatch:GetMetricStatistics on *",
     ],
 }  # fmt: skip
 
