@@ -100,7 +100,7 @@ class Reader:
 def message_limits(read: Reader, **defaults: int) -> dict[str, int]:
     """Return the limits of one message that are given, over `defaults`: bytes, by the names of the core's settings."""
     given = {
-        name: int(read.decimal(variable, 1, 1, most))
+        name: read.number(variable, 1, most)
         for name, (variable, most) in _MESSAGE_LIMITS.items()
         if read.given(variable)
     }
