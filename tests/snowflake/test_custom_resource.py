@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -250,13 +251,16 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_real_sql_runs_in_an_account(
     answers: Answers, monkeypatch: pytest.MonkeyPatch, account: Account, settings: SnowflakeSettings, connection: Any
 ) -> None:
-    """From the event to the table: through Secrets Manager, the connector and the migrations."""
+    """From event to table: through Secrets Manager, connector and migrations; the answer has what is refused."""
+    account.denied = re.compile("CREATE PIPE")
     monkeypatch.setenv("SNOWFLAKE_ACCOUNT_URL", account.url)
     event = _request(answers, "Create")
     event["ResourceProperties"]["Settings"] = {"SNOWFLAKE_DATABASE": settings.database, "RETENTION_DAYS": "forever"}
     handler(event, Lambda())
     assert [(one["Status"], one.get("Reason")) for one in answers.got] == [("SUCCESS", None)]
-    assert "020_row_events.sql" in answers.got[0]["Data"]["Outcome"]
+    outcome = answers.got[0]["Data"]["Outcome"]
+    assert "020_row_events.sql" in outcome
+    assert "; refused 960_direct_writer.sql: a privilege is missing for: CREATE PIPE" in outcome
     assert ask(connection, f"SELECT COUNT(*) AS N FROM {settings.place}.ROW_EVENTS") == [{"n": 0}]
 
 

@@ -100,7 +100,7 @@ def verify(  # noqa: PLR0913 - each is an option
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
-    """Check the installation: connection, role, privileges, table, views, refreshes, freshness, repeats.
+    """Check the installation: connection, role, privileges, table, views, refreshes, tasks, freshness, repeats.
 
     Exits 1 if a check fails.
 

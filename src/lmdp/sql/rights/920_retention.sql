@@ -3,6 +3,7 @@
 CREATE OR REPLACE TASK ${schema}.REMOVE_OLD_ROWS
   WAREHOUSE = ${refresh_warehouse}
   SCHEDULE = 'USING CRON 17 3 * * * UTC'
+  QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE
 AS
 DELETE FROM ${schema}.ROW_EVENTS
 WHERE ${ts} < DATEADD(day, -${retention_days}, DATE_TRUNC('day', SYSDATE())) OR ${ts} > DATEADD(day, 2, SYSDATE());
