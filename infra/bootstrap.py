@@ -11,7 +11,6 @@ from aws_cdk import aws_iam as iam
 
 from infra.boundary import deploy_role_boundary, role_boundary
 from infra.execution import Document, document, execution_policies
-from infra.parts import allow
 from infra.people import deployer_statements, operator_statements
 from infra.settings import BOUNDARY, Settings
 
@@ -41,21 +40,12 @@ def bootstrap_policies(settings: Settings) -> list[BootstrapPolicy]:
         BootstrapPolicy(
             "LmdpDeployer",
             "Runs make deploy: assumes CDK's roles, checks secrets and what runs",
-            _rendered(_deployer(settings)),
+            _rendered(deployer_statements(settings)),
         ),
     ]
     if own_boundary(settings):
         made.append(BootstrapPolicy(BOUNDARY, "The most that any role of lmdp may do", role_boundary(settings)))
     return made
-
-
-def _deployer(settings: Settings) -> list[iam.PolicyStatement]:
-    """Return the deployer's statements; make destroy looks whether the stream still holds rows.
-
-    https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html: it knows no resource.
-    """
-    metrics = allow("LookAtMetrics", ["cloudwatch:GetMetricStatistics"], ["*"])
-    return [*deployer_statements(settings), *([] if settings.is_direct else [metrics])]
 
 
 def own_boundary(settings: Settings) -> bool:
