@@ -96,7 +96,7 @@ def status(settings: Settings, runtime: Runtime, _options: Options | None = None
     alarms = runtime.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{names.prefix}-", StateValue="ALARM")
     for alarm in alarms["MetricAlarms"]:
         runtime.say(f"ALARM {alarm['AlarmName']}: {alarm['AlarmDescription']}")
-    runtime.say(f"canary landed and all tables refreshing: {_last_canary(settings, runtime) or 'never'}")
+    runtime.say(f"canary landed, tables refreshed and tasks run: {_last_canary(settings, runtime) or 'never'}")
 
 
 def check_secrets(settings: Settings, runtime: Runtime) -> None:

@@ -200,7 +200,9 @@ def test_deploy_goes_in_steps(tool: ModuleType, place: Place, monkeypatch: pytes
     assert any(line.startswith("pipe lmdp-dev: RUNNING") for line in place.said)
     assert "The topic lm.metrics.otlp keeps 36 h at least; the lag alarms count on that." in place.said
     assert "Sent a test alarm (lmdp-dev-watcher-errors) to on-call@example.com." in place.said
-    assert "canary landed and all tables refreshing: never" in place.said  # the function notes it, and here is none
+    assert (
+        "canary landed, tables refreshed and tasks run: never" in place.said
+    )  # the function notes it, and here is none
     assert not any("PRIVATE" in line or DER in line for line in place.said)
 
 

@@ -314,4 +314,4 @@ def test_status_before_the_pipe(tool: ModuleType, place: Place) -> None:
     place.aws("pipes").delete_pipe(Name="lmdp-dev")
     tool.status(place.settings(), place.runtime)
     assert place.said[0] == "no pipe yet: make deploy ENVIRONMENT=dev continues"
-    assert place.said[-1] == "canary landed and all tables refreshing: never"
+    assert place.said[-1] == "canary landed, tables refreshed and tasks run: never"

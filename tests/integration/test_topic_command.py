@@ -76,17 +76,22 @@ def test_an_administrator_is_let_in_before_the_cluster_is_closed(run: Callable[.
     refused = run("acls", "--topic", "command.c", "--admin", "a-1")
     assert isinstance(refused.exception, SettingsError)
     assert "Name this client as well: --admin User:CN=lmdp-client" in str(refused.exception)
-    names = ["--admin", "lmdp-client", "--admin", "a-1"]
+    first = ["--admin", "lmdp-client", "--admin", "a-1"]
     of_cluster = [
         f"User:CN={name}  allow {operation} cluster kafka-cluster"
         for name in ("a-1", "lmdp-client")
         for operation in ("alter", "alter_configs", "create", "describe", "describe_configs")
     ]
-    alone = run("acls", "--topic", "command.c", *names).stdout.splitlines()
+    alone = run("acls", "--topic", "command.c", *first).stdout.splitlines()
     assert (alone[:-1], alone[-1][:15]) == (of_cluster, "No ACL matches ")
     beside = run("acls", "--topic", "command.c", "--collector", "c-1", "--admin", "a-1").stdout.splitlines()
     assert "User:CN=a-1  allow alter_configs topic command.c" in beside
-    taken = run("acls", "--topic", "command.c", "--revoke", "a-1", "--revoke", "lmdp-client", "--revoke", "c-1")
+    handed = run("acls", "--topic", "command.c", "--admin", "a-2", "--revoke", "a-1").stdout
+    assert ("User:CN=a-2  allow alter cluster" in handed, "User:CN=a-1 " in handed) == (True, False)
+    both = run("acls", "--topic", "command.c", "--admin", "a-2", "--revoke", "a-2")
+    assert str(both.exception) == "--revoke names User:CN=a-2, which another option lets in. Nothing was changed."
+    names = ("a-2", "lmdp-client", "c-1")
+    taken = run("acls", "--topic", "command.c", *(word for name in names for word in ("--revoke", name)))
     assert "cluster kafka-cluster" not in taken.stdout
 
 

@@ -289,6 +289,7 @@ def test_the_setup_users_key_is_replaced_by_one_command(client: Any) -> None:
     second = secrets.read_secret(NAME, client=client)
     assert (done.exit_code, second.user, second == first) == (0, "LM_SETUP_SVC", False)
     assert keypair.register("LM_SETUP_SVC", keypair.pair_of(second)) in done.output
+    assert "has one in RSA_PUBLIC_KEY_2: ALTER USER LM_SETUP_SVC UNSET RSA_PUBLIC_KEY_2;" in done.output
     previous = client.get_secret_value(SecretId=NAME, VersionStage="AWSPREVIOUS")["SecretString"]
     assert json.loads(previous)["private_key"] == first.private_key
 

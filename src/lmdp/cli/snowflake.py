@@ -297,7 +297,7 @@ def _make(name: str, secret: str | None, file: Path | None, bits: int, *, instea
             why = f" {fault}: it" if fault else ""
             typer.echo(f"-- The previous value{why} was replaced, and is kept as the version AWSPREVIOUS.")
     typer.echo(f"-- {file or f'secret {secret}'}: the private key of {name}. Run this as an ACCOUNTADMIN:")
-    _print_registration(name, pair)
+    _print_registration(name, pair, ends_old=new)
 
 
 def _show(name: str, secret: str | None, file: Path | None) -> None:
@@ -311,13 +311,18 @@ def _show(name: str, secret: str | None, file: Path | None) -> None:
     _print_registration(name, keys.pair_of(held))
 
 
-def _print_registration(name: str, pair: "KeyPair") -> None:
+def _print_registration(name: str, pair: "KeyPair", *, ends_old: bool = False) -> None:
     from lmdp.snowflake.keypair import register  # noqa: PLC0415 - loaded when needed
 
-    typer.echo(
-        f"-- It replaces the key in slot RSA_PUBLIC_KEY. If DESCRIBE USER {name} shows one there that is in use (by "
-        "Firehose, the setup function or another run), write RSA_PUBLIC_KEY_2."
-    )
+    slot = "RSA_PUBLIC_KEY"
+    if ends_old:
+        advice = f"It ends the old key. If DESCRIBE USER {name} has one in {slot}_2: ALTER USER {name} UNSET {slot}_2;"
+    else:
+        advice = (
+            f"It replaces the key in slot {slot}. If DESCRIBE USER {name} shows one there that is in use (by Firehose, "
+            f"the setup function or another run), write {slot}_2."
+        )
+    typer.echo(f"-- {advice}")
     typer.echo(f"{register(name, pair)};")
 
 

@@ -138,18 +138,22 @@ def acls(  # noqa: PLR0913 - each is an option
     if reader and not group:
         raise SettingsError("--reader needs --group NAME: the consumer group that this client reads with.")
     access, topic = kafka.access(home), kafka.topic
-    for name in revoke or ():
-        topics.revoke(access, topic, _principal(name), group)
-    collectors, readers = map(_principal, collector or ()), [_principal(name) for name in reader or ()]
+    collectors, readers, admins, former = (
+        [_principal(name) for name in given or ()] for given in (collector, reader, admin, revoke)
+    )
+    if both := sorted({*collectors, *readers, *admins} & {*former}):
+        raise SettingsError(f"--revoke names {both[0]}, which another option lets in. Nothing was changed.")
     wanted = topics.grants(topic, collectors=collectors, readers=readers, group=group or "")
-    if admin:
+    if admins:
         held = topics.list_grants(access, topic)
-        admins = [_principal(name) for name in admin]
         if kafka.servers is not None:  # the embedded Kafka's client is its super user
             _refuse_lockout(access, admins, held)
         wanted += topics.admin_grants(topic, admins, [*held, *wanted])
     topics.apply_grants(access, topic, wanted)
     listed = topics.list_grants(access, topic)
+    # Last, and not listed again: this client may revoke its own right to do either.
+    ended = [grant for name in former for grant in topics.revoke(access, topic, name, group)]
+    listed = [grant for grant in listed if grant not in ended]
     text = _table(listed, topic, is_embedded=kafka.servers is None)
     typer.echo(json.dumps([dataclasses.asdict(one) for one in listed], indent=2) if as_json else text)
 

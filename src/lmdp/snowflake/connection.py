@@ -188,7 +188,8 @@ def _login_error(access: Access, error: Error) -> LmdpError:
     if number in _WRONG_KEY:
         return LmdpError(
             f"Snowflake knows no such key of {access.user} (error {number}). Nothing was done.\n"
-            f"Register its public key: `{program()} snowflake keypair --show` prints the ALTER USER."
+            f"Register its public key: `{program()} snowflake keypair --user setup --show`, with its --file or "
+            "--secret, prints the ALTER USER."
         )
     if isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
         return LmdpError(f"{access.user} cannot sign in at {access.account_url}: {error.msg}\nNothing was done.")

@@ -134,7 +134,7 @@ def _register(rotation: Rotation, new: KeyPair, versions: Versions) -> Slot:
         raise LmdpError(
             f"Snowflake does not know the key that the secret {rotation.secret} holds for {rotation.user}, so which "
             "slot is free is unknown. No key was changed. Register the current one first: "
-            f"{program()} snowflake keypair --show"
+            f"{program()} snowflake keypair --secret {rotation.secret} --show"
         )
     slot = SLOTS[1 - SLOTS.index(used)]
     if slot in held:
