@@ -80,6 +80,13 @@ def test_a_field_is_once_in_a_role_and_known_by_its_name(parts: dict[str, Json])
             assert path.split("/")[-2] == part["name"]
 
 
+def test_the_name_of_a_filter_is_unique(parts: dict[str, Json]) -> None:
+    """Among all filters of all pages and visuals, as the published schema says."""
+    names = [one["name"] for part in parts.values() for one in part.get("filterConfig", {}).get("filters", ())]
+    assert len(names) == 15
+    assert sorted(set(names)) == sorted(names)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_laid_out(page: str, visuals: dict[str, list[Json]]) -> None:
     """Each has slicers, numbers or charts, and a table; all within the page, none over another, with its own name."""

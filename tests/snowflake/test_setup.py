@@ -32,6 +32,11 @@ PREVIOUS = Path(__file__).parents[1] / "fixtures" / "previous" / "1d8b032.sql"
 NOW_MS = int(datetime.now(UTC).timestamp() * 1000)
 
 
+def _copies(account: Account) -> list[str]:
+    """The copies of METRIC_HOURLY that setups made, the oldest first."""
+    return [sql.split()[2] for sql in account.log if re.match(r"CREATE TABLE \S+\.METRIC_HOURLY_BACKUP_", sql)]
+
+
 def test_setup_runs_each_file_once(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
     """The second setup runs no file, and only gives again what may be given again."""
     first = migrate(connection, settings, SPEC)
@@ -80,11 +85,28 @@ def test_a_table_that_refreshes_whole_is_made_again(
 
 
 def test_a_table_that_was_dropped_is_made_again(connection: Any, settings: SnowflakeSettings) -> None:
-    """Unless its history exists nowhere else: an empty one would be copied over the backups."""
+    """Its file runs though it has not changed."""
     migrate(connection, settings, SPEC)
+    ask(connection, f"DROP DYNAMIC TABLE {settings.place}.METRIC_LATEST")
+    assert migrate(connection, settings, SPEC).applied == ("160_metric_latest.sql",)
+
+
+@pytest.mark.parametrize("lag", [60, 5], ids=["same statement", "upgrade"])
+def test_a_kept_table_that_was_dropped_is_restored_first(
+    connection: Any, settings: SnowflakeSettings, account: Account, lag: int
+) -> None:
+    """Nothing is changed until it is there again: two Sundays later both backups would be of a short table."""
+    migrate(connection, settings, SPEC)
+    (hourly,) = (one.sql for one in statements(SPEC, settings) if one.file == "130_metric_hourly.sql")
     for table in ("METRIC_LATEST", "METRIC_HOURLY"):
         ask(connection, f"DROP DYNAMIC TABLE {settings.place}.{table}")
-    assert migrate(connection, settings, SPEC).applied == ("160_metric_latest.sql",)
+    wanted = dataclasses.replace(settings, target_lag_minutes=lag)
+    account.log.clear()
+    with pytest.raises(LmdpError, match=r"(?s)this role: METRIC_HOURLY\..*Nothing was changed\.\nRestore it"):
+        migrate(connection, wanted, SPEC)
+    assert {sql.split()[0] for sql in account.log if "IF NOT EXISTS" not in sql} == {"SELECT", "SHOW"}
+    ask(connection, hourly.replace("CREATE OR ALTER", "CREATE OR REPLACE"))
+    assert "160_metric_latest.sql" in migrate(connection, wanted, SPEC).applied
 
 
 def test_what_is_suspended_is_resumed(connection: Any, settings: SnowflakeSettings, account: Account) -> None:
@@ -126,8 +148,7 @@ def test_an_upgrade_keeps_the_kept_roll_ups(connection: Any, settings: Snowflake
     for table, expected in (("METRIC_HOURLY", [1.0, 3.0, 9.0]), ("METRIC_DAILY", [3.0, 9.0])):
         found = ask(connection, f"SELECT VALUE_LAST FROM {place}.{table} ORDER BY VALUE_LAST")
         assert [row["value_last"] for row in found] == expected
-    copied = f"CREATE TABLE IF NOT EXISTS {place}.METRIC_HOURLY_BACKUP_"
-    (copy,) = (sql.split()[5] for sql in account.log if sql.startswith(copied))
+    (copy,) = _copies(account)
     assert ask(connection, f"SELECT VALUE_LAST FROM {copy} ORDER BY 1") == [{"value_last": 1.0}, {"value_last": 3.0}]
     (device,) = ask(connection, f"SELECT * FROM {place}.DIM_DEVICE")
     assert device["first_ts"].isoformat() == "2025-12-31T00:00:00"
@@ -135,7 +156,22 @@ def test_an_upgrade_keeps_the_kept_roll_ups(connection: Any, settings: Snowflake
     assert len(dropped) == 6
     ask(connection, f"DELETE FROM {place}.MIGRATIONS WHERE NAME = '130_metric_hourly.sql'")  # as if interrupted
     assert migrate(connection, settings, SPEC).applied == ("130_metric_hourly.sql",)
-    assert len(ask(connection, f"SELECT * FROM {copy}")) == 2
+    assert [len(ask(connection, f"SELECT * FROM {one}")) for one in _copies(account)] == [2, 3]
+
+
+def test_each_change_of_a_kept_roll_up_has_its_own_copy(
+    connection: Any, settings: SnowflakeSettings, account: Account
+) -> None:
+    """Also when a setting is changed back and changed again, and when only its refresh mode has changed."""
+    migrate(connection, settings, SPEC)
+    hourly = f"{settings.place}.METRIC_HOURLY"
+    runs = [(5, "INCREMENTAL"), (60, "INCREMENTAL"), (5, "INCREMENTAL"), (5, "FULL")]
+    for run, (lag, mode) in enumerate(runs):
+        ask(connection, f"INSERT INTO {hourly} (VALUE_LAST) SELECT {run}")
+        account.dynamic.tables[hourly]["refresh_mode"] = mode
+        migrate(connection, dataclasses.replace(settings, target_lag_minutes=lag), SPEC)
+    found = [ask(connection, f"SELECT VALUE_LAST FROM {copy}") for copy in _copies(account)]
+    assert found == [[{"value_last": float(run)}] for run in range(4)]
 
 
 def test_a_backup_of_the_week_before_is_kept(connection: Any, settings: SnowflakeSettings) -> None:

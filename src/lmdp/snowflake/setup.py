@@ -11,13 +11,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from lmdp.core.specification import Spec
 from lmdp.errors import LmdpError, ObjectNotFoundError, UnreachableError
 from lmdp.snowflake.connection import ask
-from lmdp.snowflake.dynamic_tables import KEPT, read_dynamic_tables
+from lmdp.snowflake.dynamic_tables import KEPT, DynamicTable, read_dynamic_tables
 from lmdp.sql.render import Statement, statements
 from lmdp.sql.settings import SnowflakeSettings
 from lmdp.sql.table_diff import alter_statements, columns_query, promoted_query, read_columns, refuse_new_fields
@@ -52,14 +54,17 @@ def migrate(connection: Any, settings: SnowflakeSettings, spec: Spec) -> Migrate
     """Bring the schema to this version; running it again changes nothing.
 
     The connection's role owns the schema. Raises LmdpError: PrivilegeError, ObjectNotFoundError, or SettingsError
-    when older tables cannot follow the specification, with nothing changed.
+    when older tables cannot follow the specification, or a roll-up that is kept was dropped, with nothing changed.
     """
     _check_schema(connection, settings)
     refuse_new_fields(ask(connection, promoted_query(settings)), spec, settings)
     ask(connection, _MIGRATIONS.format(place=settings.place))
+    done = _done(connection, settings)
+    there = {table.name: table for table in read_dynamic_tables(connection, settings)} if done else {}
+    _refuse_dropped(done, there)
     settings = _with_refresh_warehouse(connection, settings)
     altered = _follow(connection, settings, spec)
-    applied, unchanged = _run_changed(connection, settings, spec)
+    applied, unchanged = _run_changed(connection, settings, spec, done, there)
     refused = _run_rights(connection, settings, spec)
     return Migrated(applied, altered, unchanged, _resume(connection, settings), refused)
 
@@ -117,6 +122,21 @@ def _done(connection: Any, settings: SnowflakeSettings) -> dict[str, str]:
     return {str(row["name"]): str(row["digest"]) for row in rows}
 
 
+def _table(file: str) -> str:
+    return file.partition("_")[2].removesuffix(".sql").upper()
+
+
+def _refuse_dropped(done: Mapping[str, str], there: Mapping[str, DynamicTable]) -> None:
+    """Raise LmdpError for a kept roll-up that was made and is gone: a short one would be copied over its backups."""
+    dropped = sorted({_table(file) for file in done}.intersection(KEPT).difference(there))
+    if dropped:
+        raise LmdpError(
+            f"no longer there, or not visible to this role: {', '.join(dropped)}. The setup does not create what has "
+            "history that exists nowhere else. Nothing was changed.\n"
+            "Restore it from its copy, as docs/snowflake-tables.md shows, and repeat the command."
+        )
+
+
 def _record(connection: Any, settings: SnowflakeSettings, name: str, digest: str) -> None:
     place = settings.place
     ask(
@@ -126,28 +146,32 @@ def _record(connection: Any, settings: SnowflakeSettings, name: str, digest: str
     )
 
 
-def _run_changed(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tuple[tuple[str, ...], int]:
+def _run_changed(
+    connection: Any,
+    settings: SnowflakeSettings,
+    spec: Spec,
+    done: Mapping[str, str],
+    there: Mapping[str, DynamicTable],
+) -> tuple[tuple[str, ...], int]:
     """Run the files that have changed, and those of tables that refresh FULL or were dropped.
 
     Return them, and how many were left.
     """
-    done = _done(connection, settings)
-    there = {table.name: table for table in read_dynamic_tables(connection, settings)} if done else {}
     _upgrade(connection, settings, spec, done)
     files = _files(statements(spec, settings))
     del files[_NOT_OURS]
     applied: list[str] = []
     for file, parts in files.items():
         digest = hashlib.sha256(";\n".join(parts).encode()).hexdigest()[:16]
-        table = file.partition("_")[2].removesuffix(".sql").upper()
+        table = _table(file)
         is_full = table in there and there[table].mode == "FULL"
         is_dropped = table not in {*there, *KEPT} and "DYNAMIC TABLE" in parts[0]
         if done.get(file) == digest and not (is_full or is_dropped):
             continue
         if table in KEPT and table in there and there[table].data:
-            # The name says what it protects from: a setup that is interrupted, and repeated, leaves the copy as it is.
-            copy = f"{settings.place}.{table}_BACKUP_{digest.upper()}"
-            ask(connection, f"CREATE TABLE IF NOT EXISTS {copy} CLONE {settings.place}.{table}")
+            # Its own copy each time: a repeat may find the table changed, and an older copy lacks the hours since.
+            copy = f"{settings.place}.{table}_BACKUP_{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+            ask(connection, f"CREATE TABLE {copy} CLONE {settings.place}.{table}")
         for sql in parts:
             ask(connection, sql)
         _record(connection, settings, file, digest)
@@ -168,7 +192,7 @@ def _run_rights(connection: Any, settings: SnowflakeSettings, spec: Spec) -> tup
     return tuple(refused)
 
 
-def _upgrade(connection: Any, settings: SnowflakeSettings, spec: Spec, done: dict[str, str]) -> None:
+def _upgrade(connection: Any, settings: SnowflakeSettings, spec: Spec, done: Mapping[str, str]) -> None:
     """Run what an older schema needs before its files, once; an empty one needs nothing."""
     for file, parts in _files(statements(spec, settings, "upgrades")).items():
         if file not in done:
