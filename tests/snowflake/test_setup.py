@@ -174,6 +174,18 @@ def test_each_change_of_a_kept_roll_up_has_its_own_copy(
     assert found == [[{"value_last": float(run)}] for run in range(4)]
 
 
+def test_a_change_that_was_interrupted_is_run_again(
+    connection: Any, settings: SnowflakeSettings, account: Account
+) -> None:
+    """Also with the settings of before: how far it came is unknown."""
+    migrate(connection, settings, SPEC)
+    account.denied = re.compile(r"DYNAMIC TABLE \S+\.METRIC_DAILY\b")
+    with pytest.raises(PrivilegeError):
+        migrate(connection, dataclasses.replace(settings, target_lag_minutes=5), SPEC)
+    account.denied = None
+    assert "140_metric_daily.sql" in migrate(connection, settings, SPEC).applied
+
+
 def test_a_backup_of_the_week_before_is_kept(connection: Any, settings: SnowflakeSettings) -> None:
     """A roll-up that is damaged on a Saturday has a copy of a Sunday before; the first run has none to keep."""
     place = settings.place

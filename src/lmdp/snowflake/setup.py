@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS {place}.MIGRATIONS (
   NAME VARCHAR NOT NULL, DIGEST VARCHAR NOT NULL, APPLIED_AT TIMESTAMP_NTZ NOT NULL
 )
 """
+# In place of a digest while a file is changed: after an interruption also the version before runs it again.
+_BEGUN: Final = "begun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,8 @@ def _run_changed(
             # Its own copy each time: a repeat may find the table changed, and an older copy lacks the hours since.
             copy = f"{settings.place}.{table}_BACKUP_{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
             ask(connection, f"CREATE TABLE {copy} CLONE {settings.place}.{table}")
+        if file in done:
+            _record(connection, settings, file, _BEGUN)
         for sql in parts:
             ask(connection, sql)
         _record(connection, settings, file, digest)
