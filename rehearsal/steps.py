@@ -302,7 +302,7 @@ FIRST: Final = (
     Step(
         "status",
         "make status ENVIRONMENT=prod",
-        says=("lmdp-prod: RUNNING", "canary landed and all tables refreshing: 20"),
+        says=("lmdp-prod: RUNNING", "canary landed, tables refreshed and tasks run: 20"),
     ),
     Step("the watcher", check=_watched, look="infra/watcher/watcher.py"),
     Step("canary", "make canary ENVIRONMENT=prod", says=("A canary row landed.",)),
