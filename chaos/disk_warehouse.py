@@ -71,8 +71,12 @@ def full_at_the_ends(site: Site) -> Outcome:
             (run.home / "run.sock").unlink(missing_ok=True)
         before = run.said()
         disk.fill()
-        refused = lmdp("run", *words, folder=folder)
-        disk.empty()
+        with running(folder, *words) as run:
+            run.until(lambda: run.trouble().startswith("no space"))
+            disk.empty()
+            run.until(lambda: not run.trouble())
+            run.program.send_signal(signal.SIGTERM)
+            ends.append(run.program.wait(SLOW))
         done = lmdp("run", *words, "--until-idle", "--json", folder=folder, seconds=300)
         report = json.loads(done.stdout)
         return counted(
@@ -81,12 +85,11 @@ def full_at_the_ends(site: Site) -> Outcome:
             3,
             report["rejectedMessages"],
             "",
-            the_one_that_was_ended_did_not_say_so=ends == [-signal.SIGKILL, 1] and names_all(before, disk.path),
-            the_start_on_a_full_disk_did_not_say_so=refused.returncode == 1
-            and names_all(refused.stderr.decode(), disk.path),
+            the_one_that_was_ended_did_not_say_so=ends[:2] == [-signal.SIGKILL, 1] and names_all(before, disk.path),
+            the_start_on_a_full_disk_did_not_say_so_and_wait=ends[2:] == [0] and names_all(run.said(), disk.path),
             the_next_run_did_not_end_with_0=done.returncode == 0,
             the_report_has_duplicates=report["duplicates"] == 0,
-            a_traceback_was_printed=b"Traceback" not in before.encode() + refused.stderr + done.stderr,
+            a_traceback_was_printed="Traceback" not in before + run.said() + done.stderr.decode(),
         )
 
 
